@@ -1,0 +1,111 @@
+"""Every configuration key with its default.
+
+Keys and defaults follow lufficc/SSD; docs/compatibility.md lists what differs. A YAML file
+sets what differs from here, ``KEY VALUE`` pairs on the command line override both.
+"""
+
+from ssd.config.node import Config
+
+cfg = Config()
+
+# ---------------------------------------------------------------- model
+cfg.MODEL = Config()
+cfg.MODEL.META_ARCHITECTURE = "SSDDetector"
+# "auto" takes the first that exists of cuda, mps, cpu. Naming one that does not exist is an error.
+cfg.MODEL.DEVICE = "auto"
+# A prior whose IoU with an object reaches this is positive (SSD, Sec. 2.2, "Matching strategy").
+cfg.MODEL.THRESHOLD = 0.5
+# Classes including background, which is label 0. 0 = follow the class names of DATASETS.TRAIN.
+cfg.MODEL.NUM_CLASSES = 21
+# Negatives kept per positive when mining (SSD, Sec. 2.2, "Hard negative mining"). An image without objects
+# counts as one with a single positive, so it contributes this many negatives.
+cfg.MODEL.NEG_POS_RATIO = 3
+# Scale of the encoded offsets: centres are divided by the first, log sizes by the second.
+cfg.MODEL.CENTER_VARIANCE = 0.1
+cfg.MODEL.SIZE_VARIANCE = 0.2
+
+cfg.MODEL.BACKBONE = Config()
+cfg.MODEL.BACKBONE.NAME = "vgg"
+# Channels of each feature map. Empty = as the backbone gives them; given values are checked against it.
+cfg.MODEL.BACKBONE.OUT_CHANNELS = ()
+# Start from ImageNet weights: True = the documented URL of the backbone, a path or URL = that file, False = random.
+cfg.MODEL.BACKBONE.PRETRAINED = True
+
+cfg.MODEL.PRIORS = Config()
+# Height and width of each feature map: n, or (height, width). Empty = as the backbone gives them; else checked.
+cfg.MODEL.PRIORS.FEATURE_MAPS = []
+# Pixels between neighbouring priors on each level: n, or (y, x). Empty = derived from the feature maps.
+cfg.MODEL.PRIORS.STRIDES = []
+# Side in pixels of the small square prior of each level; with MAX_SIZES it gives the second, sqrt(min * max).
+cfg.MODEL.PRIORS.MIN_SIZES = [30, 60, 111, 162, 213, 264]
+cfg.MODEL.PRIORS.MAX_SIZES = [60, 111, 162, 213, 264, 315]
+# Each ratio r gives two priors on its level, r:1 and 1:r.
+cfg.MODEL.PRIORS.ASPECT_RATIOS = [[2], [2, 3], [2, 3], [2, 3], [2], [2]]
+# Priors per cell: 2 + 2 * number of ratios. Empty = derived; given values are checked.
+cfg.MODEL.PRIORS.BOXES_PER_LOCATION = []
+# Clamp (cx, cy, w, h) of every prior to [0, 1], as the released weights were trained.
+cfg.MODEL.PRIORS.CLIP = True
+
+cfg.MODEL.BOX_HEAD = Config()
+cfg.MODEL.BOX_HEAD.NAME = "SSDBoxHead"
+# SSDBoxPredictor (3x3 convolutions) or SSDLiteBoxPredictor (separable convolutions).
+cfg.MODEL.BOX_HEAD.PREDICTOR = "SSDBoxPredictor"
+
+# ---------------------------------------------------------------- input
+cfg.INPUT = Config()
+# Network input in pixels: n, or (height, width). Images are stretched to it.
+cfg.INPUT.IMAGE_SIZE = 300
+# RGB, on the scale 0 to 255: the network sees (pixel - mean) / std.
+cfg.INPUT.PIXEL_MEAN = [123, 117, 104]
+cfg.INPUT.PIXEL_STD = [1, 1, 1]
+
+# ---------------------------------------------------------------- data
+cfg.DATASETS = Config()
+# Names from the catalogue (voc_2007_trainval, coco_2017_train, ...) or from CUSTOM.
+cfg.DATASETS.TRAIN = ()
+cfg.DATASETS.TEST = ()
+# Your own sets: NAME: {FORMAT: voc, ROOT: ..., SPLIT: ...} or {FORMAT: coco, IMAGES: ..., ANNOTATIONS: ...}.
+# An optional CLASSES list fixes the names and their order (without background).
+cfg.DATASETS.CUSTOM = Config(new_allowed=True)
+
+cfg.DATA_LOADER = Config()
+# Worker processes; never more than the machine has cores.
+cfg.DATA_LOADER.NUM_WORKERS = 8
+# Copy batches through page-locked memory when the device is a GPU.
+cfg.DATA_LOADER.PIN_MEMORY = True
+
+# ---------------------------------------------------------------- training
+cfg.SOLVER = Config()
+cfg.SOLVER.MAX_ITER = 120000
+# The learning rate is multiplied by GAMMA when these iterations are reached.
+cfg.SOLVER.LR_STEPS = [80000, 100000]
+cfg.SOLVER.GAMMA = 0.1
+cfg.SOLVER.BATCH_SIZE = 32
+cfg.SOLVER.LR = 1e-3
+cfg.SOLVER.MOMENTUM = 0.9
+cfg.SOLVER.WEIGHT_DECAY = 5e-4
+# The learning rate rises linearly from WARMUP_FACTOR * LR to LR over WARMUP_ITERS iterations.
+cfg.SOLVER.WARMUP_FACTOR = 1.0 / 3
+cfg.SOLVER.WARMUP_ITERS = 500
+# Fixes initial weights, sample order and augmentation.
+cfg.SOLVER.SEED = 0
+
+# ---------------------------------------------------------------- evaluation
+cfg.TEST = Config()
+# Of two boxes of one class, the lower-scored is dropped when their IoU exceeds this.
+cfg.TEST.NMS_THRESHOLD = 0.45
+# Detections must score above this.
+cfg.TEST.CONFIDENCE_THRESHOLD = 0.01
+# Detections kept per class and image; -1 = no limit.
+cfg.TEST.MAX_PER_CLASS = -1
+# Detections kept per image, best first.
+cfg.TEST.MAX_PER_IMAGE = 100
+# Clip detections to the image after NMS. The published VOC figures of lufficc/SSD were measured without.
+cfg.TEST.CLIP_BOXES = False
+cfg.TEST.BATCH_SIZE = 10
+# "auto" = as the dataset asks (11-point VOC AP for the 2007 sets, every-point for other VOC sets, COCO AP for COCO
+# sets), or one of voc07, voc, coco.
+cfg.TEST.METRIC = "auto"
+
+# Everything that a run writes goes here; a later run with the same directory continues it.
+cfg.OUTPUT_DIR = "outputs"

@@ -1,0 +1,174 @@
+"""The configuration tree: a yacs CfgNode that reads only YAML, follows ``_BASE_`` and explains mistakes."""
+
+import difflib
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from yacs.config import CfgNode
+
+from ssd.utils.errors import ConfigError
+
+BASE_KEY = "_BASE_"
+
+# Keys whose value may have a type other than that of the default.
+_ALTERNATIVE_TYPES: dict[str, tuple[type, ...]] = {
+    "INPUT.IMAGE_SIZE": (int, tuple),
+    "MODEL.BACKBONE.PRETRAINED": (bool, str),
+}
+
+
+class Config(CfgNode):
+    """A yacs CfgNode with ``_BASE_`` inheritance and errors that name the key, the file and the remedy.
+
+    Semantics are those of yacs: unknown keys are errors, a value must have the type of the default (lists and tuples
+    are interchangeable), strings are literal-evaluated. A failed merge leaves the tree as it was.
+    """
+
+    def merge_from_file(self, cfg_filename: str | os.PathLike[str]) -> None:
+        """Merge a YAML file, after the files that its ``_BASE_`` key names.
+
+        Raises:
+            ConfigError: the file is missing or no YAML, ``_BASE_`` is circular, or a key or value does not fit.
+        """
+        for path in _inheritance_chain(Path(cfg_filename)):
+            self._merge_checked(_read_yaml(path), source=f"{path}: ")
+
+    def merge_from_list(self, cfg_list: Sequence[Any]) -> None:
+        """Merge overrides ``[KEY, VALUE, KEY, VALUE, ...]``; keys are dotted, string values are literal-evaluated.
+
+        Raises:
+            ConfigError: the list has odd length, or a key or value does not fit.
+        """
+        if len(cfg_list) % 2:
+            raise ConfigError(f"overrides come in pairs KEY VALUE, but {len(cfg_list)} were given: {list(cfg_list)}")
+        for full_key, value in zip(cfg_list[0::2], cfg_list[1::2], strict=True):
+            tree: Any = value
+            for part in reversed(str(full_key).split(".")):
+                tree = {part: tree}
+            self._merge_checked(tree, source="command line: ")
+
+    def _merge_checked(self, tree: dict[str, Any], source: str) -> None:
+        """Merge a plain dictionary into this tree, or raise and change nothing."""
+        if self.is_frozen():
+            raise ConfigError(f"{source}the configuration is frozen; clone() and defrost() it to change it")
+        _merge(tree, self.clone(), (), source)  # a rehearsal: raises before anything is changed
+        _merge(tree, self, (), source)
+
+
+def _merge(tree: dict[str, Any], node: Config, path: tuple[str, ...], source: str) -> None:
+    for key, raw_value in tree.items():
+        full_key = ".".join((*path, str(key)))
+        if key not in node and not node.is_new_allowed():
+            raise ConfigError(f"{source}unknown key {full_key}{_suggestion(full_key, node, path)}")
+        old = node.get(key)
+        if isinstance(old, Config):
+            value = Config._decode_cfg_value(raw_value)
+            if not isinstance(value, dict):
+                raise ConfigError(
+                    f"{source}{full_key} is a group of keys ({', '.join(old)}), not a value: {raw_value!r}"
+                )
+            _merge(value, old, (*path, str(key)), source)
+        elif key in node:
+            node[key] = _coerce(_decode(raw_value), old, full_key, source)
+        else:
+            node[key] = _new_value(raw_value, full_key, source)
+
+
+def _decode(value: Any) -> Any:
+    return Config._decode_cfg_value(value)
+
+
+def _new_value(value: Any, full_key: str, source: str) -> Any:
+    """A value for a key that has no default: plain YAML data, groups open to further keys."""
+    if not isinstance(value, dict):
+        return _decode(value)
+    group = Config(new_allowed=True)
+    _merge(value, group, tuple(full_key.split(".")), source)
+    return group
+
+
+def _coerce(value: Any, default: Any, full_key: str, source: str) -> Any:
+    """Return ``value`` in the type of ``default``; lists and tuples convert, nothing else does."""
+    allowed = _ALTERNATIVE_TYPES.get(full_key, (type(default),))
+    if type(value) in allowed:
+        return value
+    if isinstance(value, (list, tuple)):
+        for kind in allowed:
+            if kind in (list, tuple):
+                return kind(value)
+    expected = " or ".join(kind.__name__ for kind in allowed)
+    hint = f"; write {float(value)}" if type(value) is int and float in allowed else ""
+    if isinstance(default, (list, tuple)):
+        hint = f"; write [{value!r}]" if not isinstance(value, (dict, type(None))) else ""
+    raise ConfigError(f"{source}{full_key} must be {expected} like {default!r}, got {value!r}{hint}")
+
+
+def _suggestion(full_key: str, node: Config, path: tuple[str, ...]) -> str:
+    """The nearest key of the same group, else of the defaults' whole tree, else the keys of the group."""
+    siblings = {".".join((*path, name)) for name in node}
+    for candidates in (siblings, set(_all_keys())):
+        close = difflib.get_close_matches(full_key, candidates, n=1, cutoff=0.75)
+        if close:
+            return f"; did you mean {close[0]}?"
+    last = full_key.rsplit(".", 1)[-1]
+    namesakes = sorted(key for key in _all_keys() if key.rsplit(".", 1)[-1] == last)
+    if namesakes:
+        return f"; did you mean {namesakes[0]}?"
+    return f"; keys there: {', '.join(sorted(siblings))}"
+
+
+def _all_keys() -> Iterator[str]:
+    from ssd.config.defaults import cfg
+
+    yield from _walk(cfg, ())
+
+
+def _walk(node: Config, path: tuple[str, ...]) -> Iterator[str]:
+    for key, value in node.items():
+        yield ".".join((*path, key))
+        if isinstance(value, Config):
+            yield from _walk(value, (*path, key))
+
+
+def _inheritance_chain(path: Path) -> list[Path]:
+    """The files to merge for ``path``, most basic first."""
+    chain = [path]
+    while (base := _read_yaml(chain[0], keep_base=True).get(BASE_KEY)) is not None:
+        if not isinstance(base, str):
+            raise ConfigError(f"{chain[0]}: {BASE_KEY} must be the path of one YAML file, got {base!r}")
+        parent = chain[0].parent / Path(base).expanduser()
+        if parent.resolve() in [seen.resolve() for seen in chain]:
+            circle = " -> ".join(str(seen) for seen in [*reversed(chain), parent])
+            raise ConfigError(f"{chain[0]}: {BASE_KEY} is circular: {circle}")
+        if not parent.is_file():
+            raise ConfigError(f"{chain[0]}: {BASE_KEY} names {parent}, which does not exist")
+        chain.insert(0, parent)
+    return chain
+
+
+def _read_yaml(path: Path, keep_base: bool = False) -> dict[str, Any]:
+    if not path.is_file():
+        raise ConfigError(f"config file {str(path)!r} does not exist{_similar_files(path)}")
+    if path.suffix not in {".yaml", ".yml"}:
+        raise ConfigError(f"{path}: a config is a .yaml file (Python files are not executed)")
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not valid YAML: {error}") from error
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path}: a config is a mapping of keys to values, got {type(tree).__name__}")
+    if not keep_base:
+        tree.pop(BASE_KEY, None)
+    return tree
+
+
+def _similar_files(path: Path) -> str:
+    folder = path.parent if path.parent.is_dir() else Path("configs")
+    names = sorted(str(found) for found in folder.glob("*.yaml")) if folder.is_dir() else []
+    close = difflib.get_close_matches(str(path), names, n=1, cutoff=0.5)
+    return f"; did you mean {close[0]}?" if close else ""

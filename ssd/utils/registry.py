@@ -1,0 +1,41 @@
+"""A dictionary of named factories, filled by decorators."""
+
+import difflib
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from ssd.utils.errors import ConfigError
+
+Factory = TypeVar("Factory", bound=Callable[..., Any])
+
+
+class Registry(dict[str, Callable[..., Any]]):
+    """Maps a name to a factory; a config names the entry.
+
+    ``REGISTRY.register("name", factory)`` adds an entry; without the factory it is a decorator.
+
+    Args:
+        kind: what the entries are, for error messages ("backbone").
+    """
+
+    def __init__(self, kind: str):
+        super().__init__()
+        self.kind = kind
+
+    def register(self, name: str, factory: Factory | None = None) -> Any:
+        """Add ``factory`` under ``name``, or return a decorator that does.
+
+        Raises:
+            ValueError: the name is taken; two plug-ins that claim one name would silently replace each other.
+        """
+        if factory is None:
+            return lambda decorated: self.register(name, decorated)
+        if name in self:
+            raise ValueError(f"{self.kind} {name!r} is registered already, by {self[name]!r}")
+        self[name] = factory
+        return factory
+
+    def __missing__(self, name: str) -> Callable[..., Any]:
+        close = difflib.get_close_matches(str(name), self, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else "it must be imported before it is named."
+        raise ConfigError(f"unknown {self.kind} {name!r}: {hint} Registered: {', '.join(sorted(self))}")
