@@ -1,0 +1,1 @@
+"""The detector: backbone, priors, box head. Knows nothing of datasets, files or the training loop."""

@@ -1,0 +1,15 @@
+"""Feature extractors, one family a file; importing this package registers them."""
+
+from torch import nn
+from yacs.config import CfgNode
+
+from ssd.modeling import registry
+from ssd.modeling.backbone.tiny import Tiny
+from ssd.modeling.backbone.vgg import VGG
+
+__all__ = ["VGG", "Tiny", "build_backbone"]
+
+
+def build_backbone(cfg: CfgNode) -> nn.Module:
+    """Build the network that MODEL.BACKBONE.NAME names, with weights as MODEL.BACKBONE.PRETRAINED says."""
+    return registry.BACKBONES[cfg.MODEL.BACKBONE.NAME](cfg, cfg.MODEL.BACKBONE.PRETRAINED)

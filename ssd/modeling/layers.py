@@ -1,0 +1,45 @@
+"""Layers that torch.nn does not have."""
+
+import torch
+from torch import Tensor, nn
+
+
+class L2Norm(nn.Module):
+    """Scale every position of a feature map to a learnt norm per channel (ParseNet; SSD, Sec. 3.1, for conv4_3).
+
+    Args:
+        num_channels: channels of the feature map.
+        scale: initial norm; 20 in the paper.
+    """
+
+    def __init__(self, num_channels: int, scale: float = 20.0):
+        super().__init__()
+        self.weight = nn.Parameter(torch.full((num_channels,), float(scale)))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Normalise features (B, C, H, W) over C."""
+        norm = features.pow(2).sum(dim=1, keepdim=True).sqrt() + 1e-10
+        return features / norm * self.weight[:, None, None]
+
+
+class SeparableConv2d(nn.Module):
+    """Depthwise k x k convolution with batch norm and ReLU6, then a pointwise one (MobileNetV2, Sec. 6.2, SSDLite).
+
+    Args:
+        in_channels: channels of the input.
+        out_channels: channels of the output.
+        kernel_size: side of the depthwise kernel, padded to keep the size.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int = 3):
+        super().__init__()
+        self.conv = nn.Sequential(
+            nn.Conv2d(in_channels, in_channels, kernel_size, padding=kernel_size // 2, groups=in_channels),
+            nn.BatchNorm2d(in_channels),
+            nn.ReLU6(inplace=True),
+            nn.Conv2d(in_channels, out_channels, kernel_size=1),
+        )
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Map features (B, in_channels, H, W) to (B, out_channels, H, W)."""
+        return self.conv(features)

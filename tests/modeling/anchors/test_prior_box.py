@@ -1,0 +1,74 @@
+"""Prior layout, by hand."""
+
+import math
+
+import pytest
+import torch
+
+from ssd.config import load_config
+from ssd.modeling.anchors import PriorBox
+from ssd.modeling.anchors.prior_box import level_priors, prior_shapes
+
+
+def config(**priors: object) -> object:
+    overrides: list[object] = ["INPUT.IMAGE_SIZE", priors.pop("IMAGE_SIZE", 300)]
+    for key, value in priors.items():
+        overrides += [f"MODEL.PRIORS.{key}", value]
+    return load_config(None, overrides)
+
+
+def test_shapes_of_one_cell() -> None:
+    # Level 0 of SSD300 on VOC: 30; sqrt(30 * 60); 30 * sqrt 2 by 30 / sqrt 2; and upright.
+    wide, narrow = 30 * math.sqrt(2), 30 / math.sqrt(2)
+    between = math.sqrt(1800)
+    assert prior_shapes(30, 60, [2]) == [(30, 30), (between, between), (wide, narrow), (narrow, wide)]
+
+
+def test_first_four_priors_of_ssd300() -> None:
+    priors = PriorBox(
+        config(
+            FEATURE_MAPS=[38, 19, 10, 5, 3, 1],
+            STRIDES=[8, 16, 32, 64, 100, 300],
+        )
+    )()
+    assert priors.shape == (8732, 4)
+    expected = torch.tensor(
+        [
+            [4 / 300, 4 / 300, 30 / 300, 30 / 300],
+            [4 / 300, 4 / 300, 42.42640687 / 300, 42.42640687 / 300],
+            [4 / 300, 4 / 300, 42.42640687 / 300, 21.21320344 / 300],
+            [4 / 300, 4 / 300, 21.21320344 / 300, 42.42640687 / 300],
+        ]
+    )
+    torch.testing.assert_close(priors[:4], expected)
+    # The next cell lies one stride to the right, the next row one stride down.
+    torch.testing.assert_close(priors[4, :2], torch.tensor([12 / 300, 4 / 300]))
+    torch.testing.assert_close(priors[4 * 38, :2], torch.tensor([4 / 300, 12 / 300]))
+
+
+def test_a_rectangle_keeps_pixels_square() -> None:
+    priors = level_priors((100, 200), (2, 4), (50, 50), [(40, 40)])
+    assert priors.shape == (8, 4)
+    torch.testing.assert_close(priors[0], torch.tensor([25 / 200, 25 / 100, 0.2, 0.4], dtype=torch.float64))
+    torch.testing.assert_close(priors[-1], torch.tensor([175 / 200, 75 / 100, 0.2, 0.4], dtype=torch.float64))
+
+
+@pytest.mark.parametrize("clip", [True, False])
+def test_clip_clamps_centre_and_size(clip: bool) -> None:
+    priors = PriorBox(
+        config(
+            FEATURE_MAPS=[1],
+            STRIDES=[300],
+            MIN_SIZES=[264],
+            MAX_SIZES=[315],
+            ASPECT_RATIOS=[[2]],
+            CLIP=clip,
+        )
+    )()
+    width = 264 * math.sqrt(2) / 300  # 1.2445
+    assert priors[2, 2].item() == pytest.approx(1.0 if clip else width)
+
+
+def test_lists_of_different_length_do_not_pass() -> None:
+    with pytest.raises(ValueError, match="zip"):
+        PriorBox(config(FEATURE_MAPS=[38, 19], STRIDES=[8, 16]))()

@@ -1,0 +1,94 @@
+"""The training objective: by hand, mining counts, images without objects, recorded losses and gradients."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ssd.modeling.box_head import MultiBoxLoss
+from ssd.modeling.box_head.loss import hard_negative_mining
+
+
+def test_two_priors_by_hand() -> None:
+    # One positive with even logits (cross-entropy ln 2) whose offsets miss by 0.5 (smooth L1 0.125) and 2 (1.5); one
+    # negative with background probability 1 / (1 + e). One positive, so both sums are divided by 1.
+    cls_logits = torch.tensor([[[0.0, 0.0], [0.0, 1.0]]])
+    bbox_pred = torch.tensor([[[0.5, 0.0, 2.0, 0.0], [9.0, 9.0, 9.0, 9.0]]])
+    losses = MultiBoxLoss(3)(cls_logits, bbox_pred, torch.tensor([[1, 0]]), torch.zeros(1, 2, 4))
+    assert list(losses) == ["reg_loss", "cls_loss"]
+    assert losses["reg_loss"].item() == pytest.approx(1.625)
+    assert losses["cls_loss"].item() == pytest.approx(math.log(2) + math.log(1 + math.e))
+
+
+def test_mining_keeps_the_hardest_three_to_one() -> None:
+    loss = torch.rand(4, 100)
+    labels = torch.zeros(4, 100, dtype=torch.int64)
+    for image, count in enumerate([1, 5, 20, 60]):
+        labels[image, torch.randperm(100)[:count]] = 2
+    mask = hard_negative_mining(loss, labels, 3)
+    assert mask.sum(dim=1).tolist() == [3, 15, 60, 40]  # 60 positives leave only 40 negatives
+    assert not (mask & (labels > 0)).any()
+    for image in range(3):
+        left_out = loss[image][~mask[image] & (labels[image] == 0)]
+        assert loss[image][mask[image]].min() >= left_out.max()
+
+
+def test_mining_does_not_change_its_arguments() -> None:
+    loss, labels = torch.rand(2, 10), torch.randint(0, 2, (2, 10))
+    copies = loss.clone(), labels.clone()
+    hard_negative_mining(loss, labels, 3)
+    assert torch.equal(loss, copies[0])
+    assert torch.equal(labels, copies[1])
+
+
+def test_an_image_without_objects_teaches_its_three_hardest_negatives() -> None:
+    cls_logits = torch.randn(1, 50, 4, requires_grad=True)
+    losses = MultiBoxLoss(3)(
+        cls_logits, torch.randn(1, 50, 4), torch.zeros(1, 50, dtype=torch.int64), torch.zeros(1, 50, 4)
+    )
+    losses["cls_loss"].backward()
+    negatives = -cls_logits.detach().log_softmax(2)[..., 0]
+    assert losses["cls_loss"].item() == pytest.approx(negatives.topk(3).values.sum().item(), rel=1e-5)
+    assert losses["reg_loss"].item() == 0
+    assert (cls_logits.grad.abs().sum(dim=2) > 0).sum() == 3
+
+
+def test_empty_images_do_not_change_the_loss_of_the_others_per_object() -> None:
+    # The normaliser counts an empty image as one object: with a copy of a one-object image it is exactly that.
+    cls_logits, bbox_pred = torch.randn(2, 30, 3), torch.randn(2, 30, 4)
+    labels = torch.zeros(2, 30, dtype=torch.int64)
+    labels[0, 4] = 1
+    both = MultiBoxLoss(3)(cls_logits, bbox_pred, labels, torch.zeros(2, 30, 4))
+    first = MultiBoxLoss(3)(cls_logits[:1], bbox_pred[:1], labels[:1], torch.zeros(1, 30, 4))
+    second = MultiBoxLoss(3)(cls_logits[1:], bbox_pred[1:], labels[1:], torch.zeros(1, 30, 4))
+    for name in both:
+        torch.testing.assert_close(both[name], (first[name] + second[name]) / 2)
+
+
+def test_mining_golden(goldens: Path) -> None:
+    golden = np.load(goldens / "lufficc" / "hard_negative_mining.npz")
+    labels = torch.from_numpy(golden["labels"])
+    mask = hard_negative_mining(torch.from_numpy(golden["loss"]), labels, int(golden["neg_pos_ratio"])) | (labels > 0)
+    expected = torch.from_numpy(golden["mask"])
+    assert torch.equal(mask[[0, 1, 3]], expected[[0, 1, 3]])
+    # Row 2 has no object: lufficc/SSD selects nothing there, we the three hardest negatives.
+    assert expected[2].sum() == 0
+    assert mask[2].sum() == 3
+
+
+@pytest.mark.parametrize("prefix", ["a", "b"])
+def test_loss_golden(goldens: Path, prefix: str) -> None:
+    archive = np.load(goldens / "lufficc" / "multibox_loss.npz")
+    golden = {key[2:]: torch.from_numpy(archive[key]) for key in archive if key.startswith(f"{prefix}_")}
+    cls_logits = golden["confidence"].requires_grad_()
+    bbox_pred = golden["predicted_locations"].requires_grad_()
+    losses = MultiBoxLoss(int(archive["neg_pos_ratio"]))(
+        cls_logits, bbox_pred, golden["labels"], golden["gt_locations"]
+    )
+    for name in ("reg_loss", "cls_loss"):
+        torch.testing.assert_close(losses[name], golden[name], rtol=1e-6, atol=1e-6)
+    sum(losses.values()).backward()
+    torch.testing.assert_close(cls_logits.grad, golden["grad_confidence"], rtol=1e-5, atol=1e-7)
+    torch.testing.assert_close(bbox_pred.grad, golden["grad_locations"], rtol=1e-5, atol=1e-7)

@@ -1,0 +1,115 @@
+"""Detections: recorded results, class-wise NMS against a plain loop, candidates in portions."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from ssd.config import load_config
+from ssd.modeling.box_head import PostProcessor, post_processor
+from ssd.modeling.box_head.post_processor import class_wise_nms, rank_in_class
+from ssd.structures.ops import box_iou
+
+
+def plain_nms(boxes: Tensor, labels: Tensor, scores: Tensor, iou_threshold: float) -> list[int]:
+    """Greedy class-wise NMS, one box at a time."""
+    kept: list[int] = []
+    for index in scores.argsort(descending=True, stable=True).tolist():
+        rivals = [k for k in kept if labels[k] == labels[index]]
+        if not rivals or box_iou(boxes[index : index + 1], boxes[rivals]).max() <= iou_threshold:
+            kept.append(index)
+    return kept
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 2**31), st.integers(0, 60), st.sampled_from([1.0, 1e-3, 1e4]))
+def test_nms_equals_the_plain_loop(seed: int, count: int, scale: float) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    corners = torch.rand(count, 2, 2, generator=generator).sort(dim=1).values - 0.5  # negative coordinates too
+    boxes = corners.flatten(1) * scale
+    labels = torch.randint(0, 4, (count,), generator=generator)
+    scores = torch.rand(count, generator=generator)
+    assert class_wise_nms(boxes, labels, scores, 0.45).tolist() == plain_nms(boxes, labels, scores, 0.45)
+
+
+def test_classes_never_collide() -> None:
+    # Boxes far left of the image: with an offset of label * (largest coordinate + 1), as lufficc/SSD has it, class 1
+    # would land on class 0.
+    boxes = torch.tensor([[-200.0, 0.0, -100.0, 50.0], [-301.0, 0.0, -201.0, 50.0], [0.0, 0.0, 100.0, 50.0]])
+    assert class_wise_nms(boxes, torch.tensor([0, 1, 2]), torch.tensor([0.9, 0.8, 0.7]), 0.45).tolist() == [0, 1, 2]
+
+
+def predictions(num_priors: int, num_classes: int, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    cls_logits = torch.randn(2, num_priors, num_classes, generator=generator) * 2
+    bbox_pred = torch.randn(2, num_priors, 4, generator=generator)
+    priors = torch.rand(num_priors, 4, generator=generator) * 0.4 + 0.1
+    return cls_logits, bbox_pred, priors
+
+
+def test_taking_candidates_in_portions_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    inputs = predictions(400, 6)
+    process = PostProcessor(load_config(None, ["TEST.MAX_PER_IMAGE", 150]))
+    monkeypatch.setattr(post_processor, "_FIRST_CANDIDATES", 10**9)
+    whole = process(*inputs)
+    for first in (1, 7, 100):
+        monkeypatch.setattr(post_processor, "_FIRST_CANDIDATES", first)
+        for ours, expected in zip(process(*inputs), whole, strict=True):
+            for field in ("boxes", "labels", "scores"):
+                assert torch.equal(ours[field], expected[field])
+
+
+def test_limits_per_class_and_image() -> None:
+    inputs = predictions(400, 6)
+    (unlimited, _) = PostProcessor(load_config(None, ["TEST.MAX_PER_IMAGE", 10**6]))(*inputs)
+    (limited, _) = PostProcessor(load_config(None, ["TEST.MAX_PER_CLASS", 3, "TEST.MAX_PER_IMAGE", 12]))(*inputs)
+    expected = [
+        index
+        for index in range(len(unlimited["labels"]))
+        if (unlimited["labels"][:index] == unlimited["labels"][index]).sum() < 3
+    ][:12]
+    assert torch.equal(limited["scores"], unlimited["scores"][expected])
+    assert limited["labels"].bincount().max() == 3
+
+
+def test_rank_in_class() -> None:
+    assert rank_in_class(torch.tensor([4, 2, 4, 4, 2])).tolist() == [0, 0, 1, 2, 1]
+
+
+def test_threshold_is_strict_and_nothing_may_be_left() -> None:
+    cls_logits = torch.zeros(1, 3, 2)  # every score is exactly 0.5
+    config = load_config(None, ["TEST.CONFIDENCE_THRESHOLD", 0.5])
+    (detections,) = PostProcessor(config)(cls_logits, torch.zeros(1, 3, 4), torch.full((3, 4), 0.5))
+    assert detections["boxes"].shape == (0, 4)
+    assert detections["labels"].shape == detections["scores"].shape == (0,)
+    assert (detections.img_width, detections.img_height) == (300, 300)
+
+
+@pytest.mark.parametrize("clip", [False, True])
+def test_rectangles_and_clipping(clip: bool) -> None:
+    config = load_config(None, ["INPUT.IMAGE_SIZE", (100, 200), "TEST.CLIP_BOXES", clip])
+    cls_logits = torch.tensor([[[0.0, 5.0]]])
+    (detections,) = PostProcessor(config)(cls_logits, torch.zeros(1, 1, 4), torch.tensor([[0.1, 0.5, 0.4, 0.6]]))
+    expected = [0.0 if clip else -20.0, 20.0, 60.0, 80.0]  # x times 200, y times 100
+    torch.testing.assert_close(detections["boxes"], torch.tensor([expected]))
+    assert (detections.img_width, detections.img_height) == (200, 100)
+
+
+def test_golden(goldens: Path) -> None:
+    golden = np.load(goldens / "lufficc" / "post_processor_ssd300.npz")
+    priors = torch.from_numpy(np.load(goldens / "lufficc" / "priors_vgg_ssd300_voc0712.npz")["priors"])
+    cls_logits = torch.from_numpy(golden["logits"].astype(np.float32))
+    bbox_pred = torch.from_numpy(golden["locations"].astype(np.float32))
+    detections = PostProcessor(load_config())(cls_logits, bbox_pred, priors)
+    for image, result in enumerate(detections):
+        np.testing.assert_array_equal(result["labels"], golden[f"labels_{image}"])
+        np.testing.assert_allclose(result["scores"], golden[f"scores_{image}"], rtol=1e-5, atol=1e-7)
+        np.testing.assert_allclose(result["boxes"], golden[f"boxes_{image}"], rtol=1e-5, atol=1e-3)
+        resized = result.resize((500, 375))
+        np.testing.assert_allclose(resized["boxes"], golden[f"boxes_resized_500x375_{image}"], rtol=1e-5, atol=1e-3)
+        assert (resized.img_width, resized.img_height) == (500, 375)
+        assert (result.img_width, result.img_height) == (300, 300)

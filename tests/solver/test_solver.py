@@ -1,0 +1,92 @@
+"""The learning rate over a run, and the optimizer."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from ssd.config import load_config
+from ssd.solver import make_lr_scheduler, make_optimizer
+from ssd.solver.lr_scheduler import warmup_multistep
+from ssd.utils.errors import ConfigError
+
+
+def test_first_steps_by_hand() -> None:
+    schedule = {"milestones": [4, 6], "gamma": 0.1, "warmup_factor": 0.5, "warmup_iters": 2}
+    factors = [warmup_multistep(step, **schedule) for step in range(7)]
+    assert factors == pytest.approx([0.5, 0.75, 1, 1, 0.1, 0.1, 0.01])
+
+
+@pytest.mark.parametrize(
+    ("prefix", "overrides"),
+    [
+        ("default", []),
+        (
+            "small",
+            [
+                "SOLVER.LR",
+                "0.01",
+                "SOLVER.LR_STEPS",
+                "[30,45]",
+                "SOLVER.WARMUP_ITERS",
+                "10",
+                "SOLVER.WARMUP_FACTOR",
+                "0.1",
+            ],
+        ),
+    ],
+)
+def test_golden_curves(goldens: Path, prefix: str, overrides: list[str]) -> None:
+    golden = np.load(goldens / "lufficc" / "warmup_multistep_lr.npz")
+    config = load_config(None, overrides)
+    expected = golden[f"{prefix}_lr"]
+    steps = golden["default_step"] if prefix == "default" else range(len(expected))
+    for step, lr in zip(steps, expected, strict=True):
+        factor = warmup_multistep(
+            int(step),
+            config.SOLVER.LR_STEPS,
+            config.SOLVER.GAMMA,
+            config.SOLVER.WARMUP_FACTOR,
+            config.SOLVER.WARMUP_ITERS,
+        )
+        assert config.SOLVER.LR * factor == pytest.approx(float(lr), rel=1e-12)
+
+
+def run(scheduler: torch.optim.lr_scheduler.LRScheduler, steps: int) -> list[float]:
+    lrs = []
+    for _ in range(steps):
+        lrs.append(scheduler.get_last_lr()[0])
+        scheduler.optimizer.step()
+        scheduler.step()
+    return lrs
+
+
+def test_stepping_follows_the_curve_and_resumes() -> None:
+    config = load_config(None, ["SOLVER.WARMUP_ITERS", 4, "SOLVER.LR_STEPS", [6, 8]])
+    model = nn.Linear(2, 2)
+    optimizer = make_optimizer(config, model)
+    scheduler = make_lr_scheduler(config, optimizer)
+    whole = run(scheduler, 10)
+    assert whole[0] == pytest.approx(1e-3 / 3)
+    assert whole[4:9] == pytest.approx([1e-3, 1e-3, 1e-4, 1e-4, 1e-5])
+
+    resumed = make_lr_scheduler(config, make_optimizer(config, model))
+    resumed.load_state_dict({"last_epoch": 5, "milestones": [1], "base_lrs": [99.0]})  # what lufficc/SSD saves besides
+    assert run(resumed, 5) == whole[5:]
+
+
+def test_milestones_must_ascend() -> None:
+    config = load_config(None, ["SOLVER.LR_STEPS", [8, 6]])
+    with pytest.raises(ConfigError, match=r"SOLVER\.LR_STEPS must ascend"):
+        make_lr_scheduler(config, make_optimizer(config, nn.Linear(2, 2)))
+
+
+def test_optimizer_takes_what_is_trainable() -> None:
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    model[0].requires_grad_(False)
+    optimizer = make_optimizer(load_config(), model)
+    (group,) = optimizer.param_groups
+    assert [id(p) for p in group["params"]] == [id(p) for p in model[1].parameters()]
+    assert (group["lr"], group["momentum"], group["weight_decay"]) == (1e-3, 0.9, 5e-4)
