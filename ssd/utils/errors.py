@@ -30,3 +30,7 @@ class DeviceError(SSDError, RuntimeError):
 
 class DownloadError(SSDError, OSError):
     """A URL cannot be fetched, or what came does not have the promised hash."""
+
+
+class TrainingError(SSDError, RuntimeError):
+    """The training cannot go on."""

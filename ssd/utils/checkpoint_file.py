@@ -1,0 +1,123 @@
+"""The file format of checkpoints: tensors and plain containers, so that reading one never executes anything in it.
+
+The container is ``{"model", "optimizer", "scheduler", "iteration", ...}``; bare weights are read as ``{"model"}``.
+"""
+
+import difflib
+import os
+import pickle
+import re
+from collections import Counter, OrderedDict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ssd.utils.atomic import atomic_write
+from ssd.utils.errors import CheckpointError
+from ssd.utils.model_zoo import cache_url, is_url
+
+# Exact types: a subclass (np.float64 is a float) would be pickled by its name, and weights_only refuses it.
+_LEAF_TYPES = (Tensor, nn.Parameter, bool, int, float, str, type(None))
+_SEQUENCE_TYPES = (list, tuple)
+_MAPPING_TYPES = (dict, OrderedDict, Counter)  # Counter: the milestones of torch's MultiStepLR
+# What torch.load raises for files that it did not write, or not to the end; which one depends on their first bytes.
+_LOAD_ERRORS = (RuntimeError, EOFError, ValueError, KeyError, IndexError, TypeError, AttributeError, OSError)
+_MAX_LISTED = 10
+
+
+def write_checkpoint(path: str | os.PathLike[str], checkpoint: dict[str, Any]) -> None:
+    """Write ``checkpoint`` to ``path``, whole or not at all.
+
+    Raises:
+        TypeError: it holds something else than tensors, numbers, strings, None, and lists, tuples and dictionaries
+            of them; the message names the key path.
+    """
+    _check_plain(checkpoint, "")
+    with atomic_write(Path(path)) as file:
+        torch.save(checkpoint, file)
+
+
+def read_checkpoint(path_or_url: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read a checkpoint, or the bare weights of a model, onto the CPU without executing anything in it.
+
+    Args:
+        path_or_url: a path, or an http(s) URL, which is cached.
+
+    Returns:
+        The container. "model" is the state dict, without the ``module.`` that DistributedDataParallel prefixes.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, or no checkpoint.
+        DownloadError: the URL cannot be fetched.
+    """
+    source = os.fspath(path_or_url)
+    path = cache_url(source) if is_url(source) else Path(source)
+    if not path.is_file():
+        raise CheckpointError(f"checkpoint {source!r} does not exist{nearest_checkpoints(path)}")
+    checkpoint = _load_file(path, source)
+    if not isinstance(checkpoint, dict):
+        raise CheckpointError(f"{source}: a checkpoint is a dictionary, this holds a {type(checkpoint).__name__}")
+    if _is_state_dict(checkpoint):
+        checkpoint = {"model": checkpoint}
+    if not _is_state_dict(checkpoint.get("model")):
+        keys = ", ".join(map(str, list(checkpoint)[:_MAX_LISTED])) or "(none)"
+        raise CheckpointError(f'{source}: no weights under the key "model"; its keys are {keys}')
+    checkpoint["model"] = {name.removeprefix("module."): value for name, value in checkpoint["model"].items()}
+    return checkpoint
+
+
+def nearest_checkpoints(path: Path) -> str:
+    """Say, as the end of an error message, which .pth files lie where ``path`` was looked for."""
+    names = sorted(found.name for found in path.parent.glob("*.pth")) if path.parent.is_dir() else []
+    if not names:
+        return f"; there is no .pth file in {path.parent}" if path.parent.is_dir() else ""
+    close = difflib.get_close_matches(path.name, names, n=3, cutoff=0.0)
+    return f"; in {path.parent} there are {', '.join(close)}"
+
+
+def _check_plain(value: Any, key_path: str) -> None:
+    """Raise TypeError that names the key path unless ``value`` is built of tensors and plain containers only."""
+    if type(value) in _MAPPING_TYPES:
+        for key, item in value.items():
+            if type(key) not in (str, int):
+                raise TypeError(f"checkpoint key {key!r} under {key_path!r} must be str or int, not {_type_name(key)}")
+            _check_plain(item, f"{key_path}.{key}" if key_path else str(key))
+    elif type(value) in _SEQUENCE_TYPES:
+        for index, item in enumerate(value):
+            _check_plain(item, f"{key_path}[{index}]")
+    elif type(value) not in _LEAF_TYPES:
+        raise TypeError(
+            f"checkpoint value {key_path!r} is a {_type_name(value)}; "
+            "a checkpoint holds tensors, numbers, strings, None, and lists, tuples and dictionaries of them"
+        )
+
+
+def _load_file(path: Path, source: str) -> Any:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        unsafe = re.search(r"GLOBAL ([\w.]+)", str(error))
+        if not unsafe:
+            raise CheckpointError(f"{source}: not a checkpoint") from error
+        raise CheckpointError(
+            f"{source}: holds a Python object ({unsafe[1]}), and loading it could execute any code; "
+            "save the file anew with tensors and plain values only, where you trust it"
+        ) from error
+    except _LOAD_ERRORS as error:
+        cause = str(error).partition("\n")[0]
+        raise CheckpointError(f"{source}: damaged, truncated, or not a checkpoint ({cause}); fetch it again") from error
+
+
+def _is_state_dict(value: Any) -> bool:
+    """Whether ``value`` maps names to tensors."""
+    return (
+        isinstance(value, dict)
+        and bool(value)
+        and all(isinstance(name, str) and isinstance(item, Tensor) for name, item in value.items())
+    )
+
+
+def _type_name(value: Any) -> str:
+    return f"{type(value).__module__}.{type(value).__qualname__}"

@@ -1,0 +1,139 @@
+"""Reading images: RGB uint8 arrays (H, W, 3), turned upright as their EXIF tag says."""
+
+import io
+import os
+import struct
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from ssd.utils.errors import ImageError
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+
+_EXIF_ORIENTATION = 0x0112
+_EXIF_TRANSPOSED = (5, 6, 7, 8)  # the orientations that swap width and height
+# What Pillow raises for files that are not, or not quite, images; which one depends on the format.
+_DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
+
+
+def read_image(source: str | os.PathLike[str] | bytes, expected_size: tuple[int, int] | None = None) -> np.ndarray:
+    """Decode an image file, or its bytes. Grey, palette, RGBA, CMYK and 16-bit images end as RGB, alpha is dropped.
+
+    Args:
+        source: a path, or the content of an image file.
+        expected_size: (width, height) as annotated. Some tools annotate the pixels as they are stored and not as
+            EXIF turns them: if only the stored orientation agrees with this size, it is the one returned.
+
+    Returns:
+        RGB uint8, (H, W, 3).
+
+    Raises:
+        ImageError: the file is missing, empty, truncated or no image.
+    """
+    data, name = _read_bytes(source)
+    pixels = _decode(data, name, cv2.IMREAD_COLOR)
+    height, width = pixels.shape[:2]
+    if expected_size == (height, width) and height != width:
+        pixels = _decode(data, name, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+
+
+def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """Return (width, height) in pixels of the image that ``read_image`` would give, from the file's header alone.
+
+    Raises:
+        ImageError: the file is missing or its header is not that of an image.
+    """
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+            is_transposed = _is_transposed(image.info.get("exif", b""))
+    except _DECODE_ERRORS as error:
+        raise ImageError(f"{os.fspath(path)}: {_cause(error)}") from error
+    return (height, width) if is_transposed else (width, height)
+
+
+def list_images(folder: str | os.PathLike[str]) -> list[Path]:
+    """Return the images directly inside ``folder``, sorted by name. Suffixes count in upper and lower case.
+
+    Raises:
+        ImageError: the folder does not exist or holds no image.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise ImageError(f"{folder}: no such folder")
+    images = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+    if not images:
+        raise ImageError(f"{folder}: no images directly inside; these suffixes count: {', '.join(IMAGE_SUFFIXES)}")
+    return images
+
+
+def _read_bytes(source: str | os.PathLike[str] | bytes) -> tuple[np.ndarray, str]:
+    """The encoded image as uint8 (N,), and what to call it in an error."""
+    if isinstance(source, bytes):
+        data, name = np.frombuffer(source, np.uint8), f"image of {len(source)} bytes"
+    else:
+        name = os.fspath(source)
+        try:
+            data = np.fromfile(name, np.uint8)  # cv2.imread cannot open every non-ASCII path on Windows
+        except OSError as error:
+            raise ImageError(f"{name}: {_cause(error)}") from error
+    if data.size == 0:
+        raise ImageError(f"{name}: the file is empty")
+    return data, name
+
+
+def _decode(data: np.ndarray, name: str, flags: int) -> np.ndarray:
+    """BGR uint8 (H, W, 3)."""
+    if _seems_truncated(data):
+        _check_complete(data, name)
+    log_level = cv2.utils.logging.getLogLevel()
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # the ImageError says it all
+    try:
+        pixels = cv2.imdecode(data, flags)
+    except cv2.error as error:
+        raise ImageError(f"{name}: {error.err}") from error
+    finally:
+        cv2.utils.logging.setLogLevel(log_level)
+    if pixels is None:
+        _check_complete(data, name)
+        raise ImageError(f"{name}: OpenCV cannot decode this file; convert it to PNG or JPEG")
+    return pixels
+
+
+def _seems_truncated(data: np.ndarray) -> bool:
+    """Whether a JPEG or PNG lacks its end marker. OpenCV may fill the missing rows with grey instead of failing."""
+    head, tail = data[:4].tobytes(), data[-12:].tobytes()
+    if head.startswith(b"\xff\xd8"):
+        return not tail.endswith(b"\xff\xd9")
+    return head == b"\x89PNG" and b"IEND" not in tail
+
+
+def _check_complete(data: np.ndarray, name: str) -> None:
+    """Raise ImageError with the cause if Pillow, which is strict, cannot decode the image."""
+    try:
+        with Image.open(io.BytesIO(data.tobytes())) as image:
+            image.load()
+    except _DECODE_ERRORS as error:
+        raise ImageError(f"{name}: {_cause(error)}") from error
+
+
+def _cause(error: Exception) -> str:
+    if isinstance(error, UnidentifiedImageError):
+        return "not an image, or its first bytes are damaged"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror  # "No such file or directory", "Permission denied", ...
+    return f"the image is damaged: {error}"
+
+
+def _is_transposed(exif_bytes: bytes) -> bool:
+    """Whether the EXIF orientation swaps width and height; damaged EXIF data counts as none, as for OpenCV."""
+    exif = Image.Exif()
+    try:
+        exif.load(exif_bytes)
+    except _DECODE_ERRORS:
+        return False
+    return exif.get(_EXIF_ORIENTATION) in _EXIF_TRANSPOSED

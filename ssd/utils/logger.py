@@ -1,0 +1,49 @@
+"""The log of a run: the same lines on the standard output and in OUTPUT_DIR/log.txt."""
+
+import logging
+import sys
+from pathlib import Path
+
+from tqdm import tqdm
+
+_FORMAT = "%(asctime)s %(name)s %(levelname)s: %(message)s"
+
+
+def setup_logger(output_dir: str | Path | None, *, rank: int = 0) -> logging.Logger:
+    """Let the "ssd" logger, which all modules of the package log to, write to the terminal and to a file.
+
+    A second call replaces what the first has set up.
+
+    Args:
+        output_dir: gets a ``log.txt``, or has its own continued; None = no file.
+        rank: of this process; only rank 0 logs.
+
+    Returns:
+        The "ssd" logger.
+    """
+    logger = logging.getLogger("ssd")
+    logger.setLevel(logging.INFO)
+    logger.propagate = False  # a library that configures the root logger would print every line twice
+    for handler in list(logger.handlers):
+        logger.removeHandler(handler)
+        handler.close()
+    if rank != 0:
+        return logger
+    logger.addHandler(_TerminalHandler())
+    if output_dir is not None:
+        Path(output_dir).mkdir(parents=True, exist_ok=True)
+        logger.addHandler(logging.FileHandler(Path(output_dir, "log.txt"), encoding="utf-8"))
+    for handler in logger.handlers:
+        handler.setFormatter(logging.Formatter(_FORMAT))
+    return logger
+
+
+class _TerminalHandler(logging.Handler):
+    """Prints above a running progress bar instead of through it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            tqdm.write(self.format(record), file=sys.stdout)
+            sys.stdout.flush()
+        except (OSError, ValueError):  # the stream is gone: a broken pipe, a closed terminal
+            self.handleError(record)

@@ -1,0 +1,5 @@
+"""Drawing of detections."""
+
+from ssd.visualization.drawing import draw_detections
+
+__all__ = ["draw_detections"]

@@ -1,0 +1,101 @@
+"""Boxes and labels drawn onto an image by the vizer package."""
+
+import io
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import ImageFont
+from vizer.draw import draw_boxes
+
+# Found by looking at pictures from 160x120 to 1600x1200: lines of 1 to 6 pixels, letters of 10 to 35.
+_PIXELS_PER_LINE_WIDTH = 250
+_PIXELS_PER_FONT_SIZE = 40
+_MIN_FONT_SIZE = 10  # smaller letters of the default font cannot be read
+
+
+def draw_detections(
+    image: np.ndarray,
+    boxes: np.ndarray,
+    labels: np.ndarray,
+    scores: np.ndarray | None = None,
+    class_names: Sequence[str] | None = None,
+) -> np.ndarray:
+    """Draw boxes, each with a tag that names its class and score. The higher a score, the further on top.
+
+    Args:
+        image: RGB uint8, (H, W, 3); not modified.
+        boxes: (N, 4) corner form in pixels of the image. What lies outside is clipped; boxes that are empty, inverted
+            or NaN are left out.
+        labels: (N,) integers.
+        scores: (N,); None = draw in the given order, without scores.
+        class_names: the name of each label, index 0 being the background; None = show the numbers.
+
+    Returns:
+        RGB uint8, (H, W, 3).
+    """
+    height, width = image.shape[:2]
+    scale = math.sqrt(height * width)
+    boxes, kept = _clean_boxes(np.asarray(boxes), width, height)
+    if scores is not None:
+        kept = kept[np.argsort(np.asarray(scores)[kept], kind="stable")]
+    line_width = max(1, round(scale / _PIXELS_PER_LINE_WIDTH))
+    no_names: dict[int, str] = defaultdict(str)  # first all boxes, then all tags, so that no line crosses a tag
+    kept_labels = [int(label) for label in np.asarray(labels)[kept]]
+    drawn = draw_boxes(image, boxes[kept], kept_labels, class_name_map=no_names, width=line_width)
+
+    font = _TagFont(max(_MIN_FONT_SIZE, round(scale / _PIXELS_PER_FONT_SIZE)))
+    for index, label in zip(kept, kept_labels, strict=True):
+        name = str(label) if class_names is None else class_names[label]
+        tag = _draw_tag(name, label, None if scores is None else float(scores[index]), font)
+        _paste_tag(drawn, tag, boxes[index])
+    return drawn
+
+
+def _clean_boxes(boxes: np.ndarray, width: int, height: int) -> tuple[np.ndarray, np.ndarray]:
+    """Whole pixels inside the image, (N, 4), and the indices of the boxes that can be drawn, (K,)."""
+    limit = np.array([width, height, width, height])
+    clipped = np.clip(boxes.reshape(-1, 4).astype(np.float64), 0, limit)
+    kept = np.flatnonzero(np.all(clipped[:, 2:] > clipped[:, :2], axis=1))  # NaN compares false
+    pixels = np.zeros_like(clipped, dtype=np.int64)
+    pixels[kept] = np.minimum(clipped[kept].round(), limit - 1).astype(np.int64)
+    return pixels, kept
+
+
+class _TagFont(ImageFont.FreeTypeFont):
+    """Pillow's default font with the ``getsize`` that vizer calls and Pillow 10 removed."""
+
+    def __init__(self, size: int):
+        default = ImageFont.load_default(size)
+        assert isinstance(default, ImageFont.FreeTypeFont), "Pillow is built without FreeType"
+        super().__init__(io.BytesIO(default.font_bytes), size)
+
+    def getsize(self, text: str) -> tuple[int, int]:
+        """Return (width, height) in pixels that a tag with this text needs; one height for all texts."""
+        ascent, descent = self.getmetrics()
+        height = ascent + descent
+        return math.ceil(self.getlength(text) + 0.2 * height), height
+
+
+def _draw_tag(name: str, label: int, score: float | None, font: _TagFont) -> np.ndarray:
+    """Black text on the pale colour of the label's box: RGB uint8 (h, w, 3).
+
+    vizer writes the text into the lower left corner of a box, half transparent; here the box is the tag itself and
+    white lies under it, so that the text can be read whatever the image shows.
+    """
+    text = name if score is None else f"{name}:{score:.2f}"
+    width, height = font.getsize(text)
+    margin = math.ceil(0.05 * height)
+    blank = np.full((height + 2 * margin, width, 3), 255, np.uint8)
+    box = [[0, 0, width, height + 2 * margin]]
+    return draw_boxes(blank, box, [label], class_name_map={label: text}, width=0, font=font)
+
+
+def _paste_tag(image: np.ndarray, tag: np.ndarray, box: np.ndarray) -> None:
+    """Put the tag onto the box, or into its upper end where the image leaves no room above it."""
+    tag = tag[: image.shape[0], : image.shape[1]]
+    height, width = tag.shape[:2]
+    left = min(int(box[0]), image.shape[1] - width)
+    top = max(int(box[1]) - height, 0)
+    image[top : top + height, left : left + width] = tag

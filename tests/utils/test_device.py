@@ -1,0 +1,60 @@
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from ssd.utils.device import select_device
+from ssd.utils.errors import DeviceError
+
+Machine = Callable[..., None]
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
+    """Pretend that the machine has so many GPUs, and MPS or not."""
+
+    def pretend(*, gpus: int = 0, mps: bool = False) -> None:
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+        monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+
+    return pretend
+
+
+@pytest.mark.parametrize(
+    ("gpus", "mps", "expected"), [(1, True, "cuda"), (1, False, "cuda"), (0, True, "mps"), (0, False, "cpu")]
+)
+def test_auto_takes_the_first_that_exists(machine: Machine, gpus: int, mps: bool, expected: str) -> None:
+    machine(gpus=gpus, mps=mps)
+    assert select_device("auto") == torch.device(expected)
+
+
+def test_named_devices_that_exist(machine: Machine) -> None:
+    machine(gpus=2, mps=True)
+    for name in ("cpu", "cuda", "cuda:1", "mps"):
+        assert select_device(name) == torch.device(name)
+
+
+@pytest.mark.parametrize("name", ["cuda", "cuda:0"])
+def test_no_gpu(machine: Machine, name: str) -> None:
+    machine(gpus=0)
+    with pytest.raises(DeviceError, match=f"'{name}': .*set MODEL.DEVICE to cpu or auto"):
+        select_device(name)
+
+
+def test_index_too_high(machine: Machine) -> None:
+    machine(gpus=2)
+    with pytest.raises(DeviceError, match=r"'cuda:2': .* 2 GPU\(s\), the last one is 'cuda:1'"):
+        select_device("cuda:2")
+
+
+def test_no_mps(machine: Machine) -> None:
+    machine(mps=False)
+    with pytest.raises(DeviceError, match="Apple silicon"):
+        select_device("mps")
+
+
+@pytest.mark.parametrize("name", ["gpu", "", "CUDA0", "xpu", "meta", "cuda:x"])
+def test_unknown_name_lists_the_choices(name: str) -> None:
+    with pytest.raises(DeviceError, match=f"unknown device '{name}'; .*auto, cpu, mps, cuda, cuda:N"):
+        select_device(name)

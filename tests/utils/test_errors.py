@@ -1,0 +1,25 @@
+import pytest
+
+from ssd.utils import errors
+
+
+@pytest.mark.parametrize(
+    ("error", "builtin"),
+    [
+        (errors.ConfigError, ValueError),
+        (errors.DatasetError, ValueError),
+        (errors.ImageError, ValueError),
+        (errors.CheckpointError, RuntimeError),
+        (errors.DeviceError, RuntimeError),
+        (errors.DownloadError, OSError),
+    ],
+)
+def test_errors_are_ours_and_of_a_standard_kind(error: type[Exception], builtin: type[Exception]) -> None:
+    with pytest.raises(errors.SSDError, match=r"^place: what$") as caught:
+        raise error("place: what")
+    assert isinstance(caught.value, builtin)
+
+
+def test_no_error_class_is_left_out_of_the_family() -> None:
+    classes = [value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, Exception)]
+    assert all(issubclass(value, errors.SSDError) for value in classes)

@@ -1,0 +1,180 @@
+"""Pixels are compared with Pillow, an independent decoder."""
+
+import io
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from ssd.utils.errors import ImageError
+from ssd.utils.image import IMAGE_SUFFIXES, image_size, list_images, read_image
+
+WIDTH, HEIGHT = 64, 48
+ORIENTATION_TAG = 0x0112
+# What each EXIF orientation asks of the viewer (Exif 2.32, table 6), as a map of the stored array.
+UPRIGHT = {
+    1: lambda a: a,
+    2: lambda a: a[:, ::-1],
+    3: lambda a: a[::-1, ::-1],
+    4: lambda a: a[::-1],
+    5: lambda a: a.swapaxes(0, 1),
+    6: lambda a: np.rot90(a, -1),
+    7: lambda a: a.swapaxes(0, 1)[::-1, ::-1],
+    8: lambda a: np.rot90(a, 1),
+}
+
+
+@pytest.fixture
+def pixels() -> np.ndarray:
+    coarse = np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8)
+    return cv2.resize(coarse, (WIDTH, HEIGHT))
+
+
+def encode(image: Image.Image, file_format: str, orientation: int | None = None) -> bytes:
+    buffer = io.BytesIO()
+    exif = Image.Exif()
+    if orientation is not None:
+        exif[ORIENTATION_TAG] = orientation
+    image.save(buffer, file_format, **({"exif": exif} if orientation is not None else {}))
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("suffix", IMAGE_SUFFIXES)
+def test_every_listed_suffix_is_read_as_pillow_reads_it(tmp_path: Path, pixels: np.ndarray, suffix: str) -> None:
+    path = tmp_path / f"a{suffix}"
+    Image.fromarray(pixels).save(path)
+    image = read_image(path)
+    assert image.dtype == np.uint8
+    assert image.shape == (HEIGHT, WIDTH, 3)
+    difference = image.astype(int) - np.asarray(Image.open(path).convert("RGB"))
+    assert np.abs(difference).max() <= 1
+    np.testing.assert_array_equal(image, read_image(path.read_bytes()))
+
+
+def test_channels_come_out_as_rgb() -> None:
+    red = Image.new("RGB", (2, 2), (255, 0, 0))
+    np.testing.assert_array_equal(read_image(encode(red, "PNG")), np.full((2, 2, 3), [255, 0, 0], np.uint8))
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA"])
+def test_other_modes_end_as_rgb(pixels: np.ndarray, mode: str) -> None:
+    source = Image.fromarray(pixels).convert(mode)
+    np.testing.assert_array_equal(read_image(encode(source, "PNG")), np.asarray(source.convert("RGB")))
+
+
+def test_cmyk_ends_as_rgb(pixels: np.ndarray) -> None:
+    data = encode(Image.fromarray(pixels).convert("CMYK"), "JPEG")
+    expected = np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).astype(int)
+    assert np.abs(read_image(data) - expected).max() <= 1
+
+
+def test_alpha_is_dropped_not_blended(pixels: np.ndarray) -> None:
+    transparent = np.dstack([pixels, np.full((HEIGHT, WIDTH), 7, np.uint8)])
+    np.testing.assert_array_equal(read_image(encode(Image.fromarray(transparent), "PNG")), pixels)
+
+
+def test_16_bit_keeps_the_high_byte() -> None:
+    deep = np.arange(WIDTH * HEIGHT, dtype=np.uint16).reshape(HEIGHT, WIDTH) * 21
+    image = read_image(encode(Image.fromarray(deep), "PNG"))
+    np.testing.assert_array_equal(image, np.repeat((deep >> 8).astype(np.uint8)[..., None], 3, axis=2))
+
+
+@pytest.mark.parametrize("file_format", ["PNG", "JPEG", "WEBP"])
+@pytest.mark.parametrize("orientation", UPRIGHT)
+def test_exif_orientation_is_applied(tmp_path: Path, pixels: np.ndarray, file_format: str, orientation: int) -> None:
+    stored = read_image(encode(Image.fromarray(pixels), file_format))
+    path = tmp_path / "a"
+    path.write_bytes(encode(Image.fromarray(pixels), file_format, orientation))
+    image = read_image(path)
+    np.testing.assert_array_equal(image, UPRIGHT[orientation](stored))
+    assert image_size(path) == (image.shape[1], image.shape[0])
+
+
+def test_expected_size_picks_the_orientation_that_agrees(pixels: np.ndarray) -> None:
+    data = encode(Image.fromarray(pixels), "PNG", orientation=6)
+    upright = np.rot90(pixels, -1)
+    np.testing.assert_array_equal(read_image(data, (HEIGHT, WIDTH)), upright)
+    np.testing.assert_array_equal(read_image(data, (WIDTH, HEIGHT)), pixels)
+    np.testing.assert_array_equal(read_image(data, (5, 5)), upright)
+
+
+def test_expected_size_does_not_turn_an_image_without_exif(pixels: np.ndarray) -> None:
+    data = encode(Image.fromarray(pixels), "PNG")
+    np.testing.assert_array_equal(read_image(data, (HEIGHT, WIDTH)), pixels)
+
+
+def test_non_ascii_path(tmp_path: Path, pixels: np.ndarray) -> None:
+    path = tmp_path / "größe 猫.png"
+    Image.fromarray(pixels).save(path)
+    np.testing.assert_array_equal(read_image(str(path)), pixels)
+    assert image_size(path) == (WIDTH, HEIGHT)
+
+
+def test_bytes_after_the_end_do_no_harm(pixels: np.ndarray) -> None:
+    for file_format in ("JPEG", "PNG"):
+        data = encode(Image.fromarray(pixels), file_format)
+        np.testing.assert_array_equal(read_image(data + b"\0" * 40), read_image(data))
+
+
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "BMP", "WEBP"])
+@pytest.mark.parametrize("kept", [0.05, 0.5, 0.95])
+def test_truncated_file_is_an_error(
+    tmp_path: Path, pixels: np.ndarray, file_format: str, kept: float, capfd: pytest.CaptureFixture[str]
+) -> None:
+    data = encode(Image.fromarray(pixels), file_format)
+    path = tmp_path / "half.jpg"
+    path.write_bytes(data[: int(len(data) * kept)])
+    with pytest.raises(ImageError, match=r"half\.jpg: .*(truncated|damaged)"):
+        read_image(path)
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("content", "cause"),
+    [(b"", "empty"), (b"not an image, but text\n" * 9, "not an image"), (b"\x89PNG", "not an image")],
+)
+def test_unreadable_content_names_file_and_cause(tmp_path: Path, content: bytes, cause: str) -> None:
+    path = tmp_path / "a.jpg"
+    path.write_bytes(content)
+    with pytest.raises(ImageError, match=rf"a\.jpg: .*{cause}"):
+        read_image(path)
+    with pytest.raises(ImageError, match=r"a\.jpg: .*not an image"):
+        image_size(path)
+
+
+def test_image_of_a_format_that_opencv_lacks(pixels: np.ndarray) -> None:
+    with pytest.raises(ImageError, match="convert it to PNG"):
+        read_image(encode(Image.fromarray(pixels), "ICO"))
+
+
+def test_missing_file_and_folder(tmp_path: Path) -> None:
+    for read in (read_image, image_size):
+        with pytest.raises(ImageError, match=r"nothing\.jpg: No such file"):
+            read(tmp_path / "nothing.jpg")
+        with pytest.raises(ImageError, match="directory"):
+            read(tmp_path)
+
+
+def test_log_level_of_opencv_is_restored() -> None:
+    level = cv2.utils.logging.getLogLevel()
+    with pytest.raises(ImageError):
+        read_image(b"text")
+    assert cv2.utils.logging.getLogLevel() == level
+
+
+def test_list_images_sorts_and_ignores_case_and_other_files(tmp_path: Path) -> None:
+    for name in ("b.JPG", "a.png", "c.Jpeg", "notes.txt", "d.webp", "e.bmp", "f"):
+        (tmp_path / name).touch()
+    (tmp_path / "inner").mkdir()
+    (tmp_path / "inner" / "z.jpg").touch()
+    assert [path.name for path in list_images(tmp_path)] == ["a.png", "b.JPG", "c.Jpeg", "d.webp", "e.bmp"]
+
+
+def test_list_images_without_images(tmp_path: Path) -> None:
+    (tmp_path / "a.gif").touch()
+    with pytest.raises(ImageError, match=r"\.jpg, \.jpeg, \.png, \.bmp, \.webp"):
+        list_images(tmp_path)
+    with pytest.raises(ImageError, match="no such folder"):
+        list_images(tmp_path / "nothing")

@@ -1,0 +1,104 @@
+import io
+import logging
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tqdm import tqdm
+
+from ssd.utils.logger import setup_logger
+
+LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} ssd\.engine INFO: started 3")
+
+
+@pytest.fixture(autouse=True)
+def _restored_logger() -> Iterator[None]:
+    logger = logging.getLogger("ssd")
+    saved = logger.level, logger.propagate
+    yield
+    for handler in list(logger.handlers):
+        logger.removeHandler(handler)
+        handler.close()
+    logger.setLevel(saved[0])
+    logger.propagate = saved[1]
+
+
+def log(message: str = "started %d", *args: object) -> None:
+    logging.getLogger("ssd.engine").info(message, *(args or (3,)))
+
+
+def test_same_lines_on_stdout_and_in_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    setup_logger(tmp_path / "new" / "folder")
+    log()
+    written = (tmp_path / "new" / "folder" / "log.txt").read_text()
+    assert LINE.fullmatch(written.strip())
+    assert capsys.readouterr().out == written
+
+
+def test_second_call_does_not_double_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    setup_logger(tmp_path)
+    setup_logger(tmp_path)
+    log()
+    assert len((tmp_path / "log.txt").read_text().splitlines()) == 1
+    assert len(capsys.readouterr().out.splitlines()) == 1
+
+
+def test_second_call_moves_to_the_new_folder(tmp_path: Path) -> None:
+    setup_logger(tmp_path / "a")
+    setup_logger(tmp_path / "b")
+    log()
+    assert (tmp_path / "a" / "log.txt").read_text() == ""
+    assert "started" in (tmp_path / "b" / "log.txt").read_text()
+
+
+def test_file_of_an_earlier_run_is_continued(tmp_path: Path) -> None:
+    (tmp_path / "log.txt").write_text("earlier\n")
+    setup_logger(tmp_path)
+    log()
+    assert len((tmp_path / "log.txt").read_text().splitlines()) == 2
+
+
+def test_without_folder_there_is_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    setup_logger(None)
+    log()
+    assert "started 3" in capsys.readouterr().out
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_other_ranks_are_silent(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    setup_logger(tmp_path / "out", rank=1)
+    log()
+    captured = capsys.readouterr()
+    assert captured.out + captured.err == ""
+    assert not (tmp_path / "out").exists()
+
+
+def test_root_logger_does_not_repeat_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    handler = logging.StreamHandler(stream := io.StringIO())
+    logging.getLogger().addHandler(handler)
+    try:
+        setup_logger(None)
+        log()
+    finally:
+        logging.getLogger().removeHandler(handler)
+    assert stream.getvalue() == ""
+    assert len(capsys.readouterr().out.splitlines()) == 1
+
+
+def test_lines_do_not_tear_a_progress_bar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = io.StringIO()
+    monkeypatch.setattr("sys.stdout", terminal)
+    monkeypatch.setattr("sys.stderr", terminal)
+    setup_logger(tmp_path)
+    with tqdm(total=2, file=terminal, mininterval=0) as progress:
+        progress.update()
+        log()
+        progress.update()
+    # Each bar is drawn after a carriage return: what stands before the log line on its own line is blanked out.
+    line = next(line for line in terminal.getvalue().split("\n") if "started 3" in line)
+    assert LINE.fullmatch(line.rpartition("\r")[2])
+    assert LINE.fullmatch((tmp_path / "log.txt").read_text().strip())

@@ -1,0 +1,78 @@
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ssd.utils.metric_logger import MetricLogger, SmoothedValue
+
+
+def test_window_of_two_by_hand() -> None:
+    series = SmoothedValue(window=2)
+    for value in (1.0, 2.0, 6.0):
+        series.update(value)
+    assert series.value == 6.0
+    assert series.avg == 4.0
+    assert series.global_avg == 3.0
+
+
+@given(st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=40), st.integers(1, 12), st.integers(1, 40))
+def test_means_of_floats_and_tensors_read_at_any_time(values: list[float], window: int, read_every: int) -> None:
+    series = SmoothedValue(window)
+    for count, value in enumerate(values, start=1):
+        series.update(torch.tensor(value, dtype=torch.float64) if count % 2 else value)
+        if count % read_every == 0:
+            assert math.isclose(series.global_avg, math.fsum(values[:count]) / count, abs_tol=1e-9)
+    recent = values[-window:]
+    assert series.value == values[-1]
+    assert math.isclose(series.avg, math.fsum(recent) / len(recent), abs_tol=1e-9)
+    assert math.isclose(series.global_avg, math.fsum(values) / len(values), abs_tol=1e-9)
+
+
+def test_update_does_not_read_the_tensor(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(tensor: torch.Tensor) -> float:
+        raise AssertionError("synchronised with the device")
+
+    series = SmoothedValue(window=3)
+    with monkeypatch.context() as patch:
+        for name in ("item", "__float__", "__bool__", "tolist", "cpu", "numpy"):
+            patch.setattr(torch.Tensor, name, refuse)
+        for value in range(10):
+            series.update(torch.tensor(float(value)))
+    assert series.avg == 8.0
+
+
+def test_long_run_keeps_little_and_stays_exact() -> None:
+    series = SmoothedValue(window=10)
+    value = torch.tensor(0.1)
+    for count in range(1, 5001):
+        series.update(value)
+        if count % 10 == 0:  # a log step
+            assert series.global_avg == pytest.approx(float(value), rel=5e-7)
+    assert len(series._recent) == 10
+
+
+def test_graph_and_memory_of_the_loss_are_not_kept() -> None:
+    parameter = torch.ones((), requires_grad=True)
+    loss = parameter * 2
+    series = SmoothedValue()
+    series.update(loss)
+    with torch.no_grad():
+        loss.zero_()
+    assert series.value == 2.0
+    assert all(not kept.requires_grad for kept in series._recent)
+
+
+def test_only_single_numbers_are_metrics() -> None:
+    with pytest.raises(AssertionError, match=r"\(2,\)"):
+        SmoothedValue().update(torch.zeros(2))
+
+
+def test_text_is_smoothed_then_last_in_order_of_first_update() -> None:
+    metrics = MetricLogger(window=2)
+    metrics.update(total_loss=9.0, cls_loss=torch.tensor(1.0))
+    metrics.update(total_loss=1.0, cls_loss=torch.tensor(2.0))
+    metrics.update(total_loss=2.0, cls_loss=torch.tensor(4.0), time=0.25)
+    assert str(metrics) == "total_loss: 1.500 (2.000), cls_loss: 3.000 (4.000), time: 0.250 (0.250)"
+    assert metrics.meters["total_loss"].global_avg == 4.0

@@ -1,0 +1,156 @@
+"""Downloads from a server on this machine."""
+
+import hashlib
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+import torch
+
+from ssd.utils.checkpoint_file import read_checkpoint
+from ssd.utils.errors import DownloadError
+from ssd.utils.model_zoo import cache_url, is_url
+
+CONTENT = bytes(range(256)) * 20
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+
+
+class Server(ThreadingHTTPServer):
+    """Serves ``files``; a path ending in "broken" promises more bytes than come."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.files: dict[str, bytes] = {}
+        self.requests: list[str] = []
+
+    def url(self, path: str, content: bytes = CONTENT) -> str:
+        self.files[path] = content
+        return f"http://127.0.0.1:{self.server_port}{path}"
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Server
+
+    def do_GET(self) -> None:
+        self.server.requests.append(self.path)
+        content = self.server.files.get(self.path.partition("?")[0])
+        if content is None:
+            self.send_error(404)
+            return
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content) * (2 if self.path.endswith("broken") else 1)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with Server() as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("TORCH_MODEL_ZOO", str(tmp_path / "zoo"))
+    return tmp_path / "zoo"
+
+
+def test_fetched_once_then_cached(server: Server, cache: Path) -> None:
+    url = server.url("/release/1.2/weights.pth")
+    assert cache_url(url) == cache / "weights.pth"
+    assert (cache / "weights.pth").read_bytes() == CONTENT
+    assert cache_url(url) == cache / "weights.pth"
+    assert server.requests == ["/release/1.2/weights.pth"]
+    assert [path.name for path in cache.iterdir()] == ["weights.pth"]
+
+
+def test_query_is_no_part_of_the_name(server: Server, cache: Path) -> None:
+    assert cache_url(server.url("/weights.pth") + "?download=1") == cache / "weights.pth"
+
+
+def test_folder_follows_the_environment(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = server.url("/a.pth")
+    monkeypatch.delenv("TORCH_MODEL_ZOO", raising=False)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    assert cache_url(url) == tmp_path / "torch" / "models" / "a.pth"
+    monkeypatch.delenv("TORCH_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert cache_url(url) == tmp_path / "home" / ".torch" / "models" / "a.pth"
+    monkeypatch.setenv("TORCH_MODEL_ZOO", "~/zoo")
+    assert cache_url(url) == tmp_path / "home" / "zoo" / "a.pth"
+
+
+@pytest.mark.parametrize("digits", [6, 8, 64])
+def test_hash_in_the_name_is_checked(server: Server, cache: Path, digits: int) -> None:
+    name = f"vgg-{SHA256[:digits]}.pth"
+    path = cache_url(server.url(f"/{name}"))
+    assert path == cache / name
+    path.write_bytes(b"damaged since")
+    assert cache_url(server.url(f"/{name}")).read_bytes() == CONTENT
+    assert len(server.requests) == 2
+
+
+def test_hash_that_does_not_match_leaves_nothing(server: Server, cache: Path) -> None:
+    url = server.url("/vgg-0123456789.pth")
+    with pytest.raises(DownloadError, match=rf"{url}: the SHA-256 .* is {SHA256}"):
+        cache_url(url)
+    assert list(cache.iterdir()) == []
+
+
+def test_few_digits_are_a_version_not_a_hash(server: Server, cache: Path) -> None:
+    assert cache_url(server.url("/model-2020.pth")) == cache / "model-2020.pth"
+
+
+def test_missing_page(server: Server, cache: Path) -> None:
+    url = server.url("/a.pth").replace("a.pth", "b.pth")
+    with pytest.raises(DownloadError, match=rf"{url}: HTTP Error 404.*put the file at .*b\.pth"):
+        cache_url(url)
+    assert list(cache.iterdir()) == []
+
+
+def test_interrupted_transfer(server: Server, cache: Path) -> None:
+    with pytest.raises(DownloadError, match=f"broke after {len(CONTENT)} of {2 * len(CONTENT)} bytes"):
+        cache_url(server.url("/a.pth") + "?broken")
+    assert list(cache.iterdir()) == []
+
+
+def test_no_server(cache: Path) -> None:
+    with Server() as closed:
+        url = closed.url("/a.pth")
+    with pytest.raises(DownloadError, match=r"refused.*Check the URL"):
+        cache_url(url)
+    assert list(cache.iterdir()) == []
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1", "http://127.0.0.1/folder/"])
+def test_url_without_file_name(url: str) -> None:
+    with pytest.raises(DownloadError, match="must end in a file name"):
+        cache_url(url)
+
+
+def test_malformed_url(cache: Path) -> None:
+    with pytest.raises(DownloadError, match=r"http://host:port/a\.pth: "):
+        cache_url("http://host:port/a.pth")
+
+
+def test_checkpoint_by_url(server: Server, cache: Path, tmp_path: Path) -> None:
+    torch.save({"model": {"a": torch.ones(2)}, "iteration": 3}, tmp_path / "a.pth")
+    checkpoint = read_checkpoint(server.url("/a.pth", (tmp_path / "a.pth").read_bytes()))
+    assert checkpoint["iteration"] == 3
+    assert (cache / "a.pth").is_file()
+
+
+def test_is_url() -> None:
+    assert is_url("https://host/a.pth")
+    assert is_url("http://host/a.pth")
+    assert not is_url("outputs/model_final.pth")
+    assert not is_url(Path("https:/host"))

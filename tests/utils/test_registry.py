@@ -1,0 +1,45 @@
+import pytest
+
+from ssd.utils.errors import ConfigError
+from ssd.utils.registry import Registry
+
+
+def build() -> str:
+    return "built"
+
+
+def test_by_call_and_by_decorator() -> None:
+    registry = Registry("backbone")
+    assert registry.register("a", build) is build
+
+    @registry.register("b")
+    def other() -> str:
+        return "other"
+
+    assert registry["a"]() == "built"
+    assert registry["b"] is other
+    assert other() == "other"
+
+
+def test_taken_name_is_refused() -> None:
+    registry = Registry("backbone")
+    registry.register("a", build)
+    with pytest.raises(ValueError, match="backbone 'a' is registered already"):
+        registry.register("a", lambda: "other")
+    assert registry["a"] is build
+
+
+def test_unknown_name_suggests_the_nearest() -> None:
+    registry = Registry("backbone")
+    for name in ("vgg", "mobilenet_v2"):
+        registry.register(name, build)
+    with pytest.raises(ConfigError, match=r"unknown backbone 'mobilenetv2': did you mean 'mobilenet_v2'\?"):
+        registry["mobilenetv2"]
+    with pytest.raises(ConfigError, match=r"must be imported.* Registered: mobilenet_v2, vgg"):
+        registry["zzz"]
+
+
+def test_lookup_without_error() -> None:
+    registry = Registry("backbone")
+    assert "a" not in registry
+    assert registry.get("a") is None

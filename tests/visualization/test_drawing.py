@@ -1,0 +1,122 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from vizer.draw import compute_color_for_labels
+
+from ssd.visualization import draw_detections
+
+NAMES = ("__background__", "cat", "dog")
+
+
+def blank(width: int = 160, height: int = 120) -> np.ndarray:
+    return np.zeros((height, width, 3), np.uint8)
+
+
+def has_color(image: np.ndarray, label: int) -> bool:
+    return bool((image == compute_color_for_labels(label)).all(axis=-1).any())
+
+
+def test_outline_lies_on_the_box_and_tag_above_it() -> None:
+    image = blank(300, 300)
+    drawn = draw_detections(image, np.array([[100, 150, 200, 250]]), np.array([1]), np.array([0.9]), NAMES)
+    rows, columns = np.nonzero((drawn == compute_color_for_labels(1)).all(axis=-1))
+    assert (columns.min(), rows.min(), columns.max(), rows.max()) == (100, 150, 200, 250)
+    changed_rows, changed_columns = np.nonzero(drawn.any(axis=-1))
+    assert changed_columns.min() == 100
+    assert 130 <= changed_rows.min() < 150
+    tag = drawn[changed_rows.min() : 150, 100:200]
+    assert (tag.sum(axis=-1) == 0).any()  # black letters
+    assert not image.any()
+
+
+def test_nothing_to_draw_gives_the_image_back() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
+    drawn = draw_detections(image, np.zeros((0, 4)), np.zeros(0, np.int64), np.zeros(0), NAMES)
+    np.testing.assert_array_equal(drawn, image)
+    assert drawn is not image
+
+
+@pytest.mark.parametrize(
+    "box", [[50, 50, 40, 60], [50, 60, 60, 50], [50, 50, 50, 60], [np.nan, 0, 9, 9], [-9, -9, -1, -1], [170, 0, 180, 9]]
+)
+def test_boxes_that_show_nothing_are_left_out(box: list[float]) -> None:
+    image = blank()
+    drawn = draw_detections(image, np.array([box]), np.array([1]), np.array([0.9]), NAMES)
+    np.testing.assert_array_equal(drawn, image)
+
+
+def test_scores_stay_with_their_boxes_when_some_are_left_out() -> None:
+    boxes = np.array([[9, 9, 2, 2], [20, 40, 60, 80], [90, 40, 130, 80]])
+    labels, scores = np.array([1, 2, 1]), np.array([0.1, 0.9, 0.3])
+    drawn = draw_detections(blank(), boxes, labels, scores, NAMES)
+    expected = draw_detections(blank(), boxes[[2, 1]], labels[[2, 1]], scores[[2, 1]], NAMES)
+    np.testing.assert_array_equal(drawn, expected)
+
+
+def test_the_highest_score_lies_on_top() -> None:
+    boxes = np.array([[20, 40, 120, 100], [20, 40, 120, 100]])
+    for scores, top in (([0.9, 0.1], 1), ([0.1, 0.9], 2)):
+        drawn = draw_detections(blank(), boxes, np.array([1, 2]), np.array(scores), NAMES)
+        assert has_color(drawn, top)
+        assert not has_color(drawn, 3 - top)
+
+
+def test_name_number_and_score_make_different_tags() -> None:
+    box, label = np.array([[20, 40, 120, 100]]), np.array([1])
+    pictures = [
+        draw_detections(blank(), box, label),
+        draw_detections(blank(), box, label, None, NAMES),
+        draw_detections(blank(), box, label, np.array([0.5]), NAMES),
+        draw_detections(blank(), box, label, np.array([0.6]), NAMES),
+    ]
+    assert len({picture.tobytes() for picture in pictures}) == len(pictures)
+
+
+@pytest.mark.parametrize("background", [0, 255])
+def test_tag_does_not_depend_on_the_image_behind(background: int) -> None:
+    image = np.full((120, 160, 3), background, np.uint8)
+    drawn = draw_detections(image, np.array([[40, 60, 100, 100]]), np.array([1]), np.array([0.5]), NAMES)
+    tag = drawn[46:60, 41:80]
+    letters = tag.max(axis=-1) < 64
+    assert 0.02 < letters.mean() < 0.5
+    assert tag.max(axis=-1)[~letters].max() > 128
+
+
+@pytest.mark.parametrize("box", [[0, 0, 4, 4], [155, 115, 160, 120], [-20, 50, 5, 60], [0, 0, 160, 120]])
+def test_tag_stays_whole_at_the_border(box: list[int]) -> None:
+    middle = draw_detections(blank(), np.array([[60, 60, 64, 64]]), np.array([1]), np.array([0.5]), NAMES)
+    at_border = draw_detections(blank(), np.array([box]), np.array([1]), np.array([0.5]), NAMES)
+    pale = np.array([(channel + 255) // 2 for channel in compute_color_for_labels(1)])
+
+    def count_pale(picture: np.ndarray) -> int:
+        return int((np.abs(picture.astype(int) - pale) <= 2).all(axis=-1).sum())
+
+    assert count_pale(middle) > 100
+    assert count_pale(at_border) == count_pale(middle)
+
+
+def test_lines_and_letters_grow_with_the_image() -> None:
+    def tag_height(width: int, height: int) -> int:
+        box = np.array([[width // 4, height // 2, width // 2, height - 9]])
+        drawn = draw_detections(blank(width, height), box, np.array([1]), None, NAMES)
+        return height // 2 - int(np.nonzero(drawn.any(axis=(1, 2)))[0].min())
+
+    assert 10 <= tag_height(160, 120) <= 20
+    assert 30 <= tag_height(1600, 1200) <= 60
+
+
+coordinates = st.floats(-200, 400) | st.just(float("nan")) | st.just(float("inf"))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    boxes=st.lists(st.lists(coordinates, min_size=4, max_size=4), min_size=1, max_size=4),
+    width=st.integers(1, 200),
+    height=st.integers(1, 200),
+)
+def test_any_boxes_on_any_image(boxes: list[list[float]], width: int, height: int) -> None:
+    labels, scores = np.ones(len(boxes), np.int64), np.linspace(0, 1, len(boxes))
+    drawn = draw_detections(blank(width, height), np.array(boxes), labels, scores, NAMES)
+    assert drawn.shape == (height, width, 3)
+    assert drawn.dtype == np.uint8
