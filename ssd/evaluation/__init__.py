@@ -1,0 +1,20 @@
+"""Metrics: VOC mean average precision and COCO average precision, with their reports."""
+
+from ssd.evaluation.coco import eval_detection_coco
+from ssd.evaluation.inputs import CocoEvaluationDataset, EvaluationDataset, ImageAnnotation, ImageDetections
+from ssd.evaluation.metrics import evaluate
+from ssd.evaluation.report import EvaluationResult
+from ssd.evaluation.voc import calc_detection_voc_ap, calc_detection_voc_prec_rec, eval_detection_voc
+
+__all__ = [
+    "CocoEvaluationDataset",
+    "EvaluationDataset",
+    "EvaluationResult",
+    "ImageAnnotation",
+    "ImageDetections",
+    "calc_detection_voc_ap",
+    "calc_detection_voc_prec_rec",
+    "eval_detection_coco",
+    "eval_detection_voc",
+    "evaluate",
+]

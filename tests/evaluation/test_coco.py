@@ -1,0 +1,236 @@
+"""COCO figures by both implementations: by hand, against each other, against recorded and published figures."""
+
+import contextlib
+import copy
+import io
+import json
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pycocotools.coco import COCO
+
+from ssd.evaluation.coco import FIGURES, detections_to_results, eval_detection_coco
+from ssd.evaluation.inputs import ImageDetections
+from ssd.structures import Container
+
+
+@pytest.fixture(params=["faster_coco_eval", "pycocotools"])
+def backend(request, monkeypatch):
+    if request.param == "pycocotools":
+        monkeypatch.setitem(sys.modules, "faster_coco_eval", None)  # as if it were not installed
+    else:
+        pytest.importorskip("faster_coco_eval")
+    return request.param
+
+
+def load(dataset):
+    coco = COCO()
+    coco.dataset = dataset
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco.createIndex()
+    return coco
+
+
+def small_dataset(**extra):
+    """Two images; a cat (id 3) of 40 x 40 pixels in the first, a dog (id 8) of 50 x 50 in the second."""
+    boxes = [(1, 3, [10, 10, 40, 40]), (2, 8, [20, 20, 50, 50])]
+    annotations = [
+        {"id": number, "image_id": image_id, "category_id": category_id, "bbox": bbox, **extra}
+        for number, (image_id, category_id, bbox) in enumerate(boxes)
+    ]
+    categories = [{"id": 3, "name": "cat"}, {"id": 8, "name": "dog"}]
+    return {"images": [{"id": 1}, {"id": 2}], "categories": categories, "annotations": annotations}
+
+
+def hit(annotation, score=0.9):
+    return {**{key: annotation[key] for key in ("image_id", "category_id", "bbox")}, "score": score}
+
+
+# ---- by hand
+
+
+def test_perfect_detections(backend):
+    # Without area and iscrowd, and with an annotation of id 0, as custom files have it.
+    dataset = small_dataset()
+    figures, class_ap = eval_detection_coco(load(dataset), [hit(a) for a in dataset["annotations"]], [1, 2], [3, 8])
+    expected = {name: float("nan") if name[-1] in "sl" else 1.0 for name in FIGURES}  # both objects are medium
+    assert figures == pytest.approx(expected, abs=1e-12, nan_ok=True)
+    assert class_ap == pytest.approx({3: 1, 8: 1}, abs=1e-12)
+
+
+def test_one_false_positive_ahead(backend):
+    # The cat is found behind a better-scored box elsewhere: precision 1/2 at every recall, the dog not at all.
+    dataset = small_dataset()
+    cat = dataset["annotations"][0]
+    results = [{**hit(cat, 0.95), "bbox": [100, 100, 40, 40]}, hit(cat, 0.9)]
+    figures, class_ap = eval_detection_coco(load(dataset), results, [1, 2], [3, 8])
+    assert class_ap == pytest.approx({3: 0.5, 8: 0}, abs=1e-12)
+    assert figures["AP"] == figures["AP50"] == pytest.approx(0.25, abs=1e-12)
+    assert figures["AR1"] == 0  # the one detection an image that counts is the false one
+    assert figures["AR10"] == pytest.approx(0.5, abs=1e-12)
+
+
+def test_crowds_neither_count_nor_cost(backend):
+    dataset = small_dataset(iscrowd=1)
+    results = [hit(a) for a in dataset["annotations"]]
+    dataset["annotations"].append({**dataset["annotations"][0], "id": 7, "bbox": [100, 0, 40, 40], "iscrowd": 0})
+    results.append(hit(dataset["annotations"][2], 0.5))
+    figures, class_ap = eval_detection_coco(load(dataset), results, [1, 2], [3, 8])
+    assert figures["AP"] == pytest.approx(1, abs=1e-12)
+    assert class_ap == pytest.approx({3: 1, 8: float("nan")}, abs=1e-12, nan_ok=True)
+
+
+# ---- nothing there
+
+
+def test_no_detections_score_zero(backend):
+    figures, class_ap = eval_detection_coco(load(small_dataset()), [], [1, 2], [3, 8])
+    assert figures == pytest.approx({n: float("nan") if n[-1] in "sl" else 0.0 for n in FIGURES}, nan_ok=True)
+    assert class_ap == {3: 0, 8: 0}
+
+
+@pytest.mark.parametrize("num_results", [0, 1])
+def test_no_objects_are_not_measured(backend, num_results):
+    dataset = small_dataset()
+    results = [hit(dataset["annotations"][0])][:num_results]
+    dataset["annotations"] = []
+    figures, class_ap = eval_detection_coco(load(dataset), results, [1, 2], [3, 8])
+    assert list(figures) == list(FIGURES)
+    assert np.isnan([*figures.values(), *class_ap.values()]).all()
+
+
+def test_class_without_objects_is_left_out_of_the_mean(backend):
+    dataset = small_dataset()
+    results = [hit(a) for a in dataset["annotations"]]
+    del dataset["annotations"][1]
+    figures, class_ap = eval_detection_coco(load(dataset), results, [1, 2], [3, 8])
+    assert figures["AP"] == pytest.approx(1, abs=1e-12)
+    assert class_ap == pytest.approx({3: 1, 8: float("nan")}, abs=1e-12, nan_ok=True)
+
+
+# ---- what is measured
+
+
+def test_only_the_given_images_and_categories_count(backend):
+    dataset = small_dataset()
+    cat_found = [hit(dataset["annotations"][0])]
+    assert eval_detection_coco(load(dataset), cat_found, [1, 2], [3, 8])[0]["AP"] == pytest.approx(0.5)
+    assert eval_detection_coco(load(dataset), cat_found, [1], [3, 8])[0]["AP"] == pytest.approx(1)
+    figures, class_ap = eval_detection_coco(load(dataset), cat_found, [1, 2], [3])
+    assert figures["AP"] == pytest.approx(1)
+    assert list(class_ap) == [3]
+
+
+def test_area_of_the_file_decides_what_is_small(backend):
+    # In COCO it is the area of the outline, which may be far below that of the box.
+    dataset = small_dataset(area=900.0)
+    figures, _ = eval_detection_coco(load(dataset), [hit(a) for a in dataset["annotations"]], [1, 2], [3, 8])
+    assert figures["APs"] == pytest.approx(1, abs=1e-12)
+    assert np.isnan(figures["APm"])
+
+
+def test_is_silent_and_leaves_the_dataset_alone(backend, capsys):
+    dataset = small_dataset()
+    results = [hit(a) for a in dataset["annotations"]]
+    before = copy.deepcopy((dataset, results))
+    eval_detection_coco(load(dataset), results, [1, 2], [3, 8])
+    assert (dataset, results) == before
+    assert capsys.readouterr() == ("", "")
+
+
+def test_results_are_xywh_with_the_ids_of_the_file():
+    found = ImageDetections(np.array([[1, 2, 4, 8.5]], np.float32), np.array([2]), np.array([0.5], np.float32))
+    nothing = ImageDetections(np.zeros((0, 4), np.float32), np.zeros(0, int), np.zeros(0, np.float32))
+    results = detections_to_results([nothing, found], [31, 57], {1: 3, 2: 8})
+    assert results == [{"image_id": 57, "category_id": 8, "bbox": [1, 2, 3, 6.5], "score": 0.5}]
+    json.dumps(results)  # plain numbers
+
+
+def test_results_leave_out_classes_that_the_file_does_not_know():
+    found = ImageDetections(np.zeros((3, 4), np.float32), np.array([1, 2, 1]), np.array([0.5, 0.75, 0.25], np.float32))
+    assert [row["score"] for row in detections_to_results([found], [31], {1: 3})] == [0.5, 0.25]
+
+
+# ---- each other
+
+
+def random_scene(seed):
+    """A dataset of three categories and noisy copies of its objects, with clutter, equal scores and crowds."""
+    rng = np.random.default_rng(seed)
+    annotations, results = [], []
+    for image_id in (4, 9, 12, 15, 40):
+        for _ in range(rng.integers(0, 8)):
+            x, y, w, h = *rng.uniform(0, 200, 2), *np.exp(rng.uniform(2, 5, 2))
+            entry = {"image_id": image_id, "category_id": int(rng.choice([2, 5, 6])), "bbox": [x, y, w, h]}
+            annotations.append({**entry, "id": len(annotations), "iscrowd": int(rng.random() < 0.1)})
+            for _ in range(rng.integers(0, 4)):
+                bbox = [x + rng.normal(0, w / 8), y + rng.normal(0, h / 8), w * rng.uniform(0.7, 1.4), h]
+                results.append({**entry, "bbox": [float(v) for v in bbox], "score": float(rng.integers(1, 9)) / 8})
+    images = [{"id": image_id} for image_id in (4, 9, 12, 15, 40)]
+    return {"images": images, "categories": [{"id": k, "name": f"c{k}"} for k in (2, 5, 6)]} | {
+        "annotations": annotations
+    }, results
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_both_implementations_agree(monkeypatch, seed):
+    pytest.importorskip("faster_coco_eval")
+    dataset, results = random_scene(seed)
+    arguments = (load(dataset), results, [4, 9, 12, 15, 40], [2, 5, 6])
+    fast = eval_detection_coco(*arguments)
+    monkeypatch.setitem(sys.modules, "faster_coco_eval", None)
+    slow = eval_detection_coco(*arguments)
+    assert 0 < slow[0]["AP"] < 1
+    assert fast[0] == pytest.approx(slow[0], abs=1e-12, nan_ok=True)
+    assert fast[1] == pytest.approx(slow[1], abs=1e-12, nan_ok=True)
+
+
+# ---- recorded and published figures
+
+
+def test_lufficc_figures(backend, goldens):
+    recorded = dict(np.load(goldens / "lufficc" / "coco_eval.npz"))
+    dataset = json.loads(str(recorded["annotation_json"]))
+    detections = []
+    for index, image in enumerate(dataset["images"]):
+        found = Container(**{name: recorded[f"pred_{name}_{index}"] for name in ImageDetections._fields})
+        found.img_width = found.img_height = 300
+        resized = found.resize((image["width"], image["height"]))
+        detections.append(ImageDetections(*(resized[name] for name in ImageDetections._fields)))
+    image_ids = [image["id"] for image in dataset["images"]]
+    results = detections_to_results(detections, image_ids, {1: 1, 2: 3, 3: 7, 4: 90})
+
+    expected = json.loads(str(recorded["result_bbox_json"]))
+    assert [(r["image_id"], r["category_id"]) for r in results] == [(r["image_id"], r["category_id"]) for r in expected]
+    for name in ("bbox", "score"):
+        np.testing.assert_allclose([r[name] for r in results], [r[name] for r in expected], rtol=1e-6)
+    figures, _ = eval_detection_coco(load(dataset), results, image_ids, [1, 3, 7, 90])
+    for name in FIGURES[:6]:
+        assert figures[name] == pytest.approx(float(recorded[f"metric_{name}"]), abs=1e-12)
+
+
+# fmt: off
+PUBLISHED = {
+    "AP": 0.5045806987, "AP50": 0.6969727247, "AP75": 0.5729816670,
+    "APs": 0.5856257209, "APm": 0.5193996948, "APl": 0.5013978986,
+    "AR1": 0.3868127796, "AR10": 0.5936795763, "AR100": 0.5953529829,
+    "ARs": 0.6398109626, "ARm": 0.5664205979, "ARl": 0.5642905983,
+}
+# fmt: on
+
+
+def test_published_figures(backend):
+    root = os.environ.get("SSD_TRUTH_ROOT")
+    if not root:
+        pytest.skip("SSD_TRUTH_ROOT does not name the folder of published metric figures (coco_val2014_100)")
+    folder = Path(root, "coco_val2014_100")
+    dataset = json.loads((folder / "instances_val2014_100.json").read_text())
+    results = json.loads((folder / "instances_val2014_fakebbox100_results.json").read_text())
+    image_ids = [image["id"] for image in dataset["images"]]
+    category_ids = [category["id"] for category in dataset["categories"]]
+    figures, class_ap = eval_detection_coco(load(dataset), results, image_ids, category_ids)
+    assert figures == pytest.approx(PUBLISHED, abs=1e-9)
+    assert np.nanmean(list(class_ap.values())) == pytest.approx(figures["AP"], abs=1e-12)

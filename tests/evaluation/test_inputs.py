@@ -1,0 +1,67 @@
+"""Checks on detections, and annotations with and without difficult objects."""
+
+import numpy as np
+import pytest
+import torch
+
+from ssd.evaluation.inputs import read_annotation, read_detections
+from ssd.structures import Container
+
+
+def prediction(boxes=((0, 0, 5, 5),), labels=(1,), scores=(0.5,)):
+    return Container(
+        boxes=torch.tensor(boxes, dtype=torch.float32), labels=torch.tensor(labels), scores=torch.tensor(scores)
+    )
+
+
+def test_tensors_and_arrays_read_the_same():
+    container = prediction()
+    (of_tensors,), (of_arrays,) = read_detections([container], 3), read_detections([container.numpy()], 3)
+    for left, right in zip(of_tensors, of_arrays, strict=True):
+        assert isinstance(left, np.ndarray)
+        assert left.dtype == right.dtype
+        np.testing.assert_array_equal(left, right)
+
+
+def test_no_detections_are_ordinary():
+    empty = Container(boxes=torch.zeros(0, 4), labels=torch.zeros(0, dtype=torch.int64), scores=torch.zeros(0))
+    assert [len(image.labels) for image in read_detections([empty, prediction()], 3)] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ({"labels": (0,)}, r"image 1: label 0 is not in 1\.\.2"),
+        ({"labels": (3,)}, r"image 1: label 3 is not in 1\.\.2"),
+        ({"scores": (float("nan"),)}, "image 1: a score holds nan"),
+        ({"boxes": ((0, 0, float("inf"), 5),)}, "image 1: a box holds inf"),
+        ({"scores": (0.5, 0.5)}, r"image 1: .*scores \(2,\)"),
+        ({"boxes": ((0, 0, 5),)}, r"image 1: .*boxes \(1, 3\)"),
+    ],
+)
+def test_impossible_detections_name_the_image(bad, message):
+    with pytest.raises(ValueError, match=message):
+        read_detections([prediction(), prediction(**bad)], 3)
+
+
+class Annotated:
+    class_names = ("__background__", "cat")
+    metric = "voc"
+
+    def __init__(self, *arrays):
+        self.arrays = arrays
+
+    def __len__(self):
+        return 1
+
+    def get_annotation(self, index):
+        return "id", self.arrays
+
+
+def test_difficult_flags_are_boolean_and_optional():
+    boxes, labels = np.zeros((2, 4), np.float32), np.ones(2, np.int64)
+    with_flags = read_annotation(Annotated(boxes, labels, np.array([0, 1], np.uint8)), 0)
+    without_flags = read_annotation(Annotated(boxes, labels), 0)
+    assert with_flags.is_difficult.dtype == without_flags.is_difficult.dtype == bool
+    assert with_flags.is_difficult.tolist() == [False, True]
+    assert without_flags.is_difficult.tolist() == [False, False]
