@@ -1,0 +1,144 @@
+"""Datasets and loaders from a configuration."""
+
+import logging
+import os
+import signal
+from collections.abc import Sequence
+
+import cv2
+import torch
+from torch.utils.data import DataLoader
+from yacs.config import CfgNode
+
+from ssd.data.catalog import dataset_names, make_dataset
+from ssd.data.datasets import BACKGROUND, DetectionDataset, VOCDataset
+from ssd.data.samplers import IterationSampler
+from ssd.data.samples import ResizedSamples, TrainingSamples, collate_test, collate_training
+from ssd.structures.size import height_width
+from ssd.utils.errors import ConfigError
+
+logger = logging.getLogger(__name__)
+
+
+def build_datasets(cfg: CfgNode, is_train: bool, class_names: Sequence[str] | None = None) -> list[DetectionDataset]:
+    """Build the datasets of DATASETS.TRAIN or TEST.
+
+    Args:
+        cfg: the configuration.
+        is_train: which of the two; objects that are marked difficult are left out of training.
+        class_names: background first; fixes the labels, for example to those of a checkpoint. None = as the sets say,
+            and then all must say the same. VOC sets without CLASSES use the names that any of them has.
+
+    Returns:
+        One dataset per name, in order, all with the same ``class_names``.
+
+    Raises:
+        ConfigError: no dataset is named, a name is unknown, or the class names differ.
+        DatasetError: data is missing or malformed.
+    """
+    key = "TRAIN" if is_train else "TEST"
+    names = list(cfg.DATASETS.TRAIN if is_train else cfg.DATASETS.TEST)
+    if not names:
+        examples = ", ".join(dataset_names()[:3])
+        raise ConfigError(
+            f'DATASETS.{key} is empty; name at least one dataset, for example ("{dataset_names()[-1]}",). '
+            f"The catalogue begins with {examples}; sets of your own go under DATASETS.CUSTOM"
+        )
+    datasets = [make_dataset(name, cfg.DATASETS.CUSTOM, is_train=is_train, class_names=class_names) for name in names]
+    if class_names is None:
+        _unite_written_names(datasets)
+        _check_same_names(names, datasets)
+    for name, dataset in zip(names, datasets, strict=True):
+        logger.info("%s: %d images, %d classes", name, len(dataset), len(dataset.class_names) - 1)
+    return datasets
+
+
+def make_train_loader(
+    cfg: CfgNode,
+    datasets: Sequence[DetectionDataset],
+    start_iteration: int = 0,
+    *,
+    rank: int = 0,
+    world_size: int = 1,
+) -> DataLoader:
+    """Build the loader of the batches of iterations ``start_iteration`` to SOLVER.MAX_ITER - 1, counted from 0.
+
+    Args:
+        cfg: the configuration.
+        datasets: trained on as one.
+        start_iteration: the first iteration; the samples are those of an unbroken run.
+        rank: of this process among those that train together.
+        world_size: number of these processes; each takes SOLVER.BATCH_SIZE images an iteration.
+
+    Returns:
+        A loader of (images, targets, ids), see ``collate_training``.
+    """
+    seed = cfg.SOLVER.SEED
+    if seed < 0:
+        raise ConfigError(f"SOLVER.SEED must be 0 or more, got {seed}")
+    if cfg.SOLVER.BATCH_SIZE < 1:
+        raise ConfigError(f"SOLVER.BATCH_SIZE must be 1 or more, got {cfg.SOLVER.BATCH_SIZE}")
+    samples = TrainingSamples(datasets, height_width(cfg.INPUT.IMAGE_SIZE), cfg.INPUT.PIXEL_MEAN, seed)
+    sampler = IterationSampler(
+        len(samples),
+        cfg.SOLVER.BATCH_SIZE,
+        cfg.SOLVER.MAX_ITER,
+        start_iteration,
+        seed,
+        rank=rank,
+        world_size=world_size,
+    )
+    return DataLoader(samples, batch_sampler=sampler, collate_fn=collate_training, **_worker_options(cfg))
+
+
+def make_test_loader(cfg: CfgNode, dataset: DetectionDataset) -> DataLoader:
+    """Build the loader of every image of ``dataset``, once and in order.
+
+    Returns:
+        A loader of (images, image_sizes, ids), see ``collate_test``.
+    """
+    if cfg.TEST.BATCH_SIZE < 1:
+        raise ConfigError(f"TEST.BATCH_SIZE must be 1 or more, got {cfg.TEST.BATCH_SIZE}")
+    samples = ResizedSamples(dataset, height_width(cfg.INPUT.IMAGE_SIZE))
+    return DataLoader(samples, batch_size=cfg.TEST.BATCH_SIZE, collate_fn=collate_test, **_worker_options(cfg))
+
+
+def _unite_written_names(datasets: Sequence[DetectionDataset]) -> None:
+    """Give VOC sets whose names come from their annotations one common list: a class may lack objects in one set."""
+    open_sets = [dataset for dataset in datasets if isinstance(dataset, VOCDataset) and dataset.names_are_written]
+    union = sorted({name for dataset in open_sets for name in dataset.class_names[1:]})
+    for dataset in open_sets:
+        dataset.relabel((BACKGROUND, *union))
+
+
+def _check_same_names(names: Sequence[str], datasets: Sequence[DetectionDataset]) -> None:
+    for name, dataset in zip(names, datasets, strict=True):
+        if tuple(dataset.class_names) != tuple(datasets[0].class_names):
+            raise ConfigError(
+                f"datasets that are used together must have the same classes, in the same order. "
+                f"{names[0]}: {', '.join(datasets[0].class_names[1:])}. {name}: {', '.join(dataset.class_names[1:])}. "
+                "A CLASSES list in DATASETS.CUSTOM fixes them"
+            )
+
+
+def _worker_options(cfg: CfgNode) -> dict:
+    num_workers = min(cfg.DATA_LOADER.NUM_WORKERS, _available_cores())
+    return {
+        "num_workers": num_workers,
+        "persistent_workers": num_workers > 0,
+        "pin_memory": cfg.DATA_LOADER.PIN_MEMORY and torch.cuda.is_available(),
+        "worker_init_fn": _init_worker,
+        "generator": torch.Generator(),  # of its own, or each pass would advance the global one
+    }
+
+
+def _available_cores() -> int:
+    """Cores that this process may use; a container may grant fewer than the machine has."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _init_worker(_: int) -> None:
+    cv2.setNumThreads(0)  # the workers are the parallelism
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the main process, which then ends the workers

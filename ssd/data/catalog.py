@@ -1,0 +1,210 @@
+"""Datasets by name: the official sets, those of DATASETS.CUSTOM, and those that a plug-in registers.
+
+An entry is a mapping with FORMAT, the name of a factory in ``DATASET_FORMATS``, and the arguments of that factory in
+upper case. A further format is one registered factory, a further set one ``register_dataset`` call:
+
+    @DATASET_FORMATS.register("csv")
+    def make_csv_dataset(*, table, classes=None, is_train, class_names):
+        return CSVDataset(table, class_names or (BACKGROUND, *classes))
+
+    register_dataset("shop_train", {"FORMAT": "csv", "TABLE": "shop/train.csv", "CLASSES": ["apple", "pear"]})
+"""
+
+import difflib
+import inspect
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ssd.data.datasets.base import DetectionDataset
+from ssd.data.datasets.checks import MissingPathError, check_class_names
+from ssd.data.datasets.coco import COCO_CLASSES, COCODataset
+from ssd.data.datasets.voc import VOC_CLASSES, VOCDataset
+from ssd.utils.errors import ConfigError, DatasetError
+from ssd.utils.registry import Registry
+
+# Contract: factory(**arguments, is_train, class_names) -> DetectionDataset. All parameters are keyword-only; those
+# besides the last two are keys of the entry, in upper case there, optional if they have a default. ``class_names``
+# (background first) fixes the labels; None leaves them to the entry or the annotations.
+DATASET_FORMATS = Registry("dataset format")
+
+METRICS = ("voc07", "voc", "coco")
+
+_DEFAULT_ROOT = "datasets"
+_COCO_FILES = {  # name -> (image folder, annotation file)
+    "coco_2014_train": ("train2014", "instances_train2014.json"),
+    "coco_2014_val": ("val2014", "instances_val2014.json"),
+    "coco_2014_minival": ("val2014", "instances_minival2014.json"),
+    "coco_2014_valminusminival": ("val2014", "instances_valminusminival2014.json"),
+    "coco_2017_train": ("train2017", "instances_train2017.json"),
+    "coco_2017_val": ("val2017", "instances_val2017.json"),
+}
+_registered: dict[str, Mapping[str, Any]] = {}
+
+
+@DATASET_FORMATS.register("voc")
+def make_voc_dataset(
+    *,
+    root: str,
+    split: str,
+    classes: Sequence[str] | None = None,
+    metric: str = "voc",
+    is_train: bool,
+    class_names: Sequence[str] | None,
+) -> VOCDataset:
+    """Build a set in VOC layout; difficult objects are left out of training and kept for testing."""
+    names = class_names or _with_background(classes)
+    root = _checked_path("ROOT", root)
+    return VOCDataset(root, str(split), class_names=names, keep_difficult=not is_train, metric=_checked_metric(metric))
+
+
+@DATASET_FORMATS.register("coco")
+def make_coco_dataset(
+    *,
+    images: str,
+    annotations: str,
+    classes: Sequence[str] | None = None,
+    metric: str = "coco",
+    is_train: bool,
+    class_names: Sequence[str] | None,
+) -> COCODataset:
+    """Build a set in COCO format, the same for training and testing."""
+    names = class_names or _with_background(classes)
+    images, annotations = _checked_path("IMAGES", images), _checked_path("ANNOTATIONS", annotations)
+    return COCODataset(images, annotations, class_names=names, metric=_checked_metric(metric))
+
+
+def register_dataset(name: str, entry: Mapping[str, Any]) -> None:
+    """Make ``name`` usable in DATASETS.TRAIN and TEST.
+
+    Raises:
+        ValueError: the name is taken.
+    """
+    if name in _registered or name in _official_entries():
+        raise ValueError(f"dataset {name!r} is registered already")
+    _registered[name] = dict(entry)
+
+
+def dataset_names() -> list[str]:
+    """Return the names that need no DATASETS.CUSTOM entry, sorted."""
+    return sorted({**_official_entries(), **_registered})
+
+
+def make_dataset(
+    name: str, custom: Mapping[str, Any], *, is_train: bool, class_names: Sequence[str] | None = None
+) -> DetectionDataset:
+    """Build the dataset called ``name``.
+
+    Args:
+        name: of the catalogue or of ``custom``.
+        custom: DATASETS.CUSTOM, entries by name.
+        is_train: whether the set is trained on; formats may leave objects out of training.
+        class_names: background first; fixes the labels. None leaves them to the entry or the annotations.
+
+    Raises:
+        ConfigError: the name is unknown or taken twice, or its entry does not fit its format.
+        DatasetError: the data is missing or malformed.
+    """
+    entry = _find_entry(name, custom)
+    factory = DATASET_FORMATS[entry["FORMAT"]]
+    arguments = {key.lower(): value for key, value in entry.items() if key != "FORMAT"}
+    _check_arguments(factory, entry, place=f"dataset {name!r}")
+    try:
+        dataset: DetectionDataset = factory(**arguments, is_train=is_train, class_names=class_names)
+    except MissingPathError as error:
+        raise MissingPathError(f"dataset {name!r}: {error}{_root_hint(name)}") from None
+    except ConfigError as error:
+        raise ConfigError(f"dataset {name!r}: {error}") from None
+    return dataset
+
+
+def _find_entry(name: str, custom: Mapping[str, Any]) -> Mapping[str, Any]:
+    catalog = {**_official_entries(), **_registered}
+    taken = sorted(set(catalog) & set(custom))
+    if taken:
+        raise ConfigError(f"DATASETS.CUSTOM.{taken[0]}: the catalogue has a dataset of this name; choose another")
+    if name not in catalog and name not in custom:
+        names = sorted({*catalog, *custom})
+        close = difflib.get_close_matches(name, names, n=3)
+        hint = f"did you mean {' or '.join(close)}" if close else f"is it one of {', '.join(names)}"
+        raise ConfigError(f"unknown dataset {name!r}: {hint}? A set of your own needs an entry in DATASETS.CUSTOM")
+    entry = catalog[name] if name in catalog else custom[name]
+    if not isinstance(entry, Mapping) or "FORMAT" not in entry:
+        formats = ", ".join(sorted(DATASET_FORMATS))
+        raise ConfigError(f"DATASETS.CUSTOM.{name} must be a mapping with a FORMAT ({formats}), got {entry!r}")
+    return entry
+
+
+def _check_arguments(factory: Any, entry: Mapping[str, Any], place: str) -> None:
+    """Check the keys of an entry against the parameters of its factory."""
+    parameters = {
+        key.upper(): parameter
+        for key, parameter in inspect.signature(factory).parameters.items()
+        if key not in ("is_train", "class_names")
+    }
+    for key in entry:
+        if key != "FORMAT" and key not in parameters:
+            close = difflib.get_close_matches(key.upper(), parameters, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"FORMAT {entry['FORMAT']} has {', '.join(parameters)}"
+            raise ConfigError(f"{place}: unknown key {key}; {hint}")
+    missing = [key for key, item in parameters.items() if item.default is item.empty and key not in entry]
+    if missing:
+        raise ConfigError(f"{place}: FORMAT {entry['FORMAT']} also needs {', '.join(missing)}")
+
+
+def _official_entries() -> dict[str, dict[str, Any]]:
+    """The official sets, with the roots that the environment gives now."""
+    voc_root = Path(os.environ.get("VOC_ROOT", _DEFAULT_ROOT))
+    coco_root = Path(os.environ.get("COCO_ROOT", _DEFAULT_ROOT))
+    entries: dict[str, dict[str, Any]] = {}
+    for year in ("2007", "2012"):
+        for split in ("train", "val", "trainval", "test"):
+            entries[f"voc_{year}_{split}"] = {
+                "FORMAT": "voc",
+                "ROOT": str(voc_root / f"VOC{year}"),
+                "SPLIT": split,
+                "CLASSES": VOC_CLASSES,
+                "METRIC": "voc07" if year == "2007" else "voc",  # the challenge changed its metric in 2010
+            }
+    for name, (folder, file) in _COCO_FILES.items():
+        entries[name] = {
+            "FORMAT": "coco",
+            "IMAGES": str(coco_root / folder),
+            "ANNOTATIONS": str(coco_root / "annotations" / file),
+            "CLASSES": COCO_CLASSES,
+        }
+    return entries
+
+
+def _root_hint(name: str) -> str:
+    """Which environment variable places an official set."""
+    if name not in _official_entries():
+        return ""
+    variable, content = ("VOC_ROOT", "VOC2007 and VOC2012") if name.startswith("voc") else ("COCO_ROOT", "annotations")
+    value = os.environ.get(variable)
+    setting = f"is {value!r}" if value is not None else f"is not set, so it is {_DEFAULT_ROOT!r}"
+    return f". The environment variable {variable} names the folder that holds {content}; it {setting}"
+
+
+def _with_background(classes: Sequence[str] | None) -> tuple[str, ...] | None:
+    if classes is None:
+        return None
+    if isinstance(classes, str):
+        raise ConfigError(f"CLASSES must be a list of names, got {classes!r}; write [{classes}]")
+    try:
+        return check_class_names(classes, "CLASSES")
+    except DatasetError as error:
+        raise ConfigError(str(error)) from None
+
+
+def _checked_path(key: str, path: str) -> str:
+    if not isinstance(path, str):
+        raise ConfigError(f"{key} must be a path, got {path!r}")
+    return os.path.expanduser(path)
+
+
+def _checked_metric(metric: str) -> str:
+    if metric not in METRICS:
+        raise ConfigError(f"METRIC must be one of {', '.join(METRICS)}, got {metric!r}")
+    return metric

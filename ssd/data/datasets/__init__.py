@@ -1,0 +1,7 @@
+"""The dataset formats that are built in, and the interface that a further one fulfils."""
+
+from ssd.data.datasets.base import BACKGROUND, DetectionDataset, Sample
+from ssd.data.datasets.coco import COCO_CLASSES, COCODataset
+from ssd.data.datasets.voc import VOC_CLASSES, VOCDataset
+
+__all__ = ["BACKGROUND", "COCO_CLASSES", "VOC_CLASSES", "COCODataset", "DetectionDataset", "Sample", "VOCDataset"]

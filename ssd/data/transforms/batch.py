@@ -1,0 +1,110 @@
+"""What happens to a batch of images on the device: colour distortion in training, normalisation always."""
+
+import numpy as np
+import torch
+from torch import Tensor
+from yacs.config import CfgNode
+
+from ssd.data.transforms.photometric import distort_colors, draw_photometric
+from ssd.structures import Container
+from ssd.utils.errors import ConfigError
+
+
+def make_batch_transform(cfg: CfgNode, is_train: bool, *, rank: int = 0, world_size: int = 1) -> "BatchTransform":
+    """Build the transform of INPUT.PIXEL_MEAN and PIXEL_STD; in training with colours drawn from SOLVER.SEED.
+
+    Args:
+        cfg: the configuration.
+        is_train: distort colours.
+        rank: of this process among those that train together.
+        world_size: number of these processes.
+
+    Raises:
+        ConfigError: the mean or the standard deviation is not one of three channels.
+    """
+    for key in ("PIXEL_MEAN", "PIXEL_STD"):
+        if len(cfg.INPUT[key]) != 3:
+            raise ConfigError(f"INPUT.{key} needs three values (red, green, blue), got {cfg.INPUT[key]}")
+    if min(cfg.INPUT.PIXEL_STD) <= 0:
+        raise ConfigError(
+            f"INPUT.PIXEL_STD must be positive, got {cfg.INPUT.PIXEL_STD}; [1, 1, 1] leaves pixels as they are"
+        )
+    return BatchTransform(
+        cfg.INPUT.PIXEL_MEAN,
+        cfg.INPUT.PIXEL_STD,
+        seed=cfg.SOLVER.SEED if is_train else None,
+        rank=rank,
+        world_size=world_size,
+    )
+
+
+class BatchTransform:
+    """uint8 images in, normalised float images out.
+
+    The colours of an image are a function of (seed, iteration, place in the batch of all processes) alone.
+
+    Args:
+        mean: RGB, on the scale 0 to 255.
+        std: likewise.
+        seed: of the colour distortion; None = no distortion.
+        rank: of this process among those that train together.
+        world_size: number of these processes.
+    """
+
+    def __init__(
+        self, mean: list[float], std: list[float], *, seed: int | None = None, rank: int = 0, world_size: int = 1
+    ):
+        self.seed = seed
+        self.rank = rank
+        self.world_size = world_size
+        self._mean = torch.tensor(mean, dtype=torch.float32)[:, None, None]
+        self._std = torch.tensor(std, dtype=torch.float32)[:, None, None]
+
+    def __call__(self, images: Tensor, targets: Container | None = None, iteration: int | None = None) -> Tensor:
+        """Transform a batch.
+
+        Args:
+            images: uint8 (B, 3, H, W) RGB, on any device.
+            targets: in training, their ``valid_area`` (B, 4), corner form in pixels, tells the image from the border
+                of an expansion, which ends at exactly the mean. None = all is image.
+            iteration: in training, the iteration that these images are for.
+
+        Returns:
+            float32 (B, 3, H, W) on the device of ``images``: (pixel - mean) / std.
+        """
+        self._mean, self._std = self._mean.to(images.device), self._std.to(images.device)
+        pixels = images.to(torch.float32)
+        if self.seed is not None:
+            assert iteration is not None, "in training the colours depend on the iteration"
+            pixels = self._distort(pixels, self.seed, iteration)
+        pixels = (pixels - self._mean).div_(self._std)
+        if self.seed is not None and targets is not None:
+            is_image = inside(targets["valid_area"], *images.shape[2:])
+            pixels.mul_(is_image[:, None].to(pixels.dtype))  # the mean is 0 now
+        return pixels
+
+    def _distort(self, pixels: Tensor, seed: int, iteration: int) -> Tensor:
+        # On the CPU, so that every kind of device sees the same draws; NumPy mixes the two numbers into one seed.
+        mixed = int(np.random.SeedSequence((seed, iteration)).generate_state(1, np.uint64)[0])
+        generator = torch.Generator().manual_seed(mixed)
+        batch_size = len(pixels)
+        draw = draw_photometric(batch_size * self.world_size, generator)
+        return distort_colors(pixels, draw.rows(self.rank * batch_size, (self.rank + 1) * batch_size))
+
+
+def inside(area: Tensor, height: int, width: int) -> Tensor:
+    """Tell which pixels have their centre in a rectangle.
+
+    Args:
+        area: (B, 4) corner form in pixels.
+        height: of the images.
+        width: likewise.
+
+    Returns:
+        bool (B, height, width).
+    """
+    x = torch.arange(width, device=area.device) + 0.5
+    y = torch.arange(height, device=area.device) + 0.5
+    x1, y1, x2, y2 = area[:, :, None].unbind(dim=1)  # (B, 1) each
+    inside_x, inside_y = (x >= x1) & (x <= x2), (y >= y1) & (y <= y2)  # (B, width), (B, height)
+    return inside_y[:, :, None] & inside_x[:, None, :]

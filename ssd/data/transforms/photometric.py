@@ -1,0 +1,125 @@
+"""The random colours of SSD training (SSD, Sec. 2.2, after Howard, arXiv:1312.5402), for a whole batch at once.
+
+Nothing is clipped: values may leave 0 to 255, as in the original code. Without clipping, brightness and contrast (an
+affine map with positive factor, the same for all channels) commute with saturation and hue, so the original's coin
+for the place of contrast is not needed.
+
+Legend: B images, N of them, H and W height and width.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+BRIGHTNESS = 32.0  # grey levels, up or down
+CONTRAST = (0.5, 1.5)
+SATURATION = (0.5, 1.5)
+HUE = 18.0  # degrees, either way
+PROBABILITY = 0.5  # of each of the four, and of exchanging channels
+
+_CHANNEL_ORDERS = torch.tensor([[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]])
+
+
+@dataclass(frozen=True)
+class PhotometricDraw:
+    """What was drawn for each image of a batch; CPU tensors.
+
+    Attributes:
+        brightness: (B,) grey levels to add; 0 = none.
+        contrast: (B,) factor of the pixel after that; 1 = none.
+        saturation: (B,) factor of the saturation; 1 = none.
+        hue: (B,) degrees to turn the hue; 0 = none.
+        channels: (B, 3) int64, the channel that each output channel shows.
+    """
+
+    brightness: Tensor
+    contrast: Tensor
+    saturation: Tensor
+    hue: Tensor
+    channels: Tensor
+
+    def rows(self, start: int, stop: int) -> "PhotometricDraw":
+        """Return the draws of images ``start`` to ``stop``."""
+        return PhotometricDraw(*(getattr(self, name)[start:stop] for name in self.__dataclass_fields__))
+
+
+def draw_photometric(batch_size: int, generator: torch.Generator) -> PhotometricDraw:
+    """Draw the distortion of ``batch_size`` images."""
+    is_drawn = torch.rand(batch_size, 5, generator=generator) < PROBABILITY
+    amount = torch.rand(batch_size, 4, generator=generator)
+    order = torch.randint(len(_CHANNEL_ORDERS), (batch_size,), generator=generator)
+
+    def pick(column: int, low: float, high: float, neutral: float) -> Tensor:
+        return torch.where(is_drawn[:, column], low + amount[:, column] * (high - low), neutral)
+
+    return PhotometricDraw(
+        brightness=pick(0, -BRIGHTNESS, BRIGHTNESS, 0.0),
+        contrast=pick(1, *CONTRAST, 1.0),
+        saturation=pick(2, *SATURATION, 1.0),
+        hue=pick(3, -HUE, HUE, 0.0),
+        channels=_CHANNEL_ORDERS[torch.where(is_drawn[:, 4], order, 0)],
+    )
+
+
+def distort_colors(images: Tensor, draw: PhotometricDraw) -> Tensor:
+    """Apply a draw.
+
+    Args:
+        images: float (B, 3, H, W) RGB, 0 to 255, on any device.
+        draw: for these B images.
+
+    Returns:
+        float (B, 3, H, W), not clipped. Images that drew nothing of a kind cost nothing of it.
+    """
+    contrast, shift = (
+        value.to(images)[:, None, None, None] for value in (draw.contrast, draw.contrast * draw.brightness)
+    )
+    distorted = (images * contrast).add_(shift)  # contrast * (image + brightness)
+    is_turned = draw.hue != 0
+    for rows, distort in (
+        (is_turned, turn_hue),
+        ((draw.saturation != 1) & ~is_turned, lambda part, _, factor: scale_saturation(part, factor)),
+    ):
+        index = rows.nonzero()[:, 0]
+        if len(index):
+            hue, saturation = (value[index].to(images)[:, None, None] for value in (draw.hue, draw.saturation))
+            index = index.to(images.device)
+            distorted[index] = distort(distorted[index], hue, saturation)
+    index = (draw.channels != torch.arange(3)).any(dim=1).nonzero()[:, 0]
+    if len(index):
+        channels = draw.channels[index].to(images.device)
+        index = index.to(images.device)
+        distorted[index] = distorted[index[:, None], channels]
+    return distorted
+
+
+def scale_saturation(images: Tensor, factor: Tensor) -> Tensor:
+    """Scale the S of HSV: with V = max(R, G, B), each channel c becomes V - factor * (V - c).
+
+    Args:
+        images: float (N, 3, H, W) RGB.
+        factor: broadcasts to (N, H, W).
+    """
+    value = images.amax(dim=1, keepdim=True)
+    return torch.lerp(value, images, factor[:, None])
+
+
+def turn_hue(images: Tensor, degrees: Tensor, saturation: Tensor) -> Tensor:
+    """Turn the H of HSV and scale the S.
+
+    Args:
+        images: float (N, 3, H, W) RGB.
+        degrees: broadcasts to (N, H, W).
+        saturation: factor, likewise.
+    """
+    red, green, blue = images.unbind(dim=1)  # (N, H, W) each
+    value = images.amax(dim=1)
+    chroma = value - images.amin(dim=1)
+    sector = torch.where(green == value, blue - red + 2 * chroma, red - green + 4 * chroma)
+    sector = torch.where(red == value, green - blue, sector)
+    sector = sector / chroma.clamp(min=torch.finfo(images.dtype).tiny)
+    sector = (sector + degrees / 60).remainder_(6)  # hue in sixths of the circle, from red
+    share = torch.stack([(sector - 3).abs_() - 1, 2 - (sector - 2).abs_(), 2 - (sector - 4).abs_()], dim=1)
+    chroma = chroma * saturation
+    return torch.addcmul((value - chroma)[:, None], chroma[:, None], share.clamp_(0, 1))  # (N, 3, H, W)

@@ -1,0 +1,162 @@
+import json
+import logging
+import pickle
+
+import numpy as np
+import pytest
+
+from ssd.data.datasets import COCO_CLASSES, COCODataset
+from ssd.utils.errors import DatasetError
+
+
+def _content(**changes):
+    content = {
+        "images": [{"id": 7, "file_name": "7.png", "width": 40, "height": 30}, {"id": 3, "file_name": "3.png"}],
+        "categories": [{"id": 9, "name": "dog"}, {"id": 2, "name": "cat"}],
+        "annotations": [
+            {"id": 1, "image_id": 3, "category_id": 9, "bbox": [1, 2, 3, 4]},
+            {"id": 2, "image_id": 7, "category_id": 2, "bbox": [5, 6, 7.5, 8], "iscrowd": 0},
+            {"id": 3, "image_id": 7, "category_id": 2, "bbox": [0, 0, 9, 9], "iscrowd": 1},
+            {"id": 4, "image_id": 3, "category_id": 2, "bbox": [30, 20, 20, 5]},
+            {"id": 5, "image_id": 999, "category_id": 2, "bbox": [1, 1, 2, 2]},
+        ],
+    }
+    return {**content, **changes}
+
+
+def test_official_classes() -> None:
+    assert len(COCO_CLASSES) == len(set(COCO_CLASSES)) == 80
+    assert (COCO_CLASSES[0], COCO_CLASSES[55], COCO_CLASSES[79]) == ("person", "cake", "toothbrush")
+
+
+def test_boxes_labels_and_names(write_coco) -> None:
+    dataset = COCODataset(*write_coco(_content()))
+    assert len(dataset) == 2
+    assert dataset.class_names == ("__background__", "cat", "dog")
+    assert dataset.contiguous_id_to_coco_id == {1: 2, 2: 9}
+    image, annotation, index = dataset[0]
+    assert (image.shape, index) == ((30, 40, 3), 0)
+    assert annotation["boxes"].tolist() == [[5, 6, 12.5, 14]]
+    assert annotation["labels"].tolist() == [1]
+    image_id, (boxes, labels) = dataset.get_annotation(1)
+    assert image_id == 3
+    assert boxes.tolist() == [[1, 2, 4, 6], [30, 20, 40, 25]]  # the second is clipped
+    assert labels.tolist() == [2, 1]
+    assert (boxes.dtype, labels.dtype) == (np.float32, np.int64)
+    info = dataset.get_img_info(1)  # the file does not say its size
+    assert (info["id"], info["height"], info["width"]) == (3, 30, 40)
+
+
+def test_golden(goldens, tmp_path) -> None:
+    with np.load(goldens / "lufficc" / "coco_eval.npz") as arrays:
+        golden = dict(arrays)
+    (tmp_path / "annotations.json").write_text(str(golden["annotation_json"]))
+    dataset = COCODataset(tmp_path, tmp_path / "annotations.json")
+    assert len(dataset) == 5
+    for i in range(5):
+        _, (boxes, labels) = dataset.get_annotation(i)
+        np.testing.assert_allclose(boxes, golden[f"gt_boxes_{i}"].reshape(-1, 4), rtol=1e-6)
+        np.testing.assert_array_equal(labels, golden[f"gt_labels_{i}"])
+
+
+def test_images_without_objects_are_kept(write_coco) -> None:
+    dataset = COCODataset(*write_coco(_content(annotations=[])))
+    assert len(dataset) == 2
+    _, annotation, _ = dataset[1]
+    assert annotation["boxes"].shape == (0, 4)
+    assert annotation["labels"].shape == (0,)
+
+
+def test_bad_boxes_are_dropped_with_one_warning(write_coco, caplog) -> None:
+    content = _content()
+    content["annotations"][0]["bbox"] = [1, 2, 0, 4]
+    content["annotations"][3]["bbox"] = [50, 2, 5, 4]
+    with caplog.at_level(logging.WARNING):
+        dataset = COCODataset(*write_coco(content))
+    (record,) = caplog.records
+    assert (
+        "2 of 3 boxes dropped: 3.png [1, 2, 0, 4] is of zero area; 3.png [50, 2, 5, 4] is outside"
+        in record.getMessage()
+    )
+    assert len(dataset[1][1]["labels"]) == 0
+
+
+def test_coco_object_is_read_when_asked_for_and_complete(write_coco, capsys) -> None:
+    content = _content()
+    del content["annotations"][0]["id"]
+    dataset = COCODataset(*write_coco(content))
+    assert "coco" not in vars(dataset)  # workers are not sent the whole file
+    assert len(pickle.dumps(dataset)) < 5000
+    coco = dataset.coco
+    assert capsys.readouterr().out == ""
+    assert coco.getImgIds() == [7, 3]
+    annotations = coco.loadAnns(coco.getAnnIds())
+    assert sorted(item["id"] for item in annotations) == [1, 2, 3, 4, 5]
+    assert all(item["area"] == item["bbox"][2] * item["bbox"][3] for item in annotations)
+    assert [item["iscrowd"] for item in annotations if item["image_id"] == 7] == [0, 1]
+
+
+def test_annotation_id_zero_is_renumbered(write_coco) -> None:
+    content = _content()
+    for annotation in content["annotations"]:
+        annotation["id"] -= 1
+    coco = COCODataset(*write_coco(content)).coco
+    assert sorted(coco.anns) == [1, 2, 3, 4, 5]
+
+
+def test_given_class_names_fix_the_labels(write_coco) -> None:
+    files = write_coco(
+        _content(categories=[{"id": 9, "name": "dog"}, {"id": 2, "name": "cat"}, {"id": 0, "name": "all"}])
+    )
+    dataset = COCODataset(*files, class_names=("__background__", "dog", "bird", "cat"))
+    assert dataset.class_names == ("__background__", "dog", "bird", "cat")
+    assert dataset.contiguous_id_to_coco_id == {1: 9, 3: 2}
+    assert dataset.get_annotation(1)[1][1].tolist() == [1, 3]
+    with pytest.raises(DatasetError, match=r"image 7: unknown class 'cat'.*Known classes: dog, bird"):
+        COCODataset(*files, class_names=("__background__", "dog", "bird"))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"images": [], "categories": []}, r"needs a list 'annotations'; keys found: \['images', 'categories'\]"),
+        (_content(images=[{"file_name": "7.png"}]), r"images\[0\] lacks id"),
+        (_content(images=[]), "'images' is empty"),
+        (_content(categories=[{"id": 1, "name": "a"}, {"id": 2, "name": "a"}]), "more than once: a"),
+        (_content(categories=[]), "no class names"),
+        (_content(annotations=[{"image_id": 7, "category_id": 2}]), r"annotations\[0\] lacks bbox"),
+        (
+            _content(annotations=[{"image_id": 7, "category_id": 2, "bbox": [1, 2, 3]}]),
+            r"image 7 has bbox \[1, 2, 3\]; it must be",
+        ),
+        (
+            _content(annotations=[{"image_id": 7, "category_id": 2, "bbox": [1, 2, 3, "x"]}]),
+            r"image 7 has bbox \[1, 2, 3, 'x'\]",
+        ),
+        (
+            _content(annotations=[{"image_id": 7, "category_id": 5, "bbox": [1, 2, 3, 4]}]),
+            "category_id 5, which 'categories' lacks; it has 2, 9",
+        ),
+    ],
+)
+def test_malformed_files(tmp_path, content, message) -> None:
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    for image in content["images"][1:]:
+        image.update(width=40, height=30)
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    with pytest.raises(DatasetError, match=message):
+        COCODataset(tmp_path, tmp_path / "a.json")
+
+
+def test_broken_and_missing_files(tmp_path) -> None:
+    path = tmp_path / "a.json"
+    with pytest.raises(DatasetError, match=r"annotation file .*a\.json does not exist"):
+        COCODataset(tmp_path, path)
+    with pytest.raises(DatasetError, match=r"image folder .*images does not exist"):
+        COCODataset(tmp_path / "images", path)
+    path.write_text('{"images": [\n}')
+    with pytest.raises(DatasetError, match=r"a\.json: broken JSON at line 2, column 1"):
+        COCODataset(tmp_path, path)
+    path.write_text("[]")
+    with pytest.raises(DatasetError, match="not COCO annotations"):
+        COCODataset(tmp_path, path)

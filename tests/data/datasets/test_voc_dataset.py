@@ -1,0 +1,216 @@
+import logging
+
+import cv2
+import numpy as np
+import pytest
+
+from ssd.data.datasets import VOC_CLASSES, VOCDataset
+from ssd.data.datasets.voc_xml import read_voc_xml
+from ssd.utils.errors import DatasetError
+
+
+def test_official_classes() -> None:
+    assert len(VOC_CLASSES) == 20
+    assert list(VOC_CLASSES) == sorted(VOC_CLASSES)
+    assert VOC_CLASSES[14] == "person"
+
+
+def test_one_is_subtracted_from_all_corners_and_boxes_are_clipped(write_voc) -> None:
+    root = write_voc({"a": [("cat", (1, 1, 40, 30)), ("dog", (5, 6, 9, 12)), ("cat", (0, 0, 10, 10))]})
+    dataset = VOCDataset(root, "train")
+    image, annotation, index = dataset[0]
+    assert dataset.class_names == ("__background__", "cat", "dog")
+    assert annotation["boxes"].tolist() == [[0, 0, 39, 29], [4, 5, 8, 11], [0, 0, 9, 9]]
+    assert annotation["boxes"].dtype == np.float32
+    assert annotation["labels"].tolist() == [1, 2, 1]
+    assert annotation["labels"].dtype == np.int64
+    assert index == 0
+    assert image.shape == (30, 40, 3)
+    assert image.dtype == np.uint8
+    assert dataset.get_img_info(0) == {"height": 30, "width": 40}
+
+
+def test_images_are_rgb(write_voc) -> None:
+    root = write_voc({"a": [("cat", (1, 1, 9, 9))]})
+    stored = cv2.imread(str(root / "JPEGImages" / "a.png"))
+    np.testing.assert_array_equal(VOCDataset(root, "train")[0][0], stored[..., ::-1])
+
+
+def test_difficult_objects_are_left_out_of_samples_but_not_of_annotations(write_voc) -> None:
+    objects = [
+        ("cat", (1, 1, 9, 9), 1),
+        ("cat", (3, 3, 9, 9), 0),
+        ("cat", (5, 5, 9, 9), None),
+        ("cat", (7, 7, 9, 9), ""),
+    ]
+    root = write_voc({"a": objects, "only_difficult": objects[:1], "b": []})
+    training = VOCDataset(root, "train")
+    testing = VOCDataset(root, "train", keep_difficult=True)
+    assert [len(training[i][1]["labels"]) for i in range(3)] == [3, 0, 0]
+    assert [len(testing[i][1]["labels"]) for i in range(3)] == [4, 1, 0]
+    image_id, (boxes, labels, is_difficult) = training.get_annotation(0)
+    assert image_id == "a"
+    assert is_difficult.tolist() == [True, False, False, False]
+    assert boxes.shape == (4, 4)
+    assert labels.shape == (4,)
+    assert training[2][1]["boxes"].shape == (0, 4)
+
+
+def test_changing_an_annotation_does_not_change_the_dataset(write_voc) -> None:
+    dataset = VOCDataset(write_voc({"a": [("cat", (1, 1, 9, 9))]}), "train")
+    dataset[0][1]["boxes"][:] = 0
+    assert dataset[0][1]["boxes"].tolist() == [[0, 0, 8, 8]]
+
+
+def test_bad_boxes_are_dropped_with_one_warning(write_voc, caplog) -> None:
+    root = write_voc(
+        {
+            "a": [("cat", (9, 1, 5, 9)), ("cat", (5, 5, 5, 9)), ("dog", (2, 2, 9, 9)), ("cat", (41, 2, 60, 9))],
+            "b": [("cat", (1, 9, 5, 3)), ("cat", (-9, 1, 0, 9)), ("cat", (2, 40, 9, 50)), ("dog", (1, 1, 5, 5))],
+        }
+    )
+    with caplog.at_level(logging.WARNING):
+        dataset = VOCDataset(root, "train", class_names=("__background__", "cat", "dog"))
+    (record,) = caplog.records
+    message = record.getMessage()
+    assert "6 of 8 boxes dropped" in message
+    assert "a.xml [9.0, 1.0, 5.0, 9.0] is inverted" in message
+    assert "a.xml [5.0, 5.0, 5.0, 9.0] is of zero area" in message
+    assert "a.xml [41.0, 2.0, 60.0, 9.0] is outside the image" in message
+    assert message.count("is ") == 5
+    assert [dataset.get_annotation(i)[1][1].tolist() for i in (0, 1)] == [[2], [2]]
+    assert dataset.get_annotation(1)[1][0].tolist() == [[0, 0, 4, 4]]
+
+
+@pytest.mark.parametrize("size", ["", "<size><width>0</width><height>0</height></size>", "<size/>"])
+def test_missing_size_is_read_from_the_image(write_voc, size) -> None:
+    box = "<bndbox><xmin>1</xmin><ymin>1</ymin><xmax>99</xmax><ymax>9</ymax></bndbox>"
+    root = write_voc({"a": f"<annotation>{size}<object><name>cat</name>{box}</object></annotation>"})
+    dataset = VOCDataset(root, "train")
+    assert dataset.get_img_info(0) == {"height": 30, "width": 40}
+    assert dataset.get_annotation(0)[1][0].tolist() == [[0, 0, 40, 8]]
+
+
+def test_a_box_that_leaves_the_annotated_size_makes_the_image_decide(write_voc) -> None:
+    size = "<size><width>30</width><height>40</height></size>"  # exchanged
+    box = "<bndbox><xmin>1</xmin><ymin>1</ymin><xmax>38</xmax><ymax>9</ymax></bndbox>"
+    root = write_voc({"a": f"<annotation>{size}<object><name>cat</name>{box}</object></annotation>"})
+    dataset = VOCDataset(root, "train")
+    assert dataset.get_img_info(0) == {"height": 30, "width": 40}
+    assert dataset.get_annotation(0)[1][0].tolist() == [[0, 0, 37, 8]]
+
+
+def test_another_size_than_annotated_is_an_error(write_voc) -> None:
+    size = "<size><width>400</width><height>300</height></size>"
+    root = write_voc({"a": f"<annotation>{size}</annotation>"})
+    dataset = VOCDataset(root, "train", class_names=("__background__", "cat"))
+    with pytest.raises(DatasetError, match=r"a\.png: the image is 40 x 30 pixels but annotated as 400 x 300"):
+        dataset[0]
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".JPG", ".jpeg", ".PNG", ".bmp", ".webp"])
+def test_image_suffixes(write_voc, suffix) -> None:
+    root = write_voc({"a": [("cat", (1, 1, 9, 9))]}, suffix=suffix)
+    assert VOCDataset(root, "train")[0][0].shape == (30, 40, 3)
+
+
+def test_image_named_by_filename(write_voc) -> None:
+    root = write_voc({"a": [("cat", (1, 1, 9, 9))], "A": [("cat", (1, 1, 9, 9))]})
+    images = root / "JPEGImages"
+    assert not np.array_equal(VOCDataset(root, "train")[0][0], VOCDataset(root, "train")[1][0])
+    (images / "a.png").rename(images / "photo 1.png")
+    (images / "A.png").unlink()
+    with pytest.raises(DatasetError, match="the image of 'a' is not in"):
+        VOCDataset(root, "train")
+    for name in ("a", "A"):
+        path = root / "Annotations" / f"{name}.xml"
+        path.write_text(path.read_text().replace("<annotation>", "<annotation><filename>photo 1.png</filename>"))
+    assert VOCDataset(root, "train")[0][0].shape == (30, 40, 3)
+
+
+def test_blank_lines_and_byte_order_mark_in_split_files(write_voc) -> None:
+    root = write_voc({"a": [("cat", (1, 1, 9, 9))], "b": []})
+    (root / "ImageSets/Main/train.txt").write_bytes(b"\xef\xbb\xbfa  \r\n\r\nb\n\n")
+    assert VOCDataset(root, "train").ids == ["a", "b"]
+
+
+def test_names_fall_back_to_lower_case(write_voc) -> None:
+    root = write_voc({"a": [(" Cat ", (1, 1, 9, 9)), ("DOG", (1, 1, 9, 9))]})
+    dataset = VOCDataset(root, "train", class_names=("__background__", "cat", "DOG"))
+    assert dataset.get_annotation(0)[1][1].tolist() == [1, 2]
+    assert VOCDataset(root, "train").class_names == ("__background__", "Cat", "DOG")
+
+
+def test_relabel(write_voc) -> None:
+    dataset = VOCDataset(write_voc({"a": [("dog", (1, 1, 9, 9)), ("cat", (1, 1, 9, 9))]}), "train")
+    dataset.relabel(("__background__", "ant", "cat", "cow", "dog"))
+    assert dataset.get_annotation(0)[1][1].tolist() == [4, 2]
+
+
+_BOX = "<bndbox><xmin>1</xmin><ymin>1</ymin><xmax>9</xmax><ymax>9</ymax></bndbox>"
+
+
+@pytest.mark.parametrize(
+    ("xml", "message"),
+    [
+        ("<annotation><object></annotation>", r"a\.xml: broken XML at line 1, column"),
+        ("", r"a\.xml: broken XML at line 1"),
+        ("<html/>", r"outermost tag must be <annotation>, found <html>"),
+        ('<!DOCTYPE a [<!ENTITY e "cat">]><annotation/>', r"a\.xml: entities are refused"),
+        (f"<annotation><object>{_BOX}</object></annotation>", r"object 1 of 1: <name> is missing or empty"),
+        ("<annotation><object><name>cat</name></object></annotation>", r"object 1 of 1: <bndbox> is missing"),
+        (
+            f"<annotation><object><name>cat</name>{_BOX.replace('>9<', '>nine<')}</object></annotation>",
+            r"object 1 of 1, <bndbox>: <xmax> is 'nine'; it must be a number",
+        ),
+        (
+            f"<annotation><object><name>cat</name>{_BOX.replace('>9<', '>nan<')}</object></annotation>",
+            r"<xmax> is 'nan'; it must be a number",
+        ),
+        (
+            f"<annotation><object><name>cat</name>{_BOX.replace('ymin', 'top')}</object></annotation>",
+            r"<ymin> is missing; it must be a number",
+        ),
+        (
+            f"<annotation><object><name>cta</name>{_BOX}</object></annotation>",
+            r"a\.xml: object 1 of 1: unknown class 'cta'; did you mean 'cat'\? Known classes: cat, dog",
+        ),
+    ],
+)
+def test_malformed_annotations(write_voc, xml, message) -> None:
+    root = write_voc({"a": xml})
+    with pytest.raises(DatasetError, match=message):
+        VOCDataset(root, "train", class_names=("__background__", "cat", "dog"))
+
+
+def test_missing_paths(write_voc, tmp_path) -> None:
+    root = write_voc({"a": [("cat", (1, 1, 9, 9))]})
+    with pytest.raises(DatasetError, match=r"dataset folder .*vocc does not exist.*did you mean voc\?"):
+        VOCDataset(tmp_path / "vocc", "train")
+    with pytest.raises(DatasetError, match=r"split file .*test\.txt does not exist.*it holds: train\.txt"):
+        VOCDataset(root, "test")
+    (root / "ImageSets/Main/train.txt").write_text("\n\n")
+    with pytest.raises(DatasetError, match="the split names no image"):
+        VOCDataset(root, "train")
+    (root / "ImageSets/Main/train.txt").write_text("a\nb\n")
+    with pytest.raises(DatasetError, match=r"annotation file .*b\.xml does not exist"):
+        VOCDataset(root, "train")
+    (root / "JPEGImages" / "a.png").unlink()
+    (root / "JPEGImages").rmdir()
+    (root / "ImageSets/Main/train.txt").write_text("a\n")
+    with pytest.raises(DatasetError, match=r"image folder .*JPEGImages does not exist"):
+        VOCDataset(root, "train")
+
+
+def test_no_object_anywhere_leaves_no_class_names(write_voc) -> None:
+    with pytest.raises(DatasetError, match="no class names"):
+        VOCDataset(write_voc({"a": []}), "train")
+
+
+def test_parts_of_an_object_are_not_objects(tmp_path) -> None:
+    part = f"<part><name>head</name>{_BOX}</part>"
+    path = tmp_path / "a.xml"
+    path.write_text(f"<annotation><object><name>person</name>{part}{_BOX}</object></annotation>")
+    annotation = read_voc_xml(path)
+    assert annotation.names == ("person",)
+    assert annotation.boxes.tolist() == [[1, 1, 9, 9]]

@@ -1,0 +1,269 @@
+import cv2
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from ssd.data import build, build_datasets, make_batch_transform, make_test_loader, make_train_loader
+from ssd.structures import Container
+from ssd.utils.errors import ConfigError
+
+
+class Painted:
+    """Images of one colour and random size; the colour tells the index. Every third has no object."""
+
+    class_names = ("__background__", "thing", "other")
+    metric = "voc"
+
+    def __init__(self, count: int):
+        self.count = count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int):
+        rng = np.random.default_rng(index)
+        width, height = rng.integers(20, 60, 2).tolist()
+        image = np.full((height, width, 3), index, np.uint8)
+        corners = np.sort(rng.uniform(0, 1, (index % 3, 2, 2)), axis=1) * (width, height)
+        boxes = torch.from_numpy(corners.reshape(-1, 4).astype(np.float32))  # a third-party set may give tensors
+        return image, Container(boxes=boxes, labels=torch.ones(len(boxes), dtype=torch.int64)), index
+
+
+def _custom_voc(root, split="train", **extra):
+    return {"FORMAT": "voc", "ROOT": str(root), "SPLIT": split, **extra}
+
+
+def test_nothing_named_is_an_error(make_cfg) -> None:
+    with pytest.raises(ConfigError, match=r"DATASETS\.TRAIN is empty; name at least one"):
+        build_datasets(make_cfg(), is_train=True)
+    with pytest.raises(ConfigError, match=r"DATASETS\.TEST is empty"):
+        build_datasets(make_cfg(), is_train=False)
+
+
+def test_voc_sets_without_classes_share_the_union_of_their_names(write_voc, make_cfg) -> None:
+    one = write_voc({"a": [("dog", (1, 1, 9, 9)), ("cat", (1, 1, 9, 9))]}, root="one")
+    two = write_voc({"b": [("bee", (1, 1, 9, 9)), ("dog", (1, 1, 9, 9))]}, root="two")
+    cfg = make_cfg(
+        {"one": _custom_voc(one), "two": _custom_voc(two)},
+        **{"DATASETS.TRAIN": ("one", "two"), "DATASETS.TEST": ("two",)},
+    )
+    training = build_datasets(cfg, is_train=True)
+    assert [dataset.class_names for dataset in training] == [("__background__", "bee", "cat", "dog")] * 2
+    assert [dataset[0][1]["labels"].tolist() for dataset in training] == [[3, 2], [1, 3]]
+    (testing,) = build_datasets(cfg, is_train=False, class_names=training[0].class_names)
+    assert testing.class_names == training[0].class_names
+    assert testing[0][1]["labels"].tolist() == [1, 3]
+    (alone,) = build_datasets(cfg, is_train=False)
+    assert alone.class_names == ("__background__", "bee", "dog")
+
+
+def test_sets_that_disagree_are_an_error_with_both_lists(write_voc, make_cfg) -> None:
+    root = write_voc({"a": [("dog", (1, 1, 9, 9))]})
+    custom = {"one": _custom_voc(root, CLASSES=["dog", "cat"]), "two": _custom_voc(root, CLASSES=["cat", "dog"])}
+    with pytest.raises(ConfigError, match=r"one: dog, cat\. two: cat, dog\."):
+        build_datasets(make_cfg(custom, **{"DATASETS.TRAIN": ("one", "two")}), is_train=True)
+
+
+def test_training_batches(make_cfg) -> None:
+    cfg = make_cfg(**{"INPUT.IMAGE_SIZE": (24, 32)})
+    loader = make_train_loader(cfg, [Painted(4), Painted(7)])
+    assert len(loader) == 8
+    batches = list(loader)
+    assert len(batches) == 8
+    for images, targets, ids in batches:
+        assert images.shape == (4, 3, 24, 32)
+        assert images.dtype == torch.uint8
+        assert images.is_contiguous()
+        boxes, labels, area = targets["boxes"], targets["labels"], targets["valid_area"]
+        assert boxes.shape == (4, labels.shape[1], 4)
+        assert (boxes.dtype, labels.dtype, area.dtype) == (torch.float32, torch.int64, torch.float32)
+        assert ((boxes >= 0) & (boxes <= 1)).all()
+        is_object = labels > 0
+        assert (boxes[~is_object] == 0).all()
+        assert (boxes[is_object][:, 2:] > boxes[is_object][:, :2]).all()
+        assert is_object.sum(dim=1).max() == labels.shape[1]
+        assert ((area >= 0) & (area <= torch.tensor([32, 24, 32, 24]))).all()
+        assert ids.dtype == torch.int64
+        _check_colours(images, area, ids)
+
+
+def _check_colours(images, area, ids) -> None:
+    """The centre of the valid area shows the image of the index, in the concatenation of 4 and 7 images."""
+    for image, (x1, y1, x2, y2), index in zip(images, area.tolist(), ids.tolist(), strict=True):
+        if min(x2 - x1, y2 - y1) >= 3:
+            expected = index if index < 4 else index - 4
+            assert image[:, int((y1 + y2) / 2), int((x1 + x2) / 2)].tolist() == [expected] * 3
+
+
+def test_batches_without_any_object(make_cfg) -> None:
+    loader = make_train_loader(make_cfg(), [Painted(1)])
+    for _, targets, _ in loader:
+        assert targets["boxes"].shape == (4, 0, 4)
+        assert targets["labels"].shape == (4, 0)
+
+
+def test_boxes_outside_of_a_third_partys_image_are_no_targets(make_cfg) -> None:
+    class Astray(Painted):
+        def __getitem__(self, index):
+            image, _, _ = super().__getitem__(index)
+            boxes = np.array([[-9, -9, -3, -3], [62, 2, 66, 9], [9, 9, 4, 4]], dtype=np.float32)
+            return image, Container(boxes=boxes, labels=np.array([1, 1, 1])), index
+
+    for _, targets, _ in make_train_loader(make_cfg(), [Astray(5)]):
+        assert targets["labels"].shape == (4, 0)
+
+
+def _flatten(loader):
+    return [
+        [images, targets["boxes"], targets["labels"], targets["valid_area"], ids] for images, targets, ids in loader
+    ]
+
+
+def _assert_equal(one, two) -> None:
+    assert len(one) == len(two)
+    for batch_one, batch_two in zip(one, two, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(batch_one, batch_two, strict=True))
+
+
+def test_workers_do_not_change_the_stream(make_cfg, monkeypatch) -> None:
+    monkeypatch.setattr(build, "_available_cores", lambda: 2)
+    reference = _flatten(make_train_loader(make_cfg(), [Painted(11)]))
+    for num_workers in (1, 2):
+        loader = make_train_loader(make_cfg(**{"DATA_LOADER.NUM_WORKERS": num_workers}), [Painted(11)])
+        assert loader.num_workers == num_workers
+        _assert_equal(_flatten(loader), reference)
+
+
+def test_a_resumed_run_sees_what_the_unbroken_one_saw(make_cfg) -> None:
+    cfg = make_cfg()
+    full = _flatten(make_train_loader(cfg, [Painted(11)]))
+    resumed = make_train_loader(cfg, [Painted(11)], start_iteration=5)
+    assert len(resumed) == 3
+    _assert_equal(_flatten(resumed), full[5:])
+    assert list(make_train_loader(cfg, [Painted(11)], start_iteration=8)) == []
+
+
+def test_two_processes_see_what_one_with_the_double_batch_sees(make_cfg) -> None:
+    one = make_train_loader(make_cfg(**{"SOLVER.BATCH_SIZE": 8}), [Painted(11)])
+    two = [make_train_loader(make_cfg(), [Painted(11)], rank=rank, world_size=2) for rank in (0, 1)]
+    for (images, _, ids), *parts in zip(one, *two, strict=True):
+        assert torch.equal(torch.cat([part[0] for part in parts]), images)
+        assert torch.equal(torch.cat([part[2] for part in parts]), ids)
+
+
+def test_seeds_and_passes_differ(make_cfg) -> None:
+    streams = [_flatten(make_train_loader(make_cfg(**{"SOLVER.SEED": seed}), [Painted(4)])) for seed in (0, 1)]
+    assert not torch.equal(streams[0][0][0], streams[1][0][0])
+    views = {index: set() for index in range(4)}
+    for images, *_, ids in streams[0]:  # 8 passes over 4 images
+        for image, index in zip(images, ids.tolist(), strict=True):
+            views[index].add(image.numpy().tobytes())
+    # Images of one colour differ only where they were expanded, half of the time.
+    assert sum(len(seen) for seen in views.values()) >= 12
+
+
+def test_loading_leaves_the_global_generators_alone(make_cfg) -> None:
+    torch.manual_seed(1)
+    np.random.seed(1)
+    before = torch.get_rng_state(), np.random.get_state()[1]
+    list(make_train_loader(make_cfg(), [Painted(5)]))
+    list(make_test_loader(make_cfg(), Painted(5)))
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert (np.random.get_state()[1] == before[1]).all()
+
+
+def test_test_batches(make_cfg) -> None:
+    dataset = Painted(7)
+    batches = list(make_test_loader(make_cfg(**{"TEST.BATCH_SIZE": 3, "INPUT.IMAGE_SIZE": (24, 32)}), dataset))
+    assert [len(ids) for _, _, ids in batches] == [3, 3, 1]
+    images, sizes, ids = (torch.cat(parts) for parts in zip(*batches, strict=True))
+    assert images.dtype == torch.uint8
+    assert images.shape == (7, 3, 24, 32)
+    assert ids.tolist() == list(range(7))
+    assert sizes.tolist() == [list(dataset[i][0].shape[:2]) for i in range(7)]
+    assert sizes.dtype == torch.int64
+
+
+def test_the_golden_test_transform(goldens, make_cfg) -> None:
+    with np.load(goldens / "lufficc" / "transforms.npz") as arrays:
+        golden = dict(arrays)
+
+    class One(Painted):
+        def __getitem__(self, index):
+            return golden["image"], Container(boxes=np.empty((0, 4))), index
+
+    cfg = make_cfg()
+    ((images, _, _),) = make_test_loader(cfg, One(1))
+    # uint8 is rounded to whole grey levels, lufficc resizes float images.
+    result = make_batch_transform(cfg, is_train=False)(images)[0].numpy()
+    np.testing.assert_allclose(result, golden["test_pipeline32_image"], atol=0.51)
+
+
+def test_orientation_follows_the_annotated_size(write_voc, make_cfg) -> None:
+    size = "<annotation><size><width>{}</width><height>{}</height></size></annotation>"
+    root = write_voc({"stored": size.format(40, 30), "turned": size.format(30, 40)})
+    for name in ("stored", "turned"):
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        path = root / "JPEGImages" / f"{name}.png"
+        Image.open(path).save(path.with_suffix(".jpg"), exif=exif)
+        path.unlink()
+    cfg = make_cfg({"set": _custom_voc(root, CLASSES=["cat"])}, **{"DATASETS.TRAIN": ("set",)})
+    (dataset,) = build_datasets(cfg, is_train=True)
+    assert dataset[0][0].shape == (30, 40, 3)
+    assert dataset[1][0].shape == (40, 30, 3)
+
+
+def test_workers_never_outnumber_cores(make_cfg, monkeypatch) -> None:
+    monkeypatch.setattr(build, "_available_cores", lambda: 2)
+    cfg = make_cfg(**{"DATA_LOADER.NUM_WORKERS": 64})
+    loader = make_test_loader(cfg, Painted(3))
+    assert loader.num_workers == 2
+    assert loader.persistent_workers
+    assert loader.pin_memory == torch.cuda.is_available()
+    assert len(list(loader)) == 1
+
+
+def test_workers_leave_threads_to_each_other() -> None:
+    before = cv2.getNumThreads()
+    try:
+        build._init_worker(0)
+        assert cv2.getNumThreads() == 1
+    finally:
+        cv2.setNumThreads(before)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("SOLVER.SEED", -1, r"SOLVER\.SEED must be 0 or more, got -1"),
+        ("SOLVER.BATCH_SIZE", 0, r"SOLVER\.BATCH_SIZE must be 1 or more"),
+        ("TEST.BATCH_SIZE", 0, r"TEST\.BATCH_SIZE must be 1 or more"),
+        ("INPUT.PIXEL_MEAN", [1, 2], r"INPUT\.PIXEL_MEAN needs three values"),
+        ("INPUT.PIXEL_STD", [1, 0, 1], r"INPUT\.PIXEL_STD must be positive"),
+    ],
+)
+def test_values_that_make_no_sense(make_cfg, key, value, message) -> None:
+    cfg = make_cfg(**{key: value})
+
+    def build_all() -> None:
+        make_batch_transform(cfg, is_train=True)
+        make_train_loader(cfg, [Painted(2)])
+        make_test_loader(cfg, Painted(2))
+
+    with pytest.raises(ConfigError, match=message):
+        build_all()
+
+
+def test_a_whole_training_batch_through_the_transform(make_cfg) -> None:
+    cfg = make_cfg(**{"SOLVER.BATCH_SIZE": 16})
+    images, targets, _ = next(iter(make_train_loader(cfg, [Painted(20)])))
+    result = make_batch_transform(cfg, is_train=True)(images, targets, 0)
+    assert result.shape == images.shape
+    assert result.isfinite().all()
+    x1, y1, x2, y2 = targets["valid_area"].unbind(dim=1)
+    expanded = (x1 > 1) & (y1 > 1) & (x2 < 31) & (y2 < 31)
+    assert expanded.any()
+    assert (result[expanded][:, :, 0] == 0).all()
+    assert (result[expanded][:, :, :, -1] == 0).all()

@@ -1,0 +1,166 @@
+import numpy as np
+import pytest
+
+from ssd.data import catalog
+from ssd.data.catalog import DATASET_FORMATS, dataset_names, make_dataset, register_dataset
+from ssd.data.datasets import COCO_CLASSES, VOC_CLASSES
+from ssd.structures import Container
+from ssd.utils.errors import ConfigError, DatasetError
+
+
+def test_names_of_the_catalogue() -> None:
+    voc = {f"voc_{year}_{split}" for year in (2007, 2012) for split in ("train", "val", "trainval", "test")}
+    coco = {"coco_2014_train", "coco_2014_val", "coco_2014_minival", "coco_2014_valminusminival"}
+    assert set(dataset_names()) >= voc | coco | {"coco_2017_train", "coco_2017_val"}
+
+
+@pytest.mark.parametrize(("year", "metric"), [("2007", "voc07"), ("2012", "voc")])
+def test_official_voc_sets(write_voc, tmp_path, monkeypatch, year, metric) -> None:
+    objects = [("Dog", (1, 1, 9, 9), 0), ("person", (1, 1, 9, 9), 1)]
+    write_voc({"a": objects}, root=f"VOC{year}", split="trainval")
+    monkeypatch.setenv("VOC_ROOT", str(tmp_path))
+    training = make_dataset(f"voc_{year}_trainval", {}, is_train=True)
+    testing = make_dataset(f"voc_{year}_trainval", {}, is_train=False)
+    assert training.class_names == ("__background__", *VOC_CLASSES)
+    assert training.metric == metric
+    assert training[0][1]["labels"].tolist() == [12]
+    assert testing[0][1]["labels"].tolist() == [12, 15]
+
+
+@pytest.mark.parametrize(
+    ("name", "folder", "file"),
+    [
+        ("coco_2017_val", "val2017", "instances_val2017"),
+        ("coco_2014_minival", "val2014", "instances_minival2014"),
+    ],
+)
+def test_official_coco_sets(write_coco, tmp_path, monkeypatch, name, folder, file) -> None:
+    categories = [{"id": 90, "name": "toothbrush"}, {"id": 1, "name": "person"}]
+    annotations = [{"image_id": 7, "category_id": 90, "bbox": [1, 2, 3, 4]}]
+    images, ann_file = write_coco(
+        {"images": [{"id": 7, "file_name": "7.png"}], "categories": categories, "annotations": annotations}
+    )
+    images.rename(tmp_path / folder)
+    (tmp_path / "annotations").mkdir()
+    ann_file.rename(tmp_path / "annotations" / f"{file}.json")
+    monkeypatch.setenv("COCO_ROOT", str(tmp_path))
+    dataset = make_dataset(name, {}, is_train=True)
+    assert dataset.class_names == ("__background__", *COCO_CLASSES)
+    assert dataset.metric == "coco"
+    assert dataset[0][1]["labels"].tolist() == [80]
+
+
+def test_a_missing_root_names_path_variable_and_what_is_there(tmp_path, monkeypatch) -> None:
+    (tmp_path / "VOC2012").mkdir()
+    monkeypatch.setenv("VOC_ROOT", str(tmp_path))
+    with pytest.raises(DatasetError) as caught:
+        make_dataset("voc_2007_test", {}, is_train=False)
+    message = str(caught.value)
+    assert "dataset 'voc_2007_test'" in message
+    assert str(tmp_path / "VOC2007") in message
+    assert "VOC2012" in message
+    assert f"VOC_ROOT names the folder that holds VOC2007 and VOC2012; it is {str(tmp_path)!r}" in message
+
+
+def test_an_unset_root_is_datasets(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("COCO_ROOT", raising=False)
+    with pytest.raises(
+        DatasetError, match=r"folder datasets.train2017 does not exist.*COCO_ROOT.* is not set, so it is"
+    ):
+        make_dataset("coco_2017_train", {}, is_train=True)
+
+
+def test_custom_sets(write_voc, write_coco) -> None:
+    root = write_voc({"a": [("cat", (1, 1, 9, 9)), ("ant", (1, 1, 9, 9))]})
+    images, ann_file = write_coco(
+        {
+            "images": [{"id": 7, "file_name": "7.png"}],
+            "categories": [{"id": 4, "name": "cat"}],
+            "annotations": [{"image_id": 7, "category_id": 4, "bbox": [1, 2, 3, 4]}],
+        }
+    )
+    custom = {
+        "plain": {"FORMAT": "voc", "ROOT": str(root), "SPLIT": "train"},
+        "ordered": {"FORMAT": "voc", "ROOT": str(root), "SPLIT": "train", "CLASSES": ["cat", "ant"], "METRIC": "voc07"},
+        "shop": {"FORMAT": "coco", "IMAGES": str(images), "ANNOTATIONS": str(ann_file), "METRIC": "voc"},
+    }
+    plain, ordered, shop = (make_dataset(name, custom, is_train=True) for name in custom)
+    assert (plain.class_names, plain.metric) == (("__background__", "ant", "cat"), "voc")
+    assert (ordered.class_names, ordered.metric) == (("__background__", "cat", "ant"), "voc07")
+    assert ordered[0][1]["labels"].tolist() == [1, 2]
+    assert (shop.class_names, shop.metric) == (("__background__", "cat"), "voc")
+    followed = make_dataset("shop", custom, is_train=False, class_names=("__background__", "dog", "cat"))
+    assert followed[0][1]["labels"].tolist() == [2]
+
+
+@pytest.mark.parametrize(
+    ("name", "entry", "message"),
+    [
+        ("voc_2007_tset", None, "unknown dataset 'voc_2007_tset': did you mean voc_2007_test"),
+        ("mine", {"ROOT": "x"}, r"DATASETS\.CUSTOM\.mine must be a mapping with a FORMAT \(coco, voc"),
+        ("mine", "voc", "must be a mapping with a FORMAT"),
+        ("mine", {"FORMAT": "vco"}, "unknown dataset format 'vco': did you mean 'voc'"),
+        ("mine", {"FORMAT": "voc", "ROOT": "x"}, "dataset 'mine': FORMAT voc also needs SPLIT"),
+        ("mine", {"FORMAT": "voc", "ROOT": "x", "SPLITS": "a"}, "unknown key SPLITS; did you mean SPLIT?"),
+        (
+            "mine",
+            {"FORMAT": "coco", "root": "x"},
+            "unknown key root; FORMAT coco has IMAGES, ANNOTATIONS, CLASSES, METRIC",
+        ),
+        ("mine", {"FORMAT": "voc", "ROOT": 3, "SPLIT": "a"}, "dataset 'mine': ROOT must be a path, got 3"),
+        (
+            "mine",
+            {"FORMAT": "voc", "ROOT": "x", "SPLIT": "a", "METRIC": "map"},
+            "METRIC must be one of voc07, voc, coco",
+        ),
+        (
+            "mine",
+            {"FORMAT": "voc", "ROOT": "x", "SPLIT": "a", "CLASSES": "cat"},
+            r"CLASSES must be a list.*write \[cat\]",
+        ),
+        ("mine", {"FORMAT": "voc", "ROOT": "x", "SPLIT": "a", "CLASSES": ["a", "a"]}, "more than once: a"),
+        ("mine", {"FORMAT": "voc", "ROOT": "x", "SPLIT": "a", "CLASSES": [1]}, "class names are strings, got 1"),
+        (
+            "mine",
+            {"FORMAT": "voc", "ROOT": "x", "SPLIT": "a", "CLASSES": ["__background__", "a"]},
+            "leave '__background__' out",
+        ),
+        ("voc_2007_test", {"FORMAT": "voc"}, r"CUSTOM\.voc_2007_test: the catalogue has a dataset of this name"),
+    ],
+)
+def test_mistakes_in_entries(name, entry, message) -> None:
+    with pytest.raises(ConfigError, match=message):
+        make_dataset(name, {} if entry is None else {name: entry}, is_train=True)
+
+
+def test_a_plug_in_adds_a_format_and_a_set(monkeypatch) -> None:
+    monkeypatch.setattr(catalog, "_registered", {})
+    monkeypatch.setattr(catalog, "DATASET_FORMATS", DATASET_FORMATS.__class__("dataset format"))
+
+    class Blank:
+        metric = "voc"
+
+        def __init__(self, count, class_names):
+            self.count, self.class_names = count, class_names
+
+        def __len__(self):
+            return self.count
+
+        def __getitem__(self, index):
+            empty = Container(boxes=np.empty((0, 4), np.float32), labels=np.empty(0, np.int64))
+            return np.zeros((5, 5, 3), np.uint8), empty, index
+
+    @catalog.DATASET_FORMATS.register("blank")
+    def make_blank(*, count, is_train, class_names):
+        return Blank(count, class_names or ("__background__", "thing"))
+
+    register_dataset("blank_train", {"FORMAT": "blank", "COUNT": 3})
+    assert len(make_dataset("blank_train", {}, is_train=True)) == 3
+    assert len(make_dataset("more", {"more": {"FORMAT": "blank", "COUNT": 9}}, is_train=True)) == 9
+    with pytest.raises(ConfigError, match="FORMAT blank also needs COUNT"):
+        make_dataset("none", {"none": {"FORMAT": "blank"}}, is_train=True)
+    with pytest.raises(ValueError, match="'blank_train' is registered already"):
+        register_dataset("blank_train", {})
+    with pytest.raises(ValueError, match="'voc_2007_test' is registered already"):
+        register_dataset("voc_2007_test", {})

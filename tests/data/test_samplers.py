@@ -1,0 +1,50 @@
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ssd.data.samplers import IterationSampler
+
+
+def _positions(batch):
+    return [position for _, position in batch]
+
+
+def test_every_batch_is_full_and_epochs_are_permutations() -> None:
+    batches = list(IterationSampler(num_samples=7, batch_size=3, max_iter=14))  # 42 positions = 6 epochs
+    assert [len(batch) for batch in batches] == [3] * 14
+    stream = [pair for batch in batches for pair in batch]
+    assert [position for _, position in stream] == list(range(42))
+    epochs = [[index for index, _ in stream[start : start + 7]] for start in range(0, 42, 7)]
+    assert all(sorted(epoch) == list(range(7)) for epoch in epochs)
+    assert len({tuple(epoch) for epoch in epochs}) > 1
+
+
+def test_a_dataset_smaller_than_a_batch_is_repeated() -> None:
+    (batch,) = IterationSampler(num_samples=2, batch_size=5, max_iter=1)
+    assert sorted(index for index, _ in batch[:4]) == [0, 0, 1, 1]
+
+
+def test_seeds_differ() -> None:
+    streams = [list(IterationSampler(100, 100, 1, seed=seed)) for seed in (0, 1)]
+    assert streams[0] != streams[1]
+    assert streams[0] == list(IterationSampler(100, 100, 1, seed=0))
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    num_samples=st.integers(1, 30),
+    batch_size=st.integers(1, 8),
+    start=st.integers(0, 12),
+    seed=st.integers(0, 2**32),
+)
+def test_a_later_start_gives_the_tail(num_samples, batch_size, start, seed) -> None:
+    full = IterationSampler(num_samples, batch_size, 10, seed=seed)
+    tail = IterationSampler(num_samples, batch_size, 10, start, seed)
+    assert list(tail) == list(full)[start:]
+    assert len(tail) == max(10 - start, 0)
+
+
+def test_processes_share_the_batches_of_one() -> None:
+    one = list(IterationSampler(11, 6, 9, seed=3))
+    two = [list(IterationSampler(11, 3, 9, seed=3, rank=rank, world_size=2)) for rank in (0, 1)]
+    assert [first + second for first, second in zip(*two, strict=True)] == one
+    assert _positions(two[1][0]) == [3, 4, 5]

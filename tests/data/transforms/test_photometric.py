@@ -1,0 +1,211 @@
+"""Colours: closed forms, OpenCV's HSV as an independent oracle, lufficc's recorded results."""
+
+import colorsys
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from ssd.data.transforms import BatchTransform
+from ssd.data.transforms.batch import inside
+from ssd.data.transforms.photometric import (
+    PhotometricDraw,
+    distort_colors,
+    draw_photometric,
+    scale_saturation,
+    turn_hue,
+)
+from ssd.structures import Container
+
+MEAN = [123, 117, 104]
+
+
+def _draw(batch_size: int = 1, **fields) -> PhotometricDraw:
+    """A draw of nothing, but for ``fields``."""
+    neutral = {
+        "brightness": torch.zeros(batch_size),
+        "contrast": torch.ones(batch_size),
+        "saturation": torch.ones(batch_size),
+        "hue": torch.zeros(batch_size),
+        "channels": torch.arange(3).expand(batch_size, 3),
+    }
+    return PhotometricDraw(**{**neutral, **{name: torch.as_tensor(value) for name, value in fields.items()}})
+
+
+def _pixel(*rgb: float) -> torch.Tensor:
+    return torch.tensor(rgb)[None, :, None, None]
+
+
+def test_closed_forms() -> None:
+    pixel = _pixel(200.0, 100.0, 50.0)
+    assert distort_colors(pixel, _draw()).flatten().tolist() == [200, 100, 50]
+    assert distort_colors(pixel, _draw(brightness=[60.0])).flatten().tolist() == [260, 160, 110]  # not clipped
+    changed = _draw(brightness=[-10.0], contrast=[0.5])
+    assert distort_colors(pixel, changed).flatten().tolist() == [95, 45, 20]  # contrast scales the brightened pixel
+    assert distort_colors(pixel, _draw(saturation=[0.5])).flatten().tolist() == [200, 150, 125]
+    assert distort_colors(pixel, _draw(channels=[[2, 0, 1]])).flatten().tolist() == [50, 200, 100]
+    assert turn_hue(_pixel(255.0, 0.0, 0.0), torch.tensor(120.0), torch.tensor(1.0)).flatten().tolist() == [0, 255, 0]
+    assert turn_hue(_pixel(255.0, 0.0, 0.0), torch.tensor(-60.0), torch.tensor(1.0)).flatten().tolist() == [255, 0, 255]
+    assert turn_hue(_pixel(9.0, 9.0, 9.0), torch.tensor(18.0), torch.tensor(1.5)).flatten().tolist() == [9, 9, 9]
+
+
+@pytest.mark.parametrize("degrees", [-18.0, -3.0, 0.0, 7.5, 18.0])
+def test_hue_and_saturation_against_colorsys(degrees) -> None:
+    rng = np.random.default_rng(0)
+    colors = rng.uniform(0, 255, (200, 3))
+    images = torch.tensor(colors.T[None, :, :, None], dtype=torch.float32)
+    turned = turn_hue(images, torch.tensor(degrees), torch.tensor(0.7))[0, :, :, 0].T.numpy()
+    for color, result in zip(colors, turned, strict=True):
+        hue, saturation, value = colorsys.rgb_to_hsv(*color)
+        expected = colorsys.hsv_to_rgb((hue + degrees / 360) % 1, saturation * 0.7, value)
+        np.testing.assert_allclose(result, expected, atol=2e-3)
+
+
+def test_saturation_is_hue_by_zero_degrees() -> None:
+    images, factor = torch.rand(3, 3, 5, 4) * 255, torch.tensor([0.5, 1.0, 1.5])[:, None, None]
+    torch.testing.assert_close(
+        scale_saturation(images, factor), turn_hue(images, torch.tensor(0.0), factor), atol=1e-3, rtol=1e-5
+    )
+
+
+def test_each_image_gets_its_own_draw() -> None:
+    generator = torch.Generator().manual_seed(3)
+    images, draw = torch.rand(16, 3, 6, 5, generator=generator) * 255, draw_photometric(16, generator)
+    together = distort_colors(images, draw)
+    for i in range(16):
+        torch.testing.assert_close(together[i : i + 1], distort_colors(images[i : i + 1], draw.rows(i, i + 1)))
+
+
+def test_the_argument_is_not_changed() -> None:
+    images = torch.rand(8, 3, 4, 4)
+    before = images.clone()
+    distort_colors(images, draw_photometric(8, torch.Generator().manual_seed(0)))
+    assert torch.equal(images, before)
+
+
+def test_ranges_and_probabilities() -> None:
+    draw = draw_photometric(4000, torch.Generator().manual_seed(0))
+    for values, neutral, low, high in (
+        (draw.brightness, 0, -32, 32),
+        (draw.contrast, 1, 0.5, 1.5),
+        (draw.saturation, 1, 0.5, 1.5),
+        (draw.hue, 0, -18, 18),
+    ):
+        drawn = values[values != neutral]
+        assert 0.46 < len(drawn) / 4000 < 0.54
+        assert low <= drawn.min() < low + 0.02 * (high - low)
+        assert high - 0.02 * (high - low) < drawn.max() <= high
+    orders = {tuple(order) for order in draw.channels.tolist()}
+    assert len(orders) == 6
+    is_kept = (draw.channels == torch.arange(3)).all(dim=1).float().mean()
+    assert abs(is_kept - (1 / 2 + 1 / 12)) < 0.04  # the identity is one of the six
+
+
+# Recorded results of lufficc/SSD, replayed from numpy's RandomState in its order of draws.
+
+
+def _replay(random: np.random.RandomState) -> PhotometricDraw:
+    fields: dict[str, list] = {}
+
+    def draw(name: str, low: float, high: float) -> None:
+        if random.randint(2):
+            fields[name] = [float(random.uniform(low, high))]
+
+    draw("brightness", -32, 32)
+    colors = (("saturation", 0.5, 1.5), ("hue", -18, 18))
+    contrast = (("contrast", 0.5, 1.5),)
+    for step in contrast + colors if random.randint(2) else colors + contrast:
+        draw(*step)
+    if random.randint(2):
+        orders = ((0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0))
+        fields["channels"] = [orders[random.randint(6)]]
+    return _draw(**fields)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_golden_photometric(goldens, seed) -> None:
+    with np.load(goldens / "lufficc" / "transforms.npz") as arrays:
+        golden = dict(arrays)
+    draw = _replay(np.random.RandomState(seed))
+    images = torch.from_numpy(golden["image"]).permute(2, 0, 1)[None].float()
+    result = distort_colors(images, draw)[0].permute(1, 2, 0).numpy()
+    # OpenCV divides by |V|, so a pixel that brightness made negative in all channels comes back inverted: an
+    # accident of its HSV, which the closed form does not share.
+    is_dark = (golden["image"].max(axis=2) + draw.brightness.item()) <= 0
+    assert is_dark.mean() < 0.01
+    np.testing.assert_allclose(result[~is_dark], golden[f"photometric_seed{seed}_image"][~is_dark], atol=2e-2)
+
+
+def test_contrast_commutes_with_hue_and_saturation() -> None:
+    """So the coin for the place of contrast changes nothing; OpenCV shows it as well as ours."""
+    image = np.random.default_rng(0).uniform(1, 255, (20, 20, 3)).astype(np.float32)
+
+    def turn(pixels: np.ndarray) -> np.ndarray:
+        hsv = cv2.cvtColor(pixels, cv2.COLOR_RGB2HSV)
+        hsv[..., 0] = (hsv[..., 0] + 11) % 360
+        hsv[..., 1] *= 1.3
+        return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
+
+    np.testing.assert_allclose(turn(image * 1.4), turn(image) * 1.4, atol=2e-3)
+    ours = distort_colors(
+        torch.from_numpy(image).permute(2, 0, 1)[None], _draw(contrast=[1.4], saturation=[1.3], hue=[11.0])
+    )
+    np.testing.assert_allclose(ours[0].permute(1, 2, 0).numpy(), turn(image * 1.4), atol=2e-2)
+
+
+# The transform of a batch.
+
+
+def test_testing_only_normalises() -> None:
+    images = torch.randint(0, 256, (2, 3, 4, 5), dtype=torch.uint8)
+    mean, std = torch.tensor(MEAN)[:, None, None], torch.tensor([2.0, 4.0, 8.0])[:, None, None]
+    result = BatchTransform(MEAN, [2, 4, 8])(images)
+    assert result.dtype == torch.float32
+    torch.testing.assert_close(result, (images.float() - mean) / std)
+
+
+def test_outside_of_the_valid_area_is_exactly_the_mean() -> None:
+    images = torch.randint(0, 256, (40, 3, 6, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    area = torch.tensor([[2.0, 1.0, 5.0, 6.0]]).expand(40, 4)
+    result = BatchTransform(MEAN, [1, 1, 1], seed=0)(images, Container(valid_area=area), 3)
+    whole = BatchTransform(MEAN, [1, 1, 1], seed=0)(images, None, 3)
+    assert torch.equal(result[:, :, 1:6, 2:5], whole[:, :, 1:6, 2:5])
+    border = torch.ones(6, 8, dtype=torch.bool)
+    border[1:6, 2:5] = False
+    assert (result[:, :, border] == 0).all()
+    assert (whole[:, :, border] != 0).any()
+
+
+def test_inside_goes_by_pixel_centres() -> None:
+    area = torch.tensor([[0.0, 0.0, 3.0, 2.0], [0.6, 0.4, 2.5, 2.0]])
+    assert inside(area, 2, 3).tolist() == [[[True] * 3] * 2, [[False, True, True]] * 2]
+
+
+def test_colours_are_a_function_of_seed_and_iteration() -> None:
+    images = torch.randint(0, 256, (8, 3, 4, 4), dtype=torch.uint8)
+    transform = BatchTransform(MEAN, [1, 1, 1], seed=5)
+    torch.rand(3)  # the global generator plays no part
+    assert torch.equal(transform(images, None, 7), BatchTransform(MEAN, [1, 1, 1], seed=5)(images, None, 7))
+    assert not torch.equal(transform(images, None, 7), transform(images, None, 8))
+    assert not torch.equal(transform(images, None, 7), BatchTransform(MEAN, [1, 1, 1], seed=6)(images, None, 7))
+
+
+def test_processes_draw_what_one_would() -> None:
+    images = torch.randint(0, 256, (8, 3, 4, 4), dtype=torch.uint8)
+    one = BatchTransform(MEAN, [1, 1, 1], seed=5)(images, None, 2)
+    two = [
+        BatchTransform(MEAN, [1, 1, 1], seed=5, rank=rank, world_size=2)(images[4 * rank : 4 * rank + 4], None, 2)
+        for rank in (0, 1)
+    ]
+    torch.testing.assert_close(torch.cat(two), one)
+
+
+@pytest.mark.gpu
+def test_devices_agree() -> None:
+    images = torch.randint(0, 256, (16, 3, 32, 32), dtype=torch.uint8)
+    area = torch.tensor([[2.0, 1.0, 20.0, 30.0]]).expand(16, 4)
+    transform = BatchTransform(MEAN, [1, 1, 1], seed=5)
+    cpu = transform(images, Container(valid_area=area), 2)
+    gpu = transform(images.cuda(), Container(valid_area=area.cuda()), 2)
+    torch.testing.assert_close(gpu.cpu(), cpu, atol=1e-2, rtol=1e-5)
