@@ -7,6 +7,7 @@ import difflib
 import os
 import pickle
 import re
+import struct
 from collections import Counter, OrderedDict
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,10 @@ _LEAF_TYPES = (Tensor, nn.Parameter, bool, int, float, str, type(None))
 _SEQUENCE_TYPES = (list, tuple)
 _MAPPING_TYPES = (dict, OrderedDict, Counter)  # Counter: the milestones of torch's MultiStepLR
 # What torch.load raises for files that it did not write, or not to the end; which one depends on their first bytes.
-_LOAD_ERRORS = (RuntimeError, EOFError, ValueError, KeyError, IndexError, TypeError, AttributeError, OSError)
+_LOAD_ERRORS = (
+    *(RuntimeError, EOFError, ValueError, LookupError, ArithmeticError),
+    *(TypeError, AttributeError, OSError, struct.error),
+)
 _MAX_LISTED = 10
 
 

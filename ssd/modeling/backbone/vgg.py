@@ -35,13 +35,6 @@ class VGG(nn.Module):
         self.vgg = nn.ModuleList(_vgg16_layers())
         self.extras = nn.ModuleList(_extra_layers(image_size))
         self.l2_norm = L2Norm(512)
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Xavier-uniform extra layers with zero bias, as in the released code of the paper."""
-        for conv in self.extras:
-            nn.init.xavier_uniform_(conv.weight)
-            nn.init.zeros_(conv.bias)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Map images (B, 3, H, W) to conv4_3 (512 channels, stride 8), fc7 (1024, stride 16) and the extra maps."""
@@ -82,10 +75,21 @@ def _extra_layers(image_size: tuple[int, int]) -> list[nn.Conv2d]:
         cells = (cells + 2 * padding - kernel) // stride + 1
         if cells < 1:
             break
-        layers.append(nn.Conv2d(in_channels, middle, kernel_size=1))
-        layers.append(nn.Conv2d(middle, out, kernel_size=kernel, stride=stride, padding=padding))
+        layers += [
+            _xavier_conv(in_channels, middle, kernel_size=1),
+            _xavier_conv(middle, out, kernel_size=kernel, stride=stride, padding=padding),
+        ]
         in_channels = out
     return layers
+
+
+def _xavier_conv(in_channels: int, out_channels: int, **kwargs: int) -> nn.Conv2d:
+    """A convolution with Xavier-uniform weights and zero bias, as in the released code of the paper."""
+    conv = nn.Conv2d(in_channels, out_channels, **kwargs)  # type: ignore[arg-type]
+    nn.init.xavier_uniform_(conv.weight)
+    assert conv.bias is not None
+    nn.init.zeros_(conv.bias)
+    return conv
 
 
 @registry.BACKBONES.register("vgg")

@@ -46,6 +46,7 @@ class SSDBoxHead(nn.Module):
         """
         cls_logits, bbox_pred = self.predictor(features)
         if self.training:
+            assert targets is not None, "a detector in training mode needs targets; call eval() to detect"
             labels, bbox_targets = self.assign_targets(targets, self.priors)
             return self.loss(cls_logits, bbox_pred, labels, bbox_targets)
         return self.post_process(cls_logits, bbox_pred, self.priors)
