@@ -26,6 +26,10 @@ class Checkpointer:
         optimizer: saved and restored with it, if given.
         scheduler: likewise. Restored after the optimizer, so that it has the last word on the learning rate.
         save_dir: the folder of the checkpoints; empty = ``save`` does nothing.
+
+    Attributes:
+        extra: values that every checkpoint carries besides (class names, the config, ...), under the types that
+            ``save`` takes.
     """
 
     def __init__(
@@ -39,6 +43,7 @@ class Checkpointer:
         self.optimizer = optimizer
         self.scheduler = scheduler
         self.save_dir = os.fspath(save_dir)
+        self.extra: dict[str, Any] = {}
 
     def save(self, name: str, *, tag_last: bool = True, **extra: Any) -> None:
         """Write ``save_dir/name.pth``, whole or not at all. In a distributed run only rank 0 calls this.
@@ -54,7 +59,7 @@ class Checkpointer:
         """
         if not self.save_dir:
             return
-        checkpoint = {"model": self.model.state_dict(), **self._training_state(), **extra}
+        checkpoint = {"model": self.model.state_dict(), **self._training_state(), **self.extra, **extra}
         path = os.path.join(self.save_dir, f"{name}.pth")
         os.makedirs(self.save_dir, exist_ok=True)
         write_checkpoint(path, checkpoint)

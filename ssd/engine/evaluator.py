@@ -1,0 +1,68 @@
+"""Evaluation in the course of a training."""
+
+import logging
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from ssd.engine.inference import evaluate_datasets
+from ssd.engine.monitor import TrainingMonitor
+from ssd.utils.checkpoint import Checkpointer
+
+logger = logging.getLogger(__name__)
+
+
+class Evaluator:
+    """Evaluates the model in training, shows what came of it, and keeps the best model as model_best.pth.
+
+    The best is that with the highest main metric on the first dataset; it is remembered in the checkpoints.
+
+    Args:
+        data_loaders: the test loader of each dataset by name.
+        batch_transform: normalises uint8 images on the device.
+        checkpointer: of the model.
+        monitor: shows metrics and pictures.
+        output_dir: gets a folder a dataset.
+        metric: TEST.METRIC.
+    """
+
+    def __init__(
+        self,
+        data_loaders: Mapping[str, DataLoader],
+        batch_transform: Callable[[Tensor], Tensor],
+        checkpointer: Checkpointer,
+        monitor: TrainingMonitor,
+        *,
+        output_dir: Path,
+        metric: str = "auto",
+    ):
+        self.data_loaders = data_loaders
+        self.batch_transform = batch_transform
+        self.checkpointer = checkpointer
+        self.monitor = monitor
+        self.output_dir = output_dir
+        self.metric = metric
+
+    def __call__(self, iteration: int, *, is_final: bool = False) -> None:
+        """Evaluate after ``iteration`` completed iterations; leaves the model in evaluation mode.
+
+        The result file is named by the iteration, or by the time when ``is_final``.
+        """
+        evaluations = evaluate_datasets(
+            self.checkpointer.model,
+            self.data_loaders,
+            self.batch_transform,
+            output_dir=self.output_dir,
+            metric=self.metric,
+            iteration=None if is_final else iteration,
+        )
+        self.monitor.log_evaluations(iteration, evaluations)
+        result = evaluations[0].result
+        best = self.checkpointer.extra.get("best_metric")
+        if not math.isnan(result.main) and (best is None or result.main > best):
+            self.checkpointer.extra["best_metric"] = result.main
+            self.checkpointer.save("model_best", tag_last=False, iteration=iteration)
+            logger.info("Best %s so far: %.4f, kept as model_best.pth", result.main_name, result.main)

@@ -1,0 +1,100 @@
+"""Detection over whole datasets, and their evaluation."""
+
+import logging
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from ssd.evaluation import EvaluationResult, evaluate
+from ssd.structures import Container
+from ssd.utils.atomic import atomic_write
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class DatasetEvaluation:
+    """What came of one test set.
+
+    Attributes:
+        name: of the dataset.
+        dataset: the images and annotations.
+        predictions: one Container an image, in pixels of the original image.
+        result: the figures.
+    """
+
+    name: str
+    dataset: Any
+    predictions: list[Container]
+    result: EvaluationResult
+
+
+def evaluate_datasets(
+    model: nn.Module,
+    data_loaders: Mapping[str, DataLoader],
+    batch_transform: Callable[[Tensor], Tensor],
+    *,
+    output_dir: Path,
+    metric: str = "auto",
+    iteration: int | None = None,
+) -> list[DatasetEvaluation]:
+    """Detect in every test set, measure, and write predictions and results to ``output_dir``/NAME/.
+
+    Args:
+        model: put into evaluation mode, and left so.
+        data_loaders: the test loader of each dataset by name.
+        batch_transform: normalises uint8 images on the device.
+        output_dir: gets a folder a dataset.
+        metric: TEST.METRIC.
+        iteration: completed iterations, when this happens during training; names the result file.
+    """
+    evaluations = []
+    for name, loader in data_loaders.items():
+        dataset = loader.dataset.dataset  # type: ignore[attr-defined]  # the loader's own wraps the raw one
+        logger.info("Evaluating %s (%d images)", name, len(dataset))
+        predictions = detect(model, loader, batch_transform, description=name)
+        folder = Path(output_dir, name)
+        folder.mkdir(parents=True, exist_ok=True)
+        save_predictions(predictions, folder / "predictions.pth")
+        result = evaluate(dataset, predictions, folder, metric=metric, iteration=iteration)
+        logger.info("%s, %s:\n%s", name, result.metric, result.text.rstrip())
+        evaluations.append(DatasetEvaluation(name, dataset, predictions, result))
+    return evaluations
+
+
+@torch.inference_mode()
+def detect(
+    model: nn.Module, data_loader: DataLoader, batch_transform: Callable[[Tensor], Tensor], *, description: str = ""
+) -> list[Container]:
+    """Detect in every image of a test loader.
+
+    Returns:
+        One Container an image in the loader's order, on the CPU, boxes in pixels of the original image.
+    """
+    device = next(model.parameters()).device
+    model.eval()
+    predictions: list[Container] = []
+    batches = tqdm(data_loader, desc=description, unit="batch", leave=False, disable=not sys.stderr.isatty())
+    for images, image_sizes, _ in batches:
+        detections = model(batch_transform(images.to(device, non_blocking=True)))
+        for detection, (height, width) in zip(detections, image_sizes.tolist(), strict=True):
+            predictions.append(detection.to("cpu").resize((width, height)))
+    return predictions
+
+
+def save_predictions(predictions: list[Container], path: Path) -> None:
+    """Write predictions as plain dictionaries of tensors, which torch.load(weights_only=True) reads."""
+    plain = [
+        {**{name: prediction[name] for name in prediction}, "img_width": prediction.img_width}
+        | {"img_height": prediction.img_height}
+        for prediction in predictions
+    ]
+    with atomic_write(path) as file:
+        torch.save(plain, file)

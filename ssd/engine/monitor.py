@@ -1,0 +1,128 @@
+"""What a person sees of a training: log lines, a progress bar, TensorBoard."""
+
+import logging
+import math
+import sys
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from ssd.engine.inference import DatasetEvaluation
+from ssd.utils.errors import TrainingError
+from ssd.utils.metric_logger import MetricLogger
+from ssd.visualization import draw_detections
+
+logger = logging.getLogger(__name__)
+
+_NUM_PICTURES = 4  # images of each test set that TensorBoard shows
+_PICTURE_THRESHOLD = 0.5  # least score of the boxes drawn on them
+
+
+class TrainingMonitor:
+    """Collects losses and times, and reports them.
+
+    Args:
+        start_iteration: completed iterations.
+        max_iter: iterations at the end.
+        device: the one that trains, for its memory.
+        log_dir: gets TensorBoard's event files; None = no TensorBoard.
+    """
+
+    def __init__(self, start_iteration: int, max_iter: int, device: torch.device, log_dir: Path | None = None):
+        self.max_iter = max_iter
+        self.device = device
+        self.losses = MetricLogger()
+        self.times = MetricLogger()
+        self.images_per_step = 0
+        self.writer = _make_writer(log_dir, start_iteration)
+        self.bar = tqdm(total=max_iter, initial=start_iteration, unit="it", disable=not sys.stderr.isatty())
+
+    def update(self, losses: dict[str, Tensor], num_images: int, data_time: float, step_time: float) -> None:
+        """Take note of one iteration: its losses, and the seconds it waited for data and took in all."""
+        self.losses.update(**losses)
+        self.times.update(data=data_time, time=step_time)
+        self.images_per_step = num_images
+        self.bar.update()
+
+    def log(self, iteration: int, lr: float) -> None:
+        """Report the last iterations; ``lr`` is the rate that iteration was trained with.
+
+        Raises:
+            TrainingError: the loss is not finite.
+        """
+        step_time = self.times.meters["time"]
+        images_per_second = self.images_per_step / step_time.avg
+        eta = timedelta(seconds=int(step_time.global_avg * (self.max_iter - iteration)))
+        logger.info(
+            "iter: %06d, lr: %.5f, %s, %s, images/s: %.1f, mem: %dM, eta: %s",
+            *(iteration, lr, self.losses, self.times, images_per_second, _memory_in_mebibytes(self.device), eta),
+        )
+        self.bar.set_postfix(loss=f"{self.losses.meters['total_loss'].avg:.3f}", refresh=False)
+        self.check_finite(iteration)
+        if self.writer:
+            for name, meter in self.losses.meters.items():
+                self.writer.add_scalar(f"losses/{name}", meter.avg, iteration)
+            self.writer.add_scalar("lr", lr, iteration)
+            self.writer.add_scalar("speed/images_per_second", images_per_second, iteration)
+
+    def check_finite(self, iteration: int) -> None:
+        """Raise TrainingError if the last loss was not finite."""
+        meter = self.losses.meters.get("total_loss")
+        if meter is not None and not math.isfinite(meter.value):
+            raise TrainingError(
+                f"the loss is {meter.value} at iteration {iteration}: the training diverged. Lower SOLVER.LR, "
+                "lengthen SOLVER.WARMUP_ITERS or lower SOLVER.WARMUP_FACTOR, and continue from an earlier checkpoint"
+            )
+
+    def log_evaluations(self, iteration: int, evaluations: Sequence[DatasetEvaluation]) -> None:
+        """Send metrics and a few images with their detections to TensorBoard."""
+        if not self.writer:
+            return
+        for evaluation in evaluations:
+            for key, value in evaluation.result.values.items():
+                self.writer.add_scalar(f"metrics/{evaluation.name}/{key}", value, iteration)
+            for index in range(min(_NUM_PICTURES, len(evaluation.dataset))):
+                picture = _picture(evaluation, index)
+                self.writer.add_image(f"{evaluation.name}/{index}", picture, iteration, dataformats="HWC")
+        self.writer.flush()
+
+    def close(self) -> None:
+        """End the progress bar and the event file."""
+        self.bar.close()
+        if self.writer:
+            self.writer.close()
+
+
+def _make_writer(log_dir: Path | None, start_iteration: int) -> Any:
+    if log_dir is None:
+        return None
+    from torch.utils.tensorboard import SummaryWriter  # slow to import, and not every run wants it
+
+    # Steps that an earlier run logged after its last checkpoint are trained again: hide the old ones.
+    return SummaryWriter(log_dir, purge_step=start_iteration + 1 if start_iteration else None)
+
+
+def _picture(evaluation: DatasetEvaluation, index: int) -> np.ndarray:
+    image, _, _ = evaluation.dataset[index]
+    detections = evaluation.predictions[index].numpy()
+    shown = detections["scores"] > _PICTURE_THRESHOLD
+    boxes, labels, scores = (detections[name][shown] for name in ("boxes", "labels", "scores"))
+    return draw_detections(image, boxes, labels, scores, evaluation.dataset.class_names)
+
+
+def _memory_in_mebibytes(device: torch.device) -> int:
+    """The most that was in use so far: of the GPU's memory, or of this process's where there is no GPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) // 2**20
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak // (2**20 if sys.platform == "darwin" else 2**10)

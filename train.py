@@ -1,0 +1,109 @@
+"""Train a detector: python train.py --config-file configs/vgg_ssd300_voc0712.yaml [KEY VALUE ...]."""
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+
+from ssd.config import Config
+from ssd.data import build_datasets, make_batch_transform, make_test_loader, make_train_loader
+from ssd.engine.evaluator import Evaluator
+from ssd.engine.monitor import TrainingMonitor
+from ssd.engine.setup import (
+    INTERRUPTED,
+    add_flag,
+    make_parser,
+    parse_bool,
+    run_script,
+    save_config,
+    start_run,
+    with_num_classes,
+)
+from ssd.engine.trainer import Periods, train
+from ssd.modeling.detector import build_detection_model
+from ssd.solver import make_lr_scheduler, make_optimizer
+from ssd.utils.checkpoint import Checkpointer, has_checkpoint
+from ssd.utils.errors import CheckpointError
+
+logger = logging.getLogger("ssd.train")
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = make_parser("Train a detector. A run continues from OUTPUT_DIR, if that holds a checkpoint.")
+    add_flag(parser, "--log_step", type=int, default=10, metavar="N", help="log every N iterations")
+    add_flag(parser, "--save_step", type=int, default=2500, metavar="N", help="save a checkpoint every N iterations")
+    add_flag(parser, "--eval_step", type=int, default=2500, metavar="N", help="evaluate every N iterations; 0 = never")
+    add_flag(parser, "--use_tensorboard", type=parse_bool, default=True, metavar="BOOL", help="write event files")
+    add_flag(parser, "--skip-test", action="store_true", help="do not evaluate after training")
+    return parser.parse_intermixed_args()
+
+
+def main() -> int:
+    """Train as the command line says; return the exit status."""
+    args = parse_args()
+    cfg, device = start_run(args)
+    max_iter, output_dir = cfg.SOLVER.MAX_ITER, Path(cfg.OUTPUT_DIR)
+
+    train_sets = build_datasets(cfg, is_train=True)
+    class_names = train_sets[0].class_names
+    test_sets = [] if args.skip_test and args.eval_step <= 0 else build_datasets(cfg, False, class_names)
+    test_loaders = {
+        name: make_test_loader(cfg, dataset) for name, dataset in zip(cfg.DATASETS.TEST, test_sets, strict=False)
+    }
+    cfg = with_num_classes(cfg, class_names)
+    save_config(cfg)
+
+    is_new = not has_checkpoint(cfg.OUTPUT_DIR)
+    model = build_detection_model(cfg, pretrained=None if is_new else False).to(device)
+    optimizer = make_optimizer(cfg, model)
+    scheduler = make_lr_scheduler(cfg, optimizer)
+    checkpointer = Checkpointer(model, optimizer, scheduler, cfg.OUTPUT_DIR)
+    checkpointer.extra = {"class_names": list(class_names), "config": cfg.dump()}
+    start_iteration = 0 if is_new else resume(checkpointer, cfg)
+
+    log_dir = output_dir / "tf_logs" if args.use_tensorboard and cfg.OUTPUT_DIR else None
+    monitor = TrainingMonitor(start_iteration, max_iter, device, log_dir)
+    test_transform, folder = make_batch_transform(cfg, is_train=False), output_dir / "inference"
+    evaluate = Evaluator(test_loaders, test_transform, checkpointer, monitor, output_dir=folder, metric=cfg.TEST.METRIC)
+    is_complete = train(
+        model,
+        make_train_loader(cfg, train_sets, start_iteration),
+        make_batch_transform(cfg, is_train=True),
+        optimizer,
+        scheduler,
+        start_iteration=start_iteration,
+        max_iter=max_iter,
+        periods=Periods(args.log_step, args.save_step, args.eval_step),
+        monitor=monitor,
+        checkpointer=checkpointer,
+        evaluate=evaluate,
+    )
+    if is_complete and not args.skip_test:
+        logger.info("Start evaluating...")
+        evaluate(max_iter, is_final=True)
+    monitor.close()
+    return 0 if is_complete else INTERRUPTED
+
+
+def resume(checkpointer: Checkpointer, cfg: Config) -> int:
+    """Load the last checkpoint of OUTPUT_DIR, say so, and return the iterations it has completed."""
+    path = checkpointer.last_checkpoint()
+    state = checkpointer.load()
+    class_names = checkpointer.extra["class_names"]
+    trained_on = state.get("class_names", class_names)
+    if trained_on != class_names:
+        raise CheckpointError(
+            f"{path} was trained on {', '.join(trained_on[1:])}, but DATASETS.TRAIN has {', '.join(class_names[1:])}; "
+            "set another OUTPUT_DIR to start anew"
+        )
+    checkpointer.extra["best_metric"] = state.get("best_metric")
+    iteration = int(state.get("iteration", 0))
+    logger.info("Continuing from %s: iteration %d of %d", path, iteration, cfg.SOLVER.MAX_ITER)
+    if iteration >= cfg.SOLVER.MAX_ITER:
+        logger.info("Nothing is left to train; raise SOLVER.MAX_ITER, or set another OUTPUT_DIR to start anew")
+    return iteration
+
+
+if __name__ == "__main__":
+    sys.exit(run_script(main))
