@@ -59,6 +59,14 @@ cfg.INPUT.IMAGE_SIZE = 300
 cfg.INPUT.PIXEL_MEAN = [123, 117, 104]
 cfg.INPUT.PIXEL_STD = [1, 1, 1]
 
+# Steps of the random augmentation in training (SSD, Sec. 2.2 and 3.6). Leave out what the data forbids (mirroring
+# letters) or what a short schedule on small objects cannot afford (expanding, cropping).
+cfg.INPUT.AUGMENTATION = Config()
+cfg.INPUT.AUGMENTATION.PHOTOMETRIC = True
+cfg.INPUT.AUGMENTATION.EXPAND = True
+cfg.INPUT.AUGMENTATION.CROP = True
+cfg.INPUT.AUGMENTATION.MIRROR = True
+
 # ---------------------------------------------------------------- data
 cfg.DATASETS = Config()
 # Names from the catalogue (voc_2007_trainval, coco_2017_train, ...) or from CUSTOM.
@@ -77,10 +85,14 @@ cfg.DATA_LOADER.PIN_MEMORY = True
 # ---------------------------------------------------------------- training
 cfg.SOLVER = Config()
 cfg.SOLVER.MAX_ITER = 120000
-# The learning rate is multiplied by GAMMA when these iterations are reached.
+# "multistep": the learning rate is multiplied by GAMMA when the iterations of LR_STEPS are reached.
+# "cosine": it falls to 0 at MAX_ITER along half a cosine.
+cfg.SOLVER.SCHEDULE = "multistep"
 cfg.SOLVER.LR_STEPS = [80000, 100000]
 cfg.SOLVER.GAMMA = 0.1
 cfg.SOLVER.BATCH_SIZE = 32
+# "sgd" (the paper's) or "adamw" (which does not read MOMENTUM).
+cfg.SOLVER.OPTIMIZER = "sgd"
 cfg.SOLVER.LR = 1e-3
 cfg.SOLVER.MOMENTUM = 0.9
 cfg.SOLVER.WEIGHT_DECAY = 5e-4

@@ -14,6 +14,7 @@ from ssd.data.catalog import dataset_names, make_dataset
 from ssd.data.datasets import BACKGROUND, DetectionDataset, VOCDataset
 from ssd.data.samplers import IterationSampler
 from ssd.data.samples import ResizedSamples, TrainingSamples, collate_test, collate_training
+from ssd.data.transforms.geometry import GeometricSteps
 from ssd.structures.size import height_width
 from ssd.utils.errors import ConfigError
 
@@ -78,7 +79,9 @@ def make_train_loader(
         raise ConfigError(f"SOLVER.SEED must be 0 or more, got {seed}")
     if cfg.SOLVER.BATCH_SIZE < 1:
         raise ConfigError(f"SOLVER.BATCH_SIZE must be 1 or more, got {cfg.SOLVER.BATCH_SIZE}")
-    samples = TrainingSamples(datasets, height_width(cfg.INPUT.IMAGE_SIZE), cfg.INPUT.PIXEL_MEAN, seed)
+    augmentation = cfg.INPUT.AUGMENTATION
+    steps = GeometricSteps(expand=augmentation.EXPAND, crop=augmentation.CROP, mirror=augmentation.MIRROR)
+    samples = TrainingSamples(datasets, height_width(cfg.INPUT.IMAGE_SIZE), cfg.INPUT.PIXEL_MEAN, seed, steps)
     sampler = IterationSampler(
         len(samples),
         cfg.SOLVER.BATCH_SIZE,

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import ConcatDataset, Dataset
 
 from ssd.data.datasets import DetectionDataset
-from ssd.data.transforms.geometry import draw_geometry, map_boxes, valid_area, warp_image
+from ssd.data.transforms.geometry import GeometricSteps, draw_geometry, map_boxes, valid_area, warp_image
 from ssd.structures import Container
 
 
@@ -43,6 +43,7 @@ class TrainingSamples(Dataset[TrainingSample]):
         size: (height, width) of the network input in pixels.
         mean: RGB colour of what lies outside an expanded image.
         seed: of the augmentation, at least 0.
+        steps: of the augmentation, those to take.
     """
 
     def __init__(
@@ -51,11 +52,13 @@ class TrainingSamples(Dataset[TrainingSample]):
         size: tuple[int, int],
         mean: Sequence[float],
         seed: int,
+        steps: GeometricSteps = GeometricSteps(),  # noqa: B008  # frozen
     ):
         self._samples: ConcatDataset = ConcatDataset(datasets)  # type: ignore[arg-type]  # any map-style dataset serves
         self._size = size
         self._mean = mean
         self._seed = seed
+        self._steps = steps
 
     def __len__(self) -> int:
         return len(self._samples)
@@ -66,7 +69,7 @@ class TrainingSamples(Dataset[TrainingSample]):
         boxes, labels = np.asarray(annotation["boxes"]).reshape(-1, 4), np.asarray(annotation["labels"])
         height, width = image.shape[:2]
         boxes = np.clip(boxes, 0, (width, height, width, height))  # so that a crop that holds a centre shows image
-        draw = draw_geometry(width, height, boxes, np.random.default_rng((self._seed, position)))
+        draw = draw_geometry(width, height, boxes, np.random.default_rng((self._seed, position)), self._steps)
         boxes, labels = map_boxes(boxes, labels, draw)
         area = valid_area(width, height, draw, self._size)
         return TrainingSample(warp_image(image, draw, self._size, self._mean), boxes, labels, area, index)

@@ -1,7 +1,8 @@
-"""The learning rate over a run: linear warm-up, then steps down."""
+"""The learning rate over a run: a linear warm-up, then steps down or a cosine."""
 
+import math
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -12,31 +13,39 @@ from yacs.config import CfgNode
 from ssd.utils.errors import ConfigError
 
 
-def warmup_multistep(
-    step: int, milestones: Sequence[int], gamma: float, warmup_factor: float, warmup_iters: int
-) -> float:
-    """Compute the factor on the base learning rate.
+def warmup(step: int, factor: float, num_steps: int) -> float:
+    """Return what the learning rate is multiplied by: ``factor`` at step 0, rising linearly to 1 at ``num_steps``."""
+    if step >= num_steps:
+        return 1.0
+    progress = step / num_steps
+    return factor * (1 - progress) + progress
+
+
+def multistep(step: int, milestones: Sequence[int], gamma: float) -> float:
+    """Return ``gamma`` to the power of how many of the ascending ``milestones`` have been reached."""
+    return gamma ** bisect_right(milestones, step)
+
+
+def cosine(step: int, num_steps: int) -> float:
+    """Return the half cosine that falls from 1 at step 0 to 0 at ``num_steps`` (SGDR, arXiv:1608.03983, eq. 5)."""
+    return (1 + math.cos(math.pi * min(step / num_steps, 1))) / 2
+
+
+class WarmupLR(LambdaLR):
+    """A warm-up times a decay, both functions of the optimizer steps taken; stepped once after each.
+
+    Its state is the step count alone, so a continued run follows the schedule of its own config. The scheduler state
+    of a lufficc/SSD checkpoint is accepted.
 
     Args:
-        step: optimizer steps taken so far; 0 is the factor of the first step.
-        milestones: ascending steps at which the rate is multiplied by ``gamma``.
-        gamma: see above.
-        warmup_factor: factor at step 0, which rises linearly to 1 at ``warmup_iters``.
-        warmup_iters: length of the warm-up in steps; 0 for none.
+        optimizer: whose learning rates are scaled.
+        warmup_factor: see ``warmup``.
+        warmup_iters: see ``warmup``.
+        decay: maps a step to a factor.
     """
-    warmup = 1.0
-    if step < warmup_iters:
-        progress = step / warmup_iters
-        warmup = warmup_factor * (1 - progress) + progress
-    return warmup * gamma ** bisect_right(milestones, step)
 
-
-class WarmupMultiStepLR(LambdaLR):
-    """Follows ``warmup_multistep``, one step after every optimizer step.
-
-    Its state is the step count alone, so a continued run follows the schedule of its own config. The scheduler state of
-    a lufficc/SSD checkpoint is accepted.
-    """
+    def __init__(self, optimizer: Optimizer, *, warmup_factor: float, warmup_iters: int, decay: Callable[[int], float]):
+        super().__init__(optimizer, lambda step: warmup(step, warmup_factor, warmup_iters) * decay(step))
 
     def state_dict(self) -> dict[str, Any]:
         """Return {"last_epoch": steps taken}."""
@@ -53,20 +62,21 @@ class WarmupMultiStepLR(LambdaLR):
             group["lr"] = lr
 
 
-def make_lr_scheduler(cfg: CfgNode, optimizer: Optimizer) -> WarmupMultiStepLR:
-    """Build the schedule of SOLVER.
+def make_lr_scheduler(cfg: CfgNode, optimizer: Optimizer) -> WarmupLR:
+    """Build SOLVER.SCHEDULE with the warm-up of SOLVER.
 
     Raises:
-        ConfigError: SOLVER.LR_STEPS does not ascend.
+        ConfigError: the schedule is unknown, or SOLVER.LR_STEPS does not ascend.
     """
-    milestones = list(cfg.SOLVER.LR_STEPS)
-    if milestones != sorted(milestones):
-        raise ConfigError(f"SOLVER.LR_STEPS must ascend, got {milestones}")
-    factor = partial(
-        warmup_multistep,
-        milestones=milestones,
-        gamma=cfg.SOLVER.GAMMA,
-        warmup_factor=cfg.SOLVER.WARMUP_FACTOR,
-        warmup_iters=cfg.SOLVER.WARMUP_ITERS,
-    )
-    return WarmupMultiStepLR(optimizer, factor)
+    solver = cfg.SOLVER
+    decay: Callable[[int], float]
+    if solver.SCHEDULE == "multistep":
+        milestones = list(solver.LR_STEPS)
+        if milestones != sorted(milestones):
+            raise ConfigError(f"SOLVER.LR_STEPS must ascend, got {milestones}")
+        decay = partial(multistep, milestones=milestones, gamma=solver.GAMMA)
+    elif solver.SCHEDULE == "cosine":
+        decay = partial(cosine, num_steps=solver.MAX_ITER)
+    else:
+        raise ConfigError(f"SOLVER.SCHEDULE must be multistep or cosine, got {solver.SCHEDULE!r}")
+    return WarmupLR(optimizer, warmup_factor=solver.WARMUP_FACTOR, warmup_iters=solver.WARMUP_ITERS, decay=decay)

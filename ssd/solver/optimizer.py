@@ -1,13 +1,24 @@
-"""The optimizer of the paper: SGD with momentum and weight decay on everything (SSD, Sec. 3)."""
+"""Optimizers by name."""
 
 import torch
 from torch import nn
 from yacs.config import CfgNode
 
+from ssd.utils.errors import ConfigError
+
 
 def make_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
-    """Build SGD over all trainable parameters of ``model`` from SOLVER.LR, MOMENTUM and WEIGHT_DECAY."""
+    """Build SOLVER.OPTIMIZER over all trainable parameters of ``model``.
+
+    "sgd" with momentum is the paper's (SSD, Sec. 3); "adamw" gets further in few iterations, at a lower SOLVER.LR.
+
+    Raises:
+        ConfigError: the name is neither of these.
+    """
+    solver = cfg.SOLVER
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    return torch.optim.SGD(
-        parameters, lr=cfg.SOLVER.LR, momentum=cfg.SOLVER.MOMENTUM, weight_decay=cfg.SOLVER.WEIGHT_DECAY
-    )
+    if solver.OPTIMIZER == "sgd":
+        return torch.optim.SGD(parameters, lr=solver.LR, momentum=solver.MOMENTUM, weight_decay=solver.WEIGHT_DECAY)
+    if solver.OPTIMIZER == "adamw":
+        return torch.optim.AdamW(parameters, lr=solver.LR, weight_decay=solver.WEIGHT_DECAY)
+    raise ConfigError(f"SOLVER.OPTIMIZER must be sgd or adamw, got {solver.OPTIMIZER!r}")

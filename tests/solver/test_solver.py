@@ -9,14 +9,15 @@ from torch import nn
 
 from ssd.config import load_config
 from ssd.solver import make_lr_scheduler, make_optimizer
-from ssd.solver.lr_scheduler import warmup_multistep
+from ssd.solver.lr_scheduler import cosine, multistep, warmup
 from ssd.utils.errors import ConfigError
 
 
 def test_first_steps_by_hand() -> None:
-    schedule = {"milestones": [4, 6], "gamma": 0.1, "warmup_factor": 0.5, "warmup_iters": 2}
-    factors = [warmup_multistep(step, **schedule) for step in range(7)]
-    assert factors == pytest.approx([0.5, 0.75, 1, 1, 0.1, 0.1, 0.01])
+    assert [warmup(step, 0.5, 2) for step in range(4)] == [0.5, 0.75, 1, 1]
+    assert [multistep(step, [4, 6], 0.1) for step in (3, 4, 5, 6)] == pytest.approx([1, 0.1, 0.1, 0.01])
+    assert [cosine(step, 4) for step in range(6)] == pytest.approx([1, 0.5 + 0.125**0.5, 0.5, 0.5 - 0.125**0.5, 0, 0])
+    assert warmup(0, 0.1, 0) == 1
 
 
 @pytest.mark.parametrize(
@@ -43,15 +44,10 @@ def test_golden_curves(goldens: Path, prefix: str, overrides: list[str]) -> None
     config = load_config(None, overrides)
     expected = golden[f"{prefix}_lr"]
     steps = golden["default_step"] if prefix == "default" else range(len(expected))
+    scheduler = make_lr_scheduler(config, make_optimizer(config, nn.Linear(2, 2)))
     for step, lr in zip(steps, expected, strict=True):
-        factor = warmup_multistep(
-            int(step),
-            config.SOLVER.LR_STEPS,
-            config.SOLVER.GAMMA,
-            config.SOLVER.WARMUP_FACTOR,
-            config.SOLVER.WARMUP_ITERS,
-        )
-        assert config.SOLVER.LR * factor == pytest.approx(float(lr), rel=1e-12)
+        scheduler.load_state_dict({"last_epoch": int(step)})
+        assert scheduler.get_last_lr()[0] == pytest.approx(float(lr), rel=1e-12)
 
 
 def run(scheduler: torch.optim.lr_scheduler.LRScheduler, steps: int) -> list[float]:
@@ -77,10 +73,35 @@ def test_stepping_follows_the_curve_and_resumes() -> None:
     assert run(resumed, 5) == whole[5:]
 
 
-def test_milestones_must_ascend() -> None:
-    config = load_config(None, ["SOLVER.LR_STEPS", [8, 6]])
-    with pytest.raises(ConfigError, match=r"SOLVER\.LR_STEPS must ascend"):
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["SOLVER.LR_STEPS", [8, 6]], r"SOLVER\.LR_STEPS must ascend"),
+        (["SOLVER.SCHEDULE", "linear"], r"SOLVER\.SCHEDULE must be multistep or cosine, got 'linear'"),
+        (["SOLVER.OPTIMIZER", "adam"], r"SOLVER\.OPTIMIZER must be sgd or adamw, got 'adam'"),
+    ],
+)
+def test_mistakes(overrides: list, message: str) -> None:
+    config = load_config(None, overrides)
+    with pytest.raises(ConfigError, match=message):
         make_lr_scheduler(config, make_optimizer(config, nn.Linear(2, 2)))
+
+
+def test_cosine_and_adamw() -> None:
+    config = load_config(
+        None,
+        [
+            *("SOLVER.OPTIMIZER", "adamw", "SOLVER.SCHEDULE", "cosine", "SOLVER.MAX_ITER", 10),
+            *("SOLVER.WARMUP_ITERS", 2, "SOLVER.WEIGHT_DECAY", 0.01),
+        ],
+    )
+    optimizer = make_optimizer(config, nn.Linear(2, 2))
+    assert isinstance(optimizer, torch.optim.AdamW)
+    assert optimizer.param_groups[0]["weight_decay"] == 0.01
+    lrs = run(make_lr_scheduler(config, optimizer), 10)
+    assert lrs[0] == pytest.approx(1e-3 / 3)
+    assert lrs[5] == pytest.approx(0.5e-3)
+    assert lrs[9] == pytest.approx(1e-3 * cosine(9, 10))
 
 
 def test_optimizer_takes_what_is_trainable() -> None:

@@ -32,7 +32,7 @@ def make_batch_transform(cfg: CfgNode, is_train: bool, *, rank: int = 0, world_s
     return BatchTransform(
         cfg.INPUT.PIXEL_MEAN,
         cfg.INPUT.PIXEL_STD,
-        seed=cfg.SOLVER.SEED if is_train else None,
+        seed=cfg.SOLVER.SEED if is_train and cfg.INPUT.AUGMENTATION.PHOTOMETRIC else None,
         rank=rank,
         world_size=world_size,
     )
@@ -78,7 +78,7 @@ class BatchTransform:
             assert iteration is not None, "in training the colours depend on the iteration"
             pixels = self._distort(pixels, self.seed, iteration)
         pixels = (pixels - self._mean).div_(self._std)
-        if self.seed is not None and targets is not None:
+        if targets is not None:
             is_image = inside(targets["valid_area"], *images.shape[2:])
             pixels.mul_(is_image[:, None].to(pixels.dtype))  # the mean is 0 now
         return pixels

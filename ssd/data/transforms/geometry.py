@@ -36,7 +36,22 @@ class GeometricDraw:
     mirror: bool
 
 
-def draw_geometry(width: int, height: int, boxes: np.ndarray, rng: np.random.Generator) -> GeometricDraw:
+@dataclass(frozen=True)
+class GeometricSteps:
+    """Which steps of the augmentation are taken."""
+
+    expand: bool = True
+    crop: bool = True
+    mirror: bool = True
+
+
+def draw_geometry(
+    width: int,
+    height: int,
+    boxes: np.ndarray,
+    rng: np.random.Generator,
+    steps: GeometricSteps = GeometricSteps(),  # frozen
+) -> GeometricDraw:
     """Draw expansion, crop and mirroring for an image. Without boxes nothing guides a crop, so there is none.
 
     Args:
@@ -44,11 +59,14 @@ def draw_geometry(width: int, height: int, boxes: np.ndarray, rng: np.random.Gen
         height: likewise.
         boxes: (G, 4) corner form in pixels.
         rng: the source of randomness.
+        steps: those to take.
     """
-    rect = draw_expansion(width, height, rng) if rng.random() < EXPAND_PROBABILITY else (0, 0, width, height)
-    if len(boxes):
+    rect = (0, 0, width, height)
+    if steps.expand and rng.random() < EXPAND_PROBABILITY:
+        rect = draw_expansion(width, height, rng)
+    if steps.crop and len(boxes):
         rect = draw_crop(rect, boxes, rng)
-    return GeometricDraw(rect, mirror=bool(rng.random() < MIRROR_PROBABILITY))
+    return GeometricDraw(rect, mirror=steps.mirror and bool(rng.random() < MIRROR_PROBABILITY))
 
 
 def draw_expansion(width: int, height: int, rng: np.random.Generator) -> tuple[int, int, int, int]:

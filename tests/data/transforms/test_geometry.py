@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from ssd.data.transforms.geometry import (
     MIN_IOUS,
     GeometricDraw,
+    GeometricSteps,
     draw_crop,
     draw_expansion,
     draw_geometry,
@@ -300,3 +301,21 @@ def _replay_crop(random, modes, width, height, boxes):
             rect = int(left), int(top), int(left + w), int(top + h)
             if is_crop_accepted(np.array([rect]), boxes, min_iou)[0]:
                 return rect
+
+
+def test_steps_can_be_left_out() -> None:
+    boxes = np.array([[10.0, 10, 30, 30]])
+
+    def draws(**left_out: bool) -> list[GeometricDraw]:
+        steps = GeometricSteps(**left_out)
+        return [draw_geometry(50, 40, boxes, np.random.default_rng(seed), steps) for seed in range(60)]
+
+    whole = (0, 0, 50, 40)
+    assert {draw.rect for draw in draws(expand=False, crop=False)} == {whole}
+    assert {draw.mirror for draw in draws(expand=False, crop=False)} == {False, True}
+    assert {draw.mirror for draw in draws(mirror=False)} == {False}
+    assert all(x1 <= 0 and y1 <= 0 and x2 >= 50 and y2 >= 40 for x1, y1, x2, y2 in (d.rect for d in draws(crop=False)))
+    assert any(draw.rect != whole for draw in draws(crop=False))
+    assert all(
+        x1 >= 0 and y1 >= 0 and x2 <= 50 and y2 <= 40 for x1, y1, x2, y2 in (d.rect for d in draws(expand=False))
+    )

@@ -1,0 +1,33 @@
+# The two commands of the README. Each creates .venv if needed and installs the package into it.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: install quickstart test lint
+
+install: $(VENV)/installed
+
+$(VENV)/installed: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+quickstart: install
+	$(BIN)/python -m ssd.data.scenes --output datasets/scenes
+	$(BIN)/python train.py --config-file configs/quickstart.yaml --log_step 50
+	$(BIN)/python demo.py --config-file configs/quickstart.yaml --score_threshold 0.5 \
+		--images_dir demo --output_dir outputs/quickstart/drawn
+	@echo
+	@echo 'Done. Detections on scenes that were never trained on: outputs/quickstart/drawn'
+	@echo 'Average precision by class: outputs/quickstart/inference/scenes_test'
+	@echo 'Learning curves: $(BIN)/tensorboard --logdir outputs/quickstart/tf_logs'
+
+test: install
+	$(BIN)/python -m pytest
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy

@@ -1,0 +1,165 @@
+"""The training loop: it learns, it stops cleanly, it continues exactly, it notices divergence."""
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from ssd.config import Config, load_config
+from ssd.data import build_datasets, make_batch_transform, make_test_loader, make_train_loader
+from ssd.engine.inference import evaluate_datasets
+from ssd.engine.monitor import TrainingMonitor
+from ssd.engine.setup import with_num_classes
+from ssd.engine.trainer import Periods, train
+from ssd.modeling.detector import build_detection_model
+from ssd.solver import make_lr_scheduler, make_optimizer
+from ssd.utils.checkpoint import Checkpointer
+from ssd.utils.errors import TrainingError
+
+NEVER = Periods(log=0, save=0, evaluate=0)
+
+
+class Run:
+    """What train.py builds, within reach of a test."""
+
+    def __init__(self, cfg: Config, output_dir: Path):
+        torch.manual_seed(0)
+        self.datasets = build_datasets(cfg, is_train=True)
+        self.cfg = with_num_classes(cfg, self.datasets[0].class_names)
+        self.model = build_detection_model(self.cfg)
+        self.optimizer = make_optimizer(self.cfg, self.model)
+        self.scheduler = make_lr_scheduler(self.cfg, self.optimizer)
+        self.checkpointer = Checkpointer(self.model, self.optimizer, self.scheduler, output_dir)
+        self.losses: list[float] = []
+        self.evaluated: list[int] = []
+
+    def train(self, periods: Periods = NEVER, on_step: Callable[[int], None] | None = None) -> bool:
+        start = self.checkpointer.load()["iteration"] if self.checkpointer.has_checkpoint() else 0
+        monitor = TrainingMonitor(start, self.cfg.SOLVER.MAX_ITER, torch.device("cpu"))
+        update = monitor.update
+
+        def record(losses: dict, *args: object) -> None:
+            update(losses, *args)
+            self.losses.append(losses["total_loss"].item())
+            if on_step:
+                on_step(start + len(self.losses))
+
+        monitor.update = record  # type: ignore[method-assign]
+        return train(
+            self.model,
+            make_train_loader(self.cfg, self.datasets, start),
+            make_batch_transform(self.cfg, is_train=True),
+            self.optimizer,
+            self.scheduler,
+            start_iteration=start,
+            max_iter=self.cfg.SOLVER.MAX_ITER,
+            periods=periods,
+            monitor=monitor,
+            checkpointer=self.checkpointer,
+            evaluate=self.evaluated.append,
+        )
+
+
+def small(config_file: Path, *overrides: object) -> Config:
+    return load_config(config_file, overrides)
+
+
+def first_two(scenes: Path) -> str:
+    """Write a split of two training scenes that have objects; return its name."""
+    lines = (scenes / "ImageSets" / "Main" / "trainval.txt").read_text().split()
+    with_objects = [name for name in lines if "<object>" in (scenes / "Annotations" / f"{name}.xml").read_text()]
+    (scenes / "ImageSets" / "Main" / "two.txt").write_text("\n".join(with_objects[:2]))
+    return "two"
+
+
+def test_two_images_are_learnt_by_heart(scenes: Path, config_file: Path, tmp_path: Path) -> None:
+    """Near-zero loss, and AP 1.0 on the very images."""
+    split = first_two(scenes)
+    cfg = small(
+        config_file,
+        *("DATASETS.CUSTOM.train_scenes.SPLIT", split, "DATASETS.CUSTOM.test_scenes.SPLIT", split),
+        *("SOLVER.MAX_ITER", 150, "SOLVER.LR_STEPS", [110], "SOLVER.LR", 1e-2),
+        *("INPUT.AUGMENTATION.CROP", False, "INPUT.AUGMENTATION.EXPAND", False),
+        *("INPUT.AUGMENTATION.PHOTOMETRIC", False, "INPUT.AUGMENTATION.MIRROR", False),
+    )
+    run = Run(cfg, tmp_path / "out")
+    assert run.train()
+    assert run.losses[0] > 5
+    assert run.losses[-1] < 0.05
+
+    datasets = build_datasets(run.cfg, is_train=False, class_names=run.datasets[0].class_names)
+    loader = make_test_loader(run.cfg, datasets[0])
+    transform = make_batch_transform(run.cfg, is_train=False)
+    (evaluation,) = evaluate_datasets(run.model, {"two": loader}, transform, output_dir=tmp_path / "inference")
+    assert evaluation.result.main == 1.0
+    saved = torch.load(tmp_path / "inference" / "two" / "predictions.pth", weights_only=True)
+    assert [prediction["img_width"] for prediction in saved] == [128, 128]
+
+
+def test_a_continued_run_is_bit_equal_to_an_unbroken_one(config_file: Path, tmp_path: Path) -> None:
+    overrides = ("SOLVER.LR_STEPS", [8], "SOLVER.MAX_ITER", 12)
+    whole = Run(small(config_file, *overrides), tmp_path / "whole")
+    assert whole.train()
+
+    first = Run(small(config_file, *overrides), tmp_path / "broken")
+
+    def interrupt(iteration: int) -> None:
+        if iteration == 5:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    assert not first.train(on_step=interrupt)
+    assert (tmp_path / "broken" / "model_000005.pth").is_file()
+    torch.manual_seed(99)  # a new process has other global randomness
+    second = Run(small(config_file, *overrides), tmp_path / "broken")
+    assert second.train()
+
+    assert first.losses + second.losses == whole.losses
+    for (name, expected), (_, resumed) in zip(
+        whole.model.state_dict().items(), second.model.state_dict().items(), strict=True
+    ):
+        assert torch.equal(expected, resumed), name
+    momentum = [state["momentum_buffer"] for state in whole.optimizer.state_dict()["state"].values()]
+    resumed_momentum = [state["momentum_buffer"] for state in second.optimizer.state_dict()["state"].values()]
+    assert all(torch.equal(a, b) for a, b in zip(momentum, resumed_momentum, strict=True))
+
+
+def test_a_second_interrupt_stops_at_once(config_file: Path, tmp_path: Path) -> None:
+    run = Run(small(config_file, "SOLVER.MAX_ITER", 5), tmp_path / "out")
+
+    def interrupt_twice(iteration: int) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        run.train(on_step=interrupt_twice)
+    assert not run.checkpointer.has_checkpoint()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_periods(config_file: Path, tmp_path: Path) -> None:
+    run = Run(small(config_file, "SOLVER.MAX_ITER", 6), tmp_path / "out")
+    assert run.train(Periods(log=2, save=4, evaluate=3))
+    assert sorted(path.name for path in (tmp_path / "out").glob("*.pth")) == ["model_000004.pth", "model_final.pth"]
+    assert run.evaluated == [3]  # the last evaluation is the caller's
+    assert (tmp_path / "out" / "last_checkpoint.txt").read_text() == str(tmp_path / "out" / "model_final.pth")
+    state = torch.load(tmp_path / "out" / "model_final.pth", weights_only=True)
+    assert state["iteration"] == 6
+    assert state["scheduler"] == {"last_epoch": 6}
+
+
+def test_divergence_is_noticed_before_it_is_saved(config_file: Path, tmp_path: Path) -> None:
+    run = Run(small(config_file, "SOLVER.MAX_ITER", 20, "SOLVER.LR", 1e30, "SOLVER.WARMUP_ITERS", 0), tmp_path / "out")
+    with pytest.raises(TrainingError, match=r"the loss is (nan|inf) at iteration \d+.*Lower SOLVER\.LR"):
+        run.train(Periods(log=0, save=4, evaluate=0))
+    assert not run.checkpointer.has_checkpoint()
+
+
+def test_a_finished_run_has_nothing_to_do(config_file: Path, tmp_path: Path) -> None:
+    cfg = small(config_file, "SOLVER.MAX_ITER", 2)
+    Run(cfg, tmp_path / "out").train()
+    again = Run(cfg, tmp_path / "out")
+    assert again.train()
+    assert again.losses == []

@@ -1,0 +1,87 @@
+"""Who may import whom, and what an import costs."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+ALLOWED = {
+    "structures": set(),
+    "utils": {"structures"},
+    "config": {"utils"},
+    "modeling": {"structures", "utils"},
+    "data": {"structures", "utils"},
+    "solver": {"utils"},
+    "evaluation": {"structures", "utils"},
+    "visualization": {"structures", "utils"},
+    "engine": {
+        *("config", "data", "evaluation", "modeling", "solver", "structures", "utils", "visualization"),
+    },
+}
+
+
+def imported_packages(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path}: relative imports are not used here"
+            names = [node.module or ""]
+            if node.module == "ssd":
+                names = [f"ssd.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        else:
+            continue
+        for name in names:
+            parts = name.split(".")
+            if parts[0] == "ssd" and len(parts) > 1:
+                yield parts[1]
+
+
+@pytest.mark.parametrize("package", ALLOWED)
+def test_imports_point_one_way(package: str) -> None:
+    for path in (ROOT / "ssd" / package).rglob("*.py"):
+        wrong = set(imported_packages(path)) - ALLOWED[package] - {package}
+        assert not wrong, f"{path.relative_to(ROOT)} imports {', '.join(wrong)}"
+
+
+def test_every_package_has_its_rule() -> None:
+    packages = {path.parent.name for path in (ROOT / "ssd").glob("*/__init__.py")}
+    assert packages == set(ALLOWED)
+
+
+def run_python(code: str) -> str:
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return run.stdout
+
+
+def test_importing_ssd_is_cheap() -> None:
+    """It loads nothing that is slow or optional."""
+    heavy = ["torch", "torchvision", "cv2", "pycocotools", "tensorboard", "vizer", "PIL"]
+    assert run_python(f"import ssd, sys; print([name for name in {heavy} if name in sys.modules])") == "[]\n"
+
+
+def test_the_model_does_without_evaluation_and_drawing() -> None:
+    heavy = ["pycocotools", "tensorboard", "vizer"]
+    code = f"import ssd.modeling.detector, sys; print([name for name in {heavy} if name in sys.modules])"
+    assert run_python(code) == "[]\n"
+
+
+def test_a_broken_pair_of_torch_and_torchvision_is_explained() -> None:
+    code = """
+import sys
+class Broken:
+    def find_spec(self, name, path=None, target=None):
+        if name.startswith("torchvision"):
+            raise RuntimeError("operator torchvision::nms does not exist")
+sys.meta_path.insert(0, Broken())
+try:
+    import ssd.structures.ops
+except ImportError as error:
+    print(error)
+"""
+    assert "Install both from the same index" in run_python(code)

@@ -1,0 +1,212 @@
+"""train.py, test.py and demo.py as a user calls them, and what they say to mistakes."""
+
+import json
+import os
+import runpy
+import signal
+import subprocess
+import sys
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+ROOT = Path(__file__).parents[1]
+
+
+class Script:
+    """Runs a script of the repository in this process."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+        self._monkeypatch = monkeypatch
+        self._capsys = capsys
+
+    def __call__(self, name: str, *args: object) -> tuple[int, str, str]:
+        """Return exit status, standard output and standard error."""
+        self._monkeypatch.setattr(sys, "argv", [name, *map(str, args)])
+        with pytest.raises(SystemExit) as exit_info:
+            runpy.run_path(str(ROOT / name), run_name="__main__")
+        output = self._capsys.readouterr()
+        status = exit_info.value.code
+        assert isinstance(status, int)
+        return status, output.out, output.err
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Script:
+    return Script(monkeypatch, capsys)
+
+
+@pytest.fixture
+def trained(script: Script, config_file: Path) -> Path:
+    """The config of a run of three iterations."""
+    status, _, _ = script("train.py", "--config-file", config_file, "SOLVER.MAX_ITER", 3, "--skip-test")
+    assert status == 0
+    return config_file
+
+
+def test_train_test_and_demo(script: Script, config_file: Path, scenes: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    status, log, _ = script(
+        "train.py", "--config-file", config_file, "--log-step", 2, "--save_step", 2, "--eval_step", 2,
+        *("SOLVER.MAX_ITER", 4),
+    )  # fmt: skip
+    assert status == 0
+    assert "iter: 000004, lr: 0.00" in log
+    assert "eta: 0:00:00" in log
+    names = {path.name for path in out.iterdir()}
+    assert names >= {
+        *("config.yaml", "log.txt", "tf_logs", "inference", "last_checkpoint.txt"),
+        *("model_000002.pth", "model_000004.pth", "model_final.pth", "model_best.pth"),
+    }
+    assert (out / "log.txt").read_text().count("iter: 000002") == 1
+    assert list((out / "tf_logs").glob("events.*"))
+    state = torch.load(out / "model_final.pth", weights_only=True)
+    assert state["class_names"][0] == "__background__"
+    assert "NUM_CLASSES: " in state["config"]
+
+    results = out / "inference" / "test_scenes"
+    assert (results / "result_0000002.txt").is_file()
+    assert json.loads((results / "metrics.json").read_text())["metric"] == "voc"
+
+    status, log, _ = script("test.py", "--config-file", config_file, "--output_dir", tmp_path / "elsewhere")
+    assert status == 0
+    assert "mAP: " in log
+    assert (tmp_path / "elsewhere" / "test_scenes" / "metrics.json").is_file()
+
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for name in ("A.JPG", "b.png", "c.webp"):
+        assert cv2.imwrite(str(pictures / name), np.full((40, 60, 3), 128, np.uint8))
+    (pictures / "d.jpeg").write_text("not an image")
+    status, printed, _ = script(
+        "demo.py", "--config-file", config_file, "--images_dir", pictures, "--output_dir", tmp_path / "drawn"
+    )
+    assert status == 1
+    assert "(0001/0004) A.JPG: objects 0" in printed
+    assert "FPS" in printed
+    assert "d.jpeg: unreadable" in printed
+    assert "1 image(s) could not be read" in printed
+    assert sorted(path.name for path in (tmp_path / "drawn").iterdir()) == ["A.JPG", "b.png", "c.webp"]
+
+
+def test_training_continues_and_says_so(script: Script, trained: Path) -> None:
+    status, log, _ = script("train.py", "--config-file", trained, "--skip-test", "SOLVER.MAX_ITER", 5)
+    assert status == 0
+    assert "Continuing from" in log
+    assert "iteration 3 of 5" in log
+    status, log, _ = script("train.py", "--config-file", trained, "--skip-test", "SOLVER.MAX_ITER", 5)
+    assert "Nothing is left to train" in log
+
+
+def test_sigint_saves_and_ends(config_file: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "train.py", "--config-file", str(config_file), "--skip-test", "--log_step", "1"]
+    options = ["SOLVER.MAX_ITER", "100000", "DATA_LOADER.NUM_WORKERS", "1"]
+    with subprocess.Popen([*command, *options], cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if "iter: 000002" in line:
+                os.kill(process.pid, signal.SIGINT)
+                break
+        rest = process.stdout.read()
+    assert process.returncode == 130, rest
+    assert "saving a checkpoint" in rest
+    assert "Traceback" not in rest
+    saved = list((tmp_path / "out").glob("model_0*.pth"))
+    assert len(saved) == 1
+    assert (tmp_path / "out" / "last_checkpoint.txt").read_text() == str(saved[0])
+
+
+MISTAKES = [
+    (["--config-file", "{config}", "SOLVER.BASE_LR", "0.1"], "unknown key SOLVER.BASE_LR; did you mean SOLVER.LR?"),
+    (["--config-file", "{config}", "SOLVER.LR", "fast"], "SOLVER.LR must be float like 0.001, got 'fast'"),
+    (["--config-file", "nowhere.yaml"], "config file 'nowhere.yaml' does not exist"),
+    ([], "--config-file is missing"),
+    (["--config-file", "{config}", "DATASETS.TRAIN", "()"], "DATASETS.TRAIN is empty"),
+    (["--config-file", "{config}", "DATASETS.TRAIN", "('voc_2007_trainval',)"], "VOC_ROOT"),
+    (["--config-file", "{config}", "DATASETS.TRAIN", "('voc_2007_trainvl',)"], "did you mean voc_2007_trainval"),
+    (["--config-file", "{config}", "DATASETS.CUSTOM.train_scenes.ROOT", "gone"], "gone"),
+    (["--config-file", "{config}", "DATASETS.CUSTOM.train_scenes.SPLIT", "trainvl"], "trainval"),
+    (["--config-file", "{config}", "MODEL.NUM_CLASSES", "21"], "MODEL.NUM_CLASSES is 21, but there are 9 classes"),
+    (["--config-file", "{config}", "MODEL.BACKBONE.NAME", "tinny"], "did you mean 'tiny'?"),
+    (["--config-file", "{config}", "MODEL.DEVICE", "tpu"], "unknown device 'tpu'"),
+    (["--config-file", "{config}", "TEST.METRIC", "coco"], "coco"),
+]
+
+
+@pytest.mark.parametrize(("args", "message"), MISTAKES, ids=[message[:30] for _, message in MISTAKES])
+def test_mistakes_end_in_a_message(script: Script, config_file: Path, args: list[str], message: str) -> None:
+    args = [arg.format(config=config_file) for arg in args]
+    status, _, error = script("train.py", *args, *(["SOLVER.MAX_ITER", 1] if args else []))
+    assert status == 1
+    assert error.startswith("error: ")
+    assert message in error
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_no_gpu(script: Script, config_file: Path) -> None:
+    status, _, error = script("train.py", "--config-file", config_file, "MODEL.DEVICE", "cuda")
+    assert status == 1
+    assert "set MODEL.DEVICE to cpu or auto" in error
+
+
+@pytest.mark.parametrize("name", ["test.py", "demo.py"])
+def test_without_a_checkpoint_there_is_no_result(script: Script, config_file: Path, name: str) -> None:
+    status, _, error = script(name, "--config-file", config_file)
+    assert status == 1
+    assert "no checkpoint: OUTPUT_DIR" in error
+
+
+def test_a_checkpoint_of_another_shape(script: Script, trained: Path, tmp_path: Path) -> None:
+    options = ("MODEL.BOX_HEAD.PREDICTOR", "SSDLiteBoxPredictor")
+    status, _, error = script("test.py", "--config-file", trained, *options)
+    assert status == 1
+    assert "missing" in error
+    assert "box_head.predictor.cls_headers.0.conv" in error
+    status, _, error = script("test.py", "--config-file", trained, "--ckpt", tmp_path / "gone.pth")
+    assert status == 1
+    assert "gone.pth" in error
+
+
+def test_class_count_against_the_checkpoint(script: Script, trained: Path) -> None:
+    status, _, error = script("test.py", "--config-file", trained, "MODEL.NUM_CLASSES", 5)
+    assert status == 1
+    assert "MODEL.NUM_CLASSES is 5, but there are 9 classes" in error
+
+
+def test_several_processes_are_refused(script: Script, config_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    status, _, error = script("train.py", "--config-file", config_file)
+    assert status == 1
+    assert "runs in one process" in error
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+def test_a_checkpoint_from_a_url(
+    script: Script, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCH_MODEL_ZOO", str(tmp_path / "zoo"))
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(QuietHandler, directory=str(tmp_path / "out"))) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/model_final.pth"
+        status, log, _ = script("test.py", "--config-file", trained, "--ckpt", url)
+        server.shutdown()
+    assert status == 0
+    assert f"Loaded weights from {url}" in log
+    assert (tmp_path / "zoo" / "model_final.pth").is_file()
+
+
+def test_import_time() -> None:
+    """`import ssd` adds next to nothing to `import torch`."""
+    code = "import torch, time; start = time.perf_counter(); import ssd; print(time.perf_counter() - start)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert float(run.stdout) < 0.3
