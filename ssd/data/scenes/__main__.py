@@ -1,6 +1,6 @@
 """``python -m ssd.data.scenes``: write the rendered dataset, or sample images.
 
-The images in ``demo/`` are those of ``python -m ssd.data.scenes --demo demo --seed 119``.
+The images in ``demo/`` are those of ``python -m ssd.data.scenes --demo demo --seed 140``.
 """
 
 import argparse
@@ -16,11 +16,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line; ``argv`` None stands for the arguments of the process."""
     parser = argparse.ArgumentParser("python -m ssd.data.scenes", description="Write rendered scenes in VOC layout.")
     parser.add_argument("--output", default="datasets/scenes", help="folder of the dataset")
-    parser.add_argument("--train", type=int, default=1200, metavar="N", help="number of training scenes")
+    parser.add_argument("--train", type=int, default=2400, metavar="N", help="number of training scenes")
     parser.add_argument("--test", type=int, default=200, metavar="N", help="number of test scenes")
     parser.add_argument("--size", type=_parse_size, default=(320, 240), metavar="WxH", help="image size in pixels")
     parser.add_argument("--seed", type=int, default=0, help="another seed gives other scenes")
-    parser.add_argument("--demo", metavar="FOLDER", help="write six sample images of 640x480 there instead")
+    parser.add_argument("--demo", metavar="FOLDER", help="write six sample images there instead")
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:

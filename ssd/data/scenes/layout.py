@@ -15,6 +15,8 @@ from ssd.data.scenes.shapes import SHAPES, Layer, rasterise
 _NUM_SHAPES_PROBABILITIES = (0.04, 0.13, 0.18, 0.19, 0.16, 0.12, 0.08, 0.06, 0.04)
 # Diameter of the smallest and the largest shape, relative to the shorter side of the image.
 _MIN_DIAMETER, _MAX_DIAMETER = 1 / 10, 2 / 3
+# Largest rotation of a shape, in radians: as in photographs, things mostly stand upright.
+_MAX_TILT = 0.4
 # Places drawn for each shape, and how often one keeps wholly inside the image.
 _NUM_PLACES = 3
 _WHOLE_PROBABILITY = 0.75
@@ -125,7 +127,7 @@ def _place_shape(rng: Generator, occupied: np.ndarray) -> Layer:
 def _draw_deformation(rng: Generator) -> np.ndarray:
     """Draw a slight stretch and shear followed by a rotation, as a matrix (2, 2) for column vectors."""
     stretch = np.exp(rng.uniform(-0.1, 0.1))
-    angle = rng.uniform(0, 2 * np.pi)
+    angle = rng.uniform(-_MAX_TILT, _MAX_TILT)
     rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     return rotation @ np.array([[stretch, rng.uniform(-0.1, 0.1)], [0, 1 / stretch]])
 

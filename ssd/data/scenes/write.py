@@ -71,7 +71,7 @@ def write_scenes(
 
 
 def write_samples(
-    folder: str | os.PathLike[str], *, num_images: int = 6, image_size: tuple[int, int] = (640, 480), seed: int = 0
+    folder: str | os.PathLike[str], *, num_images: int = 6, image_size: tuple[int, int] = (320, 240), seed: int = 0
 ) -> None:
     """Write scenes that are in no dataset as ``scene_1.jpg``, ``scene_2.jpg``, ..., without annotations.
 
