@@ -9,7 +9,7 @@ import numpy as np
 from PIL import ImageFont
 from vizer.draw import draw_boxes
 
-# Found by looking at pictures from 160x120 to 1600x1200: lines of 1 to 6 pixels, letters of 10 to 35.
+# Found by looking at pictures from 160x120 to 1600x1200: lines of 2 to 6 pixels, letters of 10 to 35.
 _PIXELS_PER_LINE_WIDTH = 250
 _PIXELS_PER_FONT_SIZE = 40
 _MIN_FONT_SIZE = 10  # smaller letters of the default font cannot be read
@@ -40,7 +40,7 @@ def draw_detections(
     boxes, kept = _clean_boxes(np.asarray(boxes), width, height)
     if scores is not None:
         kept = kept[np.argsort(np.asarray(scores)[kept], kind="stable")]
-    line_width = max(1, round(scale / _PIXELS_PER_LINE_WIDTH))
+    line_width = max(2, round(scale / _PIXELS_PER_LINE_WIDTH))
     no_names: dict[int, str] = defaultdict(str)  # first all boxes, then all tags, so that no line crosses a tag
     kept_labels = [int(label) for label in np.asarray(labels)[kept]]
     drawn = draw_boxes(image, boxes[kept], kept_labels, class_name_map=no_names, width=line_width)

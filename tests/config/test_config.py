@@ -135,7 +135,7 @@ def test_dump_loads_back(tmp_path: Path) -> None:
     assert load_config(write(tmp_path / "dump.yaml", config.dump())) == config
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").rglob("*.yaml")), ids=lambda path: path.stem)
 def test_shipped_configs_load(path: Path) -> None:
     assert f"outputs/{path.stem}" == load_config(path).OUTPUT_DIR
 
