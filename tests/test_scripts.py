@@ -3,6 +3,7 @@
 import json
 import os
 import runpy
+import shutil
 import signal
 import subprocess
 import sys
@@ -148,6 +149,21 @@ def test_mistakes_end_in_a_message(script: Script, config_file: Path, args: list
     assert message in error
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_image_that_cannot_be_read(
+    script: Script, config_file: Path, scenes: Path, tmp_path: Path, workers: int
+) -> None:
+    root = tmp_path / "damaged"
+    shutil.copytree(scenes, root)
+    for path in (root / "JPEGImages").iterdir():
+        path.write_bytes(path.read_bytes()[:500])
+    options = ("DATASETS.CUSTOM.train_scenes.ROOT", root, "DATA_LOADER.NUM_WORKERS", workers)
+    status, _, error = script("train.py", "--config-file", config_file, *options)
+    assert status == 1
+    assert error.startswith(f"error: {root / 'JPEGImages'}")
+    assert "Traceback" not in error
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
 def test_no_gpu(script: Script, config_file: Path) -> None:
     status, _, error = script("train.py", "--config-file", config_file, "MODEL.DEVICE", "cuda")
@@ -166,8 +182,8 @@ def test_a_checkpoint_of_another_shape(script: Script, trained: Path, tmp_path: 
     options = ("MODEL.BOX_HEAD.PREDICTOR", "SSDLiteBoxPredictor")
     status, _, error = script("test.py", "--config-file", trained, *options)
     assert status == 1
-    assert "missing" in error
-    assert "box_head.predictor.cls_headers.0.conv" in error
+    assert "model_final.pth does not fit the model" in error
+    assert "box_head.predictor.cls_headers.0.conv.0.weight" in error
     status, _, error = script("test.py", "--config-file", trained, "--ckpt", tmp_path / "gone.pth")
     assert status == 1
     assert "gone.pth" in error

@@ -5,7 +5,16 @@ The scripts print these without a traceback; every other exception is a bug of o
 
 
 class SSDError(Exception):
-    """Base of all errors in what the user gave us."""
+    """Base of all errors in what the user gave us.
+
+    Args:
+        message: what to tell the user.
+    """
+
+    def __init__(self, message: str = ""):
+        # A DataLoader raises the error of a worker anew, with the worker's traceback before the message.
+        name = f"{type(self).__module__}.{type(self).__qualname__}: "
+        super().__init__(message.rpartition(name)[2].rstrip())
 
 
 class ConfigError(SSDError, ValueError):

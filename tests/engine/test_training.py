@@ -128,6 +128,7 @@ def test_a_continued_run_is_bit_equal_to_an_unbroken_one(config_file: Path, tmp_
 
 def test_a_second_interrupt_stops_at_once(config_file: Path, tmp_path: Path) -> None:
     run = Run(small(config_file, "SOLVER.MAX_ITER", 5), tmp_path / "out")
+    handler = signal.getsignal(signal.SIGINT)
 
     def interrupt_twice(iteration: int) -> None:
         os.kill(os.getpid(), signal.SIGINT)
@@ -136,7 +137,7 @@ def test_a_second_interrupt_stops_at_once(config_file: Path, tmp_path: Path) -> 
     with pytest.raises(KeyboardInterrupt):
         run.train(on_step=interrupt_twice)
     assert not run.checkpointer.has_checkpoint()
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is handler
 
 
 def test_periods(config_file: Path, tmp_path: Path) -> None:

@@ -99,6 +99,8 @@ def class_wise_nms(boxes: Tensor, labels: Tensor, scores: Tensor, iou_threshold:
     """
     if len(boxes) == 0:
         return labels
+    if boxes.device.type == "mps":  # has no float64
+        return class_wise_nms(boxes.cpu(), labels.cpu(), scores.cpu(), iou_threshold).to(boxes.device)
     boxes = boxes.double()
     span = boxes.max() - boxes.min() + 1
     return nms(boxes + (labels * span)[:, None], scores.double(), iou_threshold)

@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -45,3 +46,9 @@ def test_goldens(goldens: Path) -> None:
     torch.testing.assert_close(decoded, golden["decoded_random"], rtol=1e-6, atol=1e-7)
     torch.testing.assert_close(center_to_corner(golden["boxes_center"]), golden["boxes_corner"], rtol=0, atol=1e-7)
     torch.testing.assert_close(corner_to_center(golden["boxes_corner"]), golden["boxes_center_back"], rtol=0, atol=1e-7)
+
+
+def test_wild_predictions_stay_finite() -> None:
+    boxes = decode_boxes(torch.full((1, 4), 1e6), torch.tensor([[0.5, 0.5, 0.1, 0.1]]), 0.1, 0.2)
+    assert boxes.isfinite().all()
+    assert boxes[0, 2].item() == pytest.approx(100)
