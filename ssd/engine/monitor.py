@@ -3,10 +3,11 @@
 import logging
 import math
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -19,6 +20,8 @@ from ssd.utils.metric_logger import MetricLogger
 from ssd.visualization import draw_detections
 
 logger = logging.getLogger(__name__)
+
+_Batch = TypeVar("_Batch")
 
 _NUM_PICTURES = 4  # images of each test set that TensorBoard shows
 _PICTURE_THRESHOLD = 0.5  # least score of the boxes drawn on them
@@ -40,18 +43,28 @@ class TrainingMonitor:
         self.losses = MetricLogger()
         self.times = MetricLogger()
         self.images_per_step = 0
+        self.lr = 0.0
+        self._started = self._loaded = 0.0
         self.writer = _make_writer(log_dir, start_iteration)
         self.bar = tqdm(total=max_iter, initial=start_iteration, unit="it", disable=not sys.stderr.isatty())
 
-    def update(self, losses: dict[str, Tensor], num_images: int, data_time: float, step_time: float) -> None:
-        """Take note of one iteration: its losses, and the seconds it waited for data and took in all."""
+    def watch(self, batches: Iterable[_Batch]) -> Iterator[_Batch]:
+        """Yield the batches, and take note of how long each was waited for."""
+        self._started = time.perf_counter()
+        for batch in batches:
+            self._loaded = time.perf_counter()
+            yield batch
+            self._started = time.perf_counter()
+
+    def end_step(self, losses: dict[str, Tensor], num_images: int, lr: float | Tensor) -> None:
+        """Take note of an iteration: its losses, its images, and the learning rate it was trained with."""
         self.losses.update(**losses)
-        self.times.update(data=data_time, time=step_time)
-        self.images_per_step = num_images
+        self.times.update(data=self._loaded - self._started, time=time.perf_counter() - self._started)
+        self.images_per_step, self.lr = num_images, float(lr)
         self.bar.update()
 
-    def log(self, iteration: int, lr: float) -> None:
-        """Report the last iterations; ``lr`` is the rate that iteration was trained with.
+    def log(self, iteration: int) -> None:
+        """Report the last iterations.
 
         Raises:
             TrainingError: the loss is not finite.
@@ -61,14 +74,14 @@ class TrainingMonitor:
         eta = timedelta(seconds=int(step_time.global_avg * (self.max_iter - iteration)))
         logger.info(
             "iter: %06d, lr: %.5f, %s, %s, images/s: %.1f, mem: %dM, eta: %s",
-            *(iteration, lr, self.losses, self.times, images_per_second, _memory_in_mebibytes(self.device), eta),
+            *(iteration, self.lr, self.losses, self.times, images_per_second, _memory_in_mebibytes(self.device), eta),
         )
         self.bar.set_postfix(loss=f"{self.losses.meters['total_loss'].avg:.3f}", refresh=False)
         self.check_finite(iteration)
         if self.writer:
             for name, meter in self.losses.meters.items():
                 self.writer.add_scalar(f"losses/{name}", meter.avg, iteration)
-            self.writer.add_scalar("lr", lr, iteration)
+            self.writer.add_scalar("lr", self.lr, iteration)
             self.writer.add_scalar("speed/images_per_second", images_per_second, iteration)
 
     def check_finite(self, iteration: int) -> None:

@@ -1,7 +1,6 @@
 """The training loop."""
 
 import logging
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -44,19 +43,11 @@ def train(
     checkpointer: Checkpointer,
     evaluate: Callable[[int], None],
 ) -> bool:
-    """Train from ``start_iteration`` to ``max_iter``.
+    """Train from ``start_iteration`` completed iterations to ``max_iter``.
 
     Args:
-        model: maps (images, targets) to a dict of losses; its parameters tell the device.
-        data_loader: yields the batches of the remaining iterations: uint8 images (B, 3, H, W),
-            targets, indices.
-        batch_transform: distorts and normalises images on the device, from (images, targets, iteration).
-        optimizer: steps once an iteration.
-        scheduler: likewise, after it.
-        start_iteration: completed iterations.
-        max_iter: iterations at the end.
-        periods: when to log, save and evaluate.
-        monitor: told of every step.
+        data_loader: yields the batches of the remaining iterations.
+        batch_transform: distorts and normalises images on the device, given (images, targets, iteration from 0).
         checkpointer: saves "model_XXXXXX" periodically and "model_final" at the end.
         evaluate: called with the completed iterations; not at the end.
 
@@ -68,31 +59,21 @@ def train(
     """
     device = next(model.parameters()).device
     model.train()
-    batches = iter(data_loader)
     with InterruptGuard() as interrupt:
-        for iteration in range(start_iteration + 1, max_iter + 1):
-            started = time.perf_counter()
-            images, targets, _ = next(batches)
+        for iteration, (images, targets, _) in enumerate(monitor.watch(data_loader), start=start_iteration + 1):
             images, targets = images.to(device, non_blocking=True), targets.to(device, non_blocking=True)
-            data_time = time.perf_counter() - started
-
-            losses = model(batch_transform(images, targets, iteration - 1), targets)  # counted from 0, as the loader
-            total_loss = torch.stack(list(losses.values())).sum()
-            optimizer.zero_grad()
-            total_loss.backward()
-            optimizer.step()
-            lr = float(scheduler.get_last_lr()[0])
+            losses = step(model, optimizer, batch_transform(images, targets, iteration - 1), targets)
+            monitor.end_step(losses, len(images), lr=scheduler.get_last_lr()[0])
             scheduler.step()
 
-            monitor.update({"total_loss": total_loss, **losses}, len(images), data_time, time.perf_counter() - started)
-            if _is_due(iteration, periods.log) or iteration == max_iter:
-                monitor.log(iteration, lr)
-            if _is_due(iteration, periods.save) or interrupt.requested:
+            if is_due(iteration, periods.log) or iteration == max_iter:
+                monitor.log(iteration)
+            if is_due(iteration, periods.save) or interrupt.requested:
                 monitor.check_finite(iteration)
                 checkpointer.save(f"model_{iteration:06d}", iteration=iteration)
             if interrupt.requested:
                 return False
-            if _is_due(iteration, periods.evaluate) and iteration < max_iter:
+            if is_due(iteration, periods.evaluate) and iteration < max_iter:
                 evaluate(iteration)
                 model.train()
     monitor.check_finite(max_iter)
@@ -100,5 +81,16 @@ def train(
     return True
 
 
-def _is_due(iteration: int, period: int) -> bool:
+def step(model: nn.Module, optimizer: Optimizer, images: Tensor, targets: Container) -> dict[str, Tensor]:
+    """Take one optimizer step; return the losses before it, "total_loss" (their sum) first."""
+    losses = model(images, targets)
+    total_loss = torch.stack(list(losses.values())).sum()
+    optimizer.zero_grad()
+    total_loss.backward()
+    optimizer.step()
+    return {"total_loss": total_loss, **losses}
+
+
+def is_due(iteration: int, period: int) -> bool:
+    """Whether something that happens every ``period`` iterations happens after this one; never for 0 or less."""
     return period > 0 and iteration % period == 0

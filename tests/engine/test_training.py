@@ -39,15 +39,15 @@ class Run:
     def train(self, periods: Periods = NEVER, on_step: Callable[[int], None] | None = None) -> bool:
         start = self.checkpointer.load()["iteration"] if self.checkpointer.has_checkpoint() else 0
         monitor = TrainingMonitor(start, self.cfg.SOLVER.MAX_ITER, torch.device("cpu"))
-        update = monitor.update
+        end_step = monitor.end_step
 
-        def record(losses: dict, *args: object) -> None:
-            update(losses, *args)
+        def record(losses: dict, num_images: int, lr: float) -> None:
+            end_step(losses, num_images, lr)
             self.losses.append(losses["total_loss"].item())
             if on_step:
                 on_step(start + len(self.losses))
 
-        monitor.update = record  # type: ignore[method-assign]
+        monitor.end_step = record  # type: ignore[method-assign]
         return train(
             self.model,
             make_train_loader(self.cfg, self.datasets, start),
