@@ -5,9 +5,9 @@ from torch import Tensor, nn
 from yacs.config import CfgNode
 
 from ssd.modeling import registry
+from ssd.modeling.backbone.pretrained import load_pretrained
 from ssd.modeling.layers import L2Norm
 from ssd.structures.size import height_width
-from ssd.utils.checkpoint import load_model_weights, read_checkpoint
 
 # VGG16 whose fc6 and fc7 became convolutions, subsampled ("reduced"), by the authors of the amdegroot port.
 PRETRAINED_URL = "https://s3.amazonaws.com/amdegroot-models/vgg16_reducedfc.pth"
@@ -98,5 +98,5 @@ def vgg(cfg: CfgNode, pretrained: bool | str = True) -> VGG:
     model = VGG(height_width(cfg.INPUT.IMAGE_SIZE))
     if pretrained:
         source = pretrained if isinstance(pretrained, str) else PRETRAINED_URL
-        load_model_weights(model.vgg, read_checkpoint(source)["model"], source)
+        load_pretrained(model.vgg, source)
     return model

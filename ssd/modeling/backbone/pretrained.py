@@ -1,0 +1,66 @@
+"""Published weights for backbones, loaded without silent gaps."""
+
+import logging
+import re
+from collections.abc import Callable, Sequence
+
+from torch import Tensor, nn
+
+from ssd.utils.checkpoint import load_model_weights, read_checkpoint
+from ssd.utils.errors import CheckpointError
+
+logger = logging.getLogger(__name__)
+
+StateDict = dict[str, Tensor]
+
+
+def load_pretrained(
+    model: nn.Module,
+    source: str,
+    *,
+    convert: Callable[[StateDict], StateDict] | None = None,
+    new: Sequence[str] = (),
+    unused: Sequence[str] = (),
+) -> None:
+    """Load published weights into a backbone and log what was loaded, what is new and what was left over.
+
+    Args:
+        model: changed only if everything fits.
+        source: path or URL of the weights.
+        convert: renames or reshapes the weights of the file to those of the model.
+        new: patterns of names that the model may have and the file not, such as extra layers; these keep their
+            initial values.
+        unused: patterns of names that the file may have and the model not, such as a classifier.
+
+    Raises:
+        CheckpointError: names differ beyond these patterns, or shapes do.
+        DownloadError: the URL cannot be fetched.
+    """
+    weights = read_checkpoint(source)["model"]
+    if convert is not None:
+        weights = convert(weights)
+    initial = model.state_dict()
+    kept = {name: value for name, value in initial.items() if name not in weights and _matches(name, new)}
+    left_over = [name for name in weights if name not in initial and _matches(name, unused)]
+    used = {name: value for name, value in weights.items() if name not in left_over}
+    if not any(name in initial for name in used):
+        raise CheckpointError(f"{source}: none of its {len(weights)} tensors belongs to the backbone")
+    load_model_weights(model, {**used, **kept}, source)
+    logger.info("Loaded %d of %d tensors from %s", len(used), len(initial), source)
+    if kept:
+        logger.info("Not in the file, so new: %s", ", ".join(_groups(kept)))
+    if left_over:
+        logger.info("In the file, but not needed: %s", ", ".join(_groups(left_over)))
+
+
+def _matches(name: str, patterns: Sequence[str]) -> bool:
+    return any(re.match(pattern, name) for pattern in patterns)
+
+
+def _groups(names: Sequence[str] | StateDict) -> list[str]:
+    """The names up to their first dot, each once, with the number of its tensors."""
+    groups: dict[str, int] = {}
+    for name in names:
+        group = name.split(".")[0]
+        groups[group] = groups.get(group, 0) + 1
+    return [f"{group} ({count})" for group, count in groups.items()]

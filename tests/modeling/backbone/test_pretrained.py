@@ -1,0 +1,70 @@
+"""Weights from a file: everything accounted for, or an error."""
+
+import logging
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from ssd.modeling.backbone.pretrained import load_pretrained
+from ssd.utils.errors import CheckpointError
+
+
+class Net(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Linear(2, 3)
+        self.extras = nn.Linear(3, 3)
+
+
+def write(path: Path, **tensors: torch.Tensor) -> str:
+    torch.save({name.replace("__", "."): tensor for name, tensor in tensors.items()}, path)
+    return str(path)
+
+
+def test_what_is_loaded_new_and_unused_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    source = write(
+        tmp_path / "weights.pth",
+        features__weight=torch.ones(3, 2),
+        features__bias=torch.ones(3),
+        classifier__weight=torch.ones(5, 3),
+    )
+    model = Net()
+    extras = model.extras.weight.clone()
+    with caplog.at_level(logging.INFO):
+        load_pretrained(model, source, new=[r"extras\."], unused=[r"classifier\."])
+    assert model.features.weight.eq(1).all()
+    assert torch.equal(model.extras.weight, extras)
+    assert "Loaded 2 of 4 tensors" in caplog.text
+    assert "new: extras (2)" in caplog.text
+    assert "not needed: classifier (1)" in caplog.text
+
+
+@pytest.mark.parametrize(("new", "unused"), [([], [r"classifier\."]), ([r"extras\."], [])])
+def test_a_gap_that_is_not_named_is_an_error(tmp_path: Path, new: list[str], unused: list[str]) -> None:
+    source = write(
+        tmp_path / "weights.pth",
+        features__weight=torch.ones(3, 2),
+        features__bias=torch.ones(3),
+        classifier__weight=torch.ones(5, 3),
+    )
+    model = Net()
+    before = model.features.weight.clone()
+    with pytest.raises(CheckpointError, match=r"weights\.pth does not fit"):
+        load_pretrained(model, source, new=new, unused=unused)
+    assert torch.equal(model.features.weight, before)
+
+
+def test_a_file_of_something_else(tmp_path: Path) -> None:
+    source = write(tmp_path / "weights.pth", classifier__weight=torch.ones(5, 3))
+    with pytest.raises(CheckpointError, match="none of its 1 tensors belongs to the backbone"):
+        load_pretrained(Net(), source, new=[".*"], unused=[".*"])
+
+
+def test_converted_names(tmp_path: Path) -> None:
+    source = write(tmp_path / "weights.pth", w=torch.ones(3, 2), b=torch.ones(3))
+    names = {"w": "features.weight", "b": "features.bias"}
+    model = Net()
+    load_pretrained(model, source, convert=lambda old: {names[k]: v for k, v in old.items()}, new=[r"extras\."])
+    assert model.features.bias.eq(1).all()
