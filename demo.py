@@ -6,8 +6,6 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
-
 from ssd.data import make_batch_transform
 from ssd.data.datasets import COCO_CLASSES, VOC_CLASSES
 from ssd.engine.predictor import Predictor
@@ -15,7 +13,7 @@ from ssd.engine.setup import add_flag, make_parser, run_script, start_run
 from ssd.engine.trained import build_trained_model, read_trained
 from ssd.structures.size import height_width
 from ssd.utils.errors import ImageError
-from ssd.utils.image import list_images, read_image
+from ssd.utils.image import list_images, read_image, write_image
 from ssd.visualization import draw_detections
 
 CLASSES = {"voc": VOC_CLASSES, "coco": COCO_CLASSES}
@@ -34,7 +32,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> int:
-    """Detect as the command line says; return 1 if an image could not be read, else 0."""
+    """Detect as the command line says; return 1 if an image failed, else 0."""
     args = parse_args()
     cfg, device = start_run(args, log_dir=False)
     checkpoint = read_trained(cfg, args.ckpt)
@@ -45,6 +43,8 @@ def main() -> int:
 
     paths = list_images(args.images_dir)
     output_dir = Path(args.output_dir)
+    if output_dir.resolve() == Path(args.images_dir).resolve():
+        raise ImageError(f"--output_dir {output_dir} is the folder of the images themselves; name another one")
     output_dir.mkdir(parents=True, exist_ok=True)
     failures = []
     for number, path in enumerate(paths, start=1):
@@ -52,7 +52,7 @@ def main() -> int:
             timing = detect_and_draw(predictor, path, output_dir / path.name, args.score_threshold)
         except ImageError as error:
             failures.append(error)
-            timing = "unreadable"
+            timing = "failed"
         print(f"({number:04d}/{len(paths):04d}) {path.name}: {timing}")
     print(f"Drawn images: {output_dir}")
     report(failures)
@@ -72,7 +72,7 @@ def detect_and_draw(predictor: Predictor, path: Path, output_path: Path, score_t
     shown = detections["scores"] > score_threshold
     boxes, labels, scores = (detections[name][shown] for name in ("boxes", "labels", "scores"))
     drawn = draw_detections(image, boxes, labels, scores, predictor.class_names)
-    cv2.imwrite(str(output_path), cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR))
+    write_image(drawn, output_path)
     return (
         f"objects {len(boxes):02d} | load {load_time * 1000:03.0f}ms | inference {inference_time * 1000:03.0f}ms "
         f"| FPS {1 / inference_time:.0f}"
@@ -80,9 +80,9 @@ def detect_and_draw(predictor: Predictor, path: Path, output_path: Path, score_t
 
 
 def report(failures: Sequence[ImageError]) -> None:
-    """Print why images were left out."""
+    """Print why images failed."""
     if failures:
-        print(f"{len(failures)} image(s) could not be read:")
+        print(f"{len(failures)} image(s) failed:")
     for error in failures:
         print(f"  {error}")
 

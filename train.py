@@ -12,6 +12,7 @@ from ssd.engine.monitor import TrainingMonitor
 from ssd.engine.setup import (
     INTERRUPTED,
     add_flag,
+    check_batch_norm,
     make_parser,
     parse_bool,
     run_script,
@@ -22,7 +23,7 @@ from ssd.engine.setup import (
 from ssd.engine.trainer import Periods, train
 from ssd.modeling.detector import build_detection_model
 from ssd.solver import make_lr_scheduler, make_optimizer
-from ssd.utils.checkpoint import Checkpointer, has_checkpoint
+from ssd.utils.checkpoint import Checkpointer, has_checkpoint, read_checkpoint
 from ssd.utils.errors import CheckpointError
 
 logger = logging.getLogger("ssd.train")
@@ -52,17 +53,18 @@ def main() -> int:
         name: make_test_loader(cfg, dataset) for name, dataset in zip(cfg.DATASETS.TEST, test_sets, strict=False)
     }
     cfg = with_num_classes(cfg, class_names)
-    save_config(cfg)
 
     is_new = not has_checkpoint(cfg.OUTPUT_DIR)
     model = build_detection_model(cfg, pretrained=None if is_new else False).to(device)
+    check_batch_norm(model, cfg)
     optimizer = make_optimizer(cfg, model)
     scheduler = make_lr_scheduler(cfg, optimizer)
     checkpointer = Checkpointer(model, optimizer, scheduler, cfg.OUTPUT_DIR)
     checkpointer.extra = {"class_names": list(class_names), "config": cfg.dump()}
     start_iteration = 0 if is_new else resume(checkpointer, cfg)
+    save_config(cfg)
 
-    log_dir = output_dir / "tf_logs" if args.use_tensorboard and cfg.OUTPUT_DIR else None
+    log_dir = output_dir / "tf_logs" if args.use_tensorboard else None
     monitor = TrainingMonitor(start_iteration, max_iter, device, log_dir)
     test_transform, folder = make_batch_transform(cfg, is_train=False), output_dir / "inference"
     evaluate = Evaluator(test_loaders, test_transform, checkpointer, monitor, output_dir=folder, metric=cfg.TEST.METRIC)
@@ -97,7 +99,8 @@ def resume(checkpointer: Checkpointer, cfg: Config) -> int:
             f"{path} was trained on {', '.join(trained_on[1:])}, but DATASETS.TRAIN has {', '.join(class_names[1:])}; "
             "set another OUTPUT_DIR to start anew"
         )
-    checkpointer.extra["best_metric"] = state.get("best_metric")
+    best = Path(cfg.OUTPUT_DIR, "model_best.pth")  # may be newer than the checkpoint that is continued from
+    checkpointer.extra["best_metric"] = (read_checkpoint(best) if best.is_file() else state).get("best_metric")
     iteration = int(state.get("iteration", 0))
     logger.info("Continuing from %s: iteration %d of %d", path, iteration, cfg.SOLVER.MAX_ITER)
     if iteration >= cfg.SOLVER.MAX_ITER:

@@ -91,8 +91,8 @@ def test_train_test_and_demo(script: Script, config_file: Path, scenes: Path, tm
     assert status == 1
     assert "(0001/0004) A.JPG: objects 0" in printed
     assert "FPS" in printed
-    assert "d.jpeg: unreadable" in printed
-    assert "1 image(s) could not be read" in printed
+    assert "d.jpeg: failed" in printed
+    assert "1 image(s) failed" in printed
     assert sorted(path.name for path in (tmp_path / "drawn").iterdir()) == ["A.JPG", "b.png", "c.webp"]
 
 
@@ -116,7 +116,7 @@ def test_sigint_saves_and_ends(config_file: Path, tmp_path: Path) -> None:
                 break
         rest = process.stdout.read()
     assert process.returncode == 130, rest
-    assert "saving a checkpoint" in rest
+    assert "the same command continues from there" in rest
     assert "Traceback" not in rest
     saved = list((tmp_path / "out").glob("model_0*.pth"))
     assert len(saved) == 1
@@ -136,7 +136,10 @@ MISTAKES = [
     (["--config-file", "{config}", "MODEL.NUM_CLASSES", "21"], "MODEL.NUM_CLASSES is 21, but there are 9 classes"),
     (["--config-file", "{config}", "MODEL.BACKBONE.NAME", "tinny"], "did you mean 'tiny'?"),
     (["--config-file", "{config}", "MODEL.DEVICE", "tpu"], "unknown device 'tpu'"),
-    (["--config-file", "{config}", "TEST.METRIC", "coco"], "coco"),
+    (["--config-file", "{config}", "TEST.METRIC", "coco"], "'coco' needs a dataset with a COCO annotation file"),
+    (["--config-file", "{config}", "TEST.METRIC", "vco"], "unknown metric 'vco'; did you mean"),
+    (["--config-file", "{config}", "DATASETS.TEST", "('test_scenes', 'test_scenes')"], "more than once"),
+    (["--config-file", "{config}", "SOLVER.BATCH_SIZE", "1", "INPUT.IMAGE_SIZE", "64"], "SOLVER.BATCH_SIZE 1"),
 ]
 
 
@@ -226,3 +229,45 @@ def test_import_time() -> None:
     code = "import torch, time; start = time.perf_counter(); import ssd; print(time.perf_counter() - start)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert float(run.stdout) < 0.3
+
+
+def test_a_refused_run_leaves_the_old_config_alone(script: Script, trained: Path, tmp_path: Path) -> None:
+    before = (tmp_path / "out" / "config.yaml").read_text()
+    options = ("MODEL.BOX_HEAD.PREDICTOR", "SSDLiteBoxPredictor")
+    status, _, _ = script("train.py", "--config-file", trained, *options)
+    assert status == 1
+    assert (tmp_path / "out" / "config.yaml").read_text() == before
+
+
+def test_the_best_model_survives_a_restart(script: Script, config_file: Path, tmp_path: Path) -> None:
+    run = ("train.py", "--config-file", config_file, "SOLVER.MAX_ITER", 2)
+    assert script(*run)[0] == 0
+    best = tmp_path / "out" / "model_best.pth"
+    state = torch.load(best, weights_only=True)
+    torch.save({**state, "best_metric": 2.0}, best)  # better than anything that follows
+    marked = best.read_bytes()
+    assert script(*run[:-1], 4)[0] == 0
+    assert best.read_bytes() == marked
+
+
+def test_demo_does_not_overwrite_its_input(script: Script, trained: Path, scenes: Path, tmp_path: Path) -> None:
+    folder = scenes / "JPEGImages"
+    status, _, error = script("demo.py", "--config-file", trained, "--images_dir", folder, "--output_dir", folder)
+    assert status == 1
+    assert "is the folder of the images themselves" in error
+
+
+def test_demo_says_when_it_cannot_write(script: Script, trained: Path, scenes: Path, tmp_path: Path) -> None:
+    name = sorted(path.name for path in (scenes / "JPEGImages").iterdir())[0]
+    (tmp_path / "drawn" / name).mkdir(parents=True)
+    images, drawn = scenes / "JPEGImages", tmp_path / "drawn"
+    status, printed, _ = script("demo.py", "--config-file", trained, "--images_dir", images, "--output_dir", drawn)
+    assert status == 1
+    assert "cannot be written" in printed
+    assert len([path for path in drawn.iterdir() if path.is_file()]) == 11
+
+
+def test_requirements_are_those_of_the_package() -> None:
+    listed = {line for line in (ROOT / "requirements.txt").read_text().splitlines() if not line.startswith("#")}
+    block = (ROOT / "pyproject.toml").read_text().partition("dependencies = [")[2].partition("]")[0]
+    assert listed == {line.strip().strip('",') for line in block.strip().splitlines()}

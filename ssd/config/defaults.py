@@ -110,7 +110,7 @@ cfg.TEST.NMS_THRESHOLD = 0.45
 cfg.TEST.CONFIDENCE_THRESHOLD = 0.01
 # Detections kept per class and image; -1 = no limit.
 cfg.TEST.MAX_PER_CLASS = -1
-# Detections kept per image, best first.
+# Detections kept per image, best first; -1 = no limit.
 cfg.TEST.MAX_PER_IMAGE = 100
 # Clip detections to the image after NMS. The published VOC figures of lufficc/SSD were measured without.
 cfg.TEST.CLIP_BOXES = False

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 from yacs.config import CfgNode
 
+from ssd.config.checks import CHECKS
 from ssd.utils.errors import ConfigError
 
 BASE_KEY = "_BASE_"
@@ -35,6 +36,11 @@ class Config(CfgNode):
         """
         for path in _inheritance_chain(Path(cfg_filename)):
             self._merge_checked(_read_yaml(path), source=f"{path}: ")
+
+    @classmethod
+    def load_cfg(cls, cfg_file_obj_or_str: Any) -> "Config":
+        """Refuse what yacs offers here: it would execute a Python file."""
+        raise ConfigError("Config.load_cfg is not offered; use merge_from_file with a .yaml file")
 
     def merge_from_list(self, cfg_list: Sequence[Any]) -> None:
         """Merge overrides ``[KEY, VALUE, KEY, VALUE, ...]``; keys are dotted, string values are literal-evaluated.
@@ -94,16 +100,23 @@ def _coerce(value: Any, default: Any, full_key: str, source: str) -> Any:
     """Return ``value`` in the type of ``default``; lists and tuples convert, nothing else does."""
     allowed = _ALTERNATIVE_TYPES.get(full_key, (type(default),))
     if type(value) in allowed:
-        return value
+        return _checked(value, full_key, source)
     if isinstance(value, (list, tuple)):
         for kind in allowed:
             if kind in (list, tuple):
-                return kind(value)
+                return _checked(kind(value), full_key, source)
     expected = " or ".join(kind.__name__ for kind in allowed)
     hint = f"; write {float(value)}" if type(value) is int and float in allowed else ""
     if isinstance(default, (list, tuple)):
         hint = f"; write [{value!r}]" if not isinstance(value, (dict, type(None))) else ""
     raise ConfigError(f"{source}{full_key} must be {expected} like {default!r}, got {value!r}{hint}")
+
+
+def _checked(value: Any, full_key: str, source: str) -> Any:
+    is_valid, expectation = CHECKS.get(full_key, (lambda _: True, ""))
+    if not is_valid(value):
+        raise ConfigError(f"{source}{full_key} must be {expectation}, got {value!r}")
+    return value
 
 
 def _suggestion(full_key: str, node: Config, path: tuple[str, ...]) -> str:
@@ -155,7 +168,7 @@ def _read_yaml(path: Path, keep_base: bool = False) -> dict[str, Any]:
     if path.suffix not in {".yaml", ".yml"}:
         raise ConfigError(f"{path}: a config is a .yaml file (Python files are not executed)")
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+        tree = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)  # a SafeLoader
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not valid YAML: {error}") from error
     if tree is None:
@@ -165,6 +178,17 @@ def _read_yaml(path: Path, keep_base: bool = False) -> dict[str, Any]:
     if not keep_base:
         tree.pop(BASE_KEY, None)
     return tree
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """Refuses a key that stands twice in one group; plain YAML silently forgets the first."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} stands there twice", node.start_mark)
+        return super().construct_mapping(node, deep)
 
 
 def _similar_files(path: Path) -> str:

@@ -45,6 +45,9 @@ def build_datasets(cfg: CfgNode, is_train: bool, class_names: Sequence[str] | No
             f'DATASETS.{key} is empty; name at least one dataset, for example ("{dataset_names()[-1]}",). '
             f"The catalogue begins with {examples}; sets of your own go under DATASETS.CUSTOM"
         )
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise ConfigError(f"DATASETS.{key} names {', '.join(repeated)} more than once")
     datasets = [make_dataset(name, cfg.DATASETS.CUSTOM, is_train=is_train, class_names=class_names) for name in names]
     if class_names is None:
         _unite_written_names(datasets)
@@ -81,7 +84,7 @@ def make_train_loader(
         raise ConfigError(f"SOLVER.BATCH_SIZE must be 1 or more, got {cfg.SOLVER.BATCH_SIZE}")
     augmentation = cfg.INPUT.AUGMENTATION
     steps = GeometricSteps(expand=augmentation.EXPAND, crop=augmentation.CROP, mirror=augmentation.MIRROR)
-    samples = TrainingSamples(datasets, height_width(cfg.INPUT.IMAGE_SIZE), cfg.INPUT.PIXEL_MEAN, seed, steps)
+    samples = TrainingSamples(datasets, height_width(cfg.INPUT.IMAGE_SIZE), seed, steps)
     sampler = IterationSampler(
         len(samples),
         cfg.SOLVER.BATCH_SIZE,
@@ -91,7 +94,8 @@ def make_train_loader(
         rank=rank,
         world_size=world_size,
     )
-    return DataLoader(samples, batch_sampler=sampler, collate_fn=collate_training, **_worker_options(cfg))
+    options = _worker_options(cfg)
+    return DataLoader(samples, batch_sampler=sampler, collate_fn=collate_training, **options)
 
 
 def make_test_loader(cfg: CfgNode, dataset: DetectionDataset) -> DataLoader:
@@ -128,15 +132,14 @@ def _worker_options(cfg: CfgNode) -> dict:
     num_workers = min(cfg.DATA_LOADER.NUM_WORKERS, _available_cores())
     return {
         "num_workers": num_workers,
-        "persistent_workers": num_workers > 0,
-        "pin_memory": cfg.DATA_LOADER.PIN_MEMORY and torch.cuda.is_available(),
+        "pin_memory": cfg.DATA_LOADER.PIN_MEMORY and torch.cuda.is_available() and cfg.MODEL.DEVICE != "cpu",
         "worker_init_fn": _init_worker,
         "generator": torch.Generator(),  # of its own, or each pass would advance the global one
     }
 
 
 def _available_cores() -> int:
-    """Cores that this process may use; a container may grant fewer than the machine has."""
+    """Cores that this process may be scheduled on."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader
 
 from ssd.engine.inference import evaluate_datasets
 from ssd.engine.monitor import TrainingMonitor
+from ssd.evaluation import resolve_metric
 from ssd.utils.checkpoint import Checkpointer
 
 logger = logging.getLogger(__name__)
@@ -27,6 +28,9 @@ class Evaluator:
         monitor: shows metrics and pictures.
         output_dir: gets a folder a dataset.
         metric: TEST.METRIC.
+
+    Raises:
+        ConfigError: the metric does not exist or does not fit one of the datasets.
     """
 
     def __init__(
@@ -39,6 +43,8 @@ class Evaluator:
         output_dir: Path,
         metric: str = "auto",
     ):
+        for loader in data_loaders.values():
+            resolve_metric(metric, loader.dataset.dataset)  # type: ignore[attr-defined]  # now, not after hours
         self.data_loaders = data_loaders
         self.batch_transform = batch_transform
         self.checkpointer = checkpointer

@@ -1,11 +1,8 @@
 """Ctrl-C at a safe point."""
 
-import logging
 import signal
 import threading
 from types import FrameType, TracebackType
-
-logger = logging.getLogger(__name__)
 
 
 class InterruptGuard:
@@ -32,5 +29,4 @@ class InterruptGuard:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.requested:
             raise KeyboardInterrupt
-        self.requested = True
-        logger.warning("Interrupted: saving a checkpoint after this iteration (Ctrl-C again to stop at once)")
+        self.requested = True  # no logging here: the signal may have come in the midst of a write to the same stream

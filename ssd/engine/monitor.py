@@ -28,7 +28,7 @@ _PICTURE_THRESHOLD = 0.5  # least score of the boxes drawn on them
 
 
 class TrainingMonitor:
-    """Collects losses and times, and reports them.
+    """Collects losses and times, and reports them: losses smoothed (and last), times as means since the last report.
 
     Args:
         start_iteration: completed iterations.
@@ -41,10 +41,12 @@ class TrainingMonitor:
         self.max_iter = max_iter
         self.device = device
         self.losses = MetricLogger()
-        self.times = MetricLogger()
         self.images_per_step = 0
         self.lr = 0.0
         self._started = self._loaded = 0.0
+        self._data_seconds = self._step_seconds = 0.0  # since the last log line
+        self._num_steps = 0
+        self._total_seconds, self._total_steps = 0.0, 0
         self.writer = _make_writer(log_dir, start_iteration)
         self.bar = tqdm(total=max_iter, initial=start_iteration, unit="it", disable=not sys.stderr.isatty())
 
@@ -59,7 +61,9 @@ class TrainingMonitor:
     def end_step(self, losses: dict[str, Tensor], num_images: int, lr: float | Tensor) -> None:
         """Take note of an iteration: its losses, its images, and the learning rate it was trained with."""
         self.losses.update(**losses)
-        self.times.update(data=self._loaded - self._started, time=time.perf_counter() - self._started)
+        self._data_seconds += self._loaded - self._started
+        self._step_seconds += time.perf_counter() - self._started
+        self._num_steps += 1
         self.images_per_step, self.lr = num_images, float(lr)
         self.bar.update()
 
@@ -69,13 +73,21 @@ class TrainingMonitor:
         Raises:
             TrainingError: the loss is not finite.
         """
-        step_time = self.times.meters["time"]
-        images_per_second = self.images_per_step / step_time.avg
-        eta = timedelta(seconds=int(step_time.global_avg * (self.max_iter - iteration)))
+        started = time.perf_counter()
+        losses = str(self.losses)  # waits for the device, whose work belongs to the steps
+        self._step_seconds += time.perf_counter() - started
+        self._total_seconds += self._step_seconds
+        self._total_steps += self._num_steps
+        data_time, step_time = self._data_seconds / self._num_steps, self._step_seconds / self._num_steps
+        images_per_second = self.images_per_step / step_time
+        eta = timedelta(seconds=int(self._total_seconds / self._total_steps * (self.max_iter - iteration)))
         logger.info(
-            "iter: %06d, lr: %.5f, %s, %s, images/s: %.1f, mem: %dM, eta: %s",
-            *(iteration, self.lr, self.losses, self.times, images_per_second, _memory_in_mebibytes(self.device), eta),
+            "iter: %06d, lr: %.5f, %s, data: %.3f, time: %.3f, images/s: %.1f, mem: %dM, eta: %s",
+            *(iteration, self.lr, losses, data_time, step_time, images_per_second),
+            *(_memory_in_mebibytes(self.device), eta),
         )
+        self._data_seconds = self._step_seconds = 0.0
+        self._num_steps = 0
         self.bar.set_postfix(loss=f"{self.losses.meters['total_loss'].avg:.3f}", refresh=False)
         self.check_finite(iteration)
         if self.writer:

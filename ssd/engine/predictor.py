@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Sequence
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ssd.data.samples import resize_image
 from ssd.structures import Container
 
 
@@ -44,7 +44,7 @@ class Predictor:
             Arrays ``boxes`` (N, 4) corner form in pixels of ``image``, ``labels`` (N,), ``scores`` (N,) descending.
         """
         height, width = image.shape[:2]
-        resized = cv2.resize(image, self.image_size[::-1])  # bilinear, aspect not kept, as in training
+        resized = resize_image(image, self.image_size)
         batch = torch.from_numpy(resized).permute(2, 0, 1)[None].to(self.device)
         (detections,) = self.model(self.batch_transform(batch))
         return detections.to("cpu").resize((width, height)).numpy()

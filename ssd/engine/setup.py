@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from ssd.config import Config, load_config
 from ssd.utils.atomic import atomic_write
@@ -62,12 +63,13 @@ def start_run(args: argparse.Namespace, *, log_dir: bool = True) -> tuple[Config
     cfg = load_config(args.config_file, args.opts)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise ConfigError("WORLD_SIZE is above 1, but this version runs in one process; start it without torchrun")
-    setup_logger(cfg.OUTPUT_DIR if log_dir and cfg.OUTPUT_DIR else None)
+    setup_logger(cfg.OUTPUT_DIR if log_dir else None)
     device = select_device(cfg.MODEL.DEVICE)
     torch.manual_seed(cfg.SOLVER.SEED)
     if device.type == "cuda":
         torch.backends.cudnn.benchmark = True  # inputs have one size
-        torch.cuda.set_device(device)
+        if device.index is not None:
+            torch.cuda.set_device(device)
     overrides = f" with {' '.join(map(str, args.opts))}" if args.opts else ""
     logger.info("Config %s%s, device %s", args.config_file, overrides, device)
     return cfg, device
@@ -75,11 +77,10 @@ def start_run(args: argparse.Namespace, *, log_dir: bool = True) -> tuple[Config
 
 def save_config(cfg: Config) -> None:
     """Write the resolved configuration to OUTPUT_DIR/config.yaml."""
-    if cfg.OUTPUT_DIR:
-        path = Path(cfg.OUTPUT_DIR, "config.yaml")
-        with atomic_write(path) as file:
-            file.write(cfg.dump().encode())
-        logger.info("Resolved config: %s", path)
+    path = Path(cfg.OUTPUT_DIR, "config.yaml")
+    with atomic_write(path) as file:
+        file.write(cfg.dump().encode())
+    logger.info("Resolved config: %s", path)
 
 
 def with_num_classes(cfg: Config, class_names: Sequence[str]) -> Config:
@@ -99,6 +100,16 @@ def with_num_classes(cfg: Config, class_names: Sequence[str]) -> Config:
     cfg.MODEL.NUM_CLASSES = len(class_names)
     cfg.freeze()
     return cfg
+
+
+def check_batch_norm(model: nn.Module, cfg: Config) -> None:
+    """Raise ConfigError for a network with batch norm and one image a batch: a map of one cell has no variance then."""
+    if cfg.SOLVER.BATCH_SIZE == 1 and any(
+        isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules()
+    ):
+        raise ConfigError(
+            f"SOLVER.BATCH_SIZE 1 leaves the batch norm of {cfg.MODEL.BACKBONE.NAME} nothing to average; set 2 or more"
+        )
 
 
 def run_script(main: Callable[[], int | None]) -> int:

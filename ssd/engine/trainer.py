@@ -72,12 +72,14 @@ def train(
                 monitor.check_finite(iteration)
                 checkpointer.save(f"model_{iteration:06d}", iteration=iteration)
             if interrupt.requested:
+                logger.warning("Interrupted after iteration %d; the same command continues from there", iteration)
                 return False
             if is_due(iteration, periods.evaluate) and iteration < max_iter:
                 evaluate(iteration)
                 model.train()
-    monitor.check_finite(max_iter)
-    checkpointer.save("model_final", iteration=max_iter)
+    if start_iteration < max_iter:
+        monitor.check_finite(max_iter)
+        checkpointer.save("model_final", iteration=max_iter)
     return True
 
 

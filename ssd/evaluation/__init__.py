@@ -2,7 +2,7 @@
 
 from ssd.evaluation.coco import eval_detection_coco
 from ssd.evaluation.inputs import CocoEvaluationDataset, EvaluationDataset, ImageAnnotation, ImageDetections
-from ssd.evaluation.metrics import evaluate
+from ssd.evaluation.metrics import evaluate, resolve_metric
 from ssd.evaluation.report import EvaluationResult
 from ssd.evaluation.voc import calc_detection_voc_ap, calc_detection_voc_prec_rec, eval_detection_voc
 
@@ -17,4 +17,5 @@ __all__ = [
     "eval_detection_coco",
     "eval_detection_voc",
     "evaluate",
+    "resolve_metric",
 ]

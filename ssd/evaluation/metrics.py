@@ -45,7 +45,7 @@ def evaluate(
         ConfigError: the metric does not exist or does not fit the dataset.
         ValueError: the predictions do not fit the dataset.
     """
-    metric = _resolve_metric(metric, dataset)
+    metric = resolve_metric(metric, dataset)
     if len(predictions) != len(dataset):
         raise ValueError(f"{len(predictions)} predictions were given for the {len(dataset)} images of the dataset")
     detections = read_detections(predictions, num_classes=len(dataset.class_names))
@@ -58,8 +58,12 @@ def evaluate(
     return result
 
 
-def _resolve_metric(metric: str, dataset: EvaluationDataset) -> str:
-    """The one of METRICS that is meant."""
+def resolve_metric(metric: str, dataset: EvaluationDataset) -> str:
+    """Return the one of METRICS that ``metric`` means for a dataset; "auto" is the one that the dataset names.
+
+    Raises:
+        ConfigError: the metric does not exist or does not fit the dataset.
+    """
     metric = dataset.metric if metric == "auto" else metric
     if metric not in METRICS:
         close = difflib.get_close_matches(metric, METRICS, n=1)
@@ -89,7 +93,7 @@ def _evaluate_coco(
     dataset: EvaluationDataset, detections: list[ImageDetections], results_path: Path
 ) -> EvaluationResult:
     """Also writes the COCO results list, the file that COCO's evaluation server and other tools read."""
-    assert is_coco_dataset(dataset)  # _resolve_metric lets no other pass
+    assert is_coco_dataset(dataset)  # resolve_metric lets no other pass
     category_ids = dataset.contiguous_id_to_coco_id
     image_ids = [dataset.get_annotation(index)[0] for index in range(len(dataset))]
     results = detections_to_results(detections, image_ids, category_ids)

@@ -1,6 +1,7 @@
 """Layers that torch.nn does not have."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -18,8 +19,7 @@ class L2Norm(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Normalise features (B, C, H, W) over C."""
-        norm = features.pow(2).sum(dim=1, keepdim=True).sqrt() + 1e-10
-        return features / norm * self.weight[:, None, None]
+        return F.normalize(features, dim=1, eps=1e-10) * self.weight[:, None, None]
 
 
 class SeparableConv2d(nn.Module):

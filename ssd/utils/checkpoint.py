@@ -81,8 +81,8 @@ class Checkpointer:
             return None
         tag = Path(self.save_dir, TAG_FILE)
         written = Path(tag.read_text(encoding="utf-8").strip())
-        # As written it is relative to the folder where the training was started; the run may have been moved since.
-        for path in (written, tag.parent / written.name):
+        # The file beside the tag comes first: the folder may have been copied or moved since the path was written.
+        for path in (tag.parent / written.name, written):
             if path.is_file():
                 return path
         raise CheckpointError(
@@ -176,7 +176,7 @@ def load_optimizer_state(optimizer: Optimizer, state_dict: dict[str, Any], sourc
         source: where it comes from, for error messages.
 
     Raises:
-        CheckpointError: the state belongs to other parameters.
+        CheckpointError: the state belongs to other parameters, or to another kind of optimizer.
     """
     running, saved = optimizer.state_dict()["param_groups"], state_dict["param_groups"]
     sizes, saved_sizes = ([len(group["params"]) for group in groups] for groups in (running, saved))
@@ -184,6 +184,11 @@ def load_optimizer_state(optimizer: Optimizer, state_dict: dict[str, Any], sourc
         raise CheckpointError(
             f"{source}: its optimizer has parameter groups of {saved_sizes} tensors, this one of {sizes}; "
             "load only the weights and start the training anew"
+        )
+    if ("betas" in running[0]) != ("betas" in saved[0]):  # Adam and its kin have them, SGD has not
+        raise CheckpointError(
+            f"{source}: its optimizer is of another kind than {type(optimizer).__name__}; set SOLVER.OPTIMIZER as it "
+            "was, or another OUTPUT_DIR to start anew"
         )
     groups = [{**now, "params": then["params"]} for now, then in zip(running, saved, strict=True)]
     optimizer.load_state_dict({"state": state_dict["state"], "param_groups": groups})

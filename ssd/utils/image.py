@@ -137,3 +137,18 @@ def _is_transposed(exif_bytes: bytes) -> bool:
     except _DECODE_ERRORS:
         return False
     return exif.get(_EXIF_ORIENTATION) in _EXIF_TRANSPOSED
+
+
+def write_image(image: np.ndarray, path: Path) -> None:
+    """Write an RGB image (H, W, 3) in the format that the suffix of ``path`` names.
+
+    Raises:
+        ImageError: OpenCV cannot encode it, or the file cannot be written.
+    """
+    done, encoded = cv2.imencode(path.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    if not done:
+        raise ImageError(f"{path}: cannot be encoded as {path.suffix}")
+    try:
+        path.write_bytes(encoded.tobytes())  # not imwrite, which fails silently
+    except OSError as error:
+        raise ImageError(f"{path}: cannot be written: {error.strerror}") from error

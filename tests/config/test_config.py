@@ -4,10 +4,12 @@ import ast
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from ssd.config import cfg, load_config
+from ssd.config import Config, cfg, load_config
+from ssd.config.checks import CHECKS
 from ssd.config.node import _walk
 from ssd.utils.errors import ConfigError
 
@@ -80,6 +82,14 @@ def test_circular_inheritance_is_refused(tmp_path: Path) -> None:
         ("SOLVER: {MAX_ITER: many}", r"SOLVER\.MAX_ITER must be int like 120000, got 'many'"),
         ("SOLVER: 3", r"SOLVER is a group of keys"),
         ("DATASETS: {TRAIN: voc_2007_trainval}", r"must be tuple like \(\), got 'voc_2007_trainval'; write \["),
+        ("SOLVER: {LR: -0.1}", r"SOLVER\.LR must be positive, got -0\.1"),
+        ("INPUT: {IMAGE_SIZE: [300]}", r"INPUT\.IMAGE_SIZE must be a positive int or a pair \(height, width\)"),
+        ("MODEL: {PRIORS: {MIN_SIZES: [a, 2]}}", r"MIN_SIZES must be a list of positive numbers, got \['a', 2\]"),
+        ("MODEL: {PRIORS: {ASPECT_RATIOS: [2, 3]}}", r"ASPECT_RATIOS must be one list a level"),
+        ("MODEL: {NUM_CLASSES: 1}", r"NUM_CLASSES must be 2 or more \(background counts\), or 0, got 1"),
+        ("TEST: {MAX_PER_IMAGE: 0}", r"MAX_PER_IMAGE must be positive, or -1 for no limit, got 0"),
+        ("OUTPUT_DIR: ''", r"OUTPUT_DIR must be the name of a folder"),
+        ("SOLVER: {LR: 0.1}\nSOLVER: {GAMMA: 0.1}", r"key 'SOLVER' stands there twice"),
         ("[1, 2]", r"a config is a mapping"),
         ("SOLVER: {LR: [", r"not valid YAML"),
         ("_BASE_: [a.yaml]", r"_BASE_ must be the path of one YAML file"),
@@ -162,3 +172,18 @@ def test_no_key_is_dead() -> None:
     # MIN_SIZES and its like are also checked in a loop over names, but each is read as an attribute too.
     keys = {key.rsplit(".", 1)[-1] for key in _walk(cfg, ())}
     assert keys - attributes == set()
+
+
+def test_checked_keys_exist_and_their_defaults_pass() -> None:
+    keys = dict.fromkeys(_walk(cfg, ()))
+    for key, (is_valid, _) in CHECKS.items():
+        assert key in keys
+        value: Any = cfg
+        for part in key.split("."):
+            value = value[part]
+        assert is_valid(value), key
+
+
+def test_yacs_loading_of_python_files_is_closed(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="merge_from_file"):
+        Config.load_cfg("SOLVER: {}")

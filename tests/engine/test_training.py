@@ -1,12 +1,14 @@
 """The training loop: it learns, it stops cleanly, it continues exactly, it notices divergence."""
 
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from ssd.config import Config, load_config
 from ssd.data import build_datasets, make_batch_transform, make_test_loader, make_train_loader
@@ -17,7 +19,7 @@ from ssd.engine.trainer import Periods, train
 from ssd.modeling.detector import build_detection_model
 from ssd.solver import make_lr_scheduler, make_optimizer
 from ssd.utils.checkpoint import Checkpointer
-from ssd.utils.errors import TrainingError
+from ssd.utils.errors import CheckpointError, TrainingError
 
 NEVER = Periods(log=0, save=0, evaluate=0)
 
@@ -164,3 +166,24 @@ def test_a_finished_run_has_nothing_to_do(config_file: Path, tmp_path: Path) -> 
     again = Run(cfg, tmp_path / "out")
     assert again.train()
     assert again.losses == []
+
+
+def test_a_run_beyond_its_end_is_left_alone(config_file: Path, tmp_path: Path) -> None:
+    Run(small(config_file, "SOLVER.MAX_ITER", 4), tmp_path / "out").train()
+    assert Run(small(config_file, "SOLVER.MAX_ITER", 2), tmp_path / "out").train()
+    state = torch.load(tmp_path / "out" / "model_final.pth", weights_only=True)
+    assert (state["iteration"], state["scheduler"]["last_epoch"]) == (4, 4)
+
+
+def test_a_copied_folder_continues_from_its_own_weights(config_file: Path, tmp_path: Path) -> None:
+    Run(small(config_file, "SOLVER.MAX_ITER", 1), tmp_path / "out").train()
+    shutil.copytree(tmp_path / "out", tmp_path / "copy")
+    assert (
+        Checkpointer(nn.Identity(), save_dir=tmp_path / "copy").last_checkpoint() == tmp_path / "copy/model_final.pth"
+    )
+
+
+def test_another_optimizer_cannot_continue(config_file: Path, tmp_path: Path) -> None:
+    Run(small(config_file, "SOLVER.MAX_ITER", 1), tmp_path / "out").train()
+    with pytest.raises(CheckpointError, match=r"of another kind than AdamW; set SOLVER\.OPTIMIZER"):
+        Run(small(config_file, "SOLVER.OPTIMIZER", "adamw", "SOLVER.MAX_ITER", 2), tmp_path / "out").train()

@@ -77,9 +77,9 @@ def test_forward(case: tuple[str, nn.Module], goldens: Path) -> None:
     for level, feature in enumerate(features):
         assert feature.shape == tuple(golden[f"feature{level}_shape"])
         head = golden[f"feature{level}_flat_head"]
-        np.testing.assert_allclose(feature.flatten()[: len(head)], head, rtol=1e-3, atol=1e-4)
-        mean_std = [feature.double().mean(), feature.double().std(correction=0)]
-        np.testing.assert_allclose(mean_std, golden[f"feature{level}_mean_std"], rtol=1e-3, atol=1e-4)
+        np.testing.assert_allclose(feature.flatten()[: len(head)], head, rtol=1e-5, atol=1e-5)
+        mean_std = [feature.double().mean(), feature.double().std()]
+        np.testing.assert_allclose(mean_std, golden[f"feature{level}_mean_std"], rtol=1e-5, atol=1e-5)
     cls_logits, bbox_pred = model.box_head.predictor(features)
-    np.testing.assert_allclose(cls_logits[:, ::37], golden["cls_logits_stride37"], rtol=1e-3, atol=1e-4)
-    np.testing.assert_allclose(bbox_pred[:, ::37], golden["bbox_pred_stride37"], rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(cls_logits[:, ::37], golden["cls_logits_stride37"], rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(bbox_pred[:, ::37], golden["bbox_pred_stride37"], rtol=1e-5, atol=1e-5)

@@ -3,6 +3,8 @@
 B images, P priors, C classes with background, N candidates: (prior, class) pairs that score above the threshold.
 """
 
+import sys
+
 import torch
 from torch import Tensor
 from yacs.config import CfgNode
@@ -32,7 +34,7 @@ class PostProcessor:
         self.score_threshold = cfg.TEST.CONFIDENCE_THRESHOLD
         self.nms_threshold = cfg.TEST.NMS_THRESHOLD
         self.max_per_class = cfg.TEST.MAX_PER_CLASS
-        self.max_per_image = cfg.TEST.MAX_PER_IMAGE
+        self.max_per_image = cfg.TEST.MAX_PER_IMAGE if cfg.TEST.MAX_PER_IMAGE >= 0 else sys.maxsize
         self.clip = cfg.TEST.CLIP_BOXES
 
     @torch.no_grad()
@@ -86,7 +88,7 @@ def class_wise_nms(boxes: Tensor, labels: Tensor, scores: Tensor, iou_threshold:
     """Greedy NMS within each class; boxes of different classes never meet.
 
     Every class is moved to a place of its own on the plane and one NMS serves them all. The move is done in float64,
-    where it does not round, and is wider than the span of all boxes, so no two classes can touch.
+    where the shift of any sane box does not round, and is wider than the span of all boxes, so no two classes can touch.
 
     Args:
         boxes: (N, 4) corner form, float32.

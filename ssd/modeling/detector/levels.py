@@ -1,5 +1,6 @@
 """What follows from the backbone: channels and size of every level, strides, priors per cell."""
 
+import logging
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -11,6 +12,8 @@ from yacs.config import CfgNode
 
 from ssd.structures.size import height_width
 from ssd.utils.errors import ConfigError
+
+logger = logging.getLogger(__name__)
 
 
 def fill_in_levels(cfg: CfgNode, backbone: nn.Module) -> CfgNode:
@@ -44,7 +47,9 @@ def fill_in_levels(cfg: CfgNode, backbone: nn.Module) -> CfgNode:
     priors.FEATURE_MAPS = maps
     priors.BOXES_PER_LOCATION = per_location
     priors.STRIDES = priors.STRIDES or [nominal_strides(image_size, size) for size in maps]
+    _check_strides(priors.STRIDES, maps, cfg.INPUT.IMAGE_SIZE)
     cfg.freeze()
+    _log_levels(priors)
     return cfg
 
 
@@ -73,13 +78,15 @@ def feature_shapes(backbone: nn.Module, image_size: tuple[int, int]) -> list[tup
 
 
 def nominal_strides(image_size: tuple[int, int], feature_map: tuple[int, int]) -> tuple[int, int]:
-    """Distance of neighbouring cells in pixels, (y, x): the power of two that the map nearly has, else the exact ratio.
+    """Distance of neighbouring cells in pixels, (y, x): the power of two that is near, else the ratio, rounded.
 
     This gives the strides that the paper's authors wrote down: 8, 16, 32, 64, 100, 300 for 300 pixels and maps
     of 38, 19, 10, 5, 3, 1 cells.
     """
 
     def along(pixels: int, cells: int) -> int:
+        if cells == 1:
+            return pixels
         ratio = pixels / cells
         power = 2 ** round(math.log2(ratio))
         return power if abs(ratio / power - 1) < 1 / 8 else round(ratio)
@@ -105,3 +112,21 @@ def _check_lengths(priors: CfgNode, num_levels: int, source: str) -> None:
                 f"MODEL.PRIORS.{name} has {len(values)} entries {list(values)}, "
                 f"but {source} gives {num_levels} feature maps, which need one each"
             )
+
+
+def _check_strides(strides: Sequence[Any], maps: Sequence[tuple[int, int]], image_size: Any) -> None:
+    """A map at its stride covers the image, give or take less than one cell."""
+    for stride, cells in zip(strides, maps, strict=True):
+        for distance, count, pixels in zip(height_width(stride), cells, height_width(image_size), strict=True):
+            if abs(distance * count - pixels) >= distance:
+                raise ConfigError(
+                    f"MODEL.PRIORS.STRIDES has {stride} for a map of {cells} cells, which does not cover "
+                    f"INPUT.IMAGE_SIZE {image_size}; set about {round(pixels / count)}, or leave STRIDES empty"
+                )
+
+
+def _log_levels(priors: CfgNode) -> None:
+    maps = ", ".join(f"{height}x{width}" for height, width in priors.FEATURE_MAPS)
+    cells = [height * width for height, width in priors.FEATURE_MAPS]
+    count = sum(n * boxes for n, boxes in zip(cells, priors.BOXES_PER_LOCATION, strict=True))
+    logger.info("Feature maps %s; %d priors", maps, count)

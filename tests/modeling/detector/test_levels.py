@@ -70,6 +70,8 @@ def test_values_that_agree_are_accepted() -> None:
         ("MODEL.PRIORS.BOXES_PER_LOCATION", [6], r"PER_LOCATION is \[6\], but MODEL\.PRIORS\.ASPECT_RATIOS gives"),
         ("MODEL.PRIORS.MIN_SIZES", [30], r"MIN_SIZES has 1 entries \[30\], but MODEL\.BACKBONE\.NAME .* gives 6"),
         ("MODEL.PRIORS.STRIDES", [8, 16], r"STRIDES has 2 entries \[8, 16\], but"),
+        ("MODEL.PRIORS.STRIDES", [8, 16, 32, 64, 100, 30], r"STRIDES has 30 .*not cover INPUT\.IMAGE_SIZE 300; .* 300"),
+        ("MODEL.PRIORS.STRIDES", [99, 16, 32, 64, 100, 300], r"STRIDES has 99 for a map of \(38, 38\).* set about 8"),
     ],
 )
 def test_contradictions_name_both_keys(key: str, value: object, message: str) -> None:

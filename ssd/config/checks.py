@@ -1,0 +1,66 @@
+"""What values the keys may have, beyond their type."""
+
+from collections.abc import Callable
+from typing import Any
+
+
+def is_number(value: Any) -> bool:
+    """Whether ``value`` is a positive number."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0
+
+
+def is_size(value: Any) -> bool:
+    """Whether ``value`` is a positive int or a pair of them."""
+    sides = value if isinstance(value, (list, tuple)) and len(value) == 2 else [value]
+    return all(isinstance(side, int) and side > 0 for side in sides)
+
+
+def all_of(check: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    """Whether all elements of a list pass ``check``."""
+    return lambda values: all(check(value) for value in values)
+
+
+def _is_list_of_numbers(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) and all_of(is_number)(value)
+
+
+_POSITIVE = (is_number, "positive")
+_NOT_NEGATIVE = (lambda value: value >= 0, "0 or more")
+_FRACTION = (lambda value: 0 <= value <= 1, "between 0 and 1")
+_LIMIT = (lambda value: value == -1 or value > 0, "positive, or -1 for no limit")
+_SIZES = (all_of(is_size), "a list of positive ints or (height, width) pairs")
+_NUMBERS = (all_of(is_number), "a list of positive numbers")
+
+# key -> (whether a value of the right type will do, what is expected)
+CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "MODEL.THRESHOLD": _FRACTION,
+    "MODEL.NUM_CLASSES": (lambda value: value == 0 or value > 1, "2 or more (background counts), or 0"),
+    "MODEL.NEG_POS_RATIO": _POSITIVE,
+    "MODEL.CENTER_VARIANCE": _POSITIVE,
+    "MODEL.SIZE_VARIANCE": _POSITIVE,
+    "MODEL.PRIORS.FEATURE_MAPS": _SIZES,
+    "MODEL.PRIORS.STRIDES": _SIZES,
+    "MODEL.PRIORS.MIN_SIZES": _NUMBERS,
+    "MODEL.PRIORS.MAX_SIZES": _NUMBERS,
+    "MODEL.PRIORS.ASPECT_RATIOS": (all_of(_is_list_of_numbers), "one list a level, like [[2], [2, 3]]"),
+    "INPUT.IMAGE_SIZE": (is_size, "a positive int or a pair (height, width)"),
+    "DATASETS.TRAIN": (all_of(lambda name: isinstance(name, str)), "a list of names"),
+    "DATASETS.TEST": (all_of(lambda name: isinstance(name, str)), "a list of names"),
+    "DATA_LOADER.NUM_WORKERS": _NOT_NEGATIVE,
+    "SOLVER.MAX_ITER": _POSITIVE,
+    "SOLVER.LR_STEPS": (all_of(lambda step: isinstance(step, int)), "a list of ints"),
+    "SOLVER.GAMMA": _POSITIVE,
+    "SOLVER.BATCH_SIZE": _POSITIVE,
+    "SOLVER.LR": _POSITIVE,
+    "SOLVER.MOMENTUM": _FRACTION,
+    "SOLVER.WEIGHT_DECAY": _NOT_NEGATIVE,
+    "SOLVER.WARMUP_FACTOR": _NOT_NEGATIVE,
+    "SOLVER.WARMUP_ITERS": _NOT_NEGATIVE,
+    "SOLVER.SEED": _NOT_NEGATIVE,
+    "TEST.NMS_THRESHOLD": _FRACTION,
+    "TEST.CONFIDENCE_THRESHOLD": _FRACTION,
+    "TEST.MAX_PER_CLASS": _LIMIT,
+    "TEST.MAX_PER_IMAGE": _LIMIT,
+    "TEST.BATCH_SIZE": _POSITIVE,
+    "OUTPUT_DIR": (bool, "the name of a folder"),
+}
