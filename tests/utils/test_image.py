@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from ssd.utils.errors import ImageError
-from ssd.utils.image import IMAGE_SUFFIXES, image_size, list_images, read_image
+from ssd.utils.image import IMAGE_SUFFIXES, image_size, list_images, read_image, write_image
 
 WIDTH, HEIGHT = 64, 48
 ORIENTATION_TAG = 0x0112
@@ -178,3 +178,16 @@ def test_list_images_without_images(tmp_path: Path) -> None:
         list_images(tmp_path)
     with pytest.raises(ImageError, match="no such folder"):
         list_images(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize("name", ["a.png", "b.JPG", "c d.webp", "größe.bmp"])
+def test_what_is_written_can_be_read(tmp_path: Path, name: str) -> None:
+    image = np.full((20, 30, 3), (200, 100, 50), np.uint8)
+    write_image(image, tmp_path / name)
+    assert np.abs(read_image(tmp_path / name).astype(int) - image).max() < 8
+
+
+def test_what_cannot_be_written_is_said(tmp_path: Path) -> None:
+    (tmp_path / "a.png").mkdir()
+    with pytest.raises(ImageError, match=r"a\.png: cannot be written"):
+        write_image(np.zeros((2, 2, 3), np.uint8), tmp_path / "a.png")
