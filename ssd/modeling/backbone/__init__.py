@@ -4,10 +4,11 @@ from torch import nn
 from yacs.config import CfgNode
 
 from ssd.modeling import registry
+from ssd.modeling.backbone.efficient_net import EfficientNet
 from ssd.modeling.backbone.tiny import Tiny
 from ssd.modeling.backbone.vgg import VGG
 
-__all__ = ["VGG", "Tiny", "build_backbone"]
+__all__ = ["VGG", "EfficientNet", "Tiny", "build_backbone"]
 
 
 def build_backbone(cfg: CfgNode) -> nn.Module:

@@ -1,0 +1,274 @@
+"""EfficientNet against hand-worked numbers, arrays recorded from lufficc/SSD, and torchvision's networks."""
+
+import json
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torchvision import models
+
+from ssd.config import load_config
+from ssd.modeling import registry
+from ssd.modeling.backbone import pretrained
+from ssd.modeling.backbone.efficient_net import PRETRAINED_URLS, EfficientNet, SamePaddingConv2d, same_padding
+from ssd.modeling.detector import build_detection_model
+from ssd.modeling.detector.levels import feature_shapes
+from ssd.utils.errors import CheckpointError, ConfigError
+
+CONFIGS = Path(__file__).parents[3] / "configs"
+B3 = "efficient_net_b3_ssd300_voc0712"
+VARIANTS = ["b0", "b1", "b2", "b3", "b4", "b5", "b6", "b7"]
+# 32 k + 1: every strided convolution meets an odd size, where TensorFlow's padding and torchvision's agree.
+ODD_SIZE = (97, 65)
+
+
+@pytest.mark.parametrize(
+    ("size", "kernel_size", "stride", "expected"),
+    [(300, 3, 2, 1), (75, 3, 2, 2), (38, 5, 2, 3), (75, 5, 2, 4), (19, 3, 1, 2), (19, 5, 1, 4), (1, 1, 2, 0)],
+)
+def test_same_padding(size: int, kernel_size: int, stride: int, expected: int) -> None:
+    # e.g. 300: 150 cells span 149 * 2 + 3 = 301
+    assert same_padding(size, kernel_size, stride) == expected
+
+
+def test_odd_padding_goes_to_the_bottom_and_even_padding_to_both_sides() -> None:
+    conv = SamePaddingConv2d(1, 1, kernel_size=3, stride=2, bias=False)
+    nn.init.ones_(conv.weight)
+    # 4 rows need 1 row of padding, 5 columns need 2: windows see rows 0-2, 2-3 and columns 0-1, 1-3, 3-4.
+    expected = torch.outer(torch.tensor([3.0, 2.0]), torch.tensor([2.0, 3.0, 2.0]))
+    assert torch.equal(conv(torch.ones(1, 1, 4, 5))[0, 0], expected)
+
+
+@pytest.fixture(scope="module")
+def lufficc() -> nn.Module:
+    """The detector of lufficc's config, with the weights of the recording, in evaluation mode."""
+    model = build_detection_model(load_config(CONFIGS / f"{B3}.yaml"), pretrained=False)
+    set_hashed_weights(model)
+    return model.eval()
+
+
+def set_hashed_weights(model: nn.Module) -> None:
+    """Fill every tensor from its own name, as the recording did."""
+    with torch.no_grad():
+        for key, tensor in model.state_dict().items():
+            state = np.random.RandomState(zlib.crc32(key.encode()))
+            if key.endswith("num_batches_tracked"):
+                tensor.zero_()
+                continue
+            if key.endswith("running_var"):
+                values = state.uniform(0.5, 1.5, tensor.shape)
+            elif key.endswith("running_mean"):
+                values = state.normal(0, 0.1, tensor.shape)
+            elif key.endswith("bias"):
+                values = state.normal(0, 0.05, tensor.shape)
+            elif tensor.dim() == 1:
+                values = state.uniform(0.5, 1.5, tensor.shape)
+            else:
+                values = state.normal(0, np.sqrt(1 / np.prod(tensor.shape[1:])), tensor.shape)
+            tensor.copy_(torch.from_numpy(values.astype(np.float32)))
+
+
+def test_names_order_shapes_and_counts_are_those_of_lufficc(lufficc: nn.Module, goldens: Path) -> None:
+    listing = json.loads((goldens / "statedicts" / f"lufficc_{B3}.json").read_text())
+    ours = [(key, list(tensor.shape)) for key, tensor in lufficc.state_dict().items()]
+    assert ours == [(key, entry["shape"]) for key, entry in listing["state_dict"].items()]
+    info = listing["info"]
+    assert sum(p.numel() for p in lufficc.parameters()) == info["num_parameters"]
+    assert sum(p.numel() for p in lufficc.backbone.parameters()) == info["params_backbone"]
+
+
+@torch.no_grad()
+def test_forward_is_that_of_lufficc(lufficc: nn.Module, goldens: Path) -> None:
+    golden = np.load(goldens / "lufficc" / f"network_forward_{B3}.npz")
+    image = torch.from_numpy(np.random.RandomState(7).normal(0, 1, (1, 3, 300, 300)).astype(np.float32))
+    features = lufficc.backbone(image)
+    assert len(features) == 6
+    for level, feature in enumerate(features):
+        assert feature.shape == tuple(golden[f"feature{level}_shape"])
+        head = golden[f"feature{level}_flat_head"]
+        np.testing.assert_allclose(feature.flatten()[: len(head)], head, rtol=1e-3, atol=1e-4)
+        mean_std = [feature.double().mean(), feature.double().std(correction=0)]
+        np.testing.assert_allclose(mean_std, golden[f"feature{level}_mean_std"], rtol=1e-3, atol=1e-4)
+    cls_logits, bbox_pred = lufficc.box_head.predictor(features)
+    np.testing.assert_allclose(cls_logits[:, ::37], golden["cls_logits_stride37"], rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(bbox_pred[:, ::37], golden["bbox_pred_stride37"], rtol=1e-3, atol=1e-4)
+
+
+def test_priors_are_those_of_lufficc(lufficc: nn.Module, goldens: Path) -> None:
+    expected = torch.from_numpy(np.load(goldens / "lufficc" / f"priors_{B3}.npz")["priors"])
+    assert torch.equal(lufficc.box_head.priors, expected)
+
+
+def torchvision_model(variant: str) -> nn.Module:
+    """torchvision's network with the batch norm of the authors (its own default differs for b0 to b4)."""
+    model = models.get_model(f"efficientnet_{variant}", weights=None)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eps, module.momentum = 1e-3, 0.01
+    return model
+
+
+def without_extras(model: EfficientNet) -> dict[str, Tensor]:
+    return {name: value for name, value in model.state_dict().items() if not name.startswith("extras.")}
+
+
+def copy_of(reference: nn.Module, variant: str) -> EfficientNet:
+    """Our network with torchvision's weights: both list their tensors in the order of computation."""
+    model = EfficientNet(variant, ODD_SIZE)
+    names = without_extras(model)
+    values = reference.features[:8].state_dict().values()
+    model.load_state_dict({**model.state_dict(), **dict(zip(names, values, strict=True))})
+    return model
+
+
+def torchvision_features(reference: nn.Module, images: Tensor) -> list[Tensor]:
+    features = []
+    for index, stage in enumerate(reference.features[:8]):
+        images = stage(images)
+        if index in (3, 5, 7):
+            features.append(images)
+    return features
+
+
+def randomise(model: nn.Module) -> None:
+    """Weights under which no layer is the identity and no activation dies out."""
+    for name, tensor in model.state_dict().items():
+        if name.endswith(("running_var", "running_mean")):
+            tensor.uniform_(0.5, 1.5)
+        elif tensor.dim() == 1:
+            tensor.uniform_(-0.5, 1.5)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_variant_has_the_tensors_of_torchvision(variant: str) -> None:
+    with torch.device("meta"):
+        model = EfficientNet(variant, (300, 300))
+        reference = models.get_model(f"efficientnet_{variant}", weights=None)
+    theirs = reference.features[:8].state_dict()
+    assert [v.shape for v in without_extras(model).values()] == [v.shape for v in theirs.values()]
+    stages = reference.features[1:8]
+    assert len(model._blocks) == sum(len(stage) for stage in stages)
+    assert [shape[0] for shape in feature_shapes(model, (300, 300))[:3]] == [
+        stages[i][-1].out_channels for i in (2, 4, 6)
+    ]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("variant", ["b0", "b3"])
+def test_features_are_those_of_torchvision(variant: str) -> None:
+    reference = torchvision_model(variant).double().eval()
+    randomise(reference)
+    model = copy_of(reference, variant).double().eval()
+    images = torch.randn(2, 3, *ODD_SIZE, dtype=torch.float64)
+    expected = torchvision_features(reference, images)
+    for ours, theirs in zip(model(images), expected, strict=False):
+        assert theirs.std() > 1e-3
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
+
+
+@torch.no_grad()
+def test_training_skips_blocks_and_tracks_statistics_as_torchvision_does() -> None:
+    reference = torchvision_model("b0").double().train()
+    model = copy_of(reference, "b0").double().train()
+    images = torch.randn(4, 3, *ODD_SIZE, dtype=torch.float64)
+    torch.manual_seed(1)
+    expected = torchvision_features(reference, images)
+    torch.manual_seed(1)
+    for ours, theirs in zip(model(images), expected, strict=False):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
+    values = reference.features[:8].state_dict().values()
+    for (name, ours), theirs in zip(without_extras(model).items(), values, strict=True):
+        torch.testing.assert_close(ours, theirs, msg=name)
+
+
+@torch.no_grad()
+def test_evaluation_draws_nothing_and_a_batch_equals_its_images() -> None:
+    model = EfficientNet("b0", (64, 96)).eval()
+    images = torch.randn(2, 3, 64, 96)
+    state = torch.get_rng_state()
+    features = model(images)
+    assert torch.equal(torch.get_rng_state(), state)
+    for level, feature in enumerate(features):
+        single = torch.cat([model(image[None])[level] for image in images])
+        torch.testing.assert_close(feature, single)
+
+
+def test_every_parameter_learns() -> None:
+    model = EfficientNet("b0", (128, 192)).train()
+    sum(feature.square().sum() for feature in model(torch.randn(2, 3, 128, 192))).backward()
+    without = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
+    assert without == []
+
+
+@pytest.mark.parametrize(
+    ("image_size", "maps"),
+    [
+        ((300, 300), [(38, 38), (19, 19), (10, 10), (5, 5), (3, 3), (1, 1)]),
+        ((320, 480), [(40, 60), (20, 30), (10, 15), (5, 8), (3, 6), (1, 4)]),
+        ((512, 512), [(64, 64), (32, 32), (16, 16), (8, 8), (6, 6), (4, 4)]),
+        ((225, 300), [(29, 38), (15, 19), (8, 10), (4, 5), (2, 3)]),  # no third extra layer: 2 - 3 + 1 = 0
+        ((32, 32), [(4, 4), (2, 2), (1, 1), (1, 1)]),
+    ],
+)
+def test_map_sizes(image_size: tuple[int, int], maps: list[tuple[int, int]]) -> None:
+    with torch.device("meta"):
+        model = EfficientNet("b0", image_size)
+    assert [shape[1:] for shape in feature_shapes(model, image_size)] == maps
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("name", "num_classes"), [(B3, 21), ("efficient_net_b0_ssd300_coco2017", 81)])
+def test_shipped_configs_build_the_detector_of_ssd300(name: str, num_classes: int) -> None:
+    model = build_detection_model(load_config(CONFIGS / f"{name}.yaml"), pretrained=False).eval()
+    cls_logits, bbox_pred = model.box_head.predictor(model.backbone(torch.randn(1, 3, 300, 300)))
+    assert cls_logits.shape == (1, 8732, num_classes)
+    assert bbox_pred.shape == (1, *model.box_head.priors.shape) == (1, 8732, 4)
+
+
+def published(variant: str, image_size: tuple[int, int] = (96, 96)) -> dict[str, Tensor]:
+    """A state dict of the layout of the published files, with random weights and the classifier's tensors."""
+    model = EfficientNet(variant, image_size)
+    randomise(model)
+    head = {"_conv_head.weight": torch.zeros(1280, 320, 1, 1), "_bn1.weight": torch.ones(1280)}
+    return {**without_extras(model), **head, "_fc.weight": torch.zeros(1000, 1280), "_fc.bias": torch.zeros(1000)}
+
+
+def test_published_weights_fill_all_but_the_extras(tmp_path: Path) -> None:
+    weights = published("b0")
+    torch.save(weights, tmp_path / "weights.pth")
+    torch.manual_seed(5)
+    model = registry.BACKBONES["efficient_net-b0"](load_config(None), str(tmp_path / "weights.pth"))
+    torch.manual_seed(5)
+    initial = registry.BACKBONES["efficient_net-b0"](load_config(None), False)
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, initial.state_dict()[name] if name.startswith("extras.") else weights[name]), name
+
+
+def test_weights_of_another_variant_are_refused(tmp_path: Path) -> None:
+    torch.save(published("b0"), tmp_path / "weights.pth")
+    with pytest.raises(CheckpointError, match=r"weights\.pth does not fit"):
+        registry.BACKBONES["efficient_net-b1"](load_config(None), str(tmp_path / "weights.pth"))
+
+
+def test_each_variant_has_its_documented_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def read(source: str) -> dict[str, dict[str, Tensor]]:
+        asked.append(source)
+        return {"model": published("b0")}
+
+    monkeypatch.setattr(pretrained, "read_checkpoint", read)
+    registry.BACKBONES["efficient_net-b0"](load_config(None))
+    assert asked == [PRETRAINED_URLS["b0"]]
+    assert list(PRETRAINED_URLS) == VARIANTS
+    for variant, url in PRETRAINED_URLS.items():
+        assert url.startswith("https://")
+        assert f"efficientnet-{variant}-" in url
+
+
+def test_unknown_variant_names_the_nearest() -> None:
+    with pytest.raises(ConfigError, match="did you mean 'efficient_net-b3'"):
+        registry.BACKBONES["efficientnet-b3"]
