@@ -44,6 +44,11 @@ CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "MODEL.PRIORS.MAX_SIZES": _NUMBERS,
     "MODEL.PRIORS.ASPECT_RATIOS": (all_of(_is_list_of_numbers), "one list a level, like [[2], [2, 3]]"),
     "INPUT.IMAGE_SIZE": (is_size, "a positive int or a pair (height, width)"),
+    "INPUT.PIXEL_MEAN": (lambda value: len(value) == 3, "three numbers: red, green, blue"),
+    "INPUT.PIXEL_STD": (
+        lambda value: len(value) == 3 and all_of(is_number)(value),
+        "three positive numbers: red, green, blue; [1, 1, 1] leaves pixels as they are",
+    ),
     "DATASETS.TRAIN": (all_of(lambda name: isinstance(name, str)), "a list of names"),
     "DATASETS.TEST": (all_of(lambda name: isinstance(name, str)), "a list of names"),
     "DATA_LOADER.NUM_WORKERS": _NOT_NEGATIVE,

@@ -78,10 +78,6 @@ def make_train_loader(
         A loader of (images, targets, ids), see ``collate_training``.
     """
     seed = cfg.SOLVER.SEED
-    if seed < 0:
-        raise ConfigError(f"SOLVER.SEED must be 0 or more, got {seed}")
-    if cfg.SOLVER.BATCH_SIZE < 1:
-        raise ConfigError(f"SOLVER.BATCH_SIZE must be 1 or more, got {cfg.SOLVER.BATCH_SIZE}")
     augmentation = cfg.INPUT.AUGMENTATION
     steps = GeometricSteps(expand=augmentation.EXPAND, crop=augmentation.CROP, mirror=augmentation.MIRROR)
     samples = TrainingSamples(datasets, height_width(cfg.INPUT.IMAGE_SIZE), seed, steps)
@@ -104,8 +100,6 @@ def make_test_loader(cfg: CfgNode, dataset: DetectionDataset) -> DataLoader:
     Returns:
         A loader of (images, image_sizes, ids), see ``collate_test``.
     """
-    if cfg.TEST.BATCH_SIZE < 1:
-        raise ConfigError(f"TEST.BATCH_SIZE must be 1 or more, got {cfg.TEST.BATCH_SIZE}")
     samples = ResizedSamples(dataset, height_width(cfg.INPUT.IMAGE_SIZE))
     return DataLoader(samples, batch_size=cfg.TEST.BATCH_SIZE, collate_fn=collate_test, **_worker_options(cfg))
 

@@ -21,7 +21,7 @@ class TrainingSample(NamedTuple):
     """One augmented image.
 
     Attributes:
-        image: RGB uint8 (S_h, S_w, 3).
+        image: RGB uint8 (S_h, S_w, 3); outside of ``valid_area`` it repeats its edge.
         boxes: float32 (G, 4) corner form, relative to the image.
         labels: int64 (G,).
         valid_area: float32 (4,) corner form in pixels, the part that shows image.
@@ -41,7 +41,6 @@ class TrainingSamples(Dataset[TrainingSample]):
     Args:
         datasets: trained on as one.
         size: (height, width) of the network input in pixels.
-        mean: RGB colour of what lies outside an expanded image.
         seed: of the augmentation, at least 0.
         steps: of the augmentation, those to take.
     """
@@ -50,13 +49,11 @@ class TrainingSamples(Dataset[TrainingSample]):
         self,
         datasets: Sequence[DetectionDataset],
         size: tuple[int, int],
-        mean: Sequence[float],
         seed: int,
         steps: GeometricSteps = GeometricSteps(),  # noqa: B008  # frozen
     ):
         self._samples: ConcatDataset = ConcatDataset(datasets)  # type: ignore[arg-type]  # any map-style dataset serves
         self._size = size
-        self._mean = mean
         self._seed = seed
         self._steps = steps
 
@@ -72,7 +69,7 @@ class TrainingSamples(Dataset[TrainingSample]):
         draw = draw_geometry(width, height, boxes, np.random.default_rng((self._seed, position)), self._steps)
         boxes, labels = map_boxes(boxes, labels, draw)
         area = valid_area(width, height, draw, self._size)
-        return TrainingSample(warp_image(image, draw, self._size, self._mean), boxes, labels, area, index)
+        return TrainingSample(warp_image(image, draw, self._size), boxes, labels, area, index)
 
 
 class ResizedSamples(Dataset[tuple[np.ndarray, tuple[int, int], int]]):
@@ -96,7 +93,15 @@ class ResizedSamples(Dataset[tuple[np.ndarray, tuple[int, int], int]]):
 
 
 def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Stretch an image (H, W, 3) to ``size`` = (height, width), bilinearly."""
+    """Stretch an image to the network input as in testing: bilinearly, its aspect ratio is not kept.
+
+    Args:
+        image: RGB uint8 (H, W, 3).
+        size: (height, width) of the result in pixels.
+
+    Returns:
+        RGB uint8 (height, width, 3).
+    """
     return cv2.resize(image, (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
 
 

@@ -39,7 +39,7 @@ def cache_url(url: str) -> Path:
         DownloadError: the URL cannot be fetched, or what came does not have the hash in its name.
     """
     path = _cache_folder() / _file_name(url)
-    if path.is_file() and _has_promised_hash(path.name, _sha256(path)):
+    if path.is_file() and _is_intact(path):
         return path
     logger.info("Downloading %s to %s", url, path)
     try:
@@ -79,16 +79,22 @@ def _fetch(url: str, name: str, file: BinaryIO) -> None:
                 progress.update(len(chunk))
     if file.tell() < length:
         raise OSError(f"the connection broke after {file.tell()} of {length} bytes")
-    if not _has_promised_hash(name, digest.hexdigest()):
+    if not digest.hexdigest().startswith(_promised_hash(name)):
         raise DownloadError(
             f"{url}: the SHA-256 of what came is {digest.hexdigest()}, which is not that in the file name. The file "
             "was changed or damaged; or, if those digits are no hash, fetch the file by hand and give its path."
         )
 
 
-def _has_promised_hash(name: str, sha256: str) -> bool:
-    promised = _HASH_IN_NAME.search(name)
-    return promised is None or sha256.startswith(promised[1])
+def _promised_hash(name: str) -> str:
+    """The first digits of the SHA-256 that the file must have; empty if its name carries none."""
+    match = _HASH_IN_NAME.search(name)
+    return match[1] if match else ""
+
+
+def _is_intact(path: Path) -> bool:
+    promised = _promised_hash(path.name)
+    return not promised or _sha256(path).startswith(promised)  # without a promise the file need not be read
 
 
 def _sha256(path: Path) -> str:

@@ -156,10 +156,10 @@ def test_seeds_and_passes_differ(make_cfg) -> None:
     streams = [_flatten(make_train_loader(make_cfg(**{"SOLVER.SEED": seed}), [Painted(4)])) for seed in (0, 1)]
     assert not torch.equal(streams[0][0][0], streams[1][0][0])
     views = {index: set() for index in range(4)}
-    for images, *_, ids in streams[0]:  # 8 passes over 4 images
-        for image, index in zip(images, ids.tolist(), strict=True):
-            views[index].add(image.numpy().tobytes())
-    # Images of one colour differ only where they were expanded, half of the time.
+    for *_, areas, ids in streams[0]:  # 8 passes over 4 images
+        for area, index in zip(areas.tolist(), ids.tolist(), strict=True):
+            views[index].add(tuple(area))
+    # Images of one colour differ only in the area that they fill, and only if they were expanded: half of the time.
     assert sum(len(seen) for seen in views.values()) >= 12
 
 
@@ -220,7 +220,6 @@ def test_workers_never_outnumber_cores(make_cfg, monkeypatch) -> None:
     cfg = make_cfg(**{"DATA_LOADER.NUM_WORKERS": 64})
     loader = make_test_loader(cfg, Painted(3))
     assert loader.num_workers == 2
-    assert loader.persistent_workers
     assert loader.pin_memory == torch.cuda.is_available()
     assert len(list(loader)) == 1
 
@@ -232,28 +231,6 @@ def test_workers_leave_threads_to_each_other() -> None:
         assert cv2.getNumThreads() == 1
     finally:
         cv2.setNumThreads(before)
-
-
-@pytest.mark.parametrize(
-    ("key", "value", "message"),
-    [
-        ("SOLVER.SEED", -1, r"SOLVER\.SEED must be 0 or more, got -1"),
-        ("SOLVER.BATCH_SIZE", 0, r"SOLVER\.BATCH_SIZE must be 1 or more"),
-        ("TEST.BATCH_SIZE", 0, r"TEST\.BATCH_SIZE must be 1 or more"),
-        ("INPUT.PIXEL_MEAN", [1, 2], r"INPUT\.PIXEL_MEAN needs three values"),
-        ("INPUT.PIXEL_STD", [1, 0, 1], r"INPUT\.PIXEL_STD must be positive"),
-    ],
-)
-def test_values_that_make_no_sense(make_cfg, key, value, message) -> None:
-    cfg = make_cfg(**{key: value})
-
-    def build_all() -> None:
-        make_batch_transform(cfg, is_train=True)
-        make_train_loader(cfg, [Painted(2)])
-        make_test_loader(cfg, Painted(2))
-
-    with pytest.raises(ConfigError, match=message):
-        build_all()
 
 
 def test_a_whole_training_batch_through_the_transform(make_cfg) -> None:

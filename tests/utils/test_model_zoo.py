@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from ssd.utils import model_zoo
 from ssd.utils.checkpoint_file import read_checkpoint
 from ssd.utils.errors import DownloadError
 from ssd.utils.model_zoo import cache_url, is_url
@@ -71,6 +72,21 @@ def test_fetched_once_then_cached(server: Server, cache: Path) -> None:
     assert cache_url(url) == cache / "weights.pth"
     assert server.requests == ["/release/1.2/weights.pth"]
     assert [path.name for path in cache.iterdir()] == ["weights.pth"]
+
+
+def test_without_a_hash_in_its_name_a_cached_file_is_not_read(
+    server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(path: Path) -> str:
+        raise AssertionError(f"{path} was hashed")
+
+    plain, hashed = server.url("/plain.pth"), server.url(f"/hashed-{SHA256[:8]}.pth")
+    for url in (plain, hashed):
+        cache_url(url)
+    monkeypatch.setattr(model_zoo, "_sha256", fail)
+    assert cache_url(plain) == cache / "plain.pth"
+    with pytest.raises(AssertionError, match="was hashed"):  # so that the line above can fail
+        cache_url(hashed)
 
 
 def test_query_is_no_part_of_the_name(server: Server, cache: Path) -> None:

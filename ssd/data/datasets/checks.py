@@ -13,7 +13,7 @@ import numpy as np
 
 from ssd.data.datasets.base import BACKGROUND
 from ssd.utils.errors import DatasetError
-from ssd.utils.image import read_image
+from ssd.utils.image import image_size, read_image
 
 logger = logging.getLogger(__name__)
 
@@ -101,6 +101,24 @@ def split_by_image(image_rows: np.ndarray, num_images: int) -> np.ndarray:
     """Return offsets (num_images + 1,): image i owns rows offsets[i] to offsets[i + 1] of its sorted objects."""
     counts = np.bincount(image_rows, minlength=num_images)
     return np.concatenate([[0], np.cumsum(counts)])
+
+
+def true_size(width: int, height: int, boxes: np.ndarray, image_path: Path) -> tuple[int, int]:
+    """Return width and height of an image: as annotated, or as its header says if that is absent or a box leaves it.
+
+    Args:
+        width: of the image in pixels, as annotated; 0 = absent.
+        height: likewise.
+        boxes: (G, 4) its boxes, corner form in pixels. Less than a pixel outside is rounding.
+        image_path: the image file, opened only if the annotated size will not do.
+
+    Raises:
+        MissingPathError: the image is asked for its size and does not exist.
+        ImageError: likewise, and its header is not that of an image.
+    """
+    if width <= 0 or height <= 0 or (boxes >= [width + 1, height + 1] * 2).any():
+        return image_size(require_path(image_path, "image"))
+    return width, height
 
 
 def read_annotated_image(path: Path, width: int, height: int) -> np.ndarray:

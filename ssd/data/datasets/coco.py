@@ -22,11 +22,11 @@ from ssd.data.datasets.checks import (
     read_annotated_image,
     require_path,
     split_by_image,
+    true_size,
     unknown_class_error,
 )
 from ssd.structures import Container
 from ssd.utils.errors import DatasetError
-from ssd.utils.image import image_size
 
 if TYPE_CHECKING:
     from pycocotools.coco import COCO
@@ -94,7 +94,6 @@ class COCODataset(Dataset[Sample]):
         self._images = content["images"]
         if not self._images:
             raise DatasetError(f"{self.ann_file}: 'images' is empty")
-        self._sizes = np.array([self._size(image) for image in self._images])  # (images, 2) width and height
         self._set_objects(content["annotations"], category_names)
 
     def __len__(self) -> int:
@@ -132,11 +131,11 @@ class COCODataset(Dataset[Sample]):
         width, height = self._sizes[index].tolist()
         return {**self._images[index], "height": height, "width": width}
 
-    def _size(self, image: Mapping[str, Any]) -> tuple[int, int]:
+    def _size(self, image: Mapping[str, Any], boxes: np.ndarray) -> tuple[int, int]:
         width, height = image.get("width"), image.get("height")
-        if isinstance(width, int) and isinstance(height, int) and width > 0 and height > 0:
-            return width, height
-        return image_size(require_path(self.data_dir / image["file_name"], "image"))
+        if not (isinstance(width, int) and isinstance(height, int)):
+            width = height = 0
+        return true_size(width, height, boxes, self.data_dir / image["file_name"])
 
     def _set_objects(self, annotations: Sequence[Mapping[str, Any]], category_names: Mapping[int, str]) -> None:
         """Keep the objects of all images as flat arrays, which worker processes share without copying."""
@@ -147,8 +146,13 @@ class COCODataset(Dataset[Sample]):
         objects.sort(key=lambda annotation: row_of_image[annotation["image_id"]])
         image_rows = np.array([row_of_image[annotation["image_id"]] for annotation in objects], dtype=np.int64)
         labels = self._labels_of(objects, category_names)
+        written = _corner_form(objects, self.ann_file)
+        boxes_of_images = np.split(written, split_by_image(image_rows, len(self._images))[1:-1])
+        self._sizes = np.array(
+            [self._size(image, boxes) for image, boxes in zip(self._images, boxes_of_images, strict=True)]
+        )  # (images, 2) width and height in pixels
         boxes, keep = drop_bad_boxes(
-            _corner_form(objects, self.ann_file),
+            written,
             self._sizes[image_rows],
             place=str(self.ann_file),
             describe=lambda row: f"{self._images[image_rows[row]]['file_name']} {objects[row]['bbox']}",

@@ -16,12 +16,13 @@ from ssd.data.datasets.checks import (
     read_annotated_image,
     require_path,
     split_by_image,
+    true_size,
     unknown_class_error,
 )
 from ssd.data.datasets.voc_xml import VOCAnnotation, read_voc_xml
 from ssd.structures import Container
 from ssd.utils.errors import DatasetError
-from ssd.utils.image import IMAGE_SUFFIXES, image_size
+from ssd.utils.image import IMAGE_SUFFIXES
 
 # The twenty classes of the 2007 to 2012 challenges, in the order of their labels.
 VOC_CLASSES = (
@@ -68,7 +69,10 @@ class VOCDataset(Dataset[Sample]):
         annotations = self._read_annotations()
         self._image_paths = self._find_images(annotations)
         self._sizes = np.array(
-            [_true_size(item, path) for item, path in zip(annotations, self._image_paths, strict=True)]
+            [
+                true_size(item.width, item.height, item.boxes, path)
+                for item, path in zip(annotations, self._image_paths, strict=True)
+            ]
         )  # (images, 2) width and height in pixels
         self.names_are_written = class_names is None
         if class_names is None:
@@ -165,11 +169,3 @@ class VOCDataset(Dataset[Sample]):
                 raise unknown_class_error(place, name, self.class_names)
             labels.append(label)
         return labels
-
-
-def _true_size(annotation: VOCAnnotation, image_path: Path) -> tuple[int, int]:
-    """Width and height: as annotated, or as the image says if that is absent or a box leaves it."""
-    width, height = annotation.width, annotation.height
-    if width <= 0 or height <= 0 or (annotation.boxes > [width, height, width, height]).any():
-        return image_size(image_path)
-    return width, height

@@ -7,7 +7,6 @@ from yacs.config import CfgNode
 
 from ssd.data.transforms.photometric import distort_colors, draw_photometric
 from ssd.structures import Container
-from ssd.utils.errors import ConfigError
 
 
 def make_batch_transform(cfg: CfgNode, is_train: bool, *, rank: int = 0, world_size: int = 1) -> "BatchTransform":
@@ -18,17 +17,7 @@ def make_batch_transform(cfg: CfgNode, is_train: bool, *, rank: int = 0, world_s
         is_train: distort colours.
         rank: of this process among those that train together.
         world_size: number of these processes.
-
-    Raises:
-        ConfigError: the mean or the standard deviation is not one of three channels.
     """
-    for key in ("PIXEL_MEAN", "PIXEL_STD"):
-        if len(cfg.INPUT[key]) != 3:
-            raise ConfigError(f"INPUT.{key} needs three values (red, green, blue), got {cfg.INPUT[key]}")
-    if min(cfg.INPUT.PIXEL_STD) <= 0:
-        raise ConfigError(
-            f"INPUT.PIXEL_STD must be positive, got {cfg.INPUT.PIXEL_STD}; [1, 1, 1] leaves pixels as they are"
-        )
     return BatchTransform(
         cfg.INPUT.PIXEL_MEAN,
         cfg.INPUT.PIXEL_STD,

@@ -6,7 +6,6 @@ whether it is mirrored. The rectangle leaves the image where the image was expan
 Legend: G boxes of an image, T crop trials, H and W height and width in pixels.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -160,14 +159,16 @@ def valid_area(width: int, height: int, draw: GeometricDraw, size: tuple[int, in
     return np.array([left, top, right, bottom], dtype=np.float32)
 
 
-def warp_image(image: np.ndarray, draw: GeometricDraw, size: tuple[int, int], mean: Sequence[float]) -> np.ndarray:
+def warp_image(image: np.ndarray, draw: GeometricDraw, size: tuple[int, int]) -> np.ndarray:
     """Resample the drawn rectangle of an image to the network input, once, bilinearly and as cv2.resize would.
+
+    What lies outside the image repeats its edge, so that nothing but image is blended inside of ``valid_area``;
+    ``BatchTransform`` then sets the outside to the mean.
 
     Args:
         image: RGB uint8 (H, W, 3).
         draw: the rectangle, and whether it is mirrored.
         size: (height, width) of the network input in pixels.
-        mean: RGB colour of what lies outside the image.
 
     Returns:
         RGB uint8 (height, width, 3).
@@ -175,7 +176,6 @@ def warp_image(image: np.ndarray, draw: GeometricDraw, size: tuple[int, int], me
     x1, y1, x2, y2 = draw.rect
     left, top = max(x1, 0), max(y1, 0)
     visible = image[top : max(y2, 0), left : max(x2, 0)]  # so that what was cropped off does not bleed in
-    is_expanded = visible.shape[:2] != (y2 - y1, x2 - x1)
     x_scale, y_scale = (x2 - x1) / size[1], (y2 - y1) / size[0]
     # Pixel u covers [u, u + 1) and is sampled at its centre: the half-pixel convention of cv2.resize.
     x_offset = x1 + 0.5 * x_scale - 0.5 - left
@@ -187,8 +187,7 @@ def warp_image(image: np.ndarray, draw: GeometricDraw, size: tuple[int, int], me
         np.array([[x_scale, 0, x_offset], [0, y_scale, y_offset]]),
         (size[1], size[0]),
         flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-        borderMode=cv2.BORDER_CONSTANT if is_expanded else cv2.BORDER_REPLICATE,
-        borderValue=mean,
+        borderMode=cv2.BORDER_REPLICATE,
     )
 
 

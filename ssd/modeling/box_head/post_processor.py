@@ -88,7 +88,7 @@ def class_wise_nms(boxes: Tensor, labels: Tensor, scores: Tensor, iou_threshold:
     """Greedy NMS within each class; boxes of different classes never meet.
 
     Every class is moved to a place of its own on the plane and one NMS serves them all. The move is done in float64,
-    where the shift of any sane box does not round, and is wider than the span of all boxes, so no two classes can touch.
+    where the shift of any sane box does not round, and is wider than the span of all boxes: no two classes can touch.
 
     Args:
         boxes: (N, 4) corner form, float32.

@@ -2,6 +2,7 @@ import json
 import logging
 import pickle
 
+import cv2
 import numpy as np
 import pytest
 
@@ -65,6 +66,37 @@ def test_images_without_objects_are_kept(write_coco) -> None:
     _, annotation, _ = dataset[1]
     assert annotation["boxes"].shape == (0, 4)
     assert annotation["labels"].shape == (0,)
+
+
+def _write_one_image(write_coco, bbox, **size):
+    """A dataset of one image, 40 x 30 pixels whatever the file says."""
+    image = {"id": 1, "file_name": "1.png", **size}
+    folder, ann_file = write_coco(
+        _content(images=[image], annotations=[{"image_id": 1, "category_id": 2, "bbox": bbox}])
+    )
+    cv2.imwrite(str(folder / "1.png"), np.full((30, 40, 3), 90, np.uint8))
+    return folder, ann_file
+
+
+@pytest.mark.parametrize("bbox", [[20, 5, 18, 20], [32, 5, 6, 20]])
+def test_a_box_that_leaves_the_annotated_size_makes_the_image_decide(write_coco, caplog, bbox) -> None:
+    """With width and height exchanged the first box would be clipped at 30, the second dropped."""
+    dataset = COCODataset(*_write_one_image(write_coco, bbox, width=30, height=40))
+    image, annotation, _ = dataset[0]
+    assert image.shape == (30, 40, 3)
+    assert annotation["boxes"].tolist() == [[bbox[0], 5, 38, 25]]
+    assert dataset.get_img_info(0)["width"] == 40
+    assert not caplog.records
+
+
+def test_the_image_is_not_opened_for_boxes_that_fit_or_leave_by_rounding(write_coco) -> None:
+    folder, ann_file = _write_one_image(write_coco, [10.3, 5, 29.71, 25], width=40, height=30)
+    (folder / "1.png").unlink()
+    assert COCODataset(folder, ann_file).get_annotation(0)[1][0][0, 2] == 40
+    folder, ann_file = _write_one_image(write_coco, [10, 5, 31, 25], width=40, height=30)
+    (folder / "1.png").unlink()
+    with pytest.raises(DatasetError, match=r"image .*1\.png does not exist"):
+        COCODataset(folder, ann_file)
 
 
 def test_bad_boxes_are_dropped_with_one_warning(write_coco, caplog) -> None:
