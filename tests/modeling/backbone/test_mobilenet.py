@@ -1,0 +1,285 @@
+"""MobileNets against arrays recorded from lufficc/SSD (V2, V3) and the qfgaohao port (V1); V2 against torchvision."""
+
+import json
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torchvision import models
+
+from ssd.config import load_config
+from ssd.modeling import registry
+from ssd.modeling.backbone import mobilenetv3  # noqa: F401 (registers)
+from ssd.modeling.backbone import pretrained as pretrained_module
+from ssd.modeling.backbone.mobilenet import (
+    PRETRAINED_URL,
+    BatchNorm2d,
+    MobileNetV1,
+    MobileNetV2,
+)
+from ssd.modeling.detector import build_detection_model
+from ssd.modeling.detector.levels import feature_shapes
+from ssd.utils.errors import CheckpointError, ConfigError
+
+CONFIGS = Path(__file__).parents[3] / "configs"
+V1 = "mobilenet_v1_ssd300_voc0712"
+LUFFICC = ["mobilenet_v2_ssd320_voc0712", "mobilenet_v3_ssd320_voc0712"]
+# Our names and those of the qfgaohao port begin differently, and go on equally.
+QFGAOHAO = {
+    "backbone.features": "base_net",
+    "backbone.extras": "extras",
+    "box_head.predictor.cls_headers": "classification_headers",
+    "box_head.predictor.reg_headers": "regression_headers",
+}
+
+
+def build(name: str) -> nn.Module:
+    return build_detection_model(load_config(CONFIGS / f"{name}.yaml"), pretrained=False).eval()
+
+
+def qfgaohao_name(name: str) -> str:
+    ours = next(prefix for prefix in QFGAOHAO if name.startswith(f"{prefix}."))
+    return QFGAOHAO[ours] + name.removeprefix(ours)
+
+
+def set_hashed_weights(weights: dict[str, Tensor]) -> None:
+    """Fill every tensor from its name, as the recordings did."""
+    for key, tensor in weights.items():
+        state = np.random.RandomState(zlib.crc32(key.encode()))
+        if key.endswith("num_batches_tracked"):
+            tensor.zero_()
+            continue
+        if key.endswith("running_var"):
+            values = state.uniform(0.5, 1.5, tensor.shape)
+        elif key.endswith("running_mean"):
+            values = state.normal(0, 0.1, tensor.shape)
+        elif key.endswith("bias"):
+            values = state.normal(0, 0.05, tensor.shape)
+        elif tensor.dim() == 1:
+            values = state.uniform(0.5, 1.5, tensor.shape)
+        else:
+            values = state.normal(0, np.sqrt(1 / np.prod(tensor.shape[1:])), tensor.shape)
+        tensor.copy_(torch.from_numpy(values.astype(np.float32)))
+
+
+def random_image(size: int) -> Tensor:
+    return torch.from_numpy(np.random.RandomState(7).normal(0, 1, (1, 3, size, size)).astype(np.float32))
+
+
+@pytest.fixture(scope="module", params=LUFFICC)
+def lufficc(request: pytest.FixtureRequest) -> tuple[str, nn.Module]:
+    """A config of lufficc's, and its detector with the weights of the recording."""
+    model = build(request.param)
+    set_hashed_weights(model.state_dict())
+    return request.param, model
+
+
+def test_names_order_shapes_and_counts_are_those_of_lufficc(lufficc: tuple[str, nn.Module], goldens: Path) -> None:
+    name, model = lufficc
+    listing = json.loads((goldens / "statedicts" / f"lufficc_{name}.json").read_text())
+    ours = [(key, list(tensor.shape)) for key, tensor in model.state_dict().items()]
+    assert ours == [(key, entry["shape"]) for key, entry in listing["state_dict"].items()]
+    info = listing["info"]
+    assert sum(p.numel() for p in model.parameters()) == info["num_parameters"]
+    assert sum(p.numel() for p in model.backbone.parameters()) == info["params_backbone"]
+
+
+def test_priors_are_those_of_lufficc(lufficc: tuple[str, nn.Module], goldens: Path) -> None:
+    name, model = lufficc
+    expected = torch.from_numpy(np.load(goldens / "lufficc" / f"priors_{name}.npz")["priors"])
+    assert torch.equal(model.box_head.priors, expected)
+
+
+@torch.no_grad()
+def test_forward_is_that_of_lufficc(lufficc: tuple[str, nn.Module], goldens: Path) -> None:
+    name, model = lufficc
+    golden = np.load(goldens / "lufficc" / f"network_forward_{name}.npz")
+    features = model.backbone(random_image(320))
+    assert len(features) == 6
+    for level, feature in enumerate(features):
+        assert feature.shape == tuple(golden[f"feature{level}_shape"])
+        head = golden[f"feature{level}_flat_head"]
+        np.testing.assert_allclose(feature.flatten()[: len(head)], head, rtol=1e-3, atol=1e-5)
+        mean_std = [feature.double().mean(), feature.double().std()]
+        np.testing.assert_allclose(mean_std, golden[f"feature{level}_mean_std"], rtol=1e-3, atol=1e-5)
+    cls_logits, bbox_pred = model.box_head.predictor(features)
+    np.testing.assert_allclose(cls_logits[:, ::37], golden["cls_logits_stride37"], rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(bbox_pred[:, ::37], golden["bbox_pred_stride37"], rtol=1e-3, atol=1e-5)
+
+
+@torch.no_grad()
+def test_v1_is_the_detector_of_the_qfgaohao_port(goldens: Path) -> None:
+    model = build(V1)
+    weights = {qfgaohao_name(name): tensor for name, tensor in model.state_dict().items()}
+    listing = json.loads((goldens / "statedicts" / "qfgaohao_mb1-ssd_voc.json").read_text())
+    assert [(name, list(tensor.shape)) for name, tensor in weights.items()] == list(listing["state_dict"].items())
+    assert sum(p.numel() for p in model.parameters()) == listing["n_params"]
+
+    golden = np.load(goldens / "peers" / "qfgaohao_mb1-ssd_voc.npz")
+    np.testing.assert_array_equal(model.box_head.priors, golden["priors_all"])
+    set_hashed_weights(weights)
+    cls_logits, bbox_pred = model.box_head.predictor(model.backbone(random_image(300)))
+    recorded = golden["prior_index"]
+    np.testing.assert_allclose(cls_logits[:, recorded], golden["class_logits"], rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(bbox_pred[:, recorded], golden["box_deltas"], rtol=1e-3, atol=1e-5)
+
+
+def randomise(model: nn.Module) -> None:
+    """Weights under which no layer is the identity and no activation dies out."""
+    for name, tensor in model.state_dict().items():
+        if name.endswith(("running_var", "running_mean")):
+            tensor.uniform_(0.5, 1.5)
+        elif tensor.dim() == 1:
+            tensor.uniform_(-0.5, 1.5)
+
+
+def torchvision_weights(path: Path) -> tuple[str, nn.Module]:
+    """A file of torchvision's MobileNetV2 with random weights, and that network."""
+    reference = models.mobilenet_v2(weights=None)
+    randomise(reference)
+    torch.save(reference.state_dict(), path / "weights.pth")
+    return str(path / "weights.pth"), reference
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("training", [False, True])
+def test_v2_features_from_a_file_of_torchvision_are_torchvisions(tmp_path: Path, training: bool) -> None:
+    source, reference = torchvision_weights(tmp_path)
+    model = registry.BACKBONES["mobilenet_v2"](load_config(None), source)
+    model, reference = model.double().train(training), reference.features.double().train(training)
+    x = images = torch.randn(2, 3, 96, 65, dtype=torch.float64)
+    expected = []
+    for index, stage in enumerate(reference):
+        x = stage(x)
+        if index in (13, 18):
+            expected.append(x)
+    for ours, theirs in zip(model(images), expected, strict=False):
+        assert theirs.std() > 1e-3
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
+    for name, tensor in reference.state_dict().items():  # the statistics too, in training
+        torch.testing.assert_close(model.features.state_dict()[name], tensor, msg=name)
+
+
+def test_weights_in_half_precision_become_float32(tmp_path: Path) -> None:
+    source, reference = torchvision_weights(tmp_path)
+    halves = {
+        f"features.{name}": t.half() if t.dim() == 4 else t for name, t in reference.features.state_dict().items()
+    }
+    torch.save(halves, source)
+    model = registry.BACKBONES["mobilenet_v2"](load_config(None), source)
+    loaded = model.state_dict()
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+    for name, value in halves.items():
+        assert torch.equal(loaded[name], value.to(loaded[name].dtype)), name
+
+
+def published(kind: str) -> dict[str, Tensor]:
+    """A state dict of the layout of a published file, with random weights and a classifier."""
+    if kind == "mobilenet_v2":
+        return {**without_extras(MobileNetV2()), "classifier.1.weight": torch.zeros(1000, 1280)}
+    weights = without_extras(MobileNetV1())
+    prefix = "model." if kind.endswith("model") else ""
+    weights = {prefix + name.removeprefix("features."): value for name, value in weights.items()}
+    return {**weights, "fc.weight": torch.zeros(1000, 1024)} if prefix else weights
+
+
+def without_extras(model: nn.Module) -> dict[str, Tensor]:
+    return {name: value for name, value in model.state_dict().items() if not name.startswith("extras.")}
+
+
+@pytest.mark.parametrize("kind", ["mobilenet_v1", "mobilenet_v1 under model", "mobilenet_v2"])
+def test_published_weights_fill_all_but_the_extras(kind: str, tmp_path: Path) -> None:
+    weights = published(kind)
+    torch.save(weights, tmp_path / "weights.pth")
+    build_backbone = registry.BACKBONES[kind.split()[0]]
+    torch.manual_seed(5)
+    model = build_backbone(load_config(None), str(tmp_path / "weights.pth"))
+    torch.manual_seed(5)
+    initial = build_backbone(load_config(None), False).state_dict()
+    values = list(weights.values())
+    for index, (name, value) in enumerate(model.state_dict().items()):
+        assert torch.equal(value, initial[name] if name.startswith("extras.") else values[index]), name
+
+
+def test_weights_of_the_other_version_are_refused(tmp_path: Path) -> None:
+    torch.save(published("mobilenet_v1"), tmp_path / "weights.pth")
+    with pytest.raises(CheckpointError, match=r"weights\.pth"):
+        registry.BACKBONES["mobilenet_v2"](load_config(None), str(tmp_path / "weights.pth"))
+
+
+def test_v1_has_no_default_weights() -> None:
+    with pytest.raises(ConfigError, match="has no default weights"):
+        registry.BACKBONES["mobilenet_v1"](load_config(None), True)
+
+
+def test_true_asks_for_the_documented_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def read(source: str) -> dict[str, dict[str, Tensor]]:
+        asked.append(source)
+        return {"model": published("mobilenet_v2")}
+
+    monkeypatch.setattr(pretrained_module, "read_checkpoint", read)
+    registry.BACKBONES["mobilenet_v2"](load_config(None), True)
+    assert asked == [PRETRAINED_URL]
+
+
+@pytest.mark.parametrize(
+    ("image_size", "maps"),
+    [
+        ((320, 320), [(20, 20), (10, 10), (5, 5), (3, 3), (2, 2), (1, 1)]),
+        ((300, 480), [(19, 30), (10, 15), (5, 8), (3, 4), (2, 2), (1, 1)]),
+        ((33, 65), [(3, 5), (2, 3), (1, 2), (1, 1), (1, 1), (1, 1)]),
+    ],
+)
+@pytest.mark.parametrize("name", ["mobilenet_v1", "mobilenet_v2", "mobilenet_v3"])
+def test_map_sizes(name: str, image_size: tuple[int, int], maps: list[tuple[int, int]]) -> None:
+    with torch.device("meta"):
+        model = registry.BACKBONES[name](load_config(None), False)
+    assert [shape[1:] for shape in feature_shapes(model, image_size)] == maps
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["mobilenet_v1", "mobilenet_v2", "mobilenet_v3"])
+def test_a_batch_gives_what_its_images_give(name: str) -> None:
+    model = registry.BACKBONES[name](load_config(None), False).eval()
+    images = torch.randn(2, 3, 64, 96)
+    for level, feature in enumerate(model(images)):
+        single = torch.cat([model(image[None])[level] for image in images])
+        torch.testing.assert_close(feature, single)
+
+
+@pytest.mark.parametrize("num_images", [1, 2])
+@pytest.mark.parametrize("name", ["mobilenet_v1", "mobilenet_v2", "mobilenet_v3"])
+def test_every_parameter_learns_down_to_one_image_on_one_cell(name: str, num_images: int) -> None:
+    model = registry.BACKBONES[name](load_config(None), False).train()
+    features = model(torch.randn(num_images, 3, 96, 128))
+    assert features[-1].shape[2:] == (1, 1)
+    sum(feature.square().sum() for feature in features).backward()
+    without = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
+    assert without == []
+
+
+def test_batch_norm_of_a_single_value_uses_the_running_statistics() -> None:
+    norm = BatchNorm2d(2).train()
+    with torch.no_grad():
+        norm.running_mean.copy_(torch.tensor([1.0, -1.0]))
+        norm.running_var.copy_(torch.tensor([4.0, 0.25]))
+        norm.weight.copy_(torch.tensor([1.0, 3.0]))
+        norm.bias.copy_(torch.tensor([0.0, 5.0]))
+    result = norm(torch.tensor([5.0, 0.0]).reshape(1, 2, 1, 1))
+    # (5 - 1) / 2 * 1 + 0 and (0 + 1) / 0.5 * 3 + 5
+    torch.testing.assert_close(result.flatten(), torch.tensor([2.0, 11.0]), rtol=1e-4, atol=0)
+    assert norm.running_mean.tolist() == [1, -1]
+    assert norm.num_batches_tracked == 0
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 1, 1), (1, 3, 1, 2)])
+def test_batch_norm_of_several_values_is_torchs(shape: tuple[int, ...]) -> None:
+    ours, theirs = BatchNorm2d(3).train(), nn.BatchNorm2d(3).train()
+    images = torch.randn(shape)
+    assert torch.equal(ours(images), theirs(images))
+    assert torch.equal(ours.running_var, theirs.running_var)
