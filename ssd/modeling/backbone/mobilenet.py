@@ -1,9 +1,9 @@
 """MobileNetV1 (arXiv:1704.04861) and MobileNetV2 (arXiv:1801.04381) without their classifiers, and extra layers.
 
 The published weights of V2 expect RGB in 0 to 1, normalised by mean (0.485, 0.456, 0.406) and standard deviation
-(0.229, 0.224, 0.225) (documentation of torchvision's MobileNet_V2_Weights), so INPUT.PIXEL_MEAN [123.675, 116.28, 103.53] and
-INPUT.PIXEL_STD [58.395, 57.12, 57.375]. lufficc/SSD does not divide; in training, the first batch norm takes most of
-that factor back. For V1 we know of no address to rely on; a file of one's own loads.
+(0.229, 0.224, 0.225) (documentation of torchvision's MobileNet_V2_Weights), so INPUT.PIXEL_MEAN [123.675, 116.28,
+103.53] and INPUT.PIXEL_STD [58.395, 57.12, 57.375]. lufficc/SSD does not divide; in training, the first batch norm
+takes most of that factor back. For V1 we know of no address to rely on; a file of one's own loads.
 """
 
 import re
