@@ -12,7 +12,8 @@ Factory = TypeVar("Factory", bound=Callable[..., Any])
 class Registry(dict[str, Callable[..., Any]]):
     """Maps a name to a factory; a config names the entry.
 
-    ``REGISTRY.register("name", factory)`` adds an entry; without the factory it is a decorator.
+    ``REGISTRY.register("name", factory)`` adds an entry; without the factory it is a decorator. An entry "family/*"
+    serves every name that begins with "family/" and has no entry of its own; its factory finds the name in the config.
 
     Args:
         kind: what the entries are, for error messages ("backbone").
@@ -36,6 +37,9 @@ class Registry(dict[str, Callable[..., Any]]):
         return factory
 
     def __missing__(self, name: str) -> Callable[..., Any]:
+        family, slash, member = str(name).partition("/")
+        if slash and member and f"{family}/*" in self:
+            return self[f"{family}/*"]
         close = difflib.get_close_matches(str(name), self, n=1)
         hint = f"did you mean {close[0]!r}?" if close else "it must be imported before it is named."
         raise ConfigError(f"unknown {self.kind} {name!r}: {hint} Registered: {', '.join(sorted(self))}")

@@ -43,3 +43,15 @@ def test_lookup_without_error() -> None:
     registry = Registry("backbone")
     assert "a" not in registry
     assert registry.get("a") is None
+
+
+def test_a_family_serves_every_name_below_it() -> None:
+    registry = Registry("backbone")
+    registry.register("timm/*", build)
+    registry.register("timm/special", len)
+    assert registry["timm/resnet18.a1_in1k"] is build
+    assert registry["timm/a/b"] is build
+    assert registry["timm/special"] is len
+    for name in ("timm", "timm/", "timmy/resnet18", "resnet18"):
+        with pytest.raises(ConfigError, match=f"unknown backbone '{name}'"):
+            registry[name]

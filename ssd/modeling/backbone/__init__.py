@@ -7,10 +7,22 @@ from ssd.modeling import registry
 from ssd.modeling.backbone.efficient_net import EfficientNet
 from ssd.modeling.backbone.mobilenet import MobileNetV1, MobileNetV2
 from ssd.modeling.backbone.mobilenetv3 import MobileNetV3
+from ssd.modeling.backbone.resnet import ResNet
+from ssd.modeling.backbone.timm_adapter import TimmBackbone
 from ssd.modeling.backbone.tiny import Tiny
 from ssd.modeling.backbone.vgg import VGG
 
-__all__ = ["VGG", "EfficientNet", "MobileNetV1", "MobileNetV2", "MobileNetV3", "Tiny", "build_backbone"]
+__all__ = [
+    "VGG",
+    "EfficientNet",
+    "MobileNetV1",
+    "MobileNetV2",
+    "MobileNetV3",
+    "ResNet",
+    "TimmBackbone",
+    "Tiny",
+    "build_backbone",
+]
 
 
 def build_backbone(cfg: CfgNode) -> nn.Module:

@@ -1,0 +1,30 @@
+"""Extra layers: blocks of two convolutions that continue a network down to a few cells (SSD, Sec. 2.1, Fig. 2)."""
+
+from torch import nn
+
+from ssd.modeling.backbone.mobilenet import BatchNorm2d
+
+
+def extra_block(
+    in_channels: int, middle: int, out_channels: int, *, stride: int, padding: int, batch_norm: bool = True
+) -> nn.Sequential:
+    """A 1x1 convolution to ``middle`` channels and a 3x3 one to ``out_channels``, each with batch norm and ReLU.
+
+    Without batch norm the convolutions have biases instead. Weights start Xavier-uniform, as in the released code of
+    the paper, biases at zero.
+    """
+    reduce = nn.Conv2d(in_channels, middle, kernel_size=1, bias=not batch_norm)
+    spread = nn.Conv2d(middle, out_channels, kernel_size=3, stride=stride, padding=padding, bias=not batch_norm)
+    layers: list[nn.Module] = []
+    for conv in (reduce, spread):
+        nn.init.xavier_uniform_(conv.weight)
+        if conv.bias is not None:
+            nn.init.zeros_(conv.bias)
+        norm = [BatchNorm2d(conv.out_channels)] if batch_norm else []
+        layers += [conv, *norm, nn.ReLU(inplace=True)]
+    return nn.Sequential(*layers)
+
+
+def cells_after(cells: int, *, stride: int, padding: int) -> int:
+    """Cells along one side after an extra block; below 1 the map would vanish."""
+    return (cells + 2 * padding - 3) // stride + 1

@@ -1,0 +1,191 @@
+"""Any network of timm with features at strides 8, 16 and 32, and extra layers: MODEL.BACKBONE.NAME ``timm/<name>``.
+
+``<name>`` is what ``timm.create_model`` takes, with or without a tag of weights: ``timm/convnext_atto``,
+``timm/resnet18.a1_in1k``. Each network expects its own input normalisation, told on the scale 0..1 by
+``timm.get_pretrained_cfg(name)``; times 255 it is INPUT.PIXEL_MEAN and INPUT.PIXEL_STD. A warning tells when the
+weights that are loaded were trained with other values than the configuration has.
+"""
+
+import copy
+import difflib
+import importlib
+import logging
+from functools import partial
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from yacs.config import CfgNode
+
+from ssd.modeling import registry
+from ssd.modeling.backbone.extras import cells_after, extra_block
+from ssd.modeling.backbone.pretrained import StateDict, load_pretrained
+from ssd.structures.size import height_width
+from ssd.utils.checkpoint import load_model_weights
+from ssd.utils.errors import ConfigError, DownloadError
+
+logger = logging.getLogger(__name__)
+
+STRIDES = (8, 16, 32)
+
+
+class TimmBackbone(nn.Module):
+    """A feature network of timm and extra layers down to one cell.
+
+    Args:
+        network: made by ``timm.create_model(..., features_only=True)``, with features at strides 8, 16 and 32.
+        image_size: (height, width) of the network input in pixels.
+
+    Raises:
+        ConfigError: the network lacks one of the strides, or the images are too small for it.
+    """
+
+    def __init__(self, network: nn.Module, image_size: tuple[int, int]):
+        super().__init__()
+        self.network = network
+        self.channels_last = getattr(network, "output_fmt", "NCHW") == "NHWC"
+        self.levels = _levels(network.feature_info.reduction())  # type: ignore[union-attr, operator]
+        coarsest = self._coarsest_shape(image_size)
+        self.extras = _extra_layers(coarsest[0], min(coarsest[1:]))
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Map images (B, 3, H, W) to the network's maps at strides 8, 16 and 32 and the extra maps."""
+        features = _pick(self.network(images), self.levels, self.channels_last)
+        for block in self.extras:
+            features.append(block(features[-1]))
+        return tuple(features)
+
+    @torch.no_grad()
+    def _coarsest_shape(self, image_size: tuple[int, int]) -> tuple[int, int, int]:
+        """Channels, height and width of the map at stride 32, found on tensors that hold no data."""
+        network = copy.deepcopy(self.network).to("meta").eval()
+        try:
+            outputs = network(torch.empty(1, 3, *image_size, device="meta"))
+        except (RuntimeError, AssertionError) as error:
+            raise ConfigError(f"INPUT.IMAGE_SIZE {image_size} does not pass through the backbone: {error}") from error
+        _, channels, height, width = _pick(outputs, self.levels, self.channels_last)[-1].shape
+        return channels, height, width
+
+
+def _pick(outputs: list[Tensor], levels: list[int], channels_last: bool) -> list[Tensor]:
+    features = [outputs[level] for level in levels]
+    return [feature.permute(0, 3, 1, 2).contiguous() for feature in features] if channels_last else features
+
+
+def _levels(strides: list[int]) -> list[int]:
+    """The last output of the network at each of STRIDES."""
+    last = {stride: level for level, stride in enumerate(strides)}
+    if any(stride not in last for stride in STRIDES):
+        raise ConfigError(
+            f"the network of MODEL.BACKBONE.NAME has features at strides {strides}, but 8, 16 and 32 are needed; "
+            "take a convolutional or hierarchical one, such as timm/resnet18 or timm/convnext_atto"
+        )
+    return [last[stride] for stride in STRIDES]
+
+
+def _extra_layers(in_channels: int, cells: int) -> nn.ModuleList:
+    """Blocks that halve the map, and take it from 3 cells to 1 as SSD300 does; channels as in SSD300 and SSD512."""
+    blocks = nn.ModuleList()
+    out_channels = 512
+    while cells > 1:
+        stride, padding = (1, 0) if cells == 3 else (2, 1)
+        blocks.append(extra_block(in_channels, out_channels // 2, out_channels, stride=stride, padding=padding))
+        cells = cells_after(cells, stride=stride, padding=padding)
+        in_channels, out_channels = out_channels, 256
+    return blocks
+
+
+@registry.BACKBONES.register("timm/*")
+def timm_backbone(cfg: CfgNode, pretrained: bool | str = True) -> TimmBackbone:
+    """Build the network that MODEL.BACKBONE.NAME names after ``timm/``.
+
+    ``pretrained`` True takes the weights that timm publishes for it; a path or URL, a state dict with timm's names.
+    Either fills everything but the extra layers.
+
+    Raises:
+        ConfigError: timm is not installed, has no such network or no weights for it, or the network does not fit.
+        CheckpointError: the given weights do not fit.
+        DownloadError: timm cannot fetch its weights.
+    """
+    timm = _import_timm()
+    name = cfg.MODEL.BACKBONE.NAME.removeprefix("timm/")
+    published = _published(timm, name)
+    image_size = height_width(cfg.INPUT.IMAGE_SIZE)
+    # Networks that lay out their windows when they are built (Swin) must be told the size; others do not take it.
+    kwargs = {"img_size": image_size} if published.fixed_input_size else {}
+    try:  # timm asserts what it demands of the size, here or when the network runs
+        network = timm.create_model(name, features_only=True, **kwargs)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(
+            f"MODEL.BACKBONE.NAME timm/{name} has no feature maps for INPUT.IMAGE_SIZE {image_size}: {error}"
+        ) from error
+    model = TimmBackbone(network, image_size)
+    if isinstance(pretrained, str):
+        # What is left over is the classifier and what leads to it, under names that differ from network to network.
+        load_pretrained(network, pretrained, convert=partial(_to_feature_names, network), unused=[".*"])
+    elif pretrained:
+        if not published.has_weights:
+            raise ConfigError(
+                f"timm has no weights for {name}: set MODEL.BACKBONE.PRETRAINED False, or to a path or URL"
+            )
+        _load_published(timm, network, name, kwargs)
+        _check_normalisation(cfg, published)
+    return model
+
+
+def _import_timm() -> ModuleType:
+    try:
+        return importlib.import_module("timm")
+    except ImportError as error:
+        raise ConfigError(
+            f"MODEL.BACKBONE.NAME timm/... needs timm, which cannot be imported ({error}): "
+            "pip install 'ssd-detector[timm]'"
+        ) from error
+
+
+def _published(timm: ModuleType, name: str) -> Any:
+    """What timm knows about the weights of a network: where they are, and the input that they expect."""
+    if timm.is_model(name):
+        try:
+            return timm.get_pretrained_cfg(name)
+        except RuntimeError as error:
+            tags = ", ".join(timm.list_pretrained(f"{name.partition('.')[0]}.*"))
+            raise ConfigError(f"MODEL.BACKBONE.NAME timm/{name}: {error} There are {tags}") from error
+    close = difflib.get_close_matches(name, timm.list_models(), n=1)
+    hint = f"did you mean timm/{close[0]}?" if close else "timm.list_models() tells what there is"
+    raise ConfigError(f"MODEL.BACKBONE.NAME timm/{name}: timm {timm.__version__} has no such network; {hint}")
+
+
+def _load_published(timm: ModuleType, network: nn.Module, name: str, kwargs: dict[str, Any]) -> None:
+    """Load the weights by way of the whole classifier, which timm checks; those of a feature network it does not."""
+    try:
+        whole = timm.create_model(name, pretrained=True, **kwargs)
+    except OSError as error:
+        raise DownloadError(f"timm cannot fetch the weights of {name}: {error}") from error
+    needed = network.state_dict()
+    weights = _to_feature_names(network, whole.state_dict())
+    load_model_weights(network, {key: value for key, value in weights.items() if key in needed}, f"timm/{name}")
+    logger.info("Loaded the weights that timm publishes for %s", name)
+
+
+def _to_feature_names(network: nn.Module, weights: StateDict) -> StateDict:
+    """Rename the weights of a whole network to those of its feature network; what that does not have keeps its name.
+
+    timm's wrappers write ``stages.0`` as ``stages_0``, or put ``model.`` before everything.
+    """
+    names = {name.removeprefix("model.").replace(".", "_"): name for name in network.state_dict()}
+    return {names.get(name.replace(".", "_"), name): value for name, value in weights.items()}
+
+
+def _check_normalisation(cfg: CfgNode, published: Any) -> None:
+    for key, values in (("PIXEL_MEAN", published.mean), ("PIXEL_STD", published.std)):
+        expected = [round(255 * value, 3) for value in values]
+        if any(abs(got - want) > 1 for got, want in zip(cfg.INPUT[key], expected, strict=True)):
+            logger.warning(
+                "INPUT.%s is %s, but the weights of %s expect %s",
+                key,
+                cfg.INPUT[key],
+                cfg.MODEL.BACKBONE.NAME,
+                expected,
+            )
