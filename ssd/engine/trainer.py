@@ -43,11 +43,10 @@ def train(
     checkpointer: Checkpointer,
     evaluate: Callable[[int], None],
 ) -> bool:
-    """Train from ``start_iteration`` completed iterations to ``max_iter``.
+    """Train on the remaining batches of ``data_loader``, from ``start_iteration`` completed iterations to ``max_iter``.
 
     Args:
-        data_loader: yields the batches of the remaining iterations.
-        batch_transform: distorts and normalises images on the device, given (images, targets, iteration from 0).
+        batch_transform: prepares images on the device, given (images, targets, iteration from 0).
         checkpointer: saves "model_XXXXXX" periodically and "model_final" at the end.
         evaluate: called with the completed iterations; not at the end.
 
@@ -55,7 +54,7 @@ def train(
         Whether the end was reached; False after Ctrl-C, which saves first.
 
     Raises:
-        TrainingError: the loss is no longer finite (noticed when logging or saving).
+        TrainingError: the loss is no longer finite.
     """
     device = next(model.parameters()).device
     model.train()
