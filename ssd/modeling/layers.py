@@ -43,3 +43,17 @@ class SeparableConv2d(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Map features (B, in_channels, H, W) to (B, out_channels, H, W)."""
         return self.conv(features)
+
+
+class BatchNorm2d(nn.BatchNorm2d):
+    """Batch norm that can train on one image whose map is one cell.
+
+    A channel's one value has no variance, and its mean is itself: torch refuses it. There the running statistics
+    normalise, as in evaluation, and are kept as they are.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalise (B, C, H, W) over all but C."""
+        if not self.training or input.numel() > self.num_features:
+            return super().forward(input)
+        return F.batch_norm(input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)

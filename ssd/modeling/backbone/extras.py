@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from ssd.modeling.backbone.mobilenet import BatchNorm2d
+from ssd.modeling.layers import BatchNorm2d
 
 
 def extra_block(

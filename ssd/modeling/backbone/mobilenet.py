@@ -8,12 +8,12 @@ takes most of that factor back. For V1 we know of no address to rely on; a file 
 
 import re
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 from yacs.config import CfgNode
 
 from ssd.modeling import registry
 from ssd.modeling.backbone.pretrained import StateDict, load_pretrained
+from ssd.modeling.layers import BatchNorm2d
 from ssd.utils.errors import ConfigError
 
 # torchvision's MobileNet_V2_Weights.IMAGENET1K_V1, top-1 71.9 %; lufficc/SSD starts from it.
@@ -108,20 +108,6 @@ class InvertedResidual(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Map features (B, in_channels, H, W) to (B, out_channels, ceil(H / stride), ceil(W / stride))."""
         return features + self.conv(features) if self.has_skip else self.conv(features)
-
-
-class BatchNorm2d(nn.BatchNorm2d):
-    """Batch norm that can train on one image whose map is one cell.
-
-    A channel's one value has no variance, and its mean is itself: torch refuses it. There the running statistics
-    normalise, as in evaluation, and are kept as they are.
-    """
-
-    def forward(self, input: Tensor) -> Tensor:
-        """Normalise (B, C, H, W) over all but C."""
-        if not self.training or input.numel() > self.num_features:
-            return super().forward(input)
-        return F.batch_norm(input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
 
 
 def run_stages(

@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from yacs.config import CfgNode
 
 from ssd.modeling import registry
-from ssd.modeling.backbone.mobilenet import BatchNorm2d, conv_bn, reset_parameters, run_stages
+from ssd.modeling.backbone.mobilenet import conv_bn, reset_parameters, run_stages
 from ssd.modeling.backbone.pretrained import StateDict, load_pretrained
+from ssd.modeling.layers import BatchNorm2d
 
 logger = logging.getLogger(__name__)
 
