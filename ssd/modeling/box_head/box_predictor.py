@@ -3,6 +3,7 @@
 B images, P priors over all levels, A priors per cell, C classes with background.
 """
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -11,6 +12,8 @@ from yacs.config import CfgNode
 
 from ssd.modeling import registry
 from ssd.modeling.layers import SeparableConv2d
+
+BACKGROUND_PRIOR = 0.99  # Focal Loss, arXiv:1708.02002, Sec. 4.1
 
 
 class BoxPredictor(nn.Module):
@@ -41,13 +44,25 @@ class BoxPredictor(nn.Module):
         """Build the regression header of a level: ``out_channels`` to A * 4 channels."""
         raise NotImplementedError
 
+    @torch.no_grad()
     def reset_parameters(self) -> None:
-        """Xavier-uniform weights and zero biases, as in the released code of the paper."""
+        """Start with every prior at its own place, and as background with the probability BACKGROUND_PRIOR.
+
+        The released code of the paper draws the last convolutions like the others, Xavier-uniform with zero biases.
+        Then the first hundreds of steps go into unlearning random scores (figures in docs/benchmarks.md).
+        """
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.xavier_uniform_(module.weight)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
+        for header in [*self.cls_headers, *self.reg_headers]:
+            nn.init.normal_(last_conv(header)[1].weight, std=0.01)
+        odds = BACKGROUND_PRIOR / (1 - BACKGROUND_PRIOR)
+        for header in self.cls_headers:
+            bias = last_conv(header)[1].bias
+            if bias is not None:
+                bias.unflatten(0, (-1, self.num_classes))[:, 0] = math.log(odds * (self.num_classes - 1))
 
     def forward(self, features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Predict at every prior.
@@ -61,6 +76,11 @@ class BoxPredictor(nn.Module):
         cls_logits = [header(feature) for header, feature in zip(self.cls_headers, features, strict=True)]
         bbox_pred = [header(feature) for header, feature in zip(self.reg_headers, features, strict=True)]
         return flatten_levels(cls_logits, self.num_classes), flatten_levels(bbox_pred, 4)
+
+
+def last_conv(header: nn.Module) -> tuple[str, nn.Conv2d]:
+    """Return the convolution that gives a header's output, and its name within the header, "" if it is the header."""
+    return [(name, module) for name, module in header.named_modules() if isinstance(module, nn.Conv2d)][-1]
 
 
 def flatten_levels(levels: Sequence[Tensor], num_values: int) -> Tensor:

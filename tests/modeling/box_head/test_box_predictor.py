@@ -1,0 +1,47 @@
+"""Predictors: how they start, and in which order they predict."""
+
+import pytest
+import torch
+from torch import nn
+
+from ssd.config import load_config
+from ssd.modeling import registry
+from ssd.modeling.box_head.box_predictor import flatten_levels, last_conv
+
+PREDICTORS = ["SSDBoxPredictor", "SSDLiteBoxPredictor"]
+
+
+def build(name: str, num_classes: int) -> nn.Module:
+    overrides = ["MODEL.NUM_CLASSES", num_classes, "MODEL.BACKBONE.OUT_CHANNELS", (64, 32)]
+    return registry.BOX_PREDICTORS[name](load_config(None, [*overrides, "MODEL.PRIORS.BOXES_PER_LOCATION", [4, 6]]))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("num_classes", [2, 21, 81])
+@pytest.mark.parametrize("name", PREDICTORS)
+def test_every_prior_starts_as_background_at_its_place(name: str, num_classes: int) -> None:
+    predictor = build(name, num_classes)
+    cls_logits, bbox_pred = predictor([torch.randn(2, 64, 9, 9), torch.randn(2, 32, 3, 3)])
+    probabilities = cls_logits.softmax(dim=-1)
+    assert probabilities[..., 0].mean() == pytest.approx(0.99, abs=0.005)
+    others = probabilities[..., 1:].mean(dim=(0, 1))
+    torch.testing.assert_close(others, torch.full_like(others, 0.01 / (num_classes - 1)), rtol=0.3, atol=0)
+    assert bbox_pred.abs().max() < 1  # in units of the variances: a tenth of a prior
+    assert bbox_pred.std() > 0.01  # not all the same
+
+
+@pytest.mark.parametrize("name", PREDICTORS)
+def test_the_last_convolution_gives_the_output(name: str) -> None:
+    predictor = build(name, 5)
+    for header, boxes_per_location in zip(predictor.cls_headers, (4, 6), strict=True):
+        path, conv = last_conv(header)
+        assert header.get_submodule(path) is conv
+        assert conv.out_channels == 5 * boxes_per_location
+
+
+def test_values_of_one_prior_lie_side_by_side() -> None:
+    # Two priors a cell, three values each: channel a * 3 + v; one row of two cells, then one cell.
+    first = torch.arange(12.0).reshape(1, 6, 1, 2)
+    second = 100 + torch.arange(6.0).reshape(1, 6, 1, 1)
+    flat = flatten_levels([first, second], 3)
+    assert flat.tolist() == [[[0, 2, 4], [6, 8, 10], [1, 3, 5], [7, 9, 11], [100, 101, 102], [103, 104, 105]]]
