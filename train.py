@@ -5,14 +5,16 @@ import logging
 import sys
 from pathlib import Path
 
+import torch
+
 from ssd.config import Config
 from ssd.data import build_datasets, make_batch_transform, make_test_loader, make_train_loader
 from ssd.engine.evaluator import Evaluator
+from ssd.engine.initial_model import build_new_model
 from ssd.engine.monitor import TrainingMonitor
 from ssd.engine.setup import (
     INTERRUPTED,
     add_flag,
-    check_batch_norm,
     make_parser,
     parse_bool,
     run_script,
@@ -55,8 +57,8 @@ def main() -> int:
     cfg = with_num_classes(cfg, class_names)
 
     is_new = not has_checkpoint(cfg.OUTPUT_DIR)
-    model = build_detection_model(cfg, pretrained=None if is_new else False).to(device)
-    check_batch_norm(model, cfg)
+    model = build_new_model(cfg, class_names) if is_new else build_detection_model(cfg, pretrained=False)
+    model = model.to(device).to(memory_format=torch.channels_last)  # faster, on CPU and GPU
     optimizer = make_optimizer(cfg, model)
     scheduler = make_lr_scheduler(cfg, optimizer)
     checkpointer = Checkpointer(model, optimizer, scheduler, cfg.OUTPUT_DIR)

@@ -1,5 +1,6 @@
 """What values the keys may have, beyond their type."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -24,11 +25,20 @@ def _is_list_of_numbers(value: Any) -> bool:
     return isinstance(value, (list, tuple)) and all_of(is_number)(value)
 
 
+def _is_regular_expression(value: Any) -> bool:
+    try:
+        re.compile(value)
+    except (re.error, TypeError):
+        return False
+    return True
+
+
 _POSITIVE = (is_number, "positive")
 _NOT_NEGATIVE = (lambda value: value >= 0, "0 or more")
 _FRACTION = (lambda value: 0 <= value <= 1, "between 0 and 1")
 _LIMIT = (lambda value: value == -1 or value > 0, "positive, or -1 for no limit")
 _SIZES = (all_of(is_size), "a list of positive ints or (height, width) pairs")
+_NAMES = (all_of(lambda name: isinstance(name, str)), "a list of names")
 _NUMBERS = (all_of(is_number), "a list of positive numbers")
 
 # key -> (whether a value of the right type will do, what is expected)
@@ -38,6 +48,10 @@ CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "MODEL.NEG_POS_RATIO": _POSITIVE,
     "MODEL.CENTER_VARIANCE": _POSITIVE,
     "MODEL.SIZE_VARIANCE": _POSITIVE,
+    "MODEL.WEIGHTS_CLASSES": _NAMES,
+    "MODEL.WEIGHTS_EXCEPT": (all_of(_is_regular_expression), "a list of regular expressions"),
+    "MODEL.BACKBONE.OUT_INDICES": (all_of(lambda index: isinstance(index, int)), "a list of ints"),
+    "MODEL.BACKBONE.FREEZE_STAGES": _NOT_NEGATIVE,
     "MODEL.PRIORS.FEATURE_MAPS": _SIZES,
     "MODEL.PRIORS.STRIDES": _SIZES,
     "MODEL.PRIORS.MIN_SIZES": _NUMBERS,
@@ -49,8 +63,8 @@ CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
         lambda value: len(value) == 3 and all_of(is_number)(value),
         "three positive numbers: red, green, blue; [1, 1, 1] leaves pixels as they are",
     ),
-    "DATASETS.TRAIN": (all_of(lambda name: isinstance(name, str)), "a list of names"),
-    "DATASETS.TEST": (all_of(lambda name: isinstance(name, str)), "a list of names"),
+    "DATASETS.TRAIN": _NAMES,
+    "DATASETS.TEST": _NAMES,
     "DATA_LOADER.NUM_WORKERS": _NOT_NEGATIVE,
     "SOLVER.MAX_ITER": _POSITIVE,
     "SOLVER.LR_STEPS": (all_of(lambda step: isinstance(step, int)), "a list of ints"),
@@ -59,6 +73,8 @@ CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "SOLVER.LR": _POSITIVE,
     "SOLVER.MOMENTUM": _FRACTION,
     "SOLVER.WEIGHT_DECAY": _NOT_NEGATIVE,
+    "SOLVER.BIAS_LR_FACTOR": _POSITIVE,
+    "SOLVER.BACKBONE_LR_FACTOR": _POSITIVE,
     "SOLVER.WARMUP_FACTOR": _NOT_NEGATIVE,
     "SOLVER.WARMUP_ITERS": _NOT_NEGATIVE,
     "SOLVER.SEED": _NOT_NEGATIVE,

@@ -24,12 +24,26 @@ cfg.MODEL.NEG_POS_RATIO = 3
 cfg.MODEL.CENTER_VARIANCE = 0.1
 cfg.MODEL.SIZE_VARIANCE = 0.2
 
+# Start from the weights of a trained detector: path or URL. Takes the place of BACKBONE.PRETRAINED. A checkpoint in
+# OUTPUT_DIR goes before it: that run continues.
+cfg.MODEL.WEIGHTS = ""
+# Names of the classes of WEIGHTS, without background. Empty = as its checkpoint says; else those of VOC for 21 classes
+# and of COCO for 81. Classes whose name the training shares keep what they have learnt.
+cfg.MODEL.WEIGHTS_CLASSES = ()
+# Regular expressions: parts of the model that do not take WEIGHTS but start anew, such as ["box_head"].
+cfg.MODEL.WEIGHTS_EXCEPT = ()
+
 cfg.MODEL.BACKBONE = Config()
 cfg.MODEL.BACKBONE.NAME = "vgg"
 # Channels of each feature map. Empty = as the backbone gives them; given values are checked against it.
 cfg.MODEL.BACKBONE.OUT_CHANNELS = ()
 # Start from ImageNet weights: True = the documented URL of the backbone, a path or URL = that file, False = random.
 cfg.MODEL.BACKBONE.PRETRAINED = True
+# Numbers of the layers that give the first feature maps (MobileNets). Empty = as published. For small objects add a
+# finer one: [6, 13, 18] takes mobilenet_v2 from stride 8; the lists of PRIORS grow with it.
+cfg.MODEL.BACKBONE.OUT_INDICES = ()
+# Stages, counted from the image, that keep their weights and batch statistics; 0 = train all.
+cfg.MODEL.BACKBONE.FREEZE_STAGES = 0
 
 cfg.MODEL.PRIORS = Config()
 # Height and width of each feature map: n, or (height, width). Empty = as the backbone gives them; else checked.
@@ -96,6 +110,11 @@ cfg.SOLVER.OPTIMIZER = "sgd"
 cfg.SOLVER.LR = 1e-3
 cfg.SOLVER.MOMENTUM = 0.9
 cfg.SOLVER.WEIGHT_DECAY = 5e-4
+# False: weight decay leaves batch norms, the scale of L2Norm and all biases alone.
+cfg.SOLVER.DECAY_NORMS_AND_BIASES = True
+# Learning rate relative to LR: of biases (2 in the authors' release), and of the backbone without its extra layers.
+cfg.SOLVER.BIAS_LR_FACTOR = 1.0
+cfg.SOLVER.BACKBONE_LR_FACTOR = 1.0
 # The learning rate rises linearly from WARMUP_FACTOR * LR to LR over WARMUP_ITERS iterations.
 cfg.SOLVER.WARMUP_FACTOR = 1.0 / 3
 cfg.SOLVER.WARMUP_ITERS = 500

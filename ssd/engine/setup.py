@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from ssd.config import Config, load_config
 from ssd.utils.atomic import atomic_write
@@ -100,16 +99,6 @@ def with_num_classes(cfg: Config, class_names: Sequence[str]) -> Config:
     cfg.MODEL.NUM_CLASSES = len(class_names)
     cfg.freeze()
     return cfg
-
-
-def check_batch_norm(model: nn.Module, cfg: Config) -> None:
-    """Raise ConfigError for a network with batch norm and one image a batch: a map of one cell has no variance then."""
-    if cfg.SOLVER.BATCH_SIZE == 1 and any(
-        isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules()
-    ):
-        raise ConfigError(
-            f"SOLVER.BATCH_SIZE 1 leaves the batch norm of {cfg.MODEL.BACKBONE.NAME} nothing to average; set 2 or more"
-        )
 
 
 def run_script(main: Callable[[], int | None]) -> int:

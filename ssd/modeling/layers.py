@@ -35,7 +35,7 @@ class SeparableConv2d(nn.Module):
         super().__init__()
         self.conv = nn.Sequential(
             nn.Conv2d(in_channels, in_channels, kernel_size, padding=kernel_size // 2, groups=in_channels),
-            nn.BatchNorm2d(in_channels),
+            BatchNorm2d(in_channels),
             nn.ReLU6(inplace=True),
             nn.Conv2d(in_channels, out_channels, kernel_size=1),
         )

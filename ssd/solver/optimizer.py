@@ -1,4 +1,6 @@
-"""Optimizers by name."""
+"""Optimizers by name, over groups of parameters with a learning rate and weight decay of their own."""
+
+from typing import Any
 
 import torch
 from torch import nn
@@ -16,9 +18,51 @@ def make_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
         ConfigError: the name is neither of these.
     """
     solver = cfg.SOLVER
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    groups = parameter_groups(
+        model,
+        lr=solver.LR,
+        weight_decay=solver.WEIGHT_DECAY,
+        bias_lr_factor=solver.BIAS_LR_FACTOR,
+        backbone_lr_factor=solver.BACKBONE_LR_FACTOR,
+        decay_norms_and_biases=solver.DECAY_NORMS_AND_BIASES,
+    )
     if solver.OPTIMIZER == "sgd":
-        return torch.optim.SGD(parameters, lr=solver.LR, momentum=solver.MOMENTUM, weight_decay=solver.WEIGHT_DECAY)
+        return torch.optim.SGD(groups, momentum=solver.MOMENTUM)
     if solver.OPTIMIZER == "adamw":
-        return torch.optim.AdamW(parameters, lr=solver.LR, weight_decay=solver.WEIGHT_DECAY)
+        return torch.optim.AdamW(groups)
     raise ConfigError(f"SOLVER.OPTIMIZER must be sgd or adamw, got {solver.OPTIMIZER!r}")
+
+
+def parameter_groups(
+    model: nn.Module,
+    *,
+    lr: float,
+    weight_decay: float,
+    bias_lr_factor: float = 1.0,
+    backbone_lr_factor: float = 1.0,
+    decay_norms_and_biases: bool = True,
+) -> list[dict[str, Any]]:
+    """Group the trainable parameters by learning rate and weight decay, as an optimizer takes them.
+
+    Args:
+        model: a detector, whose children are ``backbone`` and ``box_head``.
+        lr: of what no factor applies to; that group comes first.
+        weight_decay: of what decays.
+        bias_lr_factor: on the learning rate of biases.
+        backbone_lr_factor: on that of the backbone without ``extras``, the layers that no ImageNet weights fill.
+        decay_norms_and_biases: whether vectors (biases, and the scales of norms) decay too.
+    """
+    groups: dict[tuple[float, bool], list[nn.Parameter]] = {(1.0, True): []}
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        factor = bias_lr_factor if name.endswith("bias") else 1.0
+        if name.startswith("backbone.") and not name.startswith("backbone.extras."):
+            factor *= backbone_lr_factor
+        decays = decay_norms_and_biases or parameter.dim() > 1
+        groups.setdefault((factor, decays), []).append(parameter)
+    return [
+        {"params": parameters, "lr": lr * factor, "weight_decay": weight_decay if decays else 0.0}
+        for (factor, decays), parameters in groups.items()
+        if parameters
+    ]

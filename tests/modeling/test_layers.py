@@ -1,8 +1,10 @@
 """Layers by hand."""
 
+import pytest
 import torch
+from torch import nn
 
-from ssd.modeling.layers import L2Norm, SeparableConv2d
+from ssd.modeling.layers import BatchNorm2d, L2Norm, SeparableConv2d
 
 
 def test_l2_norm_gives_every_position_the_learnt_norm() -> None:
@@ -26,3 +28,33 @@ def test_separable_convolution_keeps_the_size() -> None:
     assert [name for name, _ in layer.named_parameters()] == [
         *("conv.0.weight", "conv.0.bias", "conv.1.weight", "conv.1.bias", "conv.3.weight", "conv.3.bias"),
     ]
+
+
+def test_separable_convolution_trains_on_one_image_of_one_cell() -> None:
+    layer, features = SeparableConv2d(4, 6), torch.randn(1, 4, 1, 1)
+    trained = layer.train()(features)
+    assert torch.equal(trained, layer.eval()(features))  # one value has no variance: the running statistics normalise
+    trained.sum().backward()
+    assert all(parameter.grad.isfinite().all() for parameter in layer.parameters())
+
+
+def test_batch_norm_of_a_single_value_uses_the_running_statistics() -> None:
+    norm = BatchNorm2d(2).train()
+    with torch.no_grad():
+        norm.running_mean.copy_(torch.tensor([1.0, -1.0]))
+        norm.running_var.copy_(torch.tensor([4.0, 0.25]))
+        norm.weight.copy_(torch.tensor([1.0, 3.0]))
+        norm.bias.copy_(torch.tensor([0.0, 5.0]))
+    result = norm(torch.tensor([5.0, 0.0]).reshape(1, 2, 1, 1))
+    # (5 - 1) / 2 * 1 + 0 and (0 + 1) / 0.5 * 3 + 5
+    torch.testing.assert_close(result.flatten(), torch.tensor([2.0, 11.0]), rtol=1e-4, atol=0)
+    assert norm.running_mean.tolist() == [1, -1]
+    assert norm.num_batches_tracked == 0
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 1, 1), (1, 3, 1, 2)])
+def test_batch_norm_of_several_values_is_torchs(shape: tuple[int, ...]) -> None:
+    ours, theirs = BatchNorm2d(3).train(), nn.BatchNorm2d(3).train()
+    images = torch.randn(shape)
+    assert torch.equal(ours(images), theirs(images))
+    assert torch.equal(ours.running_var, theirs.running_var)

@@ -111,3 +111,50 @@ def test_optimizer_takes_what_is_trainable() -> None:
     (group,) = optimizer.param_groups
     assert [id(p) for p in group["params"]] == [id(p) for p in model[1].parameters()]
     assert (group["lr"], group["momentum"], group["weight_decay"]) == (1e-3, 0.9, 5e-4)
+
+
+class Detector(nn.Module):
+    """The names of a detector, with one layer of each kind."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone = nn.Sequential(nn.Conv2d(1, 1, 1), nn.BatchNorm2d(1))
+        self.backbone.extras = nn.Conv2d(1, 1, 1)
+        self.box_head = nn.Conv2d(1, 1, 1)
+
+
+def test_groups_have_their_learning_rate_and_decay() -> None:
+    overrides = [
+        *("SOLVER.LR", 0.5, "SOLVER.WEIGHT_DECAY", 0.25, "SOLVER.DECAY_NORMS_AND_BIASES", False),
+        *("SOLVER.BIAS_LR_FACTOR", 2.0, "SOLVER.BACKBONE_LR_FACTOR", 0.125, "SOLVER.WARMUP_ITERS", 0),
+    ]
+    config, model = load_config(None, overrides), Detector()
+    optimizer = make_optimizer(config, model)
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    found = {
+        names[id(parameter)]: (group["lr"], group["weight_decay"])
+        for group in optimizer.param_groups
+        for parameter in group["params"]
+    }
+    assert found == {
+        "backbone.0.weight": (0.5 * 0.125, 0.25),
+        "backbone.0.bias": (0.5 * 0.125 * 2, 0),
+        "backbone.1.weight": (0.5 * 0.125, 0),
+        "backbone.1.bias": (0.5 * 0.125 * 2, 0),
+        "backbone.extras.weight": (0.5, 0.25),
+        "backbone.extras.bias": (1, 0),
+        "box_head.weight": (0.5, 0.25),
+        "box_head.bias": (1, 0),
+    }
+    # The schedule scales them all; the log shows the first, which no factor applies to.
+    scheduler = make_lr_scheduler(load_config(None, [*overrides, "SOLVER.LR_STEPS", [1]]), optimizer)
+    before = scheduler.get_last_lr()
+    assert before[0] == 0.5
+    optimizer.step()
+    scheduler.step()
+    assert scheduler.get_last_lr() == pytest.approx([lr / 10 for lr in before])
+
+
+def test_one_group_unless_asked_for() -> None:
+    (group,) = make_optimizer(load_config(), Detector()).param_groups
+    assert len(group["params"]) == 8

@@ -11,6 +11,7 @@ from ssd.modeling.backbone.resnet import ResNet
 from ssd.modeling.backbone.timm_adapter import TimmBackbone
 from ssd.modeling.backbone.tiny import Tiny
 from ssd.modeling.backbone.vgg import VGG
+from ssd.utils.errors import ConfigError
 
 __all__ = [
     "VGG",
@@ -26,5 +27,16 @@ __all__ = [
 
 
 def build_backbone(cfg: CfgNode) -> nn.Module:
-    """Build the network that MODEL.BACKBONE.NAME names, with weights as MODEL.BACKBONE.PRETRAINED says."""
-    return registry.BACKBONES[cfg.MODEL.BACKBONE.NAME](cfg, cfg.MODEL.BACKBONE.PRETRAINED)
+    """Build the network that MODEL.BACKBONE.NAME names, with weights as MODEL.BACKBONE.PRETRAINED says.
+
+    Raises:
+        ConfigError: there is no such network, or it does not follow MODEL.BACKBONE.OUT_INDICES.
+    """
+    name = cfg.MODEL.BACKBONE.NAME
+    backbone: nn.Module = registry.BACKBONES[name](cfg, cfg.MODEL.BACKBONE.PRETRAINED)
+    if cfg.MODEL.BACKBONE.OUT_INDICES and not hasattr(backbone, "out_indices"):
+        raise ConfigError(
+            f"MODEL.BACKBONE.OUT_INDICES is {list(cfg.MODEL.BACKBONE.OUT_INDICES)}, but backbone {name!r} has fixed "
+            "feature maps; leave it empty"
+        )
+    return backbone

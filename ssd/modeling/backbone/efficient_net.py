@@ -7,7 +7,7 @@ INPUT.PIXEL_STD [58.395, 57.12, 57.375].
 
 import math
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -15,7 +15,10 @@ from torchvision.ops import stochastic_depth
 from yacs.config import CfgNode
 
 from ssd.modeling import registry
+from ssd.modeling.backbone.extras import cells_after, extra_block
 from ssd.modeling.backbone.pretrained import load_pretrained
+from ssd.modeling.backbone.stages import split_at_strides
+from ssd.modeling.layers import BatchNorm2d
 from ssd.structures.size import height_width
 
 # The authors' weights, converted from TensorFlow; lufficc/SSD names older ones over plain http.
@@ -70,7 +73,7 @@ _FEATURE_STAGES = (2, 4, 6)  # the last of stride 8, of 16 and of 32
 _SQUEEZE = 4  # channels of a block's input per channel of its squeeze, as in the authors' code
 _DROP_CONNECT = 0.2  # EfficientNet, Sec. 5.2: "stochastic depth with survival probability 0.8"
 # Momentum 0.99 in TensorFlow's sense, as the authors trained.
-_BatchNorm = partial(nn.BatchNorm2d, eps=1e-3, momentum=0.01)
+_BatchNorm = partial(BatchNorm2d, eps=1e-3, momentum=0.01)
 
 # Extra layers of lufficc/SSD: stride and padding of the 3x3 convolution.
 _EXTRAS = ((2, 1), (1, 0), (1, 0))
@@ -107,6 +110,10 @@ class EfficientNet(nn.Module):
             x = extra(x)
             features.append(x)
         return tuple(features)
+
+    def freezable_stages(self) -> list[list[nn.Module]]:
+        """Group the layers by resolution."""
+        return split_at_strides([self._conv_stem, self._bn0, *self._blocks])
 
 
 class MBConvBlock(nn.Module):
@@ -217,21 +224,12 @@ def _extra_layers(in_channels: int, image_size: tuple[int, int]) -> list[nn.Modu
     layers: list[nn.Module] = []
     cells = -(-min(image_size) // 32)
     for stride, padding in _EXTRAS:
-        cells = (cells + 2 * padding - 3) // stride + 1
+        cells = cells_after(cells, stride=stride, padding=padding)
         if cells < 1:
             break
-        layers.append(_extra_layer(in_channels, stride=stride, padding=padding))
+        layers.append(extra_block(in_channels, 128, 256, stride=stride, padding=padding, batch_norm=False))
         in_channels = 256
     return layers
-
-
-def _extra_layer(in_channels: int, **kwargs: Any) -> nn.Sequential:
-    squeeze, conv = nn.Conv2d(in_channels, 128, kernel_size=1), nn.Conv2d(128, 256, kernel_size=3, **kwargs)
-    for layer in (squeeze, conv):
-        nn.init.xavier_uniform_(layer.weight)
-        assert layer.bias is not None
-        nn.init.zeros_(layer.bias)
-    return nn.Sequential(squeeze, nn.ReLU(inplace=True), conv, nn.ReLU(inplace=True))
 
 
 def efficient_net(cfg: CfgNode, pretrained: bool | str = True, *, variant: str) -> EfficientNet:

@@ -1,5 +1,7 @@
 """Extra layers: blocks of two convolutions that continue a network down to a few cells (SSD, Sec. 2.1, Fig. 2)."""
 
+from typing import Any
+
 from torch import nn
 
 from ssd.modeling.layers import BatchNorm2d
@@ -10,19 +12,30 @@ def extra_block(
 ) -> nn.Sequential:
     """A 1x1 convolution to ``middle`` channels and a 3x3 one to ``out_channels``, each with batch norm and ReLU.
 
-    Without batch norm the convolutions have biases instead. Weights start Xavier-uniform, as in the released code of
-    the paper, biases at zero.
+    Without batch norm the convolutions have biases instead.
     """
-    reduce = nn.Conv2d(in_channels, middle, kernel_size=1, bias=not batch_norm)
-    spread = nn.Conv2d(middle, out_channels, kernel_size=3, stride=stride, padding=padding, bias=not batch_norm)
+    reduce = xavier_conv(in_channels, middle, kernel_size=1, bias=not batch_norm)
+    spread = xavier_conv(middle, out_channels, kernel_size=3, stride=stride, padding=padding, bias=not batch_norm)
     layers: list[nn.Module] = []
     for conv in (reduce, spread):
-        nn.init.xavier_uniform_(conv.weight)
-        if conv.bias is not None:
-            nn.init.zeros_(conv.bias)
         norm = [BatchNorm2d(conv.out_channels)] if batch_norm else []
         layers += [conv, *norm, nn.ReLU(inplace=True)]
     return nn.Sequential(*layers)
+
+
+def xavier_conv(in_channels: int, out_channels: int, **kwargs: Any) -> nn.Conv2d:
+    """A convolution with Xavier-uniform weights and zero bias, as in the released code of the paper.
+
+    Args:
+        in_channels: channels of the input.
+        out_channels: channels of the output.
+        kwargs: further arguments of nn.Conv2d.
+    """
+    conv = nn.Conv2d(in_channels, out_channels, **kwargs)
+    nn.init.xavier_uniform_(conv.weight)
+    if conv.bias is not None:
+        nn.init.zeros_(conv.bias)
+    return conv
 
 
 def cells_after(cells: int, *, stride: int, padding: int) -> int:

@@ -7,12 +7,15 @@ takes most of that factor back. For V1 we know of no address to rely on; a file 
 """
 
 import re
+from collections.abc import Sequence
 
 from torch import Tensor, nn
 from yacs.config import CfgNode
 
 from ssd.modeling import registry
+from ssd.modeling.backbone.extras import extra_block
 from ssd.modeling.backbone.pretrained import StateDict, load_pretrained
+from ssd.modeling.backbone.stages import split_at_strides
 from ssd.modeling.layers import BatchNorm2d
 from ssd.utils.errors import ConfigError
 
@@ -21,7 +24,7 @@ PRETRAINED_URL = "https://download.pytorch.org/models/mobilenet_v2-b0353104.pth"
 
 # Output channels and stride of the depthwise separable convolutions of V1 (MobileNetV1, Table 1).
 _V1_LAYERS = ((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *((512, 1),) * 5, (1024, 2), (1024, 1))
-_V1_FEATURES = (11, 13)  # the last of stride 16 and of 32
+_V1_OUT_INDICES = (11, 13)  # the last of stride 16 and of 32
 _V1_EXTRAS = ((256, 512), (128, 256), (128, 256), (128, 256))  # (middle, out) channels, as in the qfgaohao port
 
 # Expansion, output channels, number of blocks, stride of the first block (MobileNetV2, Table 2).
@@ -35,35 +38,49 @@ _V2_STAGES = (
     (6, 320, 1, 1),
 )
 # The paper takes the first map from inside block 14, after its expansion; lufficc/SSD, and so its weights, before it.
-_V2_FEATURES = (13, 18)
+_V2_OUT_INDICES = (13, 18)
 _V2_EXTRAS = ((512, 0.2), (256, 0.25), (256, 0.5), (64, 0.25))  # output channels and expansion, as in lufficc/SSD
 
 
 class MobileNetV1(nn.Module):
-    """The convolutions of MobileNetV1 and extra layers; names within a layer are those of the qfgaohao port."""
+    """The convolutions of MobileNetV1 and extra layers; names within a layer are those of the qfgaohao port.
 
-    def __init__(self) -> None:
+    Args:
+        out_indices: numbers of the layers of ``features`` whose outputs are feature maps, in ascending order.
+    """
+
+    def __init__(self, out_indices: Sequence[int] = _V1_OUT_INDICES):
         super().__init__()
         self.features = nn.ModuleList([nn.Sequential(*conv_bn(3, 32, 3, stride=2), nn.ReLU(inplace=True))])
         in_channels = 32
         for out_channels, stride in _V1_LAYERS:
             self.features.append(_separable_conv(in_channels, out_channels, stride))
             in_channels = out_channels
+        self.out_indices = check_out_indices(out_indices, len(self.features))
         self.extras = nn.ModuleList()
         for middle, out_channels in _V1_EXTRAS:
-            self.extras.append(_squeeze_and_halve(in_channels, middle, out_channels))
+            self.extras.append(extra_block(in_channels, middle, out_channels, stride=2, padding=1, batch_norm=False))
             in_channels = out_channels
         reset_parameters(self)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Map images (B, 3, H, W) to maps of stride 16 (512 channels) and 32 (1024), and the extra maps."""
-        return run_stages(images, self.features, _V1_FEATURES, self.extras)
+        return run_layers(images, self.features, self.out_indices, self.extras)
+
+    def freezable_stages(self) -> list[list[nn.Module]]:
+        """Group the layers by resolution."""
+        return split_at_strides(self.features)
 
 
 class MobileNetV2(nn.Module):
-    """The convolutions of MobileNetV2, named as torchvision does, and inverted residuals as extra layers."""
+    """The convolutions of MobileNetV2, named as torchvision does, and inverted residuals as extra layers.
 
-    def __init__(self) -> None:
+    Args:
+        out_indices: numbers of the layers of ``features`` whose outputs are feature maps, in ascending order. 6 is the
+            last of stride 8 (32 channels), for small objects.
+    """
+
+    def __init__(self, out_indices: Sequence[int] = _V2_OUT_INDICES):
         super().__init__()
         self.features = nn.Sequential(_conv_bn_relu6(3, 32, 3, stride=2))
         in_channels = 32
@@ -74,6 +91,7 @@ class MobileNetV2(nn.Module):
                 in_channels = out_channels
         self.features.append(_conv_bn_relu6(in_channels, 1280, 1))
         in_channels = 1280
+        self.out_indices = check_out_indices(out_indices, len(self.features))
         self.extras = nn.ModuleList()
         for out_channels, fraction in _V2_EXTRAS:
             self.extras.append(InvertedResidual(in_channels, out_channels, stride=2, expansion=fraction))
@@ -82,7 +100,11 @@ class MobileNetV2(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Map images (B, 3, H, W) to maps of stride 16 (96 channels) and 32 (1280), and the extra maps."""
-        return run_stages(images, self.features, _V2_FEATURES, self.extras)
+        return run_layers(images, self.features, self.out_indices, self.extras)
+
+    def freezable_stages(self) -> list[list[nn.Module]]:
+        """Group the layers by resolution."""
+        return split_at_strides(self.features)
 
 
 class InvertedResidual(nn.Module):
@@ -110,15 +132,28 @@ class InvertedResidual(nn.Module):
         return features + self.conv(features) if self.has_skip else self.conv(features)
 
 
-def run_stages(
-    images: Tensor, stages: nn.Sequential | nn.ModuleList, feature_stages: tuple[int, ...], extras: nn.ModuleList
+def check_out_indices(out_indices: Sequence[int], num_layers: int) -> tuple[int, ...]:
+    """Return ``out_indices`` if they ascend within the numbers of ``num_layers`` layers.
+
+    Raises:
+        ConfigError: they do not.
+    """
+    if list(out_indices) != sorted(set(out_indices)) or not set(out_indices) <= set(range(num_layers)):
+        raise ConfigError(
+            f"MODEL.BACKBONE.OUT_INDICES must ascend within 0 to {num_layers - 1}, got {list(out_indices)}"
+        )
+    return tuple(out_indices)
+
+
+def run_layers(
+    images: Tensor, layers: nn.Sequential | nn.ModuleList, out_indices: tuple[int, ...], extras: nn.ModuleList
 ) -> tuple[Tensor, ...]:
-    """Apply ``stages``, then ``extras``; return the outputs of the stages named by number and of every extra layer."""
+    """Apply ``layers``, then ``extras``; return the outputs of the layers named by number and of every extra layer."""
     x = images
     features: list[Tensor] = []
-    for index, stage in enumerate(stages):
-        x = stage(x)
-        if index in feature_stages:
+    for index, layer in enumerate(layers):
+        x = layer(x)
+        if index in out_indices:
             features.append(x)
     for extra in extras:
         x = extra(x)
@@ -162,16 +197,10 @@ def _separable_conv(in_channels: int, out_channels: int, stride: int) -> nn.Sequ
     return nn.Sequential(*depthwise, nn.ReLU(inplace=True), *pointwise, nn.ReLU(inplace=True))
 
 
-def _squeeze_and_halve(in_channels: int, middle: int, out_channels: int) -> nn.Sequential:
-    squeeze = nn.Conv2d(in_channels, middle, kernel_size=1)
-    conv = nn.Conv2d(middle, out_channels, kernel_size=3, stride=2, padding=1)
-    return nn.Sequential(squeeze, nn.ReLU(inplace=True), conv, nn.ReLU(inplace=True))
-
-
 @registry.BACKBONES.register("mobilenet_v1")
 def mobilenet_v1(cfg: CfgNode, pretrained: bool | str = False) -> MobileNetV1:
     """Build MobileNetV1; ``pretrained`` weights fill everything but the extra layers."""
-    model = MobileNetV1()
+    model = MobileNetV1(cfg.MODEL.BACKBONE.OUT_INDICES or _V1_OUT_INDICES)
     if pretrained is True:
         raise ConfigError(
             "backbone 'mobilenet_v1' has no default weights: MODEL.BACKBONE.PRETRAINED takes a file or False"
@@ -189,7 +218,7 @@ def _number_to_feature(weights: StateDict) -> StateDict:
 @registry.BACKBONES.register("mobilenet_v2")
 def mobilenet_v2(cfg: CfgNode, pretrained: bool | str = True) -> MobileNetV2:
     """Build MobileNetV2; ``pretrained`` weights fill everything but the extra layers."""
-    model = MobileNetV2()
+    model = MobileNetV2(cfg.MODEL.BACKBONE.OUT_INDICES or _V2_OUT_INDICES)
     if pretrained:
         source = pretrained if isinstance(pretrained, str) else PRETRAINED_URL
         load_pretrained(model, source, new=[r"extras\."], unused=[r"classifier\."])

@@ -12,14 +12,16 @@ first batch norm takes most of that factor back.
 
 import logging
 import re
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from torch import Tensor, nn
 from yacs.config import CfgNode
 
 from ssd.modeling import registry
-from ssd.modeling.backbone.mobilenet import conv_bn, reset_parameters, run_stages
+from ssd.modeling.backbone.mobilenet import check_out_indices, conv_bn, reset_parameters, run_layers
 from ssd.modeling.backbone.pretrained import StateDict, load_pretrained
+from ssd.modeling.backbone.stages import split_at_strides
 from ssd.modeling.layers import BatchNorm2d
 
 logger = logging.getLogger(__name__)
@@ -57,7 +59,7 @@ _BLOCKS = (
     Block(5, 960, 160, True, True, 1),
 )
 _LAST = len(_BLOCKS) + 1  # the 1x1 convolution after the blocks
-_FEATURES = (12, _LAST)  # the last of stride 16 and of 32
+_OUT_INDICES = (12, _LAST)  # the last of stride 16 and of 32
 
 # The extra layers of lufficc/SSD; 960 channels come in.
 _EXTRAS = (
@@ -71,9 +73,14 @@ _SQUEEZE = 4  # hidden channels per channel of the squeeze (MobileNetV3, Sec. 5.
 
 
 class MobileNetV3(nn.Module):
-    """The convolutions of MobileNetV3-Large, and inverted residuals as extra layers."""
+    """The convolutions of MobileNetV3-Large, and inverted residuals as extra layers.
 
-    def __init__(self) -> None:
+    Args:
+        out_indices: numbers of the layers of ``features`` whose outputs are feature maps, in ascending order. 6 is the
+            last of stride 8 (40 channels), for small objects.
+    """
+
+    def __init__(self, out_indices: Sequence[int] = _OUT_INDICES):
         super().__init__()
         self.features = nn.Sequential(_conv_bn_hard_swish(3, 16, 3, stride=2))
         in_channels = 16
@@ -82,6 +89,7 @@ class MobileNetV3(nn.Module):
             in_channels = block.channels
         self.features.append(_conv_bn_hard_swish(in_channels, 960, 1))
         in_channels = 960
+        self.out_indices = check_out_indices(out_indices, len(self.features))
         self.extras = nn.ModuleList()
         for block in _EXTRAS:
             self.extras.append(InvertedResidual(in_channels, block))
@@ -90,7 +98,11 @@ class MobileNetV3(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Map images (B, 3, H, W) to maps of stride 16 (112 channels) and 32 (960), and the extra maps."""
-        return run_stages(images, self.features, _FEATURES, self.extras)
+        return run_layers(images, self.features, self.out_indices, self.extras)
+
+    def freezable_stages(self) -> list[list[nn.Module]]:
+        """Group the layers by resolution."""
+        return split_at_strides(self.features)
 
 
 class InvertedResidual(nn.Module):
@@ -151,7 +163,7 @@ def _conv_bn_hard_swish(in_channels: int, out_channels: int, kernel_size: int, *
 @registry.BACKBONES.register("mobilenet_v3")
 def mobilenet_v3(cfg: CfgNode, pretrained: bool | str = True) -> MobileNetV3:
     """Build MobileNetV3-Large; ``pretrained`` weights fill everything but the extra layers."""
-    model = MobileNetV3()
+    model = MobileNetV3(cfg.MODEL.BACKBONE.OUT_INDICES or _OUT_INDICES)
     if pretrained:
         source = pretrained if isinstance(pretrained, str) else PRETRAINED_URL
         load_pretrained(model, source, convert=_convert, new=[r"extras\."], unused=[r"classifier\."])

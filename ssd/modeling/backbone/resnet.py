@@ -65,6 +65,10 @@ class ResNet(nn.Module):
             features.append(block(features[-1]))
         return tuple(features)
 
+    def freezable_stages(self) -> list[list[nn.Module]]:
+        """Name the layers of conv1 to conv4."""
+        return [[self.conv1, self.bn1], [self.layer1], [self.layer2], [self.layer3]]
+
 
 def _extra_layers(image_size: tuple[int, int], in_channels: int, last_channels: int, batch_norm: bool) -> nn.ModuleList:
     blocks = nn.ModuleList()

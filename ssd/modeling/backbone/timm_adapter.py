@@ -6,21 +6,21 @@
 weights that are loaded were trained with other values than the configuration has.
 """
 
-import copy
 import difflib
 import importlib
 import logging
+from collections.abc import Iterator
 from functools import partial
 from types import ModuleType
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from yacs.config import CfgNode
 
 from ssd.modeling import registry
 from ssd.modeling.backbone.extras import cells_after, extra_block
 from ssd.modeling.backbone.pretrained import StateDict, load_pretrained
+from ssd.modeling.backbone.shapes import feature_shapes
 from ssd.structures.size import height_width
 from ssd.utils.checkpoint import load_model_weights
 from ssd.utils.errors import ConfigError, DownloadError
@@ -46,8 +46,9 @@ class TimmBackbone(nn.Module):
         self.network = network
         self.channels_last = getattr(network, "output_fmt", "NCHW") == "NHWC"
         self.levels = _levels(network.feature_info.reduction())  # type: ignore[union-attr, operator]
-        coarsest = self._coarsest_shape(image_size)
-        self.extras = _extra_layers(coarsest[0], min(coarsest[1:]))
+        coarsest = feature_shapes(network, image_size)[self.levels[-1]]
+        channels, cells = (coarsest[2], coarsest[:2]) if self.channels_last else (coarsest[0], coarsest[1:])
+        self.extras = _extra_layers(channels, min(cells))
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Map images (B, 3, H, W) to the network's maps at strides 8, 16 and 32 and the extra maps."""
@@ -56,16 +57,30 @@ class TimmBackbone(nn.Module):
             features.append(block(features[-1]))
         return tuple(features)
 
-    @torch.no_grad()
-    def _coarsest_shape(self, image_size: tuple[int, int]) -> tuple[int, int, int]:
-        """Channels, height and width of the map at stride 32, found on tensors that hold no data."""
-        network = copy.deepcopy(self.network).to("meta").eval()
-        try:
-            outputs = network(torch.empty(1, 3, *image_size, device="meta"))
-        except (RuntimeError, AssertionError) as error:
-            raise ConfigError(f"INPUT.IMAGE_SIZE {image_size} does not pass through the backbone: {error}") from error
-        _, channels, height, width = _pick(outputs, self.levels, self.channels_last)[-1].shape
-        return channels, height, width
+    def freezable_stages(self) -> list[list[nn.Module]]:
+        """Group the layers up to each of the network's feature maps, whatever their strides."""
+        info: Any = self.network.feature_info
+        ends = [name.replace(".", "_") for name in info.module_name()]
+        layers = dict(_layers_in_row(self.network, ends))
+        if not set(ends) <= set(layers):
+            raise ConfigError(
+                "MODEL.BACKBONE.FREEZE_STAGES: the layers of this network of timm are not in one row; set it to 0"
+            )
+        stages: list[list[nn.Module]] = [[]]
+        for name, layer in layers.items():
+            stages[-1].append(layer)
+            if name in ends:
+                stages.append([])
+        return stages[:-1]
+
+
+def _layers_in_row(network: nn.Module, ends: list[str]) -> Iterator[tuple[str, nn.Module]]:
+    """The children of a feature network, and in place of those that hold several maps (``blocks``), their children."""
+    for name, layer in network.named_children():
+        if name not in ends and any(end.startswith(f"{name}_") for end in ends):
+            yield from ((f"{name}_{child}", module) for child, module in layer.named_children())
+        else:
+            yield name, layer
 
 
 def _pick(outputs: list[Tensor], levels: list[int], channels_last: bool) -> list[Tensor]:

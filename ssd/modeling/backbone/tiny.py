@@ -4,6 +4,8 @@ from torch import Tensor, nn
 from yacs.config import CfgNode
 
 from ssd.modeling import registry
+from ssd.modeling.backbone.stages import split_at_strides
+from ssd.modeling.layers import BatchNorm2d
 from ssd.utils.errors import ConfigError
 
 # Output channels and stride of every 3x3 convolution; a feature map is taken after each stage.
@@ -37,11 +39,15 @@ class Tiny(nn.Module):
             features.append(images)
         return tuple(features)
 
+    def freezable_stages(self) -> list[list[nn.Module]]:
+        """Group the layers by resolution."""
+        return split_at_strides(layer for stage in self.stages for layer in stage.children())
+
 
 def _conv_bn_relu(in_channels: int, out_channels: int, stride: int) -> nn.Sequential:
     conv = nn.Conv2d(in_channels, out_channels, kernel_size=3, stride=stride, padding=1, bias=False)
     nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
-    return nn.Sequential(conv, nn.BatchNorm2d(out_channels), nn.ReLU(inplace=True))
+    return nn.Sequential(conv, BatchNorm2d(out_channels), nn.ReLU(inplace=True))
 
 
 @registry.BACKBONES.register("tiny")

@@ -1,16 +1,29 @@
-"""VGG16 with the paper's changes and extra layers (SSD, Sec. 3; Fig. 2)."""
+"""VGG16 with the paper's changes and extra layers (SSD, Sec. 3; Fig. 2).
 
+Two kinds of weights files fit. A whole VGG16 in torchvision's layout, which PRETRAINED_URL is: its fc6 and fc7 are
+subsampled to convolutions, and its first convolution takes on INPUT.PIXEL_MEAN and PIXEL_STD, so these may stay as they
+are. And one whose fc6 and fc7 are convolutions already (vgg16_reducedfc.pth of the amdegroot port, from which the
+published detectors were trained): it is taken as it is, and expects RGB in 0 to 255 less [123, 117, 104].
+"""
+
+from collections.abc import Sequence
+from functools import partial
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from yacs.config import CfgNode
 
 from ssd.modeling import registry
-from ssd.modeling.backbone.pretrained import load_pretrained
+from ssd.modeling.backbone.extras import xavier_conv
+from ssd.modeling.backbone.pretrained import StateDict, load_pretrained
+from ssd.modeling.backbone.stages import split_at_strides
 from ssd.modeling.layers import L2Norm
 from ssd.structures.size import height_width
 
-# VGG16 whose fc6 and fc7 became convolutions, subsampled ("reduced"), by the authors of the amdegroot port.
-PRETRAINED_URL = "https://s3.amazonaws.com/amdegroot-models/vgg16_reducedfc.pth"
+# torchvision's VGG16_Weights.IMAGENET1K_V1, top-1 71.6 %. Of RGB in 0 to 255 it expects this mean and deviation.
+PRETRAINED_URL = "https://download.pytorch.org/models/vgg16-397923af.pth"
+_PUBLISHED_MEAN, _PUBLISHED_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 
 # Convolutions of VGG16 by output channels; "M" a 2x2 max-pool, "C" one that keeps an odd last row (ceil mode).
 _VGG16 = (64, 64, "M", 128, 128, "M", 256, 256, 256, "C", 512, 512, 512, "M", 512, 512, 512)
@@ -51,6 +64,10 @@ class VGG(nn.Module):
                 features.append(x)
         return tuple(features)
 
+    def freezable_stages(self) -> list[list[nn.Module]]:
+        """Group the layers by resolution: conv1 to conv4, and conv5 with fc6 and fc7."""
+        return split_at_strides(self.vgg)
+
 
 def _vgg16_layers() -> list[nn.Module]:
     layers: list[nn.Module] = []
@@ -76,20 +93,45 @@ def _extra_layers(image_size: tuple[int, int]) -> list[nn.Conv2d]:
         if cells < 1:
             break
         layers += [
-            _xavier_conv(in_channels, middle, kernel_size=1),
-            _xavier_conv(middle, out, kernel_size=kernel, stride=stride, padding=padding),
+            xavier_conv(in_channels, middle, kernel_size=1),
+            xavier_conv(middle, out, kernel_size=kernel, stride=stride, padding=padding),
         ]
         in_channels = out
     return layers
 
 
-def _xavier_conv(in_channels: int, out_channels: int, **kwargs: int) -> nn.Conv2d:
-    """A convolution with Xavier-uniform weights and zero bias, as in the released code of the paper."""
-    conv = nn.Conv2d(in_channels, out_channels, **kwargs)  # type: ignore[arg-type]
-    nn.init.xavier_uniform_(conv.weight)
-    assert conv.bias is not None
-    nn.init.zeros_(conv.bias)
-    return conv
+def reduce_vgg16(weights: StateDict, *, pixel_mean: Sequence[float], pixel_std: Sequence[float]) -> StateDict:
+    """Turn a VGG16 of torchvision into that of SSD; return any other weights as they are.
+
+    fc6 (4096, 512 * 7 * 7) becomes a convolution (1024, 512, 3, 3), fc7 (4096, 4096) one of (1024, 1024, 1, 1), by
+    keeping every fourth channel and every third position (SSD, Sec. 3; DeepLab, arXiv:1412.7062, Sec. 3.2).
+
+    Args:
+        weights: ``features.N`` and ``classifier.N``.
+        pixel_mean: what the detector subtracts from RGB in 0 to 255.
+        pixel_std: what it then divides by.
+    """
+    if "classifier.0.weight" not in weights or "features.0.weight" not in weights:
+        return weights
+    fc6, fc7 = weights["classifier.0.weight"].unflatten(1, (512, 7, 7)), weights["classifier.3.weight"]
+    return {
+        **{name.removeprefix("features."): value for name, value in weights.items()},
+        **_with_normalisation(weights["features.0.weight"], weights["features.0.bias"], pixel_mean, pixel_std),
+        "31.weight": fc6[::4, :, ::3, ::3],
+        "31.bias": weights["classifier.0.bias"][::4],
+        "33.weight": fc7[::4, ::4, None, None],
+        "33.bias": weights["classifier.3.bias"][::4],
+    }
+
+
+def _with_normalisation(
+    weight: Tensor, bias: Tensor, pixel_mean: Sequence[float], pixel_std: Sequence[float]
+) -> StateDict:
+    """The first convolution for pixels of another normalisation; equal but for the border, which zeros pad."""
+    scale = torch.tensor(pixel_std) / torch.tensor(_PUBLISHED_STD)
+    shift = (torch.tensor(pixel_mean) - torch.tensor(_PUBLISHED_MEAN)) / torch.tensor(_PUBLISHED_STD)
+    shifted_bias = bias + (weight * shift[:, None, None]).sum(dim=(1, 2, 3))
+    return {"0.weight": weight * scale[:, None, None], "0.bias": shifted_bias}
 
 
 @registry.BACKBONES.register("vgg")
@@ -98,5 +140,6 @@ def vgg(cfg: CfgNode, pretrained: bool | str = True) -> VGG:
     model = VGG(height_width(cfg.INPUT.IMAGE_SIZE))
     if pretrained:
         source = pretrained if isinstance(pretrained, str) else PRETRAINED_URL
-        load_pretrained(model.vgg, source)
+        reduce = partial(reduce_vgg16, pixel_mean=cfg.INPUT.PIXEL_MEAN, pixel_std=cfg.INPUT.PIXEL_STD)
+        load_pretrained(model.vgg, source, convert=reduce, unused=[r"classifier\."])
     return model

@@ -5,11 +5,10 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import nn
-from torch.func import functional_call
 from yacs.config import CfgNode
 
+from ssd.modeling.backbone.shapes import feature_shapes
 from ssd.structures.size import height_width
 from ssd.utils.errors import ConfigError
 
@@ -51,30 +50,6 @@ def fill_in_levels(cfg: CfgNode, backbone: nn.Module) -> CfgNode:
     cfg.freeze()
     _log_levels(priors)
     return cfg
-
-
-@torch.no_grad()
-def feature_shapes(backbone: nn.Module, image_size: tuple[int, int]) -> list[tuple[int, int, int]]:
-    """Channels, height and width of every feature map, found without computing: on tensors that hold no data.
-
-    Args:
-        backbone: any network that maps images (B, 3, H, W) to a tuple of maps.
-        image_size: (height, width) in pixels.
-
-    Raises:
-        ConfigError: the image is too small for the network.
-    """
-    state = {**dict(backbone.named_parameters()), **dict(backbone.named_buffers())}
-    weights = {name: torch.empty_like(tensor, device="meta") for name, tensor in state.items()}
-    was_training = backbone.training
-    backbone.eval()
-    try:
-        features = functional_call(backbone, weights, (torch.empty(1, 3, *image_size, device="meta"),))
-    except RuntimeError as error:
-        raise ConfigError(f"INPUT.IMAGE_SIZE {image_size} does not pass through the backbone: {error}") from error
-    finally:
-        backbone.train(was_training)
-    return [tuple(feature.shape[1:]) for feature in features]
 
 
 def nominal_strides(image_size: tuple[int, int], feature_map: tuple[int, int]) -> tuple[int, int]:

@@ -4,6 +4,7 @@ from torch import Tensor, nn
 from yacs.config import CfgNode
 
 from ssd.modeling.backbone import build_backbone
+from ssd.modeling.backbone.stages import freeze_stages
 from ssd.modeling.box_head import build_box_head
 from ssd.modeling.detector.levels import fill_in_levels
 from ssd.structures import Container
@@ -23,6 +24,7 @@ class SSDDetector(nn.Module):
         super().__init__()
         self.backbone = build_backbone(cfg)
         self.box_head = build_box_head(fill_in_levels(cfg, self.backbone))
+        self.frozen = freeze_stages(self.backbone, cfg.MODEL.BACKBONE.FREEZE_STAGES, cfg.MODEL.BACKBONE.NAME)
 
     def forward(self, images: Tensor, targets: Container | None = None) -> dict[str, Tensor] | list[Container]:
         """Train on or detect in a batch.
@@ -36,3 +38,10 @@ class SSDDetector(nn.Module):
         """
         features = self.backbone(images)
         return self.box_head(features, targets)
+
+    def train(self, mode: bool = True) -> "SSDDetector":
+        """Switch between training and evaluation mode; frozen layers stay in the latter."""
+        super().train(mode)
+        for layer in self.frozen:
+            layer.eval()
+        return self

@@ -3,6 +3,7 @@
 import importlib
 import logging
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,8 +14,8 @@ from yacs.config import CfgNode
 from ssd.config import load_config
 from ssd.modeling import registry
 from ssd.modeling.backbone import timm_adapter
+from ssd.modeling.backbone.shapes import feature_shapes
 from ssd.modeling.detector import build_detection_model
-from ssd.modeling.detector.levels import feature_shapes
 from ssd.utils.errors import CheckpointError, ConfigError, DownloadError
 
 
@@ -194,6 +195,30 @@ def test_without_timm_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(importlib, "import_module", missing)
     with pytest.raises(ConfigError, match=r"No module named 'timm'\): pip install 'ssd-detector\[timm\]'"):
         build("timm/resnet18")
+
+
+def test_stages_end_at_the_maps_of_the_network(timm: Any) -> None:
+    backbone = build("timm/resnet10t")
+    stages = backbone.freezable_stages()
+    network = backbone.network
+    assert stages[1] == [network.maxpool, network.layer1]
+    assert [stage[-1] for stage in stages[1:]] == [network.layer1, network.layer2, network.layer3, network.layer4]
+    assert sum(len(stage) for stage in stages) == len(list(network.children()))
+
+
+@pytest.mark.parametrize("name", ["mobilenetv3_small_050", "convnext_atto", "efficientnet_b0", "regnety_002"])
+def test_stages_hold_all_layers_before_the_last_map(timm: Any, name: str) -> None:
+    backbone = build(f"timm/{name}")
+    frozen = {id(p) for stage in backbone.freezable_stages() for layer in stage for p in layer.parameters()}
+    assert len(backbone.freezable_stages()) >= 4
+    assert {id(p) for p in backbone.network.parameters()} - frozen == set()
+
+
+def test_layers_that_are_not_in_one_row(timm: Any) -> None:
+    backbone = build("timm/resnet10t")
+    backbone.network.feature_info = SimpleNamespace(module_name=lambda: ["layer1", "elsewhere.2"])
+    with pytest.raises(ConfigError, match="not in one row"):
+        backbone.freezable_stages()
 
 
 @pytest.mark.parametrize("batch_size", [1, 2])

@@ -6,7 +6,8 @@ from torch import nn
 
 from ssd.config import load_config
 from ssd.modeling.backbone import VGG
-from ssd.modeling.detector.levels import feature_shapes, fill_in_levels, nominal_strides
+from ssd.modeling.backbone.shapes import feature_shapes
+from ssd.modeling.detector.levels import fill_in_levels, nominal_strides
 from ssd.utils.errors import ConfigError
 
 

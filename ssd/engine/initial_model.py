@@ -1,0 +1,75 @@
+"""What a training starts from: a trained detector, a backbone with published weights, or random weights."""
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from torch import nn
+
+from ssd.config import Config
+from ssd.data.datasets import BACKGROUND, COCO_CLASSES, VOC_CLASSES
+from ssd.modeling.detector import build_detection_model
+from ssd.modeling.detector.transfer import count_classes, load_detector_weights
+from ssd.utils.checkpoint import read_checkpoint
+from ssd.utils.errors import CheckpointError, ConfigError
+
+logger = logging.getLogger(__name__)
+
+_PUBLISHED_CLASSES = {len(names) + 1: (BACKGROUND, *names) for names in (VOC_CLASSES, COCO_CLASSES)}
+
+
+def build_new_model(cfg: Config, class_names: Sequence[str]) -> nn.Module:
+    """Build the model of a config with the weights to start from: MODEL.WEIGHTS, or MODEL.BACKBONE.PRETRAINED.
+
+    Args:
+        cfg: reads MODEL and INPUT.IMAGE_SIZE.
+        class_names: of the model, background first.
+
+    Raises:
+        ConfigError: keys contradict each other; the classes of WEIGHTS are not known, or WEIGHTS_CLASSES has another
+            number of them; random weights would be frozen.
+        CheckpointError: a file is missing, damaged or of something else, or does not fit.
+    """
+    source = cfg.MODEL.WEIGHTS
+    if not source:
+        if cfg.MODEL.BACKBONE.FREEZE_STAGES and not cfg.MODEL.BACKBONE.PRETRAINED:
+            raise ConfigError(
+                "MODEL.BACKBONE.FREEZE_STAGES would keep random weights; set MODEL.BACKBONE.PRETRAINED or MODEL.WEIGHTS"
+            )
+        return build_detection_model(cfg)
+    checkpoint = read_checkpoint(source)
+    model = build_detection_model(cfg, pretrained=False)
+    load_detector_weights(
+        model,
+        checkpoint["model"],
+        source,
+        trained_classes=_trained_classes(checkpoint, source, cfg.MODEL.WEIGHTS_CLASSES, class_names),
+        class_names=class_names,
+        new=cfg.MODEL.WEIGHTS_EXCEPT,
+    )
+    return model
+
+
+def _trained_classes(
+    checkpoint: dict[str, Any], source: str, given: Sequence[str], class_names: Sequence[str]
+) -> Sequence[str]:
+    """The classes of a checkpoint, background first."""
+    count = count_classes(checkpoint["model"])
+    if count is None:
+        raise CheckpointError(
+            f"{source} holds no SSD of this library or of lufficc/SSD, which MODEL.WEIGHTS takes; the weights of a "
+            "backbone alone go to MODEL.BACKBONE.PRETRAINED"
+        )
+    if given:
+        if len(given) + 1 != count:
+            raise ConfigError(f"MODEL.WEIGHTS_CLASSES has {len(given)} names, but {source} {count - 1} classes")
+        return (BACKGROUND, *given)
+    if "class_names" in checkpoint:
+        return tuple(checkpoint["class_names"])
+    if count in _PUBLISHED_CLASSES:
+        logger.info("%s does not name its %d classes: taken for those of VOC or COCO", source, count - 1)
+        return _PUBLISHED_CLASSES[count]
+    if count == len(class_names):
+        logger.warning("%s does not name its %d classes: taken for those of the training", source, count - 1)
+        return class_names
+    raise ConfigError(f"{source} does not name its {count - 1} classes; set MODEL.WEIGHTS_CLASSES")
