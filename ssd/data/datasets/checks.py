@@ -87,7 +87,7 @@ def drop_bad_boxes(
     limit = np.tile(sizes, 2)
     clipped = np.clip(boxes, 0, limit).astype(np.float32)
     extent, visible = boxes[:, 2:] - boxes[:, :2], clipped[:, 2:] - clipped[:, :2]
-    bad = np.stack([(extent < 0).any(1), (extent <= 0).any(1), (visible <= 0).any(1)], axis=1)  # (N, 3)
+    bad = np.stack([(extent < 0).any(1), (extent <= 0).any(1), ~(visible > 0).all(1)], axis=1)  # (N, 3)
     is_bad, reason = np.asarray(bad.any(axis=1)), bad.argmax(axis=1)  # the first reason that holds
     if is_bad.any():
         rows = np.flatnonzero(is_bad)

@@ -1,0 +1,132 @@
+"""Every shipped config builds, trains, detects, saves and loads, at sizes that are not its own too."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ssd.config import Config, load_config
+from ssd.data import make_batch_transform
+from ssd.modeling.backbone import build_backbone
+from ssd.modeling.backbone.efficient_net import MBConvBlock
+from ssd.modeling.backbone.shapes import feature_shapes
+from ssd.modeling.detector import build_detection_model
+from ssd.modeling.detector.levels import fill_in_levels
+from ssd.solver import make_optimizer
+from ssd.structures import Container
+from ssd.structures.boxes import center_to_corner
+from ssd.structures.size import height_width
+from ssd.utils.checkpoint import Checkpointer
+
+CONFIGS = sorted((Path(__file__).parents[1] / "configs").rglob("*.yaml"))
+# SSDLite's bias in front of a batch norm, which takes it back: its gradient is zero but for rounding.
+TAKEN_BACK = re.compile(r".*_headers\.\d+\.conv\.0\.bias")
+
+ImageSize = int | tuple[int, int]
+
+
+@pytest.mark.parametrize(("image_size", "num_images"), [(300, 1), ((120, 260), 2)], ids=["300-one", "120x260-two"])
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_builds_trains_detects_saves_and_loads(
+    path: Path, image_size: ImageSize, num_images: int, tmp_path: Path
+) -> None:
+    shipped = with_random_weights(path)
+    with torch.device("meta"):
+        build_detection_model(shipped)
+    config = resized(shipped, image_size)
+    model = build(config)
+    images = random_images(config, num_images)
+    check_training_step(config, model, images)
+
+    detections = detect(model, images)
+    assert len(detections) == num_images
+    for found in detections:
+        assert 0 < len(found["scores"]) <= config.TEST.MAX_PER_IMAGE
+        assert found["boxes"].isfinite().all()
+        assert (found.img_height, found.img_width) == height_width(image_size)
+
+    Checkpointer(model, save_dir=tmp_path).save("model")
+    restored = build(config)
+    Checkpointer(restored, save_dir=tmp_path).load()
+    (tmp_path / "model.pth").unlink()  # up to 150 MB, and pytest keeps its folders
+    for again, found in zip(detect(restored, images), detections, strict=True):
+        for name in found:
+            assert torch.equal(again[name], found[name]), name
+
+
+def with_random_weights(path: Path) -> Config:
+    """The config, with four classes where their number follows from the data."""
+    config = load_config(path, ["MODEL.BACKBONE.PRETRAINED", False]).clone()
+    if config.MODEL.BACKBONE.NAME.startswith("timm/"):
+        pytest.importorskip("timm")
+    config.defrost()
+    config.MODEL.NUM_CLASSES = config.MODEL.NUM_CLASSES or 4
+    config.TEST.CONFIDENCE_THRESHOLD = 0.0  # a new head finds nothing
+    return config
+
+
+def resized(config: Config, image_size: ImageSize) -> Config:
+    """The config for another input: priors in proportion to it, and as many levels as the backbone has there."""
+    if height_width(config.INPUT.IMAGE_SIZE) == height_width(image_size):
+        return config
+    factor = min(height_width(image_size)) / min(height_width(config.INPUT.IMAGE_SIZE))
+    config = config.clone()
+    config.INPUT.IMAGE_SIZE = image_size
+    with torch.device("meta"):
+        num_levels = len(feature_shapes(build_backbone(config), height_width(image_size)))
+    priors = config.MODEL.PRIORS
+    priors.MIN_SIZES = of_length(num_levels, [size * factor for size in priors.MIN_SIZES])
+    priors.MAX_SIZES = of_length(num_levels, [size * factor for size in priors.MAX_SIZES])
+    priors.ASPECT_RATIOS = of_length(num_levels, priors.ASPECT_RATIOS)
+    priors.FEATURE_MAPS, priors.STRIDES, priors.BOXES_PER_LOCATION = [], [], []
+    config.MODEL.BACKBONE.OUT_CHANNELS = ()
+    return config
+
+
+def of_length(num_levels: int, values: list) -> list:
+    """Cut the list, or repeat its last value."""
+    return (values + values[-1:] * num_levels)[:num_levels]
+
+
+def build(config: Config) -> nn.Module:
+    """The detector in the memory format that train.py gives it."""
+    model = build_detection_model(config).to(memory_format=torch.channels_last)
+    for module in model.modules():
+        if isinstance(module, MBConvBlock):
+            module.drop_connect = 0.0  # chance would leave some blocks without a gradient
+    return model
+
+
+def random_images(config: Config, num_images: int) -> Tensor:
+    pixels = torch.randint(256, (num_images, 3, *height_width(config.INPUT.IMAGE_SIZE)), dtype=torch.uint8)
+    return make_batch_transform(config, is_train=False)(pixels)
+
+
+def check_training_step(config: Config, model: nn.Module, images: Tensor) -> None:
+    """Take one step; losses and gradients are finite, and no parameter goes without."""
+    optimizer = make_optimizer(config, model)
+    losses = model.train()(images, one_object_a_level(config, model, len(images)))
+    assert all(loss.isfinite() for loss in losses.values())
+    sum(losses.values()).backward()
+    gradients = {name: p.grad for name, p in model.named_parameters() if p.requires_grad}
+    assert [name for name, grad in gradients.items() if grad is None or not grad.isfinite().all()] == []
+    assert [name for name, grad in gradients.items() if not grad.any() and not TAKEN_BACK.fullmatch(name)] == []
+    optimizer.step()
+
+
+def one_object_a_level(config: Config, model: nn.Module, num_images: int) -> Container:
+    """Objects that equal the most central prior of each level, in the first image; none in the others."""
+    priors = fill_in_levels(config, model.backbone).MODEL.PRIORS
+    maps = zip(priors.FEATURE_MAPS, priors.BOXES_PER_LOCATION, strict=True)
+    levels = model.box_head.priors.split([height * width * count for (height, width), count in maps])
+    central = [level[(level[:, :2] - 0.5).abs().sum(dim=1).argmin()] for level in levels]
+    boxes, labels = torch.zeros(num_images, len(levels), 4), torch.zeros(num_images, len(levels), dtype=torch.int64)
+    boxes[0], labels[0] = center_to_corner(torch.stack(central)), 1
+    return Container(boxes=boxes, labels=labels)
+
+
+@torch.no_grad()
+def detect(model: nn.Module, images: Tensor) -> list[Container]:
+    return model.eval()(images)

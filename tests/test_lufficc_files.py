@@ -1,0 +1,210 @@
+"""Files of lufficc/SSD: its seven configs, written as it writes them, and checkpoints in both directions."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ssd.config import Config, load_config
+from ssd.modeling.detector import build_detection_model
+from ssd.solver import make_lr_scheduler, make_optimizer
+from ssd.utils.checkpoint import Checkpointer
+from ssd.utils.checkpoint_file import read_checkpoint
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+
+# NUM_CLASSES, TRAIN, TEST
+DATA = {
+    "voc": (21, '("voc_2007_trainval", "voc_2012_trainval")', '("voc_2007_test", )'),
+    "coco": (81, '("coco_2014_train", "coco_2014_valminusminival")', '("coco_2014_minival", )'),
+}
+SSDLITE = {"PREDICTOR": "'SSDLiteBoxPredictor'"}
+VGG_512 = {"OUT_CHANNELS": (512, 1024, 512, 256, 256, 256, 256)}
+MOBILENET_V2 = {"NAME": "'mobilenet_v2'", "OUT_CHANNELS": (96, 1280, 512, 256, 256, 64)}
+MOBILENET_V3 = {"NAME": "'mobilenet_v3'", "OUT_CHANNELS": (112, 960, 512, 256, 256, 64)}
+EFFICIENT_NET = {"NAME": "'efficient_net-b3'", "OUT_CHANNELS": (48, 136, 384, 256, 256, 256)}
+PRIORS_320 = {
+    "FEATURE_MAPS": [20, 10, 5, 3, 2, 1],
+    "STRIDES": [16, 32, 64, 107, 160, 320],
+    "MIN_SIZES": [60, 105, 150, 195, 240, 285],
+    "MAX_SIZES": [105, 150, 195, 240, 285, 330],
+    "ASPECT_RATIOS": [[2, 3], [2, 3], [2, 3], [2, 3], [2, 3], [2, 3]],
+    "BOXES_PER_LOCATION": [6, 6, 6, 6, 6, 6],
+}
+PRIORS_300_COCO = {
+    "FEATURE_MAPS": [38, 19, 10, 5, 3, 1],
+    "STRIDES": [8, 16, 32, 64, 100, 300],
+    "MIN_SIZES": [21, 45, 99, 153, 207, 261],
+    "MAX_SIZES": [45, 99, 153, 207, 261, 315],
+    "ASPECT_RATIOS": [[2], [2, 3], [2, 3], [2, 3], [2], [2]],
+    "BOXES_PER_LOCATION": [4, 6, 6, 6, 4, 4],
+}
+PRIORS_512_VOC = {
+    "FEATURE_MAPS": [64, 32, 16, 8, 4, 2, 1],
+    "STRIDES": [8, 16, 32, 64, 128, 256, 512],
+    "MIN_SIZES": [35.84, 76.8, 153.6, 230.4, 307.2, 384.0, 460.8],
+    "MAX_SIZES": [76.8, 153.6, 230.4, 307.2, 384.0, 460.8, 537.65],
+    "ASPECT_RATIOS": [[2], [2, 3], [2, 3], [2, 3], [2, 3], [2], [2]],
+    "BOXES_PER_LOCATION": [4, 6, 6, 6, 6, 4, 4],
+}
+PRIORS_512_COCO = {
+    **PRIORS_512_VOC,
+    "MIN_SIZES": [20.48, 51.2, 133.12, 215.04, 296.96, 378.88, 460.8],
+    "MAX_SIZES": [51.2, 133.12, 215.04, 296.96, 378.88, 460.8, 542.72],
+}
+# Data, IMAGE_SIZE, MAX_ITER, LR_STEPS, BATCH_SIZE, groups of MODEL; the rest those files leave to the defaults.
+OLD_CONFIGS: dict[str, tuple[str, int, int, list[int], int, dict[str, dict[str, Any]]]] = {
+    "vgg_ssd300_voc0712": ("voc", 300, 120000, [80000, 100000], 32, {}),
+    "vgg_ssd512_voc0712": (
+        *("voc", 512, 120000, [80000, 100000], 24),
+        {"BACKBONE": VGG_512, "PRIORS": PRIORS_512_VOC},
+    ),
+    "vgg_ssd300_coco_trainval35k": ("coco", 300, 400000, [280000, 360000], 32, {"PRIORS": PRIORS_300_COCO}),
+    "vgg_ssd512_coco_trainval35k": (
+        *("coco", 512, 520000, [360000, 480000], 24),
+        {"BACKBONE": VGG_512, "PRIORS": PRIORS_512_COCO},
+    ),
+    "mobilenet_v2_ssd320_voc0712": (
+        *("voc", 320, 120000, [80000, 100000], 32),
+        {"BACKBONE": MOBILENET_V2, "BOX_HEAD": SSDLITE, "PRIORS": PRIORS_320},
+    ),
+    "mobilenet_v3_ssd320_voc0712": (
+        *("voc", 320, 120000, [80000, 100000], 32),
+        {"BACKBONE": MOBILENET_V3, "BOX_HEAD": SSDLITE, "PRIORS": PRIORS_320},
+    ),
+    "efficient_net_b3_ssd300_voc0712": ("voc", 300, 160000, [105000, 135000], 24, {"BACKBONE": EFFICIENT_NET}),
+}
+# Their checkpoints are tried; those of the other three differ from the first in classes and extra layers only.
+TRIED = [name for name in OLD_CONFIGS if name == "vgg_ssd300_voc0712" or not name.startswith("vgg")]
+ITERATION = 110000
+
+
+def build(name: str, folder: Path) -> tuple[Config, nn.Module]:
+    """Write the config of lufficc/SSD, and build what it describes."""
+    data, image_size, max_iter, lr_steps, batch_size, groups = OLD_CONFIGS[name]
+    num_classes, train, test = DATA[data]
+    lines = ["MODEL:", f"  NUM_CLASSES: {num_classes}"]
+    for group, values in groups.items():
+        lines += [f"  {group}:", *(f"    {key}: {value}" for key, value in values.items())]
+    lines += ["INPUT:", f"  IMAGE_SIZE: {image_size}", "DATASETS:", f"  TRAIN: {train}", f"  TEST: {test}"]
+    lines += ["SOLVER:", f"  MAX_ITER: {max_iter}", f"  LR_STEPS: {lr_steps}", "  GAMMA: 0.1"]
+    lines += [f"  BATCH_SIZE: {batch_size}", "  LR: 1e-3", "", f"OUTPUT_DIR: 'outputs/{name}'"]
+    path = folder / f"{name}.yaml"
+    path.write_text("\n".join(lines))
+    config = load_config(path)
+    return config, build_detection_model(config, pretrained=False)
+
+
+def read_listing(name: str, goldens: Path) -> dict[str, Any]:
+    """Names, shapes and types as recorded from lufficc/SSD."""
+    return json.loads((goldens / "statedicts" / f"lufficc_{name}.json").read_text())
+
+
+def layout(weights: dict[str, Tensor]) -> list[tuple[str, dict[str, Any]]]:
+    """Names, shapes and types, in order, as the listings have them."""
+    return [
+        (name, {"shape": list(value.shape), "dtype": str(value.dtype).removeprefix("torch.")})
+        for name, value in weights.items()
+    ]
+
+
+@pytest.mark.parametrize("name", OLD_CONFIGS)
+def test_old_configs_build_what_they_built(name: str, goldens: Path, tmp_path: Path) -> None:
+    config, model = build(name, tmp_path)
+    assert layout(model.state_dict()) == list(read_listing(name, goldens)["state_dict"].items())
+    priors = np.load(goldens / "lufficc" / f"priors_{name}.npz")["priors"]
+    assert torch.equal(model.box_head.priors, torch.from_numpy(priors))
+    shipped = load_config(CONFIGS / f"{name}.yaml")
+    for group in ("INPUT", "DATASETS", "SOLVER", "TEST", "OUTPUT_DIR"):
+        assert config[group] == shipped[group]
+
+
+def old_checkpoint(listing: dict[str, Any]) -> dict[str, Any]:
+    """A checkpoint as lufficc/SSD writes it: random weights; the momentum of a parameter is its number."""
+    generator = torch.Generator().manual_seed(0)
+    weights = {
+        name: torch.rand(entry["shape"], generator=generator).mul(1000).to(getattr(torch, entry["dtype"]))
+        for name, entry in listing["state_dict"].items()
+    }
+    momenta = {
+        140_000_000_000_000 + number: torch.full(weights[name].shape, float(number))  # torch wrote addresses then
+        for number, name in enumerate(listing["parameters"])
+    }
+    group = {"lr": 1e-4, "momentum": 0.9, "dampening": 0, "weight_decay": 5e-4, "nesterov": False}
+    return {
+        "model": weights,
+        "optimizer": {
+            "state": {address: {"momentum_buffer": momentum} for address, momentum in momenta.items()},
+            "param_groups": [{**group, "params": list(momenta)}],
+        },
+        "scheduler": {
+            **{"milestones": [80000, 100000], "gamma": 0.1, "warmup_factor": 1 / 3, "warmup_iters": 500},
+            **{"base_lrs": [1e-3], "last_epoch": ITERATION, "_step_count": ITERATION + 1, "_last_lr": [1e-5]},
+        },
+        "iteration": ITERATION,
+    }
+
+
+@pytest.mark.parametrize("form", ["container", "with the prefix of DataParallel", "bare"])
+@pytest.mark.parametrize("name", TRIED)
+def test_old_checkpoints_load_strictly(name: str, form: str, goldens: Path, tmp_path: Path) -> None:
+    config, model = build(name, tmp_path)
+    checkpoint = old_checkpoint(read_listing(name, goldens))
+    weights, path = checkpoint["model"], tmp_path / "old.pth"
+    if form.endswith("DataParallel"):
+        checkpoint["model"] = {f"module.{key}": value for key, value in weights.items()}
+    torch.save(weights if form == "bare" else checkpoint, path)
+
+    optimizer = make_optimizer(config, model)
+    scheduler = make_lr_scheduler(config, optimizer)
+    rest = Checkpointer(model, optimizer, scheduler).load(path)
+    assert_weights(model, weights)
+    if form == "bare":
+        assert rest == {}
+    else:
+        assert rest == {"iteration": ITERATION}
+        steps_down = sum(step <= ITERATION for step in config.SOLVER.LR_STEPS)
+        assert scheduler.get_last_lr() == pytest.approx([1e-3 * 0.1**steps_down])
+        for number, parameter in enumerate(model.parameters()):
+            assert optimizer.state[parameter]["momentum_buffer"].eq(number).all()
+
+    for value in model.state_dict().values():
+        value.zero_()
+    model.load_state_dict(read_checkpoint(path)["model"])
+    assert_weights(model, weights)
+    path.unlink()  # up to 210 MB, and pytest keeps its folders
+
+
+def assert_weights(model: nn.Module, weights: dict[str, Tensor]) -> None:
+    ours = model.state_dict()
+    assert list(ours) == list(weights)
+    assert [name for name, value in ours.items() if not torch.equal(value, weights[name])] == []
+
+
+@pytest.mark.parametrize("name", TRIED)
+def test_our_checkpoints_have_the_old_layout(name: str, goldens: Path, tmp_path: Path) -> None:
+    config, model = build(name, tmp_path)
+    optimizer = make_optimizer(config, model)
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    checkpointer = Checkpointer(model, optimizer, make_lr_scheduler(config, optimizer), tmp_path)
+    checkpointer.extra = {"class_names": ["__background__"], "config": config.dump(), "best_metric": None}
+    checkpointer.save("model_final", iteration=1)
+
+    ours = torch.load(tmp_path / "model_final.pth", weights_only=True)
+    (tmp_path / "model_final.pth").unlink()
+    theirs = old_checkpoint(read_listing(name, goldens))
+    assert ours.keys() - checkpointer.extra.keys() == theirs.keys()
+    assert layout(ours["model"]) == layout(theirs["model"])
+    assert momentum_shapes(ours["optimizer"]) == momentum_shapes(theirs["optimizer"])
+
+
+def momentum_shapes(optimizer: dict[str, Any]) -> list[torch.Size]:
+    """In the order of the parameters, which are in one group."""
+    (group,) = optimizer["param_groups"]
+    return [optimizer["state"][number]["momentum_buffer"].shape for number in group["params"]]
