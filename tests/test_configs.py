@@ -96,6 +96,8 @@ def build(config: Config) -> nn.Module:
     for module in model.modules():
         if isinstance(module, MBConvBlock):
             module.drop_connect = 0.0  # chance would leave some blocks without a gradient
+        if isinstance(module, nn.BatchNorm2d) and not module.weight.any():
+            nn.init.ones_(module.weight)  # timm starts residual branches at zero: no gradient enters in the first step
     return model
 
 
