@@ -108,8 +108,9 @@ def count_classes(weights: StateDict) -> int | None:
 
 def _class_layers(model: nn.Module) -> list[str]:
     """Names of the weights and biases that hold one row a prior and class: of each header's last convolution."""
+    predictor = getattr(model.box_head, "predictor", None)
     names = []
-    for level, header in enumerate(model.box_head.predictor.cls_headers):  # type: ignore[union-attr, arg-type]
+    for level, header in enumerate(getattr(predictor, "cls_headers", [])):
         layer, _ = last_conv(header)
         path = ".".join(filter(None, ["box_head.predictor.cls_headers", str(level), layer]))
         names += [f"{path}.weight", f"{path}.bias"]
