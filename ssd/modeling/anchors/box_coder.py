@@ -21,9 +21,10 @@ def encode_boxes(boxes: Tensor, priors: Tensor, center_variance: float, size_var
     Returns:
         Offsets (..., P, 4): (dx, dy, dw, dh).
     """
-    center = (boxes[..., :2] - priors[..., :2]) / priors[..., 2:] / center_variance
-    size = (boxes[..., 2:] / priors[..., 2:]).log() / size_variance
-    return torch.cat([center, size], dim=-1)
+    origin, scale, variances = _four_columns(priors, center_variance, size_variance)
+    offsets = (boxes - origin).div_(scale)
+    offsets[..., 2:] = offsets[..., 2:].contiguous().log()
+    return offsets.div_(variances)
 
 
 def decode_boxes(bbox_pred: Tensor, priors: Tensor, center_variance: float, size_variance: float) -> Tensor:
@@ -31,6 +32,18 @@ def decode_boxes(bbox_pred: Tensor, priors: Tensor, center_variance: float, size
 
     The inverse of ``encode_boxes``, with the same arguments, for boxes up to a thousand times the size of their prior.
     """
-    center = bbox_pred[..., :2] * center_variance * priors[..., 2:] + priors[..., :2]
-    size = (bbox_pred[..., 2:] * size_variance).clamp(max=math.log(_MAX_SCALE)).exp() * priors[..., 2:]
-    return torch.cat([center, size], dim=-1)
+    origin, scale, variances = _four_columns(priors, center_variance, size_variance)
+    boxes = bbox_pred * variances
+    boxes[..., 2:] = boxes[..., 2:].contiguous().clamp(max=math.log(_MAX_SCALE)).exp()
+    return boxes.mul_(scale).add_(origin)
+
+
+def _four_columns(priors: Tensor, center_variance: float, size_variance: float) -> tuple[Tensor, Tensor, Tensor]:
+    """What is subtracted from each column of boxes, divides it, and divides it again, (P, 4) each.
+
+    Whole rows are several times quicker on a CPU than two halves of two columns; so is a logarithm of contiguous ones.
+    """
+    center, size = priors.split(2, dim=-1)
+    origin = torch.cat([center, torch.zeros_like(size)], dim=-1)
+    variances = torch.cat([torch.full_like(center, center_variance), torch.full_like(size, size_variance)], dim=-1)
+    return origin, torch.cat([size, size], dim=-1), variances

@@ -36,34 +36,62 @@ class MultiBoxLoss(nn.Module):
             {"reg_loss": scalar, "cls_loss": scalar}; their sum is the objective (alpha = 1 in SSD, eq. 1).
         """
         pos_mask = labels > 0
-        cls_loss = F.cross_entropy(cls_logits.transpose(1, 2), labels, reduction="none")  # (B, P)
+        cls_loss = F.cross_entropy(cls_logits.flatten(0, 1), labels.flatten(), reduction="none").view_as(labels)
         mask = pos_mask | hard_negative_mining(cls_loss.detach(), labels, self.neg_pos_ratio)
-        reg_loss = F.smooth_l1_loss(bbox_pred, bbox_targets, reduction="none").sum(dim=2)  # (B, P)
+        # Background priors predict what they should: less work than to mask their losses and gradients afterwards.
+        pos_mask_4 = pos_mask[..., None].expand_as(bbox_pred).contiguous()
+        reg_loss = F.smooth_l1_loss(
+            bbox_pred, torch.where(pos_mask_4, bbox_targets, bbox_pred.detach()), reduction="sum"
+        )
         num_pos = num_positives(pos_mask).sum()
-        return {
-            "reg_loss": torch.where(pos_mask, reg_loss, 0).sum() / num_pos,
-            "cls_loss": torch.where(mask, cls_loss, 0).sum() / num_pos,
-        }
+        return {"reg_loss": reg_loss / num_pos, "cls_loss": torch.where(mask, cls_loss, 0).sum() / num_pos}
 
 
 def hard_negative_mining(loss: Tensor, labels: Tensor, neg_pos_ratio: int) -> Tensor:
     """Choose the negatives that are most mistaken for objects (SSD, Sec. 2.2, "Hard negative mining").
 
     Args:
-        loss: (B, P) classification loss; that of a negative is -log of its background probability.
+        loss: (B, P) classification loss, not negative; that of a negative is -log of its background probability.
         labels: (B, P) int64, 0 = background.
         neg_pos_ratio: negatives to choose per positive, in every image; all of them where there are fewer.
+            Of equal losses the first are chosen.
 
     Returns:
         neg_mask: (B, P) bool.
     """
     pos_mask = labels > 0
     num_neg = neg_pos_ratio * num_positives(pos_mask)  # (B, 1)
-    hardest = loss.masked_fill(pos_mask, -torch.inf).argsort(dim=1, descending=True)
-    is_chosen = torch.arange(loss.shape[1], device=loss.device) < num_neg  # (B, P) in the order of `hardest`
-    return torch.zeros_like(pos_mask).scatter(1, hardest, is_chosen) & ~pos_mask
+    loss = loss.float().nan_to_num(nan=torch.inf, posinf=torch.inf).masked_fill(pos_mask, -1)  # a NaN is the hardest
+    least = kth_largest(loss, num_neg)  # (B, 1)
+    is_harder, is_equal = loss > least, loss == least
+    num_left = num_neg - count(is_harder)
+    return is_harder | (is_equal & (is_equal.cumsum(dim=1, dtype=torch.int32) <= num_left))
+
+
+def kth_largest(values: Tensor, k: Tensor) -> Tensor:
+    """The k-th largest of each row, found bit by bit: without sorting, and the same work whatever the data.
+
+    Args:
+        values: (B, P) float32; those below 0 do not count.
+        k: (B, 1), from 1.
+
+    Returns:
+        (B, 1) float32; 0 where the row has fewer than k values from 0.
+    """
+    bits = torch.zeros_like(values[:, :1], dtype=torch.int32)  # those of floats from 0 sort like the floats
+    is_as_large = torch.empty_like(values)  # 0 or 1: floats are compared and counted several times quicker in place
+    for bit in range(30, -1, -1):
+        larger = bits | (1 << bit)
+        num_as_large = is_as_large.copy_(values).ge_(larger.view(torch.float32)).sum(dim=1, keepdim=True)
+        bits = torch.where(num_as_large >= k, larger, bits)
+    return bits.view(torch.float32)
+
+
+def count(mask: Tensor) -> Tensor:
+    """How many of each row (B, P) are true, (B, 1)."""
+    return mask.sum(dim=1, keepdim=True, dtype=torch.int32)  # several times quicker on a CPU than to int64
 
 
 def num_positives(pos_mask: Tensor) -> Tensor:
     """Positives of each image (B, 1), at least one: see MultiBoxLoss on images without objects."""
-    return pos_mask.sum(dim=1, keepdim=True).clamp(min=1)
+    return count(pos_mask).clamp(min=1)

@@ -35,9 +35,11 @@ class TargetAssigner:
         """
         gt_boxes, gt_labels = targets["boxes"], targets["labels"]
         labels, gt_index = match_priors(gt_boxes, gt_labels, center_to_corner(priors), self.iou_threshold)
-        pos_mask = (labels > 0)[..., None]
-        if gt_boxes.shape[1] == 0:
-            return labels, priors.new_zeros(*labels.shape, 4)
-        boxes = gt_boxes.gather(1, gt_index[..., None].expand(-1, -1, 4))  # (B, P, 4)
-        boxes = torch.where(pos_mask, corner_to_center(boxes), priors)  # a prior's own offset is zero
+        # One look-up for all: rows of objects first, then those of priors, as a prior's own offset is zero.
+        boxes = torch.cat([corner_to_center(gt_boxes).flatten(0, 1), priors])  # (B * G + P, 4)
+        num_images, num_gts = gt_labels.shape
+        gt_row = gt_index + torch.arange(num_images, device=priors.device)[:, None] * num_gts  # (B, P)
+        prior_row = torch.arange(len(priors), device=priors.device) + num_images * num_gts
+        rows = torch.where(labels > 0, gt_row, prior_row)
+        boxes = boxes.index_select(0, rows.flatten()).view(*rows.shape, 4)
         return labels, encode_boxes(boxes, priors, self.center_variance, self.size_variance)

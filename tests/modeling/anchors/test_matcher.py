@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ssd.modeling.anchors import match_priors
+from ssd.modeling.anchors import match_priors, matcher
 from ssd.modeling.anchors.matcher import assign_own_priors
 from ssd.structures.boxes import center_to_corner
 from ssd.structures.ops import box_iou
@@ -84,16 +84,69 @@ def test_properties(seed: int, num_gts: int, num_priors: int) -> None:
         assert torch.equal(alone[0][0], labels[image])
 
 
-@settings(max_examples=50, deadline=None)
-@given(st.integers(0, 2**31), st.integers(1, 8), st.integers(1, 20))
-def test_own_priors_equal_the_plain_greedy_rule(seed: int, num_gts: int, num_priors: int) -> None:
-    iou = torch.rand(1, num_gts, num_priors, generator=torch.Generator().manual_seed(seed))
-    expected, left = [num_priors] * num_gts, iou[0].clone()
+def plain_own_priors(iou: torch.Tensor) -> list[int]:
+    """The rule as a loop: the best pair of all, then the best of what is left. iou (G, P)."""
+    num_gts, num_priors = iou.shape
+    own_prior, left = [num_priors] * num_gts, iou.clone()
     for _ in range(min(num_gts, num_priors)):
         gt, prior = divmod(int(left.argmax()), num_priors)
-        expected[gt] = prior
+        own_prior[gt] = prior
         left[gt], left[:, prior] = -1, -1
-    assert assign_own_priors(iou)[0].tolist() == expected
+    return own_prior
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(0, 2**31), st.integers(1, 8), st.integers(1, 20), st.sampled_from([3, 1000]))
+def test_own_priors_equal_the_plain_greedy_rule(seed: int, num_gts: int, num_priors: int, num_values: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    iou = torch.randint(0, num_values, (3, num_gts, num_priors), generator=generator) / num_values  # 3 values: all ties
+    expected = [plain_own_priors(image) for image in iou]
+    is_padding = torch.zeros(3, num_gts, dtype=torch.bool)
+    assert assign_own_priors(iou, is_padding).tolist() == expected
+    assert matcher._settle_contests(iou, is_padding).tolist() == expected  # what other devices than a CPU run
+
+
+@pytest.mark.parametrize("identical", [False, True])
+def test_many_objects_contest_few_priors(identical: bool) -> None:
+    # The worst case: all objects rank the priors alike, so every round settles just one.
+    iou = torch.rand(1, 40) if identical else torch.rand(40, 40) * 0.01 + torch.rand(40)
+    iou = iou.expand(40, 40)[None]
+    is_padding = torch.zeros(1, 40, dtype=torch.bool)
+    assert assign_own_priors(iou, is_padding).tolist() == [plain_own_priors(iou[0])]
+
+
+def test_padding_may_stand_anywhere() -> None:
+    generator = torch.Generator().manual_seed(0)
+    gt_boxes, priors = random_boxes(generator, 1, 3), random_boxes(generator, 40)
+    alone, _ = match_priors(gt_boxes, torch.tensor([[1, 2, 3]]), priors, 0.5)
+    boxes = torch.stack([torch.ones(4), gt_boxes[0, 0], priors[5], gt_boxes[0, 1], gt_boxes[0, 2]])[None]
+    padded, _ = match_priors(boxes, torch.tensor([[0, 1, 0, 2, 3]]), priors, 0.5)
+    assert torch.equal(padded, alone)
+
+
+@pytest.mark.parametrize("overlaps", [1, 150, 310, 10**9])
+def test_images_at_once_change_nothing(overlaps: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = torch.Generator().manual_seed(0)
+    gt_boxes, priors = random_boxes(generator, 7, 3), random_boxes(generator, 50)
+    gt_labels = torch.randint(0, 3, (7, 3), generator=generator)
+    expected = match_priors(gt_boxes, gt_labels, priors, 0.4)
+    monkeypatch.setattr(matcher, "_CPU_OVERLAPS", overlaps)
+    for ours, whole in zip(match_priors(gt_boxes, gt_labels, priors, 0.4), expected, strict=True):
+        assert torch.equal(ours, whole)
+
+
+def test_is_a_sound_operator() -> None:
+    generator = torch.Generator().manual_seed(0)
+    boxes, labels = random_boxes(generator, 2, 3), torch.tensor([[1, 2, 0], [3, 0, 0]])
+    torch.library.opcheck(match_priors, (boxes, labels, random_boxes(generator, 20), 0.5))
+
+
+def test_other_devices_need_no_answer_from_the_data() -> None:
+    """Tensors without data stand for a device: nonzero, item or a boolean index raises."""
+    boxes, padding, priors = (torch.empty(shape, device="meta") for shape in ((4, 9, 4), (4, 9), (300, 4)))
+    best_iou, gt_index, own_prior = matcher._overlaps(boxes, padding.bool(), priors)
+    assert best_iou.shape == gt_index.shape == (4, 300)
+    assert own_prior.shape == (4, 9)
 
 
 # Rows where we differ from lufficc/SSD, and why.

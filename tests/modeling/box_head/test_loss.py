@@ -1,4 +1,4 @@
-"""The training objective: by hand, mining counts, images without objects, recorded losses and gradients."""
+"""The training objective: by hand, mining, images without objects, recorded losses and gradients, compilation."""
 
 import math
 from pathlib import Path
@@ -6,9 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
 
+from ssd.config import load_config
 from ssd.modeling.box_head import MultiBoxLoss
-from ssd.modeling.box_head.loss import hard_negative_mining
+from ssd.modeling.box_head.loss import hard_negative_mining, kth_largest
+from ssd.modeling.box_head.target_assigner import TargetAssigner
+from ssd.structures import Container
 
 
 def test_two_priors_by_hand() -> None:
@@ -33,6 +39,34 @@ def test_mining_keeps_the_hardest_three_to_one() -> None:
     for image in range(3):
         left_out = loss[image][~mask[image] & (labels[image] == 0)]
         assert loss[image][mask[image]].min() >= left_out.max()
+
+
+def test_kth_largest_by_hand() -> None:
+    values = torch.tensor([[5, torch.inf, -1, 5], [0, -0.0, 1e-40, -1], [-1, -1, -1, 0.3]])
+    for k, expected in [([1, 1, 1], [torch.inf, 1e-40, 0.3]), ([3, 2, 2], [5, 0, 0]), ([4, 9, 1], [0, 0, 0.3])]:
+        found = kth_largest(values, torch.tensor(k)[:, None]).flatten()
+        assert torch.equal(found, torch.tensor(expected))
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 2**31), st.integers(1, 60), st.sampled_from([2, 10**6]), st.floats(0, 1))
+def test_mining_equals_a_stable_sort(seed: int, num_priors: int, num_values: int, positives: float) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    loss = torch.randint(0, num_values, (4, num_priors), generator=generator) / 7  # 2 values: all ties, and zeros
+    labels = (torch.rand(4, num_priors, generator=generator) < positives).long()
+    mask = hard_negative_mining(loss, labels, 3)
+    for image in range(4):
+        is_negative = labels[image] == 0
+        order = loss[image].argsort(descending=True, stable=True)
+        num_neg = 3 * max(1, int(labels[image].sum()))
+        assert mask[image].nonzero().flatten().tolist() == sorted(order[is_negative[order]][:num_neg].tolist())
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_mining_does_not_hide_a_nan(sign: float) -> None:
+    loss = torch.rand(1, 20)
+    loss[0, 7] = math.copysign(math.nan, sign)
+    assert hard_negative_mining(loss, torch.zeros(1, 20, dtype=torch.int64), 3)[0, 7]
 
 
 def test_mining_does_not_change_its_arguments() -> None:
@@ -92,3 +126,42 @@ def test_loss_golden(goldens: Path, prefix: str) -> None:
     sum(losses.values()).backward()
     torch.testing.assert_close(cls_logits.grad, golden["grad_confidence"], rtol=1e-5, atol=1e-7)
     torch.testing.assert_close(bbox_pred.grad, golden["grad_locations"], rtol=1e-5, atol=1e-7)
+
+
+def objective_inputs(num_gts: int, device: str = "cpu") -> tuple[Tensor, ...]:
+    """cls_logits, bbox_pred, gt_boxes, gt_labels, priors (centre form) of two images and 40 priors."""
+    boxes = torch.rand(2, num_gts, 2, 2).sort(dim=2).values.flatten(2)
+    labels = torch.randint(0, 3, (2, num_gts))
+    priors = torch.rand(40, 4) * 0.4 + 0.1
+    inputs = (torch.randn(2, 40, 3), torch.randn(2, 40, 4), boxes, labels, priors)
+    return tuple(tensor.to(device).requires_grad_(index < 2) for index, tensor in enumerate(inputs))
+
+
+def test_compiled_equals_eager_for_any_number_of_objects() -> None:
+    """One graph from ground truth to loss. More counts than the recompile limit: the graph must serve all of them."""
+    assign_targets, loss = TargetAssigner(load_config()), MultiBoxLoss(3)
+
+    def compute(cls_logits: Tensor, bbox_pred: Tensor, gt_boxes: Tensor, gt_labels: Tensor, priors: Tensor) -> Tensor:
+        labels, bbox_targets = assign_targets(Container(boxes=gt_boxes, labels=gt_labels), priors)
+        return sum(loss(cls_logits, bbox_pred, labels, bbox_targets).values())
+
+    torch.compiler.reset()
+    compiled = torch.compile(compute, fullgraph=True, backend="aot_eager")
+    for num_gts in range(12):
+        inputs = objective_inputs(num_gts)
+        value, expected = compiled(*inputs), compute(*inputs)
+        torch.testing.assert_close(value, expected)
+        for grad, expected_grad in zip(
+            torch.autograd.grad(value, inputs[:2]), torch.autograd.grad(expected, inputs[:2]), strict=True
+        ):
+            torch.testing.assert_close(grad, expected_grad)
+
+
+def test_needs_no_answer_from_the_data() -> None:
+    """Tensors without data stand for a device: nonzero, item or a boolean index raises."""
+    assign_targets = TargetAssigner(load_config())
+    cls_logits, bbox_pred, gt_boxes, gt_labels, priors = objective_inputs(5, device="meta")
+    labels, bbox_targets = assign_targets(Container(boxes=gt_boxes, labels=gt_labels), priors)
+    losses = MultiBoxLoss(3)(cls_logits, bbox_pred, labels, bbox_targets)
+    sum(losses.values()).backward()
+    assert cls_logits.grad.shape == (2, 40, 3)

@@ -1,4 +1,4 @@
-"""Detections: recorded results, class-wise NMS against a plain loop, candidates in portions."""
+"""Detections: recorded results, the batch against plain loops, candidates in portions."""
 
 from pathlib import Path
 
@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from ssd.config import load_config
+from ssd.modeling.anchors import decode_boxes
 from ssd.modeling.box_head import PostProcessor, post_processor
-from ssd.modeling.box_head.post_processor import class_wise_nms, rank_in_class
+from ssd.modeling.box_head.post_processor import Predictions, best_candidates, class_wise_nms, rank_in_class
+from ssd.structures.boxes import center_to_corner
 from ssd.structures.ops import box_iou
 
 
@@ -43,12 +45,51 @@ def test_classes_never_collide() -> None:
     assert class_wise_nms(boxes, torch.tensor([0, 1, 2]), torch.tensor([0.9, 0.8, 0.7]), 0.45).tolist() == [0, 1, 2]
 
 
-def predictions(num_priors: int, num_classes: int, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+def predictions(num_priors: int, num_classes: int, seed: int = 0, num_images: int = 2) -> tuple[Tensor, Tensor, Tensor]:
     generator = torch.Generator().manual_seed(seed)
-    cls_logits = torch.randn(2, num_priors, num_classes, generator=generator) * 2
-    bbox_pred = torch.randn(2, num_priors, 4, generator=generator)
+    cls_logits = torch.randn(num_images, num_priors, num_classes, generator=generator) * 2
+    bbox_pred = torch.randn(num_images, num_priors, 4, generator=generator)
     priors = torch.rand(num_priors, 4, generator=generator) * 0.4 + 0.1
     return cls_logits, bbox_pred, priors
+
+
+def plain_detections(cls_logits: Tensor, bbox_pred: Tensor, priors: Tensor, limit: int) -> tuple[Tensor, ...]:
+    """Boxes, labels and scores of one image: (P, C) and (P, 4), by sorting and looping over all candidates."""
+    scores = cls_logits.softmax(dim=1)[:, 1:]
+    prior, label = (scores > 0.01).nonzero().unbind(1)
+    boxes = center_to_corner(decode_boxes(bbox_pred, priors, 0.1, 0.2))[prior] * 300
+    keep = plain_nms(boxes, label, scores[prior, label], 0.45)[:limit]
+    return boxes[keep], label[keep] + 1, scores[prior, label][keep]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**31), st.integers(2, 5), st.sampled_from([1, 3, 30, 1000]), st.integers(1, 60), st.booleans())
+def test_batch_equals_plain_loops(seed: int, num_classes: int, first: int, limit: int, has_ties: bool) -> None:
+    cls_logits, bbox_pred, priors = predictions(40, num_classes, seed, num_images=3)
+    cls_logits[1, :, 0] += 4  # few candidates
+    if has_ties:
+        cls_logits = cls_logits.round()
+    config = load_config(None, ["TEST.MAX_PER_IMAGE", limit])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(post_processor, "_FIRST_CANDIDATES", first)
+        patch.setattr(post_processor, "_CPU_CANDIDATES", 2 * first)  # two images at once, then the third
+        detections = PostProcessor(config)(cls_logits, bbox_pred, priors)
+    for image, result in enumerate(detections):
+        expected = plain_detections(cls_logits[image], bbox_pred[image], priors, limit)
+        for field, values in zip(("boxes", "labels", "scores"), expected, strict=True):
+            torch.testing.assert_close(result[field], values)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**31), st.integers(1, 5), st.sampled_from([1, 2, 9, 40, 10**9]), st.sampled_from([2, 10**6]))
+def test_best_candidates_equal_a_stable_sort(seed: int, num_classes: int, count: int, num_values: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    all_scores = torch.randint(0, num_values, (3, 12, num_classes), generator=generator) / num_values
+    images = torch.tensor([2, 0])
+    scores, candidates = best_candidates(Predictions(all_scores, all_scores.amax(dim=2), all_scores), images, count)
+    expected = all_scores[images].flatten(1).sort(dim=1, descending=True, stable=True)
+    assert torch.equal(scores, expected.values[:, :count])
+    assert torch.equal(candidates, expected.indices[:, :count])
 
 
 def test_taking_candidates_in_portions_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,6 +102,20 @@ def test_taking_candidates_in_portions_changes_nothing(monkeypatch: pytest.Monke
         for ours, expected in zip(process(*inputs), whole, strict=True):
             for field in ("boxes", "labels", "scores"):
                 assert torch.equal(ours[field], expected[field])
+
+
+@pytest.mark.parametrize("wild", [float("nan"), float("inf"), 1e38])
+def test_wild_boxes_of_one_image_do_not_change_another(wild: float) -> None:
+    inputs = predictions(400, 6)
+    _, expected = PostProcessor(load_config())(*inputs)
+    inputs[1][0, :50] = wild
+    _, result = PostProcessor(load_config())(*inputs)
+    for field in ("boxes", "labels", "scores"):
+        assert torch.equal(result[field], expected[field])
+
+
+def test_no_images() -> None:
+    assert PostProcessor(load_config())(*predictions(40, 3, num_images=0)) == []
 
 
 def test_limits_per_class_and_image() -> None:
