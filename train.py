@@ -3,15 +3,19 @@
 import argparse
 import logging
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from ssd.config import Config
 from ssd.data import build_datasets, make_batch_transform, make_test_loader, make_train_loader
+from ssd.data.datasets import DetectionDataset
 from ssd.engine.evaluator import Evaluator
 from ssd.engine.initial_model import build_new_model
 from ssd.engine.monitor import TrainingMonitor
+from ssd.engine.precision import in_precision, make_network, select_dtype
 from ssd.engine.setup import (
     INTERRUPTED,
     add_flag,
@@ -22,6 +26,7 @@ from ssd.engine.setup import (
     start_run,
     with_num_classes,
 )
+from ssd.engine.step import make_step_options
 from ssd.engine.trainer import Periods, train
 from ssd.modeling.detector import build_detection_model
 from ssd.solver import make_lr_scheduler, make_optimizer
@@ -46,32 +51,31 @@ def main() -> int:
     """Train as the command line says; return the exit status."""
     args = parse_args()
     cfg, device = start_run(args)
-    max_iter, output_dir = cfg.SOLVER.MAX_ITER, Path(cfg.OUTPUT_DIR)
+    max_iter = cfg.SOLVER.MAX_ITER
 
     train_sets = build_datasets(cfg, is_train=True)
     class_names = train_sets[0].class_names
     test_sets = [] if args.skip_test and args.eval_step <= 0 else build_datasets(cfg, False, class_names)
-    test_loaders = {
-        name: make_test_loader(cfg, dataset) for name, dataset in zip(cfg.DATASETS.TEST, test_sets, strict=False)
-    }
     cfg = with_num_classes(cfg, class_names)
 
     is_new = not has_checkpoint(cfg.OUTPUT_DIR)
     model = build_new_model(cfg, class_names) if is_new else build_detection_model(cfg, pretrained=False)
     model = model.to(device).to(memory_format=torch.channels_last)  # faster, on CPU and GPU
+    dtype = select_dtype(cfg.SOLVER.AMP, device, "SOLVER.AMP")
+    options = make_step_options(cfg, model, dtype)
+    average = None if options.average is None else options.average.module
     optimizer = make_optimizer(cfg, model)
     scheduler = make_lr_scheduler(cfg, optimizer)
-    checkpointer = Checkpointer(model, optimizer, scheduler, cfg.OUTPUT_DIR)
+    checkpointer = Checkpointer(model, optimizer, scheduler, cfg.OUTPUT_DIR, average=average, scaler=options.scaler)
     checkpointer.extra = {"class_names": list(class_names), "config": cfg.dump()}
     start_iteration = 0 if is_new else resume(checkpointer, cfg)
     save_config(cfg)
 
-    log_dir = output_dir / "tf_logs" if args.use_tensorboard else None
+    log_dir = Path(cfg.OUTPUT_DIR, "tf_logs") if args.use_tensorboard else None
     monitor = TrainingMonitor(start_iteration, max_iter, device, log_dir)
-    test_transform, folder = make_batch_transform(cfg, is_train=False), output_dir / "inference"
-    evaluate = Evaluator(test_loaders, test_transform, checkpointer, monitor, output_dir=folder, metric=cfg.TEST.METRIC)
+    evaluate = make_evaluator(cfg, model if average is None else average, test_sets, checkpointer, monitor)
     is_complete = train(
-        model,
+        make_network(cfg, model, dtype),
         make_train_loader(cfg, train_sets, start_iteration),
         make_batch_transform(cfg, is_train=True),
         optimizer,
@@ -82,12 +86,33 @@ def main() -> int:
         monitor=monitor,
         checkpointer=checkpointer,
         evaluate=evaluate,
+        options=options,
     )
     if is_complete and not args.skip_test:
         logger.info("Start evaluating...")
         evaluate(max_iter, is_final=True)
     monitor.close()
     return 0 if is_complete else INTERRUPTED
+
+
+def make_evaluator(
+    cfg: Config,
+    model: nn.Module,
+    test_sets: Sequence[DetectionDataset],
+    checkpointer: Checkpointer,
+    monitor: TrainingMonitor,
+) -> Evaluator:
+    """Build what evaluates ``model`` on DATASETS.TEST in the course of the training."""
+    device = next(model.parameters()).device
+    return Evaluator(
+        in_precision(model, device.type, select_dtype(cfg.TEST.AMP, device, "TEST.AMP")),
+        {name: make_test_loader(cfg, dataset) for name, dataset in zip(cfg.DATASETS.TEST, test_sets, strict=False)},
+        make_batch_transform(cfg, is_train=False),
+        checkpointer,
+        monitor=monitor,
+        output_dir=Path(cfg.OUTPUT_DIR, "inference"),
+        metric=cfg.TEST.METRIC,
+    )
 
 
 def resume(checkpointer: Checkpointer, cfg: Config) -> int:

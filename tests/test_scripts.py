@@ -120,6 +120,22 @@ def test_a_new_run_starts_from_weights_and_then_continues_itself(script: Script,
     assert "Started from" not in log
 
 
+def test_all_options_of_a_step(script: Script, config_file: Path, tmp_path: Path) -> None:
+    solver = ("SOLVER.AMP", "bf16", "SOLVER.EMA", 0.9, "SOLVER.ACCUMULATE", 2, "SOLVER.GRAD_CLIP", 1.0)
+    run = ("train.py", "--config-file", config_file, *solver, "SOLVER.OPTIMIZER", "adamw", "TEST.AMP", "bf16")
+    status, log, _ = script(*run, "--log_step", 1, "--eval_step", 1, "SOLVER.MAX_ITER", 2)
+    assert status == 0
+    assert "iter: 000002" in log
+    best = torch.load(tmp_path / "out" / "model_best.pth")
+    assert {"model", "training_model", "best_metric"} <= set(best)
+    status, log, _ = script(*run, "--skip-test", "SOLVER.MAX_ITER", 3)
+    assert status == 0
+    assert "iteration 2 of 3" in log
+    status, log, _ = script("test.py", "--config-file", config_file, "TEST.AMP", "bf16")
+    assert status == 0
+    assert "mAP: " in log
+
+
 def test_batches_of_one_image_train_down_to_one_cell(script: Script, config_file: Path) -> None:
     options = ("SOLVER.BATCH_SIZE", 1, "INPUT.IMAGE_SIZE", 64, "SOLVER.MAX_ITER", 2)  # the last map has stride 64
     status, log, _ = script("train.py", "--config-file", config_file, "--skip-test", "--log_step", 1, *options)
@@ -159,6 +175,11 @@ MISTAKES = [
     (["--config-file", "{config}", "MODEL.NUM_CLASSES", "21"], "MODEL.NUM_CLASSES is 21, but there are 9 classes"),
     (["--config-file", "{config}", "MODEL.BACKBONE.NAME", "tinny"], "did you mean 'tiny'?"),
     (["--config-file", "{config}", "MODEL.DEVICE", "tpu"], "unknown device 'tpu'"),
+    (["--config-file", "{config}", "SOLVER.AMP", "fp16"], "on a CPU set it to bf16 or off"),
+    (["--config-file", "{config}", "SOLVER.AMP", "fp8"], "SOLVER.AMP must be auto, off, bf16 or fp16, got 'fp8'"),
+    (["--config-file", "{config}", "TEST.AMP", "fp16"], "TEST.AMP fp16 is for CUDA devices"),
+    (["--config-file", "{config}", "SOLVER.ACCUMULATE", "3"], "SOLVER.ACCUMULATE is 3, but a batch"),
+    (["--config-file", "{config}", "SOLVER.EMA", "1.0"], "SOLVER.EMA must be 0 or more, and less than 1, got 1.0"),
     (["--config-file", "{config}", "TEST.METRIC", "coco"], "'coco' needs a dataset with a COCO annotation file"),
     (["--config-file", "{config}", "TEST.METRIC", "vco"], "unknown metric 'vco'; did you mean"),
     (["--config-file", "{config}", "DATASETS.TEST", "('test_scenes', 'test_scenes')"], "more than once"),

@@ -39,6 +39,7 @@ _FRACTION = (lambda value: 0 <= value <= 1, "between 0 and 1")
 _LIMIT = (lambda value: value == -1 or value > 0, "positive, or -1 for no limit")
 _SIZES = (all_of(is_size), "a list of positive ints or (height, width) pairs")
 _NAMES = (all_of(lambda name: isinstance(name, str)), "a list of names")
+_FORMAT = (lambda value: value in ("auto", "off", "bf16", "fp16"), "auto, off, bf16 or fp16")
 _NUMBERS = (all_of(is_number), "a list of positive numbers")
 
 # key -> (whether a value of the right type will do, what is expected)
@@ -66,6 +67,8 @@ CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "DATASETS.TRAIN": _NAMES,
     "DATASETS.TEST": _NAMES,
     "DATA_LOADER.NUM_WORKERS": _NOT_NEGATIVE,
+    "DATA_LOADER.CACHE": (lambda value: value in ("off", "memory", "disk"), "off, memory or disk"),
+    "DATA_LOADER.CACHE_GB": _POSITIVE,
     "SOLVER.MAX_ITER": _POSITIVE,
     "SOLVER.LR_STEPS": (all_of(lambda step: isinstance(step, int)), "a list of ints"),
     "SOLVER.GAMMA": _POSITIVE,
@@ -78,10 +81,15 @@ CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "SOLVER.WARMUP_FACTOR": _NOT_NEGATIVE,
     "SOLVER.WARMUP_ITERS": _NOT_NEGATIVE,
     "SOLVER.SEED": _NOT_NEGATIVE,
+    "SOLVER.AMP": _FORMAT,
+    "SOLVER.ACCUMULATE": _POSITIVE,
+    "SOLVER.GRAD_CLIP": _NOT_NEGATIVE,
+    "SOLVER.EMA": (lambda value: 0 <= value < 1, "0 or more, and less than 1"),
     "TEST.NMS_THRESHOLD": _FRACTION,
     "TEST.CONFIDENCE_THRESHOLD": _FRACTION,
     "TEST.MAX_PER_CLASS": _LIMIT,
     "TEST.MAX_PER_IMAGE": _LIMIT,
     "TEST.BATCH_SIZE": _POSITIVE,
+    "TEST.AMP": _FORMAT,
     "OUTPUT_DIR": (bool, "the name of a folder"),
 }

@@ -19,6 +19,8 @@ _ALTERNATIVE_TYPES: dict[str, tuple[type, ...]] = {
     "INPUT.IMAGE_SIZE": (int, tuple),
     "MODEL.BACKBONE.PRETRAINED": (bool, str),
 }
+# Keys of names of which one is "off".
+_SWITCHES = {"DATA_LOADER.CACHE", "SOLVER.AMP", "TEST.AMP"}
 
 
 class Config(CfgNode):
@@ -99,6 +101,8 @@ def _new_value(value: Any, full_key: str, source: str) -> Any:
 def _coerce(value: Any, default: Any, full_key: str, source: str) -> Any:
     """Return ``value`` in the type of ``default``; lists and tuples convert, nothing else does."""
     allowed = _ALTERNATIVE_TYPES.get(full_key, (type(default),))
+    if value is False and full_key in _SWITCHES:
+        value = "off"  # YAML 1.1 reads the bare word as a truth value
     if type(value) in allowed:
         return _checked(value, full_key, source)
     if isinstance(value, (list, tuple)):

@@ -3,15 +3,19 @@
 import logging
 import os
 import signal
+import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 
 import cv2
 import torch
 from torch.utils.data import DataLoader
 from yacs.config import CfgNode
 
+from ssd.data.cache import GIGABYTE, ImageCache
 from ssd.data.catalog import dataset_names, make_dataset
 from ssd.data.datasets import BACKGROUND, DetectionDataset, VOCDataset
+from ssd.data.reader import make_cache
 from ssd.data.samplers import IterationSampler
 from ssd.data.samples import ResizedSamples, TrainingSamples, collate_test, collate_training
 from ssd.data.transforms.geometry import GeometricSteps
@@ -76,11 +80,22 @@ def make_train_loader(
 
     Returns:
         A loader of (images, targets, ids), see ``collate_training``.
+
+    Raises:
+        ConfigError: there is no space for the cache.
+        DatasetError: a dataset cannot be cached.
     """
     seed = cfg.SOLVER.SEED
     augmentation = cfg.INPUT.AUGMENTATION
     steps = GeometricSteps(expand=augmentation.EXPAND, crop=augmentation.CROP, mirror=augmentation.MIRROR)
-    samples = TrainingSamples(datasets, height_width(cfg.INPUT.IMAGE_SIZE), seed, steps)
+    samples = TrainingSamples(
+        datasets,
+        height_width(cfg.INPUT.IMAGE_SIZE),
+        seed,
+        steps,
+        reduced_decoding=cfg.DATA_LOADER.REDUCED_DECODING,
+        cache=_make_cache(cfg, datasets),
+    )
     sampler = IterationSampler(
         len(samples),
         cfg.SOLVER.BATCH_SIZE,
@@ -102,6 +117,15 @@ def make_test_loader(cfg: CfgNode, dataset: DetectionDataset) -> DataLoader:
     """
     samples = ResizedSamples(dataset, height_width(cfg.INPUT.IMAGE_SIZE))
     return DataLoader(samples, batch_size=cfg.TEST.BATCH_SIZE, collate_fn=collate_test, **_worker_options(cfg))
+
+
+def _make_cache(cfg: CfgNode, datasets: Sequence[DetectionDataset]) -> ImageCache | None:
+    """The cache of DATA_LOADER.CACHE."""
+    if cfg.DATA_LOADER.CACHE == "off":
+        return None
+    folder = Path(cfg.DATA_LOADER.CACHE_DIR or tempfile.gettempdir())
+    limit = int(cfg.DATA_LOADER.CACHE_GB * GIGABYTE)
+    return make_cache(datasets, limit, folder if cfg.DATA_LOADER.CACHE == "disk" else None)
 
 
 def _unite_written_names(datasets: Sequence[DetectionDataset]) -> None:
@@ -126,6 +150,7 @@ def _worker_options(cfg: CfgNode) -> dict:
     num_workers = min(cfg.DATA_LOADER.NUM_WORKERS, _available_cores())
     return {
         "num_workers": num_workers,
+        "persistent_workers": num_workers > 0,  # evaluation comes again
         "pin_memory": cfg.DATA_LOADER.PIN_MEMORY and torch.cuda.is_available() and cfg.MODEL.DEVICE != "cpu",
         "worker_init_fn": _init_worker,
         "generator": torch.Generator(),  # of its own, or each pass would advance the global one
@@ -140,5 +165,5 @@ def _available_cores() -> int:
 
 
 def _init_worker(_: int) -> None:
-    cv2.setNumThreads(0)  # the workers are the parallelism
+    cv2.setNumThreads(0)  # the workers are the parallelism; PyTorch gives each of them one thread
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the main process, which then ends the workers

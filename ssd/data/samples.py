@@ -3,25 +3,37 @@
 Legend: B images, G the most objects that one of them has, S_h and S_w height and width of the network input.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import ConcatDataset, Dataset
+from torch.utils.data import Dataset, default_collate
 
+from ssd.data.cache import ImageCache
 from ssd.data.datasets import DetectionDataset
-from ssd.data.transforms.geometry import GeometricSteps, draw_geometry, map_boxes, valid_area, warp_image
+from ssd.data.reader import SampleReader
+from ssd.data.transforms.geometry import (
+    GeometricDraw,
+    GeometricSteps,
+    draw_geometry,
+    map_boxes,
+    max_reduction,
+    valid_area,
+    warp_image,
+)
 from ssd.structures import Container
+from ssd.utils.errors import DatasetError
+from ssd.utils.image import reduced_size
 
 
 class TrainingSample(NamedTuple):
     """One augmented image.
 
     Attributes:
-        image: RGB uint8 (S_h, S_w, 3); outside of ``valid_area`` it repeats its edge.
+        image: RGB uint8 (S_h, S_w, 3); see ``warp_image``.
         boxes: float32 (G, 4) corner form, relative to the image.
         labels: int64 (G,).
         valid_area: float32 (4,) corner form in pixels, the part that shows image.
@@ -35,6 +47,19 @@ class TrainingSample(NamedTuple):
     sample_id: int
 
 
+class _Plan(NamedTuple):
+    """A sample without its pixels: ``TrainingSample``, what was drawn, and how to read the image."""
+
+    key: tuple[int, int]
+    is_turned: bool
+    size: tuple[int, int]
+    read: Callable[[int], tuple[np.ndarray, int]]
+    draw: GeometricDraw
+    boxes: np.ndarray
+    labels: np.ndarray
+    valid_area: np.ndarray
+
+
 class TrainingSamples(Dataset[TrainingSample]):
     """Augmented samples, addressed by (index, position in the sample stream); the position seeds the augmentation.
 
@@ -43,6 +68,8 @@ class TrainingSamples(Dataset[TrainingSample]):
         size: (height, width) of the network input in pixels.
         seed: of the augmentation, at least 0.
         steps: of the augmentation, those to take.
+        reduced_decoding: see ``SampleReader``.
+        cache: likewise.
     """
 
     def __init__(
@@ -51,25 +78,71 @@ class TrainingSamples(Dataset[TrainingSample]):
         size: tuple[int, int],
         seed: int,
         steps: GeometricSteps = GeometricSteps(),  # noqa: B008  # frozen
+        *,
+        reduced_decoding: bool = False,
+        cache: ImageCache | None = None,
     ):
-        self._samples: ConcatDataset = ConcatDataset(datasets)  # type: ignore[arg-type]  # any map-style dataset serves
+        self._reader = SampleReader(datasets, reduced_decoding, cache)
         self._size = size
-        self._seed = seed
+        self._rng = PositionedGenerator(seed)
         self._steps = steps
 
     def __len__(self) -> int:
-        return len(self._samples)
+        return len(self._reader)
 
     def __getitem__(self, key: tuple[int, int]) -> TrainingSample:
+        return self._show(self._plan(key))
+
+    def __getitems__(self, keys: Sequence[tuple[int, int]]) -> list[TrainingSample]:
+        """Return the samples of a batch; DataLoader asks for them together."""
+        plans: Iterable[_Plan] = (self._plan(key) for key in keys)
+        if self._reader.has_parts:
+            plans = list(plans)  # decoding drives their code and data out of the processor's caches
+        return [self._show(plan) for plan in plans]
+
+    def _plan(self, key: tuple[int, int], is_turned: bool = False) -> _Plan:
         index, position = key
-        image, annotation, _ = self._samples[index]
-        boxes, labels = np.asarray(annotation["boxes"]).reshape(-1, 4), np.asarray(annotation["labels"])
-        height, width = image.shape[:2]
-        boxes = np.clip(boxes, 0, (width, height, width, height))  # so that a crop that holds a centre shows image
-        draw = draw_geometry(width, height, boxes, np.random.default_rng((self._seed, position)), self._steps)
+        target, size, read = self._reader.open(index)
+        width, height = size[::-1] if is_turned else size
+        boxes, labels = np.asarray(target["boxes"]).reshape(-1, 4), np.asarray(target["labels"])
+        limit = np.array([width, height, width, height])
+        boxes = np.minimum(np.maximum(boxes, 0), limit)  # so that a crop that holds a centre shows image
+        draw = draw_geometry(width, height, boxes, self._rng.at(position), self._steps)
         boxes, labels = map_boxes(boxes, labels, draw)
         area = valid_area(width, height, draw, self._size)
-        return TrainingSample(warp_image(image, draw, self._size), boxes, labels, area, index)
+        return _Plan(key, is_turned, (width, height), read, draw, boxes, labels, area)
+
+    def _show(self, plan: _Plan) -> TrainingSample:
+        image, reduction = plan.read(max_reduction(plan.draw, self._size))
+        found = image.shape[1], image.shape[0]
+        if found == reduced_size(plan.size, reduction):
+            warped = warp_image(image, plan.draw, self._size, reduction)
+            return TrainingSample(warped, plan.boxes, plan.labels, plan.valid_area, plan.key[0])
+        if not plan.is_turned:  # the annotation may have exchanged width and height
+            return self._show(self._plan(plan.key, is_turned=True))
+        raise DatasetError(
+            f"image {plan.key[0]} has {found[0] * reduction} x {found[1] * reduction} pixels, "
+            f"annotated as {plan.size[1]} x {plan.size[0]}"
+        )
+
+
+class PositionedGenerator:
+    """Random numbers as a function of (seed, position): Philox counts, so that another key is another stream.
+
+    Args:
+        seed: at least 0; its last 64 bits count.
+    """
+
+    def __init__(self, seed: int):
+        self._bits = np.random.Philox(key=seed % 2**64)
+        self._state = self._bits.state
+        self._generator = np.random.Generator(self._bits)
+
+    def at(self, position: int) -> np.random.Generator:
+        """Return the generator at the start of the stream of ``position``; it serves until the next call."""
+        self._state["state"]["key"][1] = position
+        self._bits.state = self._state  # several times quicker than a new generator
+        return self._generator
 
 
 class ResizedSamples(Dataset[tuple[np.ndarray, tuple[int, int], int]]):
@@ -106,7 +179,7 @@ def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def collate_training(samples: Sequence[TrainingSample]) -> tuple[Tensor, Container, Tensor]:
-    """Return images uint8 (B, 3, S_h, S_w), targets, and dataset indices int64 (B,).
+    """Return images uint8 (B, 3, S_h, S_w) in channels-last memory, targets, and dataset indices int64 (B,).
 
     ``targets`` has boxes float32 (B, G, 4) corner form relative to the image, labels int64 (B, G), both padded with
     0, and valid_area float32 (B, 4) corner form in pixels.
@@ -124,10 +197,11 @@ def collate_training(samples: Sequence[TrainingSample]) -> tuple[Tensor, Contain
 
 
 def collate_test(samples: Sequence[tuple[np.ndarray, tuple[int, int], int]]) -> tuple[Tensor, Tensor, Tensor]:
-    """Return images uint8 (B, 3, S_h, S_w), original sizes int64 (B, 2) height and width, and indices int64 (B,)."""
+    """Return images as in training, original sizes int64 (B, 2) height and width, and indices int64 (B,)."""
     images, sizes, ids = zip(*samples, strict=True)
     return _stack_images(images), torch.tensor(sizes), torch.tensor(ids)
 
 
 def _stack_images(images: Sequence[np.ndarray]) -> Tensor:
-    return torch.stack([torch.from_numpy(image).permute(2, 0, 1) for image in images])
+    """Images (H, W, 3) as one tensor (B, 3, H, W), in the memory that workers and main process share."""
+    return default_collate([torch.from_numpy(image) for image in images]).permute(0, 3, 1, 2)

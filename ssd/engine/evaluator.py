@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from ssd.engine.inference import evaluate_datasets
@@ -17,14 +17,15 @@ logger = logging.getLogger(__name__)
 
 
 class Evaluator:
-    """Evaluates the model in training, shows what came of it, and keeps the best model as model_best.pth.
+    """Evaluates a model in training, shows what came of it, and keeps the best model as model_best.pth.
 
     The best is that with the highest main metric on the first dataset; it is remembered in the checkpoints.
 
     Args:
+        model: what is evaluated: the one that trains, or the average of its weights.
         data_loaders: the test loader of each dataset by name.
         batch_transform: normalises uint8 images on the device.
-        checkpointer: of the model.
+        checkpointer: saves the model.
         monitor: shows metrics and pictures.
         output_dir: gets a folder a dataset.
         metric: TEST.METRIC.
@@ -35,16 +36,18 @@ class Evaluator:
 
     def __init__(
         self,
+        model: nn.Module,
         data_loaders: Mapping[str, DataLoader],
         batch_transform: Callable[[Tensor], Tensor],
         checkpointer: Checkpointer,
-        monitor: TrainingMonitor,
         *,
+        monitor: TrainingMonitor,
         output_dir: Path,
         metric: str = "auto",
     ):
         for loader in data_loaders.values():
             resolve_metric(metric, loader.dataset.dataset)  # type: ignore[attr-defined]  # now, not after hours
+        self.model = model
         self.data_loaders = data_loaders
         self.batch_transform = batch_transform
         self.checkpointer = checkpointer
@@ -58,7 +61,7 @@ class Evaluator:
         The result file is named by the iteration, or by the time when ``is_final``.
         """
         evaluations = evaluate_datasets(
-            self.checkpointer.model,
+            self.model,
             self.data_loaders,
             self.batch_transform,
             output_dir=self.output_dir,

@@ -11,7 +11,7 @@ import torch
 
 from ssd.config import Config, load_config
 from ssd.utils.atomic import atomic_write
-from ssd.utils.device import select_device
+from ssd.utils.device import keep_freed_memory, select_device
 from ssd.utils.errors import ConfigError, SSDError
 from ssd.utils.logger import setup_logger
 
@@ -65,6 +65,8 @@ def start_run(args: argparse.Namespace, *, log_dir: bool = True) -> tuple[Config
     setup_logger(cfg.OUTPUT_DIR if log_dir else None)
     device = select_device(cfg.MODEL.DEVICE)
     torch.manual_seed(cfg.SOLVER.SEED)
+    if device.type == "cpu":
+        keep_freed_memory()
     if device.type == "cuda":
         torch.backends.cudnn.benchmark = True  # inputs have one size
         if device.index is not None:

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from ssd.config import Config
+from ssd.engine.precision import in_precision, select_dtype
 from ssd.engine.setup import with_num_classes
 from ssd.modeling.detector import build_detection_model
 from ssd.utils.checkpoint import Checkpointer, load_model_weights, read_checkpoint
@@ -43,11 +44,15 @@ def build_trained_model(
 ) -> nn.Module:
     """Build the model of a config in evaluation mode, with the weights of a checkpoint of ``read_trained``.
 
+    It computes in the format of TEST.AMP.
+
     Raises:
-        ConfigError: MODEL.NUM_CLASSES is not the number of ``class_names``.
+        ConfigError: MODEL.NUM_CLASSES is not the number of ``class_names``, or the device lacks that format.
         CheckpointError: the weights do not fit.
     """
+    dtype = select_dtype(cfg.TEST.AMP, device, "TEST.AMP")
     model = build_detection_model(with_num_classes(cfg, class_names), pretrained=False)
     load_model_weights(model, checkpoint["model"], checkpoint["source"])
     logger.info("Loaded weights from %s", checkpoint["source"])
-    return model.to(device).eval()
+    model = model.to(device).to(memory_format=torch.channels_last)  # faster, on CPU and GPU
+    return in_precision(model, device.type, dtype).eval()

@@ -4,19 +4,19 @@ import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from ssd.engine.interrupt import InterruptGuard
 from ssd.engine.monitor import TrainingMonitor
+from ssd.engine.prefetch import Batch, prefetch
+from ssd.engine.step import StepOptions, step
 from ssd.structures import Container
 from ssd.utils.checkpoint import Checkpointer
 
 logger = logging.getLogger(__name__)
 
-Batch = tuple[Tensor, Container, Tensor]
 BatchTransform = Callable[[Tensor, Container | None, int | None], Tensor]
 
 
@@ -42,10 +42,12 @@ def train(
     monitor: TrainingMonitor,
     checkpointer: Checkpointer,
     evaluate: Callable[[int], None],
+    options: StepOptions = StepOptions(),  # noqa: B008  # frozen
 ) -> bool:
-    """Train on the remaining batches of ``data_loader``, from ``start_iteration`` completed iterations to ``max_iter``.
+    """Train from ``start_iteration`` completed iterations to ``max_iter``; only log, save and evaluate wait for a GPU.
 
     Args:
+        data_loader: of the remaining batches.
         batch_transform: prepares images on the device, given (images, targets, iteration from 0).
         checkpointer: saves "model_XXXXXX" periodically and "model_final" at the end.
         evaluate: called with the completed iterations; not at the end.
@@ -59,17 +61,16 @@ def train(
     device = next(model.parameters()).device
     model.train()
     with InterruptGuard() as interrupt:
-        for iteration, (images, targets, _) in enumerate(monitor.watch(data_loader), start=start_iteration + 1):
-            images, targets = images.to(device, non_blocking=True), targets.to(device, non_blocking=True)
-            losses = step(model, optimizer, batch_transform(images, targets, iteration - 1), targets)
+        batches = monitor.watch(prefetch(data_loader, device))
+        for iteration, (images, targets, _) in enumerate(batches, start=start_iteration + 1):
+            losses = step(model, optimizer, batch_transform(images, targets, iteration - 1), targets, options)
+            options.update_average(iteration)
             monitor.end_step(losses, len(images), lr=scheduler.get_last_lr()[0])
             scheduler.step()
-
             if is_due(iteration, periods.log) or iteration == max_iter:
                 monitor.log(iteration)
             if is_due(iteration, periods.save) or interrupt.requested:
-                monitor.check_finite(iteration)
-                checkpointer.save(f"model_{iteration:06d}", iteration=iteration)
+                _save(checkpointer, monitor, f"model_{iteration:06d}", iteration)
             if interrupt.requested:
                 logger.warning("Interrupted after iteration %d; the same command continues from there", iteration)
                 return False
@@ -77,19 +78,13 @@ def train(
                 evaluate(iteration)
                 model.train()
     if start_iteration < max_iter:
-        monitor.check_finite(max_iter)
-        checkpointer.save("model_final", iteration=max_iter)
+        _save(checkpointer, monitor, "model_final", max_iter)
     return True
 
 
-def step(model: nn.Module, optimizer: Optimizer, images: Tensor, targets: Container) -> dict[str, Tensor]:
-    """Take one optimizer step; return the losses before it, "total_loss" (their sum) first."""
-    losses = model(images, targets)
-    total_loss = torch.stack(list(losses.values())).sum()
-    optimizer.zero_grad()
-    total_loss.backward()
-    optimizer.step()
-    return {"total_loss": total_loss, **losses}
+def _save(checkpointer: Checkpointer, monitor: TrainingMonitor, name: str, iteration: int) -> None:
+    monitor.check_finite(iteration)  # a broken model is no place to continue from
+    checkpointer.save(name, iteration=iteration)
 
 
 def is_due(iteration: int, period: int) -> bool:

@@ -4,7 +4,9 @@ import os
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+from torch.amp import GradScaler
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -26,6 +28,9 @@ class Checkpointer:
         optimizer: saved and restored with it, if given.
         scheduler: likewise. Restored after the optimizer, so that it has the last word on the learning rate.
         save_dir: the folder of the checkpoints; empty = ``save`` does nothing.
+        average: holds the average of the model's weights. Then these are the "model" of a checkpoint, which detects,
+            and those of the model itself, from which a training continues, its "training_model".
+        scaler: of float16 gradients.
 
     Attributes:
         extra: values that every checkpoint carries besides (class names, the config, ...), under the types that
@@ -38,10 +43,15 @@ class Checkpointer:
         optimizer: Optimizer | None = None,
         scheduler: LRScheduler | None = None,
         save_dir: str | os.PathLike[str] = "",
+        *,
+        average: nn.Module | None = None,
+        scaler: GradScaler | None = None,
     ):
         self.model = model.module if isinstance(model, DistributedDataParallel) else model
         self.optimizer = optimizer
         self.scheduler = scheduler
+        self.average = average
+        self.scaler = scaler
         self.save_dir = os.fspath(save_dir)
         self.extra: dict[str, Any] = {}
 
@@ -59,7 +69,7 @@ class Checkpointer:
         """
         if not self.save_dir:
             return
-        checkpoint = {"model": self.model.state_dict(), **self._training_state(), **self.extra, **extra}
+        checkpoint = {**self._weights(), **self._training_state(), **self.extra, **extra}
         path = os.path.join(self.save_dir, f"{name}.pth")
         os.makedirs(self.save_dir, exist_ok=True)
         write_checkpoint(path, checkpoint)
@@ -91,9 +101,9 @@ class Checkpointer:
         )
 
     def load(self, path_or_url: str | os.PathLike[str] | None = None) -> dict[str, Any]:
-        """Restore the model, and the optimizer and the scheduler where both this object and the file have them.
+        """Restore the model, and what else both this object and the file have of a training.
 
-        Nothing is changed unless everything fits.
+        Nothing is changed unless everything fits. An average that the file lacks starts from its weights.
 
         Args:
             path_or_url: the checkpoint; None = the last one of ``save_dir``.
@@ -108,18 +118,31 @@ class Checkpointer:
         if source is None:
             raise CheckpointError(f"no checkpoint: {os.path.join(self.save_dir, TAG_FILE)} does not exist")
         checkpoint = read_checkpoint(source)
-        weights = checkpoint.pop("model")
+        average_weights = checkpoint.pop("model")
+        weights = checkpoint.pop("training_model", average_weights)
         optimizer_state, scheduler_state = checkpoint.pop("optimizer", None), checkpoint.pop("scheduler", None)
+        scaler_state = checkpoint.pop("scaler", None)
         check_model_weights(self.model, weights, os.fspath(source))
+        check_model_weights(self.model, average_weights, os.fspath(source))
         if self.optimizer is not None and optimizer_state is not None:
             load_optimizer_state(self.optimizer, optimizer_state, os.fspath(source))
         if self.scheduler is not None and scheduler_state is not None:
             self.scheduler.load_state_dict(scheduler_state)
+        if self.scaler is not None and scaler_state is not None:
+            self.scaler.load_state_dict(scaler_state)
         self.model.load_state_dict(weights)
+        if self.average is not None:
+            self.average.load_state_dict(average_weights)
         return checkpoint
 
+    def _weights(self) -> dict[str, Any]:
+        if self.average is None:
+            return {"model": self.model.state_dict()}
+        return {"model": self.average.state_dict(), "training_model": self.model.state_dict()}
+
     def _training_state(self) -> dict[str, Any]:
-        parts = {"optimizer": self.optimizer, "scheduler": self.scheduler}
+        scaler = self.scaler if self.scaler is not None and self.scaler.is_enabled() else None
+        parts = {"optimizer": self.optimizer, "scheduler": self.scheduler, "scaler": scaler}
         return {name: part.state_dict() for name, part in parts.items() if part is not None}
 
 
@@ -192,6 +215,11 @@ def load_optimizer_state(optimizer: Optimizer, state_dict: dict[str, Any], sourc
         )
     groups = [{**now, "params": then["params"]} for now, then in zip(running, saved, strict=True)]
     optimizer.load_state_dict({"state": state_dict["state"], "param_groups": groups})
+    for parameter, state in optimizer.state.items():
+        for name, value in state.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                # In the parameter's layout in memory: fused optimizers go through both in one order.
+                state[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
 def _listing(title: str, items: list[str]) -> list[str]:

@@ -1,8 +1,16 @@
-"""From the name of a device to the device."""
+"""From the name of a device to the device, and how its memory is kept."""
+
+import ctypes
+import platform
 
 import torch
 
 from ssd.utils.errors import DeviceError
+
+# mallopt(3): how many large blocks may have a mapping of their own, which is given back as soon as they are freed;
+# how many free bytes at the end of the heap are given back. (M_MMAP_THRESHOLD would do, but old versions limit it.)
+_M_MMAP_MAX, _M_TRIM_THRESHOLD = -4, -1
+_MAX_INT = 2**31 - 1
 
 
 def select_device(name: str) -> torch.device:
@@ -24,6 +32,18 @@ def select_device(name: str) -> torch.device:
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise DeviceError("device 'mps' needs a Mac with Apple silicon; set MODEL.DEVICE to auto or cpu")
     return device
+
+
+def keep_freed_memory() -> bool:
+    """Make this process keep the memory that it frees, for its next allocation; return whether that is possible.
+
+    By default glibc gives large blocks back to the kernel, and a training on the CPU, which frees and allocates the
+    same activations at every step, spends much of its time on page faults. Another C library is left as it is.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return False
+    mallopt = ctypes.CDLL(None).mallopt
+    return bool(mallopt(_M_MMAP_MAX, 0) and mallopt(_M_TRIM_THRESHOLD, _MAX_INT))
 
 
 def _best_device_type() -> str:

@@ -1,6 +1,7 @@
 """Reading images: RGB uint8 arrays (H, W, 3), turned upright as their EXIF tag says."""
 
 import io
+import math
 import os
 import struct
 from pathlib import Path
@@ -13,6 +14,13 @@ from ssd.utils.errors import ImageError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 
+# Reduction -> flag. IMREAD_REDUCED_COLOR_n is that of grey images with that of BGR.
+_REDUCTION_FLAGS = {
+    1: 0,
+    2: cv2.IMREAD_REDUCED_GRAYSCALE_2,
+    4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
+    8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
+}
 _EXIF_ORIENTATION = 0x0112
 _EXIF_TRANSPOSED = (5, 6, 7, 8)  # the orientations that swap width and height
 # What Pillow raises for files that are not, or not quite, images; which one depends on the format.
@@ -33,12 +41,46 @@ def read_image(source: str | os.PathLike[str] | bytes, expected_size: tuple[int,
     Raises:
         ImageError: the file is missing, empty, truncated or no image.
     """
+    return read_reduced_image(source, 1, expected_size)[0]
+
+
+def read_reduced_image(
+    source: str | os.PathLike[str] | bytes, reduction: int, expected_size: tuple[int, int] | None = None
+) -> tuple[np.ndarray, int]:
+    """Decode an image at a fraction of its size, where that is quicker: a JPEG, from fewer coefficients.
+
+    Args:
+        source: a path, or the content of an image file.
+        reduction: 1, 2, 4 or 8; each pixel of the result stands for a square of this many pixels a side.
+        expected_size: see ``read_image``; (width, height) in full.
+
+    Returns:
+        RGB uint8, (ceil(H / reduction), ceil(W / reduction), 3), and the reduction that was applied: as asked, or
+        less if the format or the EXIF tag forbids it.
+
+    Raises:
+        ImageError: see ``read_image``.
+    """
     data, name = _read_bytes(source)
-    pixels = _decode(data, name, cv2.IMREAD_COLOR)
+    reduction = _possible_reduction(data, reduction, expected_size or (1, 1))
+    flags = cv2.IMREAD_COLOR_RGB | _REDUCTION_FLAGS[reduction]
+    pixels = _decode(data, name, flags)
     height, width = pixels.shape[:2]
-    if expected_size == (height, width) and height != width:
-        pixels = _decode(data, name, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-    return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+    if expected_size and reduced_size(expected_size, reduction) == (height, width) and height != width:
+        pixels = _decode(data, name, flags | cv2.IMREAD_IGNORE_ORIENTATION)
+    return pixels, reduction
+
+
+def _possible_reduction(data: np.ndarray, reduction: int, size: tuple[int, int]) -> int:
+    """The reduction, or less: EXIF may turn the far edge, whose last pixel is incomplete, into the near one."""
+    if reduction == 1 or not _is_jpeg(data):
+        return 1
+    return math.gcd(reduction, *size) if b"Exif\0\0" in data.tobytes() else reduction
+
+
+def reduced_size(size: tuple[int, int], reduction: int) -> tuple[int, int]:
+    """Return the size in pixels of an image of ``size`` that was decoded with ``reduction``."""
+    return -(-size[0] // reduction), -(-size[1] // reduction)
 
 
 def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
@@ -87,7 +129,7 @@ def _read_bytes(source: str | os.PathLike[str] | bytes) -> tuple[np.ndarray, str
 
 
 def _decode(data: np.ndarray, name: str, flags: int) -> np.ndarray:
-    """BGR uint8 (H, W, 3)."""
+    """What ``flags`` ask for: RGB uint8 (H, W, 3)."""
     if _seems_truncated(data):
         _check_complete(data, name)
     log_level = cv2.utils.logging.getLogLevel()
@@ -106,10 +148,14 @@ def _decode(data: np.ndarray, name: str, flags: int) -> np.ndarray:
 
 def _seems_truncated(data: np.ndarray) -> bool:
     """Whether a JPEG or PNG lacks its end marker. OpenCV may fill the missing rows with grey instead of failing."""
-    head, tail = data[:4].tobytes(), data[-12:].tobytes()
-    if head.startswith(b"\xff\xd8"):
+    tail = data[-12:].tobytes()
+    if _is_jpeg(data):
         return not tail.endswith(b"\xff\xd9")
-    return head == b"\x89PNG" and b"IEND" not in tail
+    return data[:4].tobytes() == b"\x89PNG" and b"IEND" not in tail
+
+
+def _is_jpeg(data: np.ndarray) -> bool:
+    return data[:2].tobytes() == b"\xff\xd8"
 
 
 def _check_complete(data: np.ndarray, name: str) -> None:

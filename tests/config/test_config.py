@@ -193,3 +193,13 @@ def test_checked_keys_exist_and_their_defaults_pass() -> None:
 def test_yacs_loading_of_python_files_is_closed(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="merge_from_file"):
         Config.load_cfg("SOLVER: {}")
+
+
+def test_off_needs_no_quotes(tmp_path: Path) -> None:
+    path = tmp_path / "off.yaml"
+    path.write_text("SOLVER: {AMP: off}\nDATA_LOADER: {CACHE: off}\n")
+    config = load_config(path, ["TEST.AMP", "off"])
+    assert (config.SOLVER.AMP, config.DATA_LOADER.CACHE, config.TEST.AMP) == ("off", "off", "off")
+    path.write_text("OUTPUT_DIR: off\n")
+    with pytest.raises(ConfigError, match="OUTPUT_DIR must be str"):
+        load_config(path)

@@ -1,3 +1,5 @@
+import os
+
 import cv2
 import numpy as np
 import pytest
@@ -6,7 +8,7 @@ from PIL import Image
 
 from ssd.data import build, build_datasets, make_batch_transform, make_test_loader, make_train_loader
 from ssd.structures import Container
-from ssd.utils.errors import ConfigError
+from ssd.utils.errors import ConfigError, DatasetError
 
 
 class Painted:
@@ -74,7 +76,7 @@ def test_training_batches(make_cfg) -> None:
     for images, targets, ids in batches:
         assert images.shape == (4, 3, 24, 32)
         assert images.dtype == torch.uint8
-        assert images.is_contiguous()
+        assert images.is_contiguous(memory_format=torch.channels_last)
         boxes, labels, area = targets["boxes"], targets["labels"], targets["valid_area"]
         assert boxes.shape == (4, labels.shape[1], 4)
         assert (boxes.dtype, labels.dtype, area.dtype) == (torch.float32, torch.int64, torch.float32)
@@ -224,13 +226,46 @@ def test_workers_never_outnumber_cores(make_cfg, monkeypatch) -> None:
     assert len(list(loader)) == 1
 
 
-def test_workers_leave_threads_to_each_other() -> None:
-    before = cv2.getNumThreads()
-    try:
-        build._init_worker(0)
-        assert cv2.getNumThreads() == 1
-    finally:
-        cv2.setNumThreads(before)
+def test_a_worker_has_one_thread_and_serves_again(make_cfg, monkeypatch) -> None:
+    class Threads(Painted):
+        def __getitem__(self, index):
+            told = np.array([[[cv2.getNumThreads(), torch.get_num_threads(), os.getpid() % 256]]], np.uint8)
+            return told, Container(boxes=np.empty((0, 4))), index
+
+    monkeypatch.setattr(build, "_available_cores", lambda: 2)
+    loader = make_test_loader(make_cfg(**{"DATA_LOADER.NUM_WORKERS": 1, "INPUT.IMAGE_SIZE": 1}), Threads(2))
+    passes = [torch.cat([images for images, _, _ in loader]).flatten(1).tolist() for _ in range(2)]
+    assert passes[0] == passes[1]
+    assert [told[:2] for told in passes[0]] == [[1, 1]] * 2
+    assert passes[0][0][2] != os.getpid() % 256
+
+
+@pytest.mark.parametrize("place", ["memory", "disk"])
+def test_the_cache_changes_nothing_with_any_number_of_workers(make_cfg, monkeypatch, tmp_path, place) -> None:
+    class InTwoParts(Painted):
+        def get_img_info(self, index):
+            height, width = super().__getitem__(index)[0].shape[:2]
+            return {"width": width, "height": height}
+
+        def get_target(self, index):
+            return super().__getitem__(index)[1]
+
+        def read_image(self, index, reduction=1):
+            return super().__getitem__(index)[0], 1
+
+    monkeypatch.setattr(build, "_available_cores", lambda: 2)
+    reference = _flatten(make_train_loader(make_cfg(), [Painted(5)]))
+    for num_workers in (0, 2):
+        cache = {"DATA_LOADER.CACHE": place, "DATA_LOADER.CACHE_DIR": str(tmp_path), "DATA_LOADER.CACHE_GB": 1e-5}
+        cfg = make_cfg(**{"DATA_LOADER.NUM_WORKERS": num_workers}, **cache)
+        _assert_equal(_flatten(make_train_loader(cfg, [InTwoParts(5)])), reference)
+
+
+def test_a_cache_that_cannot_be_used_is_an_error(make_cfg) -> None:
+    with pytest.raises(DatasetError, match="images of Painted cannot be cached"):
+        make_train_loader(make_cfg(**{"DATA_LOADER.CACHE": "memory"}), [Painted(5)])
+    with pytest.raises(ConfigError, match=r"DATA_LOADER\.CACHE must be off, memory or disk, got 'ram'"):
+        make_cfg(**{"DATA_LOADER.CACHE": "ram"})
 
 
 def test_a_whole_training_batch_through_the_transform(make_cfg) -> None:

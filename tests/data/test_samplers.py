@@ -1,7 +1,9 @@
+import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ssd.data.samplers import IterationSampler
+from ssd.data.samples import PositionedGenerator
 
 
 def _positions(batch):
@@ -48,3 +50,21 @@ def test_processes_share_the_batches_of_one() -> None:
     two = [list(IterationSampler(11, 3, 9, seed=3, rank=rank, world_size=2)) for rank in (0, 1)]
     assert [first + second for first, second in zip(*two, strict=True)] == one
     assert _positions(two[1][0]) == [3, 4, 5]
+
+
+def test_numbers_are_a_function_of_seed_and_position() -> None:
+    generator = PositionedGenerator(3)
+    first = generator.at(7).random(5)
+    generator.at(8).integers(9, size=3, dtype=np.int32)  # leaves half of a word behind
+    np.testing.assert_array_equal(generator.at(7).random(5), first)
+    np.testing.assert_array_equal(PositionedGenerator(3).at(7).random(5), first)
+    others = [PositionedGenerator(seed).at(position).random(5) for seed, position in ((3, 8), (4, 7), (7, 3))]
+    assert not any(np.isin(other, first).any() for other in others)
+
+
+def test_neighbouring_positions_are_independent() -> None:
+    generator = PositionedGenerator(0)
+    numbers = np.array([generator.at(position).random(2) for position in range(4000)])
+    assert np.abs(numbers.mean(axis=0) - 0.5).max() < 4 * np.sqrt(1 / 12 / 4000)
+    correlations = np.corrcoef(np.stack([numbers[:-1, 0], numbers[1:, 0], numbers[:-1, 1]]))
+    assert np.abs(correlations - np.eye(3)).max() < 4 / np.sqrt(4000)

@@ -9,15 +9,20 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
+from torch.amp import GradScaler
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from ssd.config import Config, load_config
 from ssd.data import build_datasets, make_batch_transform, make_test_loader, make_train_loader
 from ssd.engine.inference import evaluate_datasets
 from ssd.engine.monitor import TrainingMonitor
+from ssd.engine.precision import make_network
 from ssd.engine.setup import with_num_classes
+from ssd.engine.step import StepOptions, make_step_options
 from ssd.engine.trainer import Periods, train
 from ssd.modeling.detector import build_detection_model
-from ssd.solver import make_lr_scheduler, make_optimizer
+from ssd.solver import ModelAverage, make_lr_scheduler, make_optimizer
+from ssd.structures import Container
 from ssd.utils.checkpoint import Checkpointer
 from ssd.utils.errors import CheckpointError, TrainingError
 
@@ -34,7 +39,9 @@ class Run:
         self.model = build_detection_model(self.cfg)
         self.optimizer = make_optimizer(self.cfg, self.model)
         self.scheduler = make_lr_scheduler(self.cfg, self.optimizer)
-        self.checkpointer = Checkpointer(self.model, self.optimizer, self.scheduler, output_dir)
+        self.options = make_step_options(self.cfg, self.model, torch.float32)
+        self.average = None if self.options.average is None else self.options.average.module
+        self.checkpointer = Checkpointer(self.model, self.optimizer, self.scheduler, output_dir, average=self.average)
         self.losses: list[float] = []
         self.evaluated: list[int] = []
 
@@ -51,7 +58,7 @@ class Run:
 
         monitor.end_step = record  # type: ignore[method-assign]
         return train(
-            self.model,
+            make_network(self.cfg, self.model, torch.float32),
             make_train_loader(self.cfg, self.datasets, start),
             make_batch_transform(self.cfg, is_train=True),
             self.optimizer,
@@ -62,6 +69,7 @@ class Run:
             monitor=monitor,
             checkpointer=self.checkpointer,
             evaluate=self.evaluated.append,
+            options=self.options,
         )
 
 
@@ -101,8 +109,12 @@ def test_two_images_are_learnt_by_heart(scenes: Path, config_file: Path, tmp_pat
     assert [prediction["img_width"] for prediction in saved] == [128, 128]
 
 
-def test_a_continued_run_is_bit_equal_to_an_unbroken_one(config_file: Path, tmp_path: Path) -> None:
-    overrides = ("SOLVER.LR_STEPS", [8], "SOLVER.MAX_ITER", 12)
+ALL_OPTIONS = ("SOLVER.EMA", 0.9, "SOLVER.GRAD_CLIP", 1.0, "SOLVER.ACCUMULATE", 2, "SOLVER.OPTIMIZER", "adamw")
+
+
+@pytest.mark.parametrize("options", [(), ALL_OPTIONS], ids=["plain", "all options"])
+def test_a_continued_run_is_bit_equal_to_an_unbroken_one(config_file: Path, tmp_path: Path, options: tuple) -> None:
+    overrides = ("SOLVER.LR_STEPS", [8], "SOLVER.MAX_ITER", 12, *options)
     whole = Run(small(config_file, *overrides), tmp_path / "whole")
     assert whole.train()
 
@@ -119,13 +131,104 @@ def test_a_continued_run_is_bit_equal_to_an_unbroken_one(config_file: Path, tmp_
     assert second.train()
 
     assert first.losses + second.losses == whole.losses
-    for (name, expected), (_, resumed) in zip(
-        whole.model.state_dict().items(), second.model.state_dict().items(), strict=True
-    ):
-        assert torch.equal(expected, resumed), name
-    momentum = [state["momentum_buffer"] for state in whole.optimizer.state_dict()["state"].values()]
-    resumed_momentum = [state["momentum_buffer"] for state in second.optimizer.state_dict()["state"].values()]
-    assert all(torch.equal(a, b) for a, b in zip(momentum, resumed_momentum, strict=True))
+    expected, resumed = (torch.load(tmp_path / name / "model_final.pth") for name in ("whole", "broken"))
+    assert set(expected) >= {"model", "optimizer", *(["training_model"] if options else [])}
+    for part in ("model", "training_model", "optimizer"):
+        torch.testing.assert_close(resumed.get(part), expected.get(part), rtol=0, atol=0)
+
+
+def test_the_average_is_the_model_of_a_checkpoint(config_file: Path, tmp_path: Path) -> None:
+    """Whether the average is switched on or off, a run continues from what it trained."""
+    averaged = Run(small(config_file, "SOLVER.MAX_ITER", 2, "SOLVER.EMA", 0.5), tmp_path / "out")
+    averaged.train()
+    state = torch.load(tmp_path / "out" / "model_final.pth")
+    torch.testing.assert_close(state["model"], dict(averaged.average.state_dict()))
+    torch.testing.assert_close(state["training_model"], dict(averaged.model.state_dict()))
+    assert list(state["model"]) == list(averaged.model.state_dict())
+
+    plain = Run(small(config_file, "SOLVER.MAX_ITER", 2), tmp_path / "out")
+    plain.checkpointer.load()
+    torch.testing.assert_close(dict(plain.model.state_dict()), state["training_model"])
+    plain.checkpointer.save("plain", iteration=2)
+    again = Run(small(config_file, "SOLVER.MAX_ITER", 2, "SOLVER.EMA", 0.5), tmp_path / "out")
+    again.checkpointer.load()
+    torch.testing.assert_close(dict(again.average.state_dict()), state["training_model"])
+
+
+def test_a_compiled_network_trains_the_model(
+    config_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = Run(small(config_file, "SOLVER.MAX_ITER", 3), tmp_path / "plain")
+    assert plain.train()
+    compile_with = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda function: compile_with(function, backend="eager"))
+    compiled = Run(small(config_file, "SOLVER.MAX_ITER", 3, "SOLVER.COMPILE", True), tmp_path / "compiled")
+    assert compiled.train(Periods(log=0, save=0, evaluate=1))
+    assert compiled.losses == pytest.approx(plain.losses, rel=1e-4)
+    assert list(torch.load(tmp_path / "compiled" / "model_final.pth")["model"]) == list(plain.model.state_dict())
+
+
+def test_parts_of_a_batch_train_as_the_whole(config_file: Path, tmp_path: Path) -> None:
+    """The same iterations, images and colours; only batch norm, here in training, sees the parts."""
+    overrides = ("SOLVER.MAX_ITER", 3, "SOLVER.BATCH_SIZE", 4)
+    whole = Run(small(config_file, *overrides), tmp_path / "whole")
+    parts = Run(small(config_file, *overrides, "SOLVER.ACCUMULATE", 2), tmp_path / "parts")
+    assert whole.train()
+    assert parts.train()
+    assert parts.losses == pytest.approx(whole.losses, rel=0.1)
+    assert parts.losses != whole.losses
+
+
+class WaitsForTheDevice(TorchDispatchMode):
+    """Counts the operations that bring a value from the device to the host."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        waits = (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.nonzero.default)
+        self.count += func in waits
+        return func(*args, **(kwargs or {}))
+
+
+class Mean(nn.Module):
+    """A model of one weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(()))
+
+    def forward(self, images: torch.Tensor, targets: Container) -> dict[str, torch.Tensor]:
+        return {"loss": images.mean() * self.weight}
+
+
+def test_nothing_waits_for_the_device_but_the_report(config_file: Path, tmp_path: Path) -> None:
+    model, config = Mean(), small(config_file, "SOLVER.OPTIMIZER", "adamw")
+    optimizer = make_optimizer(config, model)
+    images, targets = torch.rand(4, 3, 2, 2), Container(labels=torch.ones(4, 1))
+    monitor = TrainingMonitor(0, 9, torch.device("cpu"))
+    waits = WaitsForTheDevice()
+    before_log: list[int] = []
+    log = monitor.log
+    monitor.log = lambda iteration: (before_log.append(waits.count), log(iteration))  # type: ignore[assignment]
+    with waits:
+        train(
+            model,
+            [(images, targets, torch.arange(4))] * 9,
+            lambda images, targets, iteration: images,
+            optimizer,
+            make_lr_scheduler(config, optimizer),
+            start_iteration=0,
+            max_iter=9,
+            periods=NEVER,
+            monitor=monitor,
+            checkpointer=Checkpointer(model),
+            evaluate=lambda iteration: None,
+            options=StepOptions(
+                GradScaler("cpu"), 1.0, 2, lambda targets: targets["labels"], average=ModelAverage(model, 0.5)
+            ),
+        )
+    assert before_log == [0]
+    assert waits.count > 0
 
 
 def test_a_second_interrupt_stops_at_once(config_file: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.amp import GradScaler
 from torch.optim import SGD
 from torch.optim.lr_scheduler import MultiStepLR
 
@@ -216,3 +217,32 @@ def test_hyper_parameters_stay_those_of_the_running_configuration() -> None:
         buffer = running.optimizer.state[mine]["momentum_buffer"]
         assert buffer.abs().sum() > 0
         torch.testing.assert_close(buffer, saved.optimizer.state[theirs]["momentum_buffer"])
+
+
+def test_momentum_takes_the_layout_of_the_parameter() -> None:
+    """A fused optimizer goes through both in the order of memory, whatever the file's layout was."""
+    weights = torch.randn(4, 3, 3, 3)
+
+    def run(layout: torch.memory_format, state: dict | None) -> tuple[Tensor, dict]:
+        parameter = nn.Parameter(weights.clone(memory_format=layout))
+        optimizer = SGD([parameter], lr=0.1, momentum=0.9, fused=True)
+        if state:
+            load_optimizer_state(optimizer, state, "file.pth")
+        parameter.square().sum().backward()
+        optimizer.step()
+        return parameter.detach(), optimizer.state_dict()
+
+    _, state = run(torch.contiguous_format, None)
+    torch.testing.assert_close(
+        run(torch.channels_last, state)[0], run(torch.contiguous_format, state)[0], rtol=1e-6, atol=1e-6
+    )
+
+
+def test_the_scale_of_gradients_is_kept(tmp_path: Path) -> None:
+    net, scaler = Net(), GradScaler("cpu", init_scale=8.0)
+    scaler.scale(torch.ones(()))  # the scale is made at its first use
+    Checkpointer(net, save_dir=tmp_path, scaler=scaler).save("model_final")
+    resumed = GradScaler("cpu")
+    Checkpointer(net, save_dir=tmp_path, scaler=resumed).load()
+    assert resumed.get_scale() == 8.0
+    Checkpointer(net, save_dir=tmp_path, scaler=GradScaler("cpu", enabled=False)).load()

@@ -1,9 +1,12 @@
+import platform
+import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
 import torch
 
-from ssd.utils.device import select_device
+from ssd.utils.device import keep_freed_memory, select_device
 from ssd.utils.errors import DeviceError
 
 Machine = Callable[..., None]
@@ -58,3 +61,27 @@ def test_no_mps(machine: Machine) -> None:
 def test_unknown_name_lists_the_choices(name: str) -> None:
     with pytest.raises(DeviceError, match=f"unknown device '{name}'; .*auto, cpu, mps, cuda, cuda:N"):
         select_device(name)
+
+
+def test_freed_memory_is_not_kept_by_another_c_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(platform, "libc_ver", lambda: ("", ""))
+    assert not keep_freed_memory()
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
+@pytest.mark.parametrize("keep", [True, False])
+def test_freed_memory_is_used_again_without_page_faults(keep: bool) -> None:
+    """Blocks of 64 MiB have 16384 pages of 4 KiB, or 1024 of 64 KiB. The heap takes a few rounds to settle."""
+    code = f"""
+import resource, torch
+from ssd.utils.device import keep_freed_memory
+assert not {keep} or keep_freed_memory()
+torch.set_num_threads(1)
+for _ in range(8):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    torch.ones(2**24)
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    least = min(map(int, run.stdout.split()))
+    assert least < 16 if keep else least >= 1024

@@ -9,7 +9,15 @@ import pytest
 from PIL import Image
 
 from ssd.utils.errors import ImageError
-from ssd.utils.image import IMAGE_SUFFIXES, image_size, list_images, read_image, write_image
+from ssd.utils.image import (
+    IMAGE_SUFFIXES,
+    image_size,
+    list_images,
+    read_image,
+    read_reduced_image,
+    reduced_size,
+    write_image,
+)
 
 WIDTH, HEIGHT = 64, 48
 ORIENTATION_TAG = 0x0112
@@ -103,6 +111,47 @@ def test_expected_size_picks_the_orientation_that_agrees(pixels: np.ndarray) -> 
 def test_expected_size_does_not_turn_an_image_without_exif(pixels: np.ndarray) -> None:
     data = encode(Image.fromarray(pixels), "PNG")
     np.testing.assert_array_equal(read_image(data, (HEIGHT, WIDTH)), pixels)
+
+
+def test_reduced_size_rounds_up() -> None:
+    assert [reduced_size((500, 375), reduction) for reduction in (1, 2, 4, 8)] == [
+        *((500, 375), (250, 188), (125, 94), (63, 47))
+    ]
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize("reduction", [1, 2, 4, 8])
+def test_a_reduced_jpeg_is_the_mean_of_squares(mode: str, reduction: int) -> None:
+    """In RGB: Pillow decodes in full, and the squares are averaged; a smooth image, whose squares JPEG keeps well."""
+    coarse = np.random.default_rng(0).integers(0, 256, (3, 4, 3), dtype=np.uint8)
+    smooth = cv2.resize(coarse, (WIDTH * 2, HEIGHT * 2), interpolation=cv2.INTER_LINEAR)
+    data = encode(Image.fromarray(smooth).convert(mode), "JPEG")
+    full = np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).astype(float)
+    means = full.reshape(HEIGHT * 2 // reduction, reduction, WIDTH * 2 // reduction, reduction, 3).mean(axis=(1, 3))
+    image, applied = read_reduced_image(data, reduction)
+    assert applied == reduction
+    assert np.abs(image - means).mean() < 1.5
+
+
+@pytest.mark.parametrize("file_format", ["PNG", "BMP", "WEBP"])
+def test_other_formats_are_not_reduced(pixels: np.ndarray, file_format: str) -> None:
+    data = encode(Image.fromarray(pixels), file_format)
+    image, applied = read_reduced_image(data, 4)
+    assert applied == 1
+    np.testing.assert_array_equal(image, read_image(data))
+
+
+@pytest.mark.parametrize(
+    ("size", "expected", "applied"),
+    [((64, 48), (64, 48), 8), ((64, 48), (48, 64), 8), ((64, 44), (64, 44), 4), ((63, 48), (63, 48), 1)],
+)
+def test_exif_allows_whole_squares_only(size: tuple[int, int], expected: tuple[int, int], applied: int) -> None:
+    """Else a turned image would begin with the incomplete square of its far edge."""
+    data = encode(Image.new("RGB", size, (200, 100, 50)), "JPEG", orientation=6)
+    image, found = read_reduced_image(data, 8, expected)
+    assert found == applied
+    assert image.shape[1::-1] == reduced_size(expected, applied)
+    assert read_reduced_image(data, 8)[1] == 1  # of a size that nobody knows
 
 
 def test_non_ascii_path(tmp_path: Path, pixels: np.ndarray) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from ssd.data.datasets.base import BACKGROUND
 from ssd.utils.errors import DatasetError
-from ssd.utils.image import image_size, read_image
+from ssd.utils.image import image_size, read_reduced_image, reduced_size
 
 logger = logging.getLogger(__name__)
 
@@ -121,26 +121,29 @@ def true_size(width: int, height: int, boxes: np.ndarray, image_path: Path) -> t
     return width, height
 
 
-def read_annotated_image(path: Path, width: int, height: int) -> np.ndarray:
+def read_annotated_image(path: Path, width: int, height: int, reduction: int = 1) -> tuple[np.ndarray, int]:
     """Read an image in the orientation in which its boxes were drawn.
 
     Args:
         path: the image file.
         width: of the image in pixels, as annotated.
         height: likewise.
+        reduction: see ``read_reduced_image``.
 
     Returns:
-        RGB uint8 (H, W, 3).
+        RGB uint8 (H, W, 3), and the reduction that was applied.
 
     Raises:
         ImageError: the file cannot be decoded.
         DatasetError: the image has another size than annotated, so its boxes mean something else.
     """
-    image = read_image(path, expected_size=(width, height))
+    image, reduction = read_reduced_image(path, reduction, expected_size=(width, height))
     # A width exchanged with the height is a slip of the annotation tool; the boxes are still those of the image.
-    if sorted(image.shape[:2]) != sorted((height, width)):
+    if sorted(image.shape[:2]) != sorted(reduced_size((height, width), reduction)):
+        if reduction > 1:
+            return read_annotated_image(path, width, height)  # which knows the image's size
         raise DatasetError(
             f"{path}: the image is {image.shape[1]} x {image.shape[0]} pixels but annotated as {width} x {height}; "
             "if the boxes fit the image, correct the annotated size, or remove it and the image's own is taken"
         )
-    return image
+    return image, reduction

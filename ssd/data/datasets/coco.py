@@ -100,10 +100,17 @@ class COCODataset(Dataset[Sample]):
         return len(self._images)
 
     def __getitem__(self, index: int) -> Sample:
+        return self.read_image(index)[0], self.get_target(index), index
+
+    def get_target(self, index: int) -> Container:
+        """Return the objects to train on: boxes float32 (G, 4) corner form in pixels, labels int64 (G,)."""
         _, (boxes, labels) = self.get_annotation(index)
+        return Container(boxes=boxes, labels=labels)
+
+    def read_image(self, index: int, reduction: int = 1) -> tuple[np.ndarray, int]:
+        """Return the image and the reduction that was applied, see ``read_reduced_image``."""
         width, height = self._sizes[index].tolist()
-        image = read_annotated_image(self.data_dir / self._images[index]["file_name"], width, height)
-        return image, Container(boxes=boxes, labels=labels), index
+        return read_annotated_image(self.data_dir / self._images[index]["file_name"], width, height, reduction)
 
     @cached_property
     def coco(self) -> "COCO":

@@ -85,12 +85,19 @@ class VOCDataset(Dataset[Sample]):
         return len(self.ids)
 
     def __getitem__(self, index: int) -> Sample:
+        return self.read_image(index)[0], self.get_target(index), index
+
+    def get_target(self, index: int) -> Container:
+        """Return the objects to train on: boxes float32 (G, 4) corner form in pixels, labels int64 (G,)."""
         _, (boxes, labels, is_difficult) = self.get_annotation(index)
         if not self.keep_difficult:
             boxes, labels = boxes[~is_difficult], labels[~is_difficult]
+        return Container(boxes=boxes, labels=labels)
+
+    def read_image(self, index: int, reduction: int = 1) -> tuple[np.ndarray, int]:
+        """Return the image and the reduction that was applied, see ``read_reduced_image``."""
         width, height = self._sizes[index].tolist()
-        image = read_annotated_image(self._image_paths[index], width, height)
-        return image, Container(boxes=boxes, labels=labels), index
+        return read_annotated_image(self._image_paths[index], width, height, reduction)
 
     def get_annotation(self, index: int) -> tuple[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
         """Return (image id, (boxes, labels, is_difficult)), difficult objects included.

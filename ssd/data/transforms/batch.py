@@ -1,16 +1,20 @@
 """What happens to a batch of images on the device: colour distortion in training, normalisation always."""
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor
 from yacs.config import CfgNode
 
-from ssd.data.transforms.photometric import distort_colors, draw_photometric
+from ssd.data.transforms.photometric import PhotometricDraw, distort_all, distort_colors, draw_photometric
 from ssd.structures import Container
 
 
 def make_batch_transform(cfg: CfgNode, is_train: bool, *, rank: int = 0, world_size: int = 1) -> "BatchTransform":
     """Build the transform of INPUT.PIXEL_MEAN and PIXEL_STD; in training with colours drawn from SOLVER.SEED.
+
+    SOLVER.COMPILE makes one kernel of the training's, on a GPU.
 
     Args:
         cfg: the configuration.
@@ -22,6 +26,7 @@ def make_batch_transform(cfg: CfgNode, is_train: bool, *, rank: int = 0, world_s
         cfg.INPUT.PIXEL_MEAN,
         cfg.INPUT.PIXEL_STD,
         seed=cfg.SOLVER.SEED if is_train and cfg.INPUT.AUGMENTATION.PHOTOMETRIC else None,
+        compiled=is_train and cfg.SOLVER.COMPILE,
         rank=rank,
         world_size=world_size,
     )
@@ -36,18 +41,29 @@ class BatchTransform:
         mean: RGB, on the scale 0 to 255.
         std: likewise.
         seed: of the colour distortion; None = no distortion.
+        compiled: whether distortion and normalisation are compiled for devices other than the CPU.
         rank: of this process among those that train together.
         world_size: number of these processes.
     """
 
     def __init__(
-        self, mean: list[float], std: list[float], *, seed: int | None = None, rank: int = 0, world_size: int = 1
+        self,
+        mean: list[float],
+        std: list[float],
+        *,
+        seed: int | None = None,
+        compiled: bool = False,
+        rank: int = 0,
+        world_size: int = 1,
     ):
         self.seed = seed
         self.rank = rank
         self.world_size = world_size
         self._mean = torch.tensor(mean, dtype=torch.float32)[:, None, None]
         self._std = torch.tensor(std, dtype=torch.float32)[:, None, None]
+        self._distort_on_device: Callable[..., Tensor] = distort_and_normalize
+        if compiled:
+            self._distort_on_device = torch.compile(distort_and_normalize)
 
     def __call__(self, images: Tensor, targets: Container | None = None, iteration: int | None = None) -> Tensor:
         """Transform a batch.
@@ -62,23 +78,42 @@ class BatchTransform:
             float32 (B, 3, H, W) on the device of ``images``: (pixel - mean) / std.
         """
         self._mean, self._std = self._mean.to(images.device), self._std.to(images.device)
-        pixels = images.to(torch.float32)
-        if self.seed is not None:
-            assert iteration is not None, "in training the colours depend on the iteration"
-            pixels = self._distort(pixels, self.seed, iteration)
-        pixels = (pixels - self._mean).div_(self._std)
-        if targets is not None:
-            is_image = inside(targets["valid_area"], *images.shape[2:])
-            pixels.mul_(is_image[:, None].to(pixels.dtype))  # the mean is 0 now
-        return pixels
+        area = None if targets is None else targets["valid_area"]
+        if self.seed is None:
+            return normalize(images.to(torch.float32), self._mean, self._std, area)
+        assert iteration is not None, "in training the colours depend on the iteration"
+        draw = self._draw(len(images), self.seed, iteration)
+        if images.device.type == "cpu":
+            return normalize(distort_colors(images.to(torch.float32), draw), self._mean, self._std, area)
+        packed = draw.packed().to(images.device, non_blocking=True)
+        return self._distort_on_device(images, packed, self._mean, self._std, area)
 
-    def _distort(self, pixels: Tensor, seed: int, iteration: int) -> Tensor:
+    def _draw(self, batch_size: int, seed: int, iteration: int) -> PhotometricDraw:
         # On the CPU, so that every kind of device sees the same draws; NumPy mixes the two numbers into one seed.
         mixed = int(np.random.SeedSequence((seed, iteration)).generate_state(1, np.uint64)[0])
         generator = torch.Generator().manual_seed(mixed)
-        batch_size = len(pixels)
         draw = draw_photometric(batch_size * self.world_size, generator)
-        return distort_colors(pixels, draw.rows(self.rank * batch_size, (self.rank + 1) * batch_size))
+        return draw.rows(self.rank * batch_size, (self.rank + 1) * batch_size)
+
+
+def distort_and_normalize(images: Tensor, packed: Tensor, mean: Tensor, std: Tensor, area: Tensor | None) -> Tensor:
+    """Apply a packed draw to uint8 images (B, 3, H, W), then ``normalize``; fit for torch.compile."""
+    return normalize(distort_all(images.to(torch.float32), packed), mean, std, area)
+
+
+def normalize(pixels: Tensor, mean: Tensor, std: Tensor, area: Tensor | None) -> Tensor:
+    """Return (pixel - mean) / std, and 0, which is the mean, outside of an area.
+
+    Args:
+        pixels: float (B, 3, H, W).
+        mean: (3, 1, 1).
+        std: likewise.
+        area: (B, 4) corner form in pixels; None = everything.
+    """
+    pixels = (pixels - mean).div_(std)
+    if area is None:
+        return pixels
+    return pixels.mul_(inside(area, *pixels.shape[2:])[:, None])
 
 
 def inside(area: Tensor, height: int, width: int) -> Tensor:

@@ -3,23 +3,28 @@
 All of it is one axis-parallel map, given by the rectangle of the original image that becomes the network input and by
 whether it is mirrored. The rectangle leaves the image where the image was expanded.
 
-Legend: G boxes of an image, T crop trials, H and W height and width in pixels.
+Legend: G boxes of an image, T crop trials, H and W height and width in pixels. Arrays of boxes against trials are
+(G, T), which NumPy reduces over boxes row by row.
 """
 
+import math
 from dataclasses import dataclass
+from itertools import takewhile
 
 import cv2
 import numpy as np
 
 # SSD, Sec. 2.2, "Data augmentation". Each is as likely as the others: None keeps the whole image, a number is the
-# IoU that the crop must have with some object, -inf asks for nothing.
-MIN_IOUS = (None, 0.1, 0.3, 0.5, 0.7, 0.9, -np.inf)
+# IoU that the crop must have with some object, 0 asks for nothing.
+MIN_IOUS = (None, 0.1, 0.3, 0.5, 0.7, 0.9, 0.0)
 CROP_TRIALS = 50  # before another mode is chosen
+CROP_MODES = 2  # drawn together with their trials; mostly one of them leads to a crop
 MIN_CROP_SIDE = 0.3  # of the image's; the paper says [0.1, 1] of its size, the original code this
 MAX_CROP_ASPECT = 2.0  # and at least 1 / 2
 EXPAND_PROBABILITY = 0.5
 MAX_EXPAND_RATIO = 4.0  # SSD, Sec. 3.6: the image on a canvas of up to 16 times its area
 MIRROR_PROBABILITY = 0.5
+REDUCTIONS = (8, 4, 2)  # at which a JPEG can be decoded
 
 
 @dataclass(frozen=True)
@@ -70,9 +75,9 @@ def draw_geometry(
 
 def draw_expansion(width: int, height: int, rng: np.random.Generator) -> tuple[int, int, int, int]:
     """Draw a canvas around an image of ``width`` x ``height``, as a rectangle in pixels of the image."""
-    ratio = rng.uniform(1, MAX_EXPAND_RATIO)
-    left = int(rng.uniform(0, width * ratio - width))
-    top = int(rng.uniform(0, height * ratio - height))
+    size, x, y = rng.random(3).tolist()
+    ratio = 1 + (MAX_EXPAND_RATIO - 1) * size
+    left, top = int(x * (width * ratio - width)), int(y * (height * ratio - height))
     return -left, -top, int(width * ratio) - left, int(height * ratio) - top
 
 
@@ -90,30 +95,42 @@ def draw_crop(
         A rectangle inside the canvas, (x1, y1, x2, y2) in pixels of the original image.
     """
     while True:
-        min_iou = MIN_IOUS[rng.integers(len(MIN_IOUS))]
-        if min_iou is None:
+        modes = [MIN_IOUS[int(number * len(MIN_IOUS))] for number in rng.random(CROP_MODES).tolist()]
+        min_ious = list(takewhile(lambda min_iou: min_iou is not None, modes))
+        if min_ious:
+            rects = _draw_trials(canvas, CROP_TRIALS * len(min_ious), rng)
+            is_accepted = is_crop_accepted(rects, boxes, np.array(min_ious).repeat(CROP_TRIALS))
+            first = int(is_accepted.argmax())
+            if is_accepted[first]:
+                x1, y1, x2, y2 = map(int, rects[first].tolist())
+                return x1, y1, x2, y2
+        if len(min_ious) < len(modes):
             return canvas
-        rects = _draw_trials(canvas, rng)
-        accepted = rects[is_crop_accepted(rects, boxes, min_iou)]
-        if len(accepted):
-            x1, y1, x2, y2 = accepted[0].tolist()
-            return x1, y1, x2, y2
 
 
-def is_crop_accepted(rects: np.ndarray, boxes: np.ndarray, min_iou: float) -> np.ndarray:
+def is_crop_accepted(rects: np.ndarray, boxes: np.ndarray, min_iou: float | np.ndarray) -> np.ndarray:
     """Tell which crops overlap an object by ``min_iou`` or more and hold the centre of one.
 
     Args:
         rects: (T, 4) corner form in pixels.
         boxes: (G, 4) likewise, G > 0.
-        min_iou: the least IoU that the best object must have with the crop.
+        min_iou: the least IoU that the best object must have with the crop; one for all or (T,).
 
     Returns:
         bool (T,).
     """
-    sides = rects[:, 2:] - rects[:, :2]
-    overlaps_enough = _iou(rects, boxes).max(axis=1) >= min_iou
-    return (sides >= 1).all(axis=1) & overlaps_enough & _holds_center(rects, boxes).any(axis=1)
+    low, high = rects.T[:2, None], rects.T[2:, None]  # (2, 1, T): x and y
+    box_low, box_high = boxes.T[:2, :, None], boxes.T[2:, :, None]  # (2, G, 1)
+    overlap = np.minimum(high, box_high) - np.maximum(low, box_low)
+    np.maximum(overlap, 0, out=overlap)
+    intersection = overlap[0] * overlap[1]  # (G, T)
+    sides, box_sides = high - low, box_high - box_low
+    area = sides[0] * sides[1]
+    union = area + box_sides[0] * box_sides[1] - intersection
+    overlaps_enough = intersection >= min_iou * union
+    holds_center = _holds_center(low, high, box_low, box_high)
+    # Not any(), a Python function which takes as long as all the rest for so few numbers.
+    return (area[0] > 0) & np.logical_or.reduce(overlaps_enough) & np.logical_or.reduce(holds_center)
 
 
 def map_boxes(boxes: np.ndarray, labels: np.ndarray, draw: GeometricDraw) -> tuple[np.ndarray, np.ndarray]:
@@ -127,16 +144,18 @@ def map_boxes(boxes: np.ndarray, labels: np.ndarray, draw: GeometricDraw) -> tup
     Returns:
         The remaining boxes, float32 corner form relative to the network input and of positive area, and their labels.
     """
-    rect = np.array([draw.rect])
-    keep = _holds_center(rect, boxes)[0]
-    origin, size = rect[:, :2], rect[:, 2:] - rect[:, :2]
-    corners = (boxes[keep].astype(np.float64).reshape(-1, 2, 2) - origin) / size
-    mapped = corners.clip(0, 1).reshape(-1, 4)
+    rect = np.array(draw.rect, dtype=np.float64)
+    low, high = rect[:2, None], rect[2:, None]  # (2, 1): x and y
+    box_low, box_high = boxes.T[:2], boxes.T[2:]  # (2, G)
+    keep = _holds_center(low, high, box_low, box_high)
+    corners = (boxes.T.reshape(2, 2, -1) - low) / (high - low)  # (2, 2, G): low and high, x and y
+    np.minimum(np.maximum(corners, 0, out=corners), 1, out=corners)
     if draw.mirror:
-        mapped[:, [0, 2]] = 1 - mapped[:, [2, 0]]
-    mapped = mapped.astype(np.float32)
-    is_box = (mapped[:, 2:] > mapped[:, :2]).all(axis=1)
-    return mapped[is_box], labels[keep][is_box]
+        corners[:, 0] = 1 - corners[::-1, 0]
+    mapped = corners.astype(np.float32)
+    is_larger = mapped[1] > mapped[0]
+    keep &= is_larger[0] & is_larger[1]
+    return mapped.reshape(4, -1).T[keep], labels[keep]
 
 
 def valid_area(width: int, height: int, draw: GeometricDraw, size: tuple[int, int]) -> np.ndarray:
@@ -152,66 +171,96 @@ def valid_area(width: int, height: int, draw: GeometricDraw, size: tuple[int, in
         float32 (4,) corner form in pixels of the network input.
     """
     x1, y1, x2, y2 = draw.rect
-    left, right = np.clip([-x1 / (x2 - x1), (width - x1) / (x2 - x1)], 0, 1) * size[1]
-    top, bottom = np.clip([-y1 / (y2 - y1), (height - y1) / (y2 - y1)], 0, 1) * size[0]
+    left, right = _visible_span(x1, x2, width, size[1])
+    top, bottom = _visible_span(y1, y2, height, size[0])
     if draw.mirror:
         left, right = size[1] - right, size[1] - left
     return np.array([left, top, right, bottom], dtype=np.float32)
 
 
-def warp_image(image: np.ndarray, draw: GeometricDraw, size: tuple[int, int]) -> np.ndarray:
-    """Resample the drawn rectangle of an image to the network input, once, bilinearly and as cv2.resize would.
+def max_reduction(draw: GeometricDraw, size: tuple[int, int]) -> int:
+    """Return by how much an image may be reduced before it is warped: 8, 4, 2, or 1 if a side would be magnified.
 
-    What lies outside the image repeats its edge, so that nothing but image is blended inside of ``valid_area``;
-    ``BatchTransform`` then sets the outside to the mean.
+    Args:
+        draw: what becomes the network input.
+        size: (height, width) of the network input in pixels.
+    """
+    x1, y1, x2, y2 = draw.rect
+    scale = min((x2 - x1) / size[1], (y2 - y1) / size[0])
+    return next((reduction for reduction in REDUCTIONS if reduction <= scale), 1)
+
+
+def warp_image(image: np.ndarray, draw: GeometricDraw, size: tuple[int, int], reduction: int = 1) -> np.ndarray:
+    """Resample the drawn rectangle of an image to the network input, once, bilinearly and as cv2.resize would.
 
     Args:
         image: RGB uint8 (H, W, 3).
         draw: the rectangle, and whether it is mirrored.
         size: (height, width) of the network input in pixels.
+        reduction: each pixel of ``image`` stands for a square of this many pixels of the original image a side.
 
     Returns:
-        RGB uint8 (height, width, 3).
+        RGB uint8 (height, width, 3). Nothing but image is blended inside of ``valid_area``. The outside, black but for
+        a pixel at the edge, is what ``BatchTransform`` sets to the mean.
     """
     x1, y1, x2, y2 = draw.rect
-    left, top = max(x1, 0), max(y1, 0)
-    visible = image[top : max(y2, 0), left : max(x2, 0)]  # so that what was cropped off does not bleed in
+    is_inside = min(x1, y1) >= 0 and x2 <= image.shape[1] * reduction and y2 <= image.shape[0] * reduction
+    if is_inside and not any(side % reduction for side in draw.rect):
+        crop = image[y1 // reduction : y2 // reduction, x1 // reduction : x2 // reduction]
+        resized = cv2.resize(crop, (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
+        return cv2.flip(resized, 1) if draw.mirror else resized
+    return _warp_visible(image, draw, size, reduction)
+
+
+def _warp_visible(image: np.ndarray, draw: GeometricDraw, size: tuple[int, int], reduction: int) -> np.ndarray:
+    """The general case of ``warp_image``. It takes several times as long per pixel, so only the image is resampled."""
+    height, width = image.shape[:2]
+    x1, y1, x2, y2 = (side / reduction for side in draw.rect)  # in pixels of ``image``
+    left, top = math.floor(max(x1, 0)), math.floor(max(y1, 0))
+    visible = image[top : math.ceil(y2), left : math.ceil(x2)]  # so that what was cropped off does not bleed in
+    area = valid_area(width * reduction, height * reduction, draw, size).tolist()
+    u1, v1, u2, v2 = math.floor(area[0]), math.floor(area[1]), math.ceil(area[2]), math.ceil(area[3])
     x_scale, y_scale = (x2 - x1) / size[1], (y2 - y1) / size[0]
     # Pixel u covers [u, u + 1) and is sampled at its centre: the half-pixel convention of cv2.resize.
-    x_offset = x1 + 0.5 * x_scale - 0.5 - left
-    y_offset = y1 + 0.5 * y_scale - 0.5 - top
+    x_offset = x1 + (u1 + 0.5) * x_scale - 0.5 - left
+    y_offset = y1 + (v1 + 0.5) * y_scale - 0.5 - top
     if draw.mirror:
-        x_scale, x_offset = -x_scale, x2 - 0.5 * x_scale - 0.5 - left
-    return cv2.warpAffine(
+        x_scale, x_offset = -x_scale, x2 - (u1 + 0.5) * x_scale - 0.5 - left
+    warped = np.zeros((*size, 3), np.uint8)
+    cv2.warpAffine(
         visible,
         np.array([[x_scale, 0, x_offset], [0, y_scale, y_offset]]),
-        (size[1], size[0]),
+        (u2 - u1, v2 - v1),
+        dst=warped[v1:v2, u1:u2],
         flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
         borderMode=cv2.BORDER_REPLICATE,
     )
+    return warped
 
 
-def _draw_trials(canvas: tuple[int, int, int, int], rng: np.random.Generator) -> np.ndarray:
-    """Those of 50 drawn rectangles (T, 4) in the canvas whose aspect ratio is allowed."""
-    x1, y1, x2, y2 = canvas
-    sides = rng.uniform(MIN_CROP_SIDE, 1, (CROP_TRIALS, 2)) * (x2 - x1, y2 - y1)  # (T, 2) width, height
-    offsets = rng.uniform(0, 1, (CROP_TRIALS, 2)) * ((x2 - x1, y2 - y1) - sides)
-    aspect = sides[:, 1] / sides[:, 0]
-    is_allowed = (aspect >= 1 / MAX_CROP_ASPECT) & (aspect <= MAX_CROP_ASPECT)
-    rects = np.concatenate([offsets, offsets + sides], axis=1)[is_allowed].astype(np.int64)
-    return rects + np.array([x1, y1, x1, y1])
+def _visible_span(start: int, end: int, side: int, pixels: int) -> tuple[float, float]:
+    """Where an image of ``side`` begins and ends when [start, end) becomes ``pixels`` pixels."""
+    first, last = max(start, 0), min(end, side)
+    return (first - start) / (end - start) * pixels, (last - start) / (end - start) * pixels
 
 
-def _iou(rects: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """IoU (T, G) of rectangles (T, 4) and boxes (G, 4)."""
-    top_left = np.maximum(rects[:, None, :2], boxes[:, :2])
-    bottom_right = np.minimum(rects[:, None, 2:], boxes[:, 2:])
-    intersection = (bottom_right - top_left).clip(min=0).prod(axis=2)
-    union = (rects[:, 2:] - rects[:, :2]).prod(axis=1)[:, None] + (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
-    return intersection / np.maximum(union - intersection, np.finfo(np.float64).tiny)
+def _draw_trials(canvas: tuple[int, int, int, int], count: int, rng: np.random.Generator) -> np.ndarray:
+    """Rectangles in the canvas, of whole numbers, (T, 4). Those whose aspect ratio is not allowed are empty."""
+    corners = np.array(canvas, dtype=np.float64)[:, None]
+    origin, extent = corners[:2], corners[2:] - corners[:2]  # (2, 1): x and y
+    rects = rng.random((4, count))
+    low, sides = rects[:2], rects[2:]
+    sides *= (1 - MIN_CROP_SIDE) * extent
+    sides += MIN_CROP_SIDE * extent
+    low *= extent - sides
+    low += origin
+    sides *= np.maximum(sides[0], sides[1]) <= MAX_CROP_ASPECT * np.minimum(sides[0], sides[1])
+    sides += low  # the high corner
+    return np.floor(rects, out=rects).T
 
 
-def _holds_center(rects: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """Whether the centre of each box lies strictly inside each rectangle, (T, G)."""
-    centers = (boxes[:, :2] + boxes[:, 2:]) / 2
-    return ((centers > rects[:, None, :2]) & (centers < rects[:, None, 2:])).all(axis=2)
+def _holds_center(low: np.ndarray, high: np.ndarray, box_low: np.ndarray, box_high: np.ndarray) -> np.ndarray:
+    """Whether the centres of boxes lie strictly inside rectangles; corners (2, ...) that broadcast, x and y."""
+    center = (box_low + box_high) / 2
+    is_inside = (center > low) & (center < high)
+    return is_inside[0] & is_inside[1]

@@ -43,6 +43,11 @@ class PhotometricDraw:
         """Return the draws of images ``start`` to ``stop``."""
         return PhotometricDraw(*(getattr(self, name)[start:stop] for name in self.__dataclass_fields__))
 
+    def packed(self) -> Tensor:
+        """Return all in one float tensor (B, 7), which reaches a device in one copy; see ``distort_all``."""
+        columns = torch.stack([self.brightness, self.contrast, self.saturation, self.hue], dim=1)
+        return torch.cat([columns, self.channels], dim=1)
+
 
 def draw_photometric(batch_size: int, generator: torch.Generator) -> PhotometricDraw:
     """Draw the distortion of ``batch_size`` images."""
@@ -63,14 +68,14 @@ def draw_photometric(batch_size: int, generator: torch.Generator) -> Photometric
 
 
 def distort_colors(images: Tensor, draw: PhotometricDraw) -> Tensor:
-    """Apply a draw.
+    """Apply a draw on the CPU. Images that drew nothing of a kind cost nothing of it.
 
     Args:
-        images: float (B, 3, H, W) RGB, 0 to 255, on any device.
+        images: float (B, 3, H, W) RGB, 0 to 255.
         draw: for these B images.
 
     Returns:
-        float (B, 3, H, W), not clipped. Images that drew nothing of a kind cost nothing of it.
+        float (B, 3, H, W), not clipped.
     """
     contrast, shift = (
         value.to(images)[:, None, None, None] for value in (draw.contrast, draw.contrast * draw.brightness)
@@ -84,14 +89,28 @@ def distort_colors(images: Tensor, draw: PhotometricDraw) -> Tensor:
         index = rows.nonzero()[:, 0]
         if len(index):
             hue, saturation = (value[index].to(images)[:, None, None] for value in (draw.hue, draw.saturation))
-            index = index.to(images.device)
             distorted[index] = distort(distorted[index], hue, saturation)
     index = (draw.channels != torch.arange(3)).any(dim=1).nonzero()[:, 0]
     if len(index):
-        channels = draw.channels[index].to(images.device)
-        index = index.to(images.device)
-        distorted[index] = distorted[index[:, None], channels]
+        distorted[index] = distorted[index[:, None], draw.channels[index]]
     return distorted
+
+
+def distort_all(images: Tensor, packed: Tensor) -> Tensor:
+    """Apply a draw on any device, to all images alike: no shape depends on the draw, so nothing waits for the device.
+
+    Args:
+        images: float (B, 3, H, W) RGB, 0 to 255.
+        packed: float (B, 7) on the device of ``images``, see ``PhotometricDraw.packed``.
+
+    Returns:
+        float (B, 3, H, W), not clipped; what ``distort_colors`` gives.
+    """
+    brightness, contrast, saturation, hue = packed[:, :4, None, None].unbind(dim=1)  # (B, 1, 1) each
+    distorted = (images + brightness[:, None]) * contrast[:, None]
+    turned = turn_hue(distorted, hue, saturation)
+    distorted = torch.where(hue[:, None] != 0, turned, scale_saturation(distorted, saturation))
+    return distorted.gather(1, packed[:, 4:, None, None].long().expand_as(images))
 
 
 def scale_saturation(images: Tensor, factor: Tensor) -> Tensor:

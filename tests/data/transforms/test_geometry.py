@@ -17,6 +17,7 @@ from ssd.data.transforms.geometry import (
     draw_geometry,
     is_crop_accepted,
     map_boxes,
+    max_reduction,
     valid_area,
     warp_image,
 )
@@ -154,18 +155,53 @@ def test_boxes_whose_centre_is_left_out_are_dropped_with_their_labels() -> None:
     np.testing.assert_allclose(mapped, [[0, 0, 6 / 14, 6 / 14]], rtol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("rect", "reduction"),
+    [
+        ((0, 0, 599, 900), 1),
+        ((0, 0, 600, 200), 1),
+        ((0, 0, 600, 400), 2),
+        ((-100, -90, 500, 310), 2),  # an expansion counts in full
+        ((10, 10, 1210, 809), 2),
+        ((10, 10, 1210, 810), 4),
+        ((0, 0, 2400, 1600), 8),
+        ((0, 0, 9000, 9000), 8),
+    ],
+)
+def test_what_is_drawn_is_never_magnified_by_reduction(rect, reduction) -> None:
+    assert max_reduction(GeometricDraw(rect, mirror=False), (200, 300)) == reduction
+
+
+@pytest.mark.parametrize("mirror", [False, True])
+@pytest.mark.parametrize("rect", [(0, 0, 160, 120), (40, 16, 120, 88), (41, 17, 119, 83), (-30, -20, 130, 140)])
+def test_a_reduced_image_is_shown_in_the_same_place(rect, mirror) -> None:
+    """A ramp is the same at all sizes: the mean of a square is the value at its centre."""
+    x, y = np.meshgrid(np.arange(160), np.arange(120))
+    full = np.stack([x, y, 255 - x], axis=2).astype(np.uint8)
+    reduced = full.reshape(60, 2, 80, 2, 3).mean(axis=(1, 3))
+    draw, size = GeometricDraw(rect, mirror), (33, 39)
+    left, top, right, bottom = np.rint(valid_area(160, 120, draw, size)).astype(int).tolist()
+    inner = slice(top + 1, bottom - 1), slice(left + 1, right - 1)  # the edge is repeated, by half a pixel more
+    for rounding in (np.floor, np.ceil):
+        shown = warp_image(rounding(reduced).astype(np.uint8), draw, size, reduction=2)
+        difference = shown[inner].astype(int) - warp_image(full, draw, size)[inner]
+        assert np.abs(difference).max() <= 1
+
+
 def test_crop_acceptance_by_hand() -> None:
     boxes = np.array([[0, 0, 10, 10]], dtype=np.float32)
     rects = np.array([[0, 0, 10, 5], [0, 0, 10, 6], [0, 0, 0, 10], [4, 4, 40, 40], [6, 6, 10, 10]])
     # IoU 0.5, 0.6, 0, 36/1360, 0.16; the first has the centre (5, 5) on its edge, the last leaves it out.
-    assert is_crop_accepted(rects, boxes, -np.inf).tolist() == [False, True, False, True, False]
+    assert is_crop_accepted(rects, boxes, 0.0).tolist() == [False, True, False, True, False]
     assert is_crop_accepted(rects, boxes, 0.1).tolist() == [False, True, False, False, False]
     assert is_crop_accepted(rects, boxes, 0.6).tolist() == [False, True, False, False, False]
     assert is_crop_accepted(rects, boxes, 0.7).tolist() == [False] * 5
+    each = np.array([0.5, 0.7, 0.0, 0.0, 0.0])  # one threshold a crop
+    assert is_crop_accepted(rects, boxes, each).tolist() == [False, False, False, True, False]
 
 
 def test_all_seven_modes_of_the_paper() -> None:
-    assert (None, 0.1, 0.3, 0.5, 0.7, 0.9, -np.inf) == MIN_IOUS
+    assert MIN_IOUS == (None, 0.1, 0.3, 0.5, 0.7, 0.9, 0.0)
 
 
 def test_crops_reach_the_edges_and_all_sides() -> None:
@@ -184,6 +220,65 @@ def test_crops_reach_the_edges_and_all_sides() -> None:
     has_room = sides[:, 0] < 98
     assert (crops[has_room, 0] == 0).any()
     assert (crops[:, 2] >= 99).any()
+
+
+def _plain_crop(canvas, boxes, rng):
+    """SSD, Sec. 2.2, trial by trial."""
+    left, top, right, bottom = canvas
+    while True:
+        min_iou = MIN_IOUS[rng.integers(len(MIN_IOUS))]
+        if min_iou is None:
+            return canvas
+        for _ in range(50):
+            w, h = rng.uniform(0.3, 1) * (right - left), rng.uniform(0.3, 1) * (bottom - top)
+            if not 0.5 <= h / w <= 2:
+                continue
+            x, y = rng.uniform(0, right - left - w), rng.uniform(0, bottom - top - h)
+            rect = (int(left + x), int(top + y), int(left + x + w), int(top + y + h))
+            if any(_iou(rect, box) >= min_iou for box in boxes) and any(_holds(rect, box) for box in boxes):
+                return rect
+
+
+def _iou(rect, box) -> float:
+    width = max(min(rect[2], box[2]) - max(rect[0], box[0]), 0)
+    height = max(min(rect[3], box[3]) - max(rect[1], box[1]), 0)
+    areas = (rect[2] - rect[0]) * (rect[3] - rect[1]) + (box[2] - box[0]) * (box[3] - box[1])
+    return width * height / (areas - width * height)
+
+
+def _holds(rect, box) -> bool:
+    x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+    return rect[0] < x < rect[2] and rect[1] < y < rect[3]
+
+
+@pytest.mark.parametrize(
+    ("canvas", "boxes"),
+    [
+        ((0, 0, 500, 375), [[40, 30, 200, 300], [300, 100, 320, 130]]),
+        ((0, 0, 100, 300), [[20, 30, 80, 280]]),  # narrow: few trials have an allowed aspect ratio
+        ((0, 0, 90, 90), [[1, 1, 89, 89], [5, 5, 80, 70]]),  # all modes find a crop
+    ],
+)
+def test_crops_are_distributed_as_those_of_a_plain_loop(canvas, boxes) -> None:
+    count = 1500
+    rngs = np.random.default_rng(0), np.random.default_rng(1)
+    boxes = np.array(boxes, dtype=np.float64)
+    fused = np.array([draw_crop(canvas, boxes, rngs[0]) for _ in range(count)])
+    plain = np.array([_plain_crop(canvas, boxes.tolist(), rngs[1]) for _ in range(count)])
+    # How often the whole canvas stays, where the crops lie, and how often they overlap an object by how much.
+    statistics = [
+        np.stack([(rects == canvas).all(axis=1), *rects.T, *_best_ious(rects, boxes)]).astype(float)
+        for rects in (fused, plain)
+    ]
+    means, deviations = (np.array([getattr(rows, name)(axis=1) for rows in statistics]) for name in ("mean", "std"))
+    error = np.sqrt((deviations**2).sum(axis=0) / count)
+    assert (np.abs(means[0] - means[1]) < 4 * error + 1e-9).all()
+
+
+def _best_ious(rects, boxes) -> list[np.ndarray]:
+    """Whether the best IoU of a crop reaches each of the thresholds."""
+    best = np.array([max(_iou(rect, box) for box in boxes.tolist()) for rect in rects.tolist()])
+    return [best >= threshold for threshold in (0.1, 0.3, 0.5, 0.7, 0.9)]
 
 
 def test_expansion_is_up_to_four_times_a_side() -> None:
@@ -260,8 +355,8 @@ def test_an_image_of_one_pixel() -> None:
         area = valid_area(1, 1, draw, (32, 32))
         assert len(mapped) == 1
         np.testing.assert_allclose(mapped[0] * 32, area, atol=1e-4)
-        warped = warp_image(image, draw, (32, 32))
-        assert (warped == 77).all()
+        x1, y1, x2, y2 = np.rint(area).astype(int).tolist()  # the pixels whose centre shows image
+        assert (warp_image(image, draw, (32, 32))[y1:y2, x1:x2] == 77).all()
 
 
 # Recorded results of lufficc/SSD. The draws are replayed in its order from its generator, numpy's RandomState.

@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from ssd.data.transforms import BatchTransform
-from ssd.data.transforms.batch import inside
+from ssd.data.transforms.batch import distort_and_normalize, inside
 from ssd.data.transforms.photometric import (
     PhotometricDraw,
+    distort_all,
     distort_colors,
     draw_photometric,
     scale_saturation,
@@ -77,10 +78,34 @@ def test_each_image_gets_its_own_draw() -> None:
         torch.testing.assert_close(together[i : i + 1], distort_colors(images[i : i + 1], draw.rows(i, i + 1)))
 
 
-def test_the_argument_is_not_changed() -> None:
+def test_all_alike_equals_only_what_was_drawn() -> None:
+    """What runs on a GPU, without shapes that depend on the draw, is what runs on the CPU."""
+    generator = torch.Generator().manual_seed(3)
+    images, draw = torch.rand(64, 3, 6, 5, generator=generator) * 255, draw_photometric(64, generator)
+    torch.testing.assert_close(distort_all(images, draw.packed()), distort_colors(images, draw), atol=1e-3, rtol=1e-5)
+
+
+def test_nothing_drawn_changes_nothing() -> None:
+    images = torch.rand(2, 3, 4, 4) * 255
+    assert torch.equal(distort_all(images, _draw(2).packed()), images)
+
+
+def test_the_fused_transform_compiles_whole() -> None:
+    images = torch.randint(0, 256, (8, 3, 6, 5), dtype=torch.uint8)
+    packed = draw_photometric(8, torch.Generator().manual_seed(0)).packed()
+    mean, std = torch.full((3, 1, 1), 120.0), torch.full((3, 1, 1), 58.0)
+    area = torch.tensor([[1.0, 1.0, 4.0, 5.0]]).expand(8, 4)
+    compiled = torch.compile(distort_and_normalize, fullgraph=True, backend="aot_eager")
+    expected = distort_and_normalize(images, packed, mean, std, area)
+    torch.testing.assert_close(compiled(images, packed, mean, std, area), expected)
+    assert (expected[:, :, 0] == 0).all()
+
+
+@pytest.mark.parametrize("distort", [distort_colors, lambda images, draw: distort_all(images, draw.packed())])
+def test_the_argument_is_not_changed(distort) -> None:
     images = torch.rand(8, 3, 4, 4)
     before = images.clone()
-    distort_colors(images, draw_photometric(8, torch.Generator().manual_seed(0)))
+    distort(images, draw_photometric(8, torch.Generator().manual_seed(0)))
     assert torch.equal(images, before)
 
 
