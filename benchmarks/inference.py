@@ -1,0 +1,104 @@
+"""How long does detection take: the network alone, one image, large batches?"""
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks import library, rivals
+from benchmarks.inputs import make_images, make_predictions, make_targets
+from benchmarks.operations import count_operations, make_floor_timer
+from benchmarks.plan import Plan
+from benchmarks.timing import Comparison, Timer, compare
+
+_NUM_CLASSES = 21
+_CANDIDATES = 2000  # above the threshold, an image; networks of random weights have none, or all
+_BATCH_SIZES = {"cpu": (1, 4), "cuda": (1, 64, 256)}
+
+
+def run(plan: Plan) -> Iterator[Comparison]:
+    """Measure VGG SSD300 (a small network in a smoke run)."""
+    batch_sizes = (1,) if plan.is_quick else _BATCH_SIZES[plan.device.type]
+    yield _measure_network(plan, batch_sizes[0])
+    for batch_size in batch_sizes:
+        yield _measure_detection(plan, batch_size)
+
+
+def _measure_network(plan: Plan, batch_size: int) -> Comparison:
+    images = _images(plan, batch_size)
+    model = _build(plan)
+    contiguous = _build(plan, channels_last=False)
+
+    def predict() -> None:
+        library.predict(model, images)
+
+    timers = {
+        "ssd, float32": plan.timer(predict),
+        "ssd, bf16": plan.timer(lambda: library.predict(model, images, bf16=True)),
+        "ssd, float32, contiguous memory (lufficc/SSD's format)": plan.timer(
+            lambda: library.predict(contiguous, images)
+        ),
+        **plan.peer_timer("network", {"images": images}, device=str(plan.device)),
+        "operations over the matrix peak (floor)": make_floor_timer(
+            count_operations(predict), plan.device, torch.float32
+        ),
+    }
+    title = f"Inference, network alone: {_name(plan)}, batch {batch_size}"
+    return compare(title, timers, plan.effort, items=batch_size)
+
+
+def _measure_detection(plan: Plan, batch_size: int) -> Comparison:
+    """From uint8 images on the device to detections on the host; all candidates post-process the same predictions."""
+    pixels = (_images(plan, batch_size) * 255).to(torch.uint8)
+    model = _build(plan)
+    priors = library.priors_of(model)
+    targets = make_targets(batch_size, _NUM_CLASSES, plan.device)
+    predictions = make_predictions(targets, priors, _NUM_CLASSES, min(_CANDIDATES, len(priors)))
+    library.give_predictions(model, predictions)
+    transform = library.build_transform(library.read_config(library.VGG_SSD300), is_train=False)
+
+    bf16_model = library.in_bf16(model, plan.device)
+    timers = {
+        "ssd, float32": plan.timer(lambda: library.detect(model, transform(pixels))),
+        "ssd, bf16": plan.timer(lambda: library.detect(bf16_model, transform(pixels))),
+    }
+    if plan.device.type == "cuda":  # where bf16 is what one takes
+        timers = dict(reversed(timers.items()))
+    if not plan.is_quick:
+        timers |= _rival_timers(plan, pixels)
+    timers |= plan.peer_timer(
+        "detection",
+        {"images": pixels, "cls_logits": predictions[0], "bbox_pred": predictions[1]},
+        device=str(plan.device),
+    )
+    title = f"Inference with post-processing: {_name(plan)}, batch {batch_size}"
+    comparison = compare(title, timers, plan.effort, items=batch_size)
+    comparison.facts["images/s"] = 1000 / comparison.rows[0].value.median
+    return comparison
+
+
+def _name(plan: Plan) -> str:
+    return "tiny SSD96" if plan.is_quick else "VGG SSD300"
+
+
+def _images(plan: Plan, batch_size: int) -> Tensor:
+    return make_images(batch_size, 96 if plan.is_quick else 300, plan.device)
+
+
+def _build(plan: Plan, *, channels_last: bool = True) -> nn.Module:
+    options = library.TINY if plan.is_quick else ()
+    cfg = library.read_config(library.VGG_SSD300, *options)
+    return library.build_model(cfg, plan.device, channels_last=channels_last).eval()
+
+
+def _rival_timers(plan: Plan, pixels: Tensor) -> dict[str, Timer]:
+    batch_size = len(pixels)
+    targets = make_targets(batch_size, _NUM_CLASSES, plan.device)
+    priors = library.SSD300Head(plan.device, _NUM_CLASSES).priors
+    model = rivals.build_detector(make_predictions(targets, priors, _NUM_CLASSES, _CANDIDATES), plan.device)
+
+    def detect(bf16: bool) -> Callable[[], object]:
+        return lambda: rivals.detect(model, pixels, bf16=bf16)
+
+    name = "torchvision ssd300_vgg16"
+    return {name: plan.timer(detect(False)), f"{name}, bf16": plan.timer(detect(True))}
