@@ -47,7 +47,6 @@ def train(
     """Train from ``start_iteration`` completed iterations to ``max_iter``; only log, save and evaluate wait for a GPU.
 
     Args:
-        data_loader: of the remaining batches.
         batch_transform: prepares images on the device, given (images, targets, iteration from 0).
         checkpointer: saves "model_XXXXXX" periodically and "model_final" at the end.
         evaluate: called with the completed iterations; not at the end.
