@@ -9,8 +9,7 @@ from torch import Tensor
 
 from benchmarks.photos import HEIGHT, NUM_BOXES, WIDTH, draw_boxes
 from ssd.structures import Container
-from ssd.structures.boxes import center_to_corner
-from ssd.structures.ops import box_iou
+from ssd.structures.boxes import center_to_corner, pairwise_iou
 
 _SCORE_THRESHOLD = 0.01
 
@@ -43,7 +42,7 @@ def make_predictions(targets: Container, priors: Tensor, num_classes: int, candi
     batch_size, num_priors = len(targets["boxes"]), len(priors)
     logits = torch.randn(batch_size, num_priors, num_classes, generator=generator)
     for image, boxes, labels in zip(logits, targets["boxes"].cpu(), targets["labels"].cpu(), strict=True):
-        iou = box_iou(center_to_corner(priors.cpu()), boxes)  # (P, G)
+        iou = pairwise_iou(center_to_corner(priors.cpu()), boxes)  # (P, G)
         image.index_add_(1, labels, 8 * iou)
     offsets = torch.randn(batch_size, num_priors, 4, generator=generator) * 0.5
     logits[..., 0] += _background_bias(logits, candidates * batch_size)

@@ -1,6 +1,8 @@
 """Saving and restoring a training, and loading weights into a model that they must fit."""
 
 import os
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -164,6 +166,11 @@ def load_model_weights(model: nn.Module, state_dict: dict[str, Tensor], source: 
     """
     check_model_weights(model, state_dict, source)
     model.load_state_dict(state_dict)
+
+
+def matches_any(name: str, patterns: Sequence[str]) -> bool:
+    """Whether one of the regular expressions matches from the start of a tensor's name."""
+    return any(re.match(pattern, name) for pattern in patterns)
 
 
 def check_model_weights(model: nn.Module, state_dict: dict[str, Tensor], source: str) -> None:

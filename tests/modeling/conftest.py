@@ -1,12 +1,13 @@
-"""Weights under which the recordings of other implementations were made."""
+"""Weights under which the recordings of other implementations were made, and comparing with those of lufficc/SSD."""
 
 import zlib
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 @pytest.fixture(scope="session")
@@ -30,3 +31,26 @@ def hashed() -> Callable[[str, Sequence[int]], Tensor]:
         return torch.from_numpy(values.astype(np.float32))
 
     return values_of
+
+
+@pytest.fixture(scope="session")
+def check_forward(goldens: Path) -> Callable[..., None]:
+    """A function that compares a detector's features and predictions with those recorded for its config."""
+
+    @torch.no_grad()
+    def check(model: nn.Module, name: str, size: int, *, rtol: float, atol: float) -> None:
+        golden = np.load(goldens / "lufficc" / f"network_forward_{name}.npz")
+        image = torch.from_numpy(np.random.RandomState(7).normal(0, 1, (1, 3, size, size)).astype(np.float32))
+        features = model.backbone(image)
+        assert len(features) == sum(key.endswith("_shape") and key.startswith("feature") for key in golden)
+        for level, feature in enumerate(features):
+            assert feature.shape == tuple(golden[f"feature{level}_shape"])
+            head = golden[f"feature{level}_flat_head"]
+            np.testing.assert_allclose(feature.flatten()[: len(head)], head, rtol=rtol, atol=atol)
+            mean_std = [feature.double().mean(), feature.double().std()]
+            np.testing.assert_allclose(mean_std, golden[f"feature{level}_mean_std"], rtol=rtol, atol=atol)
+        cls_logits, bbox_pred = model.box_head.predictor(features)
+        np.testing.assert_allclose(cls_logits[:, ::37], golden["cls_logits_stride37"], rtol=rtol, atol=atol)
+        np.testing.assert_allclose(bbox_pred[:, ::37], golden["bbox_pred_stride37"], rtol=rtol, atol=atol)
+
+    return check

@@ -2,9 +2,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torchvision.ops import box_iou
 
 from ssd.structures.boxes import center_to_corner, clip_boxes, corner_to_center, pairwise_iou
-from ssd.structures.ops import box_iou
 
 numbers = st.floats(-1e3, 1e3, width=32)
 box_lists = st.lists(st.lists(numbers, min_size=4, max_size=4), max_size=6)

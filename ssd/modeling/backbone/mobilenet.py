@@ -42,69 +42,90 @@ _V2_OUT_INDICES = (13, 18)
 _V2_EXTRAS = ((512, 0.2), (256, 0.25), (256, 0.5), (64, 0.25))  # output channels and expansion, as in lufficc/SSD
 
 
-class MobileNetV1(nn.Module):
-    """The convolutions of MobileNetV1 and extra layers; names within a layer are those of the qfgaohao port.
+class MobileNet(nn.Module):
+    """What the versions share: layers, some of whose outputs are feature maps, and extra layers, all of whose are.
 
     Args:
-        out_indices: numbers of the layers of ``features`` whose outputs are feature maps, in ascending order.
+        features: the layers.
+        extras: what follows them.
+        out_indices: numbers of the layers whose outputs are feature maps, in ascending order.
+
+    Raises:
+        ConfigError: there are no such layers, or not in this order.
     """
 
-    def __init__(self, out_indices: Sequence[int] = _V1_OUT_INDICES):
+    def __init__(self, features: nn.Sequential | nn.ModuleList, extras: nn.ModuleList, out_indices: Sequence[int]):
         super().__init__()
-        self.features = nn.ModuleList([nn.Sequential(*conv_bn(3, 32, 3, stride=2), nn.ReLU(inplace=True))])
-        in_channels = 32
-        for out_channels, stride in _V1_LAYERS:
-            self.features.append(_separable_conv(in_channels, out_channels, stride))
-            in_channels = out_channels
-        self.out_indices = check_out_indices(out_indices, len(self.features))
-        self.extras = nn.ModuleList()
-        for middle, out_channels in _V1_EXTRAS:
-            self.extras.append(extra_block(in_channels, middle, out_channels, stride=2, padding=1, batch_norm=False))
-            in_channels = out_channels
+        if list(out_indices) != sorted(set(out_indices)) or not set(out_indices) <= set(range(len(features))):
+            raise ConfigError(
+                f"MODEL.BACKBONE.OUT_INDICES must ascend within 0 to {len(features) - 1}, got {list(out_indices)}"
+            )
+        self.features = features
+        self.extras = extras
+        self.out_indices = tuple(out_indices)
         reset_parameters(self)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Map images (B, 3, H, W) to maps of stride 16 (512 channels) and 32 (1024), and the extra maps."""
-        return run_layers(images, self.features, self.out_indices, self.extras)
+        """Map images (B, 3, H, W) to the outputs of the chosen layers and of every extra layer."""
+        x = images
+        features: list[Tensor] = []
+        for index, layer in enumerate(self.features):
+            x = layer(x)
+            if index in self.out_indices:
+                features.append(x)
+        for extra in self.extras:
+            x = extra(x)
+            features.append(x)
+        return tuple(features)
 
     def freezable_stages(self) -> list[list[nn.Module]]:
         """Group the layers by resolution."""
         return split_at_strides(self.features)
 
 
-class MobileNetV2(nn.Module):
+class MobileNetV1(MobileNet):
+    """The convolutions of MobileNetV1 and extra layers; names within a layer are those of the qfgaohao port.
+
+    Args:
+        out_indices: see ``MobileNet``. As it stands: the last of stride 16 (512 channels) and of 32 (1024).
+    """
+
+    def __init__(self, out_indices: Sequence[int] = _V1_OUT_INDICES):
+        features = nn.ModuleList([nn.Sequential(*conv_bn(3, 32, 3, stride=2), nn.ReLU(inplace=True))])
+        in_channels = 32
+        for out_channels, stride in _V1_LAYERS:
+            features.append(_separable_conv(in_channels, out_channels, stride))
+            in_channels = out_channels
+        extras = nn.ModuleList()
+        for middle, out_channels in _V1_EXTRAS:
+            extras.append(extra_block(in_channels, middle, out_channels, stride=2, padding=1, batch_norm=False))
+            in_channels = out_channels
+        super().__init__(features, extras, out_indices)
+
+
+class MobileNetV2(MobileNet):
     """The convolutions of MobileNetV2, named as torchvision does, and inverted residuals as extra layers.
 
     Args:
-        out_indices: numbers of the layers of ``features`` whose outputs are feature maps, in ascending order. 6 is the
+        out_indices: see ``MobileNet``. As it stands: the last of stride 16 (96 channels) and of 32 (1280). 6 is the
             last of stride 8 (32 channels), for small objects.
     """
 
     def __init__(self, out_indices: Sequence[int] = _V2_OUT_INDICES):
-        super().__init__()
-        self.features = nn.Sequential(_conv_bn_relu6(3, 32, 3, stride=2))
+        features = nn.Sequential(_conv_bn_relu6(3, 32, 3, stride=2))
         in_channels = 32
         for expansion, out_channels, num_blocks, first_stride in _V2_STAGES:
             for index in range(num_blocks):
                 stride = 1 if index else first_stride
-                self.features.append(InvertedResidual(in_channels, out_channels, stride=stride, expansion=expansion))
+                features.append(InvertedResidual(in_channels, out_channels, stride=stride, expansion=expansion))
                 in_channels = out_channels
-        self.features.append(_conv_bn_relu6(in_channels, 1280, 1))
+        features.append(_conv_bn_relu6(in_channels, 1280, 1))
         in_channels = 1280
-        self.out_indices = check_out_indices(out_indices, len(self.features))
-        self.extras = nn.ModuleList()
+        extras = nn.ModuleList()
         for out_channels, fraction in _V2_EXTRAS:
-            self.extras.append(InvertedResidual(in_channels, out_channels, stride=2, expansion=fraction))
+            extras.append(InvertedResidual(in_channels, out_channels, stride=2, expansion=fraction))
             in_channels = out_channels
-        reset_parameters(self)
-
-    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Map images (B, 3, H, W) to maps of stride 16 (96 channels) and 32 (1280), and the extra maps."""
-        return run_layers(images, self.features, self.out_indices, self.extras)
-
-    def freezable_stages(self) -> list[list[nn.Module]]:
-        """Group the layers by resolution."""
-        return split_at_strides(self.features)
+        super().__init__(features, extras, out_indices)
 
 
 class InvertedResidual(nn.Module):
@@ -130,35 +151,6 @@ class InvertedResidual(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Map features (B, in_channels, H, W) to (B, out_channels, ceil(H / stride), ceil(W / stride))."""
         return features + self.conv(features) if self.has_skip else self.conv(features)
-
-
-def check_out_indices(out_indices: Sequence[int], num_layers: int) -> tuple[int, ...]:
-    """Return ``out_indices`` if they ascend within the numbers of ``num_layers`` layers.
-
-    Raises:
-        ConfigError: they do not.
-    """
-    if list(out_indices) != sorted(set(out_indices)) or not set(out_indices) <= set(range(num_layers)):
-        raise ConfigError(
-            f"MODEL.BACKBONE.OUT_INDICES must ascend within 0 to {num_layers - 1}, got {list(out_indices)}"
-        )
-    return tuple(out_indices)
-
-
-def run_layers(
-    images: Tensor, layers: nn.Sequential | nn.ModuleList, out_indices: tuple[int, ...], extras: nn.ModuleList
-) -> tuple[Tensor, ...]:
-    """Apply ``layers``, then ``extras``; return the outputs of the layers named by number and of every extra layer."""
-    x = images
-    features: list[Tensor] = []
-    for index, layer in enumerate(layers):
-        x = layer(x)
-        if index in out_indices:
-            features.append(x)
-    for extra in extras:
-        x = extra(x)
-        features.append(x)
-    return tuple(features)
 
 
 def reset_parameters(model: nn.Module) -> None:

@@ -19,9 +19,8 @@ from torch import Tensor, nn
 from yacs.config import CfgNode
 
 from ssd.modeling import registry
-from ssd.modeling.backbone.mobilenet import check_out_indices, conv_bn, reset_parameters, run_layers
+from ssd.modeling.backbone.mobilenet import MobileNet, conv_bn
 from ssd.modeling.backbone.pretrained import StateDict, load_pretrained
-from ssd.modeling.backbone.stages import split_at_strides
 from ssd.modeling.layers import BatchNorm2d
 
 logger = logging.getLogger(__name__)
@@ -72,37 +71,27 @@ _EXTRAS = (
 _SQUEEZE = 4  # hidden channels per channel of the squeeze (MobileNetV3, Sec. 5.3)
 
 
-class MobileNetV3(nn.Module):
+class MobileNetV3(MobileNet):
     """The convolutions of MobileNetV3-Large, and inverted residuals as extra layers.
 
     Args:
-        out_indices: numbers of the layers of ``features`` whose outputs are feature maps, in ascending order. 6 is the
+        out_indices: see ``MobileNet``. As it stands: the last of stride 16 (112 channels) and of 32 (960). 6 is the
             last of stride 8 (40 channels), for small objects.
     """
 
     def __init__(self, out_indices: Sequence[int] = _OUT_INDICES):
-        super().__init__()
-        self.features = nn.Sequential(_conv_bn_hard_swish(3, 16, 3, stride=2))
+        features = nn.Sequential(_conv_bn_hard_swish(3, 16, 3, stride=2))
         in_channels = 16
         for block in _BLOCKS:
-            self.features.append(InvertedResidual(in_channels, block))
+            features.append(InvertedResidual(in_channels, block))
             in_channels = block.channels
-        self.features.append(_conv_bn_hard_swish(in_channels, 960, 1))
+        features.append(_conv_bn_hard_swish(in_channels, 960, 1))
         in_channels = 960
-        self.out_indices = check_out_indices(out_indices, len(self.features))
-        self.extras = nn.ModuleList()
+        extras = nn.ModuleList()
         for block in _EXTRAS:
-            self.extras.append(InvertedResidual(in_channels, block))
+            extras.append(InvertedResidual(in_channels, block))
             in_channels = block.channels
-        reset_parameters(self)
-
-    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Map images (B, 3, H, W) to maps of stride 16 (112 channels) and 32 (960), and the extra maps."""
-        return run_layers(images, self.features, self.out_indices, self.extras)
-
-    def freezable_stages(self) -> list[list[nn.Module]]:
-        """Group the layers by resolution."""
-        return split_at_strides(self.features)
+        super().__init__(features, extras, out_indices)
 
 
 class InvertedResidual(nn.Module):

@@ -1,12 +1,11 @@
 """Published weights for backbones, loaded without silent gaps."""
 
 import logging
-import re
 from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 
-from ssd.utils.checkpoint import load_model_weights, read_checkpoint
+from ssd.utils.checkpoint import load_model_weights, matches_any, read_checkpoint
 from ssd.utils.errors import CheckpointError
 
 logger = logging.getLogger(__name__)
@@ -40,8 +39,8 @@ def load_pretrained(
     if convert is not None:
         weights = convert(weights)
     initial = model.state_dict()
-    kept = {name: value for name, value in initial.items() if name not in weights and _matches(name, new)}
-    left_over = [name for name in weights if name not in initial and _matches(name, unused)]
+    kept = {name: value for name, value in initial.items() if name not in weights and matches_any(name, new)}
+    left_over = [name for name in weights if name not in initial and matches_any(name, unused)]
     used = {name: value for name, value in weights.items() if name not in left_over}
     if not any(name in initial for name in used):
         raise CheckpointError(f"{source}: none of its {len(weights)} tensors belongs to the backbone")
@@ -51,10 +50,6 @@ def load_pretrained(
         logger.info("Not in the file, so new: %s", ", ".join(_groups(kept)))
     if left_over:
         logger.info("In the file, but not needed: %s", ", ".join(_groups(left_over)))
-
-
-def _matches(name: str, patterns: Sequence[str]) -> bool:
-    return any(re.match(pattern, name) for pattern in patterns)
 
 
 def _groups(names: Sequence[str] | StateDict) -> list[str]:

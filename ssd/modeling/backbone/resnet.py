@@ -12,6 +12,8 @@ The weights are torchvision's and expect RGB scaled to 0..1, less (0.485, 0.456,
 [123.675, 116.28, 103.53] and INPUT.PIXEL_STD [58.395, 57.12, 57.375].
 """
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 from torchvision.models import get_model
@@ -90,7 +92,8 @@ def _with_batch_counters(weights: StateDict) -> StateDict:
     return {**{name: torch.tensor(0) for name in names}, **weights}
 
 
-def _build(cfg: CfgNode, pretrained: bool | str, depth: int, *, extras_norm: bool = True) -> ResNet:
+def resnet(cfg: CfgNode, pretrained: bool | str = True, *, depth: int, extras_norm: bool = True) -> ResNet:
+    """Build ResNet for the configured input size; ``pretrained`` weights fill everything but the extra layers."""
     model = ResNet(depth, height_width(cfg.INPUT.IMAGE_SIZE), extras_norm=extras_norm)
     if pretrained:
         source = pretrained if isinstance(pretrained, str) else PRETRAINED_URLS[depth]
@@ -98,31 +101,6 @@ def _build(cfg: CfgNode, pretrained: bool | str, depth: int, *, extras_norm: boo
     return model
 
 
-@registry.BACKBONES.register("resnet18")
-def resnet18(cfg: CfgNode, pretrained: bool | str = True) -> ResNet:
-    """Build ResNet-18 in NVIDIA's layout; ``pretrained`` weights fill everything but the extra layers."""
-    return _build(cfg, pretrained, 18)
-
-
-@registry.BACKBONES.register("resnet34")
-def resnet34(cfg: CfgNode, pretrained: bool | str = True) -> ResNet:
-    """Build ResNet-34 in NVIDIA's layout; ``pretrained`` weights fill everything but the extra layers."""
-    return _build(cfg, pretrained, 34)
-
-
-@registry.BACKBONES.register("resnet34_mlperf")
-def resnet34_mlperf(cfg: CfgNode, pretrained: bool | str = True) -> ResNet:
-    """Build ResNet-34 in MLPerf's layout: extra layers without batch norm."""
-    return _build(cfg, pretrained, 34, extras_norm=False)
-
-
-@registry.BACKBONES.register("resnet50")
-def resnet50(cfg: CfgNode, pretrained: bool | str = True) -> ResNet:
-    """Build ResNet-50 in NVIDIA's layout; ``pretrained`` weights fill everything but the extra layers."""
-    return _build(cfg, pretrained, 50)
-
-
-@registry.BACKBONES.register("resnet101")
-def resnet101(cfg: CfgNode, pretrained: bool | str = True) -> ResNet:
-    """Build ResNet-101 in NVIDIA's layout; ``pretrained`` weights fill everything but the extra layers."""
-    return _build(cfg, pretrained, 101)
+for _depth in PRETRAINED_URLS:
+    registry.BACKBONES.register(f"resnet{_depth}", partial(resnet, depth=_depth))
+registry.BACKBONES.register("resnet34_mlperf", partial(resnet, depth=34, extras_norm=False))

@@ -124,8 +124,9 @@ class PostProcessor:
         counts = is_kept.sum(dim=1).tolist()
         detections = []
         for fields in zip(boxes.split(counts), (label + 1).split(counts), scores.split(counts), strict=True):
-            detections.append(Container(**dict(zip(("boxes", "labels", "scores"), fields, strict=True))))
-            detections[-1].img_width, detections[-1].img_height = self.width, self.height
+            found = Container(boxes=fields[0], labels=fields[1], scores=fields[2])
+            found.img_width, found.img_height = self.width, self.height
+            detections.append(found)
         return detections
 
 

@@ -11,12 +11,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from ssd.modeling.backbone.pretrained import StateDict
 from ssd.modeling.box_head.box_predictor import last_conv
-from ssd.utils.checkpoint import load_model_weights
+from ssd.utils.checkpoint import load_model_weights, matches_any
 
 logger = logging.getLogger(__name__)
-
-StateDict = dict[str, Tensor]
 
 # Probability that a new class starts with, relative to the background's (Focal Loss, arXiv:1708.02002, Sec. 3.3).
 NEW_CLASS_PRIOR = 0.01
@@ -53,8 +52,8 @@ def load_detector_weights(
     matches = match_classes(trained_classes, class_names)
     headers = _class_layers(model)
     initial = model.state_dict()
-    kept = {name: value for name, value in initial.items() if _is_any(name, new)}
-    used = {name: value for name, value in weights.items() if not _is_any(name, new)}
+    kept = {name: value for name, value in initial.items() if matches_any(name, new)}
+    used = {name: value for name, value in weights.items() if not matches_any(name, new)}
     for name in set(headers) & set(used):
         boxes_per_location = initial[name].shape[0] // len(class_names)
         if used[name].shape[0] == boxes_per_location * len(trained_classes):  # else the loading tells what is wrong
@@ -115,10 +114,6 @@ def _class_layers(model: nn.Module) -> list[str]:
         path = ".".join(filter(None, ["box_head.predictor.cls_headers", str(level), layer]))
         names += [f"{path}.weight", f"{path}.bias"]
     return names
-
-
-def _is_any(name: str, patterns: Sequence[str]) -> bool:
-    return any(re.match(pattern, name) for pattern in patterns)
 
 
 def _log_classes(matches: Sequence[int | None], trained_classes: Sequence[str], class_names: Sequence[str]) -> None:

@@ -7,11 +7,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torchvision.ops import box_iou
 
 from ssd.modeling.anchors import match_priors, matcher
 from ssd.modeling.anchors.matcher import assign_own_priors
 from ssd.structures.boxes import center_to_corner
-from ssd.structures.ops import box_iou
 
 
 def test_threshold_and_own_prior_by_hand() -> None:

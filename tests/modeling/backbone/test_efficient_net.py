@@ -12,7 +12,6 @@ from torchvision import models
 
 from ssd.config import load_config
 from ssd.modeling import registry
-from ssd.modeling.backbone import pretrained
 from ssd.modeling.backbone.efficient_net import PRETRAINED_URLS, EfficientNet, SamePaddingConv2d, same_padding
 from ssd.modeling.backbone.shapes import feature_shapes
 from ssd.modeling.detector import build_detection_model
@@ -59,21 +58,8 @@ def test_names_order_shapes_and_counts_are_those_of_lufficc(lufficc: nn.Module, 
     assert sum(p.numel() for p in lufficc.backbone.parameters()) == info["params_backbone"]
 
 
-@torch.no_grad()
-def test_forward_is_that_of_lufficc(lufficc: nn.Module, goldens: Path) -> None:
-    golden = np.load(goldens / "lufficc" / f"network_forward_{B3}.npz")
-    image = torch.from_numpy(np.random.RandomState(7).normal(0, 1, (1, 3, 300, 300)).astype(np.float32))
-    features = lufficc.backbone(image)
-    assert len(features) == 6
-    for level, feature in enumerate(features):
-        assert feature.shape == tuple(golden[f"feature{level}_shape"])
-        head = golden[f"feature{level}_flat_head"]
-        np.testing.assert_allclose(feature.flatten()[: len(head)], head, rtol=1e-3, atol=1e-4)
-        mean_std = [feature.double().mean(), feature.double().std(correction=0)]
-        np.testing.assert_allclose(mean_std, golden[f"feature{level}_mean_std"], rtol=1e-3, atol=1e-4)
-    cls_logits, bbox_pred = lufficc.box_head.predictor(features)
-    np.testing.assert_allclose(cls_logits[:, ::37], golden["cls_logits_stride37"], rtol=1e-3, atol=1e-4)
-    np.testing.assert_allclose(bbox_pred[:, ::37], golden["bbox_pred_stride37"], rtol=1e-3, atol=1e-4)
+def test_forward_is_that_of_lufficc(lufficc: nn.Module, check_forward: Callable[..., None]) -> None:
+    check_forward(lufficc, B3, 300, rtol=1e-3, atol=1e-4)
 
 
 def test_priors_are_those_of_lufficc(lufficc: nn.Module, goldens: Path) -> None:
@@ -112,15 +98,6 @@ def torchvision_features(reference: nn.Module, images: Tensor) -> list[Tensor]:
     return features
 
 
-def randomise(model: nn.Module) -> None:
-    """Weights under which no layer is the identity and no activation dies out."""
-    for name, tensor in model.state_dict().items():
-        if name.endswith(("running_var", "running_mean")):
-            tensor.uniform_(0.5, 1.5)
-        elif tensor.dim() == 1:
-            tensor.uniform_(-0.5, 1.5)
-
-
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_every_variant_has_the_tensors_of_torchvision(variant: str) -> None:
     with torch.device("meta"):
@@ -137,7 +114,7 @@ def test_every_variant_has_the_tensors_of_torchvision(variant: str) -> None:
 
 @torch.no_grad()
 @pytest.mark.parametrize("variant", ["b0", "b3"])
-def test_features_are_those_of_torchvision(variant: str) -> None:
+def test_features_are_those_of_torchvision(variant: str, randomise: Callable[[nn.Module], None]) -> None:
     reference = torchvision_model(variant).double().eval()
     randomise(reference)
     model = copy_of(reference, variant).double().eval()
@@ -207,39 +184,35 @@ def test_shipped_configs_build_the_detector_of_ssd300(name: str, num_classes: in
     assert bbox_pred.shape == (1, *model.box_head.priors.shape) == (1, 8732, 4)
 
 
-def published(variant: str, image_size: tuple[int, int] = (96, 96)) -> dict[str, Tensor]:
-    """A state dict of the layout of the published files, with random weights and the classifier's tensors."""
-    model = EfficientNet(variant, image_size)
+@pytest.fixture
+def published(randomise: Callable[[nn.Module], None]) -> dict[str, Tensor]:
+    """A state dict of the layout of the published file of b0, with random weights and the classifier's tensors."""
+    model = EfficientNet("b0", (96, 96))
     randomise(model)
     head = {"_conv_head.weight": torch.zeros(1280, 320, 1, 1), "_bn1.weight": torch.ones(1280)}
     return {**without_extras(model), **head, "_fc.weight": torch.zeros(1000, 1280), "_fc.bias": torch.zeros(1000)}
 
 
-def test_published_weights_fill_all_but_the_extras(tmp_path: Path) -> None:
-    weights = published("b0")
-    torch.save(weights, tmp_path / "weights.pth")
+def test_published_weights_fill_all_but_the_extras(tmp_path: Path, published: dict[str, Tensor]) -> None:
+    torch.save(published, tmp_path / "weights.pth")
     torch.manual_seed(5)
     model = registry.BACKBONES["efficient_net-b0"](load_config(None), str(tmp_path / "weights.pth"))
     torch.manual_seed(5)
     initial = registry.BACKBONES["efficient_net-b0"](load_config(None), False)
     for name, value in model.state_dict().items():
-        assert torch.equal(value, initial.state_dict()[name] if name.startswith("extras.") else weights[name]), name
+        assert torch.equal(value, initial.state_dict()[name] if name.startswith("extras.") else published[name]), name
 
 
-def test_weights_of_another_variant_are_refused(tmp_path: Path) -> None:
-    torch.save(published("b0"), tmp_path / "weights.pth")
+def test_weights_of_another_variant_are_refused(tmp_path: Path, published: dict[str, Tensor]) -> None:
+    torch.save(published, tmp_path / "weights.pth")
     with pytest.raises(CheckpointError, match=r"weights\.pth does not fit"):
         registry.BACKBONES["efficient_net-b1"](load_config(None), str(tmp_path / "weights.pth"))
 
 
-def test_each_variant_has_its_documented_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[str] = []
-
-    def read(source: str) -> dict[str, dict[str, Tensor]]:
-        asked.append(source)
-        return {"model": published("b0")}
-
-    monkeypatch.setattr(pretrained, "read_checkpoint", read)
+def test_each_variant_has_its_documented_file(
+    serve: Callable[[dict[str, Tensor]], list[str]], published: dict[str, Tensor]
+) -> None:
+    asked = serve(published)
     registry.BACKBONES["efficient_net-b0"](load_config(None))
     assert asked == [PRETRAINED_URLS["b0"]]
     assert list(PRETRAINED_URLS) == VARIANTS

@@ -13,7 +13,6 @@ from torchvision import models
 from ssd.config import load_config
 from ssd.modeling import registry
 from ssd.modeling.backbone import mobilenetv3  # noqa: F401 (registers)
-from ssd.modeling.backbone import pretrained as pretrained_module
 from ssd.modeling.backbone.mobilenet import (
     PRETRAINED_URL,
     MobileNetV1,
@@ -72,21 +71,9 @@ def test_priors_are_those_of_lufficc(lufficc: tuple[str, nn.Module], goldens: Pa
     assert torch.equal(model.box_head.priors, expected)
 
 
-@torch.no_grad()
-def test_forward_is_that_of_lufficc(lufficc: tuple[str, nn.Module], goldens: Path) -> None:
+def test_forward_is_that_of_lufficc(lufficc: tuple[str, nn.Module], check_forward: Callable[..., None]) -> None:
     name, model = lufficc
-    golden = np.load(goldens / "lufficc" / f"network_forward_{name}.npz")
-    features = model.backbone(random_image(320))
-    assert len(features) == 6
-    for level, feature in enumerate(features):
-        assert feature.shape == tuple(golden[f"feature{level}_shape"])
-        head = golden[f"feature{level}_flat_head"]
-        np.testing.assert_allclose(feature.flatten()[: len(head)], head, rtol=1e-3, atol=1e-5)
-        mean_std = [feature.double().mean(), feature.double().std()]
-        np.testing.assert_allclose(mean_std, golden[f"feature{level}_mean_std"], rtol=1e-3, atol=1e-5)
-    cls_logits, bbox_pred = model.box_head.predictor(features)
-    np.testing.assert_allclose(cls_logits[:, ::37], golden["cls_logits_stride37"], rtol=1e-3, atol=1e-5)
-    np.testing.assert_allclose(bbox_pred[:, ::37], golden["bbox_pred_stride37"], rtol=1e-3, atol=1e-5)
+    check_forward(model, name, 320, rtol=1e-3, atol=1e-5)
 
 
 @torch.no_grad()
@@ -106,27 +93,21 @@ def test_v1_is_the_detector_of_the_qfgaohao_port(goldens: Path, hashed: Callable
     np.testing.assert_allclose(bbox_pred[:, recorded], golden["box_deltas"], rtol=1e-3, atol=1e-5)
 
 
-def randomise(model: nn.Module) -> None:
-    """Weights under which no layer is the identity and no activation dies out."""
-    for name, tensor in model.state_dict().items():
-        if name.endswith(("running_var", "running_mean")):
-            tensor.uniform_(0.5, 1.5)
-        elif tensor.dim() == 1:
-            tensor.uniform_(-0.5, 1.5)
-
-
-def torchvision_weights(path: Path) -> tuple[str, nn.Module]:
+@pytest.fixture
+def from_torchvision(tmp_path: Path, randomise: Callable[[nn.Module], None]) -> tuple[str, nn.Module]:
     """A file of torchvision's MobileNetV2 with random weights, and that network."""
     reference = models.mobilenet_v2(weights=None)
     randomise(reference)
-    torch.save(reference.state_dict(), path / "weights.pth")
-    return str(path / "weights.pth"), reference
+    torch.save(reference.state_dict(), tmp_path / "weights.pth")
+    return str(tmp_path / "weights.pth"), reference
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("training", [False, True])
-def test_v2_features_from_a_file_of_torchvision_are_torchvisions(tmp_path: Path, training: bool) -> None:
-    source, reference = torchvision_weights(tmp_path)
+def test_v2_features_from_a_file_of_torchvision_are_torchvisions(
+    from_torchvision: tuple[str, nn.Module], training: bool
+) -> None:
+    source, reference = from_torchvision
     model = registry.BACKBONES["mobilenet_v2"](load_config(None), source)
     model, reference = model.double().train(training), reference.features.double().train(training)
     x = images = torch.randn(2, 3, 96, 65, dtype=torch.float64)
@@ -142,8 +123,8 @@ def test_v2_features_from_a_file_of_torchvision_are_torchvisions(tmp_path: Path,
         torch.testing.assert_close(model.features.state_dict()[name], tensor, msg=name)
 
 
-def test_weights_in_half_precision_become_float32(tmp_path: Path) -> None:
-    source, reference = torchvision_weights(tmp_path)
+def test_weights_in_half_precision_become_float32(from_torchvision: tuple[str, nn.Module]) -> None:
+    source, reference = from_torchvision
     halves = {
         f"features.{name}": t.half() if t.dim() == 4 else t for name, t in reference.features.state_dict().items()
     }
@@ -194,14 +175,8 @@ def test_v1_has_no_default_weights() -> None:
         registry.BACKBONES["mobilenet_v1"](load_config(None), True)
 
 
-def test_true_asks_for_the_documented_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[str] = []
-
-    def read(source: str) -> dict[str, dict[str, Tensor]]:
-        asked.append(source)
-        return {"model": published("mobilenet_v2")}
-
-    monkeypatch.setattr(pretrained_module, "read_checkpoint", read)
+def test_true_asks_for_the_documented_file(serve: Callable[[dict[str, Tensor]], list[str]]) -> None:
+    asked = serve(published("mobilenet_v2"))
     registry.BACKBONES["mobilenet_v2"](load_config(None), True)
     assert asked == [PRETRAINED_URL]
 

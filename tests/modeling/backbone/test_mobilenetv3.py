@@ -2,6 +2,7 @@
 
 import logging
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,6 @@ from torchvision import models
 
 from ssd.config import load_config
 from ssd.modeling import registry
-from ssd.modeling.backbone import pretrained as pretrained_module
 from ssd.modeling.backbone.mobilenetv3 import PRETRAINED_URL, MobileNetV3, SqueezeExcitation
 from ssd.utils.errors import CheckpointError
 
@@ -30,15 +30,6 @@ def test_squeeze_and_excitation_by_hand() -> None:
     torch.testing.assert_close(module(features), expected)
 
 
-def randomise(model: nn.Module) -> None:
-    """Weights under which no layer is the identity and no activation dies out."""
-    for name, tensor in model.state_dict().items():
-        if name.endswith(("running_var", "running_mean")):
-            tensor.uniform_(0.5, 1.5)
-        elif tensor.dim() == 1:
-            tensor.uniform_(-0.5, 1.5)
-
-
 def squeeze_before_activation(reference: nn.Module) -> nn.Sequential:
     """Move the activation behind squeeze and excitation, where d-li14's network and so ours has it."""
     for stage in reference.features[1:16]:
@@ -51,7 +42,7 @@ def squeeze_before_activation(reference: nn.Module) -> nn.Sequential:
 
 @torch.no_grad()
 def test_features_from_a_file_of_torchvision_are_its_reordered_networks(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, randomise: Callable[[nn.Module], None]
 ) -> None:
     reference = models.mobilenet_v3_large(weights=None)
     randomise(reference)
@@ -72,20 +63,28 @@ def test_features_from_a_file_of_torchvision_are_its_reordered_networks(
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
 
 
-def published(last: str) -> dict[str, Tensor]:
-    """A state dict of the layout of d-li14's files, with random weights: the last convolution is ``last``."""
-    model = MobileNetV3()
-    randomise(model)
-    weights = {
-        re.sub(r"^features\.16\.", last, name): value
-        for name, value in model.state_dict().items()
-        if not name.startswith("extras.")
-    }
-    return {**weights, "classifier.0.weight": torch.zeros(1280, 960), "classifier.3.weight": torch.zeros(1000, 1280)}
+@pytest.fixture
+def published(randomise: Callable[[nn.Module], None]) -> Callable[[str], dict[str, Tensor]]:
+    """From the name of the last convolution to a state dict of the layout of d-li14's files, with random weights."""
+
+    def make(last: str) -> dict[str, Tensor]:
+        model = MobileNetV3()
+        randomise(model)
+        weights = {
+            re.sub(r"^features\.16\.", last, name): value
+            for name, value in model.state_dict().items()
+            if not name.startswith("extras.")
+        }
+        classifier = {"classifier.0.weight": torch.zeros(1280, 960), "classifier.3.weight": torch.zeros(1000, 1280)}
+        return weights | classifier
+
+    return make
 
 
 @pytest.mark.parametrize("last", ["conv.", "conv.0.", "features.16."])
-def test_published_weights_fill_all_but_the_extras(last: str, tmp_path: Path) -> None:
+def test_published_weights_fill_all_but_the_extras(
+    last: str, tmp_path: Path, published: Callable[[str], dict[str, Tensor]]
+) -> None:
     weights = published(last)
     torch.save(weights, tmp_path / "weights.pth")
     torch.manual_seed(5)
@@ -97,7 +96,9 @@ def test_published_weights_fill_all_but_the_extras(last: str, tmp_path: Path) ->
         assert torch.equal(value, source), name
 
 
-def test_weights_without_the_last_convolution_are_refused(tmp_path: Path) -> None:
+def test_weights_without_the_last_convolution_are_refused(
+    tmp_path: Path, published: Callable[[str], dict[str, Tensor]]
+) -> None:
     weights = {name: value for name, value in published("conv.").items() if not name.startswith("conv.")}
     torch.save(weights, tmp_path / "weights.pth")
     with pytest.raises(CheckpointError, match=r"in the model but not in the checkpoint \(6\): features\.16\.0\.weight"):
@@ -110,13 +111,9 @@ def test_the_small_network_of_torchvision_is_refused(tmp_path: Path) -> None:
         registry.BACKBONES["mobilenet_v3"](load_config(None), str(tmp_path / "weights.pth"))
 
 
-def test_true_asks_for_the_documented_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[str] = []
-
-    def read(source: str) -> dict[str, dict[str, Tensor]]:
-        asked.append(source)
-        return {"model": published("conv.")}
-
-    monkeypatch.setattr(pretrained_module, "read_checkpoint", read)
+def test_true_asks_for_the_documented_file(
+    serve: Callable[[dict[str, Tensor]], list[str]], published: Callable[[str], dict[str, Tensor]]
+) -> None:
+    asked = serve(published("conv."))
     registry.BACKBONES["mobilenet_v3"](load_config(None), True)
     assert asked == [PRETRAINED_URL]

@@ -1,5 +1,6 @@
 """VGG16 of SSD from a VGG16 of torchvision: the same convolutions, and fc6 and fc7 subsampled."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,6 @@ from torchvision.models.vgg import cfgs, make_layers
 
 from ssd.config import load_config
 from ssd.modeling import registry
-from ssd.modeling.backbone import pretrained as pretrained_module
 from ssd.modeling.backbone.vgg import PRETRAINED_URL, VGG, reduce_vgg16
 from ssd.utils.errors import CheckpointError
 
@@ -106,8 +106,9 @@ def test_a_reduced_file_loads_as_it_is(tmp_path: Path) -> None:
         registry.BACKBONES["vgg"](load_config(None), str(tmp_path / "reduced.pth"))
 
 
-def test_true_asks_for_the_documented_file(published: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[str] = []
-    monkeypatch.setattr(pretrained_module, "read_checkpoint", lambda url: asked.append(url) or {"model": published})
+def test_true_asks_for_the_documented_file(
+    published: dict[str, Tensor], serve: Callable[[dict[str, Tensor]], list[str]]
+) -> None:
+    asked = serve(published)
     registry.BACKBONES["vgg"](load_config(None), True)
     assert asked == [PRETRAINED_URL]

@@ -8,13 +8,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torchvision.ops import box_iou
 
 from ssd.config import load_config
 from ssd.modeling.anchors import decode_boxes
 from ssd.modeling.box_head import PostProcessor, post_processor
 from ssd.modeling.box_head.post_processor import Predictions, best_candidates, class_wise_nms, rank_in_class
 from ssd.structures.boxes import center_to_corner
-from ssd.structures.ops import box_iou
 
 
 def plain_nms(boxes: Tensor, labels: Tensor, scores: Tensor, iou_threshold: float) -> list[int]:
