@@ -6,10 +6,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from ssd.config import Config, load_config
 from ssd.data import build_datasets, make_batch_transform, make_train_loader
+from ssd.data.samples import TrainingSamples
 from ssd.data.transforms import BatchTransform
 from ssd.engine.precision import in_precision, make_network, select_dtype
 from ssd.engine.prefetch import prefetch
@@ -74,9 +75,11 @@ def num_workers(cfg: Config) -> int:
     return build_loader(cfg).num_workers
 
 
-def build_samples(cfg: Config) -> Dataset:
+def build_samples(cfg: Config) -> TrainingSamples:
     """Build what a worker of the loader runs: samples by (index, position), from the file to the augmented image."""
-    return build_loader(cfg).dataset
+    samples = build_loader(cfg).dataset
+    assert isinstance(samples, TrainingSamples)
+    return samples
 
 
 def build_model(cfg: Config, device: torch.device, *, channels_last: bool = True) -> nn.Module:

@@ -24,8 +24,9 @@ def run(plan: Plan) -> Iterator[Comparison]:
     samples, positions = library.build_samples(cfg), itertools.count()
 
     def load() -> None:
-        for index in range(len(paths)):
-            samples[index, next(positions)]
+        for first in range(0, len(paths), batch_size):  # as a worker of the DataLoader asks for them
+            rows = range(first, min(first + batch_size, len(paths)))
+            samples.__getitems__([(row, next(positions)) for row in rows])
 
     def decode() -> None:
         for path in paths:

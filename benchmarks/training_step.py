@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks import library, rivals
+from benchmarks.default_allocation import default_allocation_timer
 from benchmarks.inputs import make_images, make_targets
 from benchmarks.operations import count_operations, make_floor_timer
 from benchmarks.plan import Plan
@@ -44,7 +45,7 @@ _SSD300 = ("torchvision ssd300_vgg16", rivals.build_ssd300)
 _SSDLITE = ("torchvision ssdlite320_mobilenet_v3_large (another network)", rivals.build_ssdlite320)
 _CPU_CASES = (
     Case("VGG SSD300", library.VGG_SSD300, 300, 2, rival=_SSD300),
-    Case("MobileNetV2 SSDLite320", library.MOBILENET_V2_SSD320, 320, 8, rival=_SSDLITE),
+    Case("MobileNetV2 SSDLite320", library.MOBILENET_V2_SSD320, 320, 16, rival=_SSDLITE),
 )
 _GPU_CASES = (
     Case("VGG SSD300", library.VGG_SSD300, 300, 32, rival=_SSD300),
@@ -63,6 +64,11 @@ def run(plan: Plan) -> Iterator[Comparison]:
 
 
 def _measure_on_cpu(plan: Plan, case: Case) -> Comparison:
+    with default_allocation_timer(case.config, case.batch_size, case.options) as plain_step:
+        return _compare_on_cpu(plan, case, plain_step)
+
+
+def _compare_on_cpu(plan: Plan, case: Case, plain_step: Timer) -> Comparison:
     step = _make_step(plan, case, "off")
     operations = _count_operations(plan, case)
     bf16, contiguous = "ssd, bf16", "ssd, float32, contiguous memory (lufficc/SSD's format)"
@@ -70,6 +76,7 @@ def _measure_on_cpu(plan: Plan, case: Case) -> Comparison:
         "ssd, float32": plan.timer(step),
         bf16: plan.timer(_make_step(plan, case, "bf16")),
         contiguous: plan.timer(_make_step(plan, case, "off", channels_last=False)),
+        "the same, default allocation": plain_step,
         **_rival_timer(plan, case),
         **_peer_timer(plan, case),
         _FLOOR: make_floor_timer(operations, plan.device, torch.float32),

@@ -1,6 +1,7 @@
 """The training objective: by hand, mining, images without objects, recorded losses and gradients, compilation."""
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from ssd.config import load_config
 from ssd.modeling.box_head import MultiBoxLoss
-from ssd.modeling.box_head.loss import hard_negative_mining, kth_largest
+from ssd.modeling.box_head.loss import hard_negative_mining, kth_largest, sum_over_rows, sum_under_masks
 from ssd.modeling.box_head.target_assigner import TargetAssigner
 from ssd.structures import Container
 
@@ -113,7 +114,9 @@ def test_mining_golden(goldens: Path) -> None:
 
 
 @pytest.mark.parametrize("prefix", ["a", "b"])
-def test_loss_golden(goldens: Path, prefix: str) -> None:
+@pytest.mark.parametrize("sum_losses", [sum_over_rows, sum_under_masks])
+def test_loss_golden(goldens: Path, monkeypatch: pytest.MonkeyPatch, sum_losses: Callable, prefix: str) -> None:
+    monkeypatch.setattr("ssd.modeling.box_head.loss.sum_over_rows", sum_losses)  # what a CPU takes
     archive = np.load(goldens / "lufficc" / "multibox_loss.npz")
     golden = {key[2:]: torch.from_numpy(archive[key]) for key in archive if key.startswith(f"{prefix}_")}
     cls_logits = golden["confidence"].requires_grad_()
@@ -126,6 +129,21 @@ def test_loss_golden(goldens: Path, prefix: str) -> None:
     sum(losses.values()).backward()
     torch.testing.assert_close(cls_logits.grad, golden["grad_confidence"], rtol=1e-5, atol=1e-7)
     torch.testing.assert_close(bbox_pred.grad, golden["grad_locations"], rtol=1e-5, atol=1e-7)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**31), st.floats(0, 0.5))
+def test_rows_and_masks_give_the_same_losses_and_gradients(seed: int, positives: float) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    predictions = [torch.randn(3, 40, columns, generator=generator).requires_grad_() for columns in (5, 4)]
+    labels = (torch.rand(3, 40, generator=generator) < positives) * torch.randint(1, 5, (3, 40), generator=generator)
+    bbox_targets = torch.randn(3, 40, 4, generator=generator)
+    results = []
+    for sum_losses in (sum_over_rows, sum_under_masks):
+        losses = sum_losses(*predictions, labels, bbox_targets, neg_pos_ratio=3)
+        results.append([*losses, *torch.autograd.grad(losses, predictions, [torch.ones(()), torch.ones(())])])
+    for of_rows, of_masks in zip(*results, strict=True):
+        torch.testing.assert_close(of_rows, of_masks)
 
 
 def objective_inputs(num_gts: int, device: str = "cpu") -> tuple[Tensor, ...]:
