@@ -3,17 +3,22 @@
 import io
 import math
 import os
-import struct
+import stat
 from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
 from ssd.utils.errors import ImageError
+from ssd.utils.image_header import header_size
+from ssd.utils.opencv_log import silent_opencv
+from ssd.utils.pillow import PILLOW_ERRORS, cause, is_transposed, open_with_pillow
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
-
+# 16,384 x 16,384, which is 0.8 GB as RGB. Scans and aerial photographs stay below; what a small file may unpack to does
+# not fill the memory of a machine that can hold a detector, even if every decoding thread meets one.
+MAX_PIXELS = 2**28
+_MAX_FILE_BYTES = 8 * MAX_PIXELS  # as RGBA of 16 bits, uncompressed
 # Reduction -> flag. IMREAD_REDUCED_COLOR_n is that of grey images with that of BGR.
 _REDUCTION_FLAGS = {
     1: 0,
@@ -21,10 +26,6 @@ _REDUCTION_FLAGS = {
     4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
     8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
 }
-_EXIF_ORIENTATION = 0x0112
-_EXIF_TRANSPOSED = (5, 6, 7, 8)  # the orientations that swap width and height
-# What Pillow raises for files that are not, or not quite, images; which one depends on the format.
-_DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
 
 
 def read_image(source: str | os.PathLike[str] | bytes, expected_size: tuple[int, int] | None = None) -> np.ndarray:
@@ -39,7 +40,7 @@ def read_image(source: str | os.PathLike[str] | bytes, expected_size: tuple[int,
         RGB uint8, (H, W, 3).
 
     Raises:
-        ImageError: the file is missing, empty, truncated or no image.
+        ImageError: the file is missing, empty, truncated, no image, or of more than MAX_PIXELS.
     """
     return read_reduced_image(source, 1, expected_size)[0]
 
@@ -62,6 +63,7 @@ def read_reduced_image(
         ImageError: see ``read_image``.
     """
     data, name = _read_bytes(source)
+    _check_size(data, name)
     reduction = _possible_reduction(data, reduction, expected_size or (1, 1))
     flags = cv2.IMREAD_COLOR_RGB | _REDUCTION_FLAGS[reduction]
     pixels = _decode(data, name, flags)
@@ -87,30 +89,50 @@ def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
     """Return (width, height) in pixels of the image that ``read_image`` would give, from the file's header alone.
 
     Raises:
-        ImageError: the file is missing or its header is not that of an image.
+        ImageError: the file is missing, its header is not that of an image, or says more than MAX_PIXELS.
     """
+    name = os.fspath(path)
     try:
-        with Image.open(path) as image:
-            width, height = image.size
-            is_transposed = _is_transposed(image.info.get("exif", b""))
-    except _DECODE_ERRORS as error:
-        raise ImageError(f"{os.fspath(path)}: {_cause(error)}") from error
-    return (height, width) if is_transposed else (width, height)
+        with open(path, "rb") as file, open_with_pillow(file) as image:
+            size = image.size
+            is_turned = is_transposed(image)
+    except PILLOW_ERRORS as error:
+        raise ImageError(f"{name}: {cause(error)}") from error
+    _check_limit(size, name)
+    return size[::-1] if is_turned else size
 
 
 def list_images(folder: str | os.PathLike[str]) -> list[Path]:
     """Return the images directly inside ``folder``, sorted by name. Suffixes count in upper and lower case.
 
     Raises:
-        ImageError: the folder does not exist or holds no image.
+        ImageError: see ``image_names``.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
+    return [Path(folder, name) for name in image_names(folder)]
+
+
+def image_names(folder: str | os.PathLike[str]) -> list[str]:
+    """Return the file names of the images directly inside ``folder``, sorted; quick for a million of them.
+
+    Raises:
+        ImageError: the folder does not exist, cannot be read, or holds no image.
+    """
+    folder = os.fspath(folder)
+    if not os.path.isdir(folder):
         raise ImageError(f"{folder}: no such folder")
-    images = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
-    if not images:
+    try:
+        with os.scandir(folder) as entries:
+            names = sorted(entry.name for entry in entries if _is_image_file(entry))
+    except OSError as error:
+        raise ImageError(f"{folder}: {error.strerror}") from error
+    if not names:
         raise ImageError(f"{folder}: no images directly inside; these suffixes count: {', '.join(IMAGE_SUFFIXES)}")
-    return images
+    return names
+
+
+def _is_image_file(entry: os.DirEntry[str]) -> bool:
+    """By its name. A link that leads nowhere counts, and fails when it is read, so that it is not missed silently."""
+    return entry.name.lower().endswith(IMAGE_SUFFIXES) and not entry.is_dir()
 
 
 def _read_bytes(source: str | os.PathLike[str] | bytes) -> tuple[np.ndarray, str]:
@@ -120,26 +142,49 @@ def _read_bytes(source: str | os.PathLike[str] | bytes) -> tuple[np.ndarray, str
     else:
         name = os.fspath(source)
         try:
-            data = np.fromfile(name, np.uint8)  # cv2.imread cannot open every non-ASCII path on Windows
+            info = os.stat(name)
+            if stat.S_ISFIFO(info.st_mode) or stat.S_ISCHR(info.st_mode):
+                raise ImageError(f"{name}: a pipe or device, which is not waited for; give a file")
+            if info.st_size > _MAX_FILE_BYTES:
+                raise ImageError(f"{name}: {info.st_size} bytes are more than any image of {MAX_PIXELS} pixels takes")
+            with open(name, "rb", buffering=0) as file:  # cv2.imread cannot open every non-ASCII path on Windows
+                data = np.frombuffer(file.read(), np.uint8)
         except OSError as error:
-            raise ImageError(f"{name}: {_cause(error)}") from error
+            raise ImageError(f"{name}: {cause(error)}") from error
     if data.size == 0:
         raise ImageError(f"{name}: the file is empty")
     return data, name
+
+
+def _check_size(data: np.ndarray, name: str) -> None:
+    """Raise ImageError if the header says more than MAX_PIXELS, or more than the file can hold."""
+    try:
+        size = header_size(data.data)
+        if size is None:  # of another format, or damaged
+            with open_with_pillow(io.BytesIO(data.tobytes())) as image:
+                size = image.size
+    except PILLOW_ERRORS as error:
+        raise ImageError(f"{name}: {cause(error)}") from error
+    _check_limit(size, name)
+
+
+def _check_limit(size: tuple[int, int], name: str) -> None:
+    if size[0] * size[1] > MAX_PIXELS:
+        raise ImageError(
+            f"{name}: {size[0]} x {size[1]} pixels are more than the {MAX_PIXELS} that are read; "
+            "cut the image into parts, or shrink it, beforehand"
+        )
 
 
 def _decode(data: np.ndarray, name: str, flags: int) -> np.ndarray:
     """What ``flags`` ask for: RGB uint8 (H, W, 3)."""
     if _seems_truncated(data):
         _check_complete(data, name)
-    log_level = cv2.utils.logging.getLogLevel()
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # the ImageError says it all
     try:
-        pixels = cv2.imdecode(data, flags)
+        with silent_opencv():  # the ImageError says it all
+            pixels = cv2.imdecode(data, flags)
     except cv2.error as error:
         raise ImageError(f"{name}: {error.err}") from error
-    finally:
-        cv2.utils.logging.setLogLevel(log_level)
     if pixels is None:
         _check_complete(data, name)
         raise ImageError(f"{name}: OpenCV cannot decode this file; convert it to PNG or JPEG")
@@ -161,28 +206,10 @@ def _is_jpeg(data: np.ndarray) -> bool:
 def _check_complete(data: np.ndarray, name: str) -> None:
     """Raise ImageError with the cause if Pillow, which is strict, cannot decode the image."""
     try:
-        with Image.open(io.BytesIO(data.tobytes())) as image:
+        with open_with_pillow(io.BytesIO(data.tobytes())) as image:
             image.load()
-    except _DECODE_ERRORS as error:
-        raise ImageError(f"{name}: {_cause(error)}") from error
-
-
-def _cause(error: Exception) -> str:
-    if isinstance(error, UnidentifiedImageError):
-        return "not an image, or its first bytes are damaged"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror  # "No such file or directory", "Permission denied", ...
-    return f"the image is damaged: {error}"
-
-
-def _is_transposed(exif_bytes: bytes) -> bool:
-    """Whether the EXIF orientation swaps width and height; damaged EXIF data counts as none, as for OpenCV."""
-    exif = Image.Exif()
-    try:
-        exif.load(exif_bytes)
-    except _DECODE_ERRORS:
-        return False
-    return exif.get(_EXIF_ORIENTATION) in _EXIF_TRANSPOSED
+    except PILLOW_ERRORS as error:
+        raise ImageError(f"{name}: {cause(error)}") from error
 
 
 def write_image(image: np.ndarray, path: Path) -> None:
@@ -191,9 +218,16 @@ def write_image(image: np.ndarray, path: Path) -> None:
     Raises:
         ImageError: OpenCV cannot encode it, or the file cannot be written.
     """
-    done, encoded = cv2.imencode(path.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    try:
+        with silent_opencv():
+            done, encoded = cv2.imencode(path.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    except cv2.error:
+        done = False
     if not done:
-        raise ImageError(f"{path}: cannot be encoded as {path.suffix}")
+        raise ImageError(
+            f"{path}: {image.shape[1]} x {image.shape[0]} pixels cannot be encoded as {path.suffix!r}; "
+            f"name a file with another suffix: {', '.join(IMAGE_SUFFIXES)}"
+        )
     try:
         path.write_bytes(encoded.tobytes())  # not imwrite, which fails silently
     except OSError as error:

@@ -1,16 +1,21 @@
 """Pixels are compared with Pillow, an independent decoder."""
 
 import io
+import os
+import struct
+import tracemalloc
+import zlib
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 
 from ssd.utils.errors import ImageError
 from ssd.utils.image import (
     IMAGE_SUFFIXES,
+    image_names,
     image_size,
     list_images,
     read_image,
@@ -240,3 +245,151 @@ def test_what_cannot_be_written_is_said(tmp_path: Path) -> None:
     (tmp_path / "a.png").mkdir()
     with pytest.raises(ImageError, match=r"a\.png: cannot be written"):
         write_image(np.zeros((2, 2, 3), np.uint8), tmp_path / "a.png")
+
+
+def test_what_has_no_encoder_is_said(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    image = np.zeros((2, 2, 3), np.uint8)
+    for name in ("a", "a.xyz"):
+        with pytest.raises(ImageError, match=r"a.*: 2 x 2 pixels cannot be encoded as '.*\.png"):
+            write_image(image, tmp_path / name)
+    with pytest.raises(ImageError, match=r"70000 x 1 pixels cannot be encoded as '\.jpg'"):
+        write_image(np.zeros((1, 70000, 3), np.uint8), tmp_path / "a.jpg")
+    assert list(tmp_path.iterdir()) == []
+    assert capfd.readouterr().err == ""
+
+
+def zero_png(width: int, height: int) -> bytes:
+    """A valid PNG of zeros, 1 bit a pixel, made without the pixels ever being in memory at once."""
+
+    def chunk(kind: bytes, payload: bytes) -> bytes:
+        return struct.pack(">I", len(payload)) + kind + payload + struct.pack(">I", zlib.crc32(kind + payload))
+
+    packer = zlib.compressobj()
+    rows = b"".join(packer.compress(bytes(1 + -(-width // 8))) for _ in range(height)) + packer.flush()
+    header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+def header_of(file_format: str, width: int, height: int) -> bytes:
+    """An image whose header says another size than its pixels have."""
+    content = bytearray(encode(Image.new("RGB", (9, 9)), file_format))
+    if file_format == "JPEG":
+        place = content.index(b"\xff\xc0") + 5
+        content[place : place + 4] = struct.pack(">HH", height, width)
+    elif file_format == "PNG":
+        content[16:24] = struct.pack(">II", width, height)
+        content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
+    elif file_format == "BMP":
+        content[18:26] = struct.pack("<ii", width, height)
+    elif file_format == "WEBP":
+        frame = (
+            b"VP8X" + struct.pack("<IB3x", 10, 0) + struct.pack("<I", width - 1)[:3] + struct.pack("<I", height - 1)[:3]
+        )
+        content = bytearray(b"RIFF" + struct.pack("<I", len(content) + 10) + b"WEBP" + frame + content[12:])
+    elif file_format == "TIFF":
+        for tag, value in ((256, width), (257, height)):
+            place = content.index(struct.pack("<HHI", tag, 4, 1)) + 8
+            content[place : place + 4] = struct.pack("<I", value)
+    return bytes(content)
+
+
+def refuse_to_decode(*_: object) -> None:
+    raise AssertionError("the pixels were asked for")
+
+
+def test_a_huge_image_is_refused_from_its_header(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = zero_png(33_000, 33_000)
+    assert len(source) < 1_000_000
+    path = tmp_path / "huge.png"
+    path.write_bytes(source)
+    monkeypatch.setattr(cv2, "imdecode", refuse_to_decode)
+    monkeypatch.setattr(ImageFile.ImageFile, "load", refuse_to_decode)
+    tracemalloc.start()
+    for read in (read_image, image_size):
+        with pytest.raises(ImageError, match=r"huge\.png: 33000 x 33000 pixels are more than the 268435456 that are"):
+            read(path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2_000_000  # bytes; the pixels alone are 3 GB
+
+
+@pytest.mark.parametrize("file_format", ["PNG", "BMP", "WEBP", "TIFF"])
+def test_every_format_is_held_to_the_limit(file_format: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cv2, "imdecode", refuse_to_decode)
+    with pytest.raises(ImageError, match=r"20000 x 20000 pixels are more than|400000000 pixels\) exceeds limit"):
+        read_image(header_of(file_format, 20_000, 20_000))
+
+
+def test_the_limit_itself_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ssd.utils.image.MAX_PIXELS", 3072)
+    assert read_image(zero_png(64, 48)).shape == (48, 64, 3)
+    with pytest.raises(ImageError, match="65 x 48 pixels are more than the 3072"):
+        read_image(zero_png(65, 48))
+
+
+def test_pillow_neither_warns_nor_refuses_below_our_limit(tmp_path: Path) -> None:
+    """Its own limits are 0.09 and 0.18 billion pixels."""
+    path = tmp_path / "a.png"
+    for side in (10_000, 14_000):
+        path.write_bytes(zero_png(side, side))
+        assert image_size(path) == (side, side)
+        path.write_bytes(path.read_bytes()[:60])
+        with pytest.raises(ImageError, match="truncated"):
+            read_image(path)
+
+
+@pytest.mark.parametrize("file_format", ["PNG", "BMP", "WEBP", "JPEG"])
+def test_a_header_that_promises_more_pixels_than_there_are(file_format: str) -> None:
+    with pytest.raises(ImageError, match=r"damaged|truncated|cannot decode"):
+        read_image(header_of(file_format, 1600, 1600))
+
+
+def test_a_file_too_large_for_an_image_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "disk.jpg"
+    with open(path, "wb") as file:
+        file.truncate(2**40)  # takes no room on the disk
+    with pytest.raises(ImageError, match=r"disk\.jpg: 1099511627776 bytes are more than any image"):
+        read_image(path)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (20_000, 100), (1, 5000)])
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "BMP"])
+def test_odd_sizes(file_format: str, size: tuple[int, int]) -> None:
+    data = encode(Image.new("RGB", size, (250, 120, 10)), file_format)
+    image = read_image(data)
+    assert image.shape == (size[1], size[0], 3)
+    assert np.abs(image.astype(int) - (250, 120, 10)).max() < 4
+
+
+def test_16_bit_colour_keeps_the_high_byte(pixels: np.ndarray) -> None:
+    deep = pixels.astype(np.uint16) * 256 + 255
+    _, encoded = cv2.imencode(".png", deep[..., ::-1])
+    np.testing.assert_array_equal(read_image(encoded.tobytes()), pixels)
+
+
+def test_palette_with_transparency(pixels: np.ndarray) -> None:
+    source = Image.fromarray(pixels).convert("P", palette=Image.Palette.ADAPTIVE, colors=16)
+    buffer = io.BytesIO()
+    source.save(buffer, "PNG", transparency=bytes(range(16)))
+    np.testing.assert_array_equal(read_image(buffer.getvalue()), np.asarray(source.convert("RGB")))
+
+
+@pytest.mark.parametrize("file_format", ["GIF", "TIFF"])
+def test_other_formats_that_opencv_knows(pixels: np.ndarray, file_format: str) -> None:
+    source = Image.fromarray(pixels).convert("P" if file_format == "GIF" else "RGB")
+    np.testing.assert_array_equal(read_image(encode(source, file_format)), np.asarray(source.convert("RGB")))
+
+
+def test_image_names_is_quick_and_sees_broken_links_but_no_folders(tmp_path: Path) -> None:
+    (tmp_path / "folder.jpg").mkdir()
+    (tmp_path / "link.jpg").symlink_to(tmp_path / "nothing")
+    (tmp_path / "größe 猫.JPEG").touch()
+    assert image_names(tmp_path) == ["größe 猫.JPEG", "link.jpg"]
+    with pytest.raises(ImageError, match=r"link\.jpg: No such file"):
+        read_image(tmp_path / "link.jpg")
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    with pytest.raises(ImageError, match=r"pipe\.jpg: a pipe or device"):
+        read_image(tmp_path / "pipe.jpg")
