@@ -1,16 +1,18 @@
 """The configuration tree: a yacs CfgNode that reads only YAML, follows ``_BASE_`` and explains mistakes."""
 
+import ast
 import difflib
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from yacs.config import CfgNode
 
 from ssd.config.checks import CHECKS
+from ssd.config.yaml_text import MAX_INT, parse_yaml
 from ssd.utils.errors import ConfigError
+from ssd.utils.shorten import shorten
 
 BASE_KEY = "_BASE_"
 
@@ -38,6 +40,18 @@ class Config(CfgNode):
         """
         for path in _inheritance_chain(Path(cfg_filename)):
             self._merge_checked(_read_yaml(path), source=f"{path}: ")
+
+    def merge_from_text(self, text: str, source: str) -> None:
+        """Merge the content of a YAML file, such as ``dump`` gives; ``_BASE_`` is no key of it.
+
+        Args:
+            text: the content.
+            source: where it comes from, for messages.
+
+        Raises:
+            ConfigError: it is no YAML, or a key or value does not fit.
+        """
+        self._merge_checked(parse_yaml(text, source), source=f"{source}: ")
 
     @classmethod
     def load_cfg(cls, cfg_file_obj_or_str: Any) -> "Config":
@@ -73,10 +87,10 @@ def _merge(tree: dict[str, Any], node: Config, path: tuple[str, ...], source: st
             raise ConfigError(f"{source}unknown key {full_key}{_suggestion(full_key, node, path)}")
         old = node.get(key)
         if isinstance(old, Config):
-            value = Config._decode_cfg_value(raw_value)
+            value = _decode(raw_value)
             if not isinstance(value, dict):
                 raise ConfigError(
-                    f"{source}{full_key} is a group of keys ({', '.join(old)}), not a value: {raw_value!r}"
+                    f"{source}{full_key} is a group of keys ({', '.join(old)}), not a value: {shorten(raw_value)}"
                 )
             _merge(value, old, (*path, str(key)), source)
         elif key in node:
@@ -86,13 +100,34 @@ def _merge(tree: dict[str, Any], node: Config, path: tuple[str, ...], source: st
 
 
 def _decode(value: Any) -> Any:
-    return Config._decode_cfg_value(value)
+    """What the text of a string says as a Python literal, if it is one; as yacs does."""
+    if not isinstance(value, str):
+        return value
+    try:
+        literal = ast.literal_eval(value)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):  # no literal, or too deep for one
+        return value
+    return literal if _is_plain(literal) else value
 
 
-def _new_value(value: Any, full_key: str, source: str) -> Any:
+def _is_plain(value: Any) -> bool:
+    """Whether a YAML file could hold ``value``, or it is a tuple."""
+    if isinstance(value, (list, tuple)):
+        return all(map(_is_plain, value))
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and _is_plain(item) for key, item in value.items())
+    if isinstance(value, int):
+        return abs(value) < MAX_INT
+    return value is None or isinstance(value, (str, float))
+
+
+def _new_value(raw_value: Any, full_key: str, source: str) -> Any:
     """A value for a key that has no default: plain YAML data, groups open to further keys."""
+    value = _decode(raw_value)
+    if not _is_plain(value):
+        raise ConfigError(f"{source}{full_key} must be text, a number, a list or a group, got {shorten(value)}")
     if not isinstance(value, dict):
-        return _decode(value)
+        return value
     group = Config(new_allowed=True)
     _merge(value, group, tuple(full_key.split(".")), source)
     return group
@@ -112,14 +147,14 @@ def _coerce(value: Any, default: Any, full_key: str, source: str) -> Any:
     expected = " or ".join(kind.__name__ for kind in allowed)
     hint = f"; write {float(value)}" if type(value) is int and float in allowed else ""
     if isinstance(default, (list, tuple)):
-        hint = f"; write [{value!r}]" if not isinstance(value, (dict, type(None))) else ""
-    raise ConfigError(f"{source}{full_key} must be {expected} like {default!r}, got {value!r}{hint}")
+        hint = f"; write [{shorten(value)}]" if not isinstance(value, (dict, type(None))) else ""
+    raise ConfigError(f"{source}{full_key} must be {expected} like {default!r}, got {shorten(value)}{hint}")
 
 
 def _checked(value: Any, full_key: str, source: str) -> Any:
     is_valid, expectation = CHECKS.get(full_key, (lambda _: True, ""))
     if not is_valid(value):
-        raise ConfigError(f"{source}{full_key} must be {expectation}, got {value!r}")
+        raise ConfigError(f"{source}{full_key} must be {expectation}, got {shorten(value)}")
     return value
 
 
@@ -155,44 +190,32 @@ def _inheritance_chain(path: Path) -> list[Path]:
     chain = [path]
     while (base := _read_yaml(chain[0], keep_base=True).get(BASE_KEY)) is not None:
         if not isinstance(base, str):
-            raise ConfigError(f"{chain[0]}: {BASE_KEY} must be the path of one YAML file, got {base!r}")
-        parent = chain[0].parent / Path(base).expanduser()
+            raise ConfigError(f"{chain[0]}: {BASE_KEY} must be the path of one YAML file, got {shorten(base)}")
+        parent = chain[0].parent / os.path.expanduser(base)
+        if not os.path.isfile(parent):
+            raise ConfigError(f"{chain[0]}: {BASE_KEY} names {parent}, which does not exist")
         if parent.resolve() in [seen.resolve() for seen in chain]:
             circle = " -> ".join(str(seen) for seen in [*reversed(chain), parent])
             raise ConfigError(f"{chain[0]}: {BASE_KEY} is circular: {circle}")
-        if not parent.is_file():
-            raise ConfigError(f"{chain[0]}: {BASE_KEY} names {parent}, which does not exist")
         chain.insert(0, parent)
     return chain
 
 
 def _read_yaml(path: Path, keep_base: bool = False) -> dict[str, Any]:
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise ConfigError(f"config file {str(path)!r} does not exist{_similar_files(path)}")
     if path.suffix not in {".yaml", ".yml"}:
         raise ConfigError(f"{path}: a config is a .yaml file (Python files are not executed)")
     try:
-        tree = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)  # a SafeLoader
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: not valid YAML: {error}") from error
-    if tree is None:
-        return {}
-    if not isinstance(tree, dict):
-        raise ConfigError(f"{path}: a config is a mapping of keys to values, got {type(tree).__name__}")
+    except OSError as error:
+        raise ConfigError(f"{path}: the config cannot be read: {error.strerror}") from error
+    tree = parse_yaml(text, str(path))
     if not keep_base:
         tree.pop(BASE_KEY, None)
     return tree
-
-
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """Refuses a key that stands twice in one group; plain YAML silently forgets the first."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} stands there twice", node.start_mark)
-        return super().construct_mapping(node, deep)
 
 
 def _similar_files(path: Path) -> str:

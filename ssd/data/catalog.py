@@ -18,16 +18,20 @@ from pathlib import Path
 from typing import Any
 
 from ssd.data.datasets.base import DetectionDataset
-from ssd.data.datasets.checks import MissingPathError, check_class_names
+from ssd.data.datasets.checks import check_class_names
 from ssd.data.datasets.coco import COCO_CLASSES, COCODataset
+from ssd.data.datasets.paths import MissingPathError
+from ssd.data.datasets.policy import RAISE_ERRORS, ErrorPolicy, SkipErrors, make_policy
 from ssd.data.datasets.voc import VOC_CLASSES, VOCDataset
 from ssd.utils.errors import ConfigError, DatasetError
 from ssd.utils.registry import Registry
 
 # Contract: factory(**arguments, is_train, class_names) -> DetectionDataset. All parameters are keyword-only; those
 # besides the last two are keys of the entry, in upper case there, optional if they have a default. ``class_names``
-# (background first) fixes the labels; None leaves them to the entry or the annotations.
+# (background first) fixes the labels; None leaves them to the entry or the annotations. A factory that also has a
+# parameter ``policy`` gets what decides about mistakes in the data, an ErrorPolicy; without it they are raised.
 DATASET_FORMATS = Registry("dataset format")
+_GIVEN = ("is_train", "class_names", "policy")
 
 METRICS = ("voc07", "voc", "coco")
 
@@ -52,11 +56,13 @@ def make_voc_dataset(
     metric: str = "voc",
     is_train: bool,
     class_names: Sequence[str] | None,
+    policy: ErrorPolicy = RAISE_ERRORS,
 ) -> VOCDataset:
     """Build a set in VOC layout; difficult objects are left out of training and kept for testing."""
     names = class_names or _with_background(classes)
     root = _checked_path("ROOT", root)
-    return VOCDataset(root, str(split), class_names=names, keep_difficult=not is_train, metric=_checked_metric(metric))
+    metric = _checked_metric(metric)
+    return VOCDataset(root, str(split), class_names=names, keep_difficult=not is_train, metric=metric, policy=policy)
 
 
 @DATASET_FORMATS.register("coco")
@@ -68,11 +74,12 @@ def make_coco_dataset(
     metric: str = "coco",
     is_train: bool,
     class_names: Sequence[str] | None,
+    policy: ErrorPolicy = RAISE_ERRORS,
 ) -> COCODataset:
     """Build a set in COCO format, the same for training and testing."""
     names = class_names or _with_background(classes)
     images, annotations = _checked_path("IMAGES", images), _checked_path("ANNOTATIONS", annotations)
-    return COCODataset(images, annotations, class_names=names, metric=_checked_metric(metric))
+    return COCODataset(images, annotations, class_names=names, metric=_checked_metric(metric), policy=policy)
 
 
 def register_dataset(name: str, entry: Mapping[str, Any]) -> None:
@@ -92,7 +99,12 @@ def dataset_names() -> list[str]:
 
 
 def make_dataset(
-    name: str, custom: Mapping[str, Any], *, is_train: bool, class_names: Sequence[str] | None = None
+    name: str,
+    custom: Mapping[str, Any],
+    *,
+    is_train: bool,
+    class_names: Sequence[str] | None = None,
+    on_error: str = "raise",
 ) -> DetectionDataset:
     """Build the dataset called ``name``.
 
@@ -101,19 +113,39 @@ def make_dataset(
         custom: DATASETS.CUSTOM, entries by name.
         is_train: whether the set is trained on; formats may leave objects out of training.
         class_names: background first; fixes the labels. None leaves them to the entry or the annotations.
+        on_error: DATASETS.ON_ERROR: "raise", or "skip", which leaves malformed data out and warns with a count.
 
     Raises:
         ConfigError: the name is unknown or taken twice, or its entry does not fit its format.
         DatasetError: the data is missing or malformed.
     """
+    policy = make_policy(on_error)
+    dataset = open_dataset(name, custom, policy, is_train=is_train, class_names=class_names)
+    if isinstance(policy, SkipErrors):
+        policy.warn(f"dataset {name!r}")
+    return dataset
+
+
+def open_dataset(
+    name: str,
+    custom: Mapping[str, Any],
+    policy: ErrorPolicy,
+    *,
+    is_train: bool,
+    class_names: Sequence[str] | None = None,
+) -> DetectionDataset:
+    """Build the dataset called ``name``; ``policy`` decides about mistakes in it. See ``make_dataset``."""
     entry = _find_entry(name, custom)
     factory = DATASET_FORMATS[entry["FORMAT"]]
     arguments = {key.lower(): value for key, value in entry.items() if key != "FORMAT"}
     _check_arguments(factory, entry, place=f"dataset {name!r}")
+    if "policy" in inspect.signature(factory).parameters:
+        arguments["policy"] = policy
     try:
         dataset: DetectionDataset = factory(**arguments, is_train=is_train, class_names=class_names)
     except MissingPathError as error:
-        raise MissingPathError(f"dataset {name!r}: {error}{_root_hint(name)}") from None
+        message = f"dataset {name!r}: {error}{_root_hint(name)}"
+        raise MissingPathError(message, path=error.path, field=error.field, kind=error.kind) from None
     except ConfigError as error:
         raise ConfigError(f"dataset {name!r}: {error}") from None
     return dataset
@@ -139,9 +171,7 @@ def _find_entry(name: str, custom: Mapping[str, Any]) -> Mapping[str, Any]:
 def _check_arguments(factory: Any, entry: Mapping[str, Any], place: str) -> None:
     """Check the keys of an entry against the parameters of its factory."""
     parameters = {
-        key.upper(): parameter
-        for key, parameter in inspect.signature(factory).parameters.items()
-        if key not in ("is_train", "class_names")
+        key.upper(): parameter for key, parameter in inspect.signature(factory).parameters.items() if key not in _GIVEN
     }
     for key in entry:
         if key != "FORMAT" and key not in parameters:

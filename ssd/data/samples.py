@@ -3,7 +3,8 @@
 Legend: B images, G the most objects that one of them has, S_h and S_w height and width of the network input.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+import itertools
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import cv2
@@ -15,6 +16,7 @@ from torch.utils.data import Dataset, default_collate
 from ssd.data.cache import ImageCache
 from ssd.data.datasets import DetectionDataset
 from ssd.data.reader import SampleReader
+from ssd.data.replacement import Replacement
 from ssd.data.transforms.geometry import (
     GeometricDraw,
     GeometricSteps,
@@ -25,7 +27,7 @@ from ssd.data.transforms.geometry import (
     warp_image,
 )
 from ssd.structures import Container
-from ssd.utils.errors import DatasetError
+from ssd.utils.errors import DatasetError, ImageError, SSDError
 from ssd.utils.image import reduced_size
 
 
@@ -70,6 +72,8 @@ class TrainingSamples(Dataset[TrainingSample]):
         steps: of the augmentation, those to take.
         reduced_decoding: see ``SampleReader``.
         cache: likewise.
+        skip_bad: an image that cannot be decoded, or has another size than annotated, is replaced; see
+            ``Replacement``. False = it is an error.
     """
 
     def __init__(
@@ -81,8 +85,10 @@ class TrainingSamples(Dataset[TrainingSample]):
         *,
         reduced_decoding: bool = False,
         cache: ImageCache | None = None,
+        skip_bad: bool = False,
     ):
         self._reader = SampleReader(datasets, reduced_decoding, cache)
+        self._replacement = Replacement(len(self._reader), seed) if skip_bad else None
         self._size = size
         self._rng = PositionedGenerator(seed)
         self._steps = steps
@@ -91,14 +97,33 @@ class TrainingSamples(Dataset[TrainingSample]):
         return len(self._reader)
 
     def __getitem__(self, key: tuple[int, int]) -> TrainingSample:
-        return self._show(self._plan(key))
+        return self._sample(key)
 
     def __getitems__(self, keys: Sequence[tuple[int, int]]) -> list[TrainingSample]:
         """Return the samples of a batch; DataLoader asks for them together."""
-        plans: Iterable[_Plan] = (self._plan(key) for key in keys)
-        if self._reader.has_parts:
-            plans = list(plans)  # decoding drives their code and data out of the processor's caches
-        return [self._show(plan) for plan in plans]
+        if not self._reader.has_parts:
+            return [self._sample(key) for key in keys]
+        plans = [self._plan(key) for key in keys]  # decoding drives their code and data out of the processor's caches
+        return [self._sample(key, plan) for key, plan in zip(keys, plans, strict=True)]
+
+    def _sample(self, key: tuple[int, int], plan: _Plan | None = None) -> TrainingSample:
+        try:
+            return self._show(plan or self._plan(key))
+        except (ImageError, DatasetError) as error:
+            if self._replacement is None:
+                raise
+            return self._replace(key, self._replacement, error)
+
+    def _replace(self, key: tuple[int, int], replacement: Replacement, error: SSDError) -> TrainingSample:
+        index, position = key
+        for attempt in itertools.count():
+            replacement.report(index, error)
+            index = replacement.draw(position, attempt, error)
+            try:
+                return self._show(self._plan((index, position)))
+            except (ImageError, DatasetError) as next_error:
+                error = next_error
+        raise AssertionError("draw ends it")
 
     def _plan(self, key: tuple[int, int], is_turned: bool = False) -> _Plan:
         index, position = key

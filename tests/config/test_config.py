@@ -77,7 +77,7 @@ def test_circular_inheritance_is_refused(tmp_path: Path) -> None:
         ("LR: 0.1", r"unknown key LR; did you mean SOLVER\.LR\?"),
         ("SOLVR: {LR: 0.1}", r"unknown key SOLVR; did you mean SOLVER\?"),
         ("MODEL: {PRIORS: {MIN_SIZE: [1]}}", r"did you mean MODEL\.PRIORS\.MIN_SIZES\?"),
-        ("QQQ: 1", r"unknown key QQQ; keys there: DATASETS, DATA_LOADER"),
+        ("QQQ: 1", r"unknown key QQQ; keys there: CHECKPOINT, DATASETS, DATA_LOADER"),
         ("SOLVER: {LR: 1}", r"SOLVER\.LR must be float like 0\.001, got 1; write 1\.0"),
         ("SOLVER: {MAX_ITER: many}", r"SOLVER\.MAX_ITER must be int like 120000, got 'many'"),
         ("SOLVER: 3", r"SOLVER is a group of keys"),

@@ -5,7 +5,6 @@ Legend: N annotations of the file.
 
 import contextlib
 import io
-import json
 import os
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -17,16 +16,19 @@ from torch.utils.data import Dataset
 
 from ssd.data.datasets.base import Sample
 from ssd.data.datasets.checks import (
+    MAX_COORDINATE,
     check_class_names,
     drop_bad_boxes,
-    read_annotated_image,
-    require_path,
     split_by_image,
-    true_size,
     unknown_class_error,
 )
+from ssd.data.datasets.coco_json import is_id, read_coco_json
+from ssd.data.datasets.paths import path_inside, require_path
+from ssd.data.datasets.policy import RAISE_ERRORS, ErrorPolicy
+from ssd.data.datasets.sizes import SIZE_SLIP, read_annotated_image, true_size
 from ssd.structures import Container
 from ssd.utils.errors import DatasetError
+from ssd.utils.shorten import shorten
 
 if TYPE_CHECKING:
     from pycocotools.coco import COCO
@@ -44,13 +46,6 @@ COCO_CLASSES = (
     "toothbrush",
 )  # fmt: skip
 
-# The keys that each entry of a list of the file must have.
-_KEYS = {
-    "images": ("id", "file_name"),
-    "annotations": ("image_id", "category_id", "bbox"),
-    "categories": ("id", "name"),
-}
-
 
 class COCODataset(Dataset[Sample]):
     """Images and boxes of one annotation file; see ``DetectionDataset`` for the interface.
@@ -62,9 +57,11 @@ class COCODataset(Dataset[Sample]):
         ann_file: the JSON file.
         class_names: background first; None = the categories of the file by ascending id.
         metric: see ``DetectionDataset``.
+        policy: decides about malformed entries, and images that are missing or not in the folder.
 
     Attributes:
         contiguous_id_to_coco_id: category id of each label that the file knows.
+        num_listed: number of images that the file lists, those left out included.
 
     Raises:
         DatasetError: a path is missing, or the file is malformed or has annotations of an unknown class.
@@ -77,24 +74,25 @@ class COCODataset(Dataset[Sample]):
         *,
         class_names: Sequence[str] | None = None,
         metric: str = "coco",
+        policy: ErrorPolicy = RAISE_ERRORS,
     ):
         self.data_dir = require_path(Path(data_dir), "image folder")
-        self.ann_file = require_path(Path(ann_file), "annotation file")
+        self.ann_file = Path(ann_file)
         self.metric = metric
-        content = read_coco_json(self.ann_file)
-        category_names = {category["id"]: category["name"] for category in content["categories"]}
-        written = [category_names[category_id] for category_id in sorted(category_names)]
-        written_names = check_class_names(written, f"{self.ann_file}: categories")
-        self.class_names = tuple(class_names or written_names)
-        self.contiguous_id_to_coco_id = {
-            self.class_names.index(name): category_id
-            for category_id, name in sorted(category_names.items())
-            if name in self.class_names[1:]
-        }
-        self._images = content["images"]
-        if not self._images:
-            raise DatasetError(f"{self.ann_file}: 'images' is empty")
-        self._set_objects(content["annotations"], category_names)
+        self.num_listed = 0
+
+        def reject(error: DatasetError) -> None:
+            policy.reject(error)
+            self.num_listed += error.field.startswith("images[")
+
+        content = read_coco_json(self.ann_file, reject)
+        self._set_classes(content["categories"], class_names)
+        self.num_listed += len(content["images"])
+        if not content["images"]:
+            raise DatasetError(f"{self.ann_file}: 'images' is empty", path=self.ann_file, field="images")
+        objects = self._objects_by_image(content, policy)
+        self._set_images(content["images"], objects, policy)
+        self._set_objects([objects[image["id"]] for image in self._images], policy)
 
     def __len__(self) -> int:
         return len(self._images)
@@ -110,7 +108,11 @@ class COCODataset(Dataset[Sample]):
     def read_image(self, index: int, reduction: int = 1) -> tuple[np.ndarray, int]:
         """Return the image and the reduction that was applied, see ``read_reduced_image``."""
         width, height = self._sizes[index].tolist()
-        return read_annotated_image(self.data_dir / self._images[index]["file_name"], width, height, reduction)
+        return read_annotated_image(self.image_path(index), width, height, reduction)
+
+    def image_path(self, index: int) -> Path:
+        """Return the file of an image."""
+        return self.data_dir / self._images[index]["file_name"]
 
     @cached_property
     def coco(self) -> "COCO":
@@ -118,7 +120,7 @@ class COCODataset(Dataset[Sample]):
         from pycocotools.coco import COCO
 
         coco = COCO()
-        coco.dataset = read_coco_json(self.ann_file)
+        coco.dataset = read_coco_json(self.ann_file, lambda _: None)  # the policy has decided before
         _complete_annotations(coco.dataset)
         with contextlib.redirect_stdout(io.StringIO()):
             coco.createIndex()
@@ -138,104 +140,136 @@ class COCODataset(Dataset[Sample]):
         width, height = self._sizes[index].tolist()
         return {**self._images[index], "height": height, "width": width}
 
-    def _size(self, image: Mapping[str, Any], boxes: np.ndarray) -> tuple[int, int]:
-        width, height = image.get("width"), image.get("height")
-        if not (isinstance(width, int) and isinstance(height, int)):
-            width = height = 0
-        return true_size(width, height, boxes, self.data_dir / image["file_name"])
+    def _set_classes(self, categories: Sequence[Mapping[str, Any]], class_names: Sequence[str] | None) -> None:
+        """The names of the labels, and the category that each of them is in the file."""
+        place = f"{self.ann_file}: categories"
+        by_id = sorted(categories, key=lambda category: category["id"])
+        written_names = check_class_names([category["name"] for category in by_id], place)
+        self.class_names = tuple(class_names or written_names)
+        label_of = {name: label for label, name in enumerate(self.class_names) if label > 0}
+        self.contiguous_id_to_coco_id = {
+            label_of[category["name"]]: category["id"] for category in by_id if category["name"] in label_of
+        }
 
-    def _set_objects(self, annotations: Sequence[Mapping[str, Any]], category_names: Mapping[int, str]) -> None:
+    def _objects_by_image(self, content: Mapping[str, Any], policy: ErrorPolicy) -> dict[Any, list[dict[str, Any]]]:
+        """The annotations of known classes by image id. Images that are not listed belong to another split."""
+        names = {category["id"]: category["name"] for category in content["categories"]}
+        known = set(self.contiguous_id_to_coco_id.values())
+        objects: dict[Any, list[dict[str, Any]]] = {image["id"]: [] for image in content["images"]}
+        for annotation in content["annotations"]:
+            if annotation.get("iscrowd", 0) or annotation["image_id"] not in objects:
+                continue
+            if annotation["category_id"] in known:
+                objects[annotation["image_id"]].append(annotation)
+            else:
+                policy.reject(self._unknown_class_error(annotation, names))
+        return objects
+
+    def _unknown_class_error(self, annotation: Mapping[str, Any], names: Mapping[Any, str]) -> DatasetError:
+        category_id, field = annotation["category_id"], _field(annotation)
+        place = f"{self.ann_file}: {field}"
+        if category_id in names:
+            return unknown_class_error(place, names[category_id], self.class_names, path=self.ann_file, field=field)
+        return DatasetError(
+            f"{place} has category_id {category_id!r}, which 'categories' lacks; it has {shorten(sorted(names))[1:-1]}",
+            path=self.ann_file,
+            field=field,
+            kind="unknown class",
+        )
+
+    def _set_images(
+        self,
+        images: Sequence[dict[str, Any]],
+        objects: Mapping[Any, Sequence[Mapping[str, Any]]],
+        policy: ErrorPolicy,
+    ) -> None:
+        """Keep the images that can be used, and their sizes."""
+        self._images, sizes = [], []
+        for image in images:
+            try:
+                path = self._checked_path(image)
+                width, height = self._annotated_size(image, policy)
+                sizes.append(true_size(width, height, _corner_form(objects[image["id"]]), path, policy))
+            except DatasetError as error:
+                policy.reject(error)
+            else:
+                self._images.append(image)
+        if not self._images:
+            raise DatasetError(f"{self.ann_file}: none of {self.num_listed} images can be used", path=self.ann_file)
+        self._sizes = np.array(sizes)  # (images, 2) width and height in pixels
+
+    def _checked_path(self, image: Mapping[str, Any]) -> Path:
+        path = path_inside(str(self.data_dir), image["file_name"])
+        if path is None:
+            field = f"image {shorten(image['id'])}"
+            raise DatasetError(
+                f"{self.ann_file}: {field}: the file_name {shorten(image['file_name'])} is no file inside "
+                f"{self.data_dir}; name a folder that holds all images, and the files relative to it",
+                path=self.ann_file,
+                field=field,
+            )
+        return Path(path)
+
+    def _annotated_size(self, image: Mapping[str, Any], policy: ErrorPolicy) -> tuple[int, int]:
+        """(width, height) in pixels; (0, 0) if the file does not say, or what no image can have."""
+        sides = image.get("width"), image.get("height")
+        if all(_is_side(side) for side in sides):
+            return int(sides[0]), int(sides[1])  # type: ignore[arg-type]
+        if any(side not in (None, 0) for side in sides):
+            field = f"image {shorten(image['id'])}"
+            message = f"{self.ann_file}: {field} has width {shorten(sides[0])} and height {shorten(sides[1])}"
+            policy.note(DatasetError(message, path=self.ann_file, field=field, kind=SIZE_SLIP))
+        return 0, 0
+
+    def _set_objects(self, objects_of_images: Sequence[Sequence[Mapping[str, Any]]], policy: ErrorPolicy) -> None:
         """Keep the objects of all images as flat arrays, which worker processes share without copying."""
-        objects = [annotation for annotation in annotations if not annotation.get("iscrowd", 0)]
-        row_of_image = {image["id"]: row for row, image in enumerate(self._images)}
-        # Annotations of images that are not listed belong to another split, as in pycocotools.
-        objects = [annotation for annotation in objects if annotation["image_id"] in row_of_image]
-        objects.sort(key=lambda annotation: row_of_image[annotation["image_id"]])
-        image_rows = np.array([row_of_image[annotation["image_id"]] for annotation in objects], dtype=np.int64)
-        labels = self._labels_of(objects, category_names)
-        written = _corner_form(objects, self.ann_file)
-        boxes_of_images = np.split(written, split_by_image(image_rows, len(self._images))[1:-1])
-        self._sizes = np.array(
-            [self._size(image, boxes) for image, boxes in zip(self._images, boxes_of_images, strict=True)]
-        )  # (images, 2) width and height in pixels
+        objects = [item for objects in objects_of_images for item in objects]
+        image_rows = np.repeat(np.arange(len(self)), [len(objects) for objects in objects_of_images])
+
+        def note(row: int, problem: str) -> None:
+            field = _field(objects[row])
+            message = f"{self.ann_file}: {field}: the box {objects[row]['bbox']} is {problem}"
+            policy.note(DatasetError(message, path=self.ann_file, field=field, kind=f"box {problem}"))
+
         boxes, keep = drop_bad_boxes(
-            written,
+            _corner_form(objects),
             self._sizes[image_rows],
             place=str(self.ann_file),
             describe=lambda row: f"{self._images[image_rows[row]]['file_name']} {objects[row]['bbox']}",
+            note=note if policy.wants_notes else None,
         )
-        self._boxes, self._labels = boxes[keep], labels[keep]
-        self._offsets = split_by_image(image_rows[keep], len(self._images))
-
-    def _labels_of(self, objects: Sequence[Mapping[str, Any]], category_names: Mapping[int, str]) -> np.ndarray:
         label_of = {category_id: label for label, category_id in self.contiguous_id_to_coco_id.items()}
-        labels = np.array([label_of.get(item["category_id"], 0) for item in objects], dtype=np.int64)
-        for row in np.flatnonzero(labels == 0)[:1]:
-            category_id = objects[row]["category_id"]
-            place = f"{self.ann_file}: an annotation of image {objects[row]['image_id']}"
-            if category_id not in category_names:
-                known = ", ".join(str(known_id) for known_id in sorted(category_names))
-                raise DatasetError(f"{place} has category_id {category_id}, which 'categories' lacks; it has {known}")
-            raise unknown_class_error(place, category_names[category_id], self.class_names)
-        return labels
+        labels = np.array([label_of[item["category_id"]] for item in objects], dtype=np.int64)
+        self._boxes, self._labels = boxes[keep], labels[keep]
+        self._offsets = split_by_image(image_rows[keep], len(self))
 
 
-def read_coco_json(path: Path) -> dict[str, Any]:
-    """Read an annotation file and check that every entry has the keys that it needs.
-
-    Raises:
-        DatasetError: the file is no JSON, or a key is missing.
-    """
-    try:
-        content = json.loads(path.read_bytes())
-    except json.JSONDecodeError as error:
-        raise DatasetError(f"{path}: broken JSON at line {error.lineno}, column {error.colno}: {error.msg}") from error
-    except UnicodeDecodeError as error:
-        raise DatasetError(f"{path}: not JSON text: {error}") from error
-    if not isinstance(content, dict):
-        raise DatasetError(f"{path}: not COCO annotations: expected an object with {', '.join(_KEYS)}")
-    for section, keys in _KEYS.items():
-        entries = content.get(section)
-        if not isinstance(entries, list):
-            raise DatasetError(f"{path}: not COCO annotations: needs a list {section!r}; keys found: {list(content)}")
-        for number, entry in enumerate(entries):
-            missing = [key for key in keys if not isinstance(entry, dict) or key not in entry]
-            if missing:
-                raise DatasetError(f"{path}: {section}[{number}] lacks {', '.join(missing)}; it is {str(entry)[:200]}")
-    return content
+def _field(annotation: Mapping[str, Any]) -> str:
+    """Which annotation of the file it is, as far as it says."""
+    number = f"annotation {shorten(annotation['id'])}" if "id" in annotation else "an annotation"
+    return f"{number} of image {shorten(annotation['image_id'])}"
 
 
-def _corner_form(objects: Sequence[Mapping[str, Any]], ann_file: Path) -> np.ndarray:
+def _is_side(value: Any) -> bool:
+    """Whether ``value`` can be the width of an image in pixels; nan compares as false."""
+    return type(value) in (int, float) and 1 <= value <= MAX_COORDINATE and value == int(value)
+
+
+def _corner_form(objects: Sequence[Mapping[str, Any]]) -> np.ndarray:
     """The bounding boxes, float64 (N, 4) corner form in pixels."""
-    boxes = [item["bbox"] for item in objects]
-    try:
-        xywh = np.array(boxes, dtype=np.float64).reshape(len(boxes), 4)
-    except (TypeError, ValueError):
-        xywh = np.full((len(boxes), 4), np.nan)
-    if not np.isfinite(xywh).all():
-        bad = next(item for item in objects if not _is_box(item["bbox"]))
-        raise DatasetError(
-            f"{ann_file}: an annotation of image {bad['image_id']} has bbox {bad['bbox']!r}; "
-            "it must be [x, y, width, height] in pixels"
-        )
+    xywh = np.array([item["bbox"] for item in objects], dtype=np.float64).reshape(-1, 4)
     return np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1)
-
-
-def _is_box(bbox: Any) -> bool:
-    return (
-        isinstance(bbox, list)
-        and len(bbox) == 4
-        and all(isinstance(value, int | float) and np.isfinite(value) for value in bbox)
-    )
 
 
 def _complete_annotations(content: dict[str, Any]) -> None:
     """Add what pycocotools takes for granted and hand-made files leave out."""
     annotations = content["annotations"]
     for annotation in annotations:
-        annotation.setdefault("iscrowd", 0)
-        annotation.setdefault("area", annotation["bbox"][2] * annotation["bbox"][3])
-    ids = {annotation.get("id") for annotation in annotations}
-    if len(ids) < len(annotations) or not ids.isdisjoint({None, 0}):  # to COCOeval, a match with id 0 is no match
+        if annotation.get("iscrowd") is None:
+            annotation["iscrowd"] = 0
+        if annotation.get("area") is None:
+            annotation["area"] = annotation["bbox"][2] * annotation["bbox"][3]
+    ids = {annotation["id"] if is_id(annotation.get("id")) else 0 for annotation in annotations}
+    if len(ids) < len(annotations) or 0 in ids:  # to COCOeval, a match with id 0 is no match
         for number, annotation in enumerate(annotations, start=1):
             annotation["id"] = number

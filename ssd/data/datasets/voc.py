@@ -1,7 +1,7 @@
 """Datasets in the layout of Pascal VOC: ImageSets/Main/<split>.txt, Annotations/<id>.xml, JPEGImages/<id>.jpg."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,20 +9,15 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from ssd.data.datasets.base import Sample
-from ssd.data.datasets.checks import (
-    MissingPathError,
-    check_class_names,
-    drop_bad_boxes,
-    read_annotated_image,
-    require_path,
-    split_by_image,
-    true_size,
-    unknown_class_error,
-)
+from ssd.data.datasets.checks import check_class_names, drop_bad_boxes, split_by_image, unknown_class_error
+from ssd.data.datasets.paths import MissingPathError, path_inside, read_file, require_path
+from ssd.data.datasets.policy import RAISE_ERRORS, ErrorPolicy
+from ssd.data.datasets.sizes import MISSING, read_annotated_image, true_size
 from ssd.data.datasets.voc_xml import VOCAnnotation, read_voc_xml
 from ssd.structures import Container
 from ssd.utils.errors import DatasetError
 from ssd.utils.image import IMAGE_SUFFIXES
+from ssd.utils.shorten import shorten
 
 # The twenty classes of the 2007 to 2012 challenges, in the order of their labels.
 VOC_CLASSES = (
@@ -42,9 +37,11 @@ class VOCDataset(Dataset[Sample]):
         class_names: background first; None = the names that occur in the annotations, sorted.
         keep_difficult: give objects that are marked difficult as well; get_annotation always has them.
         metric: see ``DetectionDataset``.
+        policy: decides about malformed objects and annotations, and images that are missing.
 
     Attributes:
         names_are_written: the class names are those of the annotations, nobody fixed them.
+        num_listed: number of images that the split names, those left out included.
 
     Raises:
         DatasetError: a path is missing, or an annotation is malformed or of an unknown class.
@@ -60,26 +57,22 @@ class VOCDataset(Dataset[Sample]):
         class_names: Sequence[str] | None = None,
         keep_difficult: bool = False,
         metric: str = "voc",
+        policy: ErrorPolicy = RAISE_ERRORS,
     ):
         self.data_dir = Path(data_dir)
         self.split = split
         self.keep_difficult = keep_difficult
         self.metric = metric
-        self.ids = self._read_split()
-        annotations = self._read_annotations()
-        self._image_paths = self._find_images(annotations)
-        self._sizes = np.array(
-            [
-                true_size(item.width, item.height, item.boxes, path)
-                for item, path in zip(annotations, self._image_paths, strict=True)
-            ]
-        )  # (images, 2) width and height in pixels
+        listed = self._read_split()
+        self.num_listed = len(listed)
+        self.ids, self._image_paths, annotations, sizes = self._read_annotations(listed, policy)
+        self._sizes = np.array(sizes)  # (images, 2) width and height in pixels
         self.names_are_written = class_names is None
         if class_names is None:
             written = sorted({name for item in annotations for name in item.names})
             class_names = check_class_names(written, str(self.data_dir))
         self.class_names = tuple(class_names)
-        self._set_objects(annotations)
+        self._set_objects(annotations, policy)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -113,6 +106,10 @@ class VOCDataset(Dataset[Sample]):
         width, height = self._sizes[index].tolist()
         return {"height": height, "width": width}
 
+    def image_path(self, index: int) -> Path:
+        """Return the file of an image."""
+        return self._image_paths[index]
+
     def relabel(self, class_names: Sequence[str]) -> None:
         """Give the objects the labels that their classes have in ``class_names``, which holds all of them."""
         new_labels: np.ndarray = np.array([class_names.index(name) for name in self.class_names], dtype=np.int64)
@@ -121,58 +118,99 @@ class VOCDataset(Dataset[Sample]):
 
     def _read_split(self) -> list[str]:
         require_path(self.data_dir, "dataset folder")
-        path = require_path(self.data_dir / "ImageSets" / "Main" / f"{self.split}.txt", "split file")
-        ids = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+        path = self.data_dir / "ImageSets" / "Main" / f"{self.split}.txt"
+        try:
+            text = read_file(path, "split file").decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise DatasetError(f"{path}: not UTF-8 text: {error}; write one id a line", path=path) from error
+        ids = [line.strip() for line in text.splitlines() if line.strip()]
         if not ids:
-            raise DatasetError(f"{path}: the split names no image; write one id a line")
+            raise DatasetError(f"{path}: the split names no image; write one id a line", path=path)
         return ids
 
-    def _read_annotations(self) -> list[VOCAnnotation]:
-        folder = require_path(self.data_dir / "Annotations", "annotation folder")
-        return [read_voc_xml(require_path(folder / f"{image_id}.xml", "annotation file")) for image_id in self.ids]
+    def _read_annotations(
+        self, listed: Sequence[str], policy: ErrorPolicy
+    ) -> tuple[list[str], list[Path], list[VOCAnnotation], list[tuple[int, int]]]:
+        """Ids, image files, annotations and sizes of the images that can be used."""
+        require_path(self.data_dir / "Annotations", "annotation folder")
+        files = _listing(require_path(self.data_dir / "JPEGImages", "image folder"))
+        found = []
+        for image_id in listed:
+            try:
+                annotation = read_voc_xml(self._annotation_path(image_id), policy.reject)
+                path = self._find_image(image_id, annotation, files)
+                size = true_size(annotation.width, annotation.height, annotation.boxes, path, policy)
+            except DatasetError as error:
+                policy.reject(error)
+            else:
+                found.append((image_id, path, annotation, size))
+        if not found:
+            raise DatasetError(f"{self.data_dir}, split {self.split}: none of {len(listed)} images can be used")
+        ids, paths, annotations, sizes = map(list, zip(*found, strict=True))
+        return ids, paths, annotations, sizes
 
-    def _find_images(self, annotations: Sequence[VOCAnnotation]) -> list[Path]:
-        """The image of each id: named like the id, else as its annotation says; suffixes in upper or lower case."""
-        folder = require_path(self.data_dir / "JPEGImages", "image folder")
-        names = {name: name for name in os.listdir(folder)}
-        names = {name.lower(): name for name in sorted(names)} | names  # a name as written goes before its like
-        paths = []
-        for image_id, annotation in zip(self.ids, annotations, strict=True):
-            wanted = [image_id + suffix for suffix in IMAGE_SUFFIXES] + [annotation.filename]
-            wanted += [name.lower() for name in wanted]
-            name = next((names[name] for name in wanted if name in names), None)
-            if name is None:
-                raise MissingPathError(
-                    f"the image of {image_id!r} is not in {folder}: looked for {image_id} with suffix "
-                    f"{', '.join(IMAGE_SUFFIXES)}, and for its <filename>, {annotation.filename or 'which is empty'}"
-                )
-            paths.append(folder / name)
-        return paths
+    def _annotation_path(self, image_id: str) -> Path:
+        folder = self.data_dir / "Annotations"
+        path = path_inside(str(folder), f"{image_id}.xml")
+        if path is None:
+            split = self.data_dir / "ImageSets" / "Main" / f"{self.split}.txt"
+            raise DatasetError(f"{split}: the id {shorten(image_id)} is no name of a file in {folder}", path=split)
+        return Path(path)
 
-    def _set_objects(self, annotations: Sequence[VOCAnnotation]) -> None:
+    def _find_image(self, image_id: str, annotation: VOCAnnotation, files: Mapping[str, str]) -> Path:
+        """The image of an id: named like the id, else as its annotation says; suffixes in upper or lower case."""
+        folder = self.data_dir / "JPEGImages"
+        wanted = [image_id + suffix for suffix in IMAGE_SUFFIXES] + [annotation.filename]
+        wanted += [name.lower() for name in wanted]
+        name = next((files[name] for name in wanted if name in files), None)
+        if name is None:
+            raise MissingPathError(
+                f"the image of {image_id!r} is not in {folder}: looked for {image_id} with suffix "
+                f"{', '.join(IMAGE_SUFFIXES)}, and for its <filename>, {annotation.filename or 'which is empty'}",
+                path=self._annotation_path(image_id),
+                kind=MISSING,
+            )
+        return folder / name
+
+    def _set_objects(self, annotations: Sequence[VOCAnnotation], policy: ErrorPolicy) -> None:
         """Keep the objects of all images as flat arrays, which worker processes share without copying."""
         image_rows = np.repeat(np.arange(len(annotations)), [len(item.names) for item in annotations])
+        fields = [field for item in annotations for field in item.fields]
         written = np.concatenate([item.boxes for item in annotations])
+
+        def note(row: int, problem: str) -> None:
+            path, field = self._annotation_path(self.ids[image_rows[row]]), f"{fields[row]}, <bndbox>"
+            message = f"{path}: {field}: the box {written[row].tolist()} is {problem}"
+            policy.note(DatasetError(message, path=path, field=field, kind=f"box {problem}"))
+
         boxes, keep = drop_bad_boxes(
             written - 1,  # VOC counts from 1; from all four, as the released weights of lufficc/SSD learnt
             self._sizes[image_rows],
             place=f"{self.data_dir}, split {self.split}",
             describe=lambda row: f"{self.ids[image_rows[row]]}.xml {written[row].tolist()}",
+            note=note if policy.wants_notes else None,
         )
-        labels = [label for i, item in enumerate(annotations) for label in self._labels_of(item, i)]
-        self._boxes = boxes[keep]
-        self._labels = np.array(labels, dtype=np.int64)[keep]
+        labels = [label for i, item in enumerate(annotations) for label in self._labels_of(item, i, policy)]
+        self._labels = np.array(labels, dtype=np.int64)
+        keep &= self._labels > 0
+        self._boxes, self._labels = boxes[keep], self._labels[keep]
         self._is_difficult = np.concatenate([item.is_difficult for item in annotations])[keep]
         self._offsets = split_by_image(image_rows[keep], len(annotations))
 
-    def _labels_of(self, annotation: VOCAnnotation, index: int) -> list[int]:
+    def _labels_of(self, annotation: VOCAnnotation, index: int, policy: ErrorPolicy) -> list[int]:
+        """The labels of the objects; 0 for those of an unknown class."""
         label_of = {name: label for label, name in enumerate(self.class_names) if label > 0}
         labels = []
-        for number, name in enumerate(annotation.names, start=1):
+        for field, name in zip(annotation.fields, annotation.names, strict=True):
             label = label_of.get(name, label_of.get(name.lower()))  # lufficc/SSD lower-cases names
             if label is None:
-                path = self.data_dir / "Annotations" / f"{self.ids[index]}.xml"
-                place = f"{path}: object {number} of {len(annotation.names)}"
-                raise unknown_class_error(place, name, self.class_names)
-            labels.append(label)
+                path = self._annotation_path(self.ids[index])
+                policy.reject(unknown_class_error(f"{path}: {field}", name, self.class_names, path=path, field=field))
+            labels.append(label or 0)
         return labels
+
+
+def _listing(folder: Path) -> dict[str, str]:
+    """The names in a folder by themselves, and by their lower case; a name as written goes before its like."""
+    names = {name: name for name in os.listdir(folder)}
+    return {name.lower(): name for name in sorted(names)} | names

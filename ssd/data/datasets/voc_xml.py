@@ -1,14 +1,21 @@
 """One annotation file of the Pascal VOC layout."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 from xml.etree.ElementTree import Element, ParseError
 
 import defusedxml.ElementTree
 import numpy as np
 from defusedxml.common import DefusedXmlException
 
+from ssd.data.datasets.base import BACKGROUND
+from ssd.data.datasets.checks import MAX_COORDINATE
+from ssd.data.datasets.paths import read_file
+from ssd.data.datasets.policy import RAISE_ERRORS
 from ssd.utils.errors import DatasetError
+from ssd.utils.shorten import shorten
 
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
@@ -24,6 +31,7 @@ class VOCAnnotation:
         names: class of each of G objects, stripped.
         boxes: float64 (G, 4) corner form in pixels, counted from 1.
         is_difficult: bool (G,).
+        fields: where in the file each object stands, such as "object 2 of 7".
     """
 
     width: int
@@ -32,62 +40,105 @@ class VOCAnnotation:
     names: tuple[str, ...]
     boxes: np.ndarray
     is_difficult: np.ndarray
+    fields: tuple[str, ...]
 
 
-def read_voc_xml(path: Path) -> VOCAnnotation:
+class _Place(NamedTuple):
+    """Where in which file something stands."""
+
+    path: Path
+    field: str
+
+    def error(self, message: str) -> DatasetError:
+        return DatasetError(f"{self.path}: {self.field}{message}", path=self.path, field=self.field)
+
+
+class _Object(NamedTuple):
+    name: str
+    box: list[float]
+    is_difficult: bool
+    field: str
+
+
+def read_voc_xml(path: Path, reject: Callable[[DatasetError], None] = RAISE_ERRORS.reject) -> VOCAnnotation:
     """Read an annotation file.
 
+    Args:
+        path: the file.
+        reject: gets the error of a malformed object or size, which is left out if this returns.
+
     Raises:
-        DatasetError: it is no XML, declares entities, lacks a tag, or has a number that is none.
+        MissingPathError: there is no such file.
+        DatasetError: it is no XML, or declares entities; or ``reject`` raises that it lacks a tag, or has a number
+            that is none.
     """
     root = _parse(path)
-    objects = root.findall("object")
-    places = [f"{path}: object {number} of {len(objects)}" for number in range(1, len(objects) + 1)]
-    boxes = [_read_box(node, place) for node, place in zip(objects, places, strict=True)]
-    difficult = [_number(node, "difficult", place, default=0) > 0 for node, place in zip(objects, places, strict=True)]
-    size = root.find("size")
+    nodes = root.findall("object")
+    objects = []
+    for number, node in enumerate(nodes, start=1):
+        try:
+            objects.append(_read_object(node, _Place(path, f"object {number} of {len(nodes)}")))
+        except DatasetError as error:
+            reject(error)
+    try:
+        width, height = _read_size(root, _Place(path, "size"))
+    except DatasetError as error:
+        reject(error)
+        width = height = 0
     return VOCAnnotation(
-        width=0 if size is None else int(_number(size, "width", f"{path}: size", default=0)),
-        height=0 if size is None else int(_number(size, "height", f"{path}: size", default=0)),
+        width=width,
+        height=height,
         filename=_text(root, "filename"),
-        names=tuple(_read_name(node, place) for node, place in zip(objects, places, strict=True)),
-        boxes=np.array(boxes, dtype=np.float64).reshape(-1, 4),
-        is_difficult=np.array(difficult, dtype=bool),
+        names=tuple(item.name for item in objects),
+        boxes=np.array([item.box for item in objects], dtype=np.float64).reshape(-1, 4),
+        is_difficult=np.array([item.is_difficult for item in objects], dtype=bool),
+        fields=tuple(item.field for item in objects),
     )
 
 
 def _parse(path: Path) -> Element:
+    content = read_file(path, "annotation file")
     try:
-        root = defusedxml.ElementTree.parse(path).getroot()
+        root = defusedxml.ElementTree.fromstring(content)
     except ParseError as error:
         line, column = error.position
-        raise DatasetError(f"{path}: broken XML at line {line}, column {column}: {error.msg}") from error
+        message = f"{path}: broken XML at line {line}, column {column}: {error.msg}"
+        raise DatasetError(message, path=path, field=f"line {line}") from error
     except DefusedXmlException as error:
-        raise DatasetError(f"{path}: entities are refused in annotations ({error}); write the text out") from error
-    except (UnicodeDecodeError, LookupError) as error:
-        raise DatasetError(f"{path}: not text in the encoding that it declares: {error}") from error
+        message = f"{path}: entities are refused in annotations ({error}); write the text out"
+        raise DatasetError(message, path=path) from error
+    except (ValueError, LookupError) as error:  # of the encoding
+        raise DatasetError(f"{path}: not text in the encoding that it declares: {error}", path=path) from error
     if root is None or root.tag != "annotation":
-        found = "nothing" if root is None else f"<{root.tag}>"
-        raise DatasetError(f"{path}: not a VOC annotation: the outermost tag must be <annotation>, found {found}")
+        found = "nothing" if root is None else f"<{shorten(root.tag)[1:-1]}>"
+        message = f"{path}: not a VOC annotation: the outermost tag must be <annotation>, found {found}"
+        raise DatasetError(message, path=path)
     return root
 
 
-def _read_name(node: Element, place: str) -> str:
+def _read_object(node: Element, place: _Place) -> _Object:
     name = _text(node, "name")
     if not name:
-        raise DatasetError(f"{place}: <name> is missing or empty; write the class of the object there")
-    return name
-
-
-def _read_box(node: Element, place: str) -> list[float]:
+        raise place.error(": <name> is missing or empty; write the class of the object there")
+    if name == BACKGROUND:
+        raise place.error(f": <name> is {BACKGROUND}, which no object can be; remove the object")
     box = node.find("bndbox")
     if box is None:
-        raise DatasetError(f"{place}: <bndbox> is missing; remove the object or give it {', '.join(_CORNERS)}")
-    return [_number(box, tag, f"{place}, <bndbox>") for tag in _CORNERS]
+        raise place.error(f": <bndbox> is missing; remove the object or give it {', '.join(_CORNERS)}")
+    corners = _Place(place.path, f"{place.field}, <bndbox>")
+    is_difficult = _number(node, "difficult", place, default=0) > 0
+    return _Object(name, [_number(box, tag, corners) for tag in _CORNERS], is_difficult, place.field)
 
 
-def _number(node: Element, tag: str, place: str, default: float | None = None) -> float:
-    """The finite number in ``tag``; ``default`` if the tag is absent or empty."""
+def _read_size(root: Element, place: _Place) -> tuple[int, int]:
+    size = root.find("size")
+    if size is None:
+        return 0, 0
+    return int(_number(size, "width", place, default=0)), int(_number(size, "height", place, default=0))
+
+
+def _number(node: Element, tag: str, place: _Place, default: float | None = None) -> float:
+    """The number in ``tag``; ``default`` if the tag is absent or empty."""
     text = _text(node, tag)
     if not text and default is not None:
         return default
@@ -95,9 +146,9 @@ def _number(node: Element, tag: str, place: str, default: float | None = None) -
         value = float(text)
     except ValueError:
         value = np.nan
-    if not np.isfinite(value):
-        found = f"is {text!r}" if text else "is missing"
-        raise DatasetError(f"{place}: <{tag}> {found}; it must be a number")
+    if not abs(value) <= MAX_COORDINATE:  # nor is nan
+        found = f"is {shorten(text)}" if text else "is missing"
+        raise place.error(f": <{tag}> {found}; it must be a number")
     return value
 
 

@@ -1,0 +1,275 @@
+"""Annotations that mean harm: they are refused, with file and place, and quickly.
+
+Archives and pickles need no test here: the package unpacks none, and tests/utils/test_checkpoint_file.py has the
+pickles in checkpoints.
+"""
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ssd.data.datasets import COCODataset, VOCDataset
+from ssd.data.datasets.coco_json import read_coco_json
+from ssd.data.datasets.paths import path_inside
+from ssd.data.datasets.policy import SkipErrors
+from ssd.data.datasets.voc_xml import read_voc_xml
+from ssd.utils.errors import DatasetError, ImageError
+
+SOUND = [("cat", (1, 1, 9, 9))]
+
+
+@pytest.fixture(autouse=True)
+def _quick() -> Iterator[None]:
+    start = time.monotonic()
+    yield
+    assert time.monotonic() - start < 5
+
+
+def laughs(levels: int = 9) -> str:
+    """Ten to the ``levels`` words, if the entities were expanded."""
+    entities = '<!ENTITY e0 "ha">' + "".join(
+        f'<!ENTITY e{level} "{f"&e{level - 1};" * 10}">' for level in range(1, levels + 1)
+    )
+    return f"<!DOCTYPE annotation [{entities}]><annotation><filename>&e{levels};</filename></annotation>"
+
+
+@pytest.mark.parametrize(
+    "xml",
+    [
+        laughs(),
+        '<!DOCTYPE a [<!ENTITY e SYSTEM "file:///etc/passwd">]><annotation><filename>&e;</filename></annotation>',
+        '<!DOCTYPE a [<!ENTITY e SYSTEM "http://localhost:9/">]><annotation><filename>&e;</filename></annotation>',
+        '<!DOCTYPE a [<!ENTITY % e SYSTEM "file:///etc/passwd"> %e;]><annotation/>',
+        '<!DOCTYPE a [<!ENTITY e "cat">]><annotation/>',
+    ],
+    ids=["laughs", "file", "http", "parameter", "internal"],
+)
+def test_entities_are_refused(tmp_path: Path, xml: str) -> None:
+    path = tmp_path / "a.xml"
+    path.write_text(xml)
+    with pytest.raises(DatasetError, match=r"a\.xml: entities are refused") as caught:
+        read_voc_xml(path)
+    assert caught.value.path == str(path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "<annotation><filename>Zürich</filename></annotation>".encode("latin-1"),
+        b'<?xml version="1.0" encoding="utf-7"?><annotation/>',
+        b'<?xml version="1.0" encoding="x-unknown"?><annotation/>',
+        b"<annotation>\0</annotation>",
+        b"<annotation><filename>&#0;</filename></annotation>",
+        b"\xff\xfe<\0a\0",
+        b"PK\x03\x04",
+    ],
+)
+def test_what_is_no_text_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.xml").write_bytes(content)
+    with pytest.raises(DatasetError, match=r"a\.xml: (broken XML|not text|entities are refused)"):
+        read_voc_xml(tmp_path / "a.xml")
+
+
+def test_declared_encodings_are_read(tmp_path: Path) -> None:
+    text = "<annotation><filename>Zürich</filename></annotation>"
+    for encoding in ("utf-8", "utf-16", "iso-8859-1"):
+        (tmp_path / "a.xml").write_bytes(f'<?xml version="1.0" encoding="{encoding}"?>{text}'.encode(encoding))
+        assert read_voc_xml(tmp_path / "a.xml").filename == "Zürich"
+
+
+def test_a_tower_of_elements_is_no_object(tmp_path: Path) -> None:
+    (tmp_path / "a.xml").write_text("<annotation>" + "<object>" * 100_000 + "</object>" * 100_000 + "</annotation>")
+    with pytest.raises(DatasetError, match="object 1 of 1: <name> is missing"):
+        read_voc_xml(tmp_path / "a.xml")
+
+
+@pytest.mark.parametrize("number", ["1e999", "-inf", "nan", "1e10", "9" * 400, "0x10", "1,5", "١٢x"])
+def test_numbers_that_are_no_pixels(write_voc: Callable[..., Path], number: str) -> None:
+    box = f"<bndbox><xmin>1</xmin><ymin>1</ymin><xmax>{number}</xmax><ymax>9</ymax></bndbox>"
+    root = write_voc({"a": f"<annotation><object><name>cat</name>{box}</object></annotation>"})
+    with pytest.raises(DatasetError, match=r"object 1 of 1, <bndbox>: <xmax> is .* must be a number") as caught:
+        VOCDataset(root, "train")
+    assert caught.value.field == "object 1 of 1, <bndbox>"
+    assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize(("width", "height"), [("1e8", "1e8"), ("99999999", "40")])
+def test_an_annotated_size_that_no_image_has(write_voc: Callable[..., Path], width: str, height: str) -> None:
+    size = f"<size><width>{width}</width><height>{height}</height></size>"
+    root = write_voc({"a": f"<annotation>{size}</annotation>"})
+    with pytest.raises(DatasetError, match=r"a\.png: annotated as .* pixels; at most \d+ are read"):
+        VOCDataset(root, "train", class_names=("__background__", "cat"))
+
+
+@pytest.mark.parametrize("image_id", ["../../secret", "/etc/passwd", "..", "sub/../../x", "a\0b"])
+def test_ids_that_leave_the_folder_are_refused(write_voc: Callable[..., Path], image_id: str) -> None:
+    root = write_voc({"a": SOUND})
+    (root.parent / "secret.xml").write_text((root / "Annotations/a.xml").read_text())
+    (root / "ImageSets/Main/train.txt").write_text(f"a\n{image_id}\n")
+    with pytest.raises(DatasetError, match=r"train\.txt: the id .* is no name of a file in|\.\..xml does not exist"):
+        VOCDataset(root, "train")
+    assert VOCDataset(root, "train", policy=SkipErrors()).ids == ["a"]
+
+
+def test_a_file_name_in_a_voc_file_cannot_leave_the_folder(write_voc: Callable[..., Path]) -> None:
+    root = write_voc({"a": SOUND})
+    (root / "JPEGImages/a.png").rename(root / "a.png")
+    path = root / "Annotations/a.xml"
+    path.write_text(path.read_text().replace("<annotation>", "<annotation><filename>../a.png</filename>"))
+    with pytest.raises(DatasetError, match="the image of 'a' is not in"):
+        VOCDataset(root, "train")
+
+
+def test_a_split_file_that_is_no_text(write_voc: Callable[..., Path]) -> None:
+    root = write_voc({"a": SOUND})
+    (root / "ImageSets/Main/train.txt").write_bytes(b"a\nb\xff\n")
+    with pytest.raises(DatasetError, match=r"train\.txt: not UTF-8 text"):
+        VOCDataset(root, "train")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_what_is_no_regular_file_is_not_waited_for(write_voc: Callable[..., Path]) -> None:
+    root = write_voc({"a": SOUND, "b": SOUND, "c": SOUND, "d": SOUND})
+    for name in "abc":
+        (root / f"Annotations/{name}.xml").unlink()
+    os.mkfifo(root / "Annotations/a.xml")
+    (root / "Annotations/b.xml").mkdir()
+    (root / "Annotations/c.xml").symlink_to("c.xml")
+    policy = SkipErrors()
+    assert VOCDataset(root, "train", policy=policy).ids == ["d"]
+    messages = [str(error) for error in policy.first]
+    assert "a.xml: the annotation file is a folder or a device" in messages[0]
+    assert "b.xml: the annotation file is a folder or a device" in messages[1]
+    assert "c.xml does not exist" in messages[2]
+    (root / "JPEGImages/d.png").unlink()
+    os.mkfifo(root / "JPEGImages/d.png")
+    (root / "ImageSets/Main/train.txt").write_text("d\n")
+    with pytest.raises(ImageError, match=r"d\.png: a folder or a device"):
+        VOCDataset(root, "train")[0]
+    with pytest.raises(DatasetError, match="none of 1 images can be used"):
+        VOCDataset(root, "train", policy=SkipErrors())
+
+
+@pytest.mark.parametrize(
+    ("name", "is_inside"),
+    [
+        ("a.png", True),
+        ("..png", True),
+        ("sub/a.png", True),
+        ("sub/../a.png", True),
+        ("./a.png", True),
+        ("/images/sub/a.png", True),
+        ("Zürich.png", True),
+        ("../a.png", False),
+        ("../images/a.png", True),
+        ("../images2/a.png", False),
+        ("sub/../../a.png", False),
+        ("/etc/passwd", False),
+        ("/images", False),
+        ("", False),
+        (".", False),
+        ("..", False),
+        ("a\0.png", False),
+        ("\ud800.png", False),
+    ],
+)
+def test_paths_inside_a_folder(name: str, is_inside: bool) -> None:
+    assert path_inside("/images", name) == (os.path.join("/images", name) if is_inside else None)
+
+
+def coco(**changes: Any) -> dict[str, Any]:
+    content = {
+        "images": [{"id": 1, "file_name": "1.png", "width": 40, "height": 30}],
+        "categories": [{"id": 2, "name": "cat"}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 2, "bbox": [1, 2, 3, 4]}],
+    }
+    return {**content, **changes}
+
+
+def changed(section: str, **values: Any) -> str:
+    """The JSON text of a file whose first entry of a section has other values."""
+    return json.dumps(coco(**{section: [{**coco()[section][0], **values}]}))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[" * 100_000, "nested too deeply"),
+        ('{"images": ' * 100_000, "nested too deeply"),
+        ('{"images": ' + "9" * 5000 + "}", "not JSON text"),
+        ('{"images": []\0}', "broken JSON"),
+        ('{"images": 3, "annotations": [], "categories": []}', "needs a list 'images'"),
+        (
+            changed("annotations", bbox=[1, 2, float("nan"), 4]),
+            r"annotations\[0\] of image 1 has bbox \[1, 2, nan, 4\]",
+        ),
+        (changed("annotations", bbox=[1, 2, float("inf"), 4]), r"has bbox \[1, 2, inf, 4\]"),
+        (changed("annotations", bbox=[1, 2, 10**400, 4]), "has bbox"),
+        (changed("annotations", bbox=[1e308, 2, 1e308, 4]), "has bbox"),
+        (changed("annotations", bbox={"x": 1}), r"has bbox \{'x': 1\}"),
+        (changed("annotations", image_id=[1]), r"annotations\[0\] has image_id \[1\], which must be a whole number"),
+        (changed("annotations", area="large"), r"has area 'large', which must be a number"),
+        (changed("annotations", iscrowd=[]), r"has iscrowd \[\], which must be a number"),
+        (changed("images", id=10**400), r"images\[0\] has id 1000.*, which must be a whole number"),
+        (changed("images", id=True), r"has id True, which must be a whole number"),
+        (changed("images", file_name=7), "has file_name 7, which must be a string"),
+        (changed("images", file_name="../../etc/passwd"), r"image 1: the file_name '\.\./\.\./etc/passwd' is no file"),
+        (changed("images", file_name="/etc/passwd"), "the file_name '/etc/passwd' is no file inside"),
+        (changed("images", file_name="a\0.png"), "is no file inside"),
+        (changed("images", file_name="\ud800.png"), "is no file inside"),
+        (changed("images", width=10**8, height=10**8), r"annotated as 1e\+08 x 1e\+08 pixels"),
+        (changed("categories", name=["cat"]), "has name .*, which must be a string"),
+        (json.dumps(coco(images=coco()["images"] * 2)), r"images\[1\] has the id 1 of another entry"),
+    ],
+)
+def test_hostile_coco_files(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(text)
+    with pytest.raises(DatasetError, match=message) as caught:
+        COCODataset(tmp_path, path)
+    assert str(tmp_path) in str(caught.value.path)
+    assert len(str(caught.value)) < 1000
+
+
+def test_what_is_no_unicode_in_a_coco_file(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_bytes(b'{"images": "\xff"}')
+    with pytest.raises(DatasetError, match=r"a\.json: not JSON text"):
+        read_coco_json(tmp_path / "a.json")
+
+
+@pytest.mark.parametrize(
+    "size", [{"width": -40}, {"width": float("nan")}, {"height": "30"}, {"width": 40.5}, {"width": 0}]
+)
+def test_sizes_that_no_image_has_are_read_from_the_image(write_coco: Callable, size: dict[str, Any]) -> None:
+    folder, path = write_coco(coco())
+    path.write_text(changed("images", **size))
+    assert COCODataset(folder, path).get_img_info(0)["width"] == 40
+
+
+def test_sub_folders_and_absolute_names_inside_the_folder(write_coco: Callable) -> None:
+    folder, path = write_coco(coco())
+    (folder / "sub").mkdir()
+    (folder / "1.png").rename(folder / "sub/1.png")
+    for name in ("sub/1.png", str(folder / "sub/1.png")):
+        path.write_text(changed("images", file_name=name))
+        assert COCODataset(folder, path)[0][0].shape == (30, 40, 3)
+
+
+def test_ids_as_pandas_writes_them(write_coco: Callable) -> None:
+    folder, path = write_coco(coco())
+    path.write_text(changed("annotations", image_id=1.0, category_id=2.0))
+    assert COCODataset(folder, path).get_annotation(0)[1][1].tolist() == [1]
+
+
+def test_a_link_to_itself_is_a_missing_image(write_coco: Callable) -> None:
+    folder, path = write_coco(coco(images=[*coco()["images"], {"id": 2, "file_name": "2.png"}]))
+    (folder / "1.png").unlink()
+    (folder / "1.png").symlink_to("1.png")
+    policy = SkipErrors()
+    assert len(COCODataset(folder, path, policy=policy)) == 1
+    assert "1.png does not exist" in str(policy.first[0])

@@ -1,0 +1,154 @@
+"""Mistakes in datasets: raised, or left out with a count."""
+
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ssd.data.catalog import make_dataset
+from ssd.data.datasets import COCODataset, VOCDataset
+from ssd.data.datasets.policy import RAISE_ERRORS, SkipErrors, make_policy
+from ssd.utils.errors import ConfigError, DatasetError
+
+SOUND = [("cat", (1, 1, 9, 9))]
+BOX = "<bndbox><xmin>1</xmin><ymin>1</ymin><xmax>9</xmax><ymax>9</ymax></bndbox>"
+NAMES = ("__background__", "cat", "dog")
+
+
+def test_policies_by_name() -> None:
+    assert make_policy("raise") is RAISE_ERRORS
+    assert isinstance(make_policy("skip"), SkipErrors)
+    with pytest.raises(ConfigError, match=r"DATASETS\.ON_ERROR must be raise or skip, got 'ignore'"):
+        make_policy("ignore")
+
+
+def test_the_warning_counts_all_and_names_the_first(caplog: pytest.LogCaptureFixture) -> None:
+    policy = SkipErrors()
+    policy.warn("cells")
+    assert not caplog.records
+    for number in range(7):
+        policy.reject(DatasetError(f"{number}.xml: broken"))
+    policy.warn("cells")
+    (record,) = caplog.records
+    message = record.getMessage()
+    assert message.startswith("cells: 7 mistakes, left out: 0.xml: broken; 1.xml")
+    assert message.endswith("4.xml: broken; ...")
+
+
+@pytest.fixture
+def damaged_voc(write_voc: Callable[..., Path]) -> Path:
+    """Two sound images among six."""
+    objects = (
+        f"<object><name>cat</name>{BOX}</object>"
+        f"<object><name>cow</name>{BOX}</object>"
+        f"<object><name>dog</name></object>"
+        f"<object><name>dog</name>{BOX}</object>"
+    )
+    root = write_voc(
+        {
+            "sound": SOUND,
+            "broken_xml": "<annotation>",
+            "objects": f"<annotation>{objects}</annotation>",
+            "no_image": SOUND,
+            "corrupt": SOUND,
+            "other_size": "<annotation><size><width>400</width><height>30</height></size></annotation>",
+        }
+    )
+    (root / "JPEGImages/no_image.png").unlink()
+    (root / "JPEGImages/corrupt.png").write_bytes(b"\x89PNG")
+    return root
+
+
+def test_voc_mistakes_are_skipped_one_by_one(damaged_voc: Path) -> None:
+    policy = SkipErrors()
+    dataset = VOCDataset(damaged_voc, "train", class_names=NAMES, policy=policy)
+    assert dataset.ids == ["sound", "objects"]
+    assert dataset.num_listed == 6
+    assert dataset.get_annotation(1)[1][1].tolist() == [1, 2]  # the cat and the dog that has a box
+    assert dataset[1][0].shape == (30, 40, 3)
+    assert policy.count == 6
+    kinds = [error.kind for error in policy.first]
+    assert kinds == [*["malformed annotation"] * 2, "missing image", "corrupt image", "size mismatch"]
+    assert [error.field for error in policy.first[:2]] == ["line 1", "object 3 of 4"]
+    assert [Path(error.path or "").name for error in policy.first[:2]] == ["broken_xml.xml", "objects.xml"]
+
+
+def test_the_first_voc_mistake_is_raised(damaged_voc: Path) -> None:
+    with pytest.raises(DatasetError, match=r"broken_xml\.xml: broken XML"):
+        VOCDataset(damaged_voc, "train", class_names=NAMES)
+
+
+def test_skipping_changes_nothing_of_sound_data(write_voc: Callable[..., Path]) -> None:
+    root = write_voc({"a": SOUND, "b": [], "c": [("dog", (2, 3, 30, 20), 1)]})
+    strict, lenient = VOCDataset(root, "train"), VOCDataset(root, "train", policy=SkipErrors())
+    for one, two in ((vars(strict), vars(lenient)),):
+        assert {key: str(value) for key, value in one.items()} == {key: str(value) for key, value in two.items()}
+
+
+def test_exchanged_sides_are_left_as_annotated(write_voc: Callable[..., Path]) -> None:
+    """The images are 40 x 30 pixels; reading bears with this slip, so skipping does too."""
+    root = write_voc({"a": "<annotation><size><width>30</width><height>40</height></size></annotation>"})
+    dataset = VOCDataset(root, "train", class_names=NAMES, policy=SkipErrors())
+    assert dataset.get_img_info(0) == {"height": 40, "width": 30}
+    assert dataset[0][0].shape == (30, 40, 3)
+
+
+def test_nothing_left_is_an_error_under_each_policy(write_voc: Callable[..., Path], write_coco: Callable) -> None:
+    root = write_voc({"a": "<annotation>", "b": ""})
+    with pytest.raises(DatasetError, match="split train: none of 2 images can be used"):
+        VOCDataset(root, "train", policy=SkipErrors())
+    folder, path = write_coco(content())
+    for image in folder.iterdir():
+        image.unlink()
+    with pytest.raises(DatasetError, match=r"train\.json: none of 3 images can be used"):
+        COCODataset(folder, path, policy=SkipErrors())
+
+
+def content() -> dict[str, Any]:
+    return {
+        "images": [{"id": i, "file_name": f"{i}.png", "width": 40, "height": 30} for i in (1, 2, 3)],
+        "categories": [{"id": 2, "name": "cat"}, {"id": 3, "name": "dog"}],
+        "annotations": [
+            {"id": 1, "image_id": 1, "category_id": 2, "bbox": [1, 2, 3, 4]},
+            {"id": 2, "image_id": 2, "category_id": 3, "bbox": [1, 2, 3, 4]},
+            {"id": 3, "image_id": 3, "category_id": 3, "bbox": [1, 2, 3, 4]},
+        ],
+    }
+
+
+def test_coco_mistakes_are_skipped_one_by_one(write_coco: Callable) -> None:
+    folder, path = write_coco(content())
+    damaged = content()
+    damaged["images"] += [{"file_name": "4.png"}, {"id": 5, "file_name": "../5.png"}]
+    damaged["annotations"][0]["bbox"] = [1, 2, 3]
+    damaged["annotations"] += [{"id": 4, "image_id": 1, "category_id": 9, "bbox": [1, 2, 3, 4]}, 7]
+    path.write_text(json.dumps(damaged))
+    (folder / "2.png").write_bytes(b"")
+    policy = SkipErrors()
+    dataset = COCODataset(folder, path, policy=policy)
+    assert [dataset.get_annotation(row)[0] for row in range(len(dataset))] == [1, 3]
+    assert dataset.num_listed == 5
+    assert dataset.get_annotation(0)[1][1].tolist() == []
+    assert dataset.get_annotation(1)[1][1].tolist() == [2]
+    assert policy.count == 6
+    assert [error.field for error in policy.first] == [
+        *("images[3]", "annotations[0]", "annotations[4]", "annotation 4 of image 1", "")
+    ]
+    assert policy.first[-1].kind == "empty image"
+    assert sorted(dataset.coco.anns) == [2, 3, 4]  # what evaluation reads bears the rest
+
+
+def test_the_policy_of_a_config_reaches_the_formats(damaged_voc: Path, caplog: pytest.LogCaptureFixture) -> None:
+    custom = {"cells": {"FORMAT": "voc", "ROOT": str(damaged_voc), "SPLIT": "train", "CLASSES": ["cat", "dog"]}}
+    with pytest.raises(DatasetError, match="broken XML"):
+        make_dataset("cells", custom, is_train=True)
+    with caplog.at_level(logging.WARNING):
+        dataset = make_dataset("cells", custom, is_train=True, on_error="skip")
+    assert len(dataset) == 2
+    (record,) = caplog.records
+    assert record.getMessage().startswith("dataset 'cells': 6 mistakes, left out: ")
+    with pytest.raises(ConfigError, match="unknown key POLICY"):
+        make_dataset("cells", {"cells": {**custom["cells"], "POLICY": "skip"}}, is_train=True)

@@ -1,0 +1,78 @@
+"""Whatever is merged into a configuration, it takes it whole or refuses it and stays as it was."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ssd.config import Config, cfg, load_config, parse_config
+from ssd.config.node import _walk
+from ssd.utils.errors import ConfigError
+
+KEYS = list(_walk(cfg, ()))
+SCALARS = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=20))
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=4),
+        st.dictionaries(
+            st.sampled_from([key.rsplit(".")[-1] for key in KEYS]) | st.text(max_size=5), inner, max_size=3
+        ),
+    ),
+    max_leaves=8,
+)
+KEY = st.sampled_from([*KEYS, "DATASETS.CUSTOM.x", "DATASETS.CUSTOM.x.ROOT"]) | st.text(max_size=15)
+
+
+def has_nan(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(map(has_nan, value.values()))
+    if isinstance(value, (list, tuple)):
+        return any(map(has_nan, value))
+    return isinstance(value, float) and math.isnan(value)
+
+
+def check_merge(pairs: list[Any]) -> None:
+    config = cfg.clone()
+    before = config.clone()
+    try:
+        config.merge_from_list(pairs)
+    except ConfigError:
+        if len(pairs) == 2:
+            assert config == before
+        return
+    if not has_nan(config):
+        again = parse_config(config.dump(), "its dump")
+        assert plain(again) == plain(config)
+
+
+def plain(value: Any) -> Any:
+    """YAML has no tuples, and new keys need not be groups of ours."""
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    return [plain(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+@settings(max_examples=300, deadline=None)
+@given(key=KEY, value=VALUES)
+def test_any_value_for_any_key(key: str, value: Any) -> None:
+    check_merge([key, value])
+
+
+@settings(max_examples=200, deadline=None)
+@given(key=KEY, text=st.text(alphabet="()[]{}'\"0123456789abcxXej,.:+-_ \\\n\0\ud800", max_size=30))
+def test_any_text_for_any_key(key: str, text: str) -> None:
+    check_merge([key, text])
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(text=st.text(alphabet="&*!<>|?%@`#:-{}[],'\"\\ \n\tabSOLVER_0123.~", max_size=60))
+def test_any_text_for_a_config_file(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text(text)
+    try:
+        assert isinstance(load_config(path), Config)
+    except ConfigError as error:
+        assert "a.yaml" in str(error)  # noqa: PT017  # success is possible

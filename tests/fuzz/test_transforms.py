@@ -1,0 +1,59 @@
+"""The augmentation of any image with any boxes."""
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ssd.data.samples import PositionedGenerator, resize_image
+from ssd.data.transforms.geometry import (
+    REDUCTIONS,
+    GeometricSteps,
+    draw_geometry,
+    map_boxes,
+    max_reduction,
+    valid_area,
+    warp_image,
+)
+
+SIDES = st.integers(1, 40)
+STEPS = st.builds(GeometricSteps, st.booleans(), st.booleans(), st.booleans())
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    width=SIDES,
+    height=SIDES,
+    size=st.tuples(SIDES, SIDES),
+    relative=st.lists(st.tuples(*[st.floats(0, 1)] * 4), max_size=5),
+    steps=STEPS,
+    seed=st.integers(0, 2**40),
+)
+def test_what_is_drawn_shows_image_and_boxes_that_can_be_learnt(
+    width: int, height: int, size: tuple[int, int], relative: list[tuple[float, ...]], steps: GeometricSteps, seed: int
+) -> None:
+    points = np.array(relative, dtype=np.float32).reshape(-1, 2, 2) * np.float32([width, height])
+    boxes, labels = points.reshape(-1, 4), np.arange(1, len(relative) + 1)  # some inverted, some empty
+    draw = draw_geometry(width, height, boxes, PositionedGenerator(seed).at(seed), steps)
+    x1, y1, x2, y2 = draw.rect
+    assert x1 < x2
+    assert y1 < y2
+    mapped, kept = map_boxes(boxes, labels, draw)
+    assert ((mapped >= 0) & (mapped <= 1)).all()
+    assert (mapped[:, 2:] > mapped[:, :2]).all()
+    assert set(kept.tolist()) <= set(labels.tolist())
+    left, top, right, bottom = valid_area(width, height, draw, size).tolist()
+    assert 0 <= left < right <= size[1] + 1e-3
+    assert 0 <= top < bottom <= size[0] + 1e-3
+    assert max_reduction(draw, size) in (1, *REDUCTIONS)
+    image = np.full((height, width, 3), 200, np.uint8)
+    warped = warp_image(image, draw, size)
+    assert warped.shape == (*size, 3)
+    assert (warped[int((top + bottom) / 2), int((left + right) / 2)] > 0).all()
+
+
+@settings(max_examples=100, deadline=None)
+@given(width=SIDES, height=SIDES, size=st.tuples(SIDES, SIDES), value=st.integers(0, 255))
+def test_resizing_keeps_a_plain_image_plain(width: int, height: int, size: tuple[int, int], value: int) -> None:
+    resized = resize_image(np.full((height, width, 3), value, np.uint8), size)
+    assert resized.shape == (*size, 3)
+    assert (resized == value).all()
