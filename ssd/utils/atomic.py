@@ -1,25 +1,84 @@
-"""Writing a file so that it is either complete or not there at all."""
+"""Writing a file so that it is either complete or not there at all, also if the process or the machine dies."""
 
+import errno
 import os
+import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
+
+if sys.platform != "win32":
+    import fcntl
+
+_TEMPORARY = re.compile(r"\..+\.\d+\.tmp")  # as ``atomic_write`` names them
+_NO_SUCH_OPERATION = {errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF}
 
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[BinaryIO]:
     """Open ``path`` for binary writing; its old content stays until the block has ended without an error.
 
-    The bytes go to a temporary file beside it, which is flushed to the disk and then renamed. An error or an
-    interrupt inside the block removes the temporary file and leaves ``path`` as it was.
+    The bytes go to a temporary file beside it, which is flushed to the disk and then renamed; then the folder is
+    flushed too, so that the new name outlives a power cut. An error or an interrupt inside the block removes the
+    temporary file and leaves ``path`` as it was. What a killed process leaves is for ``remove_stale``.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with open(temporary, "wb") as file:
+            _lock(file)
             yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+        _flush_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_stale(folder: Path) -> list[Path]:
+    """Remove the temporary files of ``atomic_write`` whose process was killed; return them.
+
+    A file that a living process writes stays: it holds a lock, which ends with the process however that ends.
+    """
+    if not folder.is_dir():
+        return []
+    candidates = [path for path in sorted(folder.iterdir()) if _TEMPORARY.fullmatch(path.name) and path.is_file()]
+    return [path for path in candidates if _remove_unlocked(path)]
+
+
+def _remove_unlocked(path: Path) -> bool:
+    try:
+        with open(path, "rb") as file:
+            if not _lock(file):
+                return False
+        path.unlink()
+    except (FileNotFoundError, PermissionError):  # just renamed; another user's, or open on Windows
+        return False
+    return True
+
+
+def _lock(file: BinaryIO) -> bool:
+    """Lock a file until it is closed; return False if another process has it, or its file system has no locks."""
+    if sys.platform == "win32":  # which removes no file that is open
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _flush_folder(folder: Path) -> None:
+    """Bring a folder's list of names to the disk."""
+    if sys.platform == "win32":  # where a folder cannot be opened
+        return
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_SUCH_OPERATION:  # some network file systems flush no folders
+            raise
+    finally:
+        os.close(descriptor)

@@ -1,8 +1,7 @@
-"""Saving and restoring a training, and loading weights into a model that they must fit."""
+"""Saving and restoring a training."""
 
 import os
-import re
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +12,25 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from ssd.utils.atomic import atomic_write
-from ssd.utils.checkpoint_file import nearest_checkpoints, read_checkpoint, write_checkpoint
-from ssd.utils.errors import CheckpointError
+from ssd.utils.checkpoint_file import read_checkpoint, write_checkpoint
+from ssd.utils.checkpoint_folder import (
+    TAG_FILE,
+    has_checkpoint,
+    last_checkpoint,
+    read_last,
+    remove_old,
+    tag_checkpoint,
+)
+from ssd.utils.errors import CheckpointError, OutputError
+from ssd.utils.model_weights import check_model_weights
+from ssd.utils.safetensors_file import SUFFIX, require_safetensors, write_weights
 
-TAG_FILE = "last_checkpoint.txt"
-
-_MAX_LISTED = 10
+# What the state of each part of a training has at least.
+_STATES: dict[str, dict[str, type]] = {
+    "optimizer": {"state": dict, "param_groups": list},
+    "scheduler": {"last_epoch": int},
+    "scaler": {"scale": float, "_growth_tracker": int},
+}
 
 
 class Checkpointer:
@@ -33,10 +44,15 @@ class Checkpointer:
         average: holds the average of the model's weights. Then these are the "model" of a checkpoint, which detects,
             and those of the model itself, from which a training continues, its "training_model".
         scaler: of float16 gradients.
+        keep: how many checkpoints model_XXXXXX stay, the newest ones and that to continue from; -1 = all.
+        safetensors: write the weights that detect into a file of that format too.
 
     Attributes:
         extra: values that every checkpoint carries besides (class names, the config, ...), under the types that
             ``save`` takes.
+
+    Raises:
+        MissingPackageError: safetensors is asked for but not installed.
     """
 
     def __init__(
@@ -48,6 +64,8 @@ class Checkpointer:
         *,
         average: nn.Module | None = None,
         scaler: GradScaler | None = None,
+        keep: int = -1,
+        safetensors: bool = False,
     ):
         self.model = model.module if isinstance(model, DistributedDataParallel) else model
         self.optimizer = optimizer
@@ -55,10 +73,16 @@ class Checkpointer:
         self.average = average
         self.scaler = scaler
         self.save_dir = os.fspath(save_dir)
+        self.keep = keep
+        self.safetensors = safetensors
         self.extra: dict[str, Any] = {}
+        if safetensors:
+            require_safetensors()
 
     def save(self, name: str, *, tag_last: bool = True, **extra: Any) -> None:
         """Write ``save_dir/name.pth``, whole or not at all. In a distributed run only rank 0 calls this.
+
+        The tag that names the last checkpoint follows when the file is on the disk, and only then old ones go.
 
         Args:
             name: the file name without its suffix.
@@ -68,16 +92,24 @@ class Checkpointer:
 
         Raises:
             TypeError: a value is of another type.
+            OutputError: the disk is full, or does not take it for another reason.
         """
         if not self.save_dir:
             return
         checkpoint = {**self._weights(), **self._training_state(), **self.extra, **extra}
         path = os.path.join(self.save_dir, f"{name}.pth")
-        os.makedirs(self.save_dir, exist_ok=True)
-        write_checkpoint(path, checkpoint)
-        if tag_last:
-            with atomic_write(Path(self.save_dir, TAG_FILE)) as file:
-                file.write(path.encode())
+        try:
+            os.makedirs(self.save_dir, exist_ok=True)
+            write_checkpoint(path, checkpoint)
+            if self.safetensors:
+                class_names = checkpoint.get("class_names", ())
+                write_weights(os.path.join(self.save_dir, name + SUFFIX), checkpoint["model"], class_names)
+            if tag_last:
+                tag_checkpoint(self.save_dir, path)
+        except OSError as error:
+            raise OutputError(f"{path}: cannot be written: {error.strerror or error}{self._remedy()}") from error
+        if self.keep > 0:
+            remove_old(self.save_dir, self.keep)
 
     def has_checkpoint(self) -> bool:
         """Whether ``save_dir`` names a checkpoint to continue from."""
@@ -89,26 +121,13 @@ class Checkpointer:
         Raises:
             CheckpointError: it names a file that does not exist.
         """
-        if not self.has_checkpoint():
-            return None
-        tag = Path(self.save_dir, TAG_FILE)
-        written = Path(tag.read_text(encoding="utf-8").strip())
-        # The file beside the tag comes first: the folder may have been copied or moved since the path was written.
-        for path in (tag.parent / written.name, written):
-            if path.is_file():
-                return path
-        raise CheckpointError(
-            f"{tag} names {str(written)!r}, which does not exist{nearest_checkpoints(tag.parent / written.name)}; "
-            "name a checkpoint yourself, or delete that file to start anew"
-        )
+        return last_checkpoint(self.save_dir)
 
     def load(self, path_or_url: str | os.PathLike[str] | None = None) -> dict[str, Any]:
-        """Restore the model, and what else both this object and the file have of a training.
-
-        Nothing is changed unless everything fits. An average that the file lacks starts from its weights.
+        """Read a checkpoint and ``restore`` it.
 
         Args:
-            path_or_url: the checkpoint; None = the last one of ``save_dir``.
+            path_or_url: the checkpoint; None = the last one of ``save_dir``, see ``read_last``.
 
         Returns:
             The remaining values of the checkpoint.
@@ -116,18 +135,39 @@ class Checkpointer:
         Raises:
             CheckpointError: there is no checkpoint, it is damaged, or it does not fit.
         """
-        source = self.last_checkpoint() if path_or_url is None else path_or_url
-        if source is None:
+        if path_or_url is not None:
+            return self.restore(read_checkpoint(path_or_url), os.fspath(path_or_url))
+        found = read_last(self.save_dir)
+        if found is None:
             raise CheckpointError(f"no checkpoint: {os.path.join(self.save_dir, TAG_FILE)} does not exist")
-        checkpoint = read_checkpoint(source)
-        average_weights = checkpoint.pop("model")
-        weights = checkpoint.pop("training_model", average_weights)
-        optimizer_state, scheduler_state = checkpoint.pop("optimizer", None), checkpoint.pop("scheduler", None)
-        scaler_state = checkpoint.pop("scaler", None)
-        check_model_weights(self.model, weights, os.fspath(source))
-        check_model_weights(self.model, average_weights, os.fspath(source))
+        path, checkpoint = found
+        return self.restore(checkpoint, str(path))
+
+    def restore(self, checkpoint: Mapping[str, Any], source: str) -> dict[str, Any]:
+        """Restore the model, and what else both this object and a checkpoint have of a training.
+
+        Nothing is changed unless everything fits. An average that the checkpoint lacks starts from its weights.
+
+        Args:
+            checkpoint: as ``read_checkpoint`` returns it.
+            source: where it comes from, for error messages.
+
+        Returns:
+            The remaining values of the checkpoint.
+
+        Raises:
+            CheckpointError: it does not fit.
+        """
+        rest = dict(checkpoint)
+        average_weights = rest.pop("model")
+        weights = rest.pop("training_model", average_weights)
+        optimizer_state, scheduler_state = rest.pop("optimizer", None), rest.pop("scheduler", None)
+        scaler_state = rest.pop("scaler", None)
+        _check_states(checkpoint, source)
+        check_model_weights(self.model, weights, source)
+        check_model_weights(self.model, average_weights, source)
         if self.optimizer is not None and optimizer_state is not None:
-            load_optimizer_state(self.optimizer, optimizer_state, os.fspath(source))
+            load_optimizer_state(self.optimizer, optimizer_state, source)
         if self.scheduler is not None and scheduler_state is not None:
             self.scheduler.load_state_dict(scheduler_state)
         if self.scaler is not None and scaler_state is not None:
@@ -135,7 +175,16 @@ class Checkpointer:
         self.model.load_state_dict(weights)
         if self.average is not None:
             self.average.load_state_dict(average_weights)
-        return checkpoint
+        return rest
+
+    def _remedy(self) -> str:
+        """What a user who could not save can do, as the end of a message."""
+        if not self.has_checkpoint():
+            return "; no checkpoint was written before"
+        return (
+            f"; {self.last_checkpoint()} is as it was: make room (CHECKPOINT.KEEP leaves fewer files), and the same "
+            "command continues from there"
+        )
 
     def _weights(self) -> dict[str, Any]:
         if self.average is None:
@@ -146,52 +195,6 @@ class Checkpointer:
         scaler = self.scaler if self.scaler is not None and self.scaler.is_enabled() else None
         parts = {"optimizer": self.optimizer, "scheduler": self.scheduler, "scaler": scaler}
         return {name: part.state_dict() for name, part in parts.items() if part is not None}
-
-
-def has_checkpoint(save_dir: str | os.PathLike[str]) -> bool:
-    """Whether a folder names a checkpoint to continue from; an empty name is no folder."""
-    return bool(os.fspath(save_dir)) and Path(save_dir, TAG_FILE).is_file()
-
-
-def load_model_weights(model: nn.Module, state_dict: dict[str, Tensor], source: str) -> None:
-    """Load weights that must fit the model exactly.
-
-    Args:
-        model: changed only if all weights fit.
-        state_dict: the weights by name.
-        source: where they come from, for error messages.
-
-    Raises:
-        CheckpointError: names or shapes differ.
-    """
-    check_model_weights(model, state_dict, source)
-    model.load_state_dict(state_dict)
-
-
-def matches_any(name: str, patterns: Sequence[str]) -> bool:
-    """Whether one of the regular expressions matches from the start of a tensor's name."""
-    return any(re.match(pattern, name) for pattern in patterns)
-
-
-def check_model_weights(model: nn.Module, state_dict: dict[str, Tensor], source: str) -> None:
-    """Raise CheckpointError that lists the differences if names or shapes are not those of the model."""
-    expected = model.state_dict()
-    missing = [name for name in expected if name not in state_dict]
-    unexpected = [name for name in state_dict if name not in expected]
-    misshapen = [name for name in expected if name in state_dict and expected[name].shape != state_dict[name].shape]
-    if not (missing or unexpected or misshapen):
-        return
-    lines = [
-        *_listing("in the model but not in the checkpoint", missing),
-        *_listing("in the checkpoint but not in the model", unexpected),
-        *_listing(
-            "of another shape",
-            [f"{name} {_shape(state_dict[name])}, the model has {_shape(expected[name])}" for name in misshapen],
-        ),
-    ]
-    if not (missing or unexpected) and all(".cls_headers." in name for name in misshapen):
-        lines.append("Only the classification headers differ: the checkpoint has another class count (NUM_CLASSES).")
-    raise CheckpointError("\n".join([f"{source} does not fit the model:", *lines]))
 
 
 def load_optimizer_state(optimizer: Optimizer, state_dict: dict[str, Any], source: str) -> None:
@@ -229,13 +232,12 @@ def load_optimizer_state(optimizer: Optimizer, state_dict: dict[str, Any], sourc
                 state[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
-def _listing(title: str, items: list[str]) -> list[str]:
-    """One line for up to ten items, or none."""
-    if not items:
-        return []
-    rest = f"; and {len(items) - _MAX_LISTED} more" if len(items) > _MAX_LISTED else ""
-    return [f"  {title} ({len(items)}): {'; '.join(items[:_MAX_LISTED])}{rest}"]
-
-
-def _shape(tensor: Tensor) -> str:
-    return "x".join(map(str, tensor.shape)) or "scalar"
+def _check_states(checkpoint: Mapping[str, Any], source: str) -> None:
+    for name, kinds in _STATES.items():
+        state = checkpoint.get(name)
+        if state is None:
+            continue
+        is_state = isinstance(state, dict) and all(isinstance(state.get(key), kind) for key, kind in kinds.items())
+        groups = state.get("param_groups", ()) if is_state else ()
+        if not is_state or not all(isinstance(group, dict) and "params" in group for group in groups):
+            raise CheckpointError(f'{source}: what it has under the key "{name}" is not the state of a training')

@@ -1,6 +1,7 @@
 """The file format of checkpoints: tensors and plain containers, so that reading one never executes anything in it.
 
-The container is ``{"model", "optimizer", "scheduler", "iteration", ...}``; bare weights are read as ``{"model"}``.
+The container is ``{"model", "optimizer", "scheduler", "iteration", ...}``. Bare weights, and those of a safetensors
+file, are read as ``{"model"}``.
 """
 
 import difflib
@@ -8,14 +9,17 @@ import os
 import pickle
 import re
 import struct
+import zipfile
 from collections import Counter, OrderedDict
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor, nn
 
+from ssd.utils import safetensors_file
 from ssd.utils.atomic import atomic_write
+from ssd.utils.checksum import check_records
 from ssd.utils.errors import CheckpointError
 from ssd.utils.model_zoo import cache_url, is_url
 
@@ -26,7 +30,7 @@ _MAPPING_TYPES = (dict, OrderedDict, Counter)  # Counter: the milestones of torc
 # What torch.load raises for files that it did not write, or not to the end; which one depends on their first bytes.
 _LOAD_ERRORS = (
     *(RuntimeError, EOFError, ValueError, LookupError, ArithmeticError),
-    *(TypeError, AttributeError, OSError, struct.error),
+    *(TypeError, AttributeError, AssertionError, MemoryError, OSError, struct.error, zipfile.BadZipFile),
 )
 _MAX_LISTED = 10
 
@@ -37,10 +41,11 @@ def write_checkpoint(path: str | os.PathLike[str], checkpoint: dict[str, Any]) -
     Raises:
         TypeError: it holds something else than tensors, numbers, strings, None, and lists, tuples and dictionaries
             of them; the message names the key path.
+        OSError: the disk is full, or does not take it for another reason.
     """
     _check_plain(checkpoint, "")
     with atomic_write(Path(path)) as file:
-        torch.save(checkpoint, file)
+        _save(checkpoint, file)
 
 
 def read_checkpoint(path_or_url: str | os.PathLike[str]) -> dict[str, Any]:
@@ -53,14 +58,18 @@ def read_checkpoint(path_or_url: str | os.PathLike[str]) -> dict[str, Any]:
         The container. "model" is the state dict, without the ``module.`` that DistributedDataParallel prefixes.
 
     Raises:
-        CheckpointError: the file is missing, damaged, or no checkpoint.
+        CheckpointError: the file is missing, damaged (its checksums tell), or no checkpoint.
         DownloadError: the URL cannot be fetched.
+        MissingPackageError: it is a safetensors file, and that package is not installed.
     """
     source = os.fspath(path_or_url)
     path = cache_url(source) if is_url(source) else Path(source)
     if not path.is_file():
         raise CheckpointError(f"checkpoint {source!r} does not exist{nearest_checkpoints(path)}")
-    checkpoint = _load_file(path, source)
+    if path.suffix == safetensors_file.SUFFIX:
+        checkpoint: Any = safetensors_file.read_weights(path, source)
+    else:
+        checkpoint = _load_file(path, source)
     if not isinstance(checkpoint, dict):
         raise CheckpointError(f"{source}: a checkpoint is a dictionary, this holds a {type(checkpoint).__name__}")
     if _is_state_dict(checkpoint):
@@ -98,9 +107,22 @@ def _check_plain(value: Any, key_path: str) -> None:
         )
 
 
+def _save(checkpoint: dict[str, Any], file: BinaryIO) -> None:
+    try:
+        torch.save(checkpoint, file)
+    except RuntimeError as error:
+        # After an error in writing, torch closes its archive, and complains in its turn that something is missing.
+        if isinstance(error.__context__, (OSError, KeyboardInterrupt)):
+            raise error.__context__ from None
+        raise
+
+
 def _load_file(path: Path, source: str) -> Any:
     try:
+        check_records(path, source)
         return torch.load(path, map_location="cpu", weights_only=True)
+    except CheckpointError:  # a RuntimeError too
+        raise
     except pickle.UnpicklingError as error:
         unsafe = re.search(r"GLOBAL ([\w.]+)", str(error))
         if not unsafe:

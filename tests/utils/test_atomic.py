@@ -1,8 +1,16 @@
+import errno
+import os
+import stat
+import subprocess
+import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
-from ssd.utils.atomic import atomic_write
+from ssd.utils.atomic import atomic_write, remove_stale
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_old_content_stays_until_the_end(tmp_path: Path) -> None:
@@ -30,3 +38,66 @@ def test_failure_leaves_everything_as_it_was(tmp_path: Path, error: type[BaseExc
         _write_half(path, error)
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def start_writer(path: Path) -> subprocess.Popen[str]:
+    """Start a process that holds half a file."""
+    code = (
+        "import sys, time, pathlib\n"
+        "from ssd.utils.atomic import atomic_write\n"
+        "with atomic_write(pathlib.Path(sys.argv[1])) as file:\n"
+        "    file.write(b'half'); file.flush(); print('written', flush=True); time.sleep(60)\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, str(path)], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "written\n"
+    return process
+
+
+def test_what_a_killed_process_leaves_is_removed(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(b"old")
+    with start_writer(path) as process:
+        (left,) = tmp_path.glob(".a.*.tmp")
+        assert remove_stale(tmp_path) == []  # it is being written
+        process.kill()
+    assert left.read_bytes() == b"half"
+    assert remove_stale(tmp_path) == [left]
+    assert list(tmp_path.iterdir()) == [path]
+    assert path.read_bytes() == b"old"
+
+
+def test_nothing_else_is_removed(tmp_path: Path) -> None:
+    for name in ("a.pth", ".hidden", ".a.tmp", "a.12.tmp", ".a.12.tmp.txt", ".a.x.tmp"):
+        (tmp_path / name).touch()
+    (tmp_path / ".folder.12.tmp").mkdir()
+    assert remove_stale(tmp_path) == []
+    assert remove_stale(tmp_path / "nowhere") == []
+    assert len(list(tmp_path.iterdir())) == 7
+
+
+def test_the_folder_is_flushed_after_the_rename(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    events: list[str] = []
+    replace = os.replace
+
+    def spy_fsync(descriptor: int) -> None:
+        events.append("folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file")
+
+    monkeypatch.setattr(os, "fsync", spy_fsync)
+    monkeypatch.setattr(os, "replace", lambda *names: (events.append("rename"), replace(*names)))
+    with atomic_write(tmp_path / "a") as file:
+        file.write(b"new")
+    assert events == ["file", "rename", "folder"]
+
+
+@pytest.mark.parametrize(("number", "is_error"), [(errno.EINVAL, False), (errno.EIO, True)])
+def test_a_file_system_that_flushes_no_folders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, is_error: bool
+) -> None:
+    def fsync(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(OSError, match=os.strerror(number)) if is_error else nullcontext(), atomic_write(tmp_path / "a"):
+        pass

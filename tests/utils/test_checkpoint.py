@@ -1,4 +1,6 @@
+import errno
 import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -8,8 +10,10 @@ from torch.amp import GradScaler
 from torch.optim import SGD
 from torch.optim.lr_scheduler import MultiStepLR
 
-from ssd.utils.checkpoint import TAG_FILE, Checkpointer, load_model_weights, load_optimizer_state
-from ssd.utils.errors import CheckpointError
+from ssd.utils.checkpoint import Checkpointer, load_optimizer_state
+from ssd.utils.checkpoint_file import read_checkpoint
+from ssd.utils.checkpoint_folder import TAG_FILE
+from ssd.utils.errors import CheckpointError, OutputError
 
 
 class Net(nn.Module):
@@ -104,13 +108,6 @@ def test_moved_folder_is_still_continued(tmp_path: Path, monkeypatch: pytest.Mon
     assert Checkpointer(Net(), save_dir="new").last_checkpoint() == Path("new/model_final.pth")
 
 
-def test_tag_that_names_nothing(tmp_path: Path) -> None:
-    (tmp_path / TAG_FILE).write_text("gone/model_000002.pth")
-    Checkpointer(Net(), save_dir=tmp_path).save("model_000001", tag_last=False)
-    with pytest.raises(CheckpointError, match=r"model_000002\.pth', which does not exist; .*model_000001\.pth"):
-        Checkpointer(Net(), save_dir=tmp_path).load()
-
-
 def test_no_checkpoint_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="no checkpoint"):
         Checkpointer(Net(), save_dir=tmp_path).load()
@@ -158,29 +155,6 @@ def test_load_skips_what_one_side_lacks(tmp_path: Path) -> None:
     assert fresh.checkpointer("").load(tmp_path / "weights.pth") == {}
     assert fresh.scheduler.last_epoch == 0
     torch.testing.assert_close(weights_of(fresh.model), weights_of(training.model))
-
-
-def test_mismatch_lists_missing_unexpected_and_shapes() -> None:
-    model = Net(num_body=12)
-    weights = weights_of(Net(num_body=1))
-    weights["body.0.bias"] = torch.zeros(5)
-    weights["stray"] = torch.zeros(())
-    with pytest.raises(CheckpointError) as caught:
-        load_model_weights(model, weights, "file.pth")
-    message = str(caught.value)
-    assert message.startswith("file.pth does not fit the model:")
-    assert "in the model but not in the checkpoint (22): body.1.weight; body.1.bias; " in message
-    assert message.count("body.") == 11  # ten missing names and one of another shape
-    assert "and 12 more" in message
-    assert "in the checkpoint but not in the model (1): stray" in message
-    assert "of another shape (1): body.0.bias 5, the model has 4" in message
-    assert "class count" not in message
-
-
-def test_other_class_count_is_recognised() -> None:
-    with pytest.raises(CheckpointError, match="class count") as caught:
-        load_model_weights(Net(num_classes=3), weights_of(Net(num_classes=7)), "file.pth")
-    assert "predictor.cls_headers.0.weight 7x4, the model has 3x4" in str(caught.value)
 
 
 def test_weights_that_do_not_fit_change_nothing(tmp_path: Path) -> None:
@@ -246,3 +220,137 @@ def test_the_scale_of_gradients_is_kept(tmp_path: Path) -> None:
     Checkpointer(net, save_dir=tmp_path, scaler=resumed).load()
     assert resumed.get_scale() == 8.0
     Checkpointer(net, save_dir=tmp_path, scaler=GradScaler("cpu", enabled=False)).load()
+
+
+def test_only_the_newest_stay(tmp_path: Path) -> None:
+    checkpointer = Checkpointer(Net(), save_dir=tmp_path, keep=2, safetensors=True)
+    checkpointer.save("model_best", tag_last=False)
+    for iteration in (8, 9, 10, 100):
+        checkpointer.save(f"model_{iteration:06d}", iteration=iteration)
+    checkpointer.save("model_final", iteration=101)
+    (tmp_path / "model_mine.pth").touch()
+    checkpointer.save("model_000101", iteration=101)
+    kept = {"model_best", "model_final", "model_000100", "model_000101"}
+    assert {path.stem for path in tmp_path.glob("*.safetensors")} == kept
+    assert {path.stem for path in tmp_path.glob("*.pth")} == {*kept, "model_mine"}
+
+
+def test_all_stay_by_default(tmp_path: Path) -> None:
+    checkpointer = Checkpointer(Net(), save_dir=tmp_path)
+    for iteration in range(5):
+        checkpointer.save(f"model_{iteration:06d}")
+    assert len(list(tmp_path.glob("*.pth"))) == 5
+
+
+def test_the_one_to_continue_from_stays_however_old(tmp_path: Path) -> None:
+    """After going back to an earlier checkpoint, higher numbers than its own lie beside it."""
+    checkpointer = Checkpointer(Net(), save_dir=tmp_path, keep=1)
+    for iteration in (50, 60, 20):
+        Checkpointer(Net(), save_dir=tmp_path).save(f"model_{iteration:06d}")
+    checkpointer.save("model_000010", iteration=10)
+    assert sorted(path.name for path in tmp_path.glob("*.pth")) == ["model_000010.pth", "model_000060.pth"]
+    assert checkpointer.load() == {"iteration": 10}
+
+
+class FullDisk:
+    """Replaces ``os.fsync``: after some calls the disk has no room."""
+
+    def __init__(self, free: int):
+        self.free = free
+
+    def __call__(self, descriptor: int) -> None:
+        self.free -= 1
+        if self.free < 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize("free", [0, 1, 2])
+def test_a_full_disk_leaves_the_last_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int) -> None:
+    """Calls 0 and 1 flush the checkpoint and its folder, call 2 the tag."""
+    checkpointer = Checkpointer(Net(), save_dir=tmp_path)
+    checkpointer.save("model_000001", iteration=1)
+    monkeypatch.setattr(os, "fsync", FullDisk(free))
+    with pytest.raises(OutputError) as caught:
+        checkpointer.save("model_000002", iteration=2)
+    assert str(caught.value) == (
+        f"{tmp_path / 'model_000002.pth'}: cannot be written: No space left on device; {tmp_path / 'model_000001.pth'} "
+        "is as it was: make room (CHECKPOINT.KEEP leaves fewer files), and the same command continues from there"
+    )
+    assert checkpointer.load() == {"iteration": 1}
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_disk_that_is_full_from_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "fsync", FullDisk(0))
+    with pytest.raises(OutputError, match="No space left on device; no checkpoint was written before"):
+        Checkpointer(Net(), save_dir=tmp_path).save("model_000001", iteration=1)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_is_a_file(tmp_path: Path) -> None:
+    (tmp_path / "out").touch()
+    with pytest.raises(OutputError, match=r"model_final\.pth: cannot be written: "):
+        Checkpointer(Net(), save_dir=tmp_path / "out").save("model_final")
+
+
+def test_the_tag_comes_when_the_checkpoint_is_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And old checkpoints go when the tag is."""
+    events: list[str] = []
+    replace, fsync, unlink = os.replace, os.fsync, Path.unlink
+
+    def spy_fsync(descriptor: int) -> None:
+        events.append("flush " + ("folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file"))
+        fsync(descriptor)
+
+    def spy_replace(old: Path, new: Path) -> None:
+        events.append(f"rename {Path(new).name}")
+        replace(old, new)
+
+    def spy_unlink(path: Path, missing_ok: bool = False) -> None:
+        if path.suffix == ".pth":
+            events.append(f"remove {path.name}")
+        unlink(path, missing_ok)
+
+    checkpointer = Checkpointer(Net(), save_dir=tmp_path, keep=1)
+    checkpointer.save("model_000001")
+    monkeypatch.setattr(os, "fsync", spy_fsync)
+    monkeypatch.setattr(os, "replace", spy_replace)
+    monkeypatch.setattr(Path, "unlink", spy_unlink)
+    checkpointer.save("model_000002")
+    assert events == [
+        *("flush file", "rename model_000002.pth", "flush folder"),
+        *("flush file", f"rename {TAG_FILE}", "flush folder"),
+        "remove model_000001.pth",
+    ]
+
+
+def test_the_weights_that_detect_go_to_safetensors(tmp_path: Path) -> None:
+    net, average = Net(), Net()
+    checkpointer = Checkpointer(net, save_dir=tmp_path, average=average, safetensors=True)
+    checkpointer.extra["class_names"] = ["__background__", "cell"]
+    checkpointer.save("model_final", iteration=1)
+    read = read_checkpoint(tmp_path / "model_final.safetensors")
+    torch.testing.assert_close(read["model"], weights_of(average), rtol=0, atol=0)
+    assert read["class_names"] == ["__background__", "cell"]
+    assert Checkpointer(net).load(tmp_path / "model_final.safetensors") == {"class_names": read["class_names"]}
+
+
+@pytest.mark.parametrize(
+    ("name", "state"),
+    [
+        ("optimizer", 3),
+        ("optimizer", {"state": {}}),
+        ("optimizer", {"state": {}, "param_groups": [3]}),
+        ("optimizer", {"state": 3, "param_groups": [{"params": []}]}),
+        ("scheduler", [1]),
+        ("scheduler", {"last_epoch": "x"}),
+        ("scaler", "x"),
+    ],
+)
+def test_a_state_of_something_else_changes_nothing(tmp_path: Path, name: str, state: object) -> None:
+    training = Training()
+    torch.save({"model": weights_of(Net()), name: state}, tmp_path / "a.pth")
+    before = weights_of(training.model)
+    with pytest.raises(CheckpointError, match=rf'a\.pth: what it has under the key "{name}" is not the state'):
+        training.checkpointer(tmp_path).load(tmp_path / "a.pth")
+    torch.testing.assert_close(weights_of(training.model), before, rtol=0, atol=0)

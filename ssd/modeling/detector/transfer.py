@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ssd.modeling.backbone.pretrained import StateDict
 from ssd.modeling.box_head.box_predictor import last_conv
-from ssd.utils.checkpoint import load_model_weights, matches_any
+from ssd.utils.model_weights import load_model_weights, matches_any
 
 logger = logging.getLogger(__name__)
 
