@@ -8,6 +8,7 @@ from ssd.data import build_datasets, make_batch_transform, make_test_loader
 from ssd.engine.inference import evaluate_datasets
 from ssd.engine.setup import add_flag, make_parser, run_script, start_run
 from ssd.engine.trained import build_trained_model, read_trained
+from ssd.utils.distributed import get_rank, get_world_size, in_turns, said_once
 
 
 def parse_args() -> argparse.Namespace:
@@ -21,11 +22,16 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Evaluate as the command line says."""
     args = parse_args()
-    cfg, device = start_run(args)
-    checkpoint = read_trained(cfg, args.ckpt)
-    datasets = build_datasets(cfg, is_train=False, class_names=checkpoint.get("class_names"))
+    cfg, device = start_run(args, distributed=True)
+    with in_turns():
+        checkpoint = read_trained(cfg, args.ckpt)
+    with said_once():
+        datasets = build_datasets(cfg, is_train=False, class_names=checkpoint.get("class_names"))
     model = build_trained_model(cfg, checkpoint, datasets[0].class_names, device)
-    loaders = {name: make_test_loader(cfg, dataset) for name, dataset in zip(cfg.DATASETS.TEST, datasets, strict=True)}
+    loaders = {
+        name: make_test_loader(cfg, dataset, rank=get_rank(), world_size=get_world_size())
+        for name, dataset in zip(cfg.DATASETS.TEST, datasets, strict=True)
+    }
     evaluate_datasets(
         model,
         loaders,

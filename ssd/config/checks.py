@@ -1,13 +1,21 @@
 """What values the keys may have, beyond their type."""
 
+import math
 import re
 from collections.abc import Callable
 from typing import Any
 
 
 def is_number(value: Any) -> bool:
-    """Whether ``value`` is a positive number."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0
+    """Whether ``value`` is a positive number that other libraries can take."""
+    if isinstance(value, float):
+        return 0 < value < math.inf
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < value < _LARGEST
+
+
+def is_not_negative(value: Any) -> bool:
+    """Whether ``value`` is 0, or as ``is_number``."""
+    return value == 0 or is_number(value)
 
 
 def is_size(value: Any) -> bool:
@@ -28,13 +36,15 @@ def _is_list_of_numbers(value: Any) -> bool:
 def _is_regular_expression(value: Any) -> bool:
     try:
         re.compile(value)
-    except (re.error, TypeError):
+    except (re.error, TypeError, OverflowError, RecursionError):  # a{99999999999}, thousands of brackets
         return False
     return True
 
 
+_LARGEST = 2**63  # what int64 cannot hold; YAML has ints of any length
+
 _POSITIVE = (is_number, "positive")
-_NOT_NEGATIVE = (lambda value: value >= 0, "0 or more")
+_NOT_NEGATIVE = (is_not_negative, "0 or more")
 _FRACTION = (lambda value: 0 <= value <= 1, "between 0 and 1")
 _LIMIT = (lambda value: value == -1 or value > 0, "positive, or -1 for no limit")
 _SIZES = (all_of(is_size), "a list of positive ints or (height, width) pairs")
@@ -66,6 +76,7 @@ CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     ),
     "DATASETS.TRAIN": _NAMES,
     "DATASETS.TEST": _NAMES,
+    "DATASETS.ON_ERROR": (lambda value: value in ("raise", "skip"), "raise or skip"),
     "DATA_LOADER.NUM_WORKERS": _NOT_NEGATIVE,
     "DATA_LOADER.CACHE": (lambda value: value in ("off", "memory", "disk"), "off, memory or disk"),
     "DATA_LOADER.CACHE_GB": _POSITIVE,
@@ -73,6 +84,7 @@ CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "SOLVER.LR_STEPS": (all_of(lambda step: isinstance(step, int)), "a list of ints"),
     "SOLVER.GAMMA": _POSITIVE,
     "SOLVER.BATCH_SIZE": _POSITIVE,
+    "SOLVER.BATCH_SIZE_OF": (lambda value: value in ("process", "all"), "process or all"),
     "SOLVER.LR": _POSITIVE,
     "SOLVER.MOMENTUM": _FRACTION,
     "SOLVER.WEIGHT_DECAY": _NOT_NEGATIVE,
@@ -85,6 +97,8 @@ CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "SOLVER.ACCUMULATE": _POSITIVE,
     "SOLVER.GRAD_CLIP": _NOT_NEGATIVE,
     "SOLVER.EMA": (lambda value: 0 <= value < 1, "0 or more, and less than 1"),
+    "SOLVER.MAX_NONFINITE_STEPS": _NOT_NEGATIVE,
+    "CHECKPOINT.KEEP": _LIMIT,
     "TEST.NMS_THRESHOLD": _FRACTION,
     "TEST.CONFIDENCE_THRESHOLD": _FRACTION,
     "TEST.MAX_PER_CLASS": _LIMIT,

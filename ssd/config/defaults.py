@@ -28,7 +28,8 @@ cfg.MODEL.SIZE_VARIANCE = 0.2
 # OUTPUT_DIR goes before it: that run continues.
 cfg.MODEL.WEIGHTS = ""
 # Names of the classes of WEIGHTS, without background. Empty = as its checkpoint says; else those of VOC for 21 classes
-# and of COCO for 81. Classes whose name the training shares keep what they have learnt.
+# and of COCO for 81. Classes whose name the training shares keep what they have learnt. They also name the classes of a
+# checkpoint to detect with, if nothing else does.
 cfg.MODEL.WEIGHTS_CLASSES = ()
 # Regular expressions: parts of the model that do not take WEIGHTS but start anew, such as ["box_head"].
 cfg.MODEL.WEIGHTS_EXCEPT = ()
@@ -89,17 +90,20 @@ cfg.DATASETS.TEST = ()
 # Your own sets: NAME: {FORMAT: voc, ROOT: ..., SPLIT: ...} or {FORMAT: coco, IMAGES: ..., ANNOTATIONS: ...}.
 # An optional CLASSES list fixes the names and their order (without background).
 cfg.DATASETS.CUSTOM = Config(new_allowed=True)
+# What happens to a mistake in a dataset: "raise" stops at the first; "skip" leaves the object, annotation or image out
+# and warns with a count. An image that turns out to be damaged in training is then replaced by another one.
+cfg.DATASETS.ON_ERROR = "raise"
 
 cfg.DATA_LOADER = Config()
-# Worker processes; never more than the machine has cores.
+# Worker processes of each training process; never more than the machine has cores for it.
 cfg.DATA_LOADER.NUM_WORKERS = 8
 # Copy batches through page-locked memory when the device is a GPU.
 cfg.DATA_LOADER.PIN_MEMORY = True
 # In training, decode a JPEG at 1/2, 1/4 or 1/8 of its size when that is still no smaller than what is drawn of it.
 cfg.DATA_LOADER.REDUCED_DECODING = True
 # Keep decoded training images for the next epochs: "off", "memory", or "disk" (a scratch file, removed at the end).
-# All workers share it. It takes the first images that CACHE_GB (of 10^9 bytes) has room for, the others are decoded as
-# before; 1,000 images of 500 x 375 take 0.56. Cached images are not decoded reduced.
+# All workers of a training process share it. It takes the first images that CACHE_GB (of 10^9 bytes) has room for, the
+# others are decoded as before; 1,000 images of 500 x 375 take 0.56. Cached images are not decoded reduced.
 cfg.DATA_LOADER.CACHE = "off"
 cfg.DATA_LOADER.CACHE_GB = 8.0
 # The folder of the scratch file; "" = the system's for temporary files.
@@ -114,6 +118,12 @@ cfg.SOLVER.SCHEDULE = "multistep"
 cfg.SOLVER.LR_STEPS = [80000, 100000]
 cfg.SOLVER.GAMMA = 0.1
 cfg.SOLVER.BATCH_SIZE = 32
+# What BATCH_SIZE counts when torchrun starts several processes (docs/distributed.md). "process": the images of each;
+# LR is multiplied by the number of processes, and MAX_ITER, LR_STEPS and WARMUP_ITERS are divided by it. "all": those
+# of all together; each takes its share, and the schedule stays as it is.
+cfg.SOLVER.BATCH_SIZE_OF = "process"
+# Batch norm over the images of all processes, not of each alone.
+cfg.SOLVER.SYNC_BN = False
 # "sgd" (the paper's) or "adamw" (which does not read MOMENTUM).
 cfg.SOLVER.OPTIMIZER = "sgd"
 cfg.SOLVER.LR = 1e-3
@@ -130,8 +140,8 @@ cfg.SOLVER.WARMUP_ITERS = 500
 # Fixes initial weights, sample order and augmentation.
 cfg.SOLVER.SEED = 0
 # Number format of the network in training; weights, losses and boxes stay float32. "auto": "bf16" on a GPU that has
-# it, else "fp16" with scaled losses, "off" on other devices. A CPU takes "bf16" too: quick where it has AVX512-BF16
-# or AMX, and the network is not made of depthwise convolutions.
+# it, else "fp16" with scaled losses, "off" on other devices. A CPU trains in "bf16" only where it is asked to: quick
+# where it has AVX512-BF16 or AMX, and the network is not made of depthwise convolutions.
 cfg.SOLVER.AMP = "auto"
 # Compile the network (and, on a GPU, the colours) with torch.compile: minutes at the start, faster steps.
 cfg.SOLVER.COMPILE = False
@@ -143,6 +153,21 @@ cfg.SOLVER.GRAD_CLIP = 0.0
 # Decay of a moving average of the weights, such as 0.999. It is what is evaluated and what a checkpoint holds for
 # detection. 0 = no average.
 cfg.SOLVER.EMA = 0.0
+# Steps of a run with a loss or gradient that is not finite that are left out (no update of weights, optimizer, batch
+# statistics or average) before it stops; 0 = it stops at the first. Each leaves its batch as nonfinite_XXXXXX.pth.
+cfg.SOLVER.MAX_NONFINITE_STEPS = 0
+# Equal runs give equal bits, on the same machine with the same versions, threads and processes. Slower on a GPU; what
+# has no deterministic algorithm there (backward of bilinear interpolation or adaptive pooling, in some backbones) warns
+# by its name. On a CPU the built-in detectors do so without.
+cfg.SOLVER.DETERMINISTIC = False
+
+# ---------------------------------------------------------------- checkpoints
+cfg.CHECKPOINT = Config()
+# The newest checkpoints model_XXXXXX.pth that are kept; -1 = all. model_final, model_best and the one to continue from
+# always stay. With 1 there is none to go back to if the last one is damaged. The disk needs room for one more.
+cfg.CHECKPOINT.KEEP = -1
+# Also write the weights as model_XXXXXX.safetensors beside each checkpoint, for other tools (extra: safetensors).
+cfg.CHECKPOINT.SAFETENSORS = False
 
 # ---------------------------------------------------------------- evaluation
 cfg.TEST = Config()
@@ -157,7 +182,8 @@ cfg.TEST.MAX_PER_IMAGE = 100
 # Clip detections to the image after NMS. The published VOC figures of lufficc/SSD were measured without.
 cfg.TEST.CLIP_BOXES = False
 cfg.TEST.BATCH_SIZE = 10
-# Number format of the network in evaluation and detection, as SOLVER.AMP.
+# Number format of the network in evaluation and detection, as SOLVER.AMP. Here "auto" is "bf16" on a CPU too, if that
+# has AVX512-BF16 or AMX and the network has no depthwise convolutions.
 cfg.TEST.AMP = "off"
 # "auto" = as the dataset asks (11-point VOC AP for the 2007 sets, every-point for other VOC sets, COCO AP for COCO
 # sets), or one of voc07, voc, coco.

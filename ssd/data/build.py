@@ -1,26 +1,27 @@
 """Datasets and loaders from a configuration."""
 
 import logging
-import os
-import signal
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
 import torch
 from torch.utils.data import DataLoader
 from yacs.config import CfgNode
 
 from ssd.data.cache import GIGABYTE, ImageCache
 from ssd.data.catalog import dataset_names, make_dataset
-from ssd.data.datasets import BACKGROUND, DetectionDataset, VOCDataset
+from ssd.data.class_names import unite_class_names
+from ssd.data.datasets import DetectionDataset
 from ssd.data.reader import make_cache
-from ssd.data.samplers import IterationSampler
+from ssd.data.samplers import IterationSampler, share_of_batches
 from ssd.data.samples import ResizedSamples, TrainingSamples, collate_test, collate_training
 from ssd.data.transforms.geometry import GeometricSteps
+from ssd.data.workers import init_worker
 from ssd.structures.size import height_width
+from ssd.utils.cores import available_cores
 from ssd.utils.errors import ConfigError
+from ssd.utils.launch import read_launch
 
 logger = logging.getLogger(__name__)
 
@@ -52,10 +53,10 @@ def build_datasets(cfg: CfgNode, is_train: bool, class_names: Sequence[str] | No
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
         raise ConfigError(f"DATASETS.{key} names {', '.join(repeated)} more than once")
-    datasets = [make_dataset(name, cfg.DATASETS.CUSTOM, is_train=is_train, class_names=class_names) for name in names]
+    options = {"is_train": is_train, "class_names": class_names, "on_error": cfg.DATASETS.ON_ERROR}
+    datasets = [make_dataset(name, cfg.DATASETS.CUSTOM, **options) for name in names]
     if class_names is None:
-        _unite_written_names(datasets)
-        _check_same_names(names, datasets)
+        unite_class_names(names, datasets)
     for name, dataset in zip(names, datasets, strict=True):
         logger.info("%s: %d images, %d classes", name, len(dataset), len(dataset.class_names) - 1)
     return datasets
@@ -95,6 +96,7 @@ def make_train_loader(
         steps,
         reduced_decoding=cfg.DATA_LOADER.REDUCED_DECODING,
         cache=_make_cache(cfg, datasets),
+        skip_bad=cfg.DATASETS.ON_ERROR == "skip",
     )
     sampler = IterationSampler(
         len(samples),
@@ -109,14 +111,21 @@ def make_train_loader(
     return DataLoader(samples, batch_sampler=sampler, collate_fn=collate_training, **options)
 
 
-def make_test_loader(cfg: CfgNode, dataset: DetectionDataset) -> DataLoader:
-    """Build the loader of every image of ``dataset``, once and in order.
+def make_test_loader(cfg: CfgNode, dataset: DetectionDataset, *, rank: int = 0, world_size: int = 1) -> DataLoader:
+    """Build the loader of every image of ``dataset``, once and in order; of several processes each has a share.
+
+    Args:
+        cfg: the configuration.
+        dataset: what is evaluated.
+        rank: of this process among those that evaluate together.
+        world_size: number of these processes.
 
     Returns:
         A loader of (images, image_sizes, ids), see ``collate_test``.
     """
     samples = ResizedSamples(dataset, height_width(cfg.INPUT.IMAGE_SIZE))
-    return DataLoader(samples, batch_size=cfg.TEST.BATCH_SIZE, collate_fn=collate_test, **_worker_options(cfg))
+    batches = [list(batch) for batch in share_of_batches(len(samples), cfg.TEST.BATCH_SIZE, rank, world_size)]
+    return DataLoader(samples, batch_sampler=batches, collate_fn=collate_test, **_worker_options(cfg))
 
 
 def _make_cache(cfg: CfgNode, datasets: Sequence[DetectionDataset]) -> ImageCache | None:
@@ -128,42 +137,13 @@ def _make_cache(cfg: CfgNode, datasets: Sequence[DetectionDataset]) -> ImageCach
     return make_cache(datasets, limit, folder if cfg.DATA_LOADER.CACHE == "disk" else None)
 
 
-def _unite_written_names(datasets: Sequence[DetectionDataset]) -> None:
-    """Give VOC sets whose names come from their annotations one common list: a class may lack objects in one set."""
-    open_sets = [dataset for dataset in datasets if isinstance(dataset, VOCDataset) and dataset.names_are_written]
-    union = sorted({name for dataset in open_sets for name in dataset.class_names[1:]})
-    for dataset in open_sets:
-        dataset.relabel((BACKGROUND, *union))
-
-
-def _check_same_names(names: Sequence[str], datasets: Sequence[DetectionDataset]) -> None:
-    for name, dataset in zip(names, datasets, strict=True):
-        if tuple(dataset.class_names) != tuple(datasets[0].class_names):
-            raise ConfigError(
-                f"datasets that are used together must have the same classes, in the same order. "
-                f"{names[0]}: {', '.join(datasets[0].class_names[1:])}. {name}: {', '.join(dataset.class_names[1:])}. "
-                "A CLASSES list in DATASETS.CUSTOM fixes them"
-            )
-
-
 def _worker_options(cfg: CfgNode) -> dict:
-    num_workers = min(cfg.DATA_LOADER.NUM_WORKERS, _available_cores())
+    cores = max(available_cores() // read_launch().local_world_size, 1)
+    num_workers = min(cfg.DATA_LOADER.NUM_WORKERS, cores)
     return {
         "num_workers": num_workers,
         "persistent_workers": num_workers > 0,  # evaluation comes again
         "pin_memory": cfg.DATA_LOADER.PIN_MEMORY and torch.cuda.is_available() and cfg.MODEL.DEVICE != "cpu",
-        "worker_init_fn": _init_worker,
+        "worker_init_fn": init_worker,
         "generator": torch.Generator(),  # of its own, or each pass would advance the global one
     }
-
-
-def _available_cores() -> int:
-    """Cores that this process may be scheduled on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def _init_worker(_: int) -> None:
-    cv2.setNumThreads(0)  # the workers are the parallelism; PyTorch gives each of them one thread
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the main process, which then ends the workers

@@ -1,4 +1,4 @@
-"""The endless stream of training samples, cut into the batches of iterations."""
+"""Which samples make a batch: of the endless stream of training samples, and of a test set."""
 
 from collections.abc import Iterator
 
@@ -62,3 +62,13 @@ class IterationSampler(Sampler[list[tuple[int, int]]]):
 
     def _permutation(self, epoch: int) -> np.ndarray:
         return np.random.default_rng((self.seed, epoch)).permutation(self.num_samples)
+
+
+def share_of_batches(num_samples: int, batch_size: int, rank: int, world_size: int) -> list[range]:
+    """Return the batches of indices of one process among those that go through a dataset together, once and in order.
+
+    The batches are those of a single process, each whole, since a network may round differently in another batch. The
+    shares of the ranks follow one another and differ by a batch at most; some are empty if there are fewer batches.
+    """
+    batches = [range(start, min(start + batch_size, num_samples)) for start in range(0, num_samples, batch_size)]
+    return batches[rank * len(batches) // world_size : (rank + 1) * len(batches) // world_size]

@@ -2,16 +2,17 @@
 
 import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from ssd.engine.inference import evaluate_datasets
+from ssd.engine.inference import DatasetEvaluation, evaluate_datasets
 from ssd.engine.monitor import TrainingMonitor
 from ssd.evaluation import resolve_metric
 from ssd.utils.checkpoint import Checkpointer
+from ssd.utils.distributed import broadcast_state, wait_for_all
 
 logger = logging.getLogger(__name__)
 
@@ -19,7 +20,8 @@ logger = logging.getLogger(__name__)
 class Evaluator:
     """Evaluates a model in training, shows what came of it, and keeps the best model as model_best.pth.
 
-    The best is that with the highest main metric on the first dataset; it is remembered in the checkpoints.
+    Several processes share the images, and rank 0 does the rest; all evaluate what rank 0 has trained. The best is that
+    with the highest main metric on the first dataset; it is remembered in the checkpoints.
 
     Args:
         model: what is evaluated: the one that trains, or the average of its weights.
@@ -60,6 +62,7 @@ class Evaluator:
 
         The result file is named by the iteration, or by the time when ``is_final``.
         """
+        broadcast_state(self.model)  # which may have batch statistics of its own
         evaluations = evaluate_datasets(
             self.model,
             self.data_loaders,
@@ -68,6 +71,11 @@ class Evaluator:
             metric=self.metric,
             iteration=None if is_final else iteration,
         )
+        if evaluations:
+            self._report(iteration, evaluations)
+        wait_for_all("the evaluation")
+
+    def _report(self, iteration: int, evaluations: Sequence[DatasetEvaluation]) -> None:
         self.monitor.log_evaluations(iteration, evaluations)
         result = evaluations[0].result
         best = self.checkpointer.extra.get("best_metric")

@@ -12,9 +12,11 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from ssd.engine.gather import gather_predictions
 from ssd.evaluation import EvaluationResult, evaluate
 from ssd.structures import Container
 from ssd.utils.atomic import atomic_write
+from ssd.utils.distributed import is_main
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +49,8 @@ def evaluate_datasets(
 ) -> list[DatasetEvaluation]:
     """Detect in every test set, measure, and write predictions and results to ``output_dir``/NAME/.
 
+    Several processes detect in their shares of the images; rank 0 does the rest, and writes what one process writes.
+
     Args:
         model: put into evaluation mode, and left so.
         data_loaders: the test loader of each dataset by name.
@@ -54,12 +58,17 @@ def evaluate_datasets(
         output_dir: gets a folder a dataset.
         metric: TEST.METRIC.
         iteration: completed iterations, when this happens during training; names the result file.
+
+    Returns:
+        One for each test set; none in processes other than rank 0.
     """
     evaluations = []
     for name, loader in data_loaders.items():
         dataset = loader.dataset.dataset  # type: ignore[attr-defined]  # the loader's own wraps the raw one
         logger.info("Evaluating %s (%d images)", name, len(dataset))
-        predictions = detect(model, loader, batch_transform, description=name)
+        predictions = gather_predictions(detect(model, loader, batch_transform, description=name))
+        if predictions is None:
+            continue
         folder = Path(output_dir, name)
         folder.mkdir(parents=True, exist_ok=True)
         save_predictions(predictions, folder / "predictions.pth")
@@ -81,7 +90,8 @@ def detect(
     device = next(model.parameters()).device
     model.eval()
     predictions: list[Container] = []
-    batches = tqdm(data_loader, desc=description, unit="batch", leave=False, disable=not sys.stderr.isatty())
+    has_bar = is_main() and sys.stderr.isatty()
+    batches = tqdm(data_loader, desc=description, unit="batch", leave=False, disable=not has_bar)
     for images, image_sizes, _ in batches:
         detections = model(batch_transform(images.to(device, non_blocking=True)))
         for detection, (height, width) in zip(detections, image_sizes.tolist(), strict=True):
@@ -91,10 +101,15 @@ def detect(
 
 def save_predictions(predictions: list[Container], path: Path) -> None:
     """Write predictions as plain dictionaries of tensors, which torch.load(weights_only=True) reads."""
-    plain = [
-        {**{name: prediction[name] for name in prediction}, "img_width": prediction.img_width}
+    plain = [  # the same names: torch.save writes a string once, and others that are equal once more
+        {**{sys.intern(name): _own_memory(prediction[name]) for name in prediction}, "img_width": prediction.img_width}
         | {"img_height": prediction.img_height}
         for prediction in predictions
     ]
     with atomic_write(path) as file:
         torch.save(plain, file)
+
+
+def _own_memory(values: Tensor) -> Tensor:
+    """A copy: torch.save writes the whole memory that a part of a tensor is in."""
+    return values.clone(memory_format=torch.contiguous_format)

@@ -1,32 +1,56 @@
-"""Ctrl-C at a safe point."""
+"""Ctrl-C, and the request to end that schedulers send, at a safe point."""
 
 import signal
 import threading
 from types import FrameType, TracebackType
 
+_HANDLED = (signal.SIGINT, signal.SIGTERM)
+
 
 class InterruptGuard:
-    """Inside this context the first SIGINT only sets ``requested``; a second one raises KeyboardInterrupt at once.
+    """Inside this context the first SIGINT or SIGTERM only takes note of itself, for the work to end when it can.
 
-    Outside the main thread, where Python delivers no signals, it does nothing.
+    A second SIGINT raises KeyboardInterrupt at once. Further SIGTERMs do nothing: schedulers repeat them. Outside the
+    main thread, where Python delivers no signals, this does nothing.
+
+    Args:
+        patient: a second SIGINT does nothing either. For the processes of torchrun: on Ctrl-C the terminal sends them
+            one, and torchrun another.
+
+    Attributes:
+        signal: the number of the first that came; None before.
     """
 
-    def __init__(self) -> None:
-        self.requested = False
+    def __init__(self, *, patient: bool = False) -> None:
+        self.signal: int | None = None
+        self._patient = patient
         self._in_main_thread = threading.current_thread() is threading.main_thread()
+
+    @property
+    def requested(self) -> bool:
+        """Whether the work is to end."""
+        return self.signal is not None
+
+    @property
+    def exit_status(self) -> int:
+        """As a shell reports the end by that signal: 130 for SIGINT, 143 for SIGTERM; 0 without one."""
+        return 0 if self.signal is None else 128 + self.signal
 
     def __enter__(self) -> "InterruptGuard":
         if self._in_main_thread:
-            self._previous = signal.signal(signal.SIGINT, self._handle)
+            self._previous = [signal.signal(number, self._handle) for number in _HANDLED]
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._in_main_thread:
-            signal.signal(signal.SIGINT, self._previous)
+            for number, previous in zip(_HANDLED, self._previous, strict=True):
+                signal.signal(number, previous)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.requested:
+        # No logging here: the signal may have come in the midst of a write to the same stream.
+        if self.signal is None:
+            self.signal = number
+        elif number == signal.SIGINT and not self._patient:
             raise KeyboardInterrupt
-        self.requested = True  # no logging here: the signal may have come in the midst of a write to the same stream

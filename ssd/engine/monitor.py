@@ -1,7 +1,6 @@
 """What a person sees of a training: log lines, a progress bar, TensorBoard."""
 
 import logging
-import math
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,7 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ssd.engine.inference import DatasetEvaluation
-from ssd.utils.errors import TrainingError
+from ssd.utils.distributed import is_main
 from ssd.utils.metric_logger import MetricLogger
 from ssd.visualization import draw_detections
 
@@ -29,6 +28,8 @@ _PICTURE_THRESHOLD = 0.5  # least score of the boxes drawn on them
 
 class TrainingMonitor:
     """Collects losses and times, and reports them: losses smoothed (and last), times as means since the last report.
+
+    Of several processes only rank 0 has a bar and event files.
 
     Args:
         start_iteration: completed iterations.
@@ -47,8 +48,9 @@ class TrainingMonitor:
         self._data_seconds = self._step_seconds = 0.0  # since the last log line
         self._num_steps = 0
         self._total_seconds, self._total_steps = 0.0, 0
-        self.writer = _make_writer(log_dir, start_iteration)
-        self.bar = tqdm(total=max_iter, initial=start_iteration, unit="it", disable=not sys.stderr.isatty())
+        self.writer = _make_writer(log_dir, start_iteration) if is_main() else None
+        has_bar = is_main() and sys.stderr.isatty()
+        self.bar = tqdm(total=max_iter, initial=start_iteration, unit="it", disable=not has_bar)
 
     def watch(self, batches: Iterable[_Batch]) -> Iterator[_Batch]:
         """Yield the batches, and take note of how long each was waited for."""
@@ -59,7 +61,7 @@ class TrainingMonitor:
             self._started = time.perf_counter()
 
     def end_step(self, losses: dict[str, Tensor], num_images: int, lr: float | Tensor) -> None:
-        """Take note of an iteration: its losses, its images, and the learning rate it was trained with."""
+        """Take note of an iteration: its losses, its images in all processes, and the learning rate of its step."""
         self.losses.update(**losses)
         self._data_seconds += self._loaded - self._started
         self._step_seconds += time.perf_counter() - self._started
@@ -68,11 +70,7 @@ class TrainingMonitor:
         self.bar.update()
 
     def log(self, iteration: int) -> None:
-        """Report the last iterations.
-
-        Raises:
-            TrainingError: the loss is not finite.
-        """
+        """Report the last iterations."""
         started = time.perf_counter()
         losses = str(self.losses)  # waits for the device, whose work belongs to the steps
         self._step_seconds += time.perf_counter() - started
@@ -89,21 +87,11 @@ class TrainingMonitor:
         self._data_seconds = self._step_seconds = 0.0
         self._num_steps = 0
         self.bar.set_postfix(loss=f"{self.losses.meters['total_loss'].avg:.3f}", refresh=False)
-        self.check_finite(iteration)
         if self.writer:
             for name, meter in self.losses.meters.items():
                 self.writer.add_scalar(f"losses/{name}", meter.avg, iteration)
             self.writer.add_scalar("lr", self.lr, iteration)
             self.writer.add_scalar("speed/images_per_second", images_per_second, iteration)
-
-    def check_finite(self, iteration: int) -> None:
-        """Raise TrainingError if the last loss was not finite."""
-        meter = self.losses.meters.get("total_loss")
-        if meter is not None and not math.isfinite(meter.value):
-            raise TrainingError(
-                f"the loss is {meter.value} at iteration {iteration}: the training diverged. Lower SOLVER.LR, "
-                "lengthen SOLVER.WARMUP_ITERS or lower SOLVER.WARMUP_FACTOR, and continue from an earlier checkpoint"
-            )
 
     def log_evaluations(self, iteration: int, evaluations: Sequence[DatasetEvaluation]) -> None:
         """Send metrics and a few images with their detections to TensorBoard."""

@@ -1,8 +1,8 @@
 """What the scripts share: arguments, configuration, logging, seeds, and errors as messages."""
 
 import argparse
+import errno
 import logging
-import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,9 +10,19 @@ from pathlib import Path
 import torch
 
 from ssd.config import Config, load_config
+from ssd.engine.determinism import make_deterministic
 from ssd.utils.atomic import atomic_write
-from ssd.utils.device import keep_freed_memory, select_device
+from ssd.utils.device import keep_freed_memory
+from ssd.utils.distributed import (
+    get_rank,
+    is_distributed,
+    is_lost_connection,
+    is_main,
+    join_processes,
+    leave_processes,
+)
 from ssd.utils.errors import ConfigError, SSDError
+from ssd.utils.launch import read_launch, select_local_device
 from ssd.utils.logger import setup_logger
 
 logger = logging.getLogger(__name__)
@@ -46,38 +56,67 @@ def parse_bool(text: str) -> bool:
     return values[text.lower()]
 
 
-def start_run(args: argparse.Namespace, *, log_dir: bool = True) -> tuple[Config, torch.device]:
-    """Load the configuration, and set up the log, the seed and the device.
+def start_run(
+    args: argparse.Namespace, *, log_dir: bool = True, distributed: bool = False
+) -> tuple[Config, torch.device]:
+    """Load the configuration, and set up the process for it.
 
     Args:
         args: parsed arguments of ``make_parser``.
-        log_dir: whether OUTPUT_DIR is created and gets a log.txt.
+        log_dir: see ``start_process``.
+        distributed: likewise.
 
     Raises:
-        ConfigError: the configuration is wrong, or several processes were started.
-        DeviceError: MODEL.DEVICE does not exist.
+        ConfigError: the configuration is wrong, or see ``start_process``.
+        DeviceError: see ``start_process``.
     """
     if args.config_file is None:
         raise ConfigError("--config-file is missing; for example --config-file configs/vgg_ssd300_voc0712.yaml")
     cfg = load_config(args.config_file, args.opts)
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise ConfigError("WORLD_SIZE is above 1, but this version runs in one process; start it without torchrun")
-    setup_logger(cfg.OUTPUT_DIR if log_dir else None)
-    device = select_device(cfg.MODEL.DEVICE)
+    return cfg, start_process(cfg, args.config_file, args.opts, log_dir=log_dir, distributed=distributed)
+
+
+def start_process(
+    cfg: Config, origin: str, overrides: Sequence[str], *, log_dir: bool, distributed: bool = False
+) -> torch.device:
+    """Set up the log, the seed and the device, and join the other processes that torchrun started.
+
+    Args:
+        cfg: of the run.
+        origin: where it comes from, for the log.
+        overrides: of its keys, for the log.
+        log_dir: whether OUTPUT_DIR is created and gets a log.txt.
+        distributed: whether this process may be one of several.
+
+    Raises:
+        ConfigError: several processes were started and it may not be, or not by torchrun.
+        DeviceError: MODEL.DEVICE does not exist, or not for all processes of this machine.
+    """
+    launch = read_launch()
+    if launch.world_size > 1 and not distributed:
+        raise ConfigError(f"torchrun started {launch.world_size} processes of what runs in one: start it without")
+    setup_logger(cfg.OUTPUT_DIR if log_dir else None, rank=launch.rank)
+    if cfg.SOLVER.DETERMINISTIC:
+        make_deterministic()
+    device = select_local_device(cfg.MODEL.DEVICE, launch)
     torch.manual_seed(cfg.SOLVER.SEED)
     if device.type == "cpu":
         keep_freed_memory()
     if device.type == "cuda":
-        torch.backends.cudnn.benchmark = True  # inputs have one size
+        torch.backends.cudnn.benchmark = not cfg.SOLVER.DETERMINISTIC  # inputs have one size
         if device.index is not None:
             torch.cuda.set_device(device)
-    overrides = f" with {' '.join(map(str, args.opts))}" if args.opts else ""
-    logger.info("Config %s%s, device %s", args.config_file, overrides, device)
-    return cfg, device
+    join_processes(device)
+    added = f" with {' '.join(map(str, overrides))}" if overrides else ""
+    count = f", {launch.world_size} processes" if launch.world_size > 1 else ""
+    logger.info("Config %s%s, device %s%s", origin, added, device, count)
+    return device
 
 
 def save_config(cfg: Config) -> None:
-    """Write the resolved configuration to OUTPUT_DIR/config.yaml."""
+    """Write the resolved configuration to OUTPUT_DIR/config.yaml; of several processes rank 0 does."""
+    if not is_main():
+        return
     path = Path(cfg.OUTPUT_DIR, "config.yaml")
     with atomic_write(path) as file:
         file.write(cfg.dump().encode())
@@ -106,10 +145,32 @@ def with_num_classes(cfg: Config, class_names: Sequence[str]) -> Config:
 def run_script(main: Callable[[], int | None]) -> int:
     """Run a script and return its exit status: 1 for what the user can mend, told in one message; 130 for Ctrl-C."""
     try:
-        return main() or 0
+        status = main() or 0
+        leave_processes()
+        return status
     except SSDError as error:
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(f"error: {_whose()}{error}\n")
+        return 1
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        place = error.filename or "OUTPUT_DIR"
+        sys.stderr.write(f"error: {_whose()}{place}: {error.strerror}; make room, and the same command continues\n")
+        return 1
+    except RuntimeError as error:
+        if not is_lost_connection(error):
+            raise
+        cause = str(error).partition("\n")[0]
+        sys.stderr.write(
+            f"error: {_whose()}another process has ended, or cannot be reached any more; its own message says why. "
+            f"The last checkpoint is what continues. ({cause})\n"
+        )
         return 1
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         return INTERRUPTED
+
+
+def _whose() -> str:
+    """Which process speaks, where there are several."""
+    return f"rank {get_rank()}: " if is_distributed() else ""

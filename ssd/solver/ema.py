@@ -3,7 +3,7 @@
 import copy
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 
@@ -24,12 +24,22 @@ class ModelAverage:
         self._model = model
 
     @torch.no_grad()
-    def update(self, step: int) -> None:
-        """Take the model into the average after its ``step``-th optimizer step, counted from 1."""
+    def update(self, step: int, keep: Tensor | None = None) -> None:
+        """Take the model into the average after an optimizer step.
+
+        Args:
+            step: its number, from 1.
+            keep: bool () on the model's device; where true, the average stays as it is. None = it does not.
+        """
         pairs = list(zip(self.module.state_dict().values(), self._model.state_dict().values(), strict=True))
         smooth = [pair for pair in pairs if pair[0].is_floating_point()]
         averages, values = (list(tensors) for tensors in zip(*smooth, strict=True))
-        get_ema_multi_avg_fn(decay_at(step, self.decay))(averages, values, step)
+        decay = decay_at(step, self.decay)
+        if keep is None:
+            get_ema_multi_avg_fn(decay)(averages, values, step)
+        else:
+            weight = torch.where(keep, 0.0, 1 - decay)
+            torch._foreach_lerp_(averages, values, [weight] * len(values))
         for average, value in pairs:
             if not average.is_floating_point():  # the batches that a batch norm has seen
                 average.copy_(value)

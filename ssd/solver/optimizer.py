@@ -29,10 +29,22 @@ def make_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
     )
     fused = next(model.parameters()).device.type in ("cpu", "cuda")
     if solver.OPTIMIZER == "sgd":
-        return torch.optim.SGD(groups, momentum=solver.MOMENTUM, fused=fused)
+        return _with_momentum(torch.optim.SGD(groups, momentum=solver.MOMENTUM, fused=fused))
     if solver.OPTIMIZER == "adamw":
         return torch.optim.AdamW(groups, fused=fused)
     raise ConfigError(f"SOLVER.OPTIMIZER must be sgd or adamw, got {solver.OPTIMIZER!r}")
+
+
+def _with_momentum(optimizer: torch.optim.SGD) -> torch.optim.SGD:
+    """Start from a momentum of zero, which the first step takes as none.
+
+    Where it would make its momentum in the first step, and that step is left out because its gradient is not finite,
+    the fused kernel leaves unwritten memory there (PyTorch 2.15).
+    """
+    for group in optimizer.param_groups:
+        for parameter in group["params"] if group["momentum"] else ():
+            optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+    return optimizer
 
 
 def parameter_groups(

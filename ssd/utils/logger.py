@@ -16,7 +16,8 @@ def setup_logger(output_dir: str | Path | None, *, rank: int = 0) -> logging.Log
 
     Args:
         output_dir: gets a ``log.txt``, or has its own continued; None = no file.
-        rank: of this process; only rank 0 logs.
+        rank: of this process among those that work together. Others than rank 0 write only warnings and errors, to
+            the standard error with their rank.
 
     Returns:
         The "ssd" logger.
@@ -28,11 +29,15 @@ def setup_logger(output_dir: str | Path | None, *, rank: int = 0) -> logging.Log
         logger.removeHandler(handler)
         handler.close()
     if rank != 0:
+        errors = logging.StreamHandler()
+        errors.setLevel(logging.WARNING)
+        errors.setFormatter(logging.Formatter(f"rank {rank}: {_FORMAT}"))
+        logger.addHandler(errors)
         return logger
     logger.addHandler(_TerminalHandler())
     if output_dir is not None:
         Path(output_dir).mkdir(parents=True, exist_ok=True)
-        logger.addHandler(logging.FileHandler(Path(output_dir, "log.txt"), encoding="utf-8"))
+        logger.addHandler(_FileHandler(Path(output_dir, "log.txt"), encoding="utf-8"))
     for handler in logger.handlers:
         handler.setFormatter(logging.Formatter(_FORMAT))
     return logger
@@ -47,3 +52,17 @@ class _TerminalHandler(logging.Handler):
             sys.stdout.flush()
         except (OSError, ValueError):  # the stream is gone: a broken pipe, a closed terminal
             self.handleError(record)
+
+
+class _FileHandler(logging.FileHandler):
+    """Says once when the disk takes no more, where logging itself shows a traceback a line."""
+
+    _has_complained = False
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # logging's name
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)
+        elif not self._has_complained:
+            self._has_complained = True
+            sys.stderr.write(f"{self.baseFilename} cannot be written: {error.strerror}\n")

@@ -1,5 +1,6 @@
 """Running means of losses and times. An update never waits for the device; only reading does."""
 
+import math
 from collections import deque
 
 from torch import Tensor
@@ -34,10 +35,11 @@ class SmoothedValue:
 
     @property
     def avg(self) -> float:
-        """The mean of the last ``window`` values."""
+        """The mean of the last ``window`` values, without those that are not finite; nan if none is."""
         recent = [float(value) for value in self._recent]
         self._recent = deque(recent, maxlen=self._recent.maxlen)
-        return sum(recent) / len(recent)
+        finite = [value for value in recent if math.isfinite(value)]
+        return sum(finite) / len(finite) if finite else math.nan
 
     @property
     def global_avg(self) -> float:

@@ -7,13 +7,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ssd.utils.distributed import mean_over_processes
+
 
 class MultiBoxLoss(nn.Module):
     """Cross-entropy over positives and hard negatives, plus smooth L1 over positives.
 
-    Both sums are divided by the number of positives of the batch (N in SSD, eq. 1). An image without any positive
-    counts as one, in the mining and in N: it contributes its ``neg_pos_ratio`` hardest negatives, weighted as those of
-    any other image. (The paper and lufficc/SSD have no answer to N = 0; the latter divides by zero.)
+    Both sums are divided by the number of positives of the batch (N in SSD, eq. 1). Where several processes share a
+    batch, each divides by their mean number, so that the mean of their losses is that of the whole batch. An image
+    without any positive counts as one, in the mining and in N: it contributes its ``neg_pos_ratio`` hardest negatives,
+    weighted as those of any other image. (The paper and lufficc/SSD have no answer to N = 0; the latter divides by
+    zero.)
 
     Args:
         neg_pos_ratio: negatives kept per positive.
@@ -37,7 +41,7 @@ class MultiBoxLoss(nn.Module):
         """
         is_sparse = cls_logits.device.type == "cpu" and not torch.compiler.is_compiling()
         sum_losses = sum_over_rows if is_sparse else sum_under_masks
-        num_pos = num_positives(labels > 0).sum()
+        num_pos = mean_over_processes(num_positives(labels > 0).sum())
         reg_loss, cls_loss = sum_losses(cls_logits, bbox_pred, labels, bbox_targets, neg_pos_ratio=self.neg_pos_ratio)
         return {"reg_loss": reg_loss / num_pos, "cls_loss": cls_loss / num_pos}
 

@@ -1,0 +1,138 @@
+"""Continuing a training: from which checkpoint, with which schedule, and what has changed since it was written."""
+
+import logging
+import os
+import reprlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ssd.config import Config
+from ssd.engine.stored_config import config_changes, read_stored_config
+from ssd.utils.atomic import remove_stale
+from ssd.utils.checkpoint import Checkpointer
+from ssd.utils.checkpoint_file import read_checkpoint
+from ssd.utils.checkpoint_folder import BEST, read_last
+from ssd.utils.errors import CheckpointError
+
+logger = logging.getLogger(__name__)
+
+# What the learning rate is a function of; all of SOLVER.
+SCHEDULE_KEYS = (
+    *("MAX_ITER", "SCHEDULE", "LR_STEPS", "GAMMA", "LR", "BIAS_LR_FACTOR", "BACKBONE_LR_FACTOR"),
+    *("WARMUP_FACTOR", "WARMUP_ITERS"),
+)
+
+
+@dataclass(frozen=True)
+class StoredTraining:
+    """A checkpoint to continue from.
+
+    Attributes:
+        path: of its file.
+        checkpoint: its content, see ``read_checkpoint``.
+    """
+
+    path: Path
+    checkpoint: dict[str, Any]
+
+
+def find_training(output_dir: str | os.PathLike[str]) -> StoredTraining | None:
+    """Clear away what killed processes left in a run's folder, and read the last checkpoint in it that is whole.
+
+    In a distributed run only rank 0 calls this, and tells the others the path, for ``read_training``.
+
+    Returns:
+        None if the folder names no checkpoint: the run is new.
+
+    Raises:
+        CheckpointError: there are checkpoints, but none can be read.
+    """
+    for folder in (Path(output_dir), *Path(output_dir).glob("inference/*")):
+        for path in remove_stale(folder):
+            logger.info("Removed %s, which a process that was killed left unfinished", path)
+    found = read_last(output_dir)
+    return None if found is None else StoredTraining(*found)
+
+
+def read_training(path: str | os.PathLike[str]) -> StoredTraining:
+    """Read the checkpoint that rank 0 has found.
+
+    Raises:
+        CheckpointError: this process cannot read it.
+    """
+    return StoredTraining(Path(path), read_checkpoint(path))
+
+
+def with_stored_schedule(cfg: Config, stored: StoredTraining) -> Config:
+    """Return a frozen config with the schedule that a checkpoint was trained with, and its end.
+
+    Raises:
+        CheckpointError: the checkpoint does not tell.
+        ConfigError: a value in it is not valid.
+    """
+    tree = read_stored_config(stored.checkpoint, str(stored.path))
+    solver = None if tree is None else tree.get("SOLVER")
+    if not isinstance(solver, dict):
+        raise CheckpointError(f"{stored.path} has no config whose schedule could be taken; leave --resume_schedule out")
+    changed = cfg.clone()
+    changed.defrost()
+    for name in SCHEDULE_KEYS:
+        if name in solver:
+            changed.merge_from_list([f"SOLVER.{name}", solver[name]])
+        if changed.SOLVER[name] != cfg.SOLVER[name]:
+            logger.info("SOLVER.%s is %s, as it was, and not %s", name, changed.SOLVER[name], cfg.SOLVER[name])
+    changed.freeze()
+    return changed
+
+
+def resume(checkpointer: Checkpointer, cfg: Config, stored: StoredTraining, *, max_iter: int) -> int:
+    """Restore a training, say so, and say what differs from the config that it had.
+
+    Args:
+        checkpointer: of the run that continues; its ``extra`` has the class names, and gets the best metric so far.
+        cfg: the config of that run.
+        stored: what is continued.
+        max_iter: iterations at its end, of several processes if these share them.
+
+    Returns:
+        The completed iterations.
+
+    Raises:
+        CheckpointError: it was trained on other classes, or does not fit the model or the optimizer.
+    """
+    _check_classes(stored, checkpointer.extra["class_names"])
+    iteration = stored.checkpoint.get("iteration", 0)
+    if type(iteration) is not int or iteration < 0:
+        raise CheckpointError(f"{stored.path}: its iteration must be 0 or more, but is {reprlib.repr(iteration)}")
+    rest = checkpointer.restore(stored.checkpoint, str(stored.path))
+    checkpointer.extra["best_metric"] = _best_metric(cfg, rest)
+    logger.info("Continuing from %s: iteration %d of %d", stored.path, iteration, max_iter)
+    tree = read_stored_config(stored.checkpoint, str(stored.path))
+    if tree is not None and (changes := config_changes(tree, cfg)):
+        logger.warning("The config is no longer that of %s:\n  %s", stored.path, "\n  ".join(changes))
+    if iteration >= max_iter:
+        logger.info("Nothing is left to train; raise SOLVER.MAX_ITER, or set another OUTPUT_DIR to start anew")
+    return iteration
+
+
+def _check_classes(stored: StoredTraining, class_names: Sequence[str]) -> None:
+    trained_on = stored.checkpoint.get("class_names", list(class_names))
+    if trained_on != list(class_names):
+        names = trained_on[1:] if isinstance(trained_on, list) else [trained_on]
+        raise CheckpointError(
+            f"{stored.path} was trained on {', '.join(map(str, names))}, but DATASETS.TRAIN has "
+            f"{', '.join(class_names[1:])}; set another OUTPUT_DIR to start anew"
+        )
+
+
+def _best_metric(cfg: Config, state: dict[str, Any]) -> float | None:
+    """The best metric so far, which model_best.pth knows: it may be newer than the checkpoint that is continued."""
+    best = Path(cfg.OUTPUT_DIR, f"{BEST}.pth")
+    if best.is_file():
+        try:
+            state = read_checkpoint(best)
+        except CheckpointError as error:
+            logger.warning("%s; the next evaluation that beats those before replaces it", error)
+    return state.get("best_metric")
