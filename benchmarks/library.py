@@ -13,14 +13,17 @@ from ssd.data import build_datasets, make_batch_transform, make_train_loader
 from ssd.data.samples import TrainingSamples
 from ssd.data.transforms import BatchTransform
 from ssd.engine.precision import in_precision, make_network, select_dtype
+from ssd.engine.predictor import Predictor
 from ssd.engine.prefetch import prefetch
 from ssd.engine.step import make_step_options, step
+from ssd.engine.torch_network import TorchNetwork
 from ssd.modeling.anchors import PriorBox
 from ssd.modeling.box_head import MultiBoxLoss, PostProcessor
 from ssd.modeling.box_head.target_assigner import TargetAssigner
 from ssd.modeling.detector import build_detection_model
 from ssd.solver import make_optimizer
 from ssd.structures import Container
+from ssd.structures.size import height_width
 from ssd.utils.device import keep_freed_memory
 
 ROOT = Path(__file__).parents[1]
@@ -137,6 +140,14 @@ def predict(model: nn.Module, images: Tensor, *, bf16: bool = False) -> tuple[Te
     """Run the network alone: class logits (B, P, C) and offsets (B, P, 4) at every prior."""
     with torch.autocast(images.device.type, torch.bfloat16, enabled=bf16):
         return model.box_head.predictor(model.backbone(images))  # type: ignore[operator, union-attr]
+
+
+def build_predictor(cfg: Config, device: torch.device, *, bf16: bool = False) -> Predictor:
+    """Build what detects in files, as ``init_detector`` does, with random weights."""
+    model = build_model(cfg, device).eval()
+    network = TorchNetwork(in_bf16(model, device) if bf16 else model, build_transform(cfg, is_train=False))
+    class_names = [str(label) for label in range(cfg.MODEL.NUM_CLASSES)]
+    return Predictor(network, height_width(cfg.INPUT.IMAGE_SIZE), class_names)
 
 
 def priors_of(model: nn.Module) -> Tensor:

@@ -1,5 +1,29 @@
 """SSD (Single Shot MultiBox Detector, Liu et al., ECCV 2016, arXiv:1512.02325) for PyTorch."""
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from ssd.version import __version__
 
-__all__ = ["__version__"]
+if TYPE_CHECKING:
+    from ssd.engine.api import inference_detector, init_detector
+    from ssd.engine.detections import Detections
+
+__all__ = ["Detections", "__version__", "inference_detector", "init_detector"]
+
+# Where the names are. They are imported when they are used: importing ``ssd`` alone does not load PyTorch.
+_MODULES = {
+    "Detections": "ssd.engine.detections",
+    "inference_detector": "ssd.engine.api",
+    "init_detector": "ssd.engine.api",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module 'ssd' has no attribute {name!r}")
+    return getattr(importlib.import_module(_MODULES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

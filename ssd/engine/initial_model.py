@@ -7,15 +7,14 @@ from typing import Any
 from torch import nn
 
 from ssd.config import Config
-from ssd.data.datasets import BACKGROUND, COCO_CLASSES, VOC_CLASSES
+from ssd.data.datasets import BACKGROUND
+from ssd.engine.trained import known_classes
 from ssd.modeling.detector import build_detection_model
 from ssd.modeling.detector.transfer import count_classes, load_detector_weights
 from ssd.utils.checkpoint import read_checkpoint
 from ssd.utils.errors import CheckpointError, ConfigError
 
 logger = logging.getLogger(__name__)
-
-_PUBLISHED_CLASSES = {len(names) + 1: (BACKGROUND, *names) for names in (VOC_CLASSES, COCO_CLASSES)}
 
 
 def build_new_model(cfg: Config, class_names: Sequence[str]) -> nn.Module:
@@ -64,11 +63,8 @@ def _trained_classes(
         if len(given) + 1 != count:
             raise ConfigError(f"MODEL.WEIGHTS_CLASSES has {len(given)} names, but {source} {count - 1} classes")
         return (BACKGROUND, *given)
-    if "class_names" in checkpoint:
-        return tuple(checkpoint["class_names"])
-    if count in _PUBLISHED_CLASSES:
-        logger.info("%s does not name its %d classes: taken for those of VOC or COCO", source, count - 1)
-        return _PUBLISHED_CLASSES[count]
+    if (known := known_classes(checkpoint, source)) is not None:
+        return known
     if count == len(class_names):
         logger.warning("%s does not name its %d classes: taken for those of the training", source, count - 1)
         return class_names

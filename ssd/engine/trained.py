@@ -1,4 +1,4 @@
-"""A trained model from a checkpoint."""
+"""A trained model from a checkpoint, and the names of its classes."""
 
 import logging
 from collections.abc import Sequence
@@ -8,13 +8,19 @@ import torch
 from torch import nn
 
 from ssd.config import Config
+from ssd.data.datasets import BACKGROUND, COCO_CLASSES, VOC_CLASSES
 from ssd.engine.precision import in_precision, select_dtype
 from ssd.engine.setup import with_num_classes
 from ssd.modeling.detector import build_detection_model
-from ssd.utils.checkpoint import Checkpointer, load_model_weights, read_checkpoint
+from ssd.modeling.detector.transfer import count_classes
+from ssd.utils.checkpoint_file import read_checkpoint
+from ssd.utils.checkpoint_folder import read_last
 from ssd.utils.errors import CheckpointError
+from ssd.utils.model_weights import load_model_weights
 
 logger = logging.getLogger(__name__)
+
+_PUBLISHED_CLASSES = {len(names) + 1: (BACKGROUND, *names) for names in (VOC_CLASSES, COCO_CLASSES)}
 
 
 def read_trained(cfg: Config, checkpoint: str | None) -> dict[str, Any]:
@@ -22,21 +28,40 @@ def read_trained(cfg: Config, checkpoint: str | None) -> dict[str, Any]:
 
     Args:
         cfg: reads OUTPUT_DIR.
-        checkpoint: path or URL; None = the last one of OUTPUT_DIR.
+        checkpoint: path or URL; None = the last one of OUTPUT_DIR or, where that is damaged, the one before it.
 
     Returns:
         The checkpoint, with ``source``, where it was read from.
 
     Raises:
-        CheckpointError: there is none, or it is damaged.
+        CheckpointError: there is none, or the one that was named is damaged.
     """
-    source = checkpoint or Checkpointer(nn.Identity(), save_dir=cfg.OUTPUT_DIR).last_checkpoint()
-    if source is None:
+    if checkpoint:
+        return {**read_checkpoint(checkpoint), "source": checkpoint}
+    found = read_last(cfg.OUTPUT_DIR)
+    if found is None:
         raise CheckpointError(
             f"no checkpoint: OUTPUT_DIR {cfg.OUTPUT_DIR!r} has no last_checkpoint.txt. Train first, or name a file or "
-            "URL with --ckpt"
+            "URL (--ckpt of the scripts)"
         )
-    return {**read_checkpoint(source), "source": str(source)}
+    path, state = found
+    return {**state, "source": str(path)}
+
+
+def known_classes(checkpoint: dict[str, Any], source: str) -> tuple[str, ...] | None:
+    """Return the classes of a checkpoint, background first; None if nothing tells them.
+
+    Args:
+        checkpoint: names them, or has as many as VOC or COCO, for which the published detectors were trained.
+        source: where it was read from, for the log.
+    """
+    if "class_names" in checkpoint:
+        return tuple(checkpoint["class_names"])
+    count = count_classes(checkpoint["model"])
+    if count not in _PUBLISHED_CLASSES:
+        return None
+    logger.info("%s does not name its %d classes: taken for those of VOC or COCO", source, count - 1)
+    return _PUBLISHED_CLASSES[count]
 
 
 def build_trained_model(
@@ -50,9 +75,9 @@ def build_trained_model(
         ConfigError: MODEL.NUM_CLASSES is not the number of ``class_names``, or the device lacks that format.
         CheckpointError: the weights do not fit.
     """
-    dtype = select_dtype(cfg.TEST.AMP, device, "TEST.AMP")
     model = build_detection_model(with_num_classes(cfg, class_names), pretrained=False)
     load_model_weights(model, checkpoint["model"], checkpoint["source"])
     logger.info("Loaded weights from %s", checkpoint["source"])
+    dtype = select_dtype(cfg.TEST.AMP, device, "TEST.AMP", model)
     model = model.to(device).to(memory_format=torch.channels_last)  # faster, on CPU and GPU
     return in_precision(model, device.type, dtype).eval()

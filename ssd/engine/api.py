@@ -1,0 +1,146 @@
+"""From a config and a checkpoint to a detector, in one call; and detection in images that a program holds."""
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from ssd.config import Config, load_config, parse_config
+from ssd.data import make_batch_transform
+from ssd.data.datasets import BACKGROUND
+from ssd.data.sources import open_source
+from ssd.data.sources.images import SingleImage, TensorBatch
+from ssd.engine.detections import Detections
+from ssd.engine.predictor import Predictor
+from ssd.engine.torch_network import TorchNetwork
+from ssd.engine.trained import build_trained_model, known_classes, read_trained
+from ssd.modeling.detector.transfer import count_classes
+from ssd.structures.size import height_width
+from ssd.utils.checkpoint_file import read_checkpoint
+from ssd.utils.cores import limit_threads
+from ssd.utils.device import keep_freed_memory, select_device
+from ssd.utils.errors import CheckpointError, ConfigError, ImageError
+
+
+def init_detector(
+    config: Config | str | os.PathLike[str], checkpoint: str | os.PathLike[str] | None = None, device: str = "auto"
+) -> Predictor:
+    """Build a trained detector.
+
+    On a CPU, this process then keeps the memory that it frees for its next batch, and PyTorch computes in no more
+    threads than the process has cores.
+
+    Args:
+        config: a YAML file, a Config, or a checkpoint (path or URL that ends in .pth) that carries its own config, as
+            those of this library do.
+        checkpoint: path or URL of the weights. None = those of ``config``, if that is a checkpoint, else the last ones
+            of its OUTPUT_DIR.
+        device: takes the place of MODEL.DEVICE: auto (cuda, else mps, else cpu), cpu, mps, cuda, cuda:1, ...
+
+    Raises:
+        ConfigError: the config is missing or wrong; or the classes of the checkpoint are not known, or not as many as
+            MODEL.NUM_CLASSES.
+        CheckpointError: the checkpoint is missing or damaged, carries no config, or does not fit.
+        DeviceError: there is no such device.
+        DownloadError: a URL cannot be fetched.
+    """
+    torch_device = select_device(device)
+    if not isinstance(config, Config) and _is_checkpoint(config):
+        if checkpoint is not None:
+            raise ConfigError(f"config {os.fspath(config)!r} is a checkpoint, and so is {os.fspath(checkpoint)!r}")
+        trained = {**read_checkpoint(config), "source": os.fspath(config)}
+        cfg = own_config(trained)
+    else:
+        cfg = config if isinstance(config, Config) else load_config(config)
+        trained = read_trained(cfg, None if checkpoint is None else os.fspath(checkpoint))
+    return make_predictor(cfg, trained, trained_class_names(cfg, trained), torch_device)
+
+
+def make_predictor(
+    cfg: Config, checkpoint: dict[str, Any], class_names: Sequence[str], device: torch.device
+) -> Predictor:
+    """Build a detector from a config and a checkpoint of ``read_trained``.
+
+    Raises:
+        ConfigError: see ``build_trained_model``.
+        CheckpointError: likewise.
+    """
+    if device.type == "cpu":
+        keep_freed_memory()
+        limit_threads()
+    model = build_trained_model(cfg, checkpoint, class_names, device)
+    return Predictor(
+        TorchNetwork(model, make_batch_transform(cfg, is_train=False)),
+        height_width(cfg.INPUT.IMAGE_SIZE),
+        class_names,
+        score_threshold=cfg.TEST.CONFIDENCE_THRESHOLD,
+        nms_threshold=cfg.TEST.NMS_THRESHOLD,
+    )
+
+
+def inference_detector(detector: Predictor, images: object) -> Detections | list[Detections]:
+    """Detect in images that a program holds or names.
+
+    Args:
+        detector: see ``init_detector``.
+        images: one image (path, URL, PIL image, RGB array, tensor (3, H, W), content of a file), or a list of them or
+            a tensor (B, 3, H, W).
+
+    Returns:
+        The detections of one image; of a list or batch, a list.
+
+    Raises:
+        ImageError: an image cannot be read; or it is a folder, a video or the like, which ``Predictor.predict`` takes.
+    """
+    source = open_source(images)
+    if isinstance(source, SingleImage):
+        (found,) = detector.predict(source)
+        return found
+    if isinstance(images, (list, tuple)) or isinstance(source, TensorBatch):
+        return detector.predict(source)
+    raise ImageError(
+        f"{images!r} may be many images; use detector.predict(...), or with stream=True for one result after the other"
+    )
+
+
+def _is_checkpoint(name: str | os.PathLike[str]) -> bool:
+    return os.fspath(name).partition("?")[0].lower().endswith((".pth", ".safetensors"))
+
+
+def own_config(checkpoint: dict[str, Any]) -> Config:
+    """Return the config that a checkpoint of ``read_trained`` carries.
+
+    Raises:
+        CheckpointError: it carries none.
+        ConfigError: it carries one that this version does not take.
+    """
+    source, remedy = checkpoint["source"], "give the config file too"
+    text = checkpoint.get("config")
+    if not isinstance(text, str):
+        raise CheckpointError(f"{source} carries no config; {remedy}")
+    try:
+        return parse_config(text, f"config in {source}")
+    except ConfigError as error:
+        raise ConfigError(f"{error}. Another version of this library may have written it; {remedy}") from error
+
+
+def trained_class_names(cfg: Config, checkpoint: dict[str, Any]) -> Sequence[str]:
+    """Return the classes of a checkpoint of ``read_trained``, background first.
+
+    Raises:
+        CheckpointError: it is no detector's.
+        ConfigError: neither it nor MODEL.WEIGHTS_CLASSES names them.
+    """
+    source = checkpoint["source"]
+    names = known_classes(checkpoint, source)
+    if names is not None:
+        return names
+    if cfg.MODEL.WEIGHTS_CLASSES:
+        return (BACKGROUND, *cfg.MODEL.WEIGHTS_CLASSES)
+    count = count_classes(checkpoint["model"])
+    if count is None:
+        raise CheckpointError(f"{source} names no classes, and holds no SSD of this library or of lufficc/SSD")
+    raise ConfigError(
+        f"{source} does not name its {count - 1} classes; give a config with their names in MODEL.WEIGHTS_CLASSES"
+    )

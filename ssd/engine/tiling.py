@@ -1,0 +1,154 @@
+"""Tiles of an image that is much larger than the network, and one set of detections of all of them.
+
+V views of an image: the whole, then its tiles. N boxes of all views.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ssd.modeling.box_head.post_processor import class_wise_nms
+from ssd.structures import Container
+
+OVERLAP = 0.2  # of neighbouring tiles, relative to a tile
+
+Corners = tuple[int, int, int, int]
+
+# A tile leaves a box to its neighbour when the centre is nearer to that by this part of their overlap. (Boxes of one
+# object differ from tile to tile; were it zero, each tile could leave it to the other.)
+_SLACK = 1 / 8
+# A box that ends this near to an edge of its tile, relative to the tile, is taken for cut by it.
+_NEAR = 0.02
+# A cut box gives way to a box that holds this part of it and scores at least this part of its score.
+_HELD, _SCORE_RATIO = 0.75, 0.5
+_CUT_AT_ONCE = 256  # bounds the memory of comparing cut boxes with whole ones
+
+
+class _Boxes(NamedTuple):
+    """Detections of all views: corner form in pixels of the image; ``is_cut``: by an edge of the tile."""
+
+    boxes: Tensor  # (N, 4)
+    labels: Tensor  # (N,)
+    scores: Tensor  # (N,)
+    is_cut: Tensor  # (N,) bool
+
+    def where(self, mask: Tensor) -> "_Boxes":
+        return _Boxes(*(field[mask] for field in self))
+
+
+def tile_corners(size: tuple[int, int], tile: tuple[int, int], overlap: float = OVERLAP) -> list[Corners]:
+    """Cover an image with tiles.
+
+    Args:
+        size: (width, height) of the image in pixels.
+        tile: (width, height) of a tile; a side that the image does not have is cut to the image's.
+        overlap: of neighbouring tiles at least, relative to a tile; from 0 to below 1.
+
+    Returns:
+        Corners (x1, y1, x2, y2) in pixels, row by row. The last tile of a row or column is moved inside. None at all if
+        the image is no larger than a tile.
+    """
+    if size[0] <= tile[0] and size[1] <= tile[1]:
+        return []
+    columns, rows = (_spans(*lengths, overlap) for lengths in zip(size, tile, strict=True))
+    return [(x1, y1, x2, y2) for y1, y2 in rows for x1, x2 in columns]
+
+
+def _spans(length: int, tile: int, overlap: float) -> list[tuple[int, int]]:
+    """Tiles along one side."""
+    if length <= tile:
+        return [(0, length)]
+    stride = max(1, int(tile * (1 - overlap)))
+    num_tiles = -(-(length - tile) // stride) + 1
+    starts = [min(index * stride, length - tile) for index in range(num_tiles)]
+    return [(start, start + tile) for start in starts]
+
+
+@torch.inference_mode()
+def merge_views(
+    views: Sequence[Container], corners: Sequence[Corners], size: tuple[int, int], iou_threshold: float
+) -> Container:
+    """Turn the detections of the views of an image into those of the image.
+
+    An object no larger than three quarters of the overlap is whole in some tile, and is found once: other tiles, which
+    may cut it, leave it to the one whose middle it is nearest to. Of larger ones, a part that a tile's edge has cut off
+    gives way to the whole, if that is found. Class-wise NMS does the rest.
+
+    Args:
+        views: of the whole image, then of each tile; boxes in pixels of the network input.
+        corners: of the tiles, see ``tile_corners``.
+        size: (width, height) of the image in pixels.
+        iou_threshold: of NMS.
+
+    Returns:
+        ``boxes`` (N, 4) corner form in pixels of the image, ``labels`` (N,), ``scores`` (N,) descending. There may be
+        as many as of all views together.
+    """
+    whole, *tiles = views
+    whole = whole.resize(size)
+    if not tiles:
+        return whole
+    is_cut = torch.zeros(len(whole["boxes"]), dtype=torch.bool)
+    parts = [_Boxes(whole["boxes"], whole["labels"], whole["scores"], is_cut)]
+    columns, rows = (sorted({(corner[side], corner[side + 2]) for corner in corners}) for side in (0, 1))
+    for found, (x1, y1, x2, y2) in zip(tiles, corners, strict=True):
+        boxes = found.resize((x2 - x1, y2 - y1))["boxes"] + torch.tensor([x1, y1, x1, y1])
+        owned_x, cut_x = _ownership(boxes[:, 0::2], columns, (x1, x2))
+        owned_y, cut_y = _ownership(boxes[:, 1::2], rows, (y1, y2))
+        part = _Boxes(boxes, found["labels"], found["scores"], cut_x | cut_y)
+        parts.append(part.where(owned_x & owned_y))
+    together = _Boxes(*(torch.cat(fields) for fields in zip(*parts, strict=True)))
+    together = together.where(~_gives_way(together))
+    kept = class_wise_nms(together.boxes, together.labels, together.scores, iou_threshold)
+    merged = Container(boxes=together.boxes[kept], labels=together.labels[kept], scores=together.scores[kept])
+    merged.img_width, merged.img_height = size
+    return merged
+
+
+def _ownership(sides: Tensor, spans: Sequence[tuple[int, int]], span: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Which boxes of a tile are its own along one axis, and which its edges cut there.
+
+    Args:
+        sides: (N, 2) first and last coordinate of each box.
+        spans: first and last coordinate of all tiles, ascending.
+        span: of this tile.
+
+    Returns:
+        Two bool (N,).
+    """
+    index, centers = spans.index(span), sides.mean(dim=1)
+    is_own, is_cut = torch.ones_like(centers, dtype=torch.bool), torch.zeros_like(centers, dtype=torch.bool)
+    near = _NEAR * (span[1] - span[0])
+    if index > 0:
+        overlap = spans[index - 1][1] - span[0]
+        is_own &= centers >= span[0] + (0.5 - _SLACK) * overlap
+        is_cut |= sides[:, 0] < span[0] + near
+    if index < len(spans) - 1:
+        overlap = span[1] - spans[index + 1][0]
+        is_own &= centers <= span[1] - (0.5 - _SLACK) * overlap
+        is_cut |= sides[:, 1] > span[1] - near
+    return is_own, is_cut
+
+
+def _gives_way(found: _Boxes) -> Tensor:
+    """Which of the cut boxes are parts of a whole one of their class, (N,) bool."""
+    gives_way = torch.zeros_like(found.is_cut)
+    for label in found.labels[found.is_cut].unique():
+        is_label = found.labels == label
+        wholes = found.where(is_label & ~found.is_cut)
+        for rows in (is_label & found.is_cut).nonzero().squeeze(1).split(_CUT_AT_ONCE):
+            is_held = _held_part(found.boxes[rows], wholes.boxes) >= _HELD  # (M, W)
+            is_sure = wholes.scores >= _SCORE_RATIO * found.scores[rows, None]
+            gives_way[rows] = (is_held & is_sure).any(dim=1)
+    return gives_way
+
+
+def _held_part(boxes: Tensor, others: Tensor) -> Tensor:
+    """The part of the area of each box (M, 4) that lies in each of the others (W, 4): (M, W)."""
+    top_left = torch.maximum(boxes[:, None, :2], others[:, :2])
+    bottom_right = torch.minimum(boxes[:, None, 2:], others[:, 2:])
+    width, height = (bottom_right - top_left).clamp(min=0).unbind(2)
+    box_width, box_height = (boxes[:, 2:] - boxes[:, :2]).clamp(min=1e-6).unbind(1)
+    return width * height / (box_width * box_height)[:, None]
