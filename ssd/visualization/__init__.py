@@ -1,5 +1,6 @@
-"""Drawing of detections."""
+"""Drawing of detections, and videos of the drawings."""
 
 from ssd.visualization.drawing import draw_detections
+from ssd.visualization.video import VideoWriter
 
-__all__ = ["draw_detections"]
+__all__ = ["VideoWriter", "draw_detections"]
