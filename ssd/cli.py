@@ -1,0 +1,36 @@
+"""The console command `ssd`, also `python -m ssd.cli`."""
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+from ssd.version import __version__
+
+# name -> (module with a function main(args), what it does); imported when it is called
+_COMMANDS = {
+    "check-data": ("ssd.engine.check_data", "list all that is wrong with the datasets of a config"),
+    "export": ("ssd.deploy.command", "write a trained detector as an ONNX file or a torch.export program"),
+    "reproduce": ("ssd.engine.reproduce", "do the training of a manifest once more and compare"),
+}
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the command that ``args`` (None = those of the process) begins with, and return its exit status."""
+    lines = "\n".join(f"  {name:<12}{description}" for name, (_, description) in _COMMANDS.items())
+    parser = argparse.ArgumentParser(
+        prog="ssd",
+        description="Single Shot MultiBox Detector for PyTorch.",
+        epilog=f"commands:\n{lines}\n\n`ssd COMMAND --help` tells more.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"ssd-detector {__version__}")
+    parser.add_argument("command", choices=_COMMANDS, metavar="COMMAND", help=", ".join(_COMMANDS))
+    parser.add_argument("args", nargs=argparse.REMAINDER, metavar="...", help="its options")
+    parsed = parser.parse_args(args)
+    module = importlib.import_module(_COMMANDS[parsed.command][0])
+    return module.main(parsed.args)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

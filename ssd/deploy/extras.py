@@ -1,0 +1,24 @@
+"""Packages that only some users need, imported where they are used."""
+
+import importlib
+from types import ModuleType
+
+from ssd.utils.errors import MissingPackageError
+
+
+def import_extra(package: str, extra: str) -> ModuleType:
+    """Import an optional package.
+
+    Args:
+        package: its name.
+        extra: of ours, that installs it.
+
+    Raises:
+        MissingPackageError: it is not installed, or broken.
+    """
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        raise MissingPackageError(
+            f"{package} cannot be imported ({error}); install it: pip install 'ssd-detector[{extra}]'"
+        ) from error

@@ -1,0 +1,156 @@
+"""int8 convolutions in an exported ONNX file, with ranges measured on images (static quantisation).
+
+The recipe: activations uint8, one scale a tensor; weights int8, one scale an output channel. The range of a tensor is
+the mean over images of the smallest and of the largest value in each, so that a rare extreme does not coarsen all.
+Quantised is what lies between the first and the last convolutions. The last ones, which predict classes and offsets,
+stay in float, and so does all that follows. docs/deployment.md has measurements.
+"""
+
+import logging
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ssd.data.samples import resize_image
+from ssd.data.transforms import BatchTransform
+from ssd.deploy.extras import import_extra
+from ssd.deploy.metadata import Metadata, read_metadata, write_metadata
+from ssd.utils.atomic import atomic_write
+from ssd.utils.errors import ExportError, OutputError, os_errors_as
+
+logger = logging.getLogger(__name__)
+
+
+def quantize_onnx(path: str | Path, output: str | Path, images: Iterable[np.ndarray]) -> Path:
+    """Write an int8 version of an exported ONNX file, with its side-car.
+
+    Args:
+        path: what ``export_onnx`` wrote, raw or complete; its side-car lies beside it.
+        output: the new file; inputs, outputs and side-car are like those of ``path``.
+        images: RGB uint8 (H, W, 3), at least one; taken one by one. They should be like those that the detector will
+            see: what is outside of their ranges is cut off.
+
+    Returns:
+        ``output``.
+
+    Raises:
+        ExportError: the file or its side-car is missing or damaged; or there are no images.
+        MissingPackageError: onnx or onnxruntime is not installed.
+        OutputError: ``output`` cannot be written.
+    """
+    onnx, quantization, shape_inference = (
+        import_extra(package, "onnx")
+        for package in ("onnx", "onnxruntime.quantization", "onnxruntime.quantization.shape_inference")
+    )
+    metadata, output = read_metadata(path), Path(output)
+    with tempfile.TemporaryDirectory() as folder:
+        prepared, quantized = Path(folder, "prepared.onnx"), Path(folder, "quantized.onnx")
+        # Fuses, and infers shapes; ONNX's own inference is enough for these graphs.
+        shape_inference.quant_pre_process(str(path), str(prepared), skip_symbolic_shape=True)
+        model = onnx.load(prepared)
+        nodes = nodes_between_convolutions(model.graph.node)
+        if not nodes:
+            raise ExportError(f"{path}: no convolution follows another one, so there is nothing to quantise")
+        quantization.quantize_static(
+            model,
+            quantized,
+            CalibrationReader(images, metadata, model.graph.input[0].name),
+            quant_format=quantization.QuantFormat.QDQ,
+            per_channel=True,
+            activation_type=quantization.QuantType.QUInt8,
+            weight_type=quantization.QuantType.QInt8,
+            nodes_to_quantize=nodes,
+            calibrate_method=quantization.CalibrationMethod.MinMax,
+            extra_options={"CalibMovingAverage": True},  # in one go, as here, this is the mean over all images
+        )
+        with os_errors_as(OutputError, output), atomic_write(output) as file:
+            file.write(quantized.read_bytes())
+    write_metadata(metadata, output)
+    logger.info("Quantised %s (%d nodes)", output, len(nodes))
+    return output
+
+
+class CalibrationReader:
+    """Gives an exported network its inputs one by one, as onnxruntime.quantization asks for them.
+
+    Args:
+        images: see ``quantize_onnx``.
+        metadata: of the network.
+        input_name: of the network's input.
+
+    Attributes:
+        count: images given so far.
+    """
+
+    def __init__(self, images: Iterable[np.ndarray], metadata: Metadata, input_name: str):
+        self._images: Iterator[np.ndarray] = iter(images)
+        self._metadata = metadata
+        self._input_name = input_name
+        self.count = 0
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        """Return the input for the next image, None after the last.
+
+        Raises:
+            ExportError: there was no image at all.
+        """
+        image = next(self._images, None)
+        if image is None:
+            if self.count == 0:
+                raise ExportError("int8 needs images to measure ranges on, and there are none; name some with --images")
+            return None
+        self.count += 1
+        return {self._input_name: network_input(image, self._metadata)}
+
+
+def network_input(image: np.ndarray, metadata: Metadata) -> np.ndarray:
+    """Return what an exported network is given for one image.
+
+    Args:
+        image: RGB uint8 (H, W, 3).
+        metadata: of the network.
+
+    Returns:
+        uint8 (1, S_h, S_w, 3), or normalised float32 (1, 3, S_h, S_w) for a raw network.
+    """
+    pixels = torch.from_numpy(resize_image(image, metadata.image_size))[None]
+    if metadata.kind == "complete":
+        return pixels.numpy()
+    transform = BatchTransform(list(metadata.pixel_mean), list(metadata.pixel_std))
+    return transform(pixels.permute(0, 3, 1, 2)).contiguous().numpy()
+
+
+def nodes_between_convolutions(nodes: Iterable[Any]) -> list[str]:
+    """Return the names of the nodes that follow a convolution, or are one, and that another convolution follows.
+
+    Args:
+        nodes: of an ONNX graph, in its order; those without a name are given one.
+    """
+    nodes = list(nodes)
+    follows = _followers(nodes)
+    awaited: set[str] = set()  # tensors that lead to a convolution
+    between = []
+    for index in reversed(range(len(nodes))):
+        node = nodes[index]
+        is_conv, leads_to_conv = node.op_type == "Conv", not awaited.isdisjoint(node.output)
+        node.name = node.name or f"unnamed_{index}"
+        if leads_to_conv and (is_conv or follows[index]):
+            between.append(node.name)
+        if leads_to_conv or is_conv:
+            awaited.update(node.input)
+    return between[::-1]
+
+
+def _followers(nodes: list[Any]) -> list[bool]:
+    """Whether each node follows a convolution."""
+    reached: set[str] = set()  # tensors that a convolution contributed to
+    follows = []
+    for node in nodes:
+        follows.append(not reached.isdisjoint(node.input))
+        if follows[-1] or node.op_type == "Conv":
+            reached.update(node.output)
+    return follows

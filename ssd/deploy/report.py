@@ -1,0 +1,174 @@
+"""What `ssd export` tells of the files it wrote: a text for people, JSON for programs."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from ssd.deploy.accuracy import Accuracy
+from ssd.deploy.latency import Latency
+from ssd.deploy.parity import ImageParity, Parity
+
+_SHOWN_IMAGES = 10  # with another result; the JSON lists all
+
+
+@dataclass(frozen=True)
+class ParityCheck:
+    """How one exported detector compares with the model.
+
+    Attributes:
+        name: of the exported detector.
+        batch_size: images at a time.
+        parity: what came of it.
+    """
+
+    name: str
+    batch_size: int
+    parity: Parity
+
+
+@dataclass(frozen=True)
+class AgreementCheck:
+    """How far an int8 detector agrees with the model, see ``agreement``."""
+
+    name: str
+    num_images: int
+    value: float
+
+
+@dataclass
+class ExportReport:
+    """All that is known of an export.
+
+    Attributes:
+        files: size in bytes by name.
+        machine: see ``describe_machine``.
+        parity: exported detectors beside the model.
+        agreement: int8 detectors beside the model.
+        accuracy: of the model and the exported detectors.
+        latency: of all ways to run them, batch 1.
+        notes: what was not checked, and why.
+    """
+
+    files: dict[str, int]
+    machine: dict[str, str | int]
+    parity: list[ParityCheck] = field(default_factory=list)
+    agreement: list[AgreementCheck] = field(default_factory=list)
+    accuracy: list[Accuracy] = field(default_factory=list)
+    latency: list[Latency] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def is_same(self) -> bool:
+        """Whether no comparison found an image with another result."""
+        return not any(check.parity.different for check in self.parity)
+
+
+def format_report(report: ExportReport) -> str:
+    """Return the report as text."""
+    sections = [
+        [f"{name}: {size / 1e6:.2f} MB" for name, size in report.files.items()],
+        _format_parity(report),
+        _format_accuracy(report.accuracy),
+        format_latency(report.latency, report.machine),
+        [f"Not checked: {note}" for note in report.notes],
+    ]
+    return "\n\n".join("\n".join(lines) for lines in sections if lines)
+
+
+def to_json(report: ExportReport) -> dict[str, Any]:
+    """Return the report as dictionaries and lists for JSON, which has no nan."""
+    document = asdict(report)
+    for entry, check in zip(document["parity"], report.parity, strict=True):
+        entry["parity"] |= _totals(check.parity)
+    return {"is_same": report.is_same, **_without_nan(document)}
+
+
+def format_latency(latencies: Sequence[Latency], machine: dict[str, str | int]) -> list[str]:
+    """Return a table: a line a candidate, a column a number of threads."""
+    if not latencies:
+        return []
+    counts = list(dict.fromkeys(latency.num_threads for latency in latencies))
+    names = list(dict.fromkeys(latency.name for latency in latencies))
+    width = max(map(len, names))
+    header = "".join(f"{f'{count} thread' + 's' * (count > 1):>22}" for count in counts)
+    lines = [
+        "Milliseconds from an image of the network's size to its detections (how many times as fast as the first),",
+        f"medians of rounds in turns, {machine['cores']} core(s) of {machine['cpu']}",
+        f"  {'':{width}}{header}",
+    ]
+    for name in names:
+        rows = {latency.num_threads: latency for latency in latencies if latency.name == name}
+        lines.append(f"  {name:{width}}" + "".join(f"{_format_time(rows[count]):>22}" for count in counts).rstrip())
+    notes = dict.fromkeys(f"  {latency.name}: not measured: {latency.note}" for latency in latencies if latency.note)
+    return lines + list(notes)
+
+
+def _format_time(latency: Latency) -> str:
+    if latency.milliseconds is None:
+        return "-"
+    speed = f" ({1 / latency.ratio:.2f} x)" if latency.ratio else ""
+    return f"{latency.milliseconds:.2f}{speed}"
+
+
+def _format_parity(report: ExportReport) -> list[str]:
+    lines = []
+    for check in report.parity:
+        lines += _format_check(check)
+    for entry in report.agreement:
+        lines.append(
+            f"{entry.name} agrees with PyTorch in {entry.value:.1%} of what scores above 0.5 "
+            f"(same class, IoU of 0.5 or more) in {entry.num_images} image(s)"
+        )
+    return lines
+
+
+def _format_check(check: ParityCheck) -> list[str]:
+    parity = check.parity
+    lines = [
+        f"{check.name} beside PyTorch, batches of {check.batch_size}: "
+        f"{parity.num_matched} of {parity.num_detections} detections in {len(parity.images)} image(s) are the same; "
+        f"at most {parity.box_difference:.2g} pixels and {parity.score_difference:.1g} in score apart"
+    ]
+    if parity.num_at_cut:
+        lines.append(f"  {parity.num_at_cut} detection(s) of one alone, at the limit of score or number")
+    lines += [f"  another result: {_format_image(image)}" for image in parity.different[:_SHOWN_IMAGES]]
+    if len(parity.different) > _SHOWN_IMAGES:
+        lines.append(f"  another result in {len(parity.different) - _SHOWN_IMAGES} more image(s)")
+    return lines
+
+
+def _format_image(image: ImageParity) -> str:
+    return (
+        f"{image.name}: {image.num_missing} of {image.num_detections} detections missing, {image.num_extra} others "
+        f"instead; the best of these scores {image.top_score:.3f}"
+    )
+
+
+def _format_accuracy(accuracies: Sequence[Accuracy]) -> list[str]:
+    lines = []
+    for dataset, metric in dict.fromkeys((accuracy.dataset, accuracy.metric) for accuracy in accuracies):
+        rows = [accuracy for accuracy in accuracies if accuracy.dataset == dataset]
+        figures = ", ".join(f"{row.name} {row.value:.4f}" for row in rows)
+        lines.append(f"{'AP' if metric == 'coco' else 'mAP'} on {dataset} ({metric}): {figures}")
+    return lines
+
+
+def _totals(parity: Parity) -> dict[str, Any]:
+    return {
+        "num_detections": parity.num_detections,
+        "num_matched": parity.num_matched,
+        "num_at_cut": parity.num_at_cut,
+        "box_difference": parity.box_difference,
+        "score_difference": parity.score_difference,
+        "swapped_gap": parity.swapped_gap,
+        "different": [image.name for image in parity.different],
+    }
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
