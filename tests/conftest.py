@@ -1,7 +1,9 @@
 """Fixtures shared by the whole suite."""
 
 import logging
-from collections.abc import Iterator
+import runpy
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,9 @@ import torch
 
 from ssd.config import Config, load_config
 from ssd.data.scenes import write_scenes
+from ssd.modeling.detector import build_detection_model
+
+ROOT = Path(__file__).parents[1]
 
 # A detector so small that a training takes seconds.
 SMALL_MODEL = [
@@ -39,19 +44,69 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.fixture(scope="session")
+def write_config(scenes: Path) -> Callable[[Path], Path]:
+    """Write a config of the small model on the scenes into a folder, whose "out" gets the output; return its path."""
+
+    def write(folder: Path) -> Path:
+        config = load_config(None, SMALL_MODEL).clone()
+        config.defrost()
+        config.MODEL.NUM_CLASSES = 0
+        config.OUTPUT_DIR = str(folder / "out")
+        config.DATASETS.TRAIN, config.DATASETS.TEST = ("train_scenes",), ("test_scenes",)
+        for name, split in (("train_scenes", "trainval"), ("test_scenes", "test")):
+            config.DATASETS.CUSTOM[name] = Config({"FORMAT": "voc", "ROOT": str(scenes), "SPLIT": split})
+        path = folder / "small.yaml"
+        path.write_text(config.dump())
+        return path
+
+    return write
+
+
 @pytest.fixture
-def config_file(scenes: Path, tmp_path: Path) -> Path:
+def config_file(write_config: Callable[[Path], Path], tmp_path: Path) -> Path:
     """A config of the small model on the scenes that writes to tmp_path/out."""
-    config = load_config(None, SMALL_MODEL).clone()
-    config.defrost()
-    config.MODEL.NUM_CLASSES = 0
-    config.OUTPUT_DIR = str(tmp_path / "out")
-    config.DATASETS.TRAIN, config.DATASETS.TEST = ("train_scenes",), ("test_scenes",)
-    for name, split in (("train_scenes", "trainval"), ("test_scenes", "test")):
-        config.DATASETS.CUSTOM[name] = Config({"FORMAT": "voc", "ROOT": str(scenes), "SPLIT": split})
-    path = tmp_path / "small.yaml"
-    path.write_text(config.dump())
+    return write_config(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def detector_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint with its config and three classes: untrained, but so sure of itself that it finds much."""
+    config = load_config(None, [*SMALL_MODEL, "MODEL.NUM_CLASSES", 4])
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = build_detection_model(config)
+        for header in model.box_head.predictor.cls_headers:
+            torch.nn.init.normal_(header.weight, std=0.3)
+            torch.nn.init.zeros_(header.bias)
+    path = tmp_path_factory.mktemp("detector") / "model.pth"
+    class_names = ["__background__", "cat", "dog", "snow leopard"]
+    torch.save({"model": model.state_dict(), "class_names": class_names, "config": config.dump()}, path)
     return path
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Run a script of the repository in this process; return exit status, standard output and standard error."""
+
+    def run(name: str, *args: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", [name, *map(str, args)])
+        with pytest.raises(SystemExit) as exit_info:
+            runpy.run_path(str(ROOT / name), run_name="__main__")
+        output = capsys.readouterr()
+        status = exit_info.value.code
+        assert isinstance(status, int)
+        return status, output.out, output.err
+
+    return run
+
+
+@pytest.fixture
+def trained(script: Callable[..., tuple[int, str, str]], config_file: Path) -> Path:
+    """The config of a run of three iterations."""
+    status, _, _ = script("train.py", "--config-file", config_file, "SOLVER.MAX_ITER", 3, "--skip-test")
+    assert status == 0
+    return config_file
 
 
 @pytest.fixture(autouse=True)

@@ -1,10 +1,12 @@
 """The documentation: its examples run, its links and commands lead to files."""
 
 import copy
+import json
 import math
 import re
 import runpy
 import shlex
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,9 +19,12 @@ import torch
 from torch import nn
 from torchvision.models import regnet_y_400mf
 
+import ssd
 from ssd import config
 from ssd.config import load_config
 from ssd.data import build_datasets, catalog, make_batch_transform, make_test_loader, make_train_loader
+from ssd.deploy import predict_command
+from ssd.engine.saving import Outputs
 from ssd.engine.setup import with_num_classes
 from ssd.engine.trainer import step
 from ssd.evaluation import evaluate
@@ -27,6 +32,8 @@ from ssd.modeling import registry
 from ssd.modeling.detector import build_detection_model
 from ssd.structures import Container
 from ssd.utils.errors import ConfigError, DatasetError
+from ssd.utils.image import read_image, write_image
+from ssd.visualization import VideoWriter
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -296,6 +303,115 @@ def test_a_part_that_was_not_imported(folder: Path) -> None:
         build_detection_model(load_config("regnet_ssd300.yaml"))
 
 
+@pytest.fixture
+def photos(detector_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working directory: the files that the pages on inference name, with the images of the demo."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("model.pth", "outputs/quickstart/model_final.pth"):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(detector_file, name)
+    for folder in ("demo", "photos"):
+        shutil.copytree(ROOT / "demo", folder, ignore=shutil.ignore_patterns("result"))
+    images = [read_image(path) for path in sorted(Path("photos").iterdir())]
+    write_image(images[0], Path("street.jpg"))
+    write_image(np.tile(images[1], (2, 3, 1)), Path("aerial.jpg"))
+    with VideoWriter(Path("film.mp4"), 25) as writer:
+        for image in images:
+            writer.write(image)
+    return tmp_path
+
+
+def python_blocks(document: str) -> list[str]:
+    return [block for language, block in read_blocks((ROOT / document).read_text()) if language == "python"]
+
+
+def test_python_in_the_readme(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (block,) = python_blocks("README.md")
+    namespace: dict[str, Any] = {}
+    exec(compile(block, "README.md", "exec"), namespace)
+    names, *counts = capsys.readouterr().out.strip().rsplit("\n", 6)
+    found = ssd.init_detector("model.pth").predict("demo")
+    assert names.startswith(str(found[0].names))
+    assert counts == [f"{one.name} {(one.scores > 0.5).sum()}" for one in found]
+    expected = found[0].draw(0.5).astype(int)
+    assert np.abs(read_image("found.jpg") - expected).mean() < 4
+
+
+def test_python_of_inference(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Block by block, in one namespace; what each leaves is what the page says."""
+    one, convert, many, failing, film, tiles, coco = python_blocks("docs/inference.md")
+    names: dict[str, Any] = {}
+
+    def run(block: str) -> str:
+        exec(compile(block, "inference.md", "exec"), names)
+        return capsys.readouterr().out
+
+    assert run(one).startswith(f"{names['result'].names[0]} {names['result'].scores[0]:.2f} at [")
+    assert read_image("found.jpg").shape == (240, 320, 3)
+
+    run(convert)
+    assert set(names["sure"].names) <= {"cat", "dog"}
+    assert 0 < len(names["best"]) <= 3
+    assert names["sure"].scores.min() > 0.6
+    assert names["pixels"].shape == (240, 320, 3)
+    assert [record["image_id"] for record in names["records"]] == [7] * len(names["best"])
+    assert names["annotation"].count("<object>") == len(names["best"])
+    assert json.loads(names["line"])["objects"][0]["name"] == names["best"].names[0]
+
+    assert run(many).splitlines() == [
+        f"{one.name} {len(one.filter(0.5))}" for one in names["detector"].predict("photos")
+    ]
+    Path("photos/bad.jpg").touch()
+    assert run(failing) == "6 images, 1 failed\n"
+    Path("photos/bad.jpg").unlink()
+    run(film)
+    assert cv2.VideoCapture("annotated.mp4").get(cv2.CAP_PROP_FRAME_COUNT) == 6
+    run(tiles)
+    assert names["result"].orig_size == (960, 480)
+    run(coco)
+    assert {record["category_id"] for record in names["records"]} <= {17, 18, 25}
+    assert {record["image_id"] for record in names["records"]} == set(range(1, 7))
+
+
+def test_json_of_inference(photos: Path) -> None:
+    """The example on the page has the keys of what is written, with values of the same types."""
+    (example,) = (
+        block for language, block in read_blocks((ROOT / "docs/inference.md").read_text()) if language == "json"
+    )
+    with Outputs(("__background__", "cat"), json=photos / "found.json") as outputs:
+        for source, num_objects in (("photos", 1), ("film.mp4", 0)):
+            outputs.add(ssd.init_detector("model.pth").predict(source)[0][:num_objects])
+        outputs.failures.append("photos/2.jpg: the file is empty")
+    written = json.loads((photos / "found.json").read_text())
+    assert skeleton(json.loads(example)) == skeleton(written)
+
+
+def skeleton(value: Any) -> Any:
+    """A JSON value with types in place of values, and of a list's items one of each kind."""
+    if isinstance(value, dict):
+        return {key: skeleton(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return sorted({json.dumps(skeleton(item)) for item in value if item != []})
+    return type(value).__name__
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_options_of_demo_exist(document: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parse_args = runpy.run_path(str(ROOT / "demo.py"))["parse_args"]
+    for words in commands_in(document):
+        if words[:2] == ["python", "demo.py"]:
+            monkeypatch.setattr(sys, "argv", words[1:])
+            parse_args()
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_options_of_predict_exist(document: Path) -> None:
+    """Also behind torchrun."""
+    for words in commands_in(document):
+        if "predict" in words and {"ssd", "ssd.cli"} & {*words}:
+            predict_command.parse_args(words[words.index("predict") + 1 :])
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_links_lead_to_files(document: Path) -> None:
     prose = re.sub(BLOCK, "", document.read_text())
@@ -318,9 +434,12 @@ def test_commands_are_found() -> None:
 
 def named_files(document: Path) -> list[str]:
     """The scripts and configs that the commands of a document name."""
-    names = []
+    return [word for words in commands_in(document) for word in words if word.endswith((".py", ".yaml"))]
+
+
+def commands_in(document: Path) -> list[list[str]]:
+    """The words of each command of a document."""
+    lines = []
     for language, block in read_blocks(document.read_text()):
-        for line in block.replace("\\\n", " ").splitlines() if language == "bash" else ():
-            words = shlex.split(line, comments=True)
-            names += [word for word in words if word.endswith((".py", ".yaml"))]
-    return names
+        lines += block.replace("\\\n", " ").splitlines() if language == "bash" else []
+    return [shlex.split(line, comments=True) for line in lines]

@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 
-ALLOWED = {
+ALLOWED: dict[str, set[str]] = {
     "structures": set(),
     "utils": {"structures"},
     "config": {"utils"},
@@ -23,6 +23,7 @@ ALLOWED = {
         *("config", "data", "evaluation", "modeling", "solver", "structures", "utils", "visualization"),
     },
 }
+ALLOWED["deploy"] = {"engine", "version", *ALLOWED["engine"]}
 
 
 def imported_packages(path: Path) -> Iterator[str]:
@@ -63,6 +64,12 @@ def test_importing_ssd_is_cheap() -> None:
     """It loads nothing that is slow or optional."""
     heavy = ["torch", "torchvision", "cv2", "pycocotools", "tensorboard", "vizer", "PIL"]
     assert run_python(f"import ssd, sys; print([name for name in {heavy} if name in sys.modules])") == "[]\n"
+
+
+def test_the_public_names_come_when_they_are_used() -> None:
+    code = "import ssd; print(ssd.init_detector.__module__, set(ssd.__all__) <= set(dir(ssd)), ssd.Detections.__name__)"
+    assert run_python(code) == "ssd.engine.api True Detections\n"
+    assert run_python("import ssd; print(hasattr(ssd, 'detect'))") == "False\n"
 
 
 def test_the_model_does_without_evaluation_and_drawing() -> None:

@@ -1,57 +1,26 @@
-"""train.py, test.py and demo.py as a user calls them, and what they say to mistakes."""
+"""train.py and test.py as a user calls them (demo.py: test_demo.py), and what they say to mistakes."""
 
 import json
 import os
-import runpy
 import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 
-import cv2
-import numpy as np
 import pytest
 import torch
 
 ROOT = Path(__file__).parents[1]
 
-
-class Script:
-    """Runs a script of the repository in this process."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-        self._monkeypatch = monkeypatch
-        self._capsys = capsys
-
-    def __call__(self, name: str, *args: object) -> tuple[int, str, str]:
-        """Return exit status, standard output and standard error."""
-        self._monkeypatch.setattr(sys, "argv", [name, *map(str, args)])
-        with pytest.raises(SystemExit) as exit_info:
-            runpy.run_path(str(ROOT / name), run_name="__main__")
-        output = self._capsys.readouterr()
-        status = exit_info.value.code
-        assert isinstance(status, int)
-        return status, output.out, output.err
+Script = Callable[..., tuple[int, str, str]]
 
 
-@pytest.fixture
-def script(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Script:
-    return Script(monkeypatch, capsys)
-
-
-@pytest.fixture
-def trained(script: Script, config_file: Path) -> Path:
-    """The config of a run of three iterations."""
-    status, _, _ = script("train.py", "--config-file", config_file, "SOLVER.MAX_ITER", 3, "--skip-test")
-    assert status == 0
-    return config_file
-
-
-def test_train_test_and_demo(script: Script, config_file: Path, scenes: Path, tmp_path: Path) -> None:
+def test_train_and_test(script: Script, config_file: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     status, log, _ = script(
         "train.py", "--config-file", config_file, "--log-step", 2, "--save_step", 2, "--eval_step", 2,
@@ -79,21 +48,6 @@ def test_train_test_and_demo(script: Script, config_file: Path, scenes: Path, tm
     assert status == 0
     assert "mAP: " in log
     assert (tmp_path / "elsewhere" / "test_scenes" / "metrics.json").is_file()
-
-    pictures = tmp_path / "pictures"
-    pictures.mkdir()
-    for name in ("A.JPG", "b.png", "c.webp"):
-        assert cv2.imwrite(str(pictures / name), np.full((40, 60, 3), 128, np.uint8))
-    (pictures / "d.jpeg").write_text("not an image")
-    status, printed, _ = script(
-        "demo.py", "--config-file", config_file, "--images_dir", pictures, "--output_dir", tmp_path / "drawn"
-    )
-    assert status == 1
-    assert "(0001/0004) A.JPG: objects 0" in printed
-    assert "FPS" in printed
-    assert "d.jpeg: failed" in printed
-    assert "1 image(s) failed" in printed
-    assert sorted(path.name for path in (tmp_path / "drawn").iterdir()) == ["A.JPG", "b.png", "c.webp"]
 
 
 def test_training_continues_and_says_so(script: Script, trained: Path) -> None:
@@ -241,11 +195,14 @@ def test_class_count_against_the_checkpoint(script: Script, trained: Path) -> No
     assert "MODEL.NUM_CLASSES is 5, but there are 9 classes" in error
 
 
-def test_several_processes_are_refused(script: Script, config_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_several_processes_come_from_torchrun(
+    script: Script, config_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     status, _, error = script("train.py", "--config-file", config_file)
     assert status == 1
-    assert "runs in one process" in error
+    assert "WORLD_SIZE is 2, but RANK, LOCAL_RANK" in error
+    assert "start several processes with torchrun" in error
 
 
 class QuietHandler(SimpleHTTPRequestHandler):
@@ -291,23 +248,6 @@ def test_the_best_model_survives_a_restart(script: Script, config_file: Path, tm
     marked = best.read_bytes()
     assert script(*run[:-1], 4)[0] == 0
     assert best.read_bytes() == marked
-
-
-def test_demo_does_not_overwrite_its_input(script: Script, trained: Path, scenes: Path, tmp_path: Path) -> None:
-    folder = scenes / "JPEGImages"
-    status, _, error = script("demo.py", "--config-file", trained, "--images_dir", folder, "--output_dir", folder)
-    assert status == 1
-    assert "is the folder of the images themselves" in error
-
-
-def test_demo_says_when_it_cannot_write(script: Script, trained: Path, scenes: Path, tmp_path: Path) -> None:
-    name = sorted(path.name for path in (scenes / "JPEGImages").iterdir())[0]
-    (tmp_path / "drawn" / name).mkdir(parents=True)
-    images, drawn = scenes / "JPEGImages", tmp_path / "drawn"
-    status, printed, _ = script("demo.py", "--config-file", trained, "--images_dir", images, "--output_dir", drawn)
-    assert status == 1
-    assert "cannot be written" in printed
-    assert len([path for path in drawn.iterdir() if path.is_file()]) == 11
 
 
 def test_requirements_are_those_of_the_package() -> None:

@@ -129,7 +129,7 @@ def _assert_equal(one, two) -> None:
 
 
 def test_workers_do_not_change_the_stream(make_cfg, monkeypatch) -> None:
-    monkeypatch.setattr(build, "_available_cores", lambda: 2)
+    monkeypatch.setattr(build, "available_cores", lambda: 2)
     reference = _flatten(make_train_loader(make_cfg(), [Painted(11)]))
     for num_workers in (1, 2):
         loader = make_train_loader(make_cfg(**{"DATA_LOADER.NUM_WORKERS": num_workers}), [Painted(11)])
@@ -218,7 +218,7 @@ def test_orientation_follows_the_annotated_size(write_voc, make_cfg) -> None:
 
 
 def test_workers_never_outnumber_cores(make_cfg, monkeypatch) -> None:
-    monkeypatch.setattr(build, "_available_cores", lambda: 2)
+    monkeypatch.setattr(build, "available_cores", lambda: 2)
     cfg = make_cfg(**{"DATA_LOADER.NUM_WORKERS": 64})
     loader = make_test_loader(cfg, Painted(3))
     assert loader.num_workers == 2
@@ -232,7 +232,7 @@ def test_a_worker_has_one_thread_and_serves_again(make_cfg, monkeypatch) -> None
             told = np.array([[[cv2.getNumThreads(), torch.get_num_threads(), os.getpid() % 256]]], np.uint8)
             return told, Container(boxes=np.empty((0, 4))), index
 
-    monkeypatch.setattr(build, "_available_cores", lambda: 2)
+    monkeypatch.setattr(build, "available_cores", lambda: 2)
     loader = make_test_loader(make_cfg(**{"DATA_LOADER.NUM_WORKERS": 1, "INPUT.IMAGE_SIZE": 1}), Threads(2))
     passes = [torch.cat([images for images, _, _ in loader]).flatten(1).tolist() for _ in range(2)]
     assert passes[0] == passes[1]
@@ -253,7 +253,7 @@ def test_the_cache_changes_nothing_with_any_number_of_workers(make_cfg, monkeypa
         def read_image(self, index, reduction=1):
             return super().__getitem__(index)[0], 1
 
-    monkeypatch.setattr(build, "_available_cores", lambda: 2)
+    monkeypatch.setattr(build, "available_cores", lambda: 2)
     reference = _flatten(make_train_loader(make_cfg(), [Painted(5)]))
     for num_workers in (0, 2):
         cache = {"DATA_LOADER.CACHE": place, "DATA_LOADER.CACHE_DIR": str(tmp_path), "DATA_LOADER.CACHE_GB": 1e-5}

@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ssd.data.samplers import IterationSampler
+from ssd.data.samplers import IterationSampler, share_of_batches
 from ssd.data.samples import PositionedGenerator
 
 
@@ -68,3 +68,19 @@ def test_neighbouring_positions_are_independent() -> None:
     assert np.abs(numbers.mean(axis=0) - 0.5).max() < 4 * np.sqrt(1 / 12 / 4000)
     correlations = np.corrcoef(np.stack([numbers[:-1, 0], numbers[1:, 0], numbers[:-1, 1]]))
     assert np.abs(correlations - np.eye(3)).max() < 4 / np.sqrt(4000)
+
+
+def test_shares_of_a_test_set_by_hand() -> None:
+    """Seven images in batches of two, for three processes: four batches."""
+    shares = [[list(batch) for batch in share_of_batches(7, 2, rank, 3)] for rank in range(3)]
+    assert shares == [[[0, 1]], [[2, 3]], [[4, 5], [6]]]
+
+
+@given(st.integers(0, 40), st.integers(1, 7), st.integers(1, 9))
+def test_shares_are_the_batches_of_one_process(num_samples: int, batch_size: int, world_size: int) -> None:
+    shares = [share_of_batches(num_samples, batch_size, rank, world_size) for rank in range(world_size)]
+    (whole,) = [share_of_batches(num_samples, batch_size, 0, 1)]
+    assert [batch for share in shares for batch in share] == whole
+    assert [index for batch in whole for index in batch] == list(range(num_samples))
+    assert all(len(batch) == batch_size for batch in whole[:-1])
+    assert max(map(len, shares)) - min(map(len, shares)) <= 1

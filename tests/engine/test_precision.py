@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ssd.engine.precision import in_precision, select_dtype
+from ssd.engine.precision import in_precision, select_dtype, shorten_weights
 from ssd.utils.errors import ConfigError
 
 OFF, BF16, FP16 = torch.float32, torch.bfloat16, torch.float16
@@ -45,6 +45,32 @@ def test_formats_that_a_device_lacks(monkeypatch: pytest.MonkeyPatch, device: st
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: False)
     with pytest.raises(ConfigError, match=message):
         select_dtype(name, torch.device(device), "SOLVER.AMP")
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "groups", "name", "expected"),
+    [
+        ({"avx512_bf16": True, "amx_bf16": False}, 1, "auto", BF16),
+        ({"avx512_bf16": False, "amx_bf16": True}, 1, "auto", BF16),
+        ({"avx512_bf16": True}, 2, "auto", BF16),  # grouped, but not depthwise
+        ({"avx512_bf16": True}, 4, "auto", OFF),
+        ({"avx512_bf16": True}, 1, "off", OFF),
+        ({"avx512_bf16": False, "avx512_f": True}, 1, "auto", OFF),
+        ({"architecture": "arm64"}, 1, "auto", OFF),
+        ({}, 4, "bf16", BF16),
+    ],
+)
+def test_auto_on_a_cpu_asks_the_processor_and_the_network(
+    monkeypatch: pytest.MonkeyPatch, capabilities: dict[str, object], groups: int, name: str, expected: torch.dtype
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+    network = nn.Sequential(nn.Conv2d(1, 4, 1), nn.Conv2d(4, 4, 3, groups=groups))
+    assert select_dtype(name, torch.device("cpu"), "TEST.AMP", network) == expected
+
+
+def test_training_on_a_cpu_is_short_only_where_it_is_asked_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True, "amx_bf16": True})
+    assert select_dtype("auto", torch.device("cpu"), "SOLVER.AMP") == OFF
 
 
 class Detector(nn.Module):
@@ -89,3 +115,14 @@ def test_a_head_without_predictor() -> None:
     model.box_head = nn.Identity()
     model.forward = model.backbone.forward  # type: ignore[method-assign]
     assert in_precision(model, "cpu", BF16)(torch.ones(1, 1)).dtype == BF16
+
+
+def test_short_weights() -> None:
+    model = Detector()
+    shorten_weights(model)
+    assert model.backbone.weight.dtype == torch.float32
+    short = in_precision(model, "cpu", BF16)
+    shorten_weights(short)
+    assert model.backbone.weight.dtype == BF16
+    values = torch.tensor([[1 + 1 / 128], [1 + 1 / 512]])
+    assert short(values)[0].tolist() == [[1 + 1 / 128], [1.0]]

@@ -1,13 +1,15 @@
 """What the scripts share."""
 
 import argparse
+import errno
 from pathlib import Path
 
 import pytest
 import torch
 
 from ssd.engine import setup
-from ssd.engine.setup import make_parser, parse_bool, start_run
+from ssd.engine.setup import make_parser, parse_bool, run_script, start_run
+from ssd.utils import launch
 from ssd.utils.errors import ConfigError
 
 
@@ -34,7 +36,7 @@ def test_a_gpu_is_selected_only_by_its_number(
 ) -> None:
     """torch.cuda.set_device refuses a device without an index."""
     selected: list[torch.device] = []
-    monkeypatch.setattr(setup, "select_device", torch.device)
+    monkeypatch.setattr(launch, "select_device", torch.device)
     monkeypatch.setattr(torch.cuda, "set_device", selected.append)
     monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
     args = argparse.Namespace(config_file=config_file, opts=["MODEL.DEVICE", name])
@@ -46,3 +48,46 @@ def test_a_gpu_is_selected_only_by_its_number(
 def test_a_config_file_is_needed() -> None:
     with pytest.raises(ConfigError, match="--config-file is missing"):
         start_run(argparse.Namespace(config_file=None, opts=[]))
+
+
+def test_what_runs_in_one_process_says_so(config_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"RANK": 1, "WORLD_SIZE": 2, "LOCAL_RANK": 1, "LOCAL_WORLD_SIZE": 2, "MASTER_PORT": 1}.items():
+        monkeypatch.setenv(name, str(value))
+    monkeypatch.setenv("MASTER_ADDR", "localhost")
+    with pytest.raises(ConfigError, match="torchrun started 2 processes of what runs in one: start it without"):
+        start_run(argparse.Namespace(config_file=config_file, opts=[]))
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "text"),
+    [
+        (ConfigError("a key is wrong"), 1, "error: a key is wrong"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "log.txt"),
+            1,
+            "error: log.txt: No space left on device;",
+        ),
+        (RuntimeError("[gloo/transport/tcp/pair.cc:545] Connection closed by peer\nmore"), 1, "error: another process"),
+    ],
+)
+def test_errors_of_a_script_end_in_a_message(
+    capsys: pytest.CaptureFixture[str], error: BaseException, status: int, text: str
+) -> None:
+    def main() -> None:
+        raise error
+
+    assert run_script(main) == status
+    written = capsys.readouterr().err
+    assert written.startswith(text)
+    assert written.count("\n") == 1
+
+
+@pytest.mark.parametrize("error", [RuntimeError("a bug"), PermissionError(13, "Permission denied", "log.txt")])
+def test_bugs_keep_their_traceback(error: Exception) -> None:
+    def main() -> None:
+        raise error
+
+    with pytest.raises(type(error)) as caught:
+        run_script(main)
+    assert caught.value is error

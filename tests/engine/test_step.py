@@ -167,7 +167,7 @@ def test_mistakes() -> None:
         ConfigError, match=r"SOLVER\.ACCUMULATE 5 weights parts by their positives.*; Identity has none"
     ):
         make_step_options(config(5), detector, torch.float32)
-    with pytest.raises(ConfigError, match=r"SOLVER\.ACCUMULATE is 6, but a batch of SOLVER\.BATCH_SIZE 5"):
+    with pytest.raises(ConfigError, match=r"SOLVER\.ACCUMULATE is 6, but a batch of 5 images \(SOLVER\.BATCH_SIZE"):
         make_step_options(config(6), Line(), torch.float32)
 
 

@@ -14,7 +14,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from ssd.config import Config, load_config
 from ssd.data import build_datasets, make_batch_transform, make_test_loader, make_train_loader
+from ssd.engine.finite import FiniteGuard
+from ssd.engine.finite_check import FiniteCheck
 from ssd.engine.inference import evaluate_datasets
+from ssd.engine.interrupt import InterruptGuard
 from ssd.engine.monitor import TrainingMonitor
 from ssd.engine.precision import make_network
 from ssd.engine.setup import with_num_classes
@@ -57,6 +60,7 @@ class Run:
                 on_step(start + len(self.losses))
 
         monitor.end_step = record  # type: ignore[method-assign]
+        assert self.options.guard is not None
         return train(
             make_network(self.cfg, self.model, torch.float32),
             make_train_loader(self.cfg, self.datasets, start),
@@ -69,6 +73,9 @@ class Run:
             monitor=monitor,
             checkpointer=self.checkpointer,
             evaluate=self.evaluated.append,
+            check=FiniteCheck(self.options.guard, self.checkpointer),
+            interrupt=InterruptGuard(),
+            seed=self.cfg.SOLVER.SEED,
             options=self.options,
         )
 
@@ -207,6 +214,7 @@ def test_nothing_waits_for_the_device_but_the_report(config_file: Path, tmp_path
     images, targets = torch.rand(4, 3, 2, 2), Container(labels=torch.ones(4, 1))
     monitor = TrainingMonitor(0, 9, torch.device("cpu"))
     waits = WaitsForTheDevice()
+    checkpointer, guard = Checkpointer(model), FiniteGuard(model, 1)
     before_log: list[int] = []
     log = monitor.log
     monitor.log = lambda iteration: (before_log.append(waits.count), log(iteration))  # type: ignore[assignment]
@@ -221,10 +229,13 @@ def test_nothing_waits_for_the_device_but_the_report(config_file: Path, tmp_path
             max_iter=9,
             periods=NEVER,
             monitor=monitor,
-            checkpointer=Checkpointer(model),
+            checkpointer=checkpointer,
             evaluate=lambda iteration: None,
+            check=FiniteCheck(guard, checkpointer),
+            interrupt=InterruptGuard(),
+            seed=0,
             options=StepOptions(
-                GradScaler("cpu"), 1.0, 2, lambda targets: targets["labels"], average=ModelAverage(model, 0.5)
+                GradScaler("cpu"), 1.0, 2, lambda targets: targets["labels"], ModelAverage(model, 0.5), guard
             ),
         )
     assert before_log == [0]

@@ -158,3 +158,29 @@ def test_groups_have_their_learning_rate_and_decay() -> None:
 def test_one_group_unless_asked_for() -> None:
     (group,) = make_optimizer(load_config(), Detector()).param_groups
     assert len(group["params"]) == 8
+
+
+def test_a_first_step_that_is_left_out_leaves_no_momentum() -> None:
+    """As the scaler of float16 gradients leaves one out. The fused kernel would leave whatever lay in memory."""
+    model = nn.Linear(50, 50)
+    optimizer = make_optimizer(load_config(), model)
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    optimizer.found_inf = torch.ones(())  # type: ignore[attr-defined]
+    optimizer.step()
+    del optimizer.found_inf  # type: ignore[attr-defined]
+    assert all(not optimizer.state[parameter]["momentum_buffer"].any() for parameter in model.parameters())
+
+
+def test_momentum_of_zero_is_a_first_step() -> None:
+    """The bits are those of an optimizer that begins without."""
+    models = [nn.Linear(5, 5) for _ in range(2)]
+    models[1].load_state_dict(models[0].state_dict())
+    cfg = load_config(None, ["SOLVER.WEIGHT_DECAY", 0.1])
+    plain = torch.optim.SGD(models[1].parameters(), cfg.SOLVER.LR, cfg.SOLVER.MOMENTUM, weight_decay=0.1, fused=True)
+    for optimizer, model in zip((make_optimizer(cfg, models[0]), plain), models, strict=True):
+        for step in range(3):
+            for parameter in model.parameters():
+                parameter.grad = torch.linspace(-1, step, parameter.numel()).view_as(parameter)
+            optimizer.step()
+    torch.testing.assert_close(dict(models[0].state_dict()), dict(models[1].state_dict()), rtol=0, atol=0)

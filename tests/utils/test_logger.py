@@ -69,11 +69,15 @@ def test_without_folder_there_is_no_file(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_other_ranks_are_silent(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_other_ranks_only_warn_and_with_their_rank(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     setup_logger(tmp_path / "out", rank=1)
     log()
+    logging.getLogger("ssd.data").warning("a strange box")
     captured = capsys.readouterr()
-    assert captured.out + captured.err == ""
+    assert captured.out == ""
+    assert captured.err.startswith("rank 1: ")
+    assert captured.err.endswith("ssd.data WARNING: a strange box\n")
+    assert captured.err.count("\n") == 1
     assert not (tmp_path / "out").exists()
 
 

@@ -17,6 +17,16 @@ def test_window_of_two_by_hand() -> None:
     assert series.global_avg == 3.0
 
 
+def test_the_smoothed_mean_is_of_what_is_finite() -> None:
+    """A step that is left out shows in the last value, not in those that follow."""
+    series = SmoothedValue(window=3)
+    series.update(math.nan)
+    assert math.isnan(series.avg)
+    for value in (1.0, torch.tensor(math.inf), 3.0):
+        series.update(value)
+    assert series.avg == 2.0
+
+
 @given(st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=40), st.integers(1, 12), st.integers(1, 40))
 def test_means_of_floats_and_tensors_read_at_any_time(values: list[float], window: int, read_every: int) -> None:
     series = SmoothedValue(window)

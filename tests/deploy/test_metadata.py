@@ -1,0 +1,129 @@
+"""The side-car: what goes in comes out, and whatever is wrong with it is named."""
+
+import json
+from collections.abc import Callable
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from ssd.config import Config
+from ssd.deploy import Metadata, make_metadata, read_metadata, side_car, write_metadata
+from ssd.deploy.metadata import fitted, to_json
+from ssd.utils.errors import ExportError
+
+NAMES = ("__background__", "a", "b", "c", "Straße")
+
+
+@pytest.fixture
+def metadata(small_config: Config, small_detector: nn.Module) -> Metadata:
+    return make_metadata(small_config, small_detector, NAMES)
+
+
+@pytest.fixture
+def exported(metadata: Metadata, tmp_path: Path) -> Path:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"a network")
+    write_metadata(metadata, path)
+    return path
+
+
+def test_it_says_what_the_config_says(with_options: Callable[..., Config], small_detector: nn.Module) -> None:
+    config = with_options("TEST.MAX_PER_CLASS", 7, "TEST.CLIP_BOXES", True, "TEST.NMS_THRESHOLD", 0.6)
+    metadata = make_metadata(config, small_detector, NAMES)
+    assert metadata.image_size == (96, 128)
+    assert (metadata.pixel_mean, metadata.pixel_std) == ((123.0, 117.0, 104.0), (58.0, 57.0, 57.0))
+    assert (metadata.max_per_class, metadata.max_per_image, metadata.clip_boxes) == (7, 100, True)
+    assert (metadata.score_threshold, metadata.nms_threshold) == (0.01, 0.6)
+    assert (metadata.center_variance, metadata.size_variance) == (0.1, 0.2)
+    assert torch.equal(torch.tensor(metadata.priors), small_detector.box_head.priors)
+
+
+def test_a_round_trip(metadata: Metadata, exported: Path) -> None:
+    found = read_metadata(str(exported))
+    assert found == replace(metadata, sha256=found.sha256)
+    assert len(found.sha256) == 64
+    assert side_car(exported) == exported.with_name("model.json")
+    assert len(side_car(exported).read_text().splitlines()) == len(fields(Metadata)) + 5  # a key a line
+
+
+def test_each_kind_has_its_own_description(metadata: Metadata) -> None:
+    document = json.loads(to_json(fitted(metadata, complete=False)))
+    assert document["kind"] == "raw"
+    assert document["input"].startswith("images: float32 (batch, 3, 96, 128)")
+    assert fitted(fitted(metadata, complete=False), complete=True) == metadata
+
+
+def test_missing_files(exported: Path, tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match=r"other\.onnx' does not exist"):
+        read_metadata(tmp_path / "other.onnx")
+    side_car(exported).unlink()
+    with pytest.raises(ExportError, match=r"model\.onnx has no model\.json beside it.*copy it along"):
+        read_metadata(exported)
+
+
+@pytest.mark.parametrize("content", [b"a network!", b"a networ", b""])
+def test_another_file(content: bytes, exported: Path) -> None:
+    exported.write_bytes(content)
+    with pytest.raises(ExportError, match=r"model\.json was written for another file than model\.onnx.*sha256"):
+        read_metadata(exported)
+
+
+@pytest.mark.parametrize("text", ["", "{", "no", "\xff"])
+def test_no_json(text: str, exported: Path) -> None:
+    side_car(exported).write_bytes(text.encode("latin-1"))
+    with pytest.raises(ExportError, match=r"model\.json is no JSON.*export again"):
+        read_metadata(exported)
+
+
+@pytest.mark.parametrize("text", ["[]", "null", "{}", '{"format_version": 2}', '{"format_version": "1"}'])
+def test_another_format(text: str, exported: Path) -> None:
+    side_car(exported).write_text(text)
+    with pytest.raises(ExportError, match=r"model\.json: key format_version is .*reads 1; export again"):
+        read_metadata(exported)
+
+
+WRONG: list[tuple[str, Any]] = [
+    ("class_names", []),
+    ("class_names", "cat"),
+    ("class_names", [1, 2]),
+    ("image_size", 300),
+    ("image_size", [300]),
+    ("image_size", [300, 0]),
+    ("pixel_mean", [1, 2]),
+    ("pixel_mean", [1, 2, "3"]),
+    ("pixel_std", [1, 1, 0]),
+    ("center_variance", 0),
+    ("size_variance", None),
+    ("score_threshold", 1.5),
+    ("nms_threshold", True),
+    ("max_per_class", 0),
+    ("max_per_image", 2.0),
+    ("clip_boxes", 1),
+    ("priors", []),
+    ("priors", [[0.5, 0.5, 1]]),
+    ("kind", "half"),
+    ("sha256", 5),
+    ("library_version", None),
+]
+
+
+@pytest.mark.parametrize(("key", "value"), WRONG, ids=str)
+def test_wrong_values(key: str, value: Any, exported: Path) -> None:
+    document = json.loads(side_car(exported).read_text())
+    document[key] = value
+    side_car(exported).write_text(json.dumps(document))
+    with pytest.raises(ExportError, match=rf"model\.json: key {key} must be .*, got .*; export again"):
+        read_metadata(exported)
+
+
+@pytest.mark.parametrize("key", [field.name for field in fields(Metadata)])
+def test_missing_keys(key: str, exported: Path) -> None:
+    document = json.loads(side_car(exported).read_text())
+    del document[key]
+    side_car(exported).write_text(json.dumps(document))
+    with pytest.raises(ExportError, match=rf"model\.json: key {key} is missing, expected "):
+        read_metadata(exported)

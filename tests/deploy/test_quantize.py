@@ -1,0 +1,190 @@
+"""int8: which nodes, what ranges, and what comes of a small detector."""
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from torch import Tensor, nn
+
+from ssd.config import Config
+from ssd.deploy import Metadata, OnnxNetwork, export_onnx, make_metadata, read_metadata, side_car, write_metadata
+from ssd.deploy.quantize import CalibrationReader, network_input, nodes_between_convolutions, quantize_onnx
+from ssd.utils.errors import ExportError, MissingPackageError
+
+NAMES = ("__background__", "a", "b", "c", "d")
+MakeBatch = Callable[[Config, int], Tensor]
+
+
+def node(kind: str, inputs: Sequence[str], output: str, name: str | None = None) -> onnx.NodeProto:
+    return helper.make_node(kind, list(inputs), [output], name=output if name is None else name)
+
+
+def test_nodes_between_convolutions() -> None:
+    """A chain of two convolutions with a branch past the second, two that predict, and what comes before and after."""
+    nodes = [
+        node("Sub", ["images", "mean"], "pixels"),
+        node("Conv", ["pixels", "w1"], "first"),
+        node("Relu", ["first"], "relu"),
+        node("Conv", ["relu", "w2"], "second"),
+        node("Add", ["second", "relu"], "sum"),
+        node("Mul", ["sum", "scale"], "scaled"),
+        node("Conv", ["scaled", "w3"], "classes"),
+        node("Conv", ["sum", "w4"], "offsets"),
+        node("Transpose", ["classes"], "cls_logits"),
+        node("Exp", ["offsets"], "sizes"),
+        node("Concat", ["sizes", "sum"], "bbox_pred"),
+    ]
+    assert nodes_between_convolutions(nodes) == ["first", "relu", "second", "sum", "scaled"]
+
+
+def test_nodes_without_a_name_are_given_one() -> None:
+    nodes = [
+        node("Conv", ["images", "w1"], "a", name=""),
+        node("Relu", ["a"], "b", name=""),
+        node("Conv", ["b", "w2"], "c", name=""),
+    ]
+    names = nodes_between_convolutions(nodes)
+    assert names == [nodes[0].name, nodes[1].name]
+    assert len(set(names)) == 2
+
+
+def test_one_layer_of_convolutions_has_nothing_between() -> None:
+    assert nodes_between_convolutions([node("Conv", ["images", "w"], "a"), node("Conv", ["images", "w"], "b")]) == []
+    assert nodes_between_convolutions([]) == []
+
+
+@pytest.fixture
+def metadata() -> Metadata:
+    """Of a raw network for 2 x 2 pixels whose input is the pixels themselves."""
+    return Metadata(
+        class_names=("__background__", "a"),
+        image_size=(2, 2),
+        pixel_mean=(0.0, 0.0, 0.0),
+        pixel_std=(1.0, 1.0, 1.0),
+        center_variance=0.1,
+        size_variance=0.2,
+        score_threshold=0.01,
+        nms_threshold=0.45,
+        max_per_class=-1,
+        max_per_image=100,
+        clip_boxes=False,
+        priors=((0.5, 0.5, 1.0, 1.0),),
+        kind="raw",
+    )
+
+
+def grey(value: int) -> np.ndarray:
+    return np.full((2, 2, 3), value, np.uint8)
+
+
+def test_network_input(metadata: Metadata) -> None:
+    image = np.array([[[10, 20, 30], [40, 50, 60]], [[70, 80, 90], [100, 110, 120]]], np.uint8)
+    raw = replace(metadata, pixel_mean=(10.0, 20.0, 30.0), pixel_std=(2.0, 5.0, 10.0))
+    values = network_input(image, raw)
+    assert (values.dtype, values.shape, values.flags["C_CONTIGUOUS"]) == (np.float32, (1, 3, 2, 2), True)
+    np.testing.assert_array_equal(values[0], [[[0, 15], [30, 45]], [[0, 6], [12, 18]], [[0, 3], [6, 9]]])
+    complete = network_input(image, replace(metadata, kind="complete"))
+    assert complete.dtype == np.uint8
+    np.testing.assert_array_equal(complete, image[None])
+    assert network_input(np.zeros((7, 5, 3), np.uint8), raw).shape == (1, 3, 2, 2)
+
+
+def test_reader(metadata: Metadata) -> None:
+    reader = CalibrationReader(iter([grey(1), grey(2)]), metadata, "images")
+    first, second = reader.get_next(), reader.get_next()
+    assert first is not None
+    assert second is not None
+    assert (first["images"].max(), second["images"].max()) == (1, 2)
+    assert reader.get_next() is None
+    assert reader.get_next() is None
+    with pytest.raises(ExportError, match="needs images to measure ranges on"):
+        CalibrationReader([], metadata, "images").get_next()
+
+
+@pytest.fixture
+def toy(tmp_path: Path, metadata: Metadata) -> Path:
+    """Two 1x1 convolutions: channels times (2, 1, 0.002), then times one."""
+    weights = {"w1": np.diag([2, 1, 0.002]), "w2": np.eye(3)}
+    graph = helper.make_graph(
+        [node("Conv", ["images", "w1"], "scaled"), node("Conv", ["scaled", "w2"], "cls_logits")],
+        "toy",
+        [helper.make_tensor_value_info("images", TensorProto.FLOAT, ["batch", 3, 2, 2])],
+        [helper.make_tensor_value_info("cls_logits", TensorProto.FLOAT, ["batch", 3, 2, 2])],
+        [numpy_helper.from_array(array[:, :, None, None].astype(np.float32), name) for name, array in weights.items()],
+    )
+    path = tmp_path / "toy.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), path)
+    write_metadata(metadata, path)
+    return path
+
+
+def run_toy(path: Path, value: int) -> list[float]:
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    (result,) = session.run(None, {"images": np.full((1, 3, 2, 2), value, np.float32)})
+    return result[0, :, 0, 0].tolist()
+
+
+def test_ranges_are_the_means_of_those_of_the_images(toy: Path, tmp_path: Path) -> None:
+    """Pixels 0 to 100 in steps of 100 / 255; results 0 to 200 in steps of 200 / 255; what is brighter is cut off."""
+    path = quantize_onnx(toy, tmp_path / "int8.onnx", [grey(150), grey(50), grey(100)])
+    np.testing.assert_allclose(run_toy(path, 100), [200, 100, 0.2], atol=0.5)
+    np.testing.assert_allclose(run_toy(path, 50), [100, 50, 0.1], atol=0.5)
+    np.testing.assert_allclose(run_toy(path, 150), [200, 100, 0.2], atol=0.5)
+    np.testing.assert_allclose(run_toy(toy, 150), [300, 150, 0.3], rtol=1e-6)
+
+
+def test_each_channel_has_its_own_scale(toy: Path, tmp_path: Path) -> None:
+    """With one scale for all weights, 2 / 127, the third would round to zero."""
+    model = onnx.load(quantize_onnx(toy, tmp_path / "int8.onnx", [grey(100)]))
+    arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    (weights,) = (array for array in arrays.values() if array.dtype == np.int8 and array.shape == (3, 3, 1, 1))
+    np.testing.assert_array_equal(weights[:, :, 0, 0], 127 * np.eye(3))
+    assert any(array.dtype == np.float32 and array.shape == (3, 3, 1, 1) for array in arrays.values())  # the last
+
+
+def test_errors(toy: Path, tmp_path: Path, metadata: Metadata, monkeypatch: pytest.MonkeyPatch) -> None:
+    output = tmp_path / "int8.onnx"
+    with pytest.raises(ExportError, match="needs images"):
+        quantize_onnx(toy, output, [])
+    with pytest.raises(ExportError, match=r"'gone\.onnx' does not exist"):
+        quantize_onnx("gone.onnx", output, [grey(1)])
+    model = onnx.load(toy)
+    del model.graph.node[0]
+    model.graph.node[0].input[0] = "images"
+    onnx.save(model, tmp_path / "flat.onnx")
+    write_metadata(metadata, tmp_path / "flat.onnx")
+    with pytest.raises(ExportError, match="no convolution follows another one"):
+        quantize_onnx(tmp_path / "flat.onnx", output, [grey(1)])
+    monkeypatch.setitem(sys.modules, "onnxruntime.quantization", None)
+    with pytest.raises(MissingPackageError, match=r"ssd-detector\[onnx\]"):
+        quantize_onnx(toy, output, [grey(1)])
+    assert not output.exists()
+    assert not side_car(output).exists()
+
+
+@pytest.mark.parametrize("complete", [True, False], ids=["complete", "raw"])
+def test_a_detector(
+    complete: bool, tmp_path: Path, small_config: Config, small_detector: nn.Module, make_batch: MakeBatch
+) -> None:
+    path = tmp_path / "model.onnx"
+    export_onnx(small_detector, path, make_metadata(small_config, small_detector, NAMES), complete=complete)
+    batch = make_batch(small_config, 4)
+    output = quantize_onnx(path, tmp_path / "model.int8.onnx", batch.permute(0, 2, 3, 1).contiguous().numpy())
+    assert output.stat().st_size < 0.6 * path.stat().st_size
+    described = read_metadata(output)
+    assert described == replace(read_metadata(path), sha256=described.sha256)
+
+    exact, quantized = OnnxNetwork(path)(batch), OnnxNetwork(output)(batch)
+    for one, other in zip(exact, quantized, strict=True):
+        assert len(one["scores"]) > 5
+        best, label = one["boxes"][0], one["labels"][0]
+        near = (other["boxes"] - best).abs().amax(dim=1) < 6  # of 128 pixels
+        assert (near & (other["labels"] == label)).any()
+    assert any(not torch.equal(a["scores"], b["scores"]) for a, b in zip(exact, quantized, strict=True))

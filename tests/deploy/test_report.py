@@ -1,0 +1,111 @@
+"""The report of an export, as text and as JSON."""
+
+import json
+import math
+
+from ssd.deploy.accuracy import Accuracy
+from ssd.deploy.latency import Latency
+from ssd.deploy.parity import ImageParity, Parity, Tolerance
+from ssd.deploy.report import AgreementCheck, ExportReport, ParityCheck, format_latency, format_report, to_json
+
+MACHINE: dict[str, str | int] = {"cpu": "Some CPU", "cores": 2}
+
+
+def image(name: str, num_missing: int = 0, num_extra: int = 0, num_at_cut: int = 0) -> ImageParity:
+    return ImageParity(
+        name=name,
+        num_detections=20,
+        num_matched=20 - num_missing,
+        num_missing=num_missing,
+        num_extra=num_extra,
+        num_at_cut=num_at_cut,
+        top_score=0.25 if num_missing + num_extra else 0.0,
+        box_difference=0.00012,
+        score_difference=3e-7,
+        swapped_gap=0.0,
+    )
+
+
+def make_report(*images: ImageParity) -> ExportReport:
+    check = ParityCheck("model.onnx in ONNX Runtime", 5, Parity(list(images), Tolerance()))
+    return ExportReport({"model.onnx": 4_630_000}, MACHINE, parity=[check])
+
+
+def test_the_same() -> None:
+    report = make_report(image("a"), image("b", num_at_cut=3))
+    assert report.is_same
+    assert format_report(report).splitlines() == [
+        "model.onnx: 4.63 MB",
+        "",
+        "model.onnx in ONNX Runtime beside PyTorch, batches of 5: 40 of 40 detections in 2 image(s) are the same; "
+        "at most 0.00012 pixels and 3e-07 in score apart",
+        "  3 detection(s) of one alone, at the limit of score or number",
+    ]
+    document = to_json(report)
+    assert document["is_same"]
+    totals = document["parity"][0]["parity"]
+    assert (totals["num_detections"], totals["num_at_cut"], totals["different"]) == (40, 3, [])
+    assert totals["tolerance"] == [0.1, 0.001]
+    assert totals["images"][1]["name"] == "b"
+
+
+def test_another_result() -> None:
+    report = make_report(image("a"), image("street.jpg", num_missing=2, num_extra=1))
+    assert not report.is_same
+    line = "  another result: street.jpg: 2 of 20 detections missing, 1 others instead; the best of these scores 0.250"
+    assert line in format_report(report).splitlines()
+    assert to_json(report)["parity"][0]["parity"]["different"] == ["street.jpg"]
+
+
+def test_only_some_of_many_images_are_listed_in_the_text() -> None:
+    names = [f"image {number}" for number in range(13)]
+    report = make_report(*(image(name, num_missing=1) for name in names))
+    text = format_report(report)
+    assert text.count("another result: image") == 10
+    assert "another result in 3 more image(s)" in text
+    assert to_json(report)["parity"][0]["parity"]["different"] == names
+
+
+def test_accuracy_and_agreement() -> None:
+    report = ExportReport({}, MACHINE)
+    report.agreement.append(AgreementCheck("model.int8.onnx", 10, 0.9692))
+    report.accuracy += [
+        Accuracy("PyTorch", "cells_test", "voc", 0.84931),
+        Accuracy("PyTorch", "shop", "coco", 0.31),
+        Accuracy("model.onnx", "cells_test", "voc", 0.84926),
+        Accuracy("model.onnx", "shop", "coco", math.nan),
+    ]
+    text = format_report(report)
+    assert "model.int8.onnx agrees with PyTorch in 96.9% of what scores above 0.5" in text
+    assert "mAP on cells_test (voc): PyTorch 0.8493, model.onnx 0.8493" in text
+    assert "AP on shop (coco): PyTorch 0.3100, model.onnx nan" in text
+    document = json.loads(json.dumps(to_json(report), allow_nan=False))
+    assert [row["value"] for row in document["accuracy"]] == [0.84931, 0.31, 0.84926, None]
+
+
+def test_latency() -> None:
+    rows = [
+        Latency("PyTorch, as trained", 1, 10.0, 1.0),
+        Latency("OpenVINO", 1, note="openvino cannot be imported"),
+        Latency("int8", 1, 2.504, 0.25),
+        Latency("PyTorch, as trained", 2, 6.0, 1.0),
+        Latency("OpenVINO", 2, note="openvino cannot be imported"),
+        Latency("int8", 2, 9.0, 1.5),
+    ]
+    lines = format_latency(rows, MACHINE)
+    assert "2 core(s) of Some CPU" in lines[1]
+    assert [line.split() for line in lines[2:]] == [
+        ["1", "thread", "2", "threads"],
+        ["PyTorch,", "as", "trained", "10.00", "(1.00", "x)", "6.00", "(1.00", "x)"],
+        ["OpenVINO", "-", "-"],
+        ["int8", "2.50", "(4.00", "x)", "9.00", "(0.67", "x)"],
+        ["OpenVINO:", "not", "measured:", "openvino", "cannot", "be", "imported"],
+    ]
+    assert lines[3].index("10.00 (") + len("10.00") == lines[5].index("2.50 (") + len("2.50")  # aligned
+    assert format_latency([], MACHINE) == []
+
+
+def test_what_was_not_checked_is_said() -> None:
+    report = ExportReport({"model.onnx": 10**6}, MACHINE, notes=["parity: no images"])
+    assert format_report(report).splitlines() == ["model.onnx: 1.00 MB", "", "Not checked: parity: no images"]
+    assert to_json(report)["notes"] == ["parity: no images"]

@@ -1,0 +1,304 @@
+"""What must hold in each of three processes: torchrun --nproc_per_node 3 distributed_checks.py FOLDER.
+
+FOLDER/<rank>.json gets "passed" or a traceback for each function check_*. They run in the order of the file.
+"""
+
+import io
+import json
+import logging
+import sys
+import time
+import traceback
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from unittest import mock
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.amp import GradScaler
+
+from ssd.config import Config, load_config
+from ssd.engine.gather import gather_predictions
+from ssd.engine.monitor import TrainingMonitor
+from ssd.engine.precision import make_network
+from ssd.engine.step import StepOptions, make_step_options, step
+from ssd.modeling.box_head import MultiBoxLoss
+from ssd.modeling.detector import build_detection_model
+from ssd.modeling.layers import BatchNorm2d
+from ssd.modeling.sync_batch_norm import SyncBatchNorm2d, synchronise_batch_norm
+from ssd.structures import Container
+from ssd.utils.distributed import (
+    Agreement,
+    broadcast_state,
+    broadcast_text,
+    gather_tensors,
+    get_rank,
+    get_world_size,
+    in_turns,
+    join_processes,
+    leave_processes,
+    mean_over_processes,
+    parallelise,
+    said_once,
+    wait_for_all,
+)
+from ssd.utils.errors import TrainingError
+from ssd.utils.logger import setup_logger
+
+FOLDER = Path(sys.argv[1])
+
+SMALL = [
+    *("MODEL.BACKBONE.NAME", "tiny", "MODEL.BACKBONE.PRETRAINED", False, "INPUT.IMAGE_SIZE", 64),
+    *("MODEL.PRIORS.MIN_SIZES", [16, 32, 48, 64], "MODEL.PRIORS.MAX_SIZES", [32, 48, 64, 96]),
+    *("MODEL.PRIORS.ASPECT_RATIOS", [[2], [2], [2], [2]], "MODEL.NUM_CLASSES", 4),
+]
+STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+Gradients = tuple[dict[str, Tensor], dict[str, Tensor]]
+
+
+def config(*overrides: object) -> Config:
+    return load_config(None, [*SMALL, *overrides])
+
+
+def make_detector(cfg: Config, *, is_synchronised: bool = False) -> nn.Module:
+    """Build the same detector in float64 whenever it is asked for; its batch norms are synchronised or fixed."""
+    torch.manual_seed(0)
+    model = build_detection_model(cfg).double().train()
+    if is_synchronised:
+        synchronise_batch_norm(model)
+    else:
+        for layer in model.modules():
+            layer.train(not isinstance(layer, nn.BatchNorm2d))
+    return model
+
+
+def whole_batch() -> tuple[Tensor, Container]:
+    """Six images of three processes, two of them without objects."""
+    generator = torch.Generator().manual_seed(0)
+    corner = torch.rand(6, 3, 2, generator=generator) * 0.6
+    boxes = torch.cat([corner, corner + 0.1 + 0.3 * torch.rand(6, 3, 2, generator=generator)], dim=2)
+    labels = torch.tensor([[1, 2, 3], [0, 0, 0], [2, 0, 0], [1, 3, 0], [0, 0, 0], [3, 3, 3]])
+    images = torch.randn(6, 3, 64, 64, generator=generator, dtype=torch.float64)
+    return images, Container(boxes=boxes, labels=labels)
+
+
+def share(values: Tensor) -> Tensor:
+    """This process's part of the rows."""
+    return values.tensor_split(get_world_size())[get_rank()]
+
+
+def take_step(model: nn.Module, network: nn.Module, options: StepOptions) -> Gradients:
+    """Return the losses and the gradients of a step on this process's share."""
+    images, targets = whole_batch()
+    targets = Container(**{name: share(targets[name]) for name in targets})
+    losses = step(network, torch.optim.SGD(model.parameters(), lr=0.0), share(images), targets, options)
+    return losses, {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+
+
+def step_of(cfg: Config, *, is_synchronised: bool = False) -> Gradients:
+    model = make_detector(cfg, is_synchronised=is_synchronised and get_world_size() > 1)
+    if is_synchronised:
+        model.train()
+    return take_step(model, make_network(cfg, model, torch.float32), make_step_options(cfg, model, torch.float32))
+
+
+def assert_same(found: Gradients, expected: Gradients) -> None:
+    torch.testing.assert_close(found, expected, rtol=1e-7, atol=1e-9)  # a third of N is a float32
+
+
+def images_of(rank: int) -> list[Container]:
+    """As many images as the rank, with as many objects as their index."""
+    images = []
+    for index in range(rank):
+        image = Container(boxes=torch.full((index, 4), float(rank)), labels=torch.arange(index))
+        image.img_width, image.img_height = 10 * rank, index + 1
+        images.append(image)
+    return images
+
+
+def check_mean() -> None:
+    assert mean_over_processes(torch.tensor([get_rank(), 5])).tolist() == [1, 5]
+
+
+def check_text() -> None:
+    assert [broadcast_text(text) for text in (f"größe {get_rank()}", "" if get_rank() == 0 else "x")] == ["größe 0", ""]
+
+
+def check_gathering() -> None:
+    rank = get_rank()
+    gathered = gather_tensors({"common": torch.arange(rank), f"of {rank}": torch.full((2, rank), 0.5)})
+    assert (gathered is None) == (rank > 0)
+    if gathered is not None:
+        assert [list(tensors) for tensors in gathered] == [["common", f"of {i}"] for i in range(3)]
+        assert [tensors["common"].tolist() for tensors in gathered] == [[], [0], [0, 1]]
+        assert [tensors[f"of {i}"].shape for i, tensors in enumerate(gathered)] == [(2, 0), (2, 1), (2, 2)]
+
+
+def check_predictions_come_in_order() -> None:
+    """Also where a process has none."""
+    gathered = gather_predictions(images_of(get_rank()))
+    if gathered is None:
+        assert get_rank() > 0
+        return
+    expected = [image for rank in range(3) for image in images_of(rank)]
+    assert [(image.img_width, image.img_height) for image in gathered] == [(10, 1), (20, 1), (20, 2)]
+    for found, image in zip(gathered, expected, strict=True):
+        assert list(found) == list(image)
+        for name in image:
+            assert torch.equal(found[name], image[name])
+
+
+def check_agreement_of_all_on_the_call_before() -> None:
+    agree = Agreement()
+    asked = [0, 15 if get_rank() == 1 else 2, 0, 0]
+    assert [agree(number) for number in asked] == [0, 0, 15, 0]
+
+
+def check_the_first_goes_first() -> None:
+    path = FOLDER / "turns.txt"
+    with in_turns():
+        time.sleep(0.3 if get_rank() == 0 else 0)
+        with open(path, "a") as file:
+            file.write(f"{get_rank()}\n")
+    wait_for_all("writing")
+    ranks = path.read_text().split()
+    assert (ranks[0], sorted(ranks)) == ("0", ["0", "1", "2"])
+
+
+def check_who_warns() -> None:
+    sys.stderr, errors = io.StringIO(), sys.stderr
+    try:
+        setup_logger(None, rank=get_rank())
+        with said_once():
+            logging.getLogger("ssd.data").warning("the same everywhere")
+        logging.getLogger("ssd.data").info("progress")
+        logging.getLogger("ssd.data").warning("strange")
+        text = sys.stderr.getvalue()
+    finally:
+        sys.stderr = errors
+    warning = f"rank {get_rank()}: "
+    assert text.startswith(warning) == (get_rank() > 0)
+    assert text.count("\n") == (get_rank() > 0)
+    assert ("strange" in text) == (get_rank() > 0)
+
+
+def check_only_the_first_writes_event_files() -> None:
+    monitor = TrainingMonitor(0, 1, torch.device("cpu"), FOLDER / f"events_{get_rank()}")
+    monitor.close()
+    assert (FOLDER / f"events_{get_rank()}").exists() == (get_rank() == 0)
+
+
+def check_one_state_for_all() -> None:
+    model = BatchNorm2d(3)
+    for tensor in model.state_dict().values():
+        tensor.fill_(get_rank() + 1)
+    broadcast_state(model)
+    assert all((tensor == 1).all() for tensor in model.state_dict().values())
+
+
+def check_a_step_is_that_of_the_whole_batch() -> None:
+    assert_same(step_of(config()), EXPECTED["plain"])
+
+
+def check_a_step_in_parts() -> None:
+    """Images with positives and without fall into parts of other shares than those of the processes."""
+    assert_same(step_of(config("SOLVER.ACCUMULATE", 2, "SOLVER.BATCH_SIZE", 2)), EXPECTED["plain"])
+
+
+def check_frozen_stages() -> None:
+    assert_same(step_of(config("MODEL.BACKBONE.FREEZE_STAGES", 2)), EXPECTED["frozen"])
+
+
+def check_synchronised_batch_norm() -> None:
+    assert_same(step_of(config(), is_synchronised=True), EXPECTED["batch norm"])
+
+
+def check_a_compiled_step() -> None:
+    with mock.patch("torch.compile", partial(torch.compile, backend="eager")):
+        assert_same(step_of(config("SOLVER.COMPILE", True)), EXPECTED["plain"])
+
+
+def check_the_loss_is_one_graph_when_compiled() -> None:
+    logits = torch.randn(2, 8, 3, generator=torch.Generator().manual_seed(get_rank()))
+    labels = torch.zeros(2, 8, dtype=torch.int64)
+    labels[0, : 1 + get_rank()] = 2
+    arguments = (logits, logits[..., [0, 1, 2, 0]], labels, torch.zeros(2, 8, 4))
+    compiled = torch.compile(MultiBoxLoss(3), backend="eager", fullgraph=True)
+    torch.testing.assert_close(compiled(*arguments), MultiBoxLoss(3)(*arguments))
+
+
+def check_statistics_of_synchronised_batch_norm() -> None:
+    """They follow those of the whole batch; in evaluation nothing is sent, and each process may have its own images."""
+    values = torch.randn(6, 5, 3, 4, generator=torch.Generator().manual_seed(1)) * 3 + 1
+    plain, model = BatchNorm2d(5), nn.Sequential(BatchNorm2d(5))
+    names = list(model.state_dict())
+    synchronise_batch_norm(model)
+    assert type(model[0]) is SyncBatchNorm2d
+    assert list(model.state_dict()) == names
+    for _ in range(2):
+        torch.testing.assert_close(model(share(values)), share(plain(values)))
+    for name in STATISTICS:
+        torch.testing.assert_close(getattr(model[0], name), getattr(plain, name))
+    model.eval()
+    if get_rank() == 1:
+        torch.testing.assert_close(model(values), plain.eval()(values))
+    model.train()
+    one = torch.tensor([1.0, 2.0, 6.0])[get_rank()].expand(1, 5, 1, 1)  # one value a process: mean 3, variance 14 / 3
+    torch.testing.assert_close(model(one), (one - 3) * (14 / 3 + 1e-5) ** -0.5)
+
+
+def check_scaled_losses_and_an_overflow_in_one_process() -> None:
+    """All leave the step out, and all halve the scale."""
+    model = nn.Linear(1, 1, bias=False)
+    network = parallelise(Losses(model))
+    scaler = GradScaler("cpu", init_scale=1024.0)
+    before = model.weight.item()
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    value = torch.tensor([[float(get_rank())]])  # the mean is 1, and so is the gradient
+    step(network, optimizer, value, Container(), StepOptions(scaler))
+    assert model.weight.item() == before - 1
+    value = torch.tensor([[torch.inf if get_rank() == 1 else 0.0]])
+    losses = step(network, optimizer, value, Container(), StepOptions(scaler))
+    assert (model.weight.item(), scaler.get_scale()) == (before - 1, 512.0)
+    assert not losses["total_loss"].isfinite()  # every process knows of it
+
+
+class Losses(nn.Module):
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor, targets: Container) -> dict[str, Tensor]:
+        return {"loss": self.model(images).sum()}
+
+
+def check_a_process_that_does_not_come_is_named() -> None:
+    """The last: it ends the connection."""
+    if get_rank() == 2:
+        time.sleep(2)
+        return
+    with pytest.raises(TrainingError, match="not all processes came to the end of the nap: ") as caught:
+        wait_for_all("the nap", timeout=timedelta(seconds=1))
+    message = str(caught.value)
+    assert ("Ranks 2 failed to pass" in message) == (get_rank() == 0)
+
+
+if __name__ == "__main__":
+    EXPECTED = {
+        "plain": step_of(config()),
+        "frozen": step_of(config("MODEL.BACKBONE.FREEZE_STAGES", 2)),
+        "batch norm": step_of(config(), is_synchronised=True),
+    }
+    join_processes(torch.device("cpu"))
+    passed = {}
+    for name, check in list(globals().items()):
+        if name.startswith("check_"):
+            try:
+                check()
+                passed[name] = "passed"
+            except Exception:  # noqa: BLE001  # told in the report
+                passed[name] = traceback.format_exc()
+    (FOLDER / f"{get_rank()}.json").write_text(json.dumps(passed))
+    leave_processes()

@@ -1,0 +1,62 @@
+"""SOLVER.DETERMINISTIC: what it switches, and two runs with equal bits."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+CODE = """
+import json, os, torch
+from ssd.engine.determinism import make_deterministic
+
+def switches():
+    make_deterministic()
+    return [
+        torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled(),
+        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark, os.environ["CUBLAS_WORKSPACE_CONFIG"],
+    ]
+
+own = switches()
+os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":16:8"
+print(json.dumps([own, switches()]))
+"""
+
+
+def test_the_switches() -> None:
+    """A workspace that the user has chosen stays."""
+    environment = {name: value for name, value in os.environ.items() if name != "CUBLAS_WORKSPACE_CONFIG"}
+    run = subprocess.run([sys.executable, "-c", CODE], env=environment, capture_output=True, text=True, check=True)
+    assert json.loads(run.stdout) == [[True, True, True, False, workspace] for workspace in (":4096:8", ":16:8")]
+
+
+def test_two_runs_give_equal_bits(config_file: Path, tmp_path: Path) -> None:
+    """Each in a process of its own, with two threads, and a loader worker or none."""
+    digests = []
+    for number in range(2):
+        folder = tmp_path / f"run{number}"
+        options = ["SOLVER.DETERMINISTIC", "True", "SOLVER.MAX_ITER", "6", "OUTPUT_DIR", str(folder)]
+        options += ["DATA_LOADER.NUM_WORKERS", str(number)]
+        command = [sys.executable, "train.py", "--config-file", str(config_file), "--skip-test", *options]
+        environment = {**os.environ, "OMP_NUM_THREADS": "2"}
+        subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=True)
+        (start,) = json.loads((folder / "manifest.json").read_text())["starts"]
+        digests.append(start["result"]["weights"])
+        assert start["initial_weights"] != start["result"]["weights"]
+    assert digests[0] == digests[1]
+
+
+def test_a_run_switches_it_on(
+    script: Callable[..., tuple[int, str, str]], config_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called: list[bool] = []
+    monkeypatch.setattr("ssd.engine.setup.make_deterministic", lambda: called.append(True))
+    for value, expected in ((False, []), (True, [True])):
+        options = ("SOLVER.DETERMINISTIC", value, "SOLVER.MAX_ITER", 1)
+        assert script("train.py", "--config-file", config_file, "--skip-test", *options)[0] == 0
+        assert called == expected

@@ -1,0 +1,216 @@
+"""train.py and test.py in several processes of torchrun, on CPUs with gloo, against one process."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parents[2]
+RUN = Path(__file__).with_name("recorded_run.py")
+CHECKS = Path(__file__).with_name("distributed_checks.py")
+
+TORCHRUN = (sys.executable, "-m", "torch.distributed.run")
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo", "PYTHONPATH": str(ROOT)}
+
+PLAIN = ("MODEL.BACKBONE.NAME", "plain", "TEST.BATCH_SIZE", 1, "SOLVER.BATCH_SIZE_OF", "all", "SOLVER.BATCH_SIZE", 8)
+SYNCHRONISED = (
+    *("SOLVER.BATCH_SIZE_OF", "all", "SOLVER.BATCH_SIZE", 4, "SOLVER.SYNC_BN", True),
+    *("SOLVER.EMA", 0.9, "SOLVER.GRAD_CLIP", 10.0, "SOLVER.MAX_ITER", 20, "--skip-test"),
+)
+
+
+class Runs:
+    """Runs of the small model, each in a folder of its own."""
+
+    def __init__(self, root: Path, write_config: Callable[[Path], Path]):
+        self.root = root
+        self._write_config = write_config
+
+    def command(self, name: str, *args: object, script: str = "train.py", launcher: tuple = ()) -> list[str]:
+        """Return the command of a run; without a launcher it is one process."""
+        folder = self.root / name
+        folder.mkdir(exist_ok=True)
+        config = self._write_config(folder)
+        options = ("--use_tensorboard", False, "--log_step", 1) if script == "train.py" else ()
+        start = launcher or (sys.executable,)
+        return [*map(str, (*start, RUN, folder / "record", script, "--config-file", config, *options, *args))]
+
+    def __call__(self, name: str, *args: object, launcher: tuple = (), script: str = "train.py", **env: str) -> str:
+        """Run to the end, and return the output."""
+        command = self.command(name, *args, script=script, launcher=launcher)
+        environment = {**ENVIRONMENT, **env}
+        done = subprocess.run(command, env=environment, cwd=self.root, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "FutureWarning" not in done.stderr
+        return done.stdout + done.stderr
+
+    def start(self, command: list[str], **env: str) -> subprocess.Popen[str]:
+        """Start a command whose output is read from ``stdout``."""
+        pipe = subprocess.PIPE
+        environment = {**ENVIRONMENT, **env}
+        return subprocess.Popen(
+            command, env=environment, cwd=self.root, stdout=pipe, stderr=subprocess.STDOUT, text=True
+        )
+
+    def losses(self, name: str, rank: int = 0) -> list[float]:
+        return json.loads((self.root / name / f"record.{rank}.json").read_text())
+
+    def out(self, name: str) -> Path:
+        return self.root / name / "out"
+
+
+def processes(number: int, *, restarts: int = 0) -> tuple:
+    """Launch so many processes on this machine."""
+    return (*TORCHRUN, "--standalone", "--nproc_per_node", number, "--max-restarts", restarts)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory, write_config: Callable[[Path], Path]) -> Runs:
+    return Runs(tmp_path_factory.mktemp("runs"), write_config)
+
+
+@pytest.fixture(scope="module")
+def plain(runs: Runs) -> list[float]:
+    """Losses of one process without batch norm, in float32."""
+    runs("plain", *PLAIN, "--skip-test", "--eval_step", 0, "SOLVER.MAX_ITER", 20)
+    return runs.losses("plain")
+
+
+@pytest.fixture(scope="module")
+def synchronised(runs: Runs) -> str:
+    """What two processes say that train with synchronised batch norm, an average and clipping, in float64."""
+    return runs("synchronised", *SYNCHRONISED, "--eval_step", 10, launcher=processes(2), DOUBLE="1")
+
+
+def test_four_processes_follow_one(runs: Runs, plain: list[float], scenes: Path) -> None:
+    """Without batch norm; their gradients come in two parts. Then they share three images."""
+    splits = scenes / "ImageSets" / "Main"
+    (splits / "three.txt").write_text("\n".join((splits / "test.txt").read_text().splitlines()[:3]))
+    three = ("DATASETS.CUSTOM.test_scenes.SPLIT", "three")
+    said = runs("four", *PLAIN, *three, "SOLVER.ACCUMULATE", 2, "SOLVER.MAX_ITER", 20, launcher=processes(4))
+    assert len(plain) == 20
+    assert runs.losses("four") == pytest.approx(plain, rel=1e-5)
+    assert [runs.losses("four", rank) for rank in (1, 2, 3)] == [runs.losses("four")] * 3
+    assert "4 processes of 2 images: 8 an iteration; the schedule is not scaled" in said
+    assert said.count("iter: 000020") == 1
+    assert said.count("test_scenes: 3 images") == 1
+    assert (runs.out("four") / "log.txt").read_text().count("iter: 000020") == 1
+
+    elsewhere = runs.root / "by_one"
+    runs("four", "--output_dir", elsewhere, *PLAIN, *three, script="test.py")
+    shared, own = (folder / "test_scenes" for folder in (runs.out("four") / "inference", elsewhere))
+    assert_same_files(shared, own)
+    assert len(torch.load(shared / "predictions.pth")) == 3
+
+
+def assert_same_files(one: Path, other: Path) -> None:
+    for pattern in ("predictions.pth", "metrics.json", "result_*.txt"):
+        (first,), (second,) = one.glob(pattern), other.glob(pattern)
+        assert first.read_bytes() == second.read_bytes(), pattern
+
+
+def test_two_processes_with_synchronised_batch_norm_follow_one(runs: Runs, synchronised: str) -> None:
+    runs("alone", *SYNCHRONISED, "--eval_step", 0, DOUBLE="1")
+    alone = runs.losses("alone")
+    assert len(alone) == 20
+    assert runs.losses("synchronised") == pytest.approx(alone, rel=1e-10)
+    expected, found = (torch.load(runs.out(name) / "model_final.pth") for name in ("alone", "synchronised"))
+    for part in ("model", "training_model"):
+        torch.testing.assert_close(found[part], expected[part], rtol=1e-7, atol=1e-9)
+    assert "Evaluating test_scenes" in synchronised
+
+
+def test_a_killed_process_is_restarted_and_the_run_ends_as_if_unbroken(runs: Runs, synchronised: str) -> None:
+    mark = runs.root / "killed"
+    options = (*SYNCHRONISED, "--eval_step", 10, "--save_step", 5)
+    said = runs("restarted", *options, launcher=processes(2, restarts=1), DOUBLE="1", KILL=f"1 12 {mark}")
+    assert mark.exists()
+    assert "iteration 10 of 20" in said
+    assert "another process has ended" in said
+    assert runs.losses("restarted") == runs.losses("synchronised")[10:]
+    expected, found = (torch.load(runs.out(name) / "model_final.pth") for name in ("synchronised", "restarted"))
+    for part in ("model", "training_model", "optimizer", "iteration", "best_metric"):
+        torch.testing.assert_close(found[part], expected[part], rtol=0, atol=0)
+
+
+def test_two_machines_train_together_and_end_together(runs: Runs, plain: list[float]) -> None:
+    """Two agents on the loopback; a process of the second dies, and both commands end with a message."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+    agents = []
+    for rank in (0, 1):
+        nodes = ("--nnodes", 2, "--node_rank", rank, "--master_addr", "127.0.0.1", "--master_port", port)
+        launcher = (*TORCHRUN, *nodes, "--nproc_per_node", 1)
+        command = runs.command("machines", *PLAIN, "SOLVER.MAX_ITER", 100000, launcher=launcher)
+        agents.append(runs.start(command, KILL=f"1 3 {runs.root / 'lost'}"))
+    second, _ = agents[1].communicate(timeout=120)
+    died = time.monotonic()
+    first, _ = agents[0].communicate(timeout=60)
+    assert time.monotonic() - died < 60
+    assert [agent.returncode != 0 for agent in agents] == [True, True]
+    assert "error: rank 0: another process has ended, or cannot be reached any more" in first
+    assert "SIGKILL" in second
+    assert runs.losses("machines")[:3] == pytest.approx(plain[:3], rel=1e-5)
+
+
+@pytest.mark.slow
+def test_two_processes_evaluate_as_one(runs: Runs, plain: list[float]) -> None:
+    """Four images in batches of three."""
+    folders = []
+    for number in (1, 2):
+        folders.append(runs.root / f"evaluated_by_{number}" / "test_scenes")
+        launcher = processes(2) if number == 2 else ()
+        options = ("--output_dir", folders[-1].parent, *PLAIN, "TEST.BATCH_SIZE", 3)
+        said = runs("plain", *options, script="test.py", launcher=launcher)
+        assert said.count("Evaluating test_scenes") == 1
+    assert_same_files(*folders)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_torchrun_saves_and_the_same_command_continues(
+    runs: Runs, synchronised: str, number: signal.Signals
+) -> None:
+    name = f"stopped_{number.name}"
+    options = (*SYNCHRONISED, "--eval_step", 10, "--save_step", 0)
+    lines = []
+    with runs.start(runs.command(name, *options, launcher=processes(2)), DOUBLE="1") as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            lines.append(line)
+            if "iter: 000004" in line:
+                process.send_signal(number)
+    assert process.returncode != 0
+    found = re.search(r"Interrupted after iteration (\d+)", "".join(lines))
+    assert found, lines
+    stopped = int(found[1])
+    assert (runs.out(name) / f"model_{stopped:06d}.pth").is_file()
+    losses = [runs.losses(name, rank) for rank in (0, 1)]
+    assert [len(of_rank) for of_rank in losses] == [stopped, stopped]
+    runs(name, *options, launcher=processes(2), DOUBLE="1")
+    assert losses[0] + runs.losses(name) == runs.losses("synchronised")
+
+
+@pytest.fixture(scope="module")
+def checked(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, str]]:
+    """What came of the checks in each of three processes."""
+    folder = tmp_path_factory.mktemp("checks")
+    command = [*map(str, processes(3)), str(CHECKS), str(folder)]
+    done = subprocess.run(command, env=ENVIRONMENT, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(3)]
+
+
+@pytest.mark.parametrize("check", re.findall(r"^def (check_\w+)", CHECKS.read_text(), re.MULTILINE))
+def test_in_three_processes(checked: list[dict[str, str]], check: str) -> None:
+    assert [results[check] for results in checked] == ["passed"] * 3

@@ -1,0 +1,140 @@
+"""What a manifest tells of a training, and that nothing of it gets lost."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from ssd.config import Config, load_config
+from ssd.data import build_datasets
+from ssd.data.datasets import DetectionDataset
+from ssd.data.fingerprint import fingerprint
+from ssd.engine.manifest import digest_weights, finish_manifest, read_manifest, start_manifest
+from ssd.utils.errors import ConfigError
+
+
+@pytest.fixture
+def cfg(config_file: Path, tmp_path: Path) -> Config:
+    (tmp_path / "out").mkdir()
+    return load_config(config_file, ["SOLVER.SEED", 5])
+
+
+def start(cfg: Config, model: nn.Module, sets: list[DetectionDataset], iteration: int = 0) -> None:
+    arguments = {"log_step": 10, "skip_test": False, "config_file": "x.yaml", "opts": [], "local_rank": 0}
+    start_manifest(cfg, arguments, sets, [], model, device=torch.device("cpu"), start_iteration=iteration)
+
+
+def test_a_start(cfg: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["train.py", "--config-file", "x.yaml"])
+    sets, model = build_datasets(cfg, is_train=True), nn.Linear(2, 2)
+    start(cfg, model, sets)
+    (told,) = read_manifest(tmp_path / "out" / "manifest.json")
+    assert told["command"] == ["train.py", "--config-file", "x.yaml"]
+    assert told["arguments"] == {"log_step": 10, "skip_test": False}
+    assert (told["seed"], told["processes"], told["processes_of_a_machine"], told["start_iteration"]) == (5, 1, 1, 0)
+    assert told["config"]["SOLVER"]["SEED"] == 5
+    assert told["datasets"] == {"train": {"train_scenes": fingerprint(sets[0])}, "test": {}}
+    assert told["initial_weights"] == digest_weights(model)
+    assert told["versions"]["torch"] == torch.__version__
+    assert {"commit", "is_changed", "digest"} == set(told["code"])
+    assert {"cpu", "gpu", "threads"} < set(told["machine"])
+    assert told["date"].startswith("20")
+    assert told["date"].endswith("+00:00")
+    assert "result" not in told
+
+
+def test_its_config_is_the_runs(cfg: Config, tmp_path: Path) -> None:
+    start(cfg, nn.Linear(2, 2), [])
+    (told,) = read_manifest(tmp_path / "out" / "manifest.json")
+    again = cfg.clone()
+    again.defrost()
+    again.merge_from_text(json.dumps(told["config"]), "manifest")  # JSON is YAML
+    assert again.dump() == cfg.dump()
+
+
+def test_the_history_is_kept_and_the_result_is_the_last_starts(cfg: Config, tmp_path: Path) -> None:
+    path, model = tmp_path / "out" / "manifest.json", nn.Linear(2, 2)
+    start(cfg, model, [])
+    first = read_manifest(path)
+    start(cfg, model, [], iteration=4)
+    finish_manifest(cfg.OUTPUT_DIR, model, ())
+    starts = read_manifest(path)
+    assert starts[:1] == first
+    assert starts[1]["start_iteration"] == 4
+    assert starts[1]["result"]["weights"] == digest_weights(model)
+    assert starts[1]["result"]["metrics"] == {}
+    assert [path.name for path in path.parent.iterdir()] == ["manifest.json"]
+
+
+def test_the_metrics_are_those_of_the_evaluation(cfg: Config, tmp_path: Path) -> None:
+    folder = tmp_path / "out" / "inference" / "test_scenes"
+    folder.mkdir(parents=True)
+    (folder / "metrics.json").write_text(json.dumps({"values": {"mAP": 0.5, "café": None}}))
+    start(cfg, nn.Linear(2, 2), [])
+    finish_manifest(cfg.OUTPUT_DIR, nn.Linear(2, 2), ["test_scenes"])
+    (told,) = read_manifest(tmp_path / "out" / "manifest.json")
+    assert told["result"]["metrics"] == {"test_scenes": {"mAP": 0.5, "café": None}}
+
+
+def test_a_manifest_that_was_removed_is_not_missed(cfg: Config, tmp_path: Path) -> None:
+    finish_manifest(cfg.OUTPUT_DIR, nn.Linear(2, 2), ())
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_damaged_one_is_put_aside(cfg: Config, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "out" / "manifest.json"
+    path.write_text("{")
+    start(cfg, nn.Linear(2, 2), [])
+    assert len(read_manifest(path)) == 1
+    assert (tmp_path / "out" / "manifest.damaged.json").read_text() == "{"
+    assert "no manifest, it is not JSON" in caplog.text
+
+
+BAD = ["", "[]", "{}", '{"format": 1, "starts": []}', '{"format": 1, "starts": [{}]}', '{"format": 2, "starts": [1]}']
+
+
+@pytest.mark.parametrize("text", [*BAD, "[" * 100_000, "\ud800"], ids=range(len(BAD) + 2))
+def test_what_is_no_manifest(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "manifest.json"
+    path.write_bytes(text.encode(errors="surrogatepass"))
+    with pytest.raises(ConfigError, match=r"manifest\.json: no manifest"):
+        read_manifest(path)
+
+
+def test_a_manifest_that_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"cannot be read: No such file"):
+        read_manifest(tmp_path / "manifest.json")
+
+
+class Net(nn.Module):
+    """One of each kind of tensor."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(2, 4, 3, dtype=torch.bfloat16)
+        self.norm = nn.BatchNorm2d(4)
+        self.register_buffer("mask", torch.tensor([True, False]))
+        self.register_buffer("nothing", torch.zeros(0))
+
+
+def test_the_digest_of_weights_is_of_their_bits() -> None:
+    net = Net()
+    expected = digest_weights(net)
+    other = Net()
+    assert digest_weights(other) != expected
+    other.load_state_dict(net.state_dict())
+    assert digest_weights(other.to(memory_format=torch.channels_last)) == expected
+    with torch.no_grad():
+        other.norm.bias[0] = -0.0
+    assert digest_weights(other) != expected
+
+
+def test_the_digest_of_weights_is_of_names_and_shapes() -> None:
+    pairs = [nn.Linear(2, 3, bias=False), nn.Linear(3, 2, bias=False), nn.Embedding(3, 2)]
+    for module in pairs:
+        nn.init.zeros_(module.weight)
+    named = nn.Sequential(pairs[0])
+    assert len({digest_weights(module) for module in (*pairs[:2], named)}) == 3
+    assert digest_weights(pairs[0]) == digest_weights(pairs[2])

@@ -1,0 +1,198 @@
+"""What a run continues from, and what it is told."""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from ssd.config import Config, load_config
+from ssd.engine.resume import StoredTraining, find_training, read_training, resume, with_stored_schedule
+from ssd.utils.checkpoint import Checkpointer
+from ssd.utils.errors import CheckpointError, ConfigError
+
+CLASSES = ["__background__", "cell"]
+
+
+def config(folder: Path, *overrides: object) -> Config:
+    return load_config(None, ["OUTPUT_DIR", str(folder), *overrides])
+
+
+def checkpointer(cfg: Config) -> Checkpointer:
+    result = Checkpointer(nn.Linear(2, 2), save_dir=cfg.OUTPUT_DIR)
+    result.extra = {"class_names": list(CLASSES), "config": cfg.dump(), "best_metric": None}
+    return result
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Of a run of SOLVER.LR 0.5 that has saved at iterations 4 and 8."""
+    saved = checkpointer(config(tmp_path, "SOLVER.LR", 0.5))
+    for iteration in (4, 8):
+        with torch.no_grad():
+            saved.model.weight.fill_(iteration)
+        saved.save(f"model_{iteration:06d}", iteration=iteration)
+    return tmp_path
+
+
+def test_a_new_run_finds_nothing(tmp_path: Path) -> None:
+    assert find_training(tmp_path / "new") is None
+
+
+def test_a_run_continues_from_its_last_checkpoint(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    stored = find_training(folder)
+    assert stored is not None
+    cfg = config(folder, "SOLVER.LR", 0.5)
+    running = checkpointer(cfg)
+    with caplog.at_level(logging.INFO):
+        assert resume(running, cfg, stored, max_iter=9) == 8
+    assert running.model.weight.tolist() == [[8.0, 8.0], [8.0, 8.0]]
+    assert [record.getMessage() for record in caplog.records] == [
+        f"Continuing from {folder / 'model_000008.pth'}: iteration 8 of 9"
+    ]
+    assert torch.equal(read_training(stored.path).checkpoint["model"]["weight"], stored.checkpoint["model"]["weight"])
+
+
+def test_what_was_restored_is_still_stored(folder: Path) -> None:
+    """Nothing is taken out of what was found, and nothing of it changes with the model."""
+    stored = find_training(folder)
+    assert stored is not None
+    running = checkpointer(config(folder))
+    resume(running, config(folder), stored, max_iter=9)
+    with torch.no_grad():
+        running.model.weight.zero_()
+    assert stored.checkpoint["model"]["weight"].eq(8).all()
+
+
+def test_a_damaged_checkpoint_is_passed_over(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (folder / "model_000008.pth").write_bytes(b"")
+    stored = find_training(folder)
+    assert stored is not None
+    assert resume(checkpointer(config(folder)), config(folder), stored, max_iter=9) == 4
+    assert "model_000008.pth: damaged" in caplog.text
+
+
+def test_what_killed_processes_left_is_removed(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    results = folder / "inference" / "scenes"
+    results.mkdir(parents=True)
+    left = [folder / ".model_000009.pth.77.tmp", folder / ".last_checkpoint.txt.1.tmp", results / ".metrics.json.7.tmp"]
+    for path in left:
+        path.write_bytes(b"half")
+    with caplog.at_level(logging.INFO):
+        find_training(folder)
+    assert not any(path.exists() for path in left)
+    assert all(str(path) in caplog.text for path in left)
+
+
+def test_changed_keys_are_reported_one_by_one(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    stored = find_training(folder)
+    assert stored is not None
+    cfg = config(folder, "SOLVER.LR", 0.25, "SOLVER.BATCH_SIZE", 4)
+    resume(checkpointer(cfg), cfg, stored, max_iter=9)
+    (record,) = caplog.records
+    assert record.getMessage() == (
+        f"The config is no longer that of {folder / 'model_000008.pth'}:\n"
+        "  SOLVER.BATCH_SIZE: 32 -> 4\n  SOLVER.LR: 0.5 -> 0.25"
+    )
+
+
+def test_nothing_is_left_to_train(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    stored = find_training(folder)
+    assert stored is not None
+    with caplog.at_level(logging.INFO):
+        assert resume(checkpointer(config(folder)), config(folder), stored, max_iter=8) == 8
+    assert "Nothing is left to train" in caplog.text
+
+
+def test_the_best_metric_is_that_of_the_best_model(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """It may have been found after the checkpoint was written."""
+    cfg = config(folder)
+    best = checkpointer(cfg)
+    best.extra["best_metric"] = 0.5
+    best.save("model_best", tag_last=False, iteration=8)
+    stored = find_training(folder)
+    assert stored is not None
+    running = checkpointer(cfg)
+    resume(running, cfg, stored, max_iter=9)
+    assert running.extra["best_metric"] == 0.5
+    (folder / "model_best.pth").write_bytes(b"")
+    resume(running, cfg, stored, max_iter=9)
+    assert running.extra["best_metric"] is None
+    assert "model_best.pth: damaged" in caplog.text
+
+
+def test_other_classes_cannot_continue(folder: Path) -> None:
+    stored = find_training(folder)
+    assert stored is not None
+    running = checkpointer(config(folder))
+    running.extra["class_names"] = ["__background__", "dog", "cat"]
+    with pytest.raises(CheckpointError, match=r"was trained on cell, but DATASETS\.TRAIN has dog, cat; set"):
+        resume(running, config(folder), stored, max_iter=9)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"iteration": -1}, "its iteration must be 0 or more, but is -1"),
+        ({"iteration": "8"}, "its iteration must be 0 or more, but is '8'"),
+        ({"class_names": 3}, "was trained on 3, but"),
+        ({"config": 3}, "its config is no mapping"),
+        ({"model": {"bias": torch.zeros(2)}}, "does not fit the model"),
+    ],
+)
+def test_a_checkpoint_of_something_else(folder: Path, values: dict, message: str) -> None:
+    stored = find_training(folder)
+    assert stored is not None
+    other = StoredTraining(Path("a.pth"), {**stored.checkpoint, **values})
+    with pytest.raises(CheckpointError, match=rf"a\.pth.*{message}"):
+        resume(checkpointer(config(folder)), config(folder), other, max_iter=9)
+
+
+def test_checkpoints_of_lufficc_continue(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """They tell neither classes nor config nor best metric."""
+    stored = find_training(folder)
+    assert stored is not None
+    plain = {key: stored.checkpoint[key] for key in ("model", "iteration")}
+    assert resume(checkpointer(config(folder)), config(folder), StoredTraining(stored.path, plain), max_iter=9) == 8
+    with pytest.raises(CheckpointError, match=r"has no config whose schedule could be taken; leave --resume_schedule"):
+        with_stored_schedule(config(folder), StoredTraining(stored.path, plain))
+
+
+def test_the_stored_schedule_is_taken_when_asked_for(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    then = config(tmp_path, "SOLVER.LR", 0.5, "SOLVER.LR_STEPS", [7], "SOLVER.MAX_ITER", 9, "SOLVER.SCHEDULE", "cosine")
+    checkpointer(then).save("model_000004", iteration=4)
+    stored = find_training(tmp_path)
+    assert stored is not None
+    now = config(tmp_path, "SOLVER.MOMENTUM", 0.8, "SOLVER.LR_STEPS", [1, 2], "SOLVER.WARMUP_ITERS", 3)
+    with caplog.at_level(logging.INFO):
+        taken = with_stored_schedule(now, stored)
+    assert taken.is_frozen()
+    solver = taken.SOLVER
+    assert (solver.LR, solver.LR_STEPS, solver.MAX_ITER, solver.SCHEDULE) == (0.5, [7], 9, "cosine")
+    assert (solver.WARMUP_ITERS, solver.MOMENTUM) == (500, 0.8)
+    assert now.SOLVER.LR_STEPS == [1, 2]
+    assert "SOLVER.LR_STEPS is [7], as it was, and not [1, 2]" in caplog.text
+    assert "MOMENTUM" not in caplog.text
+
+
+def test_a_stored_schedule_that_is_not_valid(folder: Path) -> None:
+    broken = {"model": {}, "config": "SOLVER: {LR: fast}"}
+    with pytest.raises(ConfigError, match=r"SOLVER\.LR"):
+        with_stored_schedule(config(folder), StoredTraining(folder / "a.pth", broken))
+
+
+def test_train_takes_the_stored_schedule_by_a_flag(
+    script: Callable[..., tuple[int, str, str]], trained: Path, tmp_path: Path
+) -> None:
+    """Only then: by default a continued run follows its own config, and says what has changed."""
+    run = ("train.py", "--config-file", trained, "--skip-test", "SOLVER.LR", 1e-9)
+    status, log, _ = script(*run, "--resume_schedule", "SOLVER.MAX_ITER", 9)
+    assert status == 0
+    assert "SOLVER.MAX_ITER is 3, as it was, and not 9" in log
+    assert "Nothing is left to train" in log
+    status, log, _ = script(*run, "SOLVER.MAX_ITER", 4)
+    assert status == 0
+    assert "SOLVER.LR: 0.001 -> 1e-09" in log
+    assert "iter: 000004, lr: 0.00000" in log

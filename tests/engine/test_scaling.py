@@ -1,0 +1,72 @@
+"""How a schedule changes with the number of processes."""
+
+import pytest
+
+from ssd.config import Config, load_config
+from ssd.engine.scaling import check_same_processes, describe_scaling, scale_to_processes
+from ssd.utils.errors import ConfigError
+
+
+def config(*overrides: object) -> Config:
+    """The defaults: LR 1e-3, MAX_ITER 120000, LR_STEPS 80000 and 100000, WARMUP_ITERS 500, batches of 32."""
+    return load_config(None, overrides)
+
+
+def changed_keys(before: Config, after: Config) -> set[str]:
+    assert {key: before[key] for key in before if key != "SOLVER"} == {k: after[k] for k in after if k != "SOLVER"}
+    return {key for key in before.SOLVER if before.SOLVER[key] != after.SOLVER[key]}
+
+
+def test_batches_of_each_process_scale_the_schedule() -> None:
+    cfg = config()
+    scaled = scale_to_processes(cfg, 4)
+    assert changed_keys(cfg, scaled) == {"LR", "MAX_ITER", "LR_STEPS", "WARMUP_ITERS"}
+    solver = scaled.SOLVER
+    assert (solver.LR, solver.MAX_ITER, solver.LR_STEPS) == (0.004, 30000, [20000, 25000])
+    assert (solver.WARMUP_ITERS, solver.BATCH_SIZE) == (125, 32)
+    assert cfg.SOLVER.LR == 0.001
+    assert scaled.is_frozen()
+    assert describe_scaling(cfg, scaled, 4) == (
+        "4 processes of 32 images: 128 an iteration; SOLVER.LR 0.001 -> 0.004, MAX_ITER 120000 -> 30000, "
+        "LR_STEPS [80000, 100000] -> [20000, 25000], WARMUP_ITERS 500 -> 125"
+    )
+
+
+def test_divisions_round_down() -> None:
+    solver = scale_to_processes(config("SOLVER.MAX_ITER", 100, "SOLVER.LR_STEPS", [70, 95]), 8).SOLVER
+    assert (solver.MAX_ITER, solver.LR_STEPS, solver.WARMUP_ITERS) == (12, [8, 11], 62)
+
+
+def test_a_batch_of_all_processes_is_divided() -> None:
+    cfg = config("SOLVER.BATCH_SIZE_OF", "all")
+    scaled = scale_to_processes(cfg, 4)
+    assert changed_keys(cfg, scaled) == {"BATCH_SIZE"}
+    assert scaled.SOLVER.BATCH_SIZE == 8
+    assert describe_scaling(cfg, scaled, 4) == "4 processes of 8 images: 32 an iteration; the schedule is not scaled"
+
+
+@pytest.mark.parametrize("meaning", ["process", "all"])
+def test_one_process_changes_nothing(meaning: str) -> None:
+    cfg = config("SOLVER.BATCH_SIZE_OF", meaning)
+    assert scale_to_processes(cfg, 1) == cfg
+
+
+def test_mistakes() -> None:
+    with pytest.raises(
+        ConfigError, match=r"SOLVER\.BATCH_SIZE is 32 \(.* all\), which 5 processes.*set it to 30 or 35"
+    ):
+        scale_to_processes(config("SOLVER.BATCH_SIZE_OF", "all"), 5)
+    with pytest.raises(ConfigError, match=r"3 processes cannot share evenly; set it to 3$"):
+        scale_to_processes(config("SOLVER.BATCH_SIZE_OF", "all", "SOLVER.BATCH_SIZE", 2), 3)
+    with pytest.raises(ConfigError, match=r"SOLVER\.MAX_ITER is 3, which 4 processes share: set it to 4 or more"):
+        scale_to_processes(config("SOLVER.MAX_ITER", 3), 4)
+    with pytest.raises(ConfigError, match=r"SOLVER\.BATCH_SIZE_OF must be process or all, got 'each'"):
+        config("SOLVER.BATCH_SIZE_OF", "each")
+
+
+def test_who_may_continue() -> None:
+    check_same_processes(config(), {"world_size": 4}, 4)
+    check_same_processes(config(), {}, 4)  # of lufficc/SSD
+    check_same_processes(config("SOLVER.BATCH_SIZE_OF", "all"), {"world_size": 1}, 4)
+    with pytest.raises(ConfigError, match=r"trained by 2 process\(es\).*and 4 would count its iterations otherwise"):
+        check_same_processes(config(), {"world_size": 2}, 4)
