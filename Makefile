@@ -25,8 +25,11 @@ quickstart: install
 	@echo 'Average precision by class: outputs/quickstart/inference/scenes_test'
 	@echo 'Learning curves: $(BIN)/tensorboard --logdir outputs/quickstart/tf_logs'
 
+# In three processes: in one, after some minutes, the exporters' and run-times' native code has brought Python down.
 test: install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest tests/deploy
+	$(BIN)/python -m pytest tests/engine
+	$(BIN)/python -m pytest --ignore tests/deploy --ignore tests/engine
 
 lint: install
 	$(BIN)/ruff check .
