@@ -71,13 +71,13 @@ def test_freed_memory_is_not_kept_by_another_c_library(monkeypatch: pytest.Monke
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
 @pytest.mark.parametrize("keep", [True, False])
 def test_freed_memory_is_used_again_without_page_faults(keep: bool) -> None:
-    """Blocks of 64 MiB have 16384 pages of 4 KiB, or 1024 of 64 KiB. The heap takes a few rounds to settle."""
+    """Blocks of 64 MiB have 16384 pages of 4 KiB, or 1024 of 64 KiB. The heap takes some rounds to settle."""
     code = f"""
 import resource, torch
 from ssd.utils.device import keep_freed_memory
 assert not {keep} or keep_freed_memory()
 torch.set_num_threads(1)
-for _ in range(8):
+for _ in range(32):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     torch.ones(2**24)
     print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
