@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ssd.deploy.extras import import_extra
 from ssd.modeling.box_head.post_processor import class_wise_nms, rank_in_class
 from ssd.structures.ops import nms
+from ssd.utils.extras import import_extra
 
 _DROPPED = -1.0  # in the place of a score; no score is below 0
 

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 
 from ssd.deploy.exported_network import ExportedNetwork
-from ssd.deploy.extras import import_extra
 from ssd.engine.predictor import Predictor
 from ssd.utils.errors import DeviceError
+from ssd.utils.extras import import_extra
 
 
 class OnnxDetector(Predictor):

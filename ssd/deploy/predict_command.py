@@ -13,7 +13,6 @@ import torch
 from ssd.config import Config, load_config
 from ssd.deploy.ray_job import run_on_ray
 from ssd.engine.api import make_predictor, own_config, trained_class_names
-from ssd.engine.bulk.arrow import import_arrow
 from ssd.engine.bulk.counts import add_up, format_counts
 from ssd.engine.bulk.detect import PredictOptions
 from ssd.engine.bulk.job import Job, default_part_size, digest_listing, make_detector_digest
@@ -27,6 +26,7 @@ from ssd.engine.setup import add_flag, run_script
 from ssd.engine.trained import read_trained
 from ssd.utils.checkpoint import read_checkpoint
 from ssd.utils.errors import ConfigError
+from ssd.utils.extras import import_extra
 from ssd.utils.launch import Launch, read_launch, select_local_device
 from ssd.utils.logger import setup_logger
 
@@ -141,7 +141,7 @@ def check_args(args: argparse.Namespace, launch: Launch) -> None:
     if args.ray and launch.world_size > 1:
         raise ConfigError("--ray starts its processes itself: start the command without torchrun")
     if args.format == "parquet":
-        import_arrow("pyarrow.parquet")
+        import_extra("pyarrow.parquet", "parquet")
 
 
 def make_plan(args: argparse.Namespace) -> Plan:

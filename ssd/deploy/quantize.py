@@ -17,10 +17,10 @@ import torch
 
 from ssd.data.samples import resize_image
 from ssd.data.transforms import BatchTransform
-from ssd.deploy.extras import import_extra
 from ssd.deploy.metadata import Metadata, read_metadata, write_metadata
 from ssd.utils.atomic import atomic_write
 from ssd.utils.errors import ExportError, OutputError, os_errors_as
+from ssd.utils.extras import import_extra
 
 logger = logging.getLogger(__name__)
 

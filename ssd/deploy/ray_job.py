@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from ssd.config import Config, parse_config
-from ssd.deploy.extras import import_extra
 from ssd.engine.api import make_predictor
 from ssd.engine.bulk.detect import PredictOptions, detect_part
 from ssd.engine.bulk.job import Job
@@ -22,6 +21,7 @@ from ssd.engine.interrupt import InterruptGuard
 from ssd.engine.predictor import Predictor
 from ssd.utils.device import select_device
 from ssd.utils.errors import DeviceError, SSDError
+from ssd.utils.extras import import_extra
 
 logger = logging.getLogger(__name__)
 

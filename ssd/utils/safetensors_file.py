@@ -9,7 +9,8 @@ from typing import Any
 from torch import Tensor
 
 from ssd.utils.atomic import atomic_write
-from ssd.utils.errors import CheckpointError, MissingPackageError
+from ssd.utils.errors import CheckpointError
+from ssd.utils.extras import import_extra
 
 SUFFIX = ".safetensors"
 
@@ -65,10 +66,4 @@ def _parse_names(text: str) -> list[str]:
 
 
 def _package() -> Any:
-    try:
-        import safetensors.torch
-    except ImportError as error:
-        raise MissingPackageError(
-            "safetensors files need a package that is not installed: pip install 'ssd-detector[safetensors]'"
-        ) from error
-    return safetensors.torch
+    return import_extra("safetensors.torch", "safetensors")

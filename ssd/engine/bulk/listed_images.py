@@ -8,8 +8,8 @@ import numpy as np
 
 from ssd.data.sources import Frame, PendingFrame
 from ssd.data.sources.web import address_scheme, fetch_image, public_address
-from ssd.engine.bulk.arrow import import_arrow
 from ssd.utils.errors import ImageError
+from ssd.utils.extras import import_extra
 from ssd.utils.image import read_image
 
 _MAX_BYTES = 2**31  # of an encoded image; as many as read_image takes
@@ -52,7 +52,7 @@ def _read(file: str, index: int) -> Frame:
 
 def _fetch_stored(address: str) -> np.ndarray:
     """An image from a file system that pyarrow knows by the scheme of its addresses."""
-    arrow_fs = import_arrow("pyarrow.fs")
+    arrow_fs = import_extra("pyarrow.fs", "parquet")
     name = public_name(address)
     try:
         filesystem, path = arrow_fs.FileSystem.from_uri(address)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ssd.engine.bulk.arrow import import_arrow
 from ssd.engine.detections import Detections
+from ssd.utils.extras import import_extra
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def write_parquet(rows: Sequence[Row], class_names: Sequence[str], file: BinaryI
     Raises:
         MissingPackageError: pyarrow is not installed.
     """
-    arrow, parquet = import_arrow("pyarrow"), import_arrow("pyarrow.parquet")
+    arrow, parquet = import_extra("pyarrow", "parquet"), import_extra("pyarrow.parquet", "parquet")
     types = {
         "file": arrow.string(),
         "index": arrow.int64(),

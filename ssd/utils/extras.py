@@ -1,13 +1,13 @@
 """Packages that only some users need, imported where they are used."""
 
 import importlib
-from types import ModuleType
+from typing import Any
 
 from ssd.utils.errors import MissingPackageError
 
 
-def import_extra(package: str, extra: str) -> ModuleType:
-    """Import an optional package.
+def import_extra(package: str, extra: str) -> Any:
+    """Import an optional package, or a module of it.
 
     Args:
         package: its name.
