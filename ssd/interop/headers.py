@@ -1,0 +1,62 @@
+"""Layouts of the channels of a header's last convolution.
+
+A priors per cell, V values per prior (C classes with background, or 4 offsets). Weights are (A * V, D, h, w), biases
+(A * V,); both are called headers here. Ours are "prior-major": channel a * V + v holds value v of prior a.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ssd.interop.source import StateDict
+from ssd.utils.errors import CheckpointError
+
+# What the batch norms of this library add to the variance.
+EPS = 1e-5
+
+
+def to_prior_major(header: Tensor, num_priors: int) -> Tensor:
+    """From value-major, where channel v * A + a holds value v of prior a (NVIDIA, MLPerf, uvipen)."""
+    return _split(header, -1, num_priors).transpose(0, 1).flatten(0, 1)
+
+
+def take_values(header: Tensor, num_values: int, indices: Sequence[int] | Tensor) -> Tensor:
+    """Of the ``num_values`` values of every prior keep those with these indices, in this order."""
+    return _split(header, -1, num_values)[:, torch.as_tensor(indices)].flatten(0, 1)
+
+
+def background_first(header: Tensor, num_classes: int) -> Tensor:
+    """From scores of which the last class is the background."""
+    return take_values(header, num_classes, [num_classes - 1, *range(num_classes - 1)])
+
+
+def background_last(header: Tensor, num_classes: int) -> Tensor:
+    """The inverse of ``background_first``."""
+    return take_values(header, num_classes, [*range(1, num_classes), 0])
+
+
+def take_priors(header: Tensor, num_priors: int, indices: Sequence[int]) -> Tensor:
+    """Put the priors of a cell into the order of ``indices``."""
+    return _split(header, num_priors, -1)[torch.as_tensor(indices)].flatten(0, 1)
+
+
+def _split(header: Tensor, first: int, second: int) -> Tensor:
+    try:
+        return header.unflatten(0, (first, second))
+    except RuntimeError as error:
+        divisor = second if first == -1 else first
+        raise CheckpointError(
+            f"a header has {len(header)} channels, which is no multiple of {divisor}: the file is damaged or of "
+            "another kind"
+        ) from error
+
+
+def with_our_eps(weights: StateDict, eps: float) -> StateDict:
+    """Let the running variances take up that their batch norms add ``eps`` to them, and ours ``EPS``.
+
+    Then evaluation is the same. Training goes on from a variance that is greater by the difference.
+    """
+    return {
+        name: value + (eps - EPS) if name.endswith(".running_var") else value for name, value in weights.items()
+    }
