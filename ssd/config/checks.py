@@ -29,8 +29,13 @@ def all_of(check: Callable[[Any], bool]) -> Callable[[Any], bool]:
     return lambda values: all(check(value) for value in values)
 
 
-def _is_list_of_numbers(value: Any) -> bool:
-    return isinstance(value, (list, tuple)) and all_of(is_number)(value)
+def _is_aspect_ratio(value: Any) -> bool:
+    pair = value if isinstance(value, (list, tuple)) else [value, value]
+    return len(pair) == 2 and all_of(is_number)(pair)
+
+
+def _are_aspect_ratios(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) and all_of(_is_aspect_ratio)(value)
 
 
 def _is_regular_expression(value: Any) -> bool:
@@ -67,7 +72,9 @@ CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "MODEL.PRIORS.STRIDES": _SIZES,
     "MODEL.PRIORS.MIN_SIZES": _NUMBERS,
     "MODEL.PRIORS.MAX_SIZES": _NUMBERS,
-    "MODEL.PRIORS.ASPECT_RATIOS": (all_of(_is_list_of_numbers), "one list a level, like [[2], [2, 3]]"),
+    "MODEL.PRIORS.ASPECT_RATIOS": (all_of(_are_aspect_ratios), "one list a level, like [[2], [2, 3]]"),
+    "MODEL.PRIORS.CENTERS": (lambda value: value in ("stride", "map"), "stride or map"),
+    "MODEL.PRIORS.CLIP": (lambda value: value in (True, False, "size"), "True, False or size"),
     "INPUT.IMAGE_SIZE": (is_size, "a positive int or a pair (height, width)"),
     "INPUT.PIXEL_MEAN": (lambda value: len(value) == 3, "three numbers: red, green, blue"),
     "INPUT.PIXEL_STD": (
@@ -101,6 +108,7 @@ CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "CHECKPOINT.KEEP": _LIMIT,
     "TEST.NMS_THRESHOLD": _FRACTION,
     "TEST.CONFIDENCE_THRESHOLD": _FRACTION,
+    "TEST.PRE_NMS_TOP_K": _LIMIT,
     "TEST.MAX_PER_CLASS": _LIMIT,
     "TEST.MAX_PER_IMAGE": _LIMIT,
     "TEST.BATCH_SIZE": _POSITIVE,

@@ -51,14 +51,17 @@ cfg.MODEL.PRIORS = Config()
 cfg.MODEL.PRIORS.FEATURE_MAPS = []
 # Pixels between neighbouring priors on each level: n, or (y, x). Empty = derived from the feature maps.
 cfg.MODEL.PRIORS.STRIDES = []
+# Where the priors of a cell stand: "stride", (index + 0.5) * stride from the edge, as in the authors' release; "map",
+# in the middle of an equal share of the image, which STRIDES then do not move.
+cfg.MODEL.PRIORS.CENTERS = "stride"
 # Side in pixels of the small square prior of each level; with MAX_SIZES it gives the second, sqrt(min * max).
 cfg.MODEL.PRIORS.MIN_SIZES = [30, 60, 111, 162, 213, 264]
 cfg.MODEL.PRIORS.MAX_SIZES = [60, 111, 162, 213, 264, 315]
-# Each ratio r gives two priors on its level, r:1 and 1:r.
+# Each ratio r (width over height) gives two priors on its level, r:1 and 1:r; a pair [p, q] gives p:1 and q:1.
 cfg.MODEL.PRIORS.ASPECT_RATIOS = [[2], [2, 3], [2, 3], [2, 3], [2], [2]]
 # Priors per cell: 2 + 2 * number of ratios. Empty = derived; given values are checked.
 cfg.MODEL.PRIORS.BOXES_PER_LOCATION = []
-# Clamp (cx, cy, w, h) of every prior to [0, 1], as the released weights were trained.
+# Clamp (cx, cy, w, h) of every prior to [0, 1], as the released weights were trained; "size" clamps w and h alone.
 cfg.MODEL.PRIORS.CLIP = True
 
 cfg.MODEL.BOX_HEAD = Config()
@@ -175,11 +178,13 @@ cfg.TEST = Config()
 cfg.TEST.NMS_THRESHOLD = 0.45
 # Detections must score above this.
 cfg.TEST.CONFIDENCE_THRESHOLD = 0.01
+# Candidates per class and image, best first, that go into NMS; -1 = all.
+cfg.TEST.PRE_NMS_TOP_K = -1
 # Detections kept per class and image; -1 = no limit.
 cfg.TEST.MAX_PER_CLASS = -1
 # Detections kept per image, best first; -1 = no limit.
 cfg.TEST.MAX_PER_IMAGE = 100
-# Clip detections to the image after NMS. The published VOC figures of lufficc/SSD were measured without.
+# Clip boxes to the image, before NMS. The published VOC figures of lufficc/SSD were measured without.
 cfg.TEST.CLIP_BOXES = False
 cfg.TEST.BATCH_SIZE = 10
 # Number format of the network in evaluation and detection, as SOLVER.AMP. Here "auto" is "bf16" on a CPU too, if that

@@ -20,6 +20,7 @@ BASE_KEY = "_BASE_"
 _ALTERNATIVE_TYPES: dict[str, tuple[type, ...]] = {
     "INPUT.IMAGE_SIZE": (int, tuple),
     "MODEL.BACKBONE.PRETRAINED": (bool, str),
+    "MODEL.PRIORS.CLIP": (bool, str),
 }
 # Keys of names of which one is "off".
 _SWITCHES = {"DATA_LOADER.CACHE", "SOLVER.AMP", "TEST.AMP"}

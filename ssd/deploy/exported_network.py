@@ -83,6 +83,7 @@ def make_post_processor(metadata: Metadata) -> PostProcessor:
             *("MODEL.SIZE_VARIANCE", float(metadata.size_variance)),
             *("TEST.CONFIDENCE_THRESHOLD", float(metadata.score_threshold)),
             *("TEST.NMS_THRESHOLD", float(metadata.nms_threshold)),
+            *("TEST.PRE_NMS_TOP_K", metadata.pre_nms_top_k),
             *("TEST.MAX_PER_CLASS", metadata.max_per_class, "TEST.MAX_PER_IMAGE", metadata.max_per_image),
         ],
     )

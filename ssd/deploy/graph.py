@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ssd.deploy.metadata import Metadata
+from ssd.deploy.nms_op import DROPPED
 from ssd.engine.precision import InPrecision
 from ssd.modeling.anchors import decode_boxes
 from ssd.structures.boxes import center_to_corner, clip_boxes
@@ -72,6 +73,7 @@ class CompleteDetector(nn.Module):
         self.thresholds = metadata.score_threshold, metadata.nms_threshold
         num_priors, num_classes = len(metadata.priors), len(metadata.class_names) - 1
         self.num_detections = _limit(metadata.max_per_image, num_priors * num_classes)
+        self.pre_nms_top_k = _limit(metadata.pre_nms_top_k, num_priors)
         self.max_per_class = min(_limit(metadata.max_per_class, num_priors), self.num_detections)
         self.clip = metadata.clip_boxes
         self.register_buffer("mean", torch.tensor(metadata.pixel_mean)[:, None, None])
@@ -92,8 +94,10 @@ class CompleteDetector(nn.Module):
         cls_logits, bbox_pred = self.network(self._normalize(images))
         scores = cls_logits.softmax(dim=2)[..., 1:].transpose(1, 2)  # (B, C - 1, P)
         boxes = center_to_corner(decode_boxes(bbox_pred, self.priors, *self.variances)) * self.scale  # (B, P, 4)
+        if self.clip:
+            boxes = clip_boxes(boxes, self.width, self.height)
         near = boxes.clamp(-_FAR, _FAR).nan_to_num()
-        kept = self.suppress(near, scores, *self.thresholds, self.max_per_class)  # (B, C - 1, P)
+        kept = self.suppress(near, self._candidates(scores), *self.thresholds, self.max_per_class)  # (B, C - 1, P)
         # Prior by prior, so that of equal scores the first is that of PostProcessor.
         best, candidates = kept.transpose(1, 2).flatten(1).topk(self.num_detections, dim=1)  # (B, K)
         prior = torch.div(candidates, scores.shape[1], rounding_mode="floor")
@@ -107,6 +111,13 @@ class CompleteDetector(nn.Module):
             found.sum(dim=1),
         )
 
+    def _candidates(self, scores: Tensor) -> Tensor:
+        """The scores (B, C - 1, P), and -1 in the place of those that do not go into NMS."""
+        if self.pre_nms_top_k == scores.shape[2]:
+            return scores
+        best = scores.topk(self.pre_nms_top_k, dim=2)
+        return torch.full_like(scores, DROPPED).scatter(2, best.indices, best.values)
+
     def _normalize(self, images: Tensor) -> Tensor:
         """Resize as cv2.resize does, up to its rounding; what has the right size already stays as it is."""
         pixels = images.permute(0, 3, 1, 2).to(torch.float32)
@@ -115,8 +126,6 @@ class CompleteDetector(nn.Module):
 
     def _to_image(self, boxes: Tensor, images: Tensor) -> Tensor:
         """Move boxes (B, K, 4) from the network input to the images."""
-        if self.clip:
-            boxes = clip_boxes(boxes, self.width, self.height)
         x_scale, y_scale = images.shape[2] / self.width, images.shape[1] / self.height
         x1, y1, x2, y2 = boxes.unbind(dim=-1)
         return torch.stack([x1 * x_scale, y1 * y_scale, x2 * x_scale, y2 * y_scale], dim=-1)

@@ -36,9 +36,10 @@ class Metadata:
         size_variance: likewise.
         score_threshold: detections score above this.
         nms_threshold: of two boxes of one class, the lower-scored is dropped when their IoU exceeds this.
+        pre_nms_top_k: candidates per class and image that go into NMS; -1 = all.
         max_per_class: detections per class and image; -1 = no limit.
         max_per_image: detections per image; -1 = no limit.
-        clip_boxes: whether detections are clipped to the image.
+        clip_boxes: whether boxes are clipped to the image before NMS.
         priors: P times (cx, cy, w, h), relative to the image.
         kind: complete (uint8 images in, detections out) or raw (normalised input, predictions at every prior out).
         sha256: of the exported file; empty before there is one.
@@ -53,6 +54,7 @@ class Metadata:
     size_variance: float
     score_threshold: float
     nms_threshold: float
+    pre_nms_top_k: int
     max_per_class: int
     max_per_image: int
     clip_boxes: bool
@@ -82,6 +84,7 @@ def make_metadata(cfg: Config, model: nn.Module, class_names: Sequence[str]) -> 
         size_variance=cfg.MODEL.SIZE_VARIANCE,
         score_threshold=cfg.TEST.CONFIDENCE_THRESHOLD,
         nms_threshold=cfg.TEST.NMS_THRESHOLD,
+        pre_nms_top_k=cfg.TEST.PRE_NMS_TOP_K,
         max_per_class=cfg.TEST.MAX_PER_CLASS,
         max_per_image=cfg.TEST.MAX_PER_IMAGE,
         clip_boxes=cfg.TEST.CLIP_BOXES,
@@ -237,6 +240,7 @@ _CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "size_variance": _POSITIVE,
     "score_threshold": _FRACTION,
     "nms_threshold": _FRACTION,
+    "pre_nms_top_k": _LIMIT,
     "max_per_class": _LIMIT,
     "max_per_image": _LIMIT,
     "clip_boxes": (lambda value: isinstance(value, bool), "true or false"),

@@ -12,7 +12,7 @@ from ssd.modeling.box_head.post_processor import class_wise_nms, rank_in_class
 from ssd.structures.ops import nms
 from ssd.utils.extras import import_extra
 
-_DROPPED = -1.0  # in the place of a score; no score is below 0
+DROPPED = -1.0  # in the place of a score; no score is below 0
 
 
 @torch.library.custom_op("ssd::suppress", mutates_args=())
@@ -29,7 +29,7 @@ def suppress(boxes: Tensor, scores: Tensor, score_threshold: float, nms_threshol
     Returns:
         (B, C - 1, P): ``scores``, and -1 in the place of those that are dropped.
     """
-    kept = torch.full_like(scores, _DROPPED)
+    kept = torch.full_like(scores, DROPPED)
     for image_boxes, image_scores, image_kept in zip(boxes, scores, kept, strict=True):
         label, prior = (image_scores > score_threshold).nonzero().unbind(1)
         keep = class_wise_nms(image_boxes[prior], label, image_scores[label, prior], nms_threshold)
@@ -60,7 +60,7 @@ def onnx_translations() -> dict[Any, Any]:
             op.Constant(value_floats=[score_threshold]),
         )
         kept = op.NonMaxSuppression(boxes, scores, *limits)  # (N, 3): image, class, prior
-        dropped = op.Expand(op.Constant(value_float=_DROPPED), op.Shape(scores))
+        dropped = op.Expand(op.Constant(value_float=DROPPED), op.Shape(scores))
         return op.ScatterND(dropped, kept, op.GatherND(scores, kept))
 
     return {torch.ops.ssd.suppress.default: translate}
@@ -102,8 +102,8 @@ def suppress_best(
     keep = nms(candidates + (labels * span)[:, None], candidate_scores, nms_threshold)
     is_kept = torch.zeros_like(labels, dtype=torch.bool)
     is_kept[keep] = True
-    dropped = torch.full_like(scores, _DROPPED)
+    dropped = torch.full_like(scores, DROPPED)
     kept = dropped.flatten(1)
-    kept = kept.index_put((image, pair), torch.where(is_kept[:-2], best[image, column], _DROPPED))
+    kept = kept.index_put((image, pair), torch.where(is_kept[:-2], best[image, column], DROPPED))
     best_of_class = kept.view_as(scores).topk(min(max_per_class, num_priors), dim=2)
     return dropped.scatter(2, best_of_class.indices, best_of_class.values)

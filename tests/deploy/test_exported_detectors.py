@@ -80,11 +80,12 @@ def test_openvino_in_bf16_is_near(
 
 def test_post_processing_of_a_raw_file(with_options: Callable[..., Config], small_detector: nn.Module) -> None:
     options = ["TEST.MAX_PER_CLASS", 7, "TEST.MAX_PER_IMAGE", -1, "TEST.CLIP_BOXES", True, "TEST.NMS_THRESHOLD", 0.6]
-    config = with_options(*options, "TEST.CONFIDENCE_THRESHOLD", 0.0, "MODEL.CENTER_VARIANCE", 0.3)
+    options += ["TEST.CONFIDENCE_THRESHOLD", 0.0, "TEST.PRE_NMS_TOP_K", 9]
+    config = with_options(*options, "MODEL.CENTER_VARIANCE", 0.3)
     process = make_post_processor(make_metadata(config, small_detector, NAMES))
     assert vars(process) == {
         **{"height": 96, "width": 128, "center_variance": 0.3, "size_variance": 0.2, "score_threshold": 0.0},
-        **{"nms_threshold": 0.6, "max_per_class": 7, "max_per_image": sys.maxsize, "clip": True},
+        **{"nms_threshold": 0.6, "pre_nms_top_k": 9, "max_per_class": 7, "max_per_image": sys.maxsize, "clip": True},
     }
 
 

@@ -24,6 +24,7 @@ OPTIONS = [
     [],
     ["TEST.CLIP_BOXES", True],
     ["TEST.MAX_PER_CLASS", 2],
+    ["TEST.PRE_NMS_TOP_K", 3],
     ["TEST.MAX_PER_IMAGE", 3],
     ["TEST.MAX_PER_IMAGE", -1],
     ["TEST.MAX_PER_IMAGE", 10**6, "TEST.MAX_PER_CLASS", 4],

@@ -72,6 +72,7 @@ def metadata() -> Metadata:
         size_variance=0.2,
         score_threshold=0.01,
         nms_threshold=0.45,
+        pre_nms_top_k=-1,
         max_per_class=-1,
         max_per_image=100,
         clip_boxes=False,

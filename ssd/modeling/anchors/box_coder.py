@@ -5,8 +5,9 @@ import math
 import torch
 from torch import Tensor
 
-# Decoded boxes are at most this many times as wide or high as their prior, so that a wild prediction stays finite.
-_MAX_SCALE = 1000.0
+# Decoded boxes are at most this many times as wide or high as their prior, so that a wild prediction stays finite; the
+# bound of torchvision and mmdetection.
+_MAX_SCALE = 1000 / 16
 
 
 def encode_boxes(boxes: Tensor, priors: Tensor, center_variance: float, size_variance: float) -> Tensor:
@@ -30,7 +31,7 @@ def encode_boxes(boxes: Tensor, priors: Tensor, center_variance: float, size_var
 def decode_boxes(bbox_pred: Tensor, priors: Tensor, center_variance: float, size_variance: float) -> Tensor:
     """Turn predicted offsets (..., P, 4) into boxes (..., P, 4), centre form in the unit of the priors.
 
-    The inverse of ``encode_boxes``, with the same arguments, for boxes up to a thousand times the size of their prior.
+    The inverse of ``encode_boxes``, with the same arguments, for boxes up to 62.5 times the size of their prior.
     """
     origin, scale, variances = _four_columns(priors, center_variance, size_variance)
     boxes = bbox_pred * variances

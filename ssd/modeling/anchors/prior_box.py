@@ -26,6 +26,7 @@ class PriorBox:
         self.max_sizes = priors.MAX_SIZES
         self.aspect_ratios = priors.ASPECT_RATIOS
         self.clip = priors.CLIP
+        self.has_map_centers = priors.CENTERS == "map"
 
     def __call__(self) -> Tensor:
         """Lay the priors out.
@@ -34,27 +35,41 @@ class PriorBox:
             Priors (P, 4), centre form relative to the image, float32: levels in order, cells row by row, and per cell
             the small square, the large square, then r:1 and 1:r for every ratio r.
         """
+        shapes = map(prior_shapes, self.min_sizes, self.max_sizes, self.aspect_ratios)
         levels = [
-            level_priors(self.image_size, feature_map, stride, prior_shapes(min_size, max_size, ratios))
-            for feature_map, stride, min_size, max_size, ratios in zip(
-                self.feature_maps, self.strides, self.min_sizes, self.max_sizes, self.aspect_ratios, strict=True
-            )
+            level_priors(self.image_size, feature_map, stride, level_shapes)
+            for feature_map, stride, level_shapes in zip(self.feature_maps, self._steps(), shapes, strict=True)
         ]
         priors = torch.cat(levels).float()
+        if self.clip == "size":
+            return torch.cat([priors[:, :2], priors[:, 2:].clamp(0, 1)], dim=1)
         # As the released weights were trained: all four centre-form numbers, so corners may still lie outside.
         return priors.clamp(0, 1) if self.clip else priors
 
+    def _steps(self) -> list[tuple[float, float]]:
+        """Pixels from cell to cell of each level, (y, x)."""
+        if not self.has_map_centers:
+            return list(self.strides)
+        height, width = self.image_size
+        return [(height / rows, width / columns) for rows, columns in self.feature_maps]
 
-def prior_shapes(min_size: float, max_size: float, aspect_ratios: Sequence[float]) -> list[tuple[float, float]]:
+
+def prior_shapes(
+    min_size: float, max_size: float, aspect_ratios: Sequence[float | Sequence[float]]
+) -> list[tuple[float, float]]:
     """Width and height in pixels of the priors of one cell.
 
     The paper's scale s_k is ``min_size`` and s_(k+1) is ``max_size``; the extra square has side sqrt(s_k s_(k+1)).
+    A ratio r stands for r and 1 / r, a pair for itself.
     """
     between = math.sqrt(min_size * max_size)
     shapes = [(min_size, min_size), (between, between)]
     for ratio in aspect_ratios:
-        root = math.sqrt(ratio)
-        shapes += [(min_size * root, min_size / root), (min_size / root, min_size * root)]
+        if isinstance(ratio, Sequence):
+            shapes += [(min_size * math.sqrt(one), min_size / math.sqrt(one)) for one in ratio]
+        else:
+            root = math.sqrt(ratio)
+            shapes += [(min_size * root, min_size / root), (min_size / root, min_size * root)]
     return shapes
 
 

@@ -119,3 +119,16 @@ class SSDLiteBoxPredictor(BoxPredictor):
         if level == self.num_levels - 1:
             return nn.Conv2d(in_channels, out_channels, kernel_size=1)
         return SeparableConv2d(in_channels, out_channels)
+
+
+@registry.BOX_PREDICTORS.register("SeparableBoxPredictor")
+class SeparableBoxPredictor(BoxPredictor):
+    """Separable convolutions on every level, as torchvision's, mmdetection's and uvipen's SSDLite have."""
+
+    def cls_block(self, level: int, out_channels: int, boxes_per_location: int) -> nn.Module:
+        """See BoxPredictor."""
+        return SeparableConv2d(out_channels, boxes_per_location * self.num_classes)
+
+    def reg_block(self, level: int, out_channels: int, boxes_per_location: int) -> nn.Module:
+        """See BoxPredictor."""
+        return SeparableConv2d(out_channels, boxes_per_location * 4)

@@ -54,6 +54,7 @@ class PostProcessor:
         self.size_variance = cfg.MODEL.SIZE_VARIANCE
         self.score_threshold = cfg.TEST.CONFIDENCE_THRESHOLD
         self.nms_threshold = cfg.TEST.NMS_THRESHOLD
+        self.pre_nms_top_k = cfg.TEST.PRE_NMS_TOP_K
         self.max_per_class = cfg.TEST.MAX_PER_CLASS
         self.max_per_image = cfg.TEST.MAX_PER_IMAGE if cfg.TEST.MAX_PER_IMAGE >= 0 else sys.maxsize
         self.clip = cfg.TEST.CLIP_BOXES
@@ -74,6 +75,8 @@ class PostProcessor:
         scores = cls_logits.float().softmax(dim=2)[..., 1:]  # (B, P, C - 1), without background
         boxes = center_to_corner(decode_boxes(bbox_pred.float(), priors, self.center_variance, self.size_variance))
         boxes = boxes * boxes.new_tensor([self.width, self.height, self.width, self.height])
+        if self.clip:
+            boxes = clip_boxes(boxes, self.width, self.height)
         predictions = Predictions(scores, scores.amax(dim=2), boxes)
         return self._detect(predictions, torch.arange(len(scores), device=scores.device), _FIRST_CANDIDATES)
 
@@ -102,8 +105,11 @@ class PostProcessor:
         """Which of the candidates (B, K) of ``images`` (B,) are detections, (B, K) bool."""
         num_classes = predictions.scores.shape[2]
         row, column = (scores > self.score_threshold).nonzero().unbind(1)  # (N,)
+        labels = row * num_classes + candidates[row, column] % num_classes  # a class of two images is two classes
+        if self.pre_nms_top_k >= 0:
+            goes_in = rank_in_class(labels) < self.pre_nms_top_k  # the candidates of an image descend
+            row, column, labels = row[goes_in], column[goes_in], labels[goes_in]
         candidate = candidates[row, column]
-        labels = row * num_classes + candidate % num_classes  # a class of two images is two classes
         boxes = predictions.boxes[images[row], candidate // num_classes]
         keep = class_wise_nms(boxes, labels, -column, self.nms_threshold)
         if self.max_per_class >= 0:
@@ -119,8 +125,6 @@ class PostProcessor:
         image, candidate = images[row], candidates[row, column]
         prior, label = candidate // num_classes, candidate % num_classes
         boxes, scores = predictions.boxes[image, prior], predictions.scores[image, prior, label]
-        if self.clip:
-            boxes = clip_boxes(boxes, self.width, self.height)
         counts = is_kept.sum(dim=1).tolist()
         detections = []
         for fields in zip(boxes.split(counts), (label + 1).split(counts), scores.split(counts), strict=True):

@@ -27,7 +27,7 @@ def test_a_prior_encodes_to_zero() -> None:
     assert torch.equal(decode_boxes(torch.zeros(1, 4), prior, 0.1, 0.2), prior)
 
 
-center_form = st.tuples(st.floats(0, 1), st.floats(0, 1), st.floats(0.01, 1), st.floats(0.01, 1))
+center_form = st.tuples(st.floats(0, 1), st.floats(0, 1), st.floats(0.02, 1), st.floats(0.02, 1))
 
 
 @given(st.lists(st.tuples(center_form, center_form), min_size=1, max_size=8))
@@ -51,4 +51,4 @@ def test_goldens(goldens: Path) -> None:
 def test_wild_predictions_stay_finite() -> None:
     boxes = decode_boxes(torch.full((1, 4), 1e6), torch.tensor([[0.5, 0.5, 0.1, 0.1]]), 0.1, 0.2)
     assert boxes.isfinite().all()
-    assert boxes[0, 2].item() == pytest.approx(100)
+    assert boxes[0, 2].item() == pytest.approx(6.25)

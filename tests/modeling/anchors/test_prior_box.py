@@ -53,12 +53,18 @@ def test_a_rectangle_keeps_pixels_square() -> None:
     torch.testing.assert_close(priors[-1], torch.tensor([175 / 200, 75 / 100, 0.2, 0.4], dtype=torch.float64))
 
 
-@pytest.mark.parametrize("clip", [True, False])
-def test_clip_clamps_centre_and_size(clip: bool) -> None:
+def test_a_pair_of_ratios_stands_for_itself() -> None:
+    assert prior_shapes(30, 60, [[4, 0.25]]) == prior_shapes(30, 60, [4])
+    assert prior_shapes(30, 60, [2, [4, 9]])[4:] == [(60, 15), (90, 10)]
+
+
+@pytest.mark.parametrize("clip", [True, False, "size"])
+def test_clip_clamps_size_and_centre(clip: bool | str) -> None:
+    # The last of two cells at stride 256 has its centre at 384, beyond the image.
     priors = PriorBox(
         config(
-            FEATURE_MAPS=[1],
-            STRIDES=[300],
+            FEATURE_MAPS=[2],
+            STRIDES=[256],
             MIN_SIZES=[264],
             MAX_SIZES=[315],
             ASPECT_RATIOS=[[2]],
@@ -67,6 +73,16 @@ def test_clip_clamps_centre_and_size(clip: bool) -> None:
     )()
     width = 264 * math.sqrt(2) / 300  # 1.2445
     assert priors[2, 2].item() == pytest.approx(1.0 if clip else width)
+    assert priors[-1, 0].item() == pytest.approx(1.0 if clip is True else 384 / 300)
+
+
+def test_centres_by_stride_or_by_map() -> None:
+    layout = {"IMAGE_SIZE": (200, 300), "FEATURE_MAPS": [(2, 38)], "STRIDES": [(100, 8)], "MIN_SIZES": [10]}
+    layout |= {"MAX_SIZES": [20], "ASPECT_RATIOS": [[]]}
+    by_stride, by_map = PriorBox(config(**layout))(), PriorBox(config(**layout, CENTERS="map"))()
+    assert by_stride[-1, 0].item() == pytest.approx(37.5 * 8 / 300)
+    assert by_map[-1, 0].item() == pytest.approx(37.5 / 38)
+    torch.testing.assert_close(by_map[:, 1:], by_stride[:, 1:])
 
 
 def test_lists_of_different_length_do_not_pass() -> None:

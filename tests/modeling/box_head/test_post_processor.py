@@ -144,6 +144,34 @@ def test_threshold_is_strict_and_nothing_may_be_left() -> None:
     assert (detections.img_width, detections.img_height) == (300, 300)
 
 
+@pytest.mark.parametrize("first", [5, 1000])
+def test_top_candidates_of_a_class_before_nms(first: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    cls_logits, bbox_pred, priors = predictions(400, 6)
+    monkeypatch.setattr(post_processor, "_FIRST_CANDIDATES", first)
+    detections = PostProcessor(load_config(None, ["TEST.PRE_NMS_TOP_K", 20]))(cls_logits, bbox_pred, priors)
+    for image, result in enumerate(detections):
+        logits = cls_logits[image]
+        scores = logits.softmax(dim=1)[:, 1:]
+        weak = scores < scores.topk(20, dim=0).values[-1]
+        # What does not go in is made as improbable as can be; the scores of the others must stay as they are.
+        scores = scores.masked_fill(weak, 0)
+        rest = torch.cat([1 - scores.sum(dim=1, keepdim=True), scores], dim=1).log()
+        boxes, labels, kept = plain_detections(rest, bbox_pred[image], priors, 100)
+        torch.testing.assert_close(result["boxes"], boxes)
+        torch.testing.assert_close(result["scores"], kept)
+        assert torch.equal(result["labels"], labels)
+
+
+def test_boxes_are_clipped_before_nms() -> None:
+    # Inside the image both are 10 pixels wide and the same; as a whole they share little.
+    priors = torch.tensor([[-0.45, 0.5, 1.0, 0.2], [0.0, 0.5, 0.1, 0.2]])
+    cls_logits = torch.tensor([[[0.0, 5.0], [0.0, 4.0]]])
+    for clip, count in ((False, 2), (True, 1)):
+        config = load_config(None, ["INPUT.IMAGE_SIZE", 200, "TEST.CLIP_BOXES", clip])
+        (detections,) = PostProcessor(config)(cls_logits, torch.zeros(1, 2, 4), priors)
+        assert len(detections["boxes"]) == count
+
+
 @pytest.mark.parametrize("clip", [False, True])
 def test_rectangles_and_clipping(clip: bool) -> None:
     config = load_config(None, ["INPUT.IMAGE_SIZE", (100, 200), "TEST.CLIP_BOXES", clip])
