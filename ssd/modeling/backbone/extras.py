@@ -1,8 +1,10 @@
 """Extra layers: blocks of two convolutions that continue a network down to a few cells (SSD, Sec. 2.1, Fig. 2)."""
 
+from functools import partial
 from typing import Any
 
 from torch import nn
+from torchvision.ops import Conv2dNormActivation
 
 from ssd.modeling.layers import BatchNorm2d
 
@@ -21,6 +23,29 @@ def extra_block(
         norm = [BatchNorm2d(conv.out_channels)] if batch_norm else []
         layers += [conv, *norm, nn.ReLU(inplace=True)]
     return nn.Sequential(*layers)
+
+
+def separable_extra_block(in_channels: int, middle: int, out_channels: int) -> nn.Sequential:
+    """A 1x1 convolution to ``middle`` channels, a depthwise one of stride 2 and a 1x1 one, with batch norms and ReLU6.
+
+    The extra layers of SSDLite in torchvision and mmdetection.
+    """
+    conv = partial(Conv2dNormActivation, norm_layer=BatchNorm2d, activation_layer=nn.ReLU6)
+    return nn.Sequential(
+        conv(in_channels, middle, kernel_size=1),
+        conv(middle, middle, kernel_size=3, stride=2, groups=middle),
+        conv(middle, out_channels, kernel_size=1),
+    )
+
+
+def plain_separable_extra_block(in_channels: int, middle: int, out_channels: int, *, padding: int = 1) -> nn.Sequential:
+    """The same convolutions with biases instead of batch norms; ReLU follows the first two, and nothing the last.
+
+    The extra layers of mb1-ssd-lite and sq-ssd-lite of the qfgaohao port.
+    """
+    depthwise = xavier_conv(middle, middle, kernel_size=3, stride=2, padding=padding, groups=middle)
+    spread = nn.Sequential(depthwise, nn.ReLU(inplace=True), xavier_conv(middle, out_channels, kernel_size=1))
+    return nn.Sequential(xavier_conv(in_channels, middle, kernel_size=1), nn.ReLU(inplace=True), spread)
 
 
 def xavier_conv(in_channels: int, out_channels: int, **kwargs: Any) -> nn.Conv2d:
