@@ -44,11 +44,11 @@ def take_priors(header: Tensor, num_priors: int, indices: Sequence[int]) -> Tens
 def _split(header: Tensor, first: int, second: int) -> Tensor:
     try:
         return header.unflatten(0, (first, second))
-    except RuntimeError as error:
+    except (RuntimeError, IndexError) as error:  # IndexError: a number, not a tensor of channels
         divisor = second if first == -1 else first
         raise CheckpointError(
-            f"a header has {len(header)} channels, which is no multiple of {divisor}: the file is damaged or of "
-            "another kind"
+            f"a header has {header.shape[0] if header.ndim else 0} channels, which is no multiple of {divisor}: the "
+            "file is damaged or of another kind"
         ) from error
 
 
@@ -57,6 +57,4 @@ def with_our_eps(weights: StateDict, eps: float) -> StateDict:
 
     Then evaluation is the same. Training goes on from a variance that is greater by the difference.
     """
-    return {
-        name: value + (eps - EPS) if name.endswith(".running_var") else value for name, value in weights.items()
-    }
+    return {name: value + (eps - EPS) if name.endswith(".running_var") else value for name, value in weights.items()}

@@ -1,11 +1,7 @@
 """ResNet up to conv4 and extra layers, as NVIDIA's and MLPerf's SSD300 use it.
 
-conv4 (``layer3``) keeps the resolution of conv3, so that the first feature map has stride 8; conv5 is left away. Where
-the state dicts of the references have other names than this one:
-
-- NVIDIA: ``feature_extractor.feature_extractor.{0,1,4,5,6}`` for ``conv1, bn1, layer1, layer2, layer3``;
-- MLPerf: ``model.layer1.{0,1,4,5}`` for ``conv1, bn1, layer1, layer2``, and ``model.layer2.0`` for ``layer3``;
-- both: ``additional_blocks`` for ``extras``.
+conv4 (``layer3``) keeps the resolution of conv3, so that the first feature map has stride 8; conv5 is left away. The
+names that the references give to these layers are in ``ssd.interop.nvidia`` and ``ssd.interop.mlperf``.
 
 The weights are torchvision's and expect RGB scaled to 0..1, less (0.485, 0.456, 0.406), over (0.229, 0.224, 0.225)
 (torchvision.models, ``ResNet50_Weights.IMAGENET1K_V1.transforms``). On the scale 0..255 that is INPUT.PIXEL_MEAN
@@ -30,6 +26,7 @@ PRETRAINED_URLS = {
     34: "https://download.pytorch.org/models/resnet34-b627a593.pth",
     50: "https://download.pytorch.org/models/resnet50-0676ba61.pth",
     101: "https://download.pytorch.org/models/resnet101-63fe2227.pth",
+    152: "https://download.pytorch.org/models/resnet152-394f9c45.pth",
 }
 
 # Extra blocks: (middle, out, stride, padding). For 512 pixels all halve: maps of 64, 32, ..., 1 cells as in SSD512.
@@ -41,7 +38,7 @@ class ResNet(nn.Module):
     """ResNet up to conv4 at stride 8, and extra layers down to one cell.
 
     Args:
-        depth: 18, 34, 50 or 101.
+        depth: 18, 34, 50, 101 or 152.
         image_size: (height, width) of the network input in pixels. From 512 on the smaller side, the extra layers of
             SSD512 follow, below those of SSD300; blocks whose map would vanish are left away.
         extras_norm: whether the extra layers have batch norm (NVIDIA's) or biases (MLPerf's).
