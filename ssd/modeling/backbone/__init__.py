@@ -5,7 +5,8 @@ from yacs.config import CfgNode
 
 from ssd.modeling import registry
 from ssd.modeling.backbone.efficient_net import EfficientNet
-from ssd.modeling.backbone.mobilenet import MobileNetV1, MobileNetV2
+from ssd.modeling.backbone.mobilenet import MobileNetV1
+from ssd.modeling.backbone.mobilenetv2 import MobileNetV2
 from ssd.modeling.backbone.mobilenetv3 import MobileNetV3
 from ssd.modeling.backbone.resnet import ResNet
 from ssd.modeling.backbone.timm_adapter import TimmBackbone

@@ -121,6 +121,17 @@ class SSDLiteBoxPredictor(BoxPredictor):
         return SeparableConv2d(in_channels, out_channels)
 
 
+@registry.BOX_PREDICTORS.register("PlainSSDLiteBoxPredictor")
+class PlainSSDLiteBoxPredictor(SSDLiteBoxPredictor):
+    """As SSDLiteBoxPredictor, but without batch norm (mb1-ssd-lite and sq-ssd-lite of the qfgaohao port)."""
+
+    def _block(self, level: int, in_channels: int, out_channels: int) -> nn.Module:
+        if level == self.num_levels - 1:
+            return super()._block(level, in_channels, out_channels)
+        depthwise = nn.Conv2d(in_channels, in_channels, kernel_size=3, padding=1, groups=in_channels)
+        return nn.Sequential(depthwise, nn.ReLU(inplace=True), nn.Conv2d(in_channels, out_channels, kernel_size=1))
+
+
 @registry.BOX_PREDICTORS.register("SeparableBoxPredictor")
 class SeparableBoxPredictor(BoxPredictor):
     """Separable convolutions on every level, as torchvision's, mmdetection's and uvipen's SSDLite have."""

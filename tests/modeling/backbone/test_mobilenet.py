@@ -13,11 +13,8 @@ from torchvision import models
 from ssd.config import load_config
 from ssd.modeling import registry
 from ssd.modeling.backbone import mobilenetv3  # noqa: F401 (registers)
-from ssd.modeling.backbone.mobilenet import (
-    PRETRAINED_URL,
-    MobileNetV1,
-    MobileNetV2,
-)
+from ssd.modeling.backbone.mobilenet import MobileNetV1
+from ssd.modeling.backbone.mobilenetv2 import PRETRAINED_URL, MobileNetV2
 from ssd.modeling.backbone.shapes import feature_shapes
 from ssd.modeling.detector import build_detection_model
 from ssd.utils.errors import CheckpointError, ConfigError
@@ -25,6 +22,10 @@ from ssd.utils.errors import CheckpointError, ConfigError
 CONFIGS = Path(__file__).parents[3] / "configs"
 V1 = "mobilenet_v1_ssd300_voc0712"
 LUFFICC = ["mobilenet_v2_ssd320_voc0712", "mobilenet_v3_ssd320_voc0712"]
+NAMES = [
+    *("mobilenet_v1", "mobilenet_v1_separable", "mobilenet_v2", "mobilenet_v2_expansion", "mobilenet_v2_separable"),
+    "mobilenet_v3",
+]
 # Our names and those of the qfgaohao port begin differently, and go on equally.
 QFGAOHAO = {
     "backbone.features": "base_net",
@@ -138,7 +139,7 @@ def test_weights_in_half_precision_become_float32(from_torchvision: tuple[str, n
 
 def published(kind: str) -> dict[str, Tensor]:
     """A state dict of the layout of a published file, with random weights and a classifier."""
-    if kind == "mobilenet_v2":
+    if kind.startswith("mobilenet_v2"):
         return {**without_extras(MobileNetV2()), "classifier.1.weight": torch.zeros(1000, 1280)}
     weights = without_extras(MobileNetV1())
     prefix = "model." if kind.endswith("model") else ""
@@ -150,7 +151,7 @@ def without_extras(model: nn.Module) -> dict[str, Tensor]:
     return {name: value for name, value in model.state_dict().items() if not name.startswith("extras.")}
 
 
-@pytest.mark.parametrize("kind", ["mobilenet_v1", "mobilenet_v1 under model", "mobilenet_v2"])
+@pytest.mark.parametrize("kind", ["mobilenet_v1 under model", *NAMES[:-1]])
 def test_published_weights_fill_all_but_the_extras(kind: str, tmp_path: Path) -> None:
     weights = published(kind)
     torch.save(weights, tmp_path / "weights.pth")
@@ -170,14 +171,16 @@ def test_weights_of_the_other_version_are_refused(tmp_path: Path) -> None:
         registry.BACKBONES["mobilenet_v2"](load_config(None), str(tmp_path / "weights.pth"))
 
 
-def test_v1_has_no_default_weights() -> None:
+@pytest.mark.parametrize("name", ["mobilenet_v1", "mobilenet_v1_separable"])
+def test_v1_has_no_default_weights(name: str) -> None:
     with pytest.raises(ConfigError, match="has no default weights"):
-        registry.BACKBONES["mobilenet_v1"](load_config(None), True)
+        registry.BACKBONES[name](load_config(None), True)
 
 
-def test_true_asks_for_the_documented_file(serve: Callable[[dict[str, Tensor]], list[str]]) -> None:
-    asked = serve(published("mobilenet_v2"))
-    registry.BACKBONES["mobilenet_v2"](load_config(None), True)
+@pytest.mark.parametrize("name", ["mobilenet_v2", "mobilenet_v2_expansion", "mobilenet_v2_separable"])
+def test_true_asks_for_the_documented_file(name: str, serve: Callable[[dict[str, Tensor]], list[str]]) -> None:
+    asked = serve(published(name))
+    registry.BACKBONES[name](load_config(None), True)
     assert asked == [PRETRAINED_URL]
 
 
@@ -189,7 +192,7 @@ def test_true_asks_for_the_documented_file(serve: Callable[[dict[str, Tensor]], 
         ((33, 65), [(3, 5), (2, 3), (1, 2), (1, 1), (1, 1), (1, 1)]),
     ],
 )
-@pytest.mark.parametrize("name", ["mobilenet_v1", "mobilenet_v2", "mobilenet_v3"])
+@pytest.mark.parametrize("name", NAMES)
 def test_map_sizes(name: str, image_size: tuple[int, int], maps: list[tuple[int, int]]) -> None:
     with torch.device("meta"):
         model = registry.BACKBONES[name](load_config(None), False)
@@ -197,7 +200,7 @@ def test_map_sizes(name: str, image_size: tuple[int, int], maps: list[tuple[int,
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("name", ["mobilenet_v1", "mobilenet_v2", "mobilenet_v3"])
+@pytest.mark.parametrize("name", NAMES)
 def test_a_batch_gives_what_its_images_give(name: str) -> None:
     model = registry.BACKBONES[name](load_config(None), False).eval()
     images = torch.randn(2, 3, 64, 96)
@@ -207,7 +210,7 @@ def test_a_batch_gives_what_its_images_give(name: str) -> None:
 
 
 @pytest.mark.parametrize("num_images", [1, 2])
-@pytest.mark.parametrize("name", ["mobilenet_v1", "mobilenet_v2", "mobilenet_v3"])
+@pytest.mark.parametrize("name", NAMES)
 def test_every_parameter_learns_down_to_one_image_on_one_cell(name: str, num_images: int) -> None:
     model = registry.BACKBONES[name](load_config(None), False).train()
     features = model(torch.randn(num_images, 3, 96, 128))

@@ -33,6 +33,7 @@ def test_a_stage_begins_where_the_resolution_halves() -> None:
         ("vgg", [4, 5, 7, 7, 12]),  # 2, 2, 3, 3 and 5 convolutions, each with its ReLU, and the pool before
         ("mobilenet_v1", [2, 2, 2, 6, 2]),
         ("mobilenet_v2", [2, 2, 3, 7, 5]),
+        ("mobilenet_v2_expansion", [2, 2, 3, 7, 5]),
         ("mobilenet_v3", [2, 2, 3, 6, 4]),
         ("efficient_net-b0", [3, 2, 2, 6, 5]),
         ("resnet18", [2, 1, 1, 1]),
@@ -89,7 +90,11 @@ def shapes(name: str, out_indices: list[int]) -> list[tuple[int, int, int]]:
 
 
 @pytest.mark.parametrize(
-    ("name", "index", "channels"), [("mobilenet_v1", 5, 256), ("mobilenet_v2", 6, 32), ("mobilenet_v3", 6, 40)]
+    ("name", "index", "channels"),
+    [
+        *[("mobilenet_v1", 5, 256), ("mobilenet_v2", 6, 32), ("mobilenet_v2_expansion", 7, 192)],
+        ("mobilenet_v3", 6, 40),
+    ],
 )
 def test_a_finer_level(name: str, index: int, channels: int) -> None:
     published = shapes(name, [])

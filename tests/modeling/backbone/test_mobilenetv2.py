@@ -1,0 +1,109 @@
+"""Maps from within blocks, and separable extra layers; test_mobilenet.py holds MobileNetV2 to others' recordings."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchvision import models
+
+from ssd.config import load_config
+from ssd.engine.folding import fold_batch_norms
+from ssd.modeling import registry
+from ssd.modeling.backbone.mobilenetv2 import InvertedResidual, MobileNetV2
+from ssd.modeling.backbone.shapes import feature_shapes
+
+
+def test_the_parts_of_a_block_are_the_block() -> None:
+    features = torch.randn(2, 16, 9, 7)
+    for block in (
+        InvertedResidual(16, 16, stride=1, expansion=6),
+        InvertedResidual(16, 24, stride=2, expansion=6),
+        InvertedResidual(16, 16, stride=1, expansion=1),
+    ):
+        block.eval()
+        expansion = block.expand(features)
+        assert torch.equal(block.reduce(expansion, features), block(features))
+        assert expansion is features or (expansion.shape == (2, 96, 9, 7) and expansion.min() == 0)
+
+
+@torch.no_grad()
+def test_a_map_from_within_a_block_is_torchvisions(randomise: Callable[[nn.Module], None]) -> None:
+    reference = models.mobilenet_v2(weights=None).features.double().eval()
+    randomise(reference)
+    expected = {}
+    for index in (7, 14):
+        expand = reference[index].conv[0]
+        expand.register_forward_hook(lambda _, __, output, index=index: expected.update({index: output}))
+    model = MobileNetV2([1, 7, 14, 18], in_expansions=True).double().eval()
+    model.features.load_state_dict(reference.state_dict())
+
+    images = torch.randn(2, 3, 96, 65, dtype=torch.float64)
+    last = reference(images)
+    features = model(images)
+    assert [feature.shape[1] for feature in features[:4]] == [32, 192, 576, 1280]
+    torch.testing.assert_close(features[0], reference[0](images))  # block 1 does not expand
+    for ours, theirs in zip(features[1:4], (expected[7], expected[14], last), strict=True):
+        assert theirs.std() > 1e-3
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_the_layers_are_those_without_a_map_from_within() -> None:
+    """So weights of the one load into the other."""
+    torch.manual_seed(3)
+    expanded = MobileNetV2([14, 18], in_expansions=True).eval()
+    torch.manual_seed(3)
+    plain = MobileNetV2([14, 18]).eval()
+    images = torch.randn(1, 3, 64, 64)
+    for index, (ours, theirs) in enumerate(zip(expanded(images), plain(images), strict=True)):
+        assert torch.equal(ours, theirs) == (index > 0)
+    for (name, value), (same, other) in zip(expanded.state_dict().items(), plain.state_dict().items(), strict=True):
+        assert name == same
+        assert torch.equal(value, other)
+
+
+@pytest.mark.parametrize(
+    ("name", "channels"),
+    [
+        ("mobilenet_v1_separable", [512, 1024, 512, 256, 256, 256]),
+        ("mobilenet_v2", [96, 1280, 512, 256, 256, 64]),
+        ("mobilenet_v2_expansion", [576, 1280, 512, 256, 256, 64]),
+        ("mobilenet_v2_separable", [96, 1280, 512, 256, 256, 128]),
+    ],
+)
+def test_channels(name: str, channels: list[int]) -> None:
+    with torch.device("meta"):
+        model = registry.BACKBONES[name](load_config(None), False)
+    assert [shape[0] for shape in feature_shapes(model, (320, 320))] == channels
+
+
+def test_separable_extra_layers_step_by_step() -> None:
+    backbone = MobileNetV2(separable=True).eval()
+    with torch.no_grad():
+        *_, before, features = backbone(torch.randn(1, 3, 256, 256))
+        x = before
+        for (conv, norm, _), stride, groups in zip(backbone.extras[3], (1, 2, 1), (1, 64, 1), strict=True):
+            assert conv.bias is None
+            x = F.conv2d(x, conv.weight, stride=stride, padding=conv.weight.shape[2] // 2, groups=groups)
+            x = F.batch_norm(x, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=1e-5).clamp(0, 6)
+    torch.testing.assert_close(features, x)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["mobilenet_v2_expansion", "mobilenet_v2_separable"])
+def test_batch_norms_fold_and_the_graph_exports(name: str, randomise: Callable[[nn.Module], None]) -> None:
+    model = registry.BACKBONES[name](load_config(None), False).eval()
+    randomise(model)
+    images = torch.randn(1, 3, 64, 64)
+    expected = model(images)
+    folded = fold_batch_norms(model)
+    assert not any(isinstance(layer, nn.BatchNorm2d) for layer in folded.modules())
+    check_equal(folded(images), expected)
+    check_equal(torch.export.export(model, (images,)).module()(images), expected)
+
+
+def check_equal(features: tuple[Tensor, ...], expected: tuple[Tensor, ...]) -> None:
+    for feature, same in zip(features, expected, strict=True):
+        assert same.std() > 1e-2
+        torch.testing.assert_close(feature, same, rtol=1e-4, atol=1e-4)
