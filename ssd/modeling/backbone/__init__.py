@@ -8,7 +8,10 @@ from ssd.modeling.backbone.efficient_net import EfficientNet
 from ssd.modeling.backbone.mobilenet import MobileNetV1
 from ssd.modeling.backbone.mobilenetv2 import MobileNetV2
 from ssd.modeling.backbone.mobilenetv3 import MobileNetV3
+from ssd.modeling.backbone.mobilenetv3_qfgaohao import QfgaohaoMobileNetV3
+from ssd.modeling.backbone.mobilenetv3_ssdlite import MobileNetV3SSDLite
 from ssd.modeling.backbone.resnet import ResNet
+from ssd.modeling.backbone.squeezenet import SqueezeNet
 from ssd.modeling.backbone.timm_adapter import TimmBackbone
 from ssd.modeling.backbone.tiny import Tiny
 from ssd.modeling.backbone.vgg import VGG
@@ -20,7 +23,10 @@ __all__ = [
     "MobileNetV1",
     "MobileNetV2",
     "MobileNetV3",
+    "MobileNetV3SSDLite",
+    "QfgaohaoMobileNetV3",
     "ResNet",
+    "SqueezeNet",
     "TimmBackbone",
     "Tiny",
     "build_backbone",

@@ -40,7 +40,7 @@ class Block(NamedTuple):
 
 
 # MobileNetV3, Table 1; 16 channels come in.
-_BLOCKS = (
+LARGE = (
     Block(3, 16, 16, False, False, 1),
     Block(3, 64, 24, False, False, 2),
     Block(3, 72, 24, False, False, 1),
@@ -57,7 +57,7 @@ _BLOCKS = (
     Block(5, 960, 160, True, True, 1),
     Block(5, 960, 160, True, True, 1),
 )
-_LAST = len(_BLOCKS) + 1  # the 1x1 convolution after the blocks
+_LAST = len(LARGE) + 1  # the 1x1 convolution after the blocks
 _OUT_INDICES = (12, _LAST)  # the last of stride 16 and of 32
 
 # The extra layers of lufficc/SSD; 960 channels come in.
@@ -82,7 +82,7 @@ class MobileNetV3(MobileNet):
     def __init__(self, out_indices: Sequence[int] = _OUT_INDICES):
         features = nn.Sequential(_conv_bn_hard_swish(3, 16, 3, stride=2))
         in_channels = 16
-        for block in _BLOCKS:
+        for block in LARGE:
             features.append(InvertedResidual(in_channels, block))
             in_channels = block.channels
         features.append(_conv_bn_hard_swish(in_channels, 960, 1))
@@ -192,7 +192,7 @@ def torchvision_to_ours(weights: StateDict) -> StateDict:
 def _torchvision_layers() -> dict[str, str]:
     """Our names of the layers in the blocks, by torchvision's, who number the parts that a block has."""
     names: dict[str, str] = {}
-    for number, block in enumerate(_BLOCKS, start=1):
+    for number, block in enumerate(LARGE, start=1):
         theirs, ours = f"features.{number}.block", f"features.{number}.conv"
         squeeze = [5] if block.has_squeeze else []
         starts = [0, 4] if number == 1 else [0, 3, *squeeze, 7]  # block 1 has no expansion
