@@ -44,7 +44,8 @@ def plain_separable_extra_block(in_channels: int, middle: int, out_channels: int
     The extra layers of mb1-ssd-lite and sq-ssd-lite of the qfgaohao port. Initial weights are Kaiming-uniform by
     fan-in: Xavier's count the outputs of all groups, and without batch norms the maps would fade by 20 a block.
     """
-    reduce, pointwise = xavier_conv(in_channels, middle, kernel_size=1), xavier_conv(middle, out_channels, kernel_size=1)
+    reduce = xavier_conv(in_channels, middle, kernel_size=1)
+    pointwise = xavier_conv(middle, out_channels, kernel_size=1)
     depthwise = xavier_conv(middle, middle, kernel_size=3, stride=2, padding=padding, groups=middle)
     for conv in (reduce, depthwise, pointwise):
         nn.init.kaiming_uniform_(conv.weight)
