@@ -45,8 +45,10 @@ def fill_in_levels(cfg: CfgNode, backbone: nn.Module) -> CfgNode:
     cfg.MODEL.BACKBONE.OUT_CHANNELS = tuple(channels)
     priors.FEATURE_MAPS = maps
     priors.BOXES_PER_LOCATION = per_location
-    priors.STRIDES = priors.STRIDES or [nominal_strides(image_size, size) for size in maps]
-    _check_strides(priors.STRIDES, maps, cfg.INPUT.IMAGE_SIZE)
+    if priors.STRIDES:
+        _check_strides(priors.STRIDES, maps, cfg.INPUT.IMAGE_SIZE)
+    else:
+        priors.STRIDES = [nominal_strides(image_size, size) for size in maps]
     cfg.freeze()
     _log_levels(priors)
     return cfg
