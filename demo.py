@@ -11,13 +11,13 @@ from ssd.config import Config
 from ssd.data.datasets import BACKGROUND, COCO_CLASSES, VOC_CLASSES
 from ssd.data.sources import Source, open_source
 from ssd.engine.api import make_predictor, own_config, trained_class_names
+from ssd.engine.foreign import read_detector
 from ssd.engine.interrupt import InterruptGuard
 from ssd.engine.predictor import Predictor
 from ssd.engine.progress import Progress, printable
 from ssd.engine.saving import Outputs, Summary, refuse_source_folders
 from ssd.engine.setup import INTERRUPTED, add_flag, make_parser, run_script, start_process, start_run
 from ssd.engine.trained import read_trained
-from ssd.utils.checkpoint import read_checkpoint
 from ssd.utils.errors import ImageError
 from ssd.utils.logger import setup_logger
 
@@ -94,7 +94,7 @@ def load_predictor(args: argparse.Namespace) -> Predictor:
 def start_from_checkpoint(args: argparse.Namespace) -> tuple[Config, torch.device, dict[str, Any]]:
     """Take the config that the checkpoint carries, but for the device that it was trained on."""
     setup_logger(None)
-    checkpoint = {**read_checkpoint(args.ckpt), "source": args.ckpt}
+    checkpoint = read_detector(args.ckpt)
     cfg = own_config(checkpoint).clone()
     cfg.defrost()
     cfg.merge_from_list(["MODEL.DEVICE", "auto", *args.opts])

@@ -19,8 +19,9 @@ ALLOWED: dict[str, set[str]] = {
     "solver": {"utils"},
     "evaluation": {"structures", "utils"},
     "visualization": {"structures", "utils"},
+    "interop": {"structures", "utils"},
     "engine": {
-        *("config", "data", "evaluation", "modeling", "solver", "structures", "utils", "visualization"),
+        *("config", "data", "evaluation", "interop", "modeling", "solver", "structures", "utils", "visualization"),
     },
 }
 ALLOWED["deploy"] = {"engine", "version", *ALLOWED["engine"]}

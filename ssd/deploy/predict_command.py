@@ -20,11 +20,11 @@ from ssd.engine.bulk.listing import list_images
 from ssd.engine.bulk.part_folder import PartFolder
 from ssd.engine.bulk.rows import FORMATS
 from ssd.engine.bulk.work import do_parts
+from ssd.engine.foreign import read_detector
 from ssd.engine.interrupt import InterruptGuard
 from ssd.engine.progress import printable
 from ssd.engine.setup import add_flag, run_script
 from ssd.engine.trained import read_trained
-from ssd.utils.checkpoint import read_checkpoint
 from ssd.utils.errors import ConfigError
 from ssd.utils.extras import import_extra
 from ssd.utils.launch import Launch, read_launch, select_local_device
@@ -178,7 +178,7 @@ def load_trained(
         cfg = load_config(config_file, overrides)
         return cfg, read_trained(cfg, checkpoint)
     assert checkpoint is not None, "there is neither a config nor a checkpoint"
-    trained = {**read_checkpoint(checkpoint), "source": checkpoint}
+    trained = read_detector(checkpoint)
     cfg = own_config(trained).clone()
     cfg.defrost()
     cfg.merge_from_list(["MODEL.DEVICE", "auto", *overrides])

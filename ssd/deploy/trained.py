@@ -12,8 +12,8 @@ from ssd.data import make_batch_transform
 from ssd.data.transforms import BatchTransform
 from ssd.deploy.metadata import Metadata, fitted, make_metadata
 from ssd.engine.api import own_config, trained_class_names
+from ssd.engine.foreign import read_detector
 from ssd.engine.trained import build_trained_model, read_trained
-from ssd.utils.checkpoint import read_checkpoint
 
 _AS_EXPORTED = ["MODEL.DEVICE", "cpu", "TEST.AMP", "off"]
 
@@ -53,7 +53,7 @@ def load_trained(
         trained = read_trained(cfg, checkpoint)
     else:
         assert checkpoint is not None, "there is neither a config nor a checkpoint"
-        trained = {**read_checkpoint(checkpoint), "source": checkpoint}
+        trained = read_detector(checkpoint)
         cfg = own_config(trained)
     cfg = _with_overrides(cfg, [*overrides, *_AS_EXPORTED])
     class_names = trained_class_names(cfg, trained)

@@ -12,12 +12,12 @@ from ssd.data.datasets import BACKGROUND
 from ssd.data.sources import open_source
 from ssd.data.sources.images import SingleImage, TensorBatch
 from ssd.engine.detections import Detections
+from ssd.engine.foreign import published_config, read_detector
 from ssd.engine.predictor import Predictor
 from ssd.engine.torch_network import TorchNetwork
 from ssd.engine.trained import build_trained_model, known_classes, read_trained
 from ssd.modeling.detector.transfer import count_classes
 from ssd.structures.size import height_width
-from ssd.utils.checkpoint_file import read_checkpoint
 from ssd.utils.cores import limit_threads
 from ssd.utils.device import keep_freed_memory, select_device
 from ssd.utils.errors import CheckpointError, ConfigError, ImageError
@@ -32,8 +32,8 @@ def init_detector(
     threads than the process has cores.
 
     Args:
-        config: a YAML file, a Config, or a checkpoint (path or URL that ends in .pth) that carries its own config, as
-            those of this library do.
+        config: a YAML file, a Config, or a checkpoint (path or URL that ends in .pth, .pt, .pth.tar or .safetensors)
+            that carries its own config, as those of this library do, or is of another project that is known.
         checkpoint: path or URL of the weights. None = those of ``config``, if that is a checkpoint, else the last ones
             of its OUTPUT_DIR.
         device: takes the place of MODEL.DEVICE: auto (cuda, else mps, else cpu), cpu, mps, cuda, cuda:1, ...
@@ -49,7 +49,7 @@ def init_detector(
     if not isinstance(config, Config) and _is_checkpoint(config):
         if checkpoint is not None:
             raise ConfigError(f"config {os.fspath(config)!r} is a checkpoint, and so is {os.fspath(checkpoint)!r}")
-        trained = {**read_checkpoint(config), "source": os.fspath(config)}
+        trained = read_detector(os.fspath(config))
         cfg = own_config(trained)
     else:
         cfg = config if isinstance(config, Config) else load_config(config)
@@ -105,7 +105,7 @@ def inference_detector(detector: Predictor, images: object) -> Detections | list
 
 
 def _is_checkpoint(name: str | os.PathLike[str]) -> bool:
-    return os.fspath(name).partition("?")[0].lower().endswith((".pth", ".safetensors"))
+    return os.fspath(name).partition("?")[0].lower().endswith((".pth", ".pth.tar", ".pt", ".safetensors"))
 
 
 def own_config(checkpoint: dict[str, Any]) -> Config:
@@ -116,7 +116,7 @@ def own_config(checkpoint: dict[str, Any]) -> Config:
         ConfigError: it carries one that this version does not take.
     """
     source, remedy = checkpoint["source"], "give the config file too"
-    text = checkpoint.get("config")
+    text = checkpoint.get("config") or published_config(checkpoint)
     if not isinstance(text, str):
         raise CheckpointError(f"{source} carries no config; {remedy}")
     try:
@@ -140,7 +140,7 @@ def trained_class_names(cfg: Config, checkpoint: dict[str, Any]) -> Sequence[str
         return (BACKGROUND, *cfg.MODEL.WEIGHTS_CLASSES)
     count = count_classes(checkpoint["model"])
     if count is None:
-        raise CheckpointError(f"{source} names no classes, and holds no SSD of this library or of lufficc/SSD")
+        raise CheckpointError(f"{source} names no classes, and holds no SSD of this library")
     raise ConfigError(
         f"{source} does not name its {count - 1} classes; give a config with their names in MODEL.WEIGHTS_CLASSES"
     )

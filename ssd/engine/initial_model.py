@@ -8,10 +8,10 @@ from torch import nn
 
 from ssd.config import Config
 from ssd.data.datasets import BACKGROUND
+from ssd.engine.foreign import network_differences, read_detector
 from ssd.engine.trained import known_classes
 from ssd.modeling.detector import build_detection_model
 from ssd.modeling.detector.transfer import count_classes, load_detector_weights
-from ssd.utils.checkpoint import read_checkpoint
 from ssd.utils.errors import CheckpointError, ConfigError
 
 logger = logging.getLogger(__name__)
@@ -36,7 +36,9 @@ def build_new_model(cfg: Config, class_names: Sequence[str]) -> nn.Module:
                 "MODEL.BACKBONE.FREEZE_STAGES would keep random weights; set MODEL.BACKBONE.PRETRAINED or MODEL.WEIGHTS"
             )
         return build_detection_model(cfg)
-    checkpoint = read_checkpoint(source)
+    checkpoint = read_detector(source, class_names=cfg.MODEL.WEIGHTS_CLASSES)
+    for difference in network_differences(cfg, checkpoint):
+        logger.warning("%s was trained otherwise: %s", source, difference)
     model = build_detection_model(cfg, pretrained=False)
     load_detector_weights(
         model,
@@ -56,8 +58,8 @@ def _trained_classes(
     count = count_classes(checkpoint["model"])
     if count is None:
         raise CheckpointError(
-            f"{source} holds no SSD of this library or of lufficc/SSD, which MODEL.WEIGHTS takes; the weights of a "
-            "backbone alone go to MODEL.BACKBONE.PRETRAINED"
+            f"{source} holds no detector, which MODEL.WEIGHTS takes; the weights of a backbone alone go to "
+            "MODEL.BACKBONE.PRETRAINED"
         )
     if given:
         if len(given) + 1 != count:

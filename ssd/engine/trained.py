@@ -8,19 +8,16 @@ import torch
 from torch import nn
 
 from ssd.config import Config
-from ssd.data.datasets import BACKGROUND, COCO_CLASSES, VOC_CLASSES
+from ssd.engine.foreign import PUBLISHED_CLASSES, check_network, read_detector
 from ssd.engine.precision import in_precision, select_dtype
 from ssd.engine.setup import with_num_classes
 from ssd.modeling.detector import build_detection_model
 from ssd.modeling.detector.transfer import count_classes
-from ssd.utils.checkpoint_file import read_checkpoint
 from ssd.utils.checkpoint_folder import read_last
 from ssd.utils.errors import CheckpointError
 from ssd.utils.model_weights import load_model_weights
 
 logger = logging.getLogger(__name__)
-
-_PUBLISHED_CLASSES = {len(names) + 1: (BACKGROUND, *names) for names in (VOC_CLASSES, COCO_CLASSES)}
 
 
 def read_trained(cfg: Config, checkpoint: str | None) -> dict[str, Any]:
@@ -28,16 +25,17 @@ def read_trained(cfg: Config, checkpoint: str | None) -> dict[str, Any]:
 
     Args:
         cfg: reads OUTPUT_DIR.
-        checkpoint: path or URL; None = the last one of OUTPUT_DIR or, where that is damaged, the one before it.
+        checkpoint: path or URL, of this library or of another project; None = the last one of OUTPUT_DIR or, where that
+            is damaged, the one before it.
 
     Returns:
-        The checkpoint, with ``source``, where it was read from.
+        The checkpoint, see ``read_detector``.
 
     Raises:
-        CheckpointError: there is none, or the one that was named is damaged.
+        CheckpointError: there is none, or the one that was named is damaged or of no known kind.
     """
     if checkpoint:
-        return {**read_checkpoint(checkpoint), "source": checkpoint}
+        return read_detector(checkpoint)
     found = read_last(cfg.OUTPUT_DIR)
     if found is None:
         raise CheckpointError(
@@ -58,10 +56,10 @@ def known_classes(checkpoint: dict[str, Any], source: str) -> tuple[str, ...] | 
     if "class_names" in checkpoint:
         return tuple(checkpoint["class_names"])
     count = count_classes(checkpoint["model"])
-    if count not in _PUBLISHED_CLASSES:
+    if count not in PUBLISHED_CLASSES:
         return None
     logger.info("%s does not name its %d classes: taken for those of VOC or COCO", source, count - 1)
-    return _PUBLISHED_CLASSES[count]
+    return PUBLISHED_CLASSES[count]
 
 
 def build_trained_model(
@@ -72,9 +70,11 @@ def build_trained_model(
     It computes in the format of TEST.AMP.
 
     Raises:
-        ConfigError: MODEL.NUM_CLASSES is not the number of ``class_names``, or the device lacks that format.
+        ConfigError: MODEL.NUM_CLASSES is not the number of ``class_names``, the device lacks that format, or the
+            checkpoint was converted and trained with other settings.
         CheckpointError: the weights do not fit.
     """
+    check_network(cfg, checkpoint)
     model = build_detection_model(with_num_classes(cfg, class_names), pretrained=False)
     load_model_weights(model, checkpoint["model"], checkpoint["source"])
     logger.info("Loaded weights from %s", checkpoint["source"])

@@ -51,7 +51,11 @@ class Source(NamedTuple):
 
     def recognises(self, names: Sequence[str]) -> bool:
         """Whether a file whose tensors have these names is of this kind."""
-        return all(any(re.match(mark, name) for name in names) for mark in self.marks)
+        return not self.missing_marks(names)
+
+    def missing_marks(self, names: Sequence[str]) -> list[str]:
+        """Return the marks that none of the names has."""
+        return [mark for mark in self.marks if not any(re.match(mark, name) for name in names)]
 
 
 def rename(weights: StateDict, rules: Sequence[tuple[str, str]], *, dropped: Sequence[str] = ()) -> StateDict:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from ssd.utils import safetensors_file
 from ssd.utils.atomic import atomic_write
 from ssd.utils.checksum import check_records
-from ssd.utils.errors import CheckpointError
+from ssd.utils.errors import CheckpointError, PickledObjectError
 from ssd.utils.model_zoo import cache_url, is_url
 
 # Exact types: a subclass (np.float64 is a float) would be pickled by its name, and weights_only refuses it.
@@ -28,7 +28,7 @@ _LEAF_TYPES = (Tensor, nn.Parameter, bool, int, float, str, type(None))
 _SEQUENCE_TYPES = (list, tuple)
 _MAPPING_TYPES = (dict, OrderedDict, Counter)  # Counter: the milestones of torch's MultiStepLR
 # What torch.load raises for files that it did not write, or not to the end; which one depends on their first bytes.
-_LOAD_ERRORS = (
+LOAD_ERRORS = (
     *(RuntimeError, EOFError, ValueError, LookupError, ArithmeticError),
     *(TypeError, AttributeError, AssertionError, MemoryError, OSError, struct.error, zipfile.BadZipFile),
 )
@@ -63,22 +63,53 @@ def read_checkpoint(path_or_url: str | os.PathLike[str]) -> dict[str, Any]:
         MissingPackageError: it is a safetensors file, and that package is not installed.
     """
     source = os.fspath(path_or_url)
+    checkpoint = read_content(source)
+    if is_state_dict(checkpoint):
+        checkpoint = {"model": checkpoint}
+    if not is_state_dict(checkpoint.get("model")):
+        raise CheckpointError(f'{source}: no weights under the key "model"; its keys are {list_keys(checkpoint)}')
+    checkpoint["model"] = {name.removeprefix("module."): value for name, value in checkpoint["model"].items()}
+    return checkpoint
+
+
+def read_content(source: str) -> dict[Any, Any]:
+    """Read the dictionary that is in a file, whoever wrote it, without executing anything in it.
+
+    Args:
+        source: a path, or an http(s) URL, which is cached.
+
+    Raises:
+        PickledObjectError: there are objects in it.
+        CheckpointError: see ``read_checkpoint``.
+        DownloadError: likewise.
+        MissingPackageError: likewise.
+    """
+    path = local_file(source)
+    if path.suffix == safetensors_file.SUFFIX:
+        content: Any = safetensors_file.read_weights(path, source)
+    else:
+        content = _load_file(path, source)
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{source}: a checkpoint is a dictionary, this holds a {type(content).__name__}")
+    return content
+
+
+def local_file(source: str) -> Path:
+    """Return where a checkpoint lies, after fetching it if ``source`` is a URL.
+
+    Raises:
+        CheckpointError: there is no such file.
+        DownloadError: the URL cannot be fetched.
+    """
     path = cache_url(source) if is_url(source) else Path(source)
     if not path.is_file():
         raise CheckpointError(f"checkpoint {source!r} does not exist{nearest_checkpoints(path)}")
-    if path.suffix == safetensors_file.SUFFIX:
-        checkpoint: Any = safetensors_file.read_weights(path, source)
-    else:
-        checkpoint = _load_file(path, source)
-    if not isinstance(checkpoint, dict):
-        raise CheckpointError(f"{source}: a checkpoint is a dictionary, this holds a {type(checkpoint).__name__}")
-    if _is_state_dict(checkpoint):
-        checkpoint = {"model": checkpoint}
-    if not _is_state_dict(checkpoint.get("model")):
-        keys = ", ".join(map(str, list(checkpoint)[:_MAX_LISTED])) or "(none)"
-        raise CheckpointError(f'{source}: no weights under the key "model"; its keys are {keys}')
-    checkpoint["model"] = {name.removeprefix("module."): value for name, value in checkpoint["model"].items()}
-    return checkpoint
+    return path
+
+
+def list_keys(content: dict[Any, Any]) -> str:
+    """Name the keys of a file, the first ten, for messages."""
+    return ", ".join(map(str, list(content)[:_MAX_LISTED])) or "(none)"
 
 
 def nearest_checkpoints(path: Path) -> str:
@@ -127,16 +158,16 @@ def _load_file(path: Path, source: str) -> Any:
         unsafe = re.search(r"GLOBAL ([\w.]+)", str(error))
         if not unsafe:
             raise CheckpointError(f"{source}: not a checkpoint") from error
-        raise CheckpointError(
+        raise PickledObjectError(
             f"{source}: holds a Python object ({unsafe[1]}), and loading it could execute any code; "
             "save the file anew with tensors and plain values only, where you trust it"
         ) from error
-    except _LOAD_ERRORS as error:
+    except LOAD_ERRORS as error:
         cause = str(error).partition("\n")[0]
         raise CheckpointError(f"{source}: damaged, truncated, or not a checkpoint ({cause}); fetch it again") from error
 
 
-def _is_state_dict(value: Any) -> bool:
+def is_state_dict(value: Any) -> bool:
     """Whether ``value`` maps names to tensors."""
     return (
         isinstance(value, dict)

@@ -61,6 +61,10 @@ class CheckpointError(SSDError, RuntimeError):
     """A checkpoint is missing, damaged, or does not fit the model."""
 
 
+class PickledObjectError(CheckpointError):
+    """A checkpoint holds objects, and loading these could execute any code."""
+
+
 class DeviceError(SSDError, RuntimeError):
     """The requested device does not exist on this machine."""
 

@@ -168,6 +168,11 @@ def test_the_config_may_name_the_classes(tmp_path: Path, checkpoint: Path) -> No
     assert init_detector(named, checkpoint).class_names == tuple(CLASS_NAMES)  # which were another detector's
 
 
+@pytest.mark.parametrize("name", ["ssd300.pt", "checkpoint_ssd300.pth.tar", "MODEL.PTH"])
+def test_names_of_checkpoints(tmp_path: Path, checkpoint: Path, name: str) -> None:
+    assert init_detector(checkpoint.rename(tmp_path / name), device="cpu").class_names == tuple(CLASS_NAMES)
+
+
 def test_mistakes_of_the_arguments(tmp_path: Path, checkpoint: Path, yaml_file: Path) -> None:
     with pytest.raises(ConfigError, match=r"small\.yml' does not exist; did you mean .*small\.yaml"):
         init_detector(tmp_path / "small.yml", checkpoint)
@@ -218,7 +223,7 @@ def test_weights_that_do_not_fit(tmp_path: Path, checkpoint: Path) -> None:
         init_detector(config("MODEL.PRIORS.ASPECT_RATIOS", [[2, 3]] * 4), checkpoint)
     model = build_detection_model(config())
     write_checkpoint(tmp_path / "backbone.pth", {"model": model.backbone.state_dict()})
-    with pytest.raises(CheckpointError, match=r"backbone\.pth names no classes, and holds no SSD"):
+    with pytest.raises(CheckpointError, match=r"backbone\.pth is of no kind that is known"):
         init_detector(config(), tmp_path / "backbone.pth")
 
 

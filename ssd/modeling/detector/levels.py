@@ -50,7 +50,6 @@ def fill_in_levels(cfg: CfgNode, backbone: nn.Module) -> CfgNode:
     else:
         priors.STRIDES = [nominal_strides(image_size, size) for size in maps]
     cfg.freeze()
-    _log_levels(priors)
     return cfg
 
 
@@ -102,7 +101,8 @@ def _check_strides(strides: Sequence[Any], maps: Sequence[tuple[int, int]], imag
                 )
 
 
-def _log_levels(priors: CfgNode) -> None:
+def log_levels(priors: CfgNode) -> None:
+    """Log the size of every level; ``priors`` is MODEL.PRIORS as ``fill_in_levels`` returns it."""
     maps = ", ".join(f"{height}x{width}" for height, width in priors.FEATURE_MAPS)
     cells = [height * width for height, width in priors.FEATURE_MAPS]
     count = sum(n * boxes for n, boxes in zip(cells, priors.BOXES_PER_LOCATION, strict=True))

@@ -6,7 +6,7 @@ from yacs.config import CfgNode
 from ssd.modeling.backbone import build_backbone
 from ssd.modeling.backbone.stages import freeze_stages
 from ssd.modeling.box_head import build_box_head
-from ssd.modeling.detector.levels import fill_in_levels
+from ssd.modeling.detector.levels import fill_in_levels, log_levels
 from ssd.structures import Container
 
 
@@ -23,7 +23,9 @@ class SSDDetector(nn.Module):
     def __init__(self, cfg: CfgNode):
         super().__init__()
         self.backbone = build_backbone(cfg)
-        self.box_head = build_box_head(fill_in_levels(cfg, self.backbone))
+        cfg = fill_in_levels(cfg, self.backbone)
+        log_levels(cfg.MODEL.PRIORS)
+        self.box_head = build_box_head(cfg)
         self.frozen = freeze_stages(self.backbone, cfg.MODEL.BACKBONE.FREEZE_STAGES, cfg.MODEL.BACKBONE.NAME)
 
     def forward(self, images: Tensor, targets: Container | None = None) -> dict[str, Tensor] | list[Container]:

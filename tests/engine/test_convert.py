@@ -1,0 +1,185 @@
+"""`ssd convert` as a user runs it, and foreign files in the place of our own: mb3-small, the smallest of them."""
+
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import ssd
+from ssd.config import Config, load_config
+from ssd.config.shipped import shipped_config
+from ssd.data.datasets import BACKGROUND, VOC_CLASSES
+from ssd.engine.convert import main
+from ssd.engine.foreign import network_differences, read_detector
+from ssd.engine.initial_model import build_new_model
+from ssd.utils.checkpoint_file import read_checkpoint
+from ssd.utils.errors import CheckpointError, ConfigError
+
+LISTINGS = Path(__file__).parents[1] / "goldens" / "statedicts"
+OWN = "interop/qfgaohao_mb3_small_ssd_lite_voc"
+
+Convert = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(scope="session")
+def foreign(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file of another project: random weights under its names."""
+    path = tmp_path_factory.mktemp("foreign") / "mb3-small-ssd-lite.pth"
+    generator = torch.Generator().manual_seed(0)
+    weights = {}
+    for name, entry in json.loads((LISTINGS / "qfgaohao_mb3-small-ssd-lite_voc.json").read_text())[
+        "state_dict"
+    ].items():
+        shape = entry["shape"] if isinstance(entry, dict) else entry
+        if name.endswith("num_batches_tracked"):
+            weights[name] = torch.tensor(0)
+        else:
+            weights[name] = torch.rand(shape, generator=generator) * 0.1 + (1 if "running_var" in name else 0)
+    torch.save(weights, path)
+    return path
+
+
+@pytest.fixture
+def convert(capsys: pytest.CaptureFixture[str]) -> Convert:
+    """Run the command; return its exit status and what it writes to standard output and error."""
+
+    def run(*args: object) -> tuple[int, str, str]:
+        status = main([str(arg) for arg in args])
+        return (status, *capsys.readouterr())
+
+    return run
+
+
+def test_a_checkpoint_and_its_config(convert: Convert, foreign: Path, tmp_path: Path) -> None:
+    output = tmp_path / "new" / "mb3.pth"
+    status, out, _ = convert(foreign, "-o", output)
+    assert status == 0
+    assert "20 classes (aeroplane, bicycle, bird, ...), 3000 priors" in out
+    assert f"Written: {output}, {output.with_suffix('.yaml')}" in out
+    checkpoint = read_checkpoint(output)
+    assert checkpoint["class_names"] == [BACKGROUND, *VOC_CLASSES]
+    cfg = load_config(output.with_suffix(".yaml"))
+    assert str(output) == cfg.MODEL.WEIGHTS
+    assert cfg.MODEL.WEIGHTS_CLASSES == VOC_CLASSES
+    assert cfg.INPUT.PIXEL_STD == load_config(shipped_config(OWN)).INPUT.PIXEL_STD
+
+    image = np.random.default_rng(0).integers(0, 256, (200, 300, 3), dtype=np.uint8)
+    (found,) = ssd.init_detector(output).predict([image], score_threshold=0.01)
+    assert len(found) > 0
+    for detector in (ssd.init_detector(foreign), ssd.init_detector(output.with_suffix(".yaml"), output)):
+        (again,) = detector.predict([image], score_threshold=0.01)
+        np.testing.assert_array_equal(again.boxes, found.boxes)
+        np.testing.assert_array_equal(again.scores, found.scores)
+
+
+def test_what_is_written_can_be_converted_again(convert: Convert, foreign: Path, tmp_path: Path) -> None:
+    convert(foreign, "-o", tmp_path / "a.pth")
+    status, out, _ = convert(tmp_path / "a.pth", "-o", tmp_path / "b.pth")
+    assert (status, "this library" in out) == (0, True)
+    one, other = (read_checkpoint(tmp_path / name)["model"] for name in ("a.pth", "b.pth"))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_names_of_classes(convert: Convert, foreign: Path, tmp_path: Path) -> None:
+    names = [f"thing {index}" for index in range(20)]
+    assert convert(foreign, "-o", tmp_path / "a.pth", "--classes", ", ".join(names))[0] == 0
+    assert read_checkpoint(tmp_path / "a.pth")["class_names"][1:] == names
+    status, _, err = convert(foreign, "-o", tmp_path / "b.pth", "--classes", "cat, dog")
+    assert (status, "has 20 classes, but 2 names are given: cat, dog" in err) == (1, True)
+    status, _, err = convert(tmp_path / "a.pth", "-o", tmp_path / "b.pth", "--classes", ",".join(names))
+    assert (status, "names its classes itself" in err) == (1, True)
+    assert not (tmp_path / "b.pth").exists()
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["{foreign}", "-o", "x.onnx"], "--output x.onnx must end in .pth"),
+        (["{foreign}", "-o", "{foreign}"], "is the file that is converted"),
+        (["{foreign}", "-o", "x.pth", "--from", "nvidia"], "is not of NVIDIA's"),
+        (["{foreign}", "-o", "x.pth", "--from", "caffe"], "there is no kind of checkpoint 'caffe'"),
+        (["{foreign}", "-o", "x.pth", "--config-file", "y.yaml"], "--config-file goes with --to"),
+        (["{foreign}", "-o", "x.pth", "--to", "torchvision"], "cannot be written for torchvision"),
+        (["nothing.pth", "-o", "x.pth"], "'nothing.pth' does not exist"),
+        (["README.md", "-o", "x.pth"], "README.md: not a checkpoint"),
+    ],
+)
+def test_mistakes(args: list[str], message: str, convert: Convert, foreign: Path) -> None:
+    status, _, err = convert(*(arg.format(foreign=foreign) for arg in args))
+    assert (status, message in err) == (1, True), err
+
+
+def test_damaged_files(convert: Convert, foreign: Path, tmp_path: Path) -> None:
+    weights = torch.load(foreign, weights_only=True)
+    removed = "extras.0.conv1.weight"
+    torch.save({name: value for name, value in weights.items() if name != removed}, tmp_path / "gap.pth")
+    status, _, err = convert(tmp_path / "gap.pth", "-o", tmp_path / "x.pth")
+    assert status == 1
+    assert "gap.pth" in err
+    assert "extras.0" in err
+    assert not (tmp_path / "x.pth").exists()
+
+
+class TestAsOurOwn:
+    """MODEL.WEIGHTS and checkpoints to detect with."""
+
+    def test_start_of_a_training_on_other_classes(self, foreign: Path, caplog: pytest.LogCaptureFixture) -> None:
+        cfg = load_config(shipped_config(OWN), ["MODEL.WEIGHTS", str(foreign), "MODEL.NUM_CLASSES", 3])
+        names = (BACKGROUND, "dog", "platelet")
+        with caplog.at_level(logging.INFO):
+            model = build_new_model(cfg, names)
+        (bias, expected) = (
+            weights["box_head.predictor.cls_headers.5.bias"]
+            for weights in (model.state_dict(), read_detector(str(foreign))["model"])
+        )
+        assert torch.equal(bias.view(-1, 3)[:, :2], expected.view(-1, 21)[:, [0, 12]])
+        assert "Classes that keep their weights: dog" in caplog.text
+        assert "trained otherwise" not in caplog.text
+
+    def test_other_settings_warn_in_training(self, foreign: Path, caplog: pytest.LogCaptureFixture) -> None:
+        overrides = ["MODEL.WEIGHTS", str(foreign), "INPUT.PIXEL_STD", [1, 1, 1]]
+        build_new_model(load_config(shipped_config(OWN), overrides), (BACKGROUND, *VOC_CLASSES))
+        assert "trained otherwise: INPUT.PIXEL_STD is [1, 1, 1], there [128" in caplog.text
+
+    @pytest.mark.parametrize(
+        ("overrides", "message"),
+        [
+            (["INPUT.PIXEL_MEAN", [0, 0, 0]], r"INPUT\.PIXEL_MEAN is \[0, 0, 0\], there \[127"),
+            (["INPUT.IMAGE_SIZE", 320], r"INPUT\.IMAGE_SIZE is \[320, 320\], there \[300, 300\]"),
+            (["MODEL.BACKBONE.NAME", "mobilenet_v2"], r"MODEL\.BACKBONE\.NAME is mobilenet_v2, there"),
+            (["MODEL.PRIORS.CLIP", False], r"puts \d+ priors elsewhere, by up to [\d.]+ pixels; there MIN_SIZES \[60"),
+        ],
+    )
+    def test_other_settings_are_refused_in_detection(self, overrides: list[Any], message: str, foreign: Path) -> None:
+        cfg = load_config(shipped_config(OWN), overrides)
+        with pytest.raises(
+            ConfigError, match=rf"mb3-small-ssd-lite\.pth .* {message}.*`ssd convert` writes the config"
+        ):
+            ssd.init_detector(cfg, foreign)
+
+    def test_a_config_of_ones_own_that_means_the_same(self, foreign: Path) -> None:
+        checkpoint = read_detector(str(foreign))
+        strides = [16, 32, 64, 100, 150, 300]
+        cfg: Config = load_config(
+            shipped_config(OWN), ["INPUT.IMAGE_SIZE", (300, 300), "MODEL.PRIORS.STRIDES", strides]
+        )
+        assert network_differences(cfg, checkpoint) == []
+
+    def test_ours_have_no_differences(self, foreign: Path) -> None:
+        assert network_differences(load_config(), {"model": {}, "source": "x"}) == []
+
+
+def test_a_shipped_config_that_is_missing() -> None:
+    with pytest.raises(ConfigError, match=r"configs/interop/nothing\.yaml is missing from this installation"):
+        shipped_config("interop/nothing")
+
+
+def test_nobodys_file(tmp_path: Path) -> None:
+    torch.save({"fc.weight": torch.ones(2, 2)}, tmp_path / "x.pth")
+    with pytest.raises(CheckpointError, match=r"is of no kind that is known .* named fc\.weight"):
+        read_detector(str(tmp_path / "x.pth"))
