@@ -4,7 +4,8 @@ A priors per cell, V values per prior (C classes with background, or 4 offsets).
 (A * V,); both are called headers here. Ours are "prior-major": channel a * V + v holds value v of prior a.
 """
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -58,3 +59,29 @@ def with_our_eps(weights: StateDict, eps: float) -> StateDict:
     Then evaluation is the same. Training goes on from a variance that is greater by the difference.
     """
     return {name: value + (eps - EPS) if name.endswith(".running_var") else value for name, value in weights.items()}
+
+
+def with_headers(weights: StateDict, pattern: str, change: Callable[[Tensor], Tensor]) -> StateDict:
+    """Change the headers whose whole names match a regular expression.
+
+    Raises:
+        CheckpointError: ``change`` does; then with the name of the tensor.
+    """
+    changed = dict(weights)
+    for name, value in weights.items():
+        if re.fullmatch(pattern, name):
+            try:
+                changed[name] = change(value)
+            except CheckpointError as error:
+                raise CheckpointError(f"{name}: {error}") from error
+    return changed
+
+
+def with_depthwise_biases(weights: StateDict) -> StateDict:
+    """Give the depthwise convolutions of separable headers, in our names, the biases that they have here: zero."""
+    filled: StateDict = {}
+    for name, value in weights.items():
+        filled[name] = value
+        if re.fullmatch(r"box_head\.predictor\.\w+_headers\.\d+\.conv\.0\.weight", name):
+            filled[name.removesuffix("weight") + "bias"] = value.new_zeros(value.shape[:1])
+    return filled

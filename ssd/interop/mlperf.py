@@ -19,7 +19,7 @@ def convert(weights: StateDict, content: Mapping[str, Any]) -> Converted:
     """Convert a detector of MLPerf.
 
     Raises:
-        CheckpointError: a header is missing or a name is unexpected.
+        CheckpointError: a name is unexpected, or the channels of a header do not fit.
     """
     return Converted(
         rename(prior_major(weights), (*_NAMES, *EXTRAS_AND_HEADERS)),

@@ -9,10 +9,11 @@ priors are those of the paper for COCO, clipped.
 
 import re
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
-from ssd.interop.headers import to_prior_major
-from ssd.interop.source import Converted, Source, StateDict, rename, required
+from ssd.interop.headers import to_prior_major, with_headers
+from ssd.interop.source import Converted, Source, StateDict, rename
 from ssd.utils.errors import CheckpointError
 
 _FIRST_NAME = "feature_extractor.feature_extractor.0.weight"
@@ -38,7 +39,7 @@ def convert(weights: StateDict, content: Mapping[str, Any]) -> Converted:
     """Convert a detector of NVIDIA or uvipen.
 
     Raises:
-        CheckpointError: a header or the first convolution is missing, a name is unexpected, or conv4_x is of no ResNet.
+        CheckpointError: the first convolution is missing, a name is unexpected, or conv4_x is of no ResNet.
     """
     weights = _without_prefix(weights)
     return Converted(
@@ -49,21 +50,22 @@ def convert(weights: StateDict, content: Mapping[str, Any]) -> Converted:
     )
 
 
-def prior_major(weights: StateDict) -> StateDict:
+def prior_major(weights: StateDict, last: str = "") -> StateDict:
     """Put the channels of the headers, ``loc`` and ``conf``, into our order.
 
+    Args:
+        weights: in their names.
+        last: what follows the level in the name of a header's last convolution, with a dot; "" = it is the header.
+
     Raises:
-        CheckpointError: a ``conf`` has no ``loc``, or the channels of one do not go with those of the other.
+        CheckpointError: the channels of a header do not go with the number of priors, a quarter of those of ``loc``.
     """
-    reordered = dict(weights)
+    suffix = re.escape(last)
     for name, value in weights.items():
-        if match := re.fullmatch(r"(?:loc|conf)\.(\d+)\.(?:weight|bias)", name):
-            num_priors = required(weights, f"loc.{match[1]}.bias").numel() // 4
-            try:
-                reordered[name] = to_prior_major(value, num_priors)
-            except CheckpointError as error:
-                raise CheckpointError(f"{name}: {error}") from error
-    return reordered
+        if match := re.fullmatch(rf"loc\.(\d+)\.{suffix}bias", name):
+            headers = rf"(loc|conf)\.{match[1]}\.{suffix}(weight|bias)"
+            weights = with_headers(weights, headers, partial(to_prior_major, num_priors=value.numel() // 4))
+    return weights
 
 
 def labelled_classes(content: Mapping[str, Any]) -> tuple[str, ...] | None:

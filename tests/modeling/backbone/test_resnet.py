@@ -1,15 +1,12 @@
-"""ResNet: maps and channels, torchvision and recordings of NVIDIA's and MLPerf's SSD300 as oracles, weights."""
+"""ResNet: maps and channels, torchvision as oracle, weights. Those of NVIDIA and MLPerf are in tests/interop."""
 
-import json
-import re
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import torchvision
-from torch import Tensor, nn
+from torch import nn
 
 from ssd.config import load_config
 from ssd.modeling import registry
@@ -91,91 +88,6 @@ def test_every_parameter_learns_down_to_one_image_on_one_cell(name: str, batch_s
     gradients = {key: weight.grad for key, weight in model.named_parameters()}
     assert [key for key, grad in gradients.items() if grad is None or not grad.isfinite().all()] == []
     assert [key for key, grad in gradients.items() if not grad.any()] == []  # type: ignore[union-attr]
-
-
-# The names that the references have, by pattern, and ours.
-NVIDIA_NAMES = (
-    (r"feature_extractor\.feature_extractor\.0\.", "backbone.conv1."),
-    (r"feature_extractor\.feature_extractor\.1\.", "backbone.bn1."),
-    (r"feature_extractor\.feature_extractor\.4\.", "backbone.layer1."),
-    (r"feature_extractor\.feature_extractor\.5\.", "backbone.layer2."),
-    (r"feature_extractor\.feature_extractor\.6\.", "backbone.layer3."),
-)
-MLPERF_NAMES = (
-    (r"model\.layer1\.0\.", "backbone.conv1."),
-    (r"model\.layer1\.1\.", "backbone.bn1."),
-    (r"model\.layer1\.4\.", "backbone.layer1."),
-    (r"model\.layer1\.5\.", "backbone.layer2."),
-    (r"model\.layer2\.0\.", "backbone.layer3."),
-)
-SHARED_NAMES = (
-    (r"additional_blocks\.", "backbone.extras."),
-    (r"loc\.", "box_head.predictor.reg_headers."),
-    (r"conf\.", "box_head.predictor.cls_headers."),
-)
-PEERS = ["nvidia_ssd300_resnet18_coco", "nvidia_ssd300_resnet34_coco", "nvidia_ssd300_resnet50_coco"]
-
-
-@pytest.fixture(scope="module", params=[*PEERS, "mlperf_ssd300_resnet34_coco"])
-def peer(request: pytest.FixtureRequest, goldens: Path) -> tuple[str, dict[str, list[int]], nn.Module]:
-    """Name and listing of a reference, and our detector of its layout."""
-    listing = json.loads((goldens / "statedicts" / f"{request.param}.json").read_text())["state_dict"]
-    mlperf = request.param.startswith("mlperf")
-    backbone = "resnet34_mlperf" if mlperf else request.param.split("_")[2]
-    overrides = ["MODEL.BACKBONE.NAME", backbone]
-    config = load_config(CONFIGS / f"resnet{34 if mlperf else 50}_ssd300_coco2017.yaml", overrides)
-    return request.param, listing, build_detection_model(config, pretrained=False)
-
-
-def our_name(name: str) -> str:
-    for pattern, ours in (*NVIDIA_NAMES, *MLPERF_NAMES, *SHARED_NAMES):
-        if re.match(pattern, name):
-            return re.sub(f"^{pattern}", ours, name)
-    raise AssertionError(name)
-
-
-def prior_major(header: Tensor, outputs: int) -> Tensor:
-    """Reorder the channels of a header from (outputs, priors) to (priors, outputs)."""
-    return header.unflatten(0, (outputs, -1)).transpose(0, 1).flatten(0, 1)
-
-
-def test_state_dict_of_the_reference(peer: tuple[str, dict[str, list[int]], nn.Module]) -> None:
-    _, listing, model = peer
-    ours = {key: list(tensor.shape) for key, tensor in model.state_dict().items()}
-    assert {our_name(key): shape for key, shape in listing.items()} == ours
-    backbone = [our_name(key) for key in listing if re.match(r"feature_extractor|model|additional", key)]
-    assert backbone == [key for key in ours if key.startswith("backbone.")]
-
-
-@torch.no_grad()
-def test_outputs_of_the_reference(
-    peer: tuple[str, dict[str, list[int]], nn.Module], goldens: Path, hashed: Callable[..., Tensor]
-) -> None:
-    name, listing, model = peer
-    golden = np.load(goldens / "peers" / f"{name}.npz")
-    weights = {key: hashed(key, shape) for key, shape in listing.items()}
-    for key, value in weights.items():
-        if key.startswith(("loc.", "conf.")):
-            weights[key] = prior_major(value, 4 if key.startswith("loc.") else 81)
-    model.load_state_dict({our_name(key): value for key, value in weights.items()})
-    model.eval()
-
-    image = np.random.RandomState(golden["input_seed"]).normal(0, 1, (1, 3, 300, 300)).astype(np.float32)
-    outputs = [*model.box_head.predictor(model.backbone(torch.from_numpy(image))), model.box_head.priors[None]]
-    index = torch.from_numpy(golden["prior_index"])
-    cls_logits, bbox_pred, priors = (in_order_of_nvidia(output)[:, index].numpy() for output in outputs)
-    for ours, theirs in ((cls_logits, golden["class_logits"]), (bbox_pred, golden["box_deltas"])):
-        np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-4 * theirs.std())
-    np.testing.assert_allclose(priors[0], golden["priors"], atol=1e-6)
-
-
-def in_order_of_nvidia(values: Tensor) -> Tensor:
-    """Reorder (B, P, N) from (level, y, x, prior) to (level, prior, y, x)."""
-    counts = (4, 6, 6, 6, 4, 4)
-    levels = values.split([n * n * count for n, count in zip((38, 19, 10, 5, 3, 1), counts, strict=True)], dim=1)
-    return torch.cat(
-        [v.unflatten(1, (-1, n)).transpose(1, 2).flatten(1, 2) for v, n in zip(levels, counts, strict=True)], dim=1
-    )
 
 
 @pytest.mark.parametrize(
