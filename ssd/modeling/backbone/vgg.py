@@ -18,7 +18,7 @@ from ssd.modeling import registry
 from ssd.modeling.backbone.extras import xavier_conv
 from ssd.modeling.backbone.pretrained import StateDict, load_pretrained
 from ssd.modeling.backbone.stages import split_at_strides
-from ssd.modeling.layers import L2Norm
+from ssd.modeling.layers import BatchNorm2d, L2Norm
 from ssd.structures.size import height_width
 
 # torchvision's VGG16_Weights.IMAGENET1K_V1, top-1 71.6 %. Of RGB in 0 to 255 it expects this mean and deviation.
@@ -41,20 +41,23 @@ class VGG(nn.Module):
     Args:
         image_size: (height, width) of the network input in pixels. From 512 on the smaller side, the extra layers of
             SSD512 follow, below those of SSD300; pairs whose map would vanish are left away.
+        has_batch_norm: a batch norm takes the place of the L2 norm of conv4_3, as in the qfgaohao port.
     """
 
-    def __init__(self, image_size: tuple[int, int]):
+    def __init__(self, image_size: tuple[int, int], has_batch_norm: bool = False):
         super().__init__()
         self.vgg = nn.ModuleList(_vgg16_layers())
         self.extras = nn.ModuleList(_extra_layers(image_size))
-        self.l2_norm = L2Norm(512)
+        self.batch_norm = BatchNorm2d(512) if has_batch_norm else None
+        if not has_batch_norm:
+            self.l2_norm = L2Norm(512)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Map images (B, 3, H, W) to conv4_3 (512 channels, stride 8), fc7 (1024, stride 16) and the extra maps."""
         x = images
         for layer in self.vgg[:_CONV4_3]:
             x = layer(x)
-        features = [self.l2_norm(x)]
+        features = [self.l2_norm(x) if self.batch_norm is None else self.batch_norm(x)]
         for layer in self.vgg[_CONV4_3:]:
             x = layer(x)
         features.append(x)
@@ -137,7 +140,16 @@ def _with_normalisation(
 @registry.BACKBONES.register("vgg")
 def vgg(cfg: CfgNode, pretrained: bool | str = True) -> VGG:
     """Build VGG16 for the configured input size; ``pretrained`` weights fill everything up to fc7."""
-    model = VGG(height_width(cfg.INPUT.IMAGE_SIZE))
+    return _build(cfg, pretrained, VGG(height_width(cfg.INPUT.IMAGE_SIZE)))
+
+
+@registry.BACKBONES.register("vgg_bn_conv4_3")
+def vgg_bn_conv4_3(cfg: CfgNode, pretrained: bool | str = True) -> VGG:
+    """As ``vgg``, with a batch norm in place of the L2 norm of conv4_3."""
+    return _build(cfg, pretrained, VGG(height_width(cfg.INPUT.IMAGE_SIZE), has_batch_norm=True))
+
+
+def _build(cfg: CfgNode, pretrained: bool | str, model: VGG) -> VGG:
     if pretrained:
         source = pretrained if isinstance(pretrained, str) else PRETRAINED_URL
         reduce = partial(reduce_vgg16, pixel_mean=cfg.INPUT.PIXEL_MEAN, pixel_std=cfg.INPUT.PIXEL_STD)

@@ -1,0 +1,85 @@
+"""What a config of lufficc/SSD must say, besides the weights, to detect as a config of ours says."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from yacs.config import CfgNode
+
+from ssd.structures.size import height_width
+
+# Its keys and defaults that decide what weights detect. It derives none from another.
+_DEFAULTS: dict[str, Any] = {
+    "MODEL.NUM_CLASSES": 21,
+    "MODEL.CENTER_VARIANCE": 0.1,
+    "MODEL.SIZE_VARIANCE": 0.2,
+    "MODEL.BACKBONE.NAME": "vgg",
+    "MODEL.BACKBONE.OUT_CHANNELS": [512, 1024, 512, 256, 256, 256],
+    "MODEL.PRIORS.FEATURE_MAPS": [38, 19, 10, 5, 3, 1],
+    "MODEL.PRIORS.STRIDES": [8, 16, 32, 64, 100, 300],
+    "MODEL.PRIORS.MIN_SIZES": [30, 60, 111, 162, 213, 264],
+    "MODEL.PRIORS.MAX_SIZES": [60, 111, 162, 213, 264, 315],
+    "MODEL.PRIORS.ASPECT_RATIOS": [[2], [2, 3], [2, 3], [2, 3], [2], [2]],
+    "MODEL.PRIORS.BOXES_PER_LOCATION": [4, 6, 6, 6, 4, 4],
+    "MODEL.PRIORS.CLIP": True,
+    "MODEL.BOX_HEAD.PREDICTOR": "SSDBoxPredictor",
+    "INPUT.IMAGE_SIZE": 300,
+    "INPUT.PIXEL_MEAN": [123, 117, 104],
+    "TEST.NMS_THRESHOLD": 0.45,
+    "TEST.CONFIDENCE_THRESHOLD": 0.01,
+    "TEST.MAX_PER_IMAGE": 100,
+}
+
+
+def differences(cfg: CfgNode) -> list[str]:
+    """Return what to set in lufficc/SSD for a detector of this config, and what cannot be set; see Target."""
+    found = []
+    values = {key: _plain(cfg, key) for key in _DEFAULTS}
+    settings = {key: value for key, value in values.items() if value != _DEFAULTS[key]}
+    if settings:
+        text = " ".join(f'{key} "{value}"' for key, value in settings.items())
+        found.append(f"Its config must say, in the file or on the command line: {text}")
+    return [*found, *_fixed_differences(cfg)]
+
+
+def _plain(cfg: CfgNode, key: str) -> Any:
+    """The value of a key; lists without tuples, and squares by their side, as its code takes them."""
+    *groups, name = key.split(".")
+    value = cfg
+    for group in groups:
+        value = value[group]
+    value = value[name]
+    if name in ("FEATURE_MAPS", "STRIDES"):
+        return [_side(entry) for entry in value]
+    if name == "IMAGE_SIZE":
+        return _side(value)
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [list(entry) if isinstance(entry, Sequence) else entry for entry in value]
+    return value
+
+
+def _side(size: Any) -> int | tuple[int, int]:
+    height, width = height_width(size)
+    return height if height == width else (height, width)
+
+
+def _fixed_differences(cfg: CfgNode) -> list[str]:
+    """What lufficc/SSD does in its own way always, or not at all."""
+    priors, test, found = cfg.MODEL.PRIORS, cfg.TEST, []
+    if any(value != 1 for value in cfg.INPUT.PIXEL_STD):
+        found.append(
+            f"It does not divide pixels, and INPUT.PIXEL_STD is {list(cfg.INPUT.PIXEL_STD)}: divide by it in its "
+            "transforms, after the mean is subtracted"
+        )
+    if len(set(height_width(cfg.INPUT.IMAGE_SIZE))) > 1:
+        found.append("It takes square images only: it cannot run this network")
+    if priors.CLIP == "size":
+        found.append("It clips priors wholly or not at all, and MODEL.PRIORS.CLIP is size: some large boxes move there")
+    if priors.CENTERS == "map":
+        found.append("It places priors by STRIDES, and MODEL.PRIORS.CENTERS is map: boxes move there")
+    if any(isinstance(ratio, Sequence) for ratios in priors.ASPECT_RATIOS for ratio in ratios):
+        found.append("It has each ratio of priors with its inverse, and MODEL.PRIORS.ASPECT_RATIOS has pairs")
+    if test.PRE_NMS_TOP_K >= 0 or test.MAX_PER_CLASS >= 0:
+        found.append("It has no limits per class: TEST.PRE_NMS_TOP_K and MAX_PER_CLASS are -1 there")
+    if test.CLIP_BOXES:
+        found.append("It does not clip boxes: do it afterwards, or see with TEST.CLIP_BOXES False what that changes")
+    return found
