@@ -21,14 +21,21 @@ from ssd.structures.size import height_width
 from ssd.utils.checkpoint import Checkpointer
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").rglob("*.yaml"))
-# SSDLite's bias in front of a batch norm, which takes it back: its gradient is zero but for rounding.
-TAKEN_BACK = re.compile(r".*_headers\.\d+\.conv\.0\.bias")
+# Large networks that another config has too, with other priors or pixels.
+TWINS = re.compile(r"(amdegroot|sgrvinod|mmdet|torchvision|nvidia)_ssd(300|512)_.*")
+# Biases that a batch norm takes back, so that their gradient is zero but for rounding: SSDLite's in front of one, and the
+# last inverted residual's, on a map of one cell, where the header begins with a depthwise convolution and one.
+TAKEN_BACK = re.compile(r".*_headers\.\d+\.conv\.0\.bias|backbone\.extras\.3\.conv\.3\.bias")
 
 ImageSize = int | tuple[int, int]
 
 
 @pytest.mark.parametrize(("image_size", "num_images"), [(300, 1), ((120, 260), 2)], ids=["300-one", "120x260-two"])
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(path, marks=[pytest.mark.slow] if TWINS.fullmatch(path.stem) else []) for path in CONFIGS],
+    ids=[path.stem for path in CONFIGS],
+)
 def test_builds_trains_detects_saves_and_loads(
     path: Path, image_size: ImageSize, num_images: int, tmp_path: Path
 ) -> None:

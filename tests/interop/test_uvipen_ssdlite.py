@@ -1,0 +1,46 @@
+"""uvipen's SSDLite300 with MobileNetV2 against its recording."""
+
+import pytest
+import torch
+
+from ssd.interop.source import StateDict
+from ssd.interop.uvipen_ssdlite import SOURCE
+from tests.interop import peers
+
+NAME = "uvipen_ssdlite300_mobilenetv2_coco"
+
+
+def test_recording() -> None:
+    peer = peers.load_peer(NAME)
+    detector = peers.build(peers.convert(SOURCE, peer.weights))
+    order = peers.value_major_order(detector.levels)
+    peers.check_network(detector, peer.recorded, order=order)
+    peers.check_detections(detector, peer.recorded, order=order)
+
+
+def empty() -> StateDict:
+    """Tensors whose values do not matter."""
+    return {key: torch.empty(shape) for key, shape in peers.read_shapes(NAME).items()}
+
+
+def test_headers_that_are_not_used_are_left_out() -> None:
+    converted = peers.convert(SOURCE, empty())
+    assert sum("loc.6" in note and "conf.6" in note for note in converted.notes) == 1
+    without = {name: value for name, value in empty().items() if ".6." not in name or name.startswith("feature")}
+    assert len(without) == len(empty()) - 4
+    assert peers.convert(SOURCE, without).weights.keys() == converted.weights.keys()
+
+
+@pytest.mark.parametrize(
+    ("name", "ours"),
+    [
+        ("feature_extractor.feature_extractor.14.conv.0.1.running_var", "backbone.features.14.conv.0.1.running_var"),
+        ("additional_blocks.3.conv.2.weight", "backbone.extras.3.conv.2.weight"),
+        ("loc.2.0.bias", "box_head.predictor.reg_headers.2.conv.0.bias"),
+        ("loc.2.3.bias", "box_head.predictor.reg_headers.2.conv.3.bias"),
+        ("conf.5.3.weight", "box_head.predictor.cls_headers.5.conv.3.weight"),
+    ],
+)
+def test_damaged(name: str, ours: str) -> None:
+    with torch.device("meta"):
+        peers.check_damaged(SOURCE, empty(), name, ours)
