@@ -23,8 +23,8 @@ from ssd.utils.checkpoint import Checkpointer
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").rglob("*.yaml"))
 # Large networks that another config has too, with other priors or pixels.
 TWINS = re.compile(r"(amdegroot|sgrvinod|mmdet|torchvision|nvidia)_ssd(300|512)_.*")
-# Biases that a batch norm takes back, so that their gradient is zero but for rounding: SSDLite's in front of one, and the
-# last inverted residual's, on a map of one cell, where the header begins with a depthwise convolution and one.
+# Biases that a batch norm takes back, so that their gradient is zero but for rounding: SSDLite's in front of one, and
+# the last inverted residual's, on a map of one cell, where the header begins with a depthwise convolution and one.
 TAKEN_BACK = re.compile(r".*_headers\.\d+\.conv\.0\.bias|backbone\.extras\.3\.conv\.3\.bias")
 
 ImageSize = int | tuple[int, int]
