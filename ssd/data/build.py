@@ -33,7 +33,7 @@ def build_datasets(cfg: CfgNode, is_train: bool, class_names: Sequence[str] | No
         cfg: the configuration.
         is_train: which of the two; objects that are marked difficult are left out of training.
         class_names: background first; fixes the labels, for example to those of a checkpoint. None = as the sets say,
-            and then all must say the same. VOC sets without CLASSES use the names that any of them has.
+            and then all must say the same. VOC and CSV sets without CLASSES use the names that any of them has.
 
     Returns:
         One dataset per name, in order, all with the same ``class_names``.

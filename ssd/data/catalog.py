@@ -3,15 +3,18 @@
 An entry is a mapping with FORMAT, the name of a factory in ``DATASET_FORMATS``, and the arguments of that factory in
 upper case. A further format is one registered factory, a further set one ``register_dataset`` call:
 
-    @DATASET_FORMATS.register("csv")
-    def make_csv_dataset(*, table, classes=None, is_train, class_names):
-        return CSVDataset(table, class_names or (BACKGROUND, *classes))
+    @DATASET_FORMATS.register("hdf5")
+    def make_hdf5_dataset(*, file, classes=None, is_train, class_names):
+        return HDF5Dataset(file, class_names or (BACKGROUND, *classes))
 
-    register_dataset("shop_train", {"FORMAT": "csv", "TABLE": "shop/train.csv", "CLASSES": ["apple", "pear"]})
+    register_dataset("shop_train", {"FORMAT": "hdf5", "FILE": "shop/train.h5", "CLASSES": ["apple", "pear"]})
+
+An entry with ROOT and without FORMAT has its format found, see ``ssd.data.sniffing``.
 """
 
 import difflib
 import inspect
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,11 +23,16 @@ from typing import Any
 from ssd.data.datasets.base import DetectionDataset
 from ssd.data.datasets.checks import check_class_names
 from ssd.data.datasets.coco import COCO_CLASSES, COCODataset
+from ssd.data.datasets.csv_table import CSVDataset
 from ssd.data.datasets.paths import MissingPathError
 from ssd.data.datasets.policy import RAISE_ERRORS, ErrorPolicy, SkipErrors, make_policy
 from ssd.data.datasets.voc import VOC_CLASSES, VOCDataset
+from ssd.data.datasets.yolo import YOLODataset
+from ssd.data.sniffing import find_layout
 from ssd.utils.errors import ConfigError, DatasetError
 from ssd.utils.registry import Registry
+
+logger = logging.getLogger(__name__)
 
 # Contract: factory(**arguments, is_train, class_names) -> DetectionDataset. All parameters are keyword-only; those
 # besides the last two are keys of the entry, in upper case there, optional if they have a default. ``class_names``
@@ -51,18 +59,29 @@ _registered: dict[str, Mapping[str, Any]] = {}
 def make_voc_dataset(
     *,
     root: str,
-    split: str,
+    split: str | None = None,
+    images: str = "JPEGImages",
+    annotations: str = "Annotations",
     classes: Sequence[str] | None = None,
     metric: str = "voc",
     is_train: bool,
     class_names: Sequence[str] | None,
     policy: ErrorPolicy = RAISE_ERRORS,
 ) -> VOCDataset:
-    """Build a set in VOC layout; difficult objects are left out of training and kept for testing."""
-    names = class_names or _with_background(classes)
-    root = _checked_path("ROOT", root)
-    metric = _checked_metric(metric)
-    return VOCDataset(root, str(split), class_names=names, keep_difficult=not is_train, metric=metric, policy=policy)
+    """Build a set in VOC layout; difficult objects are left out of training and kept for testing.
+
+    IMAGES and ANNOTATIONS are folders in ROOT; without SPLIT all annotations are read.
+    """
+    return VOCDataset(
+        _checked_path("ROOT", root),
+        None if split is None else str(split),
+        class_names=class_names or _with_background(classes),
+        keep_difficult=not is_train,
+        metric=_checked_metric(metric),
+        policy=policy,
+        images=_checked_path("IMAGES", images),
+        annotations=_checked_path("ANNOTATIONS", annotations),
+    )
 
 
 @DATASET_FORMATS.register("coco")
@@ -80,6 +99,41 @@ def make_coco_dataset(
     names = class_names or _with_background(classes)
     images, annotations = _checked_path("IMAGES", images), _checked_path("ANNOTATIONS", annotations)
     return COCODataset(images, annotations, class_names=names, metric=_checked_metric(metric), policy=policy)
+
+
+@DATASET_FORMATS.register("yolo")
+def make_yolo_dataset(
+    *,
+    root: str,
+    split: str | None = None,
+    classes: Sequence[str] | None = None,
+    metric: str = "voc",
+    is_train: bool,
+    class_names: Sequence[str] | None,
+    policy: ErrorPolicy = RAISE_ERRORS,
+) -> YOLODataset:
+    """Build a set in YOLO's layout, the same for training and testing; ROOT is its folder or its data.yaml."""
+    names = class_names or _with_background(classes)
+    root, split = _checked_path("ROOT", root), None if split is None else str(split)
+    return YOLODataset(root, split, class_names=names, metric=_checked_metric(metric), policy=policy)
+
+
+@DATASET_FORMATS.register("csv")
+def make_csv_dataset(
+    *,
+    annotations: str,
+    images: str | None = None,
+    classes: Sequence[str] | None = None,
+    metric: str = "voc",
+    is_train: bool,
+    class_names: Sequence[str] | None,
+    policy: ErrorPolicy = RAISE_ERRORS,
+) -> CSVDataset:
+    """Build a set from a table, the same for training and testing; IMAGES is the table's folder unless it is given."""
+    names = class_names or _with_background(classes)
+    annotations = _checked_path("ANNOTATIONS", annotations)
+    folder = None if images is None else _checked_path("IMAGES", images)
+    return CSVDataset(annotations, folder, class_names=names, metric=_checked_metric(metric), policy=policy)
 
 
 def register_dataset(name: str, entry: Mapping[str, Any]) -> None:
@@ -135,7 +189,9 @@ def open_dataset(
     class_names: Sequence[str] | None = None,
 ) -> DetectionDataset:
     """Build the dataset called ``name``; ``policy`` decides about mistakes in it. See ``make_dataset``."""
-    entry = _find_entry(name, custom)
+    entry, found = _find_entry(name, custom), ""
+    if "FORMAT" not in entry:
+        entry, found = _find_format(name, entry)
     factory = DATASET_FORMATS[entry["FORMAT"]]
     arguments = {key.lower(): value for key, value in entry.items() if key != "FORMAT"}
     _check_arguments(factory, entry, place=f"dataset {name!r}")
@@ -148,7 +204,21 @@ def open_dataset(
         raise MissingPathError(message, path=error.path, field=error.field, kind=error.kind) from None
     except ConfigError as error:
         raise ConfigError(f"dataset {name!r}: {error}") from None
+    if found:
+        logger.info("dataset %r: found %d images, %s", name, len(dataset), found)
     return dataset
+
+
+def _find_format(name: str, entry: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+    """The entry of what lies in ROOT, and what that is in words."""
+    root, split = _checked_path("ROOT", entry["ROOT"]), entry.get("SPLIT")
+    try:
+        layout = find_layout(Path(root))
+        split = layout.choose_split(None if split is None else str(split))
+    except ConfigError as error:
+        raise ConfigError(f"dataset {name!r}: {error}") from None
+    options = {key: value for key, value in entry.items() if key not in ("ROOT", "SPLIT")}
+    return {**layout.entries[split], **options}, layout.title + (f", split {split}" if split else "")
 
 
 def _find_entry(name: str, custom: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -162,9 +232,12 @@ def _find_entry(name: str, custom: Mapping[str, Any]) -> Mapping[str, Any]:
         hint = f"did you mean {' or '.join(close)}" if close else f"is it one of {', '.join(names)}"
         raise ConfigError(f"unknown dataset {name!r}: {hint}? A set of your own needs an entry in DATASETS.CUSTOM")
     entry = catalog[name] if name in catalog else custom[name]
-    if not isinstance(entry, Mapping) or "FORMAT" not in entry:
+    if not isinstance(entry, Mapping) or not {"FORMAT", "ROOT"} & set(entry):
         formats = ", ".join(sorted(DATASET_FORMATS))
-        raise ConfigError(f"DATASETS.CUSTOM.{name} must be a mapping with a FORMAT ({formats}), got {entry!r}")
+        raise ConfigError(
+            f"DATASETS.CUSTOM.{name} must be a mapping with a FORMAT ({formats}), or with ROOT, a folder whose "
+            f"format is found, got {entry!r}"
+        )
     return entry
 
 

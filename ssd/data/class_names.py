@@ -2,21 +2,21 @@
 
 from collections.abc import Sequence
 
-from ssd.data.datasets import BACKGROUND, DetectionDataset, VOCDataset
+from ssd.data.datasets import BACKGROUND, NAMED_DATASETS, DetectionDataset
 from ssd.utils.errors import ConfigError
 
 
 def unite_class_names(names: Sequence[str], datasets: Sequence[DetectionDataset]) -> None:
-    """Give VOC sets whose names come from their annotations one list, and see that all sets have the same.
+    """Give VOC and CSV sets whose names come from their annotations one list, and see that all sets have the same.
 
     Args:
         names: of the datasets, for the message.
-        datasets: VOC sets without fixed names are relabelled, for a class may lack objects in one of them.
+        datasets: VOC and CSV sets without fixed names are relabelled, for a class may lack objects in one of them.
 
     Raises:
         ConfigError: two sets differ in their classes, or in the order of these.
     """
-    open_sets = [dataset for dataset in datasets if isinstance(dataset, VOCDataset) and dataset.names_are_written]
+    open_sets = [dataset for dataset in datasets if isinstance(dataset, NAMED_DATASETS) and dataset.names_are_written]
     union = sorted({name for dataset in open_sets for name in dataset.class_names[1:]})
     for open_set in open_sets:
         open_set.relabel((BACKGROUND, *union))

@@ -98,10 +98,14 @@ def test_custom_sets(write_voc, write_coco) -> None:
     ("name", "entry", "message"),
     [
         ("voc_2007_tset", None, "unknown dataset 'voc_2007_tset': did you mean voc_2007_test"),
-        ("mine", {"ROOT": "x"}, r"DATASETS\.CUSTOM\.mine must be a mapping with a FORMAT \(coco, voc"),
+        (
+            "mine",
+            {"SPLIT": "x"},
+            r"CUSTOM\.mine must be a mapping with a FORMAT \(coco, csv, voc, yolo\), or with ROOT",
+        ),
         ("mine", "voc", "must be a mapping with a FORMAT"),
         ("mine", {"FORMAT": "vco"}, "unknown dataset format 'vco': did you mean 'voc'"),
-        ("mine", {"FORMAT": "voc", "ROOT": "x"}, "dataset 'mine': FORMAT voc also needs SPLIT"),
+        ("mine", {"FORMAT": "voc", "SPLIT": "x"}, "dataset 'mine': FORMAT voc also needs ROOT"),
         ("mine", {"FORMAT": "voc", "ROOT": "x", "SPLITS": "a"}, "unknown key SPLITS; did you mean SPLIT?"),
         (
             "mine",

@@ -10,7 +10,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ssd.data.check.problem import DUPLICATE, Problem, to_problem
-from ssd.data.datasets import COCODataset, DetectionDataset, VOCDataset
+from ssd.data.datasets import FILE_DATASETS, DetectionDataset
 from ssd.data.datasets.sizes import SIZE_MISMATCH, SIZE_SLIP, unreadable_kind
 from ssd.data.reader import TwoPartDataset
 from ssd.utils.cores import available_cores
@@ -44,7 +44,7 @@ def check_images(dataset: DetectionDataset, name: str) -> list[ImageFinding]:
         One finding an image, in order.
     """
     # A format from elsewhere need not bear several threads: a DataLoader reads it by processes.
-    is_threadsafe = isinstance(dataset, (VOCDataset, COCODataset))
+    is_threadsafe = isinstance(dataset, FILE_DATASETS)
     num_threads = available_cores() if is_threadsafe else 1
     rows = range(len(dataset))
     with ThreadPoolExecutor(num_threads) as pool:
@@ -73,7 +73,7 @@ def _map(pool: ThreadPoolExecutor, function: Callable[[int], ImageFinding], rows
 
 
 def _check_image(dataset: DetectionDataset, row: int) -> ImageFinding:
-    path = dataset.image_path(row) if isinstance(dataset, (VOCDataset, COCODataset)) else None
+    path = dataset.image_path(row) if isinstance(dataset, FILE_DATASETS) else None
     name = f"image {row}" if path is None else str(path)
     try:
         image = dataset.read_image(row)[0] if isinstance(dataset, TwoPartDataset) else dataset[row][0]

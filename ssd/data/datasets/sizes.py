@@ -42,7 +42,7 @@ def true_size(
     is_left = not is_annotated or bool((boxes >= [width + 1, height + 1] * 2).any())
     if not is_left and not policy.reads_headers:
         return width, height
-    own = _size_of_image(image_path)
+    own = image_size_of(image_path)
     if is_annotated and own != (width, height):
         error = DatasetError(
             f"{image_path}: the image is {own[0]} x {own[1]} pixels but annotated as {width} x {height}",
@@ -56,7 +56,13 @@ def true_size(
     return own if is_left else (width, height)
 
 
-def _size_of_image(path: Path) -> tuple[int, int]:
+def image_size_of(path: Path) -> tuple[int, int]:
+    """Return width and height of an image, from its header.
+
+    Raises:
+        MissingPathError: it does not exist.
+        DatasetError: its header is not that of an image.
+    """
     require_path(path, "image")
     try:
         _require_regular(path)

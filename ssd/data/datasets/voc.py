@@ -33,11 +33,13 @@ class VOCDataset(Dataset[Sample]):
 
     Args:
         data_dir: the folder that holds ImageSets, Annotations and JPEGImages.
-        split: name of a file in ImageSets/Main, without ``.txt``.
+        split: name of a file in ImageSets/Main, without ``.txt``; None = every annotation of the folder.
         class_names: background first; None = the names that occur in the annotations, sorted.
         keep_difficult: give objects that are marked difficult as well; get_annotation always has them.
         metric: see ``DetectionDataset``.
         policy: decides about malformed objects and annotations, and images that are missing.
+        images: folder of the images inside ``data_dir``; "." = ``data_dir`` itself.
+        annotations: likewise of the annotations.
 
     Attributes:
         names_are_written: the class names are those of the annotations, nobody fixed them.
@@ -52,27 +54,36 @@ class VOCDataset(Dataset[Sample]):
     def __init__(
         self,
         data_dir: str | os.PathLike[str],
-        split: str,
+        split: str | None,
         *,
         class_names: Sequence[str] | None = None,
         keep_difficult: bool = False,
         metric: str = "voc",
         policy: ErrorPolicy = RAISE_ERRORS,
+        images: str = "JPEGImages",
+        annotations: str = "Annotations",
     ):
         self.data_dir = Path(data_dir)
         self.split = split
+        self._image_folder = self.data_dir / images
+        self._annotation_folder = self.data_dir / annotations
         self.keep_difficult = keep_difficult
         self.metric = metric
-        listed = self._read_split()
+        listed = self._all_ids() if split is None else self._read_split()
         self.num_listed = len(listed)
-        self.ids, self._image_paths, annotations, sizes = self._read_annotations(listed, policy)
+        self.ids, self._image_paths, found, sizes = self._read_annotations(listed, policy)
         self._sizes = np.array(sizes)  # (images, 2) width and height in pixels
         self.names_are_written = class_names is None
         if class_names is None:
-            written = sorted({name for item in annotations for name in item.names})
+            written = sorted({name for item in found for name in item.names})
             class_names = check_class_names(written, str(self.data_dir))
         self.class_names = tuple(class_names)
-        self._set_objects(annotations, policy)
+        self._set_objects(found, policy)
+
+    @property
+    def _place(self) -> str:
+        """For messages."""
+        return f"{self.data_dir}" if self.split is None else f"{self.data_dir}, split {self.split}"
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -116,6 +127,13 @@ class VOCDataset(Dataset[Sample]):
         self._labels = new_labels[self._labels]
         self.class_names = tuple(class_names)
 
+    def _all_ids(self) -> list[str]:
+        folder = require_path(self._annotation_folder, "annotation folder")
+        ids = sorted(name[:-4] for name in os.listdir(folder) if name.lower().endswith(".xml"))
+        if not ids:
+            raise DatasetError(f"{folder}: no annotation there, which would end in .xml", path=folder)
+        return ids
+
     def _read_split(self) -> list[str]:
         require_path(self.data_dir, "dataset folder")
         path = self.data_dir / "ImageSets" / "Main" / f"{self.split}.txt"
@@ -132,8 +150,8 @@ class VOCDataset(Dataset[Sample]):
         self, listed: Sequence[str], policy: ErrorPolicy
     ) -> tuple[list[str], list[Path], list[VOCAnnotation], list[tuple[int, int]]]:
         """Ids, image files, annotations and sizes of the images that can be used."""
-        require_path(self.data_dir / "Annotations", "annotation folder")
-        files = _listing(require_path(self.data_dir / "JPEGImages", "image folder"))
+        require_path(self._annotation_folder, "annotation folder")
+        files = _listing(require_path(self._image_folder, "image folder"))
         found = []
         for image_id in listed:
             try:
@@ -145,12 +163,12 @@ class VOCDataset(Dataset[Sample]):
             else:
                 found.append((image_id, path, annotation, size))
         if not found:
-            raise DatasetError(f"{self.data_dir}, split {self.split}: none of {len(listed)} images can be used")
+            raise DatasetError(f"{self._place}: none of {len(listed)} images can be used")
         ids, paths, annotations, sizes = map(list, zip(*found, strict=True))
         return ids, paths, annotations, sizes
 
     def _annotation_path(self, image_id: str) -> Path:
-        folder = self.data_dir / "Annotations"
+        folder = self._annotation_folder
         path = path_inside(str(folder), f"{image_id}.xml")
         if path is None:
             split = self.data_dir / "ImageSets" / "Main" / f"{self.split}.txt"
@@ -159,7 +177,7 @@ class VOCDataset(Dataset[Sample]):
 
     def _find_image(self, image_id: str, annotation: VOCAnnotation, files: Mapping[str, str]) -> Path:
         """The image of an id: named like the id, else as its annotation says; suffixes in upper or lower case."""
-        folder = self.data_dir / "JPEGImages"
+        folder = self._image_folder
         wanted = [image_id + suffix for suffix in IMAGE_SUFFIXES] + [annotation.filename]
         wanted += [name.lower() for name in wanted]
         name = next((files[name] for name in wanted if name in files), None)
@@ -186,7 +204,7 @@ class VOCDataset(Dataset[Sample]):
         boxes, keep = drop_bad_boxes(
             written - 1,  # VOC counts from 1; from all four, as the released weights of lufficc/SSD learnt
             self._sizes[image_rows],
-            place=f"{self.data_dir}, split {self.split}",
+            place=self._place,
             describe=lambda row: f"{self.ids[image_rows[row]]}.xml {written[row].tolist()}",
             note=note if policy.wants_notes else None,
         )
