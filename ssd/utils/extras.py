@@ -20,5 +20,5 @@ def import_extra(package: str, extra: str) -> Any:
         return importlib.import_module(package)
     except ImportError as error:
         raise MissingPackageError(
-            f"{package} cannot be imported ({error}); install it: pip install 'ssd-detector[{extra}]'"
+            f"{package} cannot be imported ({error}); install it, in the repository: pip install -e '.[{extra}]'"
         ) from error

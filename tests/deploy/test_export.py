@@ -271,7 +271,7 @@ def test_missing_packages_name_their_extra(
     package: str, tmp_path: Path, small_config: Config, small_detector: nn.Module, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(MissingPackageError, match=rf"{package} cannot be imported.*pip install 'ssd-detector\[onnx\]'"):
+    with pytest.raises(MissingPackageError, match=rf"{package} cannot be imported.*pip install -e '\.\[onnx\]'"):
         export_onnx(small_detector, tmp_path / "model.onnx", make_metadata(small_config, small_detector, NAMES))
 
 

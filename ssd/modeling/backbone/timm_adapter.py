@@ -154,8 +154,8 @@ def _import_timm() -> ModuleType:
         return importlib.import_module("timm")
     except ImportError as error:
         raise ConfigError(
-            f"MODEL.BACKBONE.NAME timm/... needs timm, which cannot be imported ({error}): "
-            "pip install 'ssd-detector[timm]'"
+            f"MODEL.BACKBONE.NAME timm/... needs timm, which cannot be imported ({error}); in the "
+            "repository: pip install -e '.[timm]'"
         ) from error
 
 

@@ -80,7 +80,7 @@ def test_addresses_of_other_file_systems(pictures: Path, monkeypatch: pytest.Mon
 def test_addresses_of_other_file_systems_need_pyarrow(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow.fs", None)
     (pending,) = ListedImages(["s3://bucket/a.jpg"], 0)
-    with pytest.raises(MissingPackageError, match=r"pip install 'ssd-detector\[parquet\]'"):
+    with pytest.raises(MissingPackageError, match=r"pip install -e '\.\[parquet\]'"):
         pending.read()
 
 

@@ -207,7 +207,7 @@ def test_an_address_where_nobody_listens() -> None:
 def test_without_ray(pictures: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     assert main(["--ray", "--ckpt", "model.pth", "my pictures", "--output", "found"]) == 1
-    assert "pip install 'ssd-detector[ray]'" in capsys.readouterr().err
+    assert "pip install -e '.[ray]'" in capsys.readouterr().err
 
 
 def test_ray_and_torchrun_exclude_each_other(

@@ -86,5 +86,5 @@ def test_parquet_has_one_schema_whatever_is_found() -> None:
 
 def test_parquet_needs_pyarrow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(MissingPackageError, match=r"pip install 'ssd-detector\[parquet\]'"):
+    with pytest.raises(MissingPackageError, match=r"pip install -e '\.\[parquet\]'"):
         write_parquet(ROWS, CLASSES, io.BytesIO())

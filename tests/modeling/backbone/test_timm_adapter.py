@@ -193,7 +193,7 @@ def test_without_timm_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> Non
         raise ModuleNotFoundError(f"No module named {name!r}")
 
     monkeypatch.setattr(importlib, "import_module", missing)
-    with pytest.raises(ConfigError, match=r"No module named 'timm'\): pip install 'ssd-detector\[timm\]'"):
+    with pytest.raises(ConfigError, match=r"No module named 'timm'\).*pip install -e '\.\[timm\]'"):
         build("timm/resnet18")
 
 
