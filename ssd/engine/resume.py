@@ -107,7 +107,9 @@ def resume(checkpointer: Checkpointer, cfg: Config, stored: StoredTraining, *, m
     if type(iteration) is not int or iteration < 0:
         raise CheckpointError(f"{stored.path}: its iteration must be 0 or more, but is {reprlib.repr(iteration)}")
     rest = checkpointer.restore(stored.checkpoint, str(stored.path))
-    checkpointer.extra["best_metric"] = _best_metric(cfg, rest)
+    best_metric = _best_metric(cfg, rest)
+    if best_metric is not None:  # else this run's checkpoints would have a key that an unbroken run's lack
+        checkpointer.extra["best_metric"] = best_metric
     logger.info("Continuing from %s: iteration %d of %d", stored.path, iteration, max_iter)
     tree = read_stored_config(stored.checkpoint, str(stored.path))
     if tree is not None and (changes := config_changes(tree, cfg)):

@@ -22,7 +22,7 @@ def config(folder: Path, *overrides: object) -> Config:
 
 def checkpointer(cfg: Config) -> Checkpointer:
     result = Checkpointer(nn.Linear(2, 2), save_dir=cfg.OUTPUT_DIR)
-    result.extra = {"class_names": list(CLASSES), "config": cfg.dump(), "best_metric": None}
+    result.extra = {"class_names": list(CLASSES), "config": cfg.dump()}
     return result
 
 
@@ -118,9 +118,17 @@ def test_the_best_metric_is_that_of_the_best_model(folder: Path, caplog: pytest.
     resume(running, cfg, stored, max_iter=9)
     assert running.extra["best_metric"] == 0.5
     (folder / "model_best.pth").write_bytes(b"")
-    resume(running, cfg, stored, max_iter=9)
-    assert running.extra["best_metric"] is None
+    resume(checkpointer(cfg), cfg, stored, max_iter=9)
     assert "model_best.pth: damaged" in caplog.text
+
+
+def test_before_any_evaluation_a_continued_run_saves_what_an_unbroken_one_saves(folder: Path) -> None:
+    stored = find_training(folder)
+    assert stored is not None
+    running = checkpointer(config(folder))
+    resume(running, config(folder), stored, max_iter=9)
+    running.save("model_final", iteration=9)
+    assert list(read_training(folder / "model_final.pth").checkpoint) == list(stored.checkpoint)
 
 
 def test_other_classes_cannot_continue(folder: Path) -> None:
