@@ -8,6 +8,8 @@ from xml.etree import ElementTree
 
 import numpy as np
 
+from ssd.utils.errors import ConfigError
+
 if TYPE_CHECKING:
     from ssd.engine.detections import Detections
 
@@ -23,12 +25,16 @@ def to_coco(
     Args:
         detections: of one image.
         image_id: of the image in the dataset.
-        category_ids: label -> the dataset's id of the class; None = the label itself.
+        category_ids: label -> the dataset's id of the class, for each class that is found; None = the label itself.
 
     Returns:
         A dictionary an object: image_id, category_id, bbox [x, y, width, height] in pixels of the original image,
         score.
+
+    Raises:
+        ConfigError: a class that is found is not in ``category_ids``.
     """
+    _check_category_ids(detections, category_ids)
     boxes = detections.boxes.astype(np.float64)
     boxes = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)  # (N, 4)
     return [
@@ -42,6 +48,15 @@ def to_coco(
             detections.labels.tolist(), boxes.tolist(), detections.scores.tolist(), strict=True
         )
     ]
+
+
+def _check_category_ids(detections: "Detections", category_ids: Mapping[int, int] | None) -> None:
+    missing = [] if category_ids is None else [n for n in detections.labels.tolist() if n not in category_ids]
+    if missing:
+        raise ConfigError(
+            f"category_ids has no entry for label {missing[0]}, {detections.class_names[missing[0]]!r}, which was "
+            "found; add one, or filter(classes=...) first"
+        )
 
 
 def to_voc_xml(detections: "Detections") -> str:

@@ -13,6 +13,7 @@ from pycocotools.coco import COCO
 from ssd.data.datasets import VOCDataset
 from ssd.data.sources import VideoInfo
 from ssd.engine.detections import Detections
+from ssd.utils.errors import ConfigError
 
 CLASS_NAMES = ("__background__", "cat", "dog & <co>", "pers\u00f6n")
 WIDTH, HEIGHT = 80, 60
@@ -39,7 +40,9 @@ def test_coco_results() -> None:
     assert second["bbox"] == [5.5, 6.25, 54.625, 43.8125]
     ids = make().to_coco(7, category_ids={1: 17, 2: 18, 3: 90})
     assert [entry["category_id"] for entry in ids] == [18, 17, 18, 90]
-    assert NOTHING.to_coco(7) == []
+    assert NOTHING.to_coco(7, category_ids={}) == []
+    with pytest.raises(ConfigError, match="category_ids has no entry for label 3, "):
+        make().to_coco(7, category_ids={1: 17, 2: 18})
 
 
 def test_coco_results_are_loaded_by_its_api(capsys: pytest.CaptureFixture[str]) -> None:
