@@ -21,6 +21,11 @@ from ssd.utils.errors import OutputError, os_errors_as
 from ssd.utils.shorten import shorten
 
 _PART = re.compile(r"part-\d{5,}")
+# What it means that a digest in a Job is another one.
+_DIGESTS = {
+    "listing": "the list of images was another one",
+    "detector": "weights or configuration of the detector were others",
+}
 
 
 class PartFolder:
@@ -127,7 +132,7 @@ def _difference(stored: dict[str, Any] | None, wanted: dict[str, Any]) -> str:
     if stored is None:
         return "it holds parts, and nothing says of which job"
     changed = [
-        f"{key} is {shorten(stored.get(key))} there and {shorten(value)} here"
+        _DIGESTS.get(key) or f"{key} is {shorten(stored.get(key))} there and {shorten(value)} here"
         for key, value in wanted.items()
         if stored.get(key) != value
     ]

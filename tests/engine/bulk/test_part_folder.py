@@ -63,9 +63,9 @@ def test_the_same_job_continues(folder: PartFolder) -> None:
         ),
         (
             {"listing": "56ef", "num_images": 8},
-            "listing is '12ab' there and '56ef' here, num_images is 7 there and 8 here",
+            "another job: the list of images was another one, num_images is 7 there and 8 here; name",
         ),
-        ({"detector": "99"}, "detector is '34cd' there and '99' here"),
+        ({"detector": "99"}, "another job: weights or configuration of the detector were others; name"),
         ({"format": "parquet"}, "format is 'jsonl' there and 'parquet' here"),
         ({"tile": True}, "tile is None there and True here"),
         ({"class_names": ("__background__", "dog")}, "class_names is"),

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -179,9 +180,9 @@ def test_jobs_are_not_mixed(predict: Predict, pictures: Path) -> None:
     torch.save(state, "other.pth")
     for args, ckpt, message in (
         ([pictures, "--score_threshold", 0.5], "model.pth", "score_threshold is 0.01 there and 0.5 here"),
-        ([pictures], "other.pth", "detector is"),
-        ([f"{pictures}/*.jpg"], "model.pth", "listing is"),
-        ([pictures, "--opts", "TEST.NMS_THRESHOLD", 0.2], "model.pth", "detector is"),
+        ([pictures], "other.pth", "weights or configuration"),
+        ([f"{pictures}/*.jpg"], "model.pth", "the list of images was another one"),
+        ([pictures, "--opts", "TEST.NMS_THRESHOLD", 0.2], "model.pth", "weights or configuration"),
     ):
         status, said = predict(*args, "-o", "found", ckpt=ckpt)
         assert status == 1
@@ -232,7 +233,8 @@ def test_killed_and_continued_by_other_processes(pictures: Path) -> None:
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", *alone[1:]]
     done = subprocess.run(torchrun, env=ENVIRONMENT, capture_output=True, text=True)
     assert done.returncode == 1
-    assert f"156 images in 78 parts, {78 - len(stamps)} of them to do" in done.stdout
+    (to_do,) = re.findall(r"156 images in 78 parts, (\d+) of them to do", done.stdout)  # says rank 0
+    assert 0 < int(to_do) <= 78 - len(stamps)  # rank 1 may have begun before it looked
     assert "156 images, 1 failed" in done.stdout, done.stdout + done.stderr
     assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
     assert not list(Path("found").rglob("*.tmp"))
