@@ -9,6 +9,7 @@ from typing import Any
 from ssd.utils.atomic import atomic_write
 from ssd.utils.checkpoint_file import nearest_checkpoints, read_checkpoint
 from ssd.utils.errors import CheckpointError
+from ssd.utils.safetensors_file import SUFFIX
 
 logger = logging.getLogger(__name__)
 
@@ -89,7 +90,7 @@ def remove_old(folder: str | os.PathLike[str], keep: int) -> None:
     for path in _numbered(Path(folder))[keep:]:
         if path != last:
             path.unlink(missing_ok=True)
-            path.with_suffix(".safetensors").unlink(missing_ok=True)
+            path.with_suffix(SUFFIX).unlink(missing_ok=True)
 
 
 def _earlier_checkpoints(last: Path) -> list[Path]:
