@@ -1,8 +1,6 @@
 """torchvision's SSDLite against its recording, and side by side with the installed torchvision, from image to boxes."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -179,11 +177,11 @@ def empty() -> StateDict:
         ("backbone.features.0.13.1.running_var", "backbone.features.13.conv.0.1.running_var"),
         ("backbone.features.1.0.3.0.weight", "backbone.features.13.conv.3.0.weight"),
         ("backbone.features.1.2.block.0.1.weight", "backbone.features.15.conv.0.1.weight"),
-        ("backbone.features.1.3.0.weight", "backbone.features.16.0.weight"),
+        ("backbone.features.1.3.1.weight", "backbone.features.16.1.weight"),
         ("backbone.extra.3.2.1.bias", "backbone.extras.3.2.1.bias"),
         ("head.classification_head.module_list.2.0.0.weight", "box_head.predictor.cls_headers.2.conv.0.weight"),
         ("head.classification_head.module_list.4.1.bias", "box_head.predictor.cls_headers.4.conv.3.bias"),
-        ("head.regression_head.module_list.0.1.bias", "box_head.predictor.reg_headers.0.conv.3.bias"),
+        ("head.regression_head.module_list.1.1.bias", "box_head.predictor.reg_headers.1.conv.3.bias"),
     ],
 )
 def test_damaged(name: str, ours: str) -> None:
