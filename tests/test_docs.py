@@ -24,10 +24,12 @@ from ssd import config
 from ssd.config import load_config
 from ssd.data import build_datasets, catalog, make_batch_transform, make_test_loader, make_train_loader
 from ssd.deploy import predict_command
+from ssd.engine import convert
 from ssd.engine.saving import Outputs
 from ssd.engine.setup import with_num_classes
 from ssd.engine.trainer import step
 from ssd.evaluation import evaluate
+from ssd.interop.sources import SOURCES
 from ssd.modeling import registry
 from ssd.modeling.detector import build_detection_model
 from ssd.structures import Container
@@ -410,6 +412,35 @@ def test_options_of_predict_exist(document: Path) -> None:
     for words in commands_in(document):
         if "predict" in words and {"ssd", "ssd.cli"} & {*words}:
             predict_command.parse_args(words[words.index("predict") + 1 :])
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_options_of_convert_exist(document: Path) -> None:
+    for words in commands_in(document):
+        if words[:2] == ["ssd", "convert"]:
+            convert.parse_args(words[2:])
+
+
+def test_every_kind_of_foreign_checkpoint_has_its_rows() -> None:
+    """One that names its configs, and one that says how it was verified."""
+    sections = re.split(r"^## ", (ROOT / "docs" / "interop.md").read_text(), flags=re.MULTILINE)
+    kinds, verified = (section for section in sections if section.startswith(("Kinds", "How it was verified")))
+    for source in SOURCES:
+        for section in (kinds, verified):
+            assert re.search(rf"^\|[^|]*`{source.name}`", section, flags=re.MULTILINE), source.name
+    for path in (ROOT / "configs" / "interop").iterdir():
+        assert re.search(rf"`(interop/)?{path.stem}`", kinds), path.stem
+
+
+def test_yaml_of_interop_starts_from_the_network_of_its_base(folder: Path) -> None:
+    (block,) = (
+        block for language, block in read_blocks((ROOT / "docs" / "interop.md").read_text()) if language == "yaml"
+    )
+    (folder / file_name(block)).write_text(block)
+    cfg, base = load_config(file_name(block)), load_config("configs/interop/torchvision_ssd300_coco.yaml")
+    assert (cfg.INPUT, cfg.TEST, cfg.MODEL.PRIORS) == (base.INPUT, base.TEST, base.MODEL.PRIORS)
+    assert cfg.MODEL.NUM_CLASSES == 0
+    assert cfg.MODEL.WEIGHTS.startswith("https://download.pytorch.org/models/ssd300_vgg16_coco-")
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
