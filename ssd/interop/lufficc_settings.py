@@ -32,13 +32,16 @@ _DEFAULTS: dict[str, Any] = {
 
 def differences(cfg: CfgNode) -> list[str]:
     """Return what to set in lufficc/SSD for a detector of this config, and what cannot be set; see Target."""
-    found = []
-    values = {key: _plain(cfg, key) for key in _DEFAULTS}
+    if len(set(height_width(cfg.INPUT.IMAGE_SIZE))) > 1:
+        return ["It takes square images only: it cannot run this network"]
+    impossible = _values_that_it_lacks(cfg)
+    values = {key: _plain(cfg, key) for key in _DEFAULTS if key not in impossible}
     settings = {key: value for key, value in values.items() if value != _DEFAULTS[key]}
+    found = []
     if settings:
         text = " ".join(f'{key} "{value}"' for key, value in settings.items())
         found.append(f"Its config must say, in the file or on the command line: {text}")
-    return [*found, *_fixed_differences(cfg)]
+    return [*found, *impossible.values(), *_keys_that_it_lacks(cfg)]
 
 
 def _plain(cfg: CfgNode, key: str) -> Any:
@@ -62,22 +65,29 @@ def _side(size: Any) -> int | tuple[int, int]:
     return height if height == width else (height, width)
 
 
-def _fixed_differences(cfg: CfgNode) -> list[str]:
-    """What lufficc/SSD does in its own way always, or not at all."""
-    priors, test, found = cfg.MODEL.PRIORS, cfg.TEST, []
+def _values_that_it_lacks(cfg: CfgNode) -> dict[str, str]:
+    """Keys that it has, but not with these values."""
+    priors, found = cfg.MODEL.PRIORS, {}
+    if priors.CLIP == "size":
+        found["MODEL.PRIORS.CLIP"] = (
+            "It clips priors wholly or not at all, and MODEL.PRIORS.CLIP is size: some large boxes move there"
+        )
+    if any(isinstance(ratio, Sequence) for ratios in priors.ASPECT_RATIOS for ratio in ratios):
+        found["MODEL.PRIORS.ASPECT_RATIOS"] = (
+            "It has each ratio of priors with its inverse, and MODEL.PRIORS.ASPECT_RATIOS has pairs"
+        )
+    return found
+
+
+def _keys_that_it_lacks(cfg: CfgNode) -> list[str]:
+    test, found = cfg.TEST, []
     if any(value != 1 for value in cfg.INPUT.PIXEL_STD):
         found.append(
             f"It does not divide pixels, and INPUT.PIXEL_STD is {list(cfg.INPUT.PIXEL_STD)}: divide by it in its "
             "transforms, after the mean is subtracted"
         )
-    if len(set(height_width(cfg.INPUT.IMAGE_SIZE))) > 1:
-        found.append("It takes square images only: it cannot run this network")
-    if priors.CLIP == "size":
-        found.append("It clips priors wholly or not at all, and MODEL.PRIORS.CLIP is size: some large boxes move there")
-    if priors.CENTERS == "map":
+    if cfg.MODEL.PRIORS.CENTERS == "map":
         found.append("It places priors by STRIDES, and MODEL.PRIORS.CENTERS is map: boxes move there")
-    if any(isinstance(ratio, Sequence) for ratios in priors.ASPECT_RATIOS for ratio in ratios):
-        found.append("It has each ratio of priors with its inverse, and MODEL.PRIORS.ASPECT_RATIOS has pairs")
     if test.PRE_NMS_TOP_K >= 0 or test.MAX_PER_CLASS >= 0:
         found.append("It has no limits per class: TEST.PRE_NMS_TOP_K and MAX_PER_CLASS are -1 there")
     if test.CLIP_BOXES:

@@ -32,7 +32,7 @@ _NAMES = (
     *((rf"{re.escape(theirs)}\.(\d+)\.0\.(.+)", rf"{ours}.\1.conv.\2") for theirs, ours in _HEADERS.items()),
     *((rf"{re.escape(theirs)}\.(\d+)\.1\.(.+)", rf"{ours}.\1.conv.3.\2") for theirs, ours in _HEADERS.items()),
 )
-_REDUCED_CHANNELS = 480  # of the last layer, which has 960 with the whole tail
+_WHOLE_CHANNELS = 960  # of the last layer, which has half as many with the reduced tail
 
 
 def convert(weights: StateDict, content: Mapping[str, Any]) -> Converted:
@@ -43,8 +43,8 @@ def convert(weights: StateDict, content: Mapping[str, Any]) -> Converted:
             unexpected.
     """
     ours = with_depthwise_biases(with_our_eps(rename(weights, _NAMES), _EPS))
-    is_reduced = required(weights, "backbone.features.1.3.0.weight").shape[:1] == (_REDUCED_CHANNELS,)
-    overrides = () if is_reduced else ("MODEL.BACKBONE.NAME", "mobilenet_v3_ssdlite")
+    is_whole = required(weights, "backbone.features.1.3.0.weight").shape[:1] == (_WHOLE_CHANNELS,)
+    overrides = ("MODEL.BACKBONE.NAME", "mobilenet_v3_ssdlite") if is_whole else ()
     config = "interop/torchvision_ssdlite320_mobilenet_v3_large_coco"
     num_scores, num_offsets = (required(weights, f"{header}.0.1.bias").numel() for header in _HEADERS)
     if 4 * num_scores != NUM_SLOTS * num_offsets:

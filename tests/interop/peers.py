@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from ssd.config import Config, load_config
 from ssd.interop.source import Converted, Source, StateDict
 from ssd.modeling.anchors import decode_boxes
+from ssd.modeling.backbone import build_backbone
 from ssd.modeling.box_head.post_processor import PostProcessor
 from ssd.modeling.detector import build_detection_model
 from ssd.modeling.detector.levels import fill_in_levels
@@ -129,6 +130,14 @@ def build(converted: Converted) -> Detector:
     model = build_detection_model(config, pretrained=False)
     load_model_weights(model, converted.weights, "the converted file")
     return Detector(config, model.eval())
+
+
+def complete_config(name: str, *overrides: Any) -> Config:
+    """A config of configs/, with the levels that follow from its backbone."""
+    path = ROOT / "configs" / f"{name}.yaml"
+    config = load_config(path, [*overrides, "MODEL.BACKBONE.PRETRAINED", False])
+    with torch.device("meta"):
+        return fill_in_levels(config, build_backbone(config))
 
 
 def value_major_order(levels: Sequence[tuple[int, int]]) -> Tensor:

@@ -145,8 +145,9 @@ def _read_data_yaml(path: Path) -> YOLOLayout:
         if split not in _NO_SPLITS and items and all(isinstance(item, str) and item for item in items):
             splits[split] = tuple(items)
     shape = content.get("kpt_shape")
-    is_shape = isinstance(shape, list) and len(shape) == 2 and all(type(n) is int and 0 < n < 1000 for n in shape)
-    num_columns = 5 + shape[0] * shape[1] if is_shape else None
+    num_columns = None
+    if isinstance(shape, list) and len(shape) == 2 and all(type(side) is int for side in shape):
+        num_columns = 5 + shape[0] * shape[1]
     return YOLOLayout(path, _base_folder(path, content.get("path")), names, splits, num_columns)
 
 

@@ -24,8 +24,10 @@ def find_voc(root: Path) -> Layout | None:
         return Layout(_TITLE, str(root), entries or {None: entry})
     if _is_mixed(root):
         return Layout(_TITLE, str(root), {None: _mixed_entry(root)})
-    mixed = {folder.name: _mixed_entry(folder) for folder in folders_in(root) if _is_mixed(folder)}
-    return Layout(_TITLE, str(root), dict(mixed)) if mixed else None
+    mixed: dict[str | None, Any] = {
+        folder.name: _mixed_entry(folder) for folder in folders_in(root) if _is_mixed(folder)
+    }
+    return Layout(_TITLE, str(root), mixed) if mixed else None
 
 
 def _is_list(path: Path) -> bool:
