@@ -1,0 +1,1 @@
+"""How well the priors of a config cover its training boxes, and priors that do so better."""
