@@ -234,9 +234,10 @@ def _find_entry(name: str, custom: Mapping[str, Any]) -> Mapping[str, Any]:
     entry = catalog[name] if name in catalog else custom[name]
     if not isinstance(entry, Mapping) or not {"FORMAT", "ROOT"} & set(entry):
         formats = ", ".join(sorted(DATASET_FORMATS))
+        hint = """; at the end of a command it is written "{'ROOT': ...}\"""" if isinstance(entry, str) else ""
         raise ConfigError(
             f"DATASETS.CUSTOM.{name} must be a mapping with a FORMAT ({formats}), or with ROOT, a folder whose "
-            f"format is found, got {entry!r}"
+            f"format is found, got {entry!r}{hint}"
         )
     return entry
 

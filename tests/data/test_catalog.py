@@ -103,7 +103,7 @@ def test_custom_sets(write_voc, write_coco) -> None:
             {"SPLIT": "x"},
             r"CUSTOM\.mine must be a mapping with a FORMAT \(coco, csv, voc, yolo\), or with ROOT",
         ),
-        ("mine", "voc", "must be a mapping with a FORMAT"),
+        ("mine", "{ROOT: x}", r"must be a mapping with .*got '\{ROOT: x\}'; at the end of .*\{'ROOT': \.\.\.\}"),
         ("mine", {"FORMAT": "vco"}, "unknown dataset format 'vco': did you mean 'voc'"),
         ("mine", {"FORMAT": "voc", "SPLIT": "x"}, "dataset 'mine': FORMAT voc also needs ROOT"),
         ("mine", {"FORMAT": "voc", "ROOT": "x", "SPLITS": "a"}, "unknown key SPLITS; did you mean SPLIT?"),
