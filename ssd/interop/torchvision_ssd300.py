@@ -1,7 +1,4 @@
-"""SSD300 of torchvision (ssd300_vgg16): bare state dicts.
-
-A label there is the id of a COCO category, 1 to 90, and ten of them are of no category: 91 slots for 81 classes.
-"""
+"""SSD300 of torchvision (ssd300_vgg16): bare state dicts."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -14,6 +11,7 @@ from ssd.interop.headers import take_values, with_headers
 from ssd.interop.source import Converted, Source, StateDict, rename
 from ssd.interop.target import Target
 from ssd.interop.torchvision_settings import differences
+from ssd.interop.torchvision_slots import NOTE, NUM_SLOTS, SLOTS
 from ssd.interop.vgg import (
     CLS_HEADERS,
     CONVS,
@@ -40,9 +38,6 @@ _NAMES = {
     ),
 }
 
-_NUM_SLOTS = 91
-_UNUSED_SLOTS = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)  # ids that no category of COCO 2017 has
-_SLOTS = tuple(slot for slot in range(_NUM_SLOTS) if slot not in _UNUSED_SLOTS)
 # Score of a slot without a class. Softmax pushes the scores of a prior by amounts that sum to 0, so those of a trained
 # detector lie around 0 and the highest above; next to it exp(-30) is nothing in float32.
 _UNUSED_BIAS = -30.0
@@ -56,14 +51,10 @@ def convert(weights: StateDict, content: Mapping[str, Any]) -> Converted:
     """
     ours = rename(weights, rules(_NAMES))
     config = "interop/torchvision_ssd300_coco"
-    if count_classes(ours) != _NUM_SLOTS:
+    if count_classes(ours) != NUM_SLOTS:
         return Converted(ours, config)
-    classes_alone = partial(take_values, num_values=_NUM_SLOTS, indices=_SLOTS)
-    note = (
-        "91 classes are taken for the 80 of COCO by category id; label n here is the n-th of these ids. The ten ids "
-        "without a category are left out: a trained detector gives them no probability, so the scores stay the same."
-    )
-    return Converted(with_headers(ours, rf"{CLS_HEADERS}\..+", classes_alone), config, notes=(note,))
+    classes_alone = partial(take_values, num_values=NUM_SLOTS, indices=SLOTS)
+    return Converted(with_headers(ours, rf"{CLS_HEADERS}\..+", classes_alone), config, notes=(NOTE,))
 
 
 def restore(weights: StateDict, class_names: Sequence[str]) -> dict[str, Any]:
@@ -80,17 +71,17 @@ def restore(weights: StateDict, class_names: Sequence[str]) -> dict[str, Any]:
         raise CheckpointError(
             "torchvision has VGG16 with the six levels of SSD300 only, and these weights are of another"
         )
-    if count_classes(weights) == len(_SLOTS):
+    if count_classes(weights) == len(SLOTS):
         weights = with_headers(weights, rf"{CLS_HEADERS}\..+", _spread)
     return rename(weights, inverse_rules(_NAMES))
 
 
 def _spread(header: Tensor) -> Tensor:
     """Put 81 classes into 91 slots; the others never win."""
-    classes = header.unflatten(0, (-1, len(_SLOTS)))
+    classes = header.unflatten(0, (-1, len(SLOTS)))
     unused = _UNUSED_BIAS if header.dim() == 1 else 0.0
-    slots = classes.new_full((len(classes), _NUM_SLOTS, *classes.shape[2:]), unused)
-    slots[:, torch.tensor(_SLOTS)] = classes
+    slots = classes.new_full((len(classes), NUM_SLOTS, *classes.shape[2:]), unused)
+    slots[:, torch.tensor(SLOTS)] = classes
     return slots.flatten(0, 1)
 
 
