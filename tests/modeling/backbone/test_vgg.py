@@ -112,3 +112,25 @@ def test_true_asks_for_the_documented_file(
     asked = serve(published)
     registry.BACKBONES["vgg"](load_config(None), True)
     assert asked == [PRETRAINED_URL]
+
+
+def test_batch_norm_takes_the_place_of_the_l2_norm() -> None:
+    config = load_config(None)
+    plain, normed = (registry.BACKBONES[name](config, False).eval() for name in ("vgg", "vgg_bn_conv4_3"))
+    assert {name for name in normed.state_dict() if name not in plain.state_dict()} == {
+        f"batch_norm.{name}" for name in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+    }
+    assert {name for name in plain.state_dict() if name not in normed.state_dict()} == {"l2_norm.weight"}
+    normed.load_state_dict(plain.state_dict(), strict=False)
+    normed.batch_norm.running_mean.normal_()
+    normed.batch_norm.running_var.uniform_(0.5, 2)
+    images = torch.randn(1, 3, 300, 300)
+    with torch.no_grad():
+        expected, features = plain(images), normed(images)
+        conv4_3 = images
+        for layer in plain.vgg[:23]:
+            conv4_3 = layer(conv4_3)
+    norm = normed.batch_norm
+    by_hand = (conv4_3 - norm.running_mean[:, None, None]) / (norm.running_var[:, None, None] + norm.eps).sqrt()
+    torch.testing.assert_close(features[0], by_hand)
+    assert all(torch.equal(one, other) for one, other in zip(features[1:], expected[1:], strict=True))

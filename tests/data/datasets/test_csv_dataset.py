@@ -1,0 +1,150 @@
+"""CSV tables: their columns, rows, sizes, and mistakes."""
+
+import pickle
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from ssd.data.catalog import make_dataset
+from ssd.data.datasets import CSVDataset
+from ssd.data.datasets.csv_columns import find_columns
+from ssd.data.datasets.policy import SkipErrors
+from ssd.utils.errors import DatasetError
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """a.png and sub/b.png of 40 x 30 pixels."""
+    (tmp_path / "sub").mkdir()
+    for name in ("a.png", "sub/b.png"):
+        cv2.imwrite(str(tmp_path / name), np.full((30, 40, 3), 90, np.uint8))
+    return tmp_path
+
+
+def write(folder: Path, text: str, encoding: str = "utf-8") -> Path:
+    path = folder / "boxes.csv"
+    path.write_bytes(text.encode(encoding))
+    return path
+
+
+TABLES = {
+    "tensorflow": "filename,width,height,class,xmin,ymin,xmax,ymax\n"
+    "a.png,40,30,cat,1,2,11,12\na.png,40,30,dog,3,4,5,6\n",
+    "retinanet": "a.png,1,2,11,12,cat\na.png,3,4,5,6,dog\n",
+    "upper case, tabs": "Image Path\tX_Min\tY-Min\tXMax\tYMax\tLabel\n"
+    "a.png\t1\t2\t11\t12\tcat\na.png\t3\t4\t5\t6\tdog\n",
+    "semicolons": "label;file;x1;x2;y1;y2;note\ncat;a.png;1;11;2;12;x\ndog;a.png;3;5;4;6;\n",
+    "windows": '\ufefffilename,class,xmin,ymin,xmax,ymax\r\n"a.png","cat",1,2,11,12\r\n\r\na.png,dog,3.0,4e0,5,6\r\n',
+}
+
+
+@pytest.mark.parametrize("text", TABLES.values(), ids=TABLES)
+def test_columns_are_found_by_their_names(folder: Path, text: str) -> None:
+    dataset = CSVDataset(write(folder, text))
+    assert dataset.class_names == ("__background__", "cat", "dog")
+    image_id, (boxes, labels) = dataset.get_annotation(0)
+    assert (len(dataset), dataset.num_listed, image_id) == (1, 1, "a.png")
+    assert boxes.tolist() == [[1, 2, 11, 12], [3, 4, 5, 6]]
+    assert labels.tolist() == [1, 2]
+    assert (boxes.dtype, labels.dtype) == (np.float32, np.int64)
+    assert dataset.get_img_info(0) == {"height": 30, "width": 40}
+    assert dataset[0][0].shape == (30, 40, 3)
+
+
+def test_what_is_no_table_of_boxes() -> None:
+    for line in ("", "a,b,c", "name,id", "filename,class,xmin,ymin,xmax", "a.png,1,2,x,4,cat", ",1,2,3,4,cat"):
+        assert find_columns(line) is None, line
+    columns = find_columns("a.png,,,,,")
+    assert columns is not None
+    assert not columns.has_header
+
+
+def test_images_without_objects_are_kept(folder: Path) -> None:
+    dataset = CSVDataset(write(folder, "a.png,,,,,\nsub/b.png,1,2,11,12,cat\n"))
+    assert dataset.ids == ["a.png", "sub/b.png"]
+    assert dataset.get_annotation(0)[1][0].shape == (0, 4)
+    assert dataset.image_path(1) == folder / "sub/b.png"
+
+
+def test_windows_folders(folder: Path) -> None:
+    assert CSVDataset(write(folder, "sub\\b.png,1,2,11,12,cat\n")).image_path(0) == folder / "sub/b.png"
+
+
+def test_open_images(folder: Path) -> None:
+    header = "ImageID,Source,LabelName,Confidence,XMin,XMax,YMin,YMax,IsOccluded,IsTruncated,IsGroupOf\n"
+    rows = "a,xclick,/m/01yrx,1,0.25,0.5,0.1,0.2,0,0,0\na,xclick,/m/01yrx,1,0,1,0,1,0,0,1\n"
+    dataset = CSVDataset(write(folder, header + rows))
+    np.testing.assert_allclose(dataset.get_annotation(0)[1][0], [[10, 3, 20, 6]])  # the group is no object
+
+
+MISTAKES = {
+    "no number": ("a.png,1,2,x,4,cat", "row 2: x2 is 'x'; it must be a number"),
+    "nan": ("a.png,1,nan,3,4,cat", "row 2: y1 is 'nan'"),
+    "infinite": ("a.png,1,2,3,1e999,cat", "row 2: y2 is '1e999'"),
+    "too few": ("a.png,1,2", "row 2: 3 columns, 6 are expected"),
+    "no class": ("a.png,1,2,3,4,", "row 2: the class is empty"),
+    "background": ("a.png,1,2,3,4,__background__", "row 2: the class is __background__"),
+    "no file": (",1,2,3,4,cat", "row 2: the file name is empty"),
+    "missing": ("c.png,1,2,3,4,cat", "row 2: the image 'c.png' is not in"),
+    "outside": ("../../etc/passwd,1,2,3,4,cat", "row 2: the file name '../../etc/passwd' is no file inside"),
+    "null": ("a\0b,1,2,3,4,cat", "row 2"),
+}
+
+
+@pytest.mark.parametrize(("row", "message"), MISTAKES.values(), ids=MISTAKES)
+def test_mistakes_are_raised_or_skipped(folder: Path, row: str, message: str) -> None:
+    path = write(folder, f"file,x1,y1,x2,y2,class\n{row}\na.png,1,2,3,4,cat\n")
+    with pytest.raises(DatasetError, match=message.replace("(", r"\(")) as caught:
+        CSVDataset(path)
+    assert caught.value.field == "row 2"
+    policy = SkipErrors()
+    dataset = CSVDataset(path, policy=policy)
+    assert policy.count == 1
+    assert dataset.ids == ["a.png"]
+    assert len(dataset.get_annotation(0)[1][0]) == 1
+
+
+def test_contradicting_sizes_and_unknown_classes(folder: Path) -> None:
+    header = "filename,width,height,class,xmin,ymin,xmax,ymax\n"
+    with pytest.raises(DatasetError, match="different sizes"):
+        CSVDataset(write(folder, header + "a.png,40,30,cat,1,2,3,4\na.png,30,40,cat,1,2,3,4\n"))
+    with pytest.raises(DatasetError, match="row 2: unknown class 'cta'; did you mean 'cat'"):
+        CSVDataset(write(folder, header + "a.png,40,30,cta,1,2,3,4\n"), class_names=("__background__", "cat"))
+    with pytest.raises(DatasetError, match="annotated as 99 x 30"):
+        CSVDataset(write(folder, header + "a.png,99,30,cat,1,2,3,4\n"))[0]
+
+
+def test_unreadable_tables(folder: Path) -> None:
+    with pytest.raises(DatasetError, match="must name columns"):
+        CSVDataset(write(folder, "a,b\n"))
+    with pytest.raises(DatasetError, match="it is nothing"):
+        CSVDataset(write(folder, ""))
+    with pytest.raises(DatasetError, match="not UTF-8 text"):
+        CSVDataset(write(folder, "filename,class\n\xfc", "latin-1"))
+    with pytest.raises(DatasetError, match="no row that can be read"):
+        CSVDataset(write(folder, "file,x1,y1,x2,y2,class\n"))
+    with pytest.raises(DatasetError, match="no CSV"):
+        CSVDataset(write(folder, 'a.png,1,2,3,4,cat\n"' + "x" * 200_000))
+
+
+def test_the_entry_of_a_config(folder: Path) -> None:
+    images = folder / "images"
+    images.mkdir()
+    (folder / "a.png").rename(images / "a.png")
+    entry = {"FORMAT": "csv", "ANNOTATIONS": str(write(folder, "a.png,1,2,3,4,cat\n")), "IMAGES": str(images)}
+    dataset = make_dataset("mine", {"mine": {**entry, "CLASSES": ["dog", "cat"]}}, is_train=True)
+    assert dataset.class_names == ("__background__", "dog", "cat")
+    assert dataset[0][1]["labels"].tolist() == [2]
+    again = pickle.loads(pickle.dumps(dataset))
+    assert again[0][1]["boxes"].tolist() == [[1, 2, 3, 4]]
+
+
+def test_ten_thousand_rows_are_quick(folder: Path) -> None:
+    rows = "a.png,40,30,cat,1,2,11,12\n" * 10_000
+    path = write(folder, "filename,width,height,class,xmin,ymin,xmax,ymax\n" + rows)
+    start = time.perf_counter()
+    assert len(CSVDataset(path).get_annotation(0)[1][0]) == 10_000
+    assert time.perf_counter() - start < 2  # 0.1 s where this was written

@@ -1,0 +1,216 @@
+"""YOLO's layouts, rows, and mistakes."""
+
+import os
+import pickle
+import time
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import yaml
+
+from ssd.data.catalog import make_dataset
+from ssd.data.datasets import YOLODataset
+from ssd.data.datasets.policy import SkipErrors
+from ssd.data.datasets.yolo import label_path_of
+from ssd.utils.errors import DatasetError
+
+BOX = "0 0.25 0.5 0.5 0.2\n"  # of 40 x 30 pixels: 0, 12, 20, 18
+
+
+def write_image(path: Path, size: tuple[int, int] = (40, 30)) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), np.full((size[1], size[0], 3), 90, np.uint8))
+
+
+def write_text(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """images/{train,val}/*.png with labels; b.png has none."""
+    for name in ("train/a", "train/b", "val/c"):
+        write_image(tmp_path / f"images/{name}.png")
+    write_text(tmp_path / "labels/train/a.txt", BOX)
+    write_text(tmp_path / "labels/val/c.txt", "1 0.5 0.5 1 1\n")
+    return tmp_path
+
+
+def describe(root: Path, **content: Any) -> None:
+    base = {"train": "images/train", "val": "images/val", "names": ["cat", "dog"]}
+    (root / "data.yaml").write_text(yaml.safe_dump({**base, **content}))
+
+
+def test_boxes_and_images_without_objects(root: Path) -> None:
+    describe(root)
+    dataset = YOLODataset(root, "train")
+    assert dataset.class_names == ("__background__", "cat", "dog")
+    assert dataset.ids == ["images/train/a.png", "images/train/b.png"]
+    _, (boxes, labels) = dataset.get_annotation(0)
+    np.testing.assert_allclose(boxes, [[0, 12, 20, 18]], atol=1e-5)
+    assert (boxes.dtype, labels.tolist()) == (np.float32, [1])
+    assert dataset.get_annotation(1)[1][0].shape == (0, 4)
+    assert YOLODataset(root, "val").get_annotation(0)[1][1].tolist() == [2]
+    assert len(YOLODataset(root)) == 3
+    assert pickle.loads(pickle.dumps(dataset))[0][0].shape == (30, 40, 3)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"names": {0: "cat", 1: "dog"}},
+        {"nc": 2},
+        {"path": "."},
+        {"path": "../datasets/elsewhere"},
+        {"train": "../images/train"},
+        {"train": ["images/train/a.png", "images/train/b.png"]},
+        {"train": "train.txt"},
+        {"train": "lists/train.txt"},
+    ],
+    ids=str,
+)
+def test_ways_to_describe_a_set(root: Path, content: dict[str, Any]) -> None:
+    write_text(root / "train.txt", "./images/train/a.png\nimages/train/b.png\n\n")
+    write_text(root / "lists/train.txt", f"../images/train/a.png\n{root}/images/train/b.png\n")
+    describe(root, **content)
+    dataset = YOLODataset(root / "data.yaml", "train")
+    assert [os.path.basename(name) for name in dataset.ids] == ["a.png", "b.png"]
+    assert dataset.get_annotation(0)[1][1].tolist() == [1]
+
+
+def test_labelimg_and_darknet(tmp_path: Path) -> None:
+    write_image(tmp_path / "obj_train_data/a.png")
+    write_text(tmp_path / "obj_train_data/a.txt", BOX)
+    write_text(tmp_path / "obj.names", "cat\n")
+    beside = YOLODataset(tmp_path)
+    assert beside.get_annotation(0)[1][1].tolist() == [1]
+    write_text(tmp_path / "train.txt", "data/obj_train_data/a.png\n")  # as CVAT writes it
+    write_text(tmp_path / "obj.data", "classes = 1\ntrain = data/train.txt\nnames = data/obj.names\nbackup = backup/\n")
+    assert YOLODataset(tmp_path, "train").ids == ["obj_train_data/a.png"]
+
+
+def test_polygons_become_their_boxes(root: Path) -> None:
+    describe(root)
+    write_text(root / "labels/train/a.txt", "1 0.1 0.1 0.5 0.2 0.3 0.6\n0 0 0 0.5 0 0.5 0.5 0 0.5\n")
+    dataset = YOLODataset(root, "train")
+    np.testing.assert_allclose(dataset.get_annotation(0)[1][0], [[4, 3, 20, 18], [0, 0, 20, 15]], atol=1e-5)
+    assert dataset.num_polygons == 2
+
+
+def test_poses_give_their_boxes(root: Path) -> None:
+    describe(root, kpt_shape=[2, 3])
+    write_text(root / "labels/train/a.txt", "0 0.25 0.5 0.5 0.2 0.1 0.1 2 0.3 0.3 1\n")
+    dataset = YOLODataset(root, "train")
+    np.testing.assert_allclose(dataset.get_annotation(0)[1][0], [[0, 12, 20, 18]], atol=1e-5)
+
+
+def test_the_folder_of_labels() -> None:
+    assert label_path_of(Path("/images/x/images/train/a.b.png")) == Path("/images/x/labels/train/a.b.txt")
+    assert label_path_of(Path("/data/a.png")) == Path("/data/a.txt")
+
+
+MISTAKES = {
+    "class": ("7 0.5 0.5 0.1 0.1", "row 2: the class is '7'; data.yaml names the classes 0 to 1"),
+    "name": ("cat 0.5 0.5 0.1 0.1", "row 2: the class is 'cat'"),
+    "nan": ("0 nan 0.5 0.1 0.1", "row 2: .* fractions"),
+    "huge": ("0 1e999 0.5 0.1 0.1", "row 2: .* fractions"),
+    "pixels": ("0 200 150 60 40", "row 2: .*, 0 to 1, not pixels"),
+    "confidence": ("0 0.5 0.5 0.1 0.1 0.9", "row 2: 6 numbers; a row is"),
+    "words": ("0 a b c d", "row 2: 'a b c d' are no numbers"),
+    "digits": ("0 " + "9" * 5000 + " 0 0 0", "row 2"),
+}
+
+
+@pytest.mark.parametrize(("row", "message"), MISTAKES.values(), ids=MISTAKES)
+def test_mistakes_are_raised_or_skipped(root: Path, row: str, message: str) -> None:
+    describe(root)
+    write_text(root / "labels/train/a.txt", f"{BOX}{row}\n")
+    with pytest.raises(DatasetError, match=message) as caught:
+        YOLODataset(root, "train")
+    assert (caught.value.field, caught.value.path) == ("row 2", str(root / "labels/train/a.txt"))
+    assert len(str(caught.value)) < 600
+    policy = SkipErrors()
+    assert len(YOLODataset(root, "train", policy=policy).get_annotation(0)[1][0]) == 1
+    assert policy.count == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"names": "cat"}, "names must list the classes"),
+        ({"names": {0: "a", 2: "b"}}, "must number the classes 0 to 1"),
+        ({"names": [["a"]]}, "class names are strings"),
+        ({"nc": 3}, "nc is 3, but there are 2 names"),
+        ({"train": "nowhere"}, "nowhere does not exist"),
+        ({"train": "images"}, None),
+        ({"test": None}, None),
+    ],
+)
+def test_mistakes_in_the_description(root: Path, content: dict[str, Any], message: str | None) -> None:
+    describe(root, **content)
+    if message is None:
+        assert len(YOLODataset(root, "train")) >= 2
+        return
+    with pytest.raises(DatasetError, match=message):
+        YOLODataset(root / "data.yaml", "train")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[", "- 1", "!!python/object/apply:os.system [id]", "a: " + "[" * 5000, "names: !!int x", "\0", "&a [*a]"],
+)
+def test_hostile_descriptions(root: Path, text: str) -> None:
+    (root / "data.yaml").write_text(text)
+    with pytest.raises(DatasetError):
+        YOLODataset(root / "data.yaml", "train")
+
+
+def test_missing_pieces(root: Path) -> None:
+    with pytest.raises(DatasetError, match="nothing names the classes"):
+        YOLODataset(root)
+    describe(root)
+    with pytest.raises(DatasetError, match=r"no split 'test'; there are: (names|train, val)"):
+        YOLODataset(root, "test")
+    write_text(root / "list.txt", "../../../etc/passwd\nimages/train/a.png\n")
+    describe(root, train="list.txt")
+    with pytest.raises(DatasetError):
+        YOLODataset(root, "train")
+    policy = SkipErrors()
+    assert YOLODataset(root, "train", policy=policy).ids == ["images/train/a.png"]
+    for path in (root / "labels").rglob("*.txt"):
+        path.unlink()
+    describe(root)
+    with pytest.raises(DatasetError, match=r"none of 2 images has a text file with its boxes; looked for .*labels"):
+        YOLODataset(root, "train")
+
+
+def test_boxes_follow_the_upright_image(root: Path) -> None:
+    from PIL import Image
+
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (30, 40)).save(root / "images/train/a.jpg", exif=exif)
+    (root / "images/train/a.png").unlink()
+    describe(root)
+    dataset = YOLODataset(root, "train")
+    assert dataset.get_img_info(0) == {"height": 30, "width": 40}
+    assert dataset[0][0].shape == (30, 40, 3)
+
+
+def test_the_entry_of_a_config(root: Path) -> None:
+    describe(root)
+    entry = {"FORMAT": "yolo", "ROOT": str(root), "SPLIT": "val", "CLASSES": ["dog", "cat"]}
+    dataset = make_dataset("mine", {"mine": entry}, is_train=False)
+    assert dataset[0][1]["labels"].tolist() == [1]
+
+
+def test_ten_thousand_rows_are_quick(root: Path) -> None:
+    describe(root)
+    write_text(root / "labels/train/a.txt", BOX * 10_000)
+    start = time.perf_counter()
+    assert len(YOLODataset(root, "train").get_annotation(0)[1][0]) == 10_000
+    assert time.perf_counter() - start < 2  # 0.1 s where this was written
