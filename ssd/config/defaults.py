@@ -66,7 +66,8 @@ cfg.MODEL.PRIORS.CLIP = True
 
 cfg.MODEL.BOX_HEAD = Config()
 cfg.MODEL.BOX_HEAD.NAME = "SSDBoxHead"
-# SSDBoxPredictor (3x3 convolutions) or SSDLiteBoxPredictor (separable convolutions).
+# SSDBoxPredictor (3x3 convolutions), SSDLiteBoxPredictor (separable ones, on the last level pointwise),
+# PlainSSDLiteBoxPredictor (the same without batch norm) or SeparableBoxPredictor (separable on every level).
 cfg.MODEL.BOX_HEAD.PREDICTOR = "SSDBoxPredictor"
 
 # ---------------------------------------------------------------- input
