@@ -1,5 +1,6 @@
-"""Metrics: VOC mean average precision and COCO average precision, with their reports."""
+"""Metrics: VOC mean average precision and COCO average precision, with their reports and an analysis of errors."""
 
+from ssd.evaluation.analysis import Analysis, analyse
 from ssd.evaluation.coco import eval_detection_coco
 from ssd.evaluation.inputs import CocoEvaluationDataset, EvaluationDataset, ImageAnnotation, ImageDetections
 from ssd.evaluation.metrics import evaluate, resolve_metric
@@ -7,11 +8,13 @@ from ssd.evaluation.report import EvaluationResult
 from ssd.evaluation.voc import calc_detection_voc_ap, calc_detection_voc_prec_rec, eval_detection_voc
 
 __all__ = [
+    "Analysis",
     "CocoEvaluationDataset",
     "EvaluationDataset",
     "EvaluationResult",
     "ImageAnnotation",
     "ImageDetections",
+    "analyse",
     "calc_detection_voc_ap",
     "calc_detection_voc_prec_rec",
     "eval_detection_coco",

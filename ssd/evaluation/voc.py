@@ -138,14 +138,14 @@ def _best_objects(
     """Number (N,) of the object of its class that each detection overlaps most, -1 where none enough."""
     if not len(image.labels) or not len(annotation.labels):
         return np.full(len(image.labels), -1)
-    iou = _box_iou(image.boxes, annotation.boxes, inclusive_pixels)
+    iou = box_iou(image.boxes, annotation.boxes, inclusive_pixels)
     iou[image.labels[:, None] != annotation.labels] = -1
     best = iou.argmax(axis=1)
     return np.where(iou.max(axis=1) >= iou_threshold, first_object + best, -1)
 
 
-def _box_iou(boxes: np.ndarray, gt_boxes: np.ndarray, inclusive_pixels: bool) -> np.ndarray:
-    """IoU (N, G) in float64; 0 where both boxes are empty."""
+def box_iou(boxes: np.ndarray, gt_boxes: np.ndarray, inclusive_pixels: bool) -> np.ndarray:
+    """Return IoU (N, G) in float64; 0 where both boxes are empty."""
     top_left, bottom_right = np.split(boxes.astype(np.float64)[:, None], 2, axis=-1)  # (N, 1, 2) each
     gt_top_left, gt_bottom_right = np.split(gt_boxes.astype(np.float64), 2, axis=-1)  # (G, 2) each
     if inclusive_pixels:
