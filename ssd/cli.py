@@ -12,10 +12,13 @@ _COMMANDS = {
     "check-data": ("ssd.engine.check_data", "list all that is wrong with the datasets of a config"),
     "convert": ("ssd.engine.convert", "bring checkpoints of other SSDs here, and back"),
     "data": ("ssd.engine.data_command", "convert datasets to other formats, split them"),
+    "demo": ("ssd.commands.demo", "detect in images and videos, and draw what is found"),
     "export": ("ssd.deploy.command", "write a trained detector as an ONNX file or a torch.export program"),
     "predict": ("ssd.deploy.predict_command", "detect in many images, by many processes or machines"),
     "priors": ("ssd.engine.priors.command", "tell how priors cover the training boxes, and fit them"),
     "reproduce": ("ssd.engine.reproduce", "do the training of a manifest once more and compare"),
+    "test": ("ssd.commands.test", "evaluate a detector"),
+    "train": ("ssd.commands.train", "train a detector"),
 }
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 
 from ssd.config import Config, load_config
 from ssd.data.scenes import write_scenes
@@ -23,6 +24,10 @@ SMALL_MODEL = [
     *("MODEL.PRIORS.ASPECT_RATIOS", [[2], [2], [2], [2]], "DATA_LOADER.NUM_WORKERS", 0),
     *("SOLVER.WARMUP_ITERS", 10, "SOLVER.LR_STEPS", [], "SOLVER.BATCH_SIZE", 2),
 ]
+
+# The same examples in every run; `--hypothesis-profile default` looks for others.
+settings.register_profile("fixed", derandomize=True, deadline=None)
+settings.load_profile("fixed")
 
 
 @pytest.fixture(autouse=True)

@@ -1,6 +1,8 @@
 """The documentation: its examples run, its links and commands lead to files."""
 
 import copy
+import importlib
+import itertools
 import json
 import math
 import re
@@ -398,12 +400,11 @@ def skeleton(value: Any) -> Any:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
-def test_options_of_demo_exist(document: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    parse_args = runpy.run_path(str(ROOT / "demo.py"))["parse_args"]
+def test_options_of_the_scripts_exist(document: Path) -> None:
     for words in commands_in(document):
-        if words[:2] == ["python", "demo.py"]:
-            monkeypatch.setattr(sys, "argv", words[1:])
-            parse_args()
+        if words[:1] in (["python"], ["ssd"]) and words[1].removesuffix(".py") in ("train", "test", "demo"):
+            command = importlib.import_module(f"ssd.commands.{words[1].removesuffix('.py')}")
+            command.parse_args(words[2:])
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
@@ -454,8 +455,9 @@ def test_links_lead_to_files(document: Path) -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_commands_name_files(document: Path) -> None:
-    """They exist, or the document itself gives them."""
-    elsewhere = set(named_files(document)) - {file_name(block) for _, block in read_blocks(document.read_text())}
+    """They exist, the document itself gives them, or one of its commands writes them."""
+    given = {file_name(block) for _, block in read_blocks(document.read_text())}
+    elsewhere = set(named_files(document)) - given - set(written_files(document))
     assert not [name for name in elsewhere if not (ROOT / name).is_file()]
 
 
@@ -466,6 +468,12 @@ def test_commands_are_found() -> None:
 def named_files(document: Path) -> list[str]:
     """The scripts and configs that the commands of a document name."""
     return [word for words in commands_in(document) for word in words if word.endswith((".py", ".yaml"))]
+
+
+def written_files(document: Path) -> list[str]:
+    """What the commands of a document are told to write."""
+    pairs = [pair for words in commands_in(document) for pair in itertools.pairwise(words)]
+    return [word for option, word in pairs if option in ("-o", "--fit", "--write-config", "--write_config")]
 
 
 def commands_in(document: Path) -> list[list[str]]:

@@ -25,6 +25,7 @@ ALLOWED: dict[str, set[str]] = {
     },
 }
 ALLOWED["deploy"] = {"engine", "version", *ALLOWED["engine"]}
+ALLOWED["commands"] = {"engine", *ALLOWED["engine"]}
 
 
 def imported_packages(path: Path) -> Iterator[str]:

@@ -12,7 +12,6 @@ from typing import Any
 
 import yaml
 
-import ssd
 from ssd.config import Config, parse_config
 from ssd.engine.interrupt import InterruptGuard
 from ssd.engine.manifest import MANIFEST, read_manifest
@@ -25,8 +24,8 @@ from ssd.utils.logger import setup_logger
 logger = logging.getLogger(__name__)
 
 CONFIG = "reproduced.yaml"
-_SCRIPT = Path(ssd.__file__).parents[1] / "train.py"
-_FLAGS = ("log_step", "save_step", "eval_step", "use_tensorboard")  # of train.py, those with a value
+_TRAIN = ("-m", "ssd.cli", "train")
+_FLAGS = ("log_step", "save_step", "eval_step", "use_tensorboard")  # of `ssd train`, those with a value
 
 
 def main(args: Sequence[str]) -> int:
@@ -93,20 +92,18 @@ def make_command(start: Mapping[str, Any], folder: Path) -> list[str]:
     """Return the command line that trains as a start did.
 
     Raises:
-        ConfigError: there is no train.py, or several machines trained.
+        ConfigError: several machines trained.
     """
-    if not _SCRIPT.is_file():
-        raise ConfigError(f"{_SCRIPT} does not exist: this needs the repository, not the installed package alone")
     processes, arguments = start["processes"], start["arguments"]
     if processes > start["processes_of_a_machine"]:
         raise ConfigError(
             f"{processes} processes have trained, {start['processes_of_a_machine']} a machine; with torchrun start "
-            "train.py on as many machines yourself, with the config of the manifest"
+            "ssd.cli train on as many machines yourself, with the config of the manifest"
         )
     launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"] if processes > 1 else []
     flags = [f"--{name}={arguments[name]}" for name in _FLAGS if name in arguments]
     flags += ["--skip-test"] if arguments.get("skip_test") else []
-    return [sys.executable, *launcher, str(_SCRIPT), "--config-file", str(folder / CONFIG), *flags]
+    return [sys.executable, *launcher, *_TRAIN, "--config-file", str(folder / CONFIG), *flags]
 
 
 def write_config(cfg: Config, folder: Path) -> None:

@@ -30,9 +30,9 @@ logger = logging.getLogger(__name__)
 INTERRUPTED = 130  # the shell's exit status for a process that Ctrl-C ended
 
 
-def make_parser(description: str) -> argparse.ArgumentParser:
-    """Build a parser with the arguments that all scripts take."""
-    parser = argparse.ArgumentParser(description=description)
+def make_parser(description: str, prog: str | None = None) -> argparse.ArgumentParser:
+    """Build a parser with the arguments that all scripts take; ``prog`` None is the name of the script."""
+    parser = argparse.ArgumentParser(prog, description=description)
     add_flag(parser, "--config-file", default=None, metavar="FILE", help="YAML file, see configs/")
     parser.add_argument(
         "--local_rank", "--local-rank", type=int, default=0, help="ignored: the launcher sets LOCAL_RANK"

@@ -86,10 +86,10 @@ def cpu_model() -> str:
 
 
 def _digest_files(folder: Path) -> str:
-    """Of the package and of train.py, which lies beside it in the repository."""
+    """Of the package's modules."""
     digest = hashlib.blake2b(digest_size=16)
-    for path in [folder.parent / "train.py", *sorted(folder.rglob("*.py"))]:
-        content = path.read_bytes() if path.is_file() else b""
+    for path in sorted(folder.rglob("*.py")):
+        content = path.read_bytes()
         digest.update(f"{path.relative_to(folder.parent).as_posix()} {len(content)}\n".encode())
         digest.update(content)
     return digest.hexdigest()

@@ -111,19 +111,16 @@ def test_the_command() -> None:
     arguments = {"log_step": 5, "use_tensorboard": False, "skip_test": True, "resume_schedule": True}
     command = make_command(start_of(arguments=arguments), Path("again"))
     assert command[0] == sys.executable
-    assert Path(command[1]).name == "train.py"
+    assert command[1:4] == ["-m", "ssd.cli", "train"]
     config = str(Path("again", "reproduced.yaml"))
-    assert command[2:] == ["--config-file", config, "--log_step=5", "--use_tensorboard=False", "--skip-test"]
+    assert command[4:] == ["--config-file", config, "--log_step=5", "--use_tensorboard=False", "--skip-test"]
     several = make_command(start_of(processes=4, processes_of_a_machine=4), Path("again"))
     assert several[1:5] == ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=4"]
 
 
-def test_what_cannot_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_started() -> None:
     with pytest.raises(ConfigError, match=r"8 processes have trained, 4 a machine; with torchrun"):
         make_command(start_of(processes=8, processes_of_a_machine=4), Path("again"))
-    monkeypatch.setattr(reproduce, "_SCRIPT", Path("nowhere/train.py"))
-    with pytest.raises(ConfigError, match="needs the repository"):
-        make_command(start_of(), Path("again"))
 
 
 def test_a_folder_with_something_else_is_left_alone(tmp_path: Path) -> None:

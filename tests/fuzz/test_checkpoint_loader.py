@@ -31,7 +31,7 @@ def written(**options: bool) -> bytes:
 FILES = [written(), written(_use_new_zipfile_serialization=False)]
 
 
-@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol", "ignore:TypedStorage is deprecated")
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     original=st.sampled_from(FILES),

@@ -60,11 +60,8 @@ def test_the_commit_and_what_differs_from_it(repository: Path) -> None:
     (repository / "notes.md").write_text("no code")
     noted = environment.describe_code()
     assert noted == {**clean, "is_changed": True}
-    (repository / "train.py").write_text("2\n")
-    changed = environment.describe_code()
-    assert changed["digest"] != clean["digest"]
     (repository / "ssd" / "version.py").write_text("3\n")
-    assert environment.describe_code()["digest"] not in (clean["digest"], changed["digest"])
+    assert environment.describe_code()["digest"] != clean["digest"]
 
 
 def test_a_repository_around_an_installed_package_is_another(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,132 @@
+"""Detect in images and videos: ssd demo --ckpt FILE --source WHAT; docs/inference.md has all options."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ssd.config import Config
+from ssd.data.datasets import BACKGROUND, COCO_CLASSES, VOC_CLASSES
+from ssd.data.sources import Source, open_source
+from ssd.engine.api import make_predictor, own_config, trained_class_names
+from ssd.engine.foreign import read_detector
+from ssd.engine.interrupt import InterruptGuard
+from ssd.engine.predictor import Predictor
+from ssd.engine.progress import Progress, printable
+from ssd.engine.saving import Outputs, Summary, refuse_source_folders
+from ssd.engine.setup import INTERRUPTED, add_flag, make_parser, run_script, start_process, start_run
+from ssd.engine.trained import read_trained
+from ssd.utils.errors import ImageError
+from ssd.utils.logger import setup_logger
+
+CLASSES = {"voc": VOC_CLASSES, "coco": COCO_CLASSES}
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the command with ``args`` (None = those of the process), and return its exit status."""
+    parsed = parse_args(args)
+    return run_script(lambda: run(parsed))
+
+
+def parse_args(args: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    prog = None if args is None else "ssd demo"
+    parser = make_parser("Detect in images and videos; draw what is found, or write it down.", prog)
+    help_text = "path or URL; default: the last one of OUTPUT_DIR. One of this library needs no --config-file"
+    add_flag(parser, "--ckpt", metavar="FILE", help=help_text)
+    add_flag(parser, "--images_dir", default="demo", metavar="DIR", help="folder, without --source (%(default)s)")
+    help_text = "image, folder, glob pattern, video, URL or number of a camera, once or several times"
+    add_flag(parser, "--source", action="append", metavar="WHAT", help=help_text)
+    help_text = "keep what scores above this (%(default)s)"
+    add_flag(parser, "--score_threshold", type=float, default=0.7, metavar="S", help=help_text)
+    help_text = "images in the network at once (%(default)s)"
+    add_flag(parser, "--batch_size", type=int, default=8, metavar="N", help=help_text)
+    help_text = "also look at tiles of this side in pixels (default: the network's input), for much larger images"
+    add_flag(parser, "--tile", nargs="?", type=parse_tile, const=True, metavar="SIZE", help=help_text)
+    help_text = "for drawn images and videos (%(default)s)"
+    add_flag(parser, "--output_dir", default="demo/result", metavar="DIR", help=help_text)
+    add_flag(parser, "--no_draw", action="store_true", help="draw nothing")
+    add_flag(parser, "--save_json", type=Path, metavar="FILE", help="write all detections to this file")
+    help_text = "write a text file an image, a line a detection: class x y w h score"
+    add_flag(parser, "--save_txt", type=Path, metavar="DIR", help=help_text)
+    help_text = "class names, for a checkpoint that carries none; default: by their number"
+    add_flag(parser, "--dataset_type", choices=sorted(CLASSES), help=help_text)
+    return parser.parse_intermixed_args(args)
+
+
+def parse_tile(text: str) -> int:
+    """Read the side of a tile."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"expected a number of pixels, or another option behind --tile; got {text!r}")
+    return int(text)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Detect as the command line says; return 1 if an image failed, 130 after Ctrl-C, else 0."""
+    sources = args.source or [args.images_dir]
+    drawn = None if args.no_draw else Path(args.output_dir)
+    refuse_source_folders({"--output_dir": drawn, "--save_txt": args.save_txt}, sources)
+    predictor = load_predictor(args)
+    source = open_source(sources[0] if len(sources) == 1 else sources)
+    outputs = Outputs(predictor.class_names, drawn=drawn, json=args.save_json, txt=args.save_txt)
+    detect(predictor, source, outputs, args)
+
+    for path in filter(None, (drawn, args.save_json, args.save_txt)):
+        print(f"Written: {path}")
+    if outputs.failures:
+        print(f"{len(outputs.failures)} image(s) failed:", *map(printable, outputs.failures), sep="\n  ")
+    if not outputs.is_complete:
+        print("Stopped by Ctrl-C; what was written until then is complete")
+        return INTERRUPTED
+    return 1 if outputs.failures else 0
+
+
+def load_predictor(args: argparse.Namespace) -> Predictor:
+    """Build the detector that the command line names, by a config, a checkpoint or both."""
+    if args.config_file is None and args.ckpt is not None:
+        cfg, device, checkpoint = start_from_checkpoint(args)
+    else:
+        cfg, device = start_run(args, log_dir=False)
+        checkpoint = read_trained(cfg, args.ckpt)
+    if args.dataset_type and "class_names" not in checkpoint:
+        class_names = [BACKGROUND, *CLASSES[args.dataset_type]]
+    else:
+        class_names = [*trained_class_names(cfg, checkpoint)]
+    return make_predictor(cfg, checkpoint, class_names, device)
+
+
+def start_from_checkpoint(args: argparse.Namespace) -> tuple[Config, torch.device, dict[str, Any]]:
+    """Take the config that the checkpoint carries, but for the device that it was trained on."""
+    setup_logger(None)
+    checkpoint = read_detector(args.ckpt)
+    cfg = own_config(checkpoint).clone()
+    cfg.defrost()
+    cfg.merge_from_list(["MODEL.DEVICE", "auto", *args.opts])
+    cfg.freeze()
+    return cfg, start_process(cfg, f"of {args.ckpt}", args.opts, log_dir=False), checkpoint
+
+
+def detect(predictor: Predictor, source: Source, outputs: Outputs, args: argparse.Namespace) -> None:
+    """Detect in all of a source and write and print what is found; Ctrl-C ends it after the image at hand."""
+    summary = Summary(predictor.class_names)
+    with InterruptGuard() as interrupt, outputs, Progress(source.num_frames) as progress:
+
+        def fail(error: ImageError) -> None:
+            outputs.failures.append(str(error))
+            progress.fail(error)
+
+        options = {"batch_size": args.batch_size, "score_threshold": args.score_threshold, "tile": args.tile}
+        for detections in predictor.predict(source, stream=True, on_error=fail, **options):
+            summary.add(detections)
+            try:
+                outputs.add(detections)
+            except ImageError as error:
+                fail(error)
+            else:
+                progress.add(detections)
+            if interrupt.requested:
+                outputs.is_complete = False
+                break
+    print(summary.table(), progress.speed(), sep="\n\n")

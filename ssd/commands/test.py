@@ -1,0 +1,47 @@
+"""Evaluate a detector: ssd test --config-file configs/vgg_ssd300_voc0712.yaml [--ckpt FILE] [KEY VALUE ...]."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from ssd.data import build_datasets, make_batch_transform, make_test_loader
+from ssd.engine.inference import evaluate_datasets
+from ssd.engine.setup import add_flag, make_parser, run_script, start_run
+from ssd.engine.trained import build_trained_model, read_trained
+from ssd.utils.distributed import get_rank, get_world_size, in_turns, said_once
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the command with ``args`` (None = those of the process), and return its exit status."""
+    parsed = parse_args(args)
+    return run_script(lambda: run(parsed))
+
+
+def parse_args(args: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    prog = None if args is None else "ssd test"
+    parser = make_parser("Evaluate a detector on the datasets of DATASETS.TEST.", prog)
+    add_flag(parser, "--ckpt", default=None, metavar="FILE", help="path or URL; default: the last one of OUTPUT_DIR")
+    add_flag(parser, "--output_dir", default=None, metavar="DIR", help="for results; default: OUTPUT_DIR/inference")
+    return parser.parse_intermixed_args(args)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Evaluate as the command line says."""
+    cfg, device = start_run(args, distributed=True)
+    with in_turns():
+        checkpoint = read_trained(cfg, args.ckpt)
+    with said_once():
+        datasets = build_datasets(cfg, is_train=False, class_names=checkpoint.get("class_names"))
+    model = build_trained_model(cfg, checkpoint, datasets[0].class_names, device)
+    loaders = {
+        name: make_test_loader(cfg, dataset, rank=get_rank(), world_size=get_world_size())
+        for name, dataset in zip(cfg.DATASETS.TEST, datasets, strict=True)
+    }
+    evaluate_datasets(
+        model,
+        loaders,
+        make_batch_transform(cfg, is_train=False),
+        output_dir=Path(args.output_dir or Path(cfg.OUTPUT_DIR, "inference")),
+        metric=cfg.TEST.METRIC,
+    )
