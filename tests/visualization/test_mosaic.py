@@ -1,0 +1,47 @@
+import numpy as np
+import pytest
+
+from ssd.visualization.mosaic import mosaic
+
+RED, GREEN, BLUE = [200, 0, 0], [0, 200, 0], [0, 0, 200]
+
+
+def plain(height: int, width: int, color: list[int]) -> np.ndarray:
+    return np.full((height, width, 3), color, np.uint8)
+
+
+def test_rows_columns_and_gaps_by_hand() -> None:
+    sheet = mosaic([plain(10, 20, RED), plain(14, 30, GREEN), plain(6, 20, BLUE)], columns=2)
+    assert sheet.shape == (8 + 14 + 8 + 6 + 8, 8 + 20 + 8 + 30 + 8, 3)
+    assert sheet.dtype == np.uint8
+    assert (sheet[8:18, 8:28] == RED).all()
+    assert (sheet[8:22, 36:66] == GREEN).all()
+    assert (sheet[30:36, 8:28] == BLUE).all()
+    painted = (sheet != 255).any(axis=-1).sum()
+    assert painted == 10 * 20 + 14 * 30 + 6 * 20
+
+
+def test_narrow_picture_stands_in_the_middle_of_its_column() -> None:
+    sheet = mosaic([plain(4, 20, RED), plain(4, 10, BLUE)], columns=1)
+    assert (sheet[20:24, 8 + 5 : 8 + 15] == BLUE).all()
+
+
+def test_captions_stay_in_their_column() -> None:
+    pictures = [plain(40, 60, RED), plain(40, 60, GREEN)]
+    sheet = mosaic(pictures, 2, ["a very long name of a file.jpg", "b"])
+    below = sheet[48:]
+    ink = (below < 128).any(axis=(0, 2))
+    assert ink[8:68].any()
+    assert not ink[68:76].any()
+    assert ink[76:136].any()
+    assert below.shape[0] > 8 + 15
+
+
+def test_fewer_pictures_than_columns_make_a_narrow_sheet() -> None:
+    assert mosaic([plain(4, 4, RED)], columns=5).shape == (20, 20, 3)
+
+
+@pytest.mark.parametrize(("count", "columns", "captions"), [(0, 2, None), (2, 0, None), (2, 1, ["one"])])
+def test_what_makes_no_sheet(count: int, columns: int, captions: list[str] | None) -> None:
+    with pytest.raises(ValueError, match="a caption for each image"):
+        mosaic([plain(4, 4, RED)] * count, columns, captions)
