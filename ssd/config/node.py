@@ -10,6 +10,7 @@ from typing import Any
 from yacs.config import CfgNode
 
 from ssd.config.checks import CHECKS
+from ssd.config.shipped import find_base, find_config, similar_configs
 from ssd.config.yaml_text import MAX_INT, parse_yaml
 from ssd.utils.errors import ConfigError
 from ssd.utils.shorten import shorten
@@ -35,6 +36,8 @@ class Config(CfgNode):
 
     def merge_from_file(self, cfg_filename: str | os.PathLike[str]) -> None:
         """Merge a YAML file, after the files that its ``_BASE_`` key names.
+
+        Where there is no such file, it is the config of this name that comes with the library; so for ``_BASE_``.
 
         Raises:
             ConfigError: the file is missing or no YAML, ``_BASE_`` is circular, or a key or value does not fit.
@@ -188,13 +191,14 @@ def _walk(node: Config, path: tuple[str, ...]) -> Iterator[str]:
 
 def _inheritance_chain(path: Path) -> list[Path]:
     """The files to merge for ``path``, most basic first."""
-    chain = [path]
+    chain = [find_config(path)]
     while (base := _read_yaml(chain[0], keep_base=True).get(BASE_KEY)) is not None:
         if not isinstance(base, str):
             raise ConfigError(f"{chain[0]}: {BASE_KEY} must be the path of one YAML file, got {shorten(base)}")
-        parent = chain[0].parent / os.path.expanduser(base)
+        parent = find_base(base, chain[0].parent)
         if not os.path.isfile(parent):
-            raise ConfigError(f"{chain[0]}: {BASE_KEY} names {parent}, which does not exist")
+            similar = similar_configs(parent)
+            raise ConfigError(f"{chain[0]}: {BASE_KEY} names {parent}, which does not exist{similar}")
         if parent.resolve() in [seen.resolve() for seen in chain]:
             circle = " -> ".join(str(seen) for seen in [*reversed(chain), parent])
             raise ConfigError(f"{chain[0]}: {BASE_KEY} is circular: {circle}")
@@ -204,7 +208,7 @@ def _inheritance_chain(path: Path) -> list[Path]:
 
 def _read_yaml(path: Path, keep_base: bool = False) -> dict[str, Any]:
     if not os.path.isfile(path):
-        raise ConfigError(f"config file {str(path)!r} does not exist{_similar_files(path)}")
+        raise ConfigError(f"config file {str(path)!r} does not exist{similar_configs(path)}")
     if path.suffix not in {".yaml", ".yml"}:
         raise ConfigError(f"{path}: a config is a .yaml file (Python files are not executed)")
     try:
@@ -217,10 +221,3 @@ def _read_yaml(path: Path, keep_base: bool = False) -> dict[str, Any]:
     if not keep_base:
         tree.pop(BASE_KEY, None)
     return tree
-
-
-def _similar_files(path: Path) -> str:
-    folder = path.parent if path.parent.is_dir() else Path("configs")
-    names = sorted(str(found) for found in folder.glob("*.yaml")) if folder.is_dir() else []
-    close = difflib.get_close_matches(str(path), names, n=1, cutoff=0.5)
-    return f"; did you mean {close[0]}?" if close else ""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ssd.config import load_config
 from ssd.data.check import check_data, report_to_text
-from ssd.engine.setup import run_script
+from ssd.engine.setup import CONFIG_HELP, run_script
 from ssd.utils.atomic import atomic_write
 from ssd.utils.errors import OutputError, os_errors_as
 
@@ -26,7 +26,7 @@ def main(args: Sequence[str]) -> int:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
-    parser.add_argument("config", metavar="CONFIG", help="YAML file, see configs/")
+    parser.add_argument("config", metavar="CONFIG", help=CONFIG_HELP)
     parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="overrides of config keys")
     parser.add_argument("--json", metavar="FILE", type=Path, help="also write all of it as JSON")
     parser.add_argument(

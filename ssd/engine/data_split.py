@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ssd.config.shipped import shipped_config
+from ssd.config.shipped import base_text, find_config, shipped_config, similar_configs
 from ssd.data.datasets.sizes import read_annotated_image
 from ssd.data.near_duplicates import group_looks, look_at_all
 from ssd.data.split import divide
@@ -81,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
     sys.stdout.write(text)
     if base is not None:
         _write_config(args.write_config, base, text)
-        sys.stdout.write(f"\nWritten: {args.write_config}\nTrain: python train.py --config-file {args.write_config}\n")
+        sys.stdout.write(f"\nWritten: {args.write_config}\nTrain: ssd train --config-file {args.write_config}\n")
     return 0
 
 
@@ -118,9 +118,9 @@ def _check_config(args: argparse.Namespace) -> Path | None:
         raise ConfigError(f"--write-config {args.write_config} exists; name a new file")
     if args.write_config.suffix not in (".yaml", ".yml"):
         raise ConfigError(f"--write-config {args.write_config} must end in .yaml")
-    base: Path = args.base or shipped_config("examples/own_data")
+    base = find_config(args.base) if args.base else shipped_config("examples/own_data")
     if not base.is_file():
-        raise ConfigError(f"--base {base} does not exist")
+        raise ConfigError(f"--base {base} does not exist{similar_configs(base)}")
     return base
 
 
@@ -161,8 +161,7 @@ def _section(folder: Path, entries: Mapping[str, Mapping[str, Any]]) -> str:
 
 def _write_config(path: Path, base: Path, section: str) -> None:
     """Write a config that trains on the parts; paths of data are relative to the folder that training starts in."""
-    parent = os.path.relpath(base.resolve(), path.resolve().parent).replace(os.sep, "/")
-    text = f"_BASE_: {parent}\nMODEL:\n  NUM_CLASSES: 0\n{section}OUTPUT_DIR: outputs/{path.stem}\n"
+    text = f"_BASE_: {base_text(base, path)}\nMODEL:\n  NUM_CLASSES: 0\n{section}OUTPUT_DIR: outputs/{path.stem}\n"
     with os_errors_as(OutputError, path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(path) as file:

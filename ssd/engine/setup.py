@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from ssd.config import Config, load_config
+from ssd.config.shipped import find_config
 from ssd.engine.determinism import make_deterministic
 from ssd.utils.atomic import atomic_write
 from ssd.utils.device import keep_freed_memory
@@ -27,13 +28,14 @@ from ssd.utils.logger import setup_logger
 
 logger = logging.getLogger(__name__)
 
+CONFIG_HELP = "YAML file, or the name of one of the library's configs, such as vgg_ssd300_voc0712.yaml"
 INTERRUPTED = 130  # the shell's exit status for a process that Ctrl-C ended
 
 
 def make_parser(description: str, prog: str | None = None) -> argparse.ArgumentParser:
     """Build a parser with the arguments that all scripts take; ``prog`` None is the name of the script."""
     parser = argparse.ArgumentParser(prog, description=description)
-    add_flag(parser, "--config-file", default=None, metavar="FILE", help="YAML file, see configs/")
+    add_flag(parser, "--config-file", default=None, metavar="FILE", help=CONFIG_HELP)
     parser.add_argument(
         "--local_rank", "--local-rank", type=int, default=0, help="ignored: the launcher sets LOCAL_RANK"
     )
@@ -71,9 +73,10 @@ def start_run(
         DeviceError: see ``start_process``.
     """
     if args.config_file is None:
-        raise ConfigError("--config-file is missing; for example --config-file configs/vgg_ssd300_voc0712.yaml")
+        raise ConfigError("--config-file is missing; for example --config-file vgg_ssd300_voc0712.yaml")
     cfg = load_config(args.config_file, args.opts)
-    return cfg, start_process(cfg, args.config_file, args.opts, log_dir=log_dir, distributed=distributed)
+    origin = str(find_config(args.config_file))
+    return cfg, start_process(cfg, origin, args.opts, log_dir=log_dir, distributed=distributed)
 
 
 def start_process(

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from ssd.utils.errors import OutputError, os_errors_as
+from ssd.utils.extras import install_command
 
 logger = logging.getLogger(__name__)
 
@@ -105,7 +106,7 @@ def _open_encoder(path: Path, size: tuple[int, int], frame_rate: Fraction) -> _E
     try:
         import av
     except ImportError:
-        remedy = "install the extra `video`: pip install -e '.[video]'"
+        remedy = f"install the extra `video`: {install_command('video')}"
     else:
         if "libx264" in av.codecs_available or "libopenh264" in av.codecs_available:
             return _H264Encoder(path, size, frame_rate)

@@ -1,6 +1,5 @@
 """A config that derives from another one and changes its priors."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ import yaml
 from yacs.config import CfgNode
 
 from ssd.config.node import BASE_KEY
+from ssd.config.shipped import base_text
 from ssd.engine.priors.fit import FittedPriors
 from ssd.utils.atomic import atomic_write
 from ssd.utils.errors import OutputError, os_errors_as
@@ -19,7 +19,7 @@ def derived_yaml(base: Path, target: Path, cfg: CfgNode, overrides: Sequence[str
 
     Args:
         base: the config that was fitted.
-        target: where the YAML will be; its ``_BASE_`` is relative to this file's folder.
+        target: where the YAML will be, see ``base_text``.
         cfg: what ``base`` and ``overrides`` say.
         overrides: [KEY, VALUE, ...], become part of the YAML.
         fitted: the priors.
@@ -35,8 +35,7 @@ def derived_yaml(base: Path, target: Path, cfg: CfgNode, overrides: Sequence[str
         _put(tree, f"MODEL.PRIORS.{name}", value)
     if cfg.MODEL.PRIORS.BOXES_PER_LOCATION:
         _put(tree, "MODEL.PRIORS.BOXES_PER_LOCATION", [2 + 2 * len(ratios) for ratios in fitted.aspect_ratios])
-    path = os.path.relpath(base.resolve(), target.resolve().parent)
-    text = yaml.safe_dump({BASE_KEY: Path(path).as_posix()}, allow_unicode=True, width=2**20)
+    text = yaml.safe_dump({BASE_KEY: base_text(base, target)}, allow_unicode=True, width=2**20)
     text += yaml.safe_dump(tree, sort_keys=False, allow_unicode=True, width=110, default_flow_style=None)
     return f"# {base.name} with priors fitted to its training boxes by ssd priors --fit.\n{text}"
 

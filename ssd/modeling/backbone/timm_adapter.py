@@ -23,6 +23,7 @@ from ssd.modeling.backbone.pretrained import StateDict, load_pretrained
 from ssd.modeling.backbone.shapes import feature_shapes
 from ssd.structures.size import height_width
 from ssd.utils.errors import ConfigError, DownloadError
+from ssd.utils.extras import install_command
 from ssd.utils.model_weights import load_model_weights
 
 logger = logging.getLogger(__name__)
@@ -154,8 +155,8 @@ def _import_timm() -> ModuleType:
         return importlib.import_module("timm")
     except ImportError as error:
         raise ConfigError(
-            f"MODEL.BACKBONE.NAME timm/... needs timm, which cannot be imported ({error}); in the "
-            "repository: pip install -e '.[timm]'"
+            f"MODEL.BACKBONE.NAME timm/... needs timm, which cannot be imported ({error}); install it: "
+            f"{install_command('timm')}"
         ) from error
 
 

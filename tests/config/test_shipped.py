@@ -1,0 +1,99 @@
+"""The library's configs by their names: from any folder, after a file of the user, in checkout and installation."""
+
+from pathlib import Path
+
+import pytest
+
+from ssd.config import load_config, shipped
+from ssd.config.shipped import base_text, find_config, shipped_names, similar_configs
+from ssd.utils.errors import ConfigError
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+
+
+@pytest.fixture(params=["checkout", "installation"], autouse=True)
+def folder(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working directory, an empty one, with the configs beside the package or inside of it."""
+    if request.param == "installation":
+        package = tmp_path / "site-packages" / "ssd"
+        package.mkdir(parents=True)
+        (package / "configs").symlink_to(CONFIGS)
+        monkeypatch.setattr(shipped, "_FOLDERS", (package / "configs", package.parent / "configs"))
+    folder = tmp_path / "work"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.mark.parametrize("name", ["quickstart.yaml", "configs/quickstart.yaml", "./configs/quickstart.yaml"])
+def test_by_name(name: str) -> None:
+    assert load_config(name) == load_config(CONFIGS / "quickstart.yaml")
+
+
+def test_in_a_sub_folder() -> None:
+    expected = load_config(CONFIGS / "examples" / "own_data.yaml")
+    assert load_config("examples/own_data.yaml") == load_config("configs/examples/own_data.yaml") == expected
+
+
+def test_a_file_of_the_user_wins(folder: Path) -> None:
+    (folder / "quickstart.yaml").write_text("SOLVER: {MAX_ITER: 7}\n")
+    assert load_config("quickstart.yaml").SOLVER.MAX_ITER == 7
+    assert load_config("configs/quickstart.yaml").SOLVER.MAX_ITER == 2000
+
+
+@pytest.mark.parametrize("base", ["vgg_ssd512_voc0712.yaml", "configs/vgg_ssd512_voc0712.yaml"])
+def test_as_a_base(folder: Path, base: str) -> None:
+    (folder / "sub").mkdir()
+    (folder / "sub" / "mine.yaml").write_text(f"_BASE_: {base}\nSOLVER: {{SEED: 5}}\n")
+    config = load_config("sub/mine.yaml")
+    assert (config.INPUT.IMAGE_SIZE, config.SOLVER.SEED) == (512, 5)
+
+    (folder / "sub" / base).parent.mkdir(exist_ok=True)
+    (folder / "sub" / base).write_text("INPUT: {IMAGE_SIZE: 64}\n")
+    assert load_config("sub/mine.yaml").INPUT.IMAGE_SIZE == 64
+
+
+@pytest.mark.parametrize("name", ["../configs/quickstart.yaml", "examples/../quickstart.yaml", "/quickstart.yaml"])
+def test_only_by_the_name_itself(name: str) -> None:
+    assert find_config(name) == Path(name)
+
+
+def test_every_config_has_a_name() -> None:
+    assert shipped_names() == sorted(path.relative_to(CONFIGS).as_posix() for path in CONFIGS.rglob("*.yaml"))
+    assert all(find_config(name).is_file() for name in shipped_names())
+
+
+def test_the_nearest_names() -> None:
+    with pytest.raises(
+        ConfigError, match=r"'vgg_ssd300_voc.yaml' does not exist; did you mean vgg_ssd300_voc0712\.yaml"
+    ):
+        load_config("vgg_ssd300_voc.yaml")
+    with pytest.raises(ConfigError, match=r"'quickstart' does not exist; did you mean quickstart\.yaml\?"):
+        load_config("quickstart")
+    assert similar_configs("configs/own_dat.yaml") == "; did you mean examples/own_data.yaml?"
+    assert similar_configs("nothing_of_the_kind.yaml") == ""
+    assert similar_configs("no\0folder/quickstart.yaml") == "; did you mean quickstart.yaml?"
+
+
+def test_the_nearest_names_of_a_base(folder: Path) -> None:
+    (folder / "parent.yaml").touch()
+    (folder / "mine.yaml").write_text("_BASE_: parents.yaml\n")
+    with pytest.raises(ConfigError, match=r"names parents\.yaml, which does not exist; did you mean parent\.yaml"):
+        load_config("mine.yaml")
+
+
+class TestTextOfABase:
+    def test_a_shipped_one_is_named(self, folder: Path) -> None:
+        for base in ("configs/examples/own_data.yaml", CONFIGS / "examples" / "own_data.yaml"):
+            assert base_text(base, folder / "new" / "mine.yaml") == "examples/own_data.yaml"
+
+    def test_not_where_the_user_has_another(self, folder: Path) -> None:
+        (folder / "quickstart.yaml").touch()
+        base = CONFIGS / "quickstart.yaml"
+        text = base_text(base, folder / "mine.yaml")
+        (folder / "mine.yaml").write_text(f"_BASE_: {text}\n")
+        assert load_config("mine.yaml") == load_config(base)
+
+    def test_any_other_is_relative(self, folder: Path) -> None:
+        (folder / "parent.yaml").touch()
+        assert base_text("parent.yaml", folder / "new" / "mine.yaml") == "../parent.yaml"
