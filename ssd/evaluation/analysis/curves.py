@@ -114,18 +114,24 @@ def sample_f1(curve: Curve, thresholds: np.ndarray) -> np.ndarray:
     return np.concatenate([[0.0], curve.f1])[counts]
 
 
+def sample_precision(curve: Curve, recalls: np.ndarray) -> np.ndarray:
+    """Return the best precision (T,) at each of ``recalls`` (T,) or any higher one; 0 where there is none."""
+    best = np.maximum.accumulate(curve.precision[::-1])[::-1]
+    return np.append(best, 0.0)[np.searchsorted(curve.recall, recalls)]
+
+
 def _at(curve: Curve, row: int) -> tuple[float, float, float]:
     return float(curve.precision[row]), float(curve.recall[row]), float(curve.f1[row])
 
 
 def _short_between(low: float, high: float) -> float:
-    """The middle of two scores with as few digits as lie between them."""
+    """The middle of two scores with as few digits as lie between them, ``low`` included; also as float32 below high."""
     middle = (low + high) / 2
     for digits in range(2, 9):
         rounded = round(middle, digits)
-        if low <= rounded < high:
+        if low <= rounded and np.float32(rounded) < high:
             return rounded
-    return middle
+    return low
 
 
 def _make_curves(labels: np.ndarray, scores: np.ndarray, is_hit: np.ndarray, num_objects: np.ndarray) -> list[Curve]:
@@ -137,6 +143,4 @@ def _make_curves(labels: np.ndarray, scores: np.ndarray, is_hit: np.ndarray, num
 
 
 def _coco_ap(curve: Curve) -> float:
-    """Mean over 101 recalls of the precision reached at each or any higher one."""
-    best = np.maximum.accumulate(curve.precision[::-1])[::-1]
-    return float(np.append(best, 0.0)[np.searchsorted(curve.recall, _RECALLS_COCO)].mean())
+    return float(sample_precision(curve, _RECALLS_COCO).mean())

@@ -138,6 +138,15 @@ def test_equal_scores_are_kept_or_dropped_together():
     assert best == pytest.approx((0.38, 2 / 3, 1, 4 / 5))
 
 
+@pytest.mark.parametrize(("low", "high"), [(0.098, 0.1), (0.3, 0.3 + 2**-25), (0.7, 0.7 + 2**-24)])
+def test_thresholds_part_neighbours_also_in_float32(low, high):
+    """The float32 next to 0.1 lies above 0.1, which is in the middle of these when rounded."""
+    high, low = np.float32(high), min(np.float32(low), np.nextafter(np.float32(high), np.float32(0)))
+    threshold = analyse(VOCSet([[(LEFT, 1)]]), [predicted((LEFT, 1, high), (FAR, 1, low))]).best[1].threshold
+    for kind in (np.float32, np.float64):
+        assert kind(low) <= kind(threshold) < kind(high)
+
+
 def test_calibration_by_hand():
     """Of two detections at 0.9 one is right, the one at 0.25 is not: gaps 0.4 and 0.25."""
     rows = [(LEFT, 1, 0.9), (FAR, 1, 0.9), (FAR, 1, 0.25)]
