@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from ssd.commands.web import serve
 from ssd.config import Config
 from ssd.data.datasets import BACKGROUND, COCO_CLASSES, VOC_CLASSES
 from ssd.data.sources import Source, open_source
@@ -53,6 +54,10 @@ def parse_args(args: Sequence[str] | None = None) -> argparse.Namespace:
     add_flag(parser, "--save_txt", type=Path, metavar="DIR", help=help_text)
     help_text = "class names, for a checkpoint that carries none; default: by their number"
     add_flag(parser, "--dataset_type", choices=sorted(CLASSES), help=help_text)
+    add_flag(parser, "--web", action="store_true", help="show a page for a browser instead, with images dropped there")
+    help_text = "of the page; 0.0.0.0: for other machines too (%(default)s)"
+    add_flag(parser, "--host", default="127.0.0.1", metavar="ADDRESS", help=help_text)
+    add_flag(parser, "--port", type=int, default=7860, metavar="N", help="of the page (%(default)s)")
     return parser.parse_intermixed_args(args)
 
 
@@ -65,6 +70,9 @@ def parse_tile(text: str) -> int:
 
 def run(args: argparse.Namespace) -> int:
     """Detect as the command line says; return 1 if an image failed, 130 after Ctrl-C, else 0."""
+    if args.web:
+        serve(load_predictor(args), score_threshold=args.score_threshold, host=args.host, port=args.port)
+        return 0
     sources = args.source or [args.images_dir]
     drawn = None if args.no_draw else Path(args.output_dir)
     refuse_source_folders({"--output_dir": drawn, "--save_txt": args.save_txt}, sources)
