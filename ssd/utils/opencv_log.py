@@ -4,12 +4,16 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import cv2
 
+log_levels: Any = getattr(cv2.utils, "logging", cv2)  # has get- and setLogLevel; before OpenCV 5 it is cv2 itself
+SILENT = 0  # cv::utils::logging::LOG_LEVEL_SILENT, which OpenCV 4 does not name in Python
+
 _lock = threading.Lock()
 _num_inside = 0  # threads in silent_opencv
-_level = cv2.utils.logging.LOG_LEVEL_WARNING  # to go back to
+_level: int = log_levels.getLogLevel()  # to go back to
 
 
 @contextmanager
@@ -23,14 +27,14 @@ def silent_opencv() -> Iterator[None]:
     with _lock:
         _num_inside += 1
         if _num_inside == 1:
-            _level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+            _level = log_levels.setLogLevel(SILENT)
     try:
         yield
     finally:
         with _lock:
             _num_inside -= 1
             if _num_inside == 0:
-                cv2.utils.logging.setLogLevel(_level)
+                log_levels.setLogLevel(_level)
 
 
 def silence_ffmpeg() -> None:

@@ -23,6 +23,7 @@ from ssd.utils.image import (
     reduced_size,
     write_image,
 )
+from ssd.utils.opencv_log import log_levels
 
 WIDTH, HEIGHT = 64, 48
 ORIENTATION_TAG = 0x0112
@@ -212,10 +213,10 @@ def test_missing_file_and_folder(tmp_path: Path) -> None:
 
 
 def test_log_level_of_opencv_is_restored() -> None:
-    level = cv2.utils.logging.getLogLevel()
+    level = log_levels.getLogLevel()
     with pytest.raises(ImageError):
         read_image(b"text")
-    assert cv2.utils.logging.getLogLevel() == level
+    assert log_levels.getLogLevel() == level
 
 
 def test_list_images_sorts_and_ignores_case_and_other_files(tmp_path: Path) -> None:

@@ -1,13 +1,11 @@
 import os
 import threading
 
-import cv2
 import pytest
 
-from ssd.utils.opencv_log import silence_ffmpeg, silent_opencv
+from ssd.utils.opencv_log import SILENT, log_levels, silence_ffmpeg, silent_opencv
 
-SILENT = cv2.utils.logging.LOG_LEVEL_SILENT
-level = cv2.utils.logging.getLogLevel
+level = log_levels.getLogLevel
 
 
 def test_silence_ends_with_the_block_and_by_an_error() -> None:
