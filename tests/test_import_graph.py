@@ -25,7 +25,8 @@ ALLOWED: dict[str, set[str]] = {
     },
 }
 ALLOWED["deploy"] = {"engine", "version", *ALLOWED["engine"]}
-ALLOWED["commands"] = {"engine", *ALLOWED["engine"]}
+ALLOWED["doctor"] = {"config", "data", "engine", "modeling", "utils", "version"}
+ALLOWED["commands"] = {"doctor", "engine", *ALLOWED["engine"]}
 
 
 def imported_packages(path: Path) -> Iterator[str]:

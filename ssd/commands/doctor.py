@@ -1,0 +1,27 @@
+"""Look at an installation: ssd doctor; it also works where PyTorch does not."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from ssd.doctor.examine import examine, to_text
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the command with ``args``; return 1 if something must be mended, else 0."""
+    parser = argparse.ArgumentParser(
+        prog="ssd doctor",
+        description="Look at packages, GPU and machine, detect in an image, and say what mends what is broken.",
+    )
+    parser.add_argument("--json", action="store_true", help="write the findings as JSON")
+    parsed = parser.parse_args(args)
+    findings = examine()
+    is_healthy = all(finding.status != "error" for finding in findings)
+    if parsed.json:
+        content = {"healthy": is_healthy, "findings": [asdict(finding) for finding in findings]}
+        sys.stdout.write(json.dumps(content, indent=2) + "\n")
+    else:
+        sys.stdout.write(to_text(findings))
+    return 0 if is_healthy else 1
