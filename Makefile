@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install quickstart test lint
+.PHONY: install quickstart test lint docs
 
 install: $(VENV)/installed
 
@@ -12,7 +12,7 @@ $(VENV)/installed: pyproject.toml
 	@echo 'Installing into $(VENV): PyTorch is large, this takes a minute or more'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -qq --upgrade pip
-	$(BIN)/python -m pip install -qq --editable '.[dev]'
+	$(BIN)/python -m pip install -qq --editable '.[dev,docs]'
 	@touch $@
 
 quickstart: install
@@ -35,3 +35,7 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Into site/, from which it can be read or served; a link that leads nowhere, or a page that is in no menu, is an error.
+docs: install
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
