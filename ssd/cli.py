@@ -11,7 +11,7 @@ from ssd.version import __version__
 _COMMANDS = {
     "check-data": ("ssd.engine.check_data", "list all that is wrong with the datasets of a config"),
     "convert": ("ssd.engine.convert", "bring checkpoints of other SSDs here, and back"),
-    "data": ("ssd.engine.data_command", "convert datasets to other formats, split them"),
+    "data": ("ssd.engine.data_command", "convert datasets to other formats, split them, draw them"),
     "demo": ("ssd.commands.demo", "detect in images and videos, and draw what is found"),
     "doctor": ("ssd.commands.doctor", "look at an installation, and say what mends it"),
     "export": ("ssd.deploy.command", "write a trained detector as an ONNX file or a torch.export program"),

@@ -30,7 +30,8 @@ def divide(
     """
     presence = _presence(labels)  # (N, C + 1)
     rows_of = _rows_by_group(names, groups, seed)
-    content = np.array([presence[rows].sum(axis=0) for rows in rows_of]).reshape(len(rows_of), -1)  # (groups, C + 1)
+    content = np.array([presence[rows].sum(axis=0) for rows in rows_of])  # (groups, C + 1)
+    content = content.reshape(len(rows_of), presence.shape[1])
     sizes = np.array([len(rows) for rows in rows_of])
     fractions = np.array(list(shares.values()))
     lacking = fractions[:, None] * content.sum(axis=0)  # (P, C + 1)

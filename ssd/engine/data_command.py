@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 # name -> (module with a function main(args), what it does)
 _COMMANDS = {
+    "browse": ("ssd.engine.data_browse", "draw training images beside what the augmentation makes of them"),
     "convert": ("ssd.engine.data_convert", "write a dataset in another format"),
     "split": ("ssd.engine.data_split", "divide a dataset into parts to train and to test on"),
 }
@@ -16,7 +17,7 @@ def main(args: Sequence[str]) -> int:
     lines = "\n".join(f"  {name:<12}{description}" for name, (_, description) in _COMMANDS.items())
     parser = argparse.ArgumentParser(
         prog="ssd data",
-        description="Datasets: formats and parts.",
+        description="Datasets: pictures, formats and parts.",
         epilog=f"commands:\n{lines}\n\n`ssd data COMMAND --help` tells more.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

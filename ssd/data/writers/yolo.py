@@ -36,7 +36,9 @@ def write_yolo(folder: Path, content: Content) -> list[str]:
     for part, indices in content.parts.items():
         lines = "".join(f"./{IMAGE_FOLDER}/{names[row]}\n" for row in indices)
         (folder / f"{part}.txt").write_text(lines, encoding="utf-8")
-    description = {**{part: f"{part}.txt" for part in content.parts}, "names": dict(enumerate(content.class_names))}
+    lists = {part: f"{part}.txt" for part in content.parts}
+    names_by_number = dict(enumerate(content.class_names))
+    description = {**lists, "nc": len(names_by_number), "names": names_by_number}
     text = yaml.safe_dump(description, sort_keys=False, allow_unicode=True)
     (folder / "data.yaml").write_text(text, encoding="utf-8")
     notes = describe_losses(content, difficult=False, crowds=False, outlines=False)
