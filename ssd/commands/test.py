@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ssd.data import build_datasets, make_batch_transform, make_test_loader
 from ssd.engine.inference import evaluate_datasets
+from ssd.engine.report import describe_run, write_report
 from ssd.engine.setup import add_flag, make_parser, run_script, start_run
 from ssd.engine.trained import build_trained_model, read_trained
 from ssd.utils.distributed import get_rank, get_world_size, in_turns, said_once
@@ -23,6 +24,8 @@ def parse_args(args: Sequence[str] | None = None) -> argparse.Namespace:
     parser = make_parser("Evaluate a detector on the datasets of DATASETS.TEST.", prog)
     add_flag(parser, "--ckpt", default=None, metavar="FILE", help="path or URL; default: the last one of OUTPUT_DIR")
     add_flag(parser, "--output_dir", default=None, metavar="DIR", help="for results; default: OUTPUT_DIR/inference")
+    help_text = "also write report.html beside the results: where the detector fails, on one page"
+    add_flag(parser, "--report", action="store_true", help=help_text)
     return parser.parse_intermixed_args(args)
 
 
@@ -38,10 +41,10 @@ def run(args: argparse.Namespace) -> None:
         name: make_test_loader(cfg, dataset, rank=get_rank(), world_size=get_world_size())
         for name, dataset in zip(cfg.DATASETS.TEST, datasets, strict=True)
     }
-    evaluate_datasets(
-        model,
-        loaders,
-        make_batch_transform(cfg, is_train=False),
-        output_dir=Path(args.output_dir or Path(cfg.OUTPUT_DIR, "inference")),
-        metric=cfg.TEST.METRIC,
-    )
+    output_dir = Path(args.output_dir or Path(cfg.OUTPUT_DIR, "inference"))
+    transform = make_batch_transform(cfg, is_train=False)
+    evaluations = evaluate_datasets(model, loaders, transform, output_dir=output_dir, metric=cfg.TEST.METRIC)
+    if args.report:
+        facts = describe_run(cfg, args.config_file, checkpoint, device)
+        for evaluation in evaluations:
+            write_report(evaluation, facts, output_dir / evaluation.name)

@@ -1,6 +1,7 @@
 """How plots look: one palette, two themes, sizes legible in print. Figures are objects, without pyplot's state."""
 
 import io
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -128,7 +129,8 @@ def add_legend(axes: Axes, theme: Theme = LIGHT, **kwargs: Any) -> Legend:
 def figure_to_svg(figure: Figure) -> str:
     """Return a figure as SVG, equal for equal figures. Letters stay letters, which the reader's fonts draw."""
     file = io.StringIO()
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "ssd"}):
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "ssd"}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"(?s)Glyph .* missing from font")  # only measured with our font
         figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
     return file.getvalue()
 

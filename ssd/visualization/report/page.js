@@ -1,0 +1,21 @@
+"use strict";
+// A click on the title of a column sorts the rows by it, another one the other way round. What has no value stays last.
+for (const table of document.querySelectorAll("table.sortable")) {
+  const heads = [...table.tHead.rows[0].cells];
+  const key = (row, column) => row.cells[column].dataset.value ?? row.cells[column].textContent;
+  heads.forEach((head, column) => {
+    head.firstElementChild.addEventListener("click", () => {
+      const isNumber = head.classList.contains("number");
+      const order = head.getAttribute("aria-sort") ?? (isNumber ? "ascending" : "descending");
+      const sign = order === "ascending" ? -1 : 1;
+      const rows = [...table.tBodies[0].rows].sort((first, second) => {
+        const [a, b] = [key(first, column), key(second, column)];
+        if (a === "" || b === "") return (a === "") - (b === "");
+        return sign * (isNumber ? a - b : a.localeCompare(b, undefined, { numeric: true }));
+      });
+      heads.forEach((other) => other.removeAttribute("aria-sort"));
+      head.setAttribute("aria-sort", sign < 0 ? "descending" : "ascending");
+      table.tBodies[0].append(...rows);
+    });
+  });
+}
