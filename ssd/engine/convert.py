@@ -25,6 +25,8 @@ from ssd.utils.logger import setup_logger
 
 logger = logging.getLogger(__name__)
 
+_HEADER = "# The network of "  # the first words of a config that is written here
+
 
 def main(args: Sequence[str]) -> int:
     """Run `ssd convert`."""
@@ -63,11 +65,10 @@ def run(args: argparse.Namespace) -> int:
     setup_logger(None)
     if args.output.suffix != ".pth":
         raise ConfigError(f"--output {args.output} must end in .pth")
-    if args.output.exists() and args.output.samefile(args.checkpoint):
+    if args.output.exists() and Path(args.checkpoint).exists() and args.output.samefile(args.checkpoint):
         raise ConfigError(f"--output {args.output} is the file that is converted; name another one")
-    with os_errors_as(OutputError, args.output):
-        args.output.parent.mkdir(parents=True, exist_ok=True)
-    class_names = [name.strip() for name in args.classes.split(",")] if args.classes else []
+    _prepare(args.output, has_config=args.to is None)
+    class_names = _parse_classes(args.classes)
     checkpoint = read_detector(args.checkpoint, args.kind, class_names)
     if args.to is not None:
         return write_for(args.to, checkpoint, args.config_file, args.output)
@@ -78,6 +79,27 @@ def run(args: argparse.Namespace) -> int:
     if class_names and "notes" not in checkpoint:  # it was converted before
         raise ConfigError(f"--classes is given, but {args.checkpoint} is of this library, and names its classes itself")
     return write_ours(checkpoint, args.output)
+
+
+def _parse_classes(text: str) -> list[str]:
+    names = [name.strip() for name in text.split(",")] if text else []
+    if "" in names or len(set(names)) < len(names):
+        raise ConfigError(f"--classes {text!r}: names must differ, and none may be empty")
+    return names
+
+
+def _prepare(output: Path, *, has_config: bool) -> None:
+    """Make the folder, and see that a config beside ``output`` is none that somebody wrote."""
+    with os_errors_as(OutputError, output.parent):
+        output.parent.mkdir(parents=True, exist_ok=True)
+    if output.is_dir():
+        raise OutputError(f"{output} is a folder; name a file")
+    config = output.with_suffix(".yaml")
+    if has_config and config.exists() and not config.read_bytes().startswith(_HEADER.encode()):
+        raise OutputError(
+            f"{config} exists, and is none that `ssd convert` wrote: its own config would overwrite it. Name another "
+            "--output"
+        )
 
 
 def write_ours(checkpoint: dict[str, Any], output: Path) -> int:
@@ -97,7 +119,7 @@ def write_ours(checkpoint: dict[str, Any], output: Path) -> int:
     cfg.freeze()
     model: Any = build_trained_model(cfg, checkpoint, class_names, torch.device("cpu"))  # whatever does not fit raises
     converted_from = checkpoint["converted_from"] if "notes" in checkpoint else "this library"
-    text = f"# The network of {source} ({converted_from}), for {output.name}\n{cfg.dump()}"
+    text = f"{_HEADER}{source} ({converted_from}), for {output.name}\n{cfg.dump()}"
     container = {"model": checkpoint["model"], "class_names": list(class_names), "config": text}
     with os_errors_as(OutputError, output):
         write_checkpoint(output, {**container, "converted_from": converted_from})
@@ -109,8 +131,8 @@ def write_ours(checkpoint: dict[str, Any], output: Path) -> int:
         f"{len(checkpoint['model'])} tensors, {len(class_names) - 1} classes ({_sample(class_names[1:])}), "
         f"{len(model.box_head.priors)} priors, backbone {cfg.MODEL.BACKBONE.NAME}, input {cfg.INPUT.IMAGE_SIZE}"
         f"{notes}\n\nWritten: {output}, {output.with_suffix('.yaml')}\n"
-        f"Detect with it: python demo.py --ckpt {output} --images_dir FOLDER\n"
-        f"Go on training: python train.py --config-file {output.with_suffix('.yaml')} DATASETS.TRAIN ...\n"
+        f"Detect with it: ssd demo --ckpt {output} --images_dir FOLDER\n"
+        f"Go on training: ssd train --config-file {output.with_suffix('.yaml')} DATASETS.TRAIN ...\n"
     )
     return 0
 

@@ -1,7 +1,8 @@
 """Checkpoints of other projects, as if they were ours: converted, with the config that builds their network."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -92,6 +93,20 @@ def published_config(checkpoint: dict[str, Any]) -> str | None:
     for note in converted["notes"]:
         logger.warning("%s: %s", checkpoint["source"], note)
     return converted["config"]
+
+
+@contextmanager
+def explained(checkpoint: dict[str, Any]) -> Iterator[None]:
+    """Add to an error of the block, which loads a checkpoint, what it was converted from, if it was."""
+    try:
+        yield
+    except CheckpointError as error:
+        if "notes" not in checkpoint:
+            raise
+        raise CheckpointError(
+            f"{error}\n  It was recognised as {checkpoint['converted_from']}; the names are those that its tensors get "
+            "here. If the file is as its author published it, it is a variant that is not known; else fetch it again"
+        ) from error
 
 
 def check_network(cfg: Config, checkpoint: dict[str, Any]) -> None:

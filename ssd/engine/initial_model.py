@@ -2,13 +2,14 @@
 
 import logging
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 from torch import nn
 
 from ssd.config import Config
 from ssd.data.datasets import BACKGROUND
-from ssd.engine.foreign import network_differences, read_detector
+from ssd.engine.foreign import explained, network_differences, read_detector
 from ssd.engine.trained import known_classes
 from ssd.modeling.detector import build_detection_model
 from ssd.modeling.detector.transfer import count_classes, load_detector_weights
@@ -37,17 +38,20 @@ def build_new_model(cfg: Config, class_names: Sequence[str]) -> nn.Module:
             )
         return build_detection_model(cfg)
     checkpoint = read_detector(source, class_names=cfg.MODEL.WEIGHTS_CLASSES)
-    for difference in network_differences(cfg, checkpoint):
+    differences = network_differences(cfg, checkpoint)
+    for difference in differences:
         logger.warning("%s was trained otherwise: %s", source, difference)
     model = build_detection_model(cfg, pretrained=False)
-    load_detector_weights(
-        model,
-        checkpoint["model"],
-        source,
-        trained_classes=_trained_classes(checkpoint, source, cfg.MODEL.WEIGHTS_CLASSES, class_names),
-        class_names=class_names,
-        new=cfg.MODEL.WEIGHTS_EXCEPT,
-    )
+    trained_classes = _trained_classes(checkpoint, source, cfg.MODEL.WEIGHTS_CLASSES, class_names)
+    with nullcontext() if differences else explained(checkpoint):
+        load_detector_weights(
+            model,
+            checkpoint["model"],
+            source,
+            trained_classes=trained_classes,
+            class_names=class_names,
+            new=cfg.MODEL.WEIGHTS_EXCEPT,
+        )
     return model
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from ssd.config import Config
-from ssd.engine.foreign import PUBLISHED_CLASSES, check_network, read_detector
+from ssd.engine.foreign import PUBLISHED_CLASSES, check_network, explained, read_detector
 from ssd.engine.precision import in_precision, select_dtype
 from ssd.engine.setup import with_num_classes
 from ssd.modeling.detector import build_detection_model
@@ -76,7 +76,8 @@ def build_trained_model(
     """
     check_network(cfg, checkpoint)
     model = build_detection_model(with_num_classes(cfg, class_names), pretrained=False)
-    load_model_weights(model, checkpoint["model"], checkpoint["source"])
+    with explained(checkpoint):
+        load_model_weights(model, checkpoint["model"], checkpoint["source"])
     logger.info("Loaded weights from %s", checkpoint["source"])
     dtype = select_dtype(cfg.TEST.AMP, device, "TEST.AMP", model)
     model = model.to(device).to(memory_format=torch.channels_last)  # faster, on CPU and GPU

@@ -133,7 +133,8 @@ def load_inert(path: Path, source: str) -> Any:
     except pickle.UnpicklingError as error:
         unsafe = str(error).removeprefix("GLOBAL ")
         raise CheckpointError(
-            f"{source}: refused. Its pickle names {unsafe}, which is no part of a network, and could execute any code"
+            f"{source}: refused. Its pickle names {unsafe}, which is no part of a network, and could execute any code. "
+            "Nothing of it was executed; do not load the file with anything else unless you trust who made it"
         ) from error
     except LOAD_ERRORS as error:
         raise CheckpointError(f"{source}: damaged or truncated ({error}); fetch it again") from error

@@ -1,5 +1,6 @@
 """Finding the weights in a checkpoint, whoever wrote it."""
 
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -10,7 +11,7 @@ from ssd.utils.errors import CheckpointError, PickledObjectError
 
 # Where the projects put the weights.
 _KEYS = ("state_dict", "model", "model_state_dict", "net")
-_WRAPPER = "module."  # of DataParallel and DistributedDataParallel
+_WRAPPERS = re.compile(r"^(module\.)+")  # DataParallel and DistributedDataParallel
 
 
 class CheckpointContent(NamedTuple):
@@ -47,20 +48,26 @@ def read_weights(source: str) -> CheckpointContent:
     if not isinstance(content, dict):
         raise CheckpointError(f"{source}: a checkpoint is a dictionary, this holds a {type(content).__name__}")
     if is_state_dict(content):
-        return CheckpointContent(source, _unwrapped(content), {})
+        return CheckpointContent(source, _unwrapped(content, source), {})
     for key in _KEYS:
         value = content.get(key)
         weights: Any = state_dict_of(value) if isinstance(value, Shell) else value
         if is_state_dict(weights):
-            return CheckpointContent(source, _unwrapped(weights), content)
+            return CheckpointContent(source, _unwrapped(weights, source), content)
     raise CheckpointError(
         f"{source}: no weights under any of the keys {', '.join(_KEYS)}; its keys are {list_keys(content)}"
     )
 
 
-def _unwrapped(weights: StateDict) -> StateDict:
-    """The weights as a plain dictionary, without the prefix that all of their names have."""
-    weights = dict(weights)
-    while all(name.startswith(_WRAPPER) for name in weights):
-        weights = {name.removeprefix(_WRAPPER): value for name, value in weights.items()}
-    return weights
+def _unwrapped(weights: StateDict, source: str) -> StateDict:
+    """The weights as a plain dictionary, without the prefix that some or all of their names have."""
+    unwrapped: StateDict = {}
+    for name, value in weights.items():
+        plain = _WRAPPERS.sub("", name)
+        if plain in unwrapped:
+            raise CheckpointError(
+                f"{source} has {plain} both with and without the prefix module. of a wrapped network: it holds two "
+                "networks. Save the weights of one"
+            )
+        unwrapped[plain] = value
+    return unwrapped

@@ -1,5 +1,6 @@
 """All kinds of foreign checkpoints, and which of them a file is."""
 
+import difflib
 from collections.abc import Sequence
 
 from ssd.interop import (
@@ -58,17 +59,17 @@ def find_source(checkpoint: CheckpointContent, name: str = "auto") -> Source:
         if found := _recognising(names):
             return found[0]
         raise CheckpointError(
-            f"{checkpoint.source} is of no kind that is known ({_kinds()}): its {len(names)} tensors are named "
-            f"{_sample(names)}. The weights of a backbone alone go to MODEL.BACKBONE.PRETRAINED; for a changed "
-            "network see docs/interop.md"
+            f"{checkpoint.source} is of no kind that is known: its {len(names)} tensors are named {_sample(names)}. "
+            f"{_nearest(names)}The weights of a backbone alone go to MODEL.BACKBONE.PRETRAINED; for a changed network "
+            f"see docs/interop.md. The kinds are {_kinds()}"
         )
     source = _by_name(name)
     missing = source.missing_marks(names)
     if missing:
         others = ", ".join(other.name for other in _recognising(names)) or "nothing that is known"
         raise CheckpointError(
-            f"{checkpoint.source} is not of {source.title}: no tensor of it is named like {missing[0]!r}. It looks "
-            f"like {others}; its {len(names)} tensors are named {_sample(names)}"
+            f"{checkpoint.source} is not of {source.title}: no tensor of it is named like {_shown(missing[0])}. It "
+            f"looks like {others}; its {len(names)} tensors are named {_sample(names)}"
         )
     return source
 
@@ -99,7 +100,24 @@ def _by_name(name: str) -> Source:
     for source in SOURCES:
         if source.name == name:
             return source
-    raise ConfigError(f"there is no kind of checkpoint {name!r}; there are {_kinds()}")
+    close = difflib.get_close_matches(name, [source.name for source in SOURCES], n=1)
+    meant = f"; did you mean {close[0]}? There" if close else "; there"
+    raise ConfigError(f"there is no kind of checkpoint {name!r}{meant} are {_kinds()}")
+
+
+def _nearest(names: Sequence[str]) -> str:
+    """Say of which kind a file has some marks, as a sentence; empty = of none."""
+    lacking = {source: source.missing_marks(names) for source in SOURCES}
+    nearest = min(SOURCES, key=lambda source: len(lacking[source]) / len(source.marks))
+    if len(lacking[nearest]) == len(nearest.marks):
+        return ""
+    shown = ", ".join(map(_shown, lacking[nearest]))
+    return f"It is most like {nearest.name}, but has no tensors named like {shown}. "
+
+
+def _shown(mark: str) -> str:
+    """A regular expression, for a message."""
+    return mark.removesuffix("$").replace("\\.", ".")
 
 
 def _kinds() -> str:

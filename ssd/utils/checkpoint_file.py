@@ -9,6 +9,7 @@ import os
 import pickle
 import re
 import struct
+import warnings
 import zipfile
 from collections import Counter, OrderedDict
 from pathlib import Path
@@ -33,6 +34,14 @@ LOAD_ERRORS = (
     *(TypeError, AttributeError, AssertionError, MemoryError, OSError, struct.error, zipfile.BadZipFile),
 )
 _MAX_LISTED = 10
+# What downloads leave instead of a file, by how it begins.
+_WEB_PAGE = "a web page, which asks to log in or to confirm, or tells an error: open the link in a browser for the file"
+_TEXTS = {
+    b"<!doctype html": _WEB_PAGE,
+    b"<html": _WEB_PAGE,
+    b"version https://git-lfs.": "a pointer of Git LFS to it: `git lfs pull` fetches the file itself",
+}
+_LONGEST_START = 100
 
 
 def write_checkpoint(path: str | os.PathLike[str], checkpoint: dict[str, Any]) -> None:
@@ -85,6 +94,7 @@ def read_content(source: str) -> dict[Any, Any]:
         MissingPackageError: likewise.
     """
     path = local_file(source)
+    _refuse_text(path, source)
     if path.suffix == safetensors_file.SUFFIX:
         content: Any = safetensors_file.read_weights(path, source)
     else:
@@ -102,9 +112,20 @@ def local_file(source: str) -> Path:
         DownloadError: the URL cannot be fetched.
     """
     path = cache_url(source) if is_url(source) else Path(source)
+    if path.is_dir():
+        raise CheckpointError(f"{source} is a folder, where a checkpoint is a file{nearest_checkpoints(path / '.pth')}")
     if not path.is_file():
         raise CheckpointError(f"checkpoint {source!r} does not exist{nearest_checkpoints(path)}")
     return path
+
+
+def _refuse_text(path: Path, source: str) -> None:
+    """Say what has been saved in the place of a checkpoint, where that is known."""
+    with path.open("rb") as file:
+        start = file.read(_LONGEST_START).lstrip().lower()
+    for text, what in _TEXTS.items():
+        if start.startswith(text):
+            raise CheckpointError(f"{source}: not a checkpoint, but {what}")
 
 
 def list_keys(content: dict[Any, Any]) -> str:
@@ -151,19 +172,23 @@ def _save(checkpoint: dict[str, Any], file: BinaryIO) -> None:
 def _load_file(path: Path, source: str) -> Any:
     try:
         check_records(path, source)
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Detected pickle protocol")  # of a pickle that others wrote
+            return torch.load(path, map_location="cpu", weights_only=True)
     except CheckpointError:  # a RuntimeError too
         raise
     except pickle.UnpicklingError as error:
         unsafe = re.search(r"GLOBAL ([\w.]+)", str(error))
         if not unsafe:
-            raise CheckpointError(f"{source}: not a checkpoint") from error
+            is_pickle = path.read_bytes()[:1] == pickle.PROTO
+            what = ", but another pickle; nothing of it was executed" if is_pickle else ""
+            raise CheckpointError(f"{source}: not a checkpoint{what}") from error
         raise PickledObjectError(
             f"{source}: holds a Python object ({unsafe[1]}), and loading it could execute any code; "
             "save the file anew with tensors and plain values only, where you trust it"
         ) from error
     except LOAD_ERRORS as error:
-        cause = str(error).partition("\n")[0]
+        cause = re.split(r"\n|\. ", str(error))[0] or "it ends too early"
         raise CheckpointError(f"{source}: damaged, truncated, or not a checkpoint ({cause}); fetch it again") from error
 
 

@@ -46,7 +46,9 @@ def check_model_weights(model: nn.Module, state_dict: dict[str, Tensor], source:
             [f"{name} {_shape(state_dict[name])}, the model has {_shape(expected[name])}" for name in misshapen],
         ),
     ]
-    if not (missing or unexpected) and all(".cls_headers." in name for name in misshapen):
+    layers = [name.rpartition(".") for name in misshapen if ".cls_headers." in name]
+    is_whole = {layer for layer, _, part in layers if part == "bias"} == {layer for layer, _, _ in layers}
+    if not (missing or unexpected) and len(layers) == len(misshapen) and is_whole:
         lines.append("Only the classification headers differ: the checkpoint has another class count (NUM_CLASSES).")
     raise CheckpointError("\n".join([f"{source} does not fit the model:", *lines]))
 

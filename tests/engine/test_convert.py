@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from ssd.utils.checkpoint_file import read_checkpoint
 from ssd.utils.errors import CheckpointError, ConfigError
 
 LISTINGS = Path(__file__).parents[1] / "goldens" / "statedicts"
+CONFIGS = Path(__file__).parents[2] / "configs"
 OWN = "interop/qfgaohao_mb3_small_ssd_lite_voc"
 
 Convert = Callable[..., tuple[int, str, str]]
@@ -105,6 +107,10 @@ def test_names_of_classes(convert: Convert, foreign: Path, tmp_path: Path) -> No
         (["{foreign}", "-o", "x.pth", "--from", "caffe"], "there is no kind of checkpoint 'caffe'"),
         (["{foreign}", "-o", "x.pth", "--config-file", "y.yaml"], "--config-file goes with --to"),
         (["{foreign}", "-o", "x.pth", "--to", "torchvision"], "cannot be written for torchvision"),
+        (["{foreign}", "-o", "x.pth", "--from", "torchvison"], "did you mean torchvision? There are lufficc"),
+        (["{foreign}", "-o", "x.pth", "--classes", "a,b,a"], "--classes 'a,b,a': names must differ"),
+        (["{foreign}", "-o", "x.pth", "--classes", "a,b,"], "none may be empty"),
+        (["configs", "-o", "x.pth"], "configs is a folder, where a checkpoint is a file"),
         (["nothing.pth", "-o", "x.pth"], "'nothing.pth' does not exist"),
         (["README.md", "-o", "x.pth"], "README.md: not a checkpoint"),
     ],
@@ -112,6 +118,31 @@ def test_names_of_classes(convert: Convert, foreign: Path, tmp_path: Path) -> No
 def test_mistakes(args: list[str], message: str, convert: Convert, foreign: Path) -> None:
     status, _, err = convert(*(arg.format(foreign=foreign) for arg in args))
     assert (status, message in err) == (1, True), err
+
+
+def test_a_config_that_somebody_wrote_is_not_overwritten(convert: Convert, foreign: Path, tmp_path: Path) -> None:
+    config = tmp_path / "shop.yaml"
+    config.write_text("MODEL: {NUM_CLASSES: 3}\n")
+    status, _, err = convert(foreign, "-o", tmp_path / "shop.pth")
+    assert (status, f"error: {config} exists" in err) == (1, True), err
+    assert config.read_text() == "MODEL: {NUM_CLASSES: 3}\n"
+    assert not (tmp_path / "shop.pth").exists()
+
+
+def test_the_same_command_twice(convert: Convert, foreign: Path, tmp_path: Path) -> None:
+    assert convert(foreign, "-o", tmp_path / "a.pth")[0] == 0
+    assert convert(foreign, "-o", tmp_path / "a.pth")[0] == 0
+    status, _, err = convert("gone.pth", "-o", tmp_path / "a.pth")
+    assert (status, "'gone.pth' does not exist" in err) == (1, True), err
+
+
+def test_where_nothing_can_be_written(convert: Convert, foreign: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "folder.pth").mkdir()
+    status, _, err = convert(foreign, "-o", tmp_path / "file" / "a.pth")
+    assert (status, f"error: {tmp_path / 'file'}: cannot be written" in err) == (1, True), err
+    status, _, err = convert(foreign, "-o", tmp_path / "folder.pth")
+    assert (status, "folder.pth is a folder" in err) == (1, True), err
 
 
 def test_damaged_files(convert: Convert, foreign: Path, tmp_path: Path) -> None:
@@ -122,6 +153,8 @@ def test_damaged_files(convert: Convert, foreign: Path, tmp_path: Path) -> None:
     assert status == 1
     assert "gap.pth" in err
     assert "extras.0" in err
+    assert "recognised as mb3-small-ssd-lite" in err
+    assert "fetch it again" in err
     assert not (tmp_path / "x.pth").exists()
 
 
@@ -140,6 +173,40 @@ class TestAsOurOwn:
         assert torch.equal(bias.view(-1, 3)[:, :2], expected.view(-1, 21)[:, [0, 12]])
         assert "Classes that keep their weights: dog" in caplog.text
         assert "trained otherwise" not in caplog.text
+
+    def test_training_on_other_classes_by_config_alone(
+        self, foreign: Path, scenes: Path, script: Callable[..., tuple[int, str, str]], tmp_path: Path
+    ) -> None:
+        """One step of the whole network, at its own size, and what it saves detects."""
+        config = tmp_path / "shapes.yaml"
+        config.write_text(f"""\
+_BASE_: {CONFIGS}/{OWN}.yaml
+MODEL:
+  NUM_CLASSES: 0
+  WEIGHTS: {foreign}
+  WEIGHTS_CLASSES: [circle, {", ".join(VOC_CLASSES[1:])}]
+DATASETS:
+  CUSTOM:
+    shapes: {{FORMAT: voc, ROOT: {scenes}, SPLIT: trainval}}
+  TRAIN: ["shapes"]
+  TEST: ["shapes"]
+DATA_LOADER: {{NUM_WORKERS: 0}}
+SOLVER: {{MAX_ITER: 1, LR_STEPS: [], BATCH_SIZE: 2, LR: 1.0e-5}}
+OUTPUT_DIR: {tmp_path / "out"}
+""")
+        status, _, err = script("train.py", "--config-file", config, "--skip-test", "--eval_step", 0)
+        assert status == 0, err
+        log = (tmp_path / "out" / "log.txt").read_text()
+        assert f"Converted {foreign} from mb3-small-ssd-lite" in log
+        assert re.search(r"Classes that keep their weights: circle$", log, re.MULTILINE)
+        assert "Classes that are left out: bicycle, bird" in log
+        trained = read_checkpoint(tmp_path / "out" / "model_final.pth")
+        names = trained["class_names"]
+        bias = trained["model"]["box_head.predictor.cls_headers.5.bias"].view(-1, len(names))
+        before = torch.load(foreign, weights_only=True)["classification_headers.5.bias"].view(-1, 21)
+        columns = [0, names.index("circle")]
+        torch.testing.assert_close(bias[:, columns], before[:, :2], rtol=0, atol=1e-3)
+        assert ssd.init_detector(tmp_path / "out" / "model_final.pth").class_names == tuple(names)
 
     def test_other_settings_warn_in_training(self, foreign: Path, caplog: pytest.LogCaptureFixture) -> None:
         overrides = ["MODEL.WEIGHTS", str(foreign), "INPUT.PIXEL_STD", [1, 1, 1]]
@@ -181,5 +248,5 @@ def test_a_shipped_config_that_is_missing() -> None:
 
 def test_nobodys_file(tmp_path: Path) -> None:
     torch.save({"fc.weight": torch.ones(2, 2)}, tmp_path / "x.pth")
-    with pytest.raises(CheckpointError, match=r"is of no kind that is known .* named fc\.weight"):
+    with pytest.raises(CheckpointError, match=r"is of no kind that is known: .* named fc\.weight"):
         read_detector(str(tmp_path / "x.pth"))

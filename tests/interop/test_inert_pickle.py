@@ -90,7 +90,9 @@ def test_calls_are_refused(
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "evil.pth"
     torch.save({"model": {"a": torch.ones(1)}, "extra": Calls(function, *args)}, path)
-    with pytest.raises(CheckpointError, match=rf"evil\.pth: refused\. Its pickle names {name}, .* execute any code"):
+    with pytest.raises(
+        CheckpointError, match=rf"evil\.pth: refused\. Its pickle names {name}, .* Nothing of it was executed"
+    ):
         read_weights(str(path))
     assert not (tmp_path / "PROOF").exists()
 
@@ -128,6 +130,15 @@ def test_prefixes_of_wrappers_go(tmp_path: Path) -> None:
     path = tmp_path / "parallel.pth"
     torch.save({"module.module.a": torch.ones(1), "module.module.b": torch.ones(1)}, path)
     assert list(read_weights(str(path)).weights) == ["a", "b"]
+    torch.save({"module.a": torch.ones(1), "b": torch.ones(1), "submodule.c": torch.ones(1)}, path)
+    assert list(read_weights(str(path)).weights) == ["a", "b", "submodule.c"]
+
+
+def test_two_networks_in_one_file(tmp_path: Path) -> None:
+    path = tmp_path / "both.pth"
+    torch.save({"module.a": torch.ones(1), "b": torch.ones(1), "a": torch.ones(1)}, path)
+    with pytest.raises(CheckpointError, match=r"both\.pth has a both with and without the prefix module\."):
+        read_weights(str(path))
 
 
 def test_a_shell_without_a_state_has_no_weights(tmp_path: Path) -> None:

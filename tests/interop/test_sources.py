@@ -41,10 +41,19 @@ def test_names_are_unique() -> None:
 
 def test_nobodys() -> None:
     message = (
-        r"file\.pth is of no kind that is known \(lufficc, .*\): its 4 tensors are named a, b, c, \.\.\.\. .*PRETRAINED"
+        r"file\.pth is of no kind that is known: its 4 tensors are named a, b, c, \.\.\.\. The weights .*PRETRAINED;"
+        r".* The kinds are lufficc, amdegroot,"
     )
     with pytest.raises(CheckpointError, match=message):
         find_source(checkpoint("a", "b", "c", "d"))
+
+
+def test_the_nearest_kind_is_named() -> None:
+    message = (
+        r"It is most like torchvision, but has no tensors named like backbone\.scale_weight\. The weights of a backbone"
+    )
+    with pytest.raises(CheckpointError, match=message):
+        find_source(checkpoint("backbone.body.conv1.weight", "head.classification_head.module_list.0.weight"))
 
 
 def test_another_kind_than_was_named() -> None:

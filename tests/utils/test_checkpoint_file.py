@@ -126,3 +126,19 @@ def test_no_content_whatever_gives_another_error(tmp_path: Path, head: bytes, ta
     path.write_bytes(head + tail)
     with pytest.raises(CheckpointError):
         read_checkpoint(path)
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("\n<!DOCTYPE html>\n<html><title>Quota exceeded</title>", "not a checkpoint, but a web page"),
+        ("<HTML><body>", "not a checkpoint, but a web page"),
+        ("version https://git-lfs.github.com/spec/v1\noid sha256:0", "not a checkpoint, but a pointer of Git LFS"),
+    ],
+)
+def test_what_downloads_leave_instead_is_named(text: str, message: str, suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"model{suffix}"
+    path.write_text(text)
+    with pytest.raises(CheckpointError, match=message):
+        read_checkpoint(path)

@@ -20,6 +20,8 @@ logger = logging.getLogger(__name__)
 # Probability that a new class starts with, relative to the background's (Focal Loss, arXiv:1708.02002, Sec. 3.3).
 NEW_CLASS_PRIOR = 0.01
 
+_MAX_LISTED = 20
+
 # What VOC calls otherwise than COCO, without spaces.
 _SYNONYMS = {"aeroplane": "airplane", "motorbike": "motorcycle", "sofa": "couch", "tvmonitor": "tv"}
 
@@ -59,7 +61,8 @@ def load_detector_weights(
         if used[name].shape[0] == boxes_per_location * len(trained_classes):  # else the loading tells what is wrong
             used[name] = move_classes(used[name], matches, len(trained_classes))
     load_model_weights(model, {**used, **kept}, source)
-    logger.info("Started from %s: %d tensors, %d new", source, len(used), len(kept))
+    new_tensors = f", {len(kept)} others are new" if kept else ""
+    logger.info("Started from %s: %d tensors%s", source, len(used), new_tensors)
     _log_classes(matches, trained_classes, class_names)
 
 
@@ -122,4 +125,7 @@ def _log_classes(matches: Sequence[int | None], trained_classes: Sequence[str], 
     dropped = [name for label, name in enumerate(trained_classes) if label not in matches]
     for what, names in (("keep their weights", kept), ("are new", new), ("are left out", dropped)):
         if names:
-            logger.info("Classes that %s: %s", what, ", ".join(names))
+            rest = f" and {len(names) - _MAX_LISTED} more" if len(names) > _MAX_LISTED else ""
+            logger.info("Classes that %s: %s%s", what, ", ".join(names[:_MAX_LISTED]), rest)
+    if not kept:
+        logger.info("No class has the same name there: scores start anew, boxes and features as they were")

@@ -116,6 +116,17 @@ def test_what_happens_to_the_classes_is_logged(caplog: pytest.LogCaptureFixture)
     assert "Classes that keep their weights: tv, cat" in caplog.text
     assert "Classes that are new: zebra, yak, emu" in caplog.text
     assert "Classes that are left out: dog" in caplog.text
+    assert "No class has the same name there" not in caplog.text
+
+
+def test_the_log_tells_when_no_name_is_the_same(caplog: pytest.LogCaptureFixture) -> None:
+    trained = ("__background__", *(f"thing {number}" for number in range(30)))
+    with caplog.at_level(logging.INFO):
+        load_detector_weights(
+            build(3), build(31).state_dict(), "old.pth", trained_classes=trained, class_names=("", "yak", "emu")
+        )
+    assert "No class has the same name there: scores start anew" in caplog.text
+    assert "thing 18, thing 19 and 10 more" in caplog.text
 
 
 @pytest.mark.parametrize("predictor", ["SSDBoxPredictor", "SSDLiteBoxPredictor"])
