@@ -44,9 +44,9 @@ def installed_versions() -> dict[str, str]:
     """Return the version of each installed package by its normalised name; of several, the one that is imported."""
     versions: dict[str, str] = {}
     for distribution in metadata.distributions():
-        name = distribution.metadata["Name"]
-        if name:  # None for what a broken removal has left
-            versions.setdefault(normalised(name), distribution.version)
+        fields = distribution.metadata
+        if "Name" in fields and "Version" in fields:  # not in what a broken removal has left
+            versions.setdefault(normalised(fields["Name"]), fields["Version"])
     return versions
 
 

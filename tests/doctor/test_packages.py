@@ -58,6 +58,7 @@ class TestRequirements:
         folder = tmp_path / "py_yaml-0.1.dist-info"
         folder.mkdir()
         (folder / "METADATA").write_text("Name: PyYAML\nVersion: 0.1\n")
+        (tmp_path / "half_removed-1.0.dist-info").mkdir()
         monkeypatch.syspath_prepend(tmp_path)
         assert installed_versions()["pyyaml"] == "0.1"
 
