@@ -56,12 +56,12 @@ def main(args: Sequence[str] | None = None) -> int:
     parsed = parse_args(args)
     folder = parsed.output / parsed.config.stem
     recalls = fit(parsed, folder)
-    overrides = [*parsed.opts, *schedule(parsed)]
-    configs = {"given": parsed.config, "fitted": folder / "fitted.yaml"}
+    overrides = schedule(parsed)  # fitted.yaml has the others, but for the priors that they may set
+    configs = {"given": (parsed.config, [*parsed.opts, *overrides]), "fitted": (folder / "fitted.yaml", overrides)}
     runs = []
     for seed in parsed.seeds:  # in turns, so that a table that is stopped early compares equals
-        for name, config in configs.items():
-            values = train(config, overrides, seed, folder / f"{name}_seed{seed}")
+        for name, (config, own) in configs.items():
+            values = train(config, own, seed, folder / f"{name}_seed{seed}")
             runs.append(Run(parsed.config.stem, name, seed, recalls[name], values))
             write_text(folder / "table.md", format_table(runs))
             write_text(folder / "runs.json", json.dumps([run._asdict() for run in runs], indent=1))

@@ -74,7 +74,8 @@ def run(args: argparse.Namespace) -> int:
         folder.mkdir(parents=True, exist_ok=True)
         for number, start in enumerate(range(0, len(pairs), _PAIRS), start=1):
             sheet = pairs[start : start + _PAIRS]
-            images, captions = ([item for pair in sheet for item in pair[part]] for part in (0, 1))
+            images = [image for pair in sheet for image in pair.images]
+            captions = [caption for pair in sheet for caption in pair.captions]
             write_image(mosaic(images, _COLUMNS, captions), folder / f"browse_{number:02d}.jpg")
     first, last = folder / "browse_01.jpg", f"browse_{number:02d}.jpg"
     names = f"{first}" if number == 1 else f"{first} to {last}"

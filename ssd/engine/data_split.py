@@ -81,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
     sys.stdout.write(text)
     if base is not None:
         _write_config(args.write_config, base, text)
-        sys.stdout.write(f"\nWritten: {args.write_config}\nTrain: ssd train --config-file {args.write_config}\n")
+        sys.stdout.write(f"\nWritten: {args.write_config}\n{_next_commands(args.write_config)}")
     return 0
 
 
@@ -146,11 +146,21 @@ def table_of_parts(content: Content) -> str:
     columns = {part: max(len(part), 8) for part in content.parts}
     lines = [" " * width + "".join(f"  {part:>{columns[part]}}" for part in columns)]
     rows = [("images", [len(content.parts[part]) for part in columns])]
-    rows += [(name, [int(counts[part][i]) for part in columns]) for i, name in enumerate(content.class_names)]
+    by_class = [(name, [int(counts[part][i]) for part in columns]) for i, name in enumerate(content.class_names)]
+    rows += [(name, values) for name, values in by_class if any(values)]
     for name, values in rows:
         cells = (f"  {value:>{size}}" for value, size in zip(values, columns.values(), strict=True))
         lines.append(f"{name:<{width}}{''.join(cells)}")
+    unused = [name for name, values in by_class if not any(values)]
+    if unused:
+        lines.append(f"no object: {', '.join(unused)}")
     return "\n".join(lines) + "\n"
+
+
+def _next_commands(config: Path) -> str:
+    """Lines with what comes after the division."""
+    start = f"--config-file {config}"
+    return f"Next: ssd train {start}\n      ssd test {start} --report\n      ssd demo {start} --source FOLDER\n"
 
 
 def _section(folder: Path, entries: Mapping[str, Mapping[str, Any]]) -> str:
