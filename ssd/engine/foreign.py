@@ -44,7 +44,8 @@ def read_detector(source: str, kind: str = "auto", class_names: Sequence[str] = 
 
     Returns:
         The container of ``read_checkpoint``, with ``source``, where it was read from. A foreign one has the keys
-        "config", "converted_from" (its kind), "notes" (a list of sentences), and "class_names" if they are known.
+        "config", "base" (the file in configs/ that this starts from), "converted_from" (its kind), "notes" (a list of
+        sentences), and "class_names" if they are known.
 
     Raises:
         CheckpointError: the file is missing, damaged, of no known kind, or not what its kind should be.
@@ -68,7 +69,7 @@ def convert_foreign(checkpoint: CheckpointContent, kind: str, class_names: Seque
     if known and len(known) != count - 1:
         raise ConfigError(
             f"{checkpoint.source} ({foreign.title}) has {count - 1} classes, but {len(known)} names are given: "
-            f"{', '.join(known)}"
+            f"{', '.join(known)}. --classes or MODEL.WEIGHTS_CLASSES takes all of them, without the background"
         )
     overrides = ["MODEL.BACKBONE.PRETRAINED", False, "MODEL.NUM_CLASSES", count, "MODEL.WEIGHTS_CLASSES", known]
     cfg = load_config(shipped_config(converted.config), [*converted.overrides, *overrides])
@@ -76,6 +77,7 @@ def convert_foreign(checkpoint: CheckpointContent, kind: str, class_names: Seque
     return {
         "model": converted.weights,
         "config": cfg.dump(),
+        "base": converted.config,
         **({"class_names": [BACKGROUND, *known]} if known else {}),
         "converted_from": foreign.title,
         "notes": list(converted.notes),
@@ -96,17 +98,26 @@ def published_config(checkpoint: dict[str, Any]) -> str | None:
 
 
 @contextmanager
-def explained(checkpoint: dict[str, Any]) -> Iterator[None]:
-    """Add to an error of the block, which loads a checkpoint, what it was converted from, if it was."""
+def explained(checkpoint: dict[str, Any], *, is_other_network: bool = False) -> Iterator[None]:
+    """Add to an error of the block, which loads a checkpoint, what it was converted from, if it was, and what to do.
+
+    Args:
+        checkpoint: see ``read_detector``.
+        is_other_network: whether the config that it is loaded into is known to differ.
+    """
     try:
         yield
     except CheckpointError as error:
         if "notes" not in checkpoint:
             raise
-        raise CheckpointError(
-            f"{error}\n  It was recognised as {checkpoint['converted_from']}; the names are those that its tensors get "
-            "here. If the file is as its author published it, it is a variant that is not known; else fetch it again"
-        ) from error
+        remedy = (
+            f"this config builds another network, and configs/{checkpoint['base']}.yaml that of the file: name it as "
+            "_BASE_"
+            if is_other_network
+            else "the names are those that its tensors get here. If the file is as its author published it, it is a "
+            "variant that is not known; else fetch it again"
+        )
+        raise CheckpointError(f"{error}\n  It was recognised as {checkpoint['converted_from']}; {remedy}") from error
 
 
 def check_network(cfg: Config, checkpoint: dict[str, Any]) -> None:

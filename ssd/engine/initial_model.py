@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Sequence
-from contextlib import nullcontext
 from typing import Any
 
 from torch import nn
@@ -43,7 +42,7 @@ def build_new_model(cfg: Config, class_names: Sequence[str]) -> nn.Module:
         logger.warning("%s was trained otherwise: %s", source, difference)
     model = build_detection_model(cfg, pretrained=False)
     trained_classes = _trained_classes(checkpoint, source, cfg.MODEL.WEIGHTS_CLASSES, class_names)
-    with nullcontext() if differences else explained(checkpoint):
+    with explained(checkpoint, is_other_network=bool(differences)):
         load_detector_weights(
             model,
             checkpoint["model"],

@@ -208,6 +208,11 @@ OUTPUT_DIR: {tmp_path / "out"}
         torch.testing.assert_close(bias[:, columns], before[:, :2], rtol=0, atol=1e-3)
         assert ssd.init_detector(tmp_path / "out" / "model_final.pth").class_names == tuple(names)
 
+    def test_the_config_of_the_network_is_named_where_another_does_not_fit(self, foreign: Path) -> None:
+        cfg = load_config(shipped_config(OWN), ["MODEL.WEIGHTS", str(foreign), "MODEL.BACKBONE.NAME", "mobilenet_v1"])
+        with pytest.raises(CheckpointError, match=rf"builds another network, and configs/{OWN}\.yaml that of the file"):
+            build_new_model(cfg, (BACKGROUND, *VOC_CLASSES))
+
     def test_other_settings_warn_in_training(self, foreign: Path, caplog: pytest.LogCaptureFixture) -> None:
         overrides = ["MODEL.WEIGHTS", str(foreign), "INPUT.PIXEL_STD", [1, 1, 1]]
         build_new_model(load_config(shipped_config(OWN), overrides), (BACKGROUND, *VOC_CLASSES))
