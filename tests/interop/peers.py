@@ -7,7 +7,8 @@ classes is that of the recording.
 import json
 import re
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,7 +27,7 @@ from ssd.modeling.detector.levels import fill_in_levels
 from ssd.modeling.detector.transfer import count_classes
 from ssd.structures.boxes import center_to_corner, clip_boxes
 from ssd.utils.errors import CheckpointError
-from ssd.utils.model_weights import load_model_weights
+from ssd.utils.model_weights import check_model_weights, load_model_weights
 
 ROOT = Path(__file__).parents[2]
 GOLDENS = ROOT / "tests" / "goldens"
@@ -73,7 +74,12 @@ def read_shapes(listing: str) -> dict[str, list[int]]:
 
 def fill(shapes: Mapping[str, Sequence[int]]) -> StateDict:
     """The weights of a recording: values from the crc32 of each name."""
-    return {name: _values(name, shape) for name, shape in shapes.items()}
+    return {name: _values(name, shape, np.random.RandomState) for name, shape in shapes.items()}
+
+
+def fill_faster(shapes: Mapping[str, Sequence[int]]) -> StateDict:
+    """Weights like those of a recording, with other numbers."""
+    return {name: _values(name, shape, np.random.default_rng) for name, shape in shapes.items()}
 
 
 def meta_weights(listing: str, classes: Mapping[str, tuple[int, int]] | None = None) -> StateDict:
@@ -91,8 +97,8 @@ def meta_weights(listing: str, classes: Mapping[str, tuple[int, int]] | None = N
     return {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
 
 
-def _values(name: str, shape: Sequence[int]) -> Tensor:
-    state = np.random.RandomState(zlib.crc32(name.encode()))
+def _values(name: str, shape: Sequence[int], make_state: Callable[[int], Any]) -> Tensor:
+    state = make_state(zlib.crc32(name.encode()))
     if name.endswith("num_batches_tracked"):
         return torch.tensor(0)
     if name.endswith("running_mean"):
@@ -132,6 +138,19 @@ def build(converted: Converted) -> Detector:
     return Detector(config, model.eval())
 
 
+def check_fits(converted: Converted) -> None:
+    """Raise CheckpointError unless the weights have the names and shapes of what a conversion describes."""
+    network = _network(converted.config, count_classes(converted.weights), converted.overrides)
+    check_model_weights(network, converted.weights, "the converted file")
+
+
+@lru_cache
+def _network(config: str, num_classes: int, overrides: tuple[Any, ...]) -> nn.Module:
+    path = ROOT / "configs" / f"{config}.yaml"
+    with torch.device("meta"):
+        return build_detection_model(load_config(path, ["MODEL.NUM_CLASSES", num_classes, *overrides]), False)
+
+
 def complete_config(name: str, *overrides: Any) -> Config:
     """A config of configs/, with the levels that follow from its backbone."""
     path = ROOT / "configs" / f"{name}.yaml"
@@ -167,9 +186,19 @@ def predict(detector: Detector, recorded: Mapping[str, np.ndarray]) -> tuple[Ten
     return detector.model.box_head.predictor(detector.model.backbone(images))
 
 
+def check_recording(
+    detector: Detector, recorded: Mapping[str, np.ndarray], *, has_total: bool = True, **options: Any
+) -> None:
+    """``check_network`` and ``check_detections``, with their options, on one pass of the network."""
+    predictions = predict(detector, recorded)
+    check_network(detector, recorded, predictions, **options)
+    check_detections(detector, recorded, predictions, has_total=has_total, **options)
+
+
 def check_network(
     detector: Detector,
     recorded: Mapping[str, np.ndarray],
+    predictions: tuple[Tensor, Tensor],
     *,
     order: Tensor | None = None,
     classes: Sequence[int] | None = None,
@@ -179,6 +208,7 @@ def check_network(
     Args:
         detector: ours.
         recorded: theirs.
+        predictions: of ``predict``.
         order: our index (P,) of each of their priors; None = the same order.
         classes: their index of each of our classes; None = the same. Classes that we have not are left out.
     """
@@ -188,7 +218,7 @@ def check_network(
     np.testing.assert_allclose(priors[order], recorded["priors_all"], rtol=0, atol=1e-6)
 
     chosen = order[torch.from_numpy(recorded["prior_index"])]
-    cls_logits, bbox_pred = (values[:, chosen] for values in predict(detector, recorded))
+    cls_logits, bbox_pred = (values[:, chosen] for values in predictions)
     for ours, name in ((cls_logits, "class_logits"), (bbox_pred, "box_deltas")):
         theirs = recorded[name][..., columns] if name == "class_logits" else recorded[name]
         np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-4 * recorded[f"{name}_mean_std"][1])
@@ -206,6 +236,7 @@ def check_network(
 def check_detections(
     detector: Detector,
     recorded: Mapping[str, np.ndarray],
+    predictions: tuple[Tensor, Tensor],
     *,
     order: Tensor | None = None,
     classes: Sequence[int] | None = None,
@@ -216,6 +247,7 @@ def check_detections(
     Args:
         detector: ours; its config must have their thresholds.
         recorded: theirs.
+        predictions: of ``predict``.
         order: as for check_network.
         classes: as for check_network; all of theirs.
         has_total: whether the number of detections is compared, besides the best.
@@ -224,7 +256,7 @@ def check_detections(
     columns = torch.arange(num_classes) if classes is None else torch.tensor(classes)
     order = torch.arange(int(recorded["num_priors"])) if order is None else order
 
-    cls_logits, bbox_pred = predict(detector, recorded)
+    cls_logits, bbox_pred = predictions
     cls_logits = cls_logits * float(recorded["det_logit_factor"])
     cls_logits[..., 0] += float(recorded["det_background_add"])
     bbox_pred = bbox_pred * float(recorded["det_delta_factor"])
@@ -285,4 +317,4 @@ def check_damaged(source: Source, weights: StateDict, name: str, ours: str) -> N
     }
     for message, content in damaged.items():
         with pytest.raises(CheckpointError, match=message):
-            build(source.convert(content, {}))
+            check_fits(source.convert(content, {}))

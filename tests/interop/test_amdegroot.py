@@ -1,5 +1,7 @@
 """SSD300 of amdegroot/ssd.pytorch against its recording."""
 
+import re
+
 import pytest
 import torch
 
@@ -14,12 +16,12 @@ def test_recording() -> None:
     converted = peers.convert(SOURCE, peer.weights)
     assert converted.config == "interop/amdegroot_ssd300_voc"
     detector = peers.build(converted)
-    peers.check_network(detector, peer.recorded)
-    peers.check_detections(detector, peer.recorded)
+    peers.check_recording(detector, peer.recorded)
 
 
 def test_201_slots_are_the_classes_of_coco() -> None:
-    weights = peers.fill(peers.read_shapes("amdegroot_ssd300_coco"))
+    shapes = peers.read_shapes("amdegroot_ssd300_coco")
+    weights = peers.fill_faster({name: shape for name, shape in shapes.items() if not re.match(r"vgg\.\d\d", name)})
     converted = peers.convert(SOURCE, weights)
     assert converted.config == "interop/amdegroot_ssd300_coco"
     assert any("first 81 of 201 classes" in note for note in converted.notes)

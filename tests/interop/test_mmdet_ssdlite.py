@@ -16,8 +16,7 @@ def test_recording() -> None:
     peer = peers.load_peer(NAME)
     detector = peers.build(peers.convert(SOURCE, peer.weights))
     classes = [80, *range(80)]
-    peers.check_network(detector, peer.recorded, classes=classes)
-    peers.check_detections(detector, peer.recorded, classes=classes)
+    peers.check_recording(detector, peer.recorded, classes=classes)
 
 
 def empty() -> StateDict:

@@ -20,8 +20,7 @@ SOURCE_OF = dict(zip((LARGE, SMALL), SOURCES, strict=True))
 def test_recording() -> None:
     peer = peers.load_peer(LARGE)
     detector = peers.build(peers.convert(SOURCE_OF[LARGE], peer.weights))
-    peers.check_network(detector, peer.recorded)
-    peers.check_detections(detector, peer.recorded)
+    peers.check_recording(detector, peer.recorded)
 
 
 @torch.no_grad()

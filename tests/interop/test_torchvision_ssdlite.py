@@ -32,14 +32,16 @@ def test_recording() -> None:
     peer = peers.load_peer(NAME, LISTING)
     converted = peers.convert(SOURCE, peer.weights)
     assert "category" in converted.notes[0]
-    peers.check_network(peers.build(converted), peer.recorded, classes=SLOTS)
+    detector = peers.build(converted)
+    peers.check_network(detector, peer.recorded, peers.predict(detector, peer.recorded), classes=SLOTS)
 
 
 def test_detections_of_the_recording(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of all 91 classes, since the ten without a category compete in the recording."""
     monkeypatch.setattr(torchvision_ssdlite, "NUM_SLOTS", 0)  # as if they were classes of one's own
     peer = peers.load_peer(NAME, LISTING)
-    peers.check_detections(peers.build(peers.convert(SOURCE, peer.weights)), peer.recorded)
+    detector = peers.build(peers.convert(SOURCE, peer.weights))
+    peers.check_detections(detector, peer.recorded, peers.predict(detector, peer.recorded))
 
 
 def test_slots_are_the_categories_of_torchvision() -> None:
