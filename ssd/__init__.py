@@ -8,12 +8,14 @@ from ssd.version import __version__
 if TYPE_CHECKING:
     from ssd.engine.api import inference_detector, init_detector
     from ssd.engine.detections import Detections
+    from ssd.engine.explain.explain import explain
 
-__all__ = ["Detections", "__version__", "inference_detector", "init_detector"]
+__all__ = ["Detections", "__version__", "explain", "inference_detector", "init_detector"]
 
 # Where the names are. They are imported when they are used: importing ``ssd`` alone does not load PyTorch.
 _MODULES = {
     "Detections": "ssd.engine.detections",
+    "explain": "ssd.engine.explain.explain",
     "inference_detector": "ssd.engine.api",
     "init_detector": "ssd.engine.api",
 }

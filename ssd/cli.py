@@ -14,6 +14,7 @@ _COMMANDS = {
     "data": ("ssd.engine.data_command", "convert datasets to other formats, split them, draw them"),
     "demo": ("ssd.commands.demo", "detect in images and videos, and draw what is found"),
     "doctor": ("ssd.commands.doctor", "look at an installation, and say what mends it"),
+    "explain": ("ssd.engine.explain.command", "show how a detector sees one image, in pictures and numbers"),
     "export": ("ssd.deploy.command", "write a trained detector as an ONNX file or a torch.export program"),
     "predict": ("ssd.deploy.predict_command", "detect in many images, by many processes or machines"),
     "priors": ("ssd.engine.priors.command", "tell how priors cover the training boxes, and fit them"),

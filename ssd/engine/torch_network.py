@@ -19,12 +19,15 @@ class TorchNetwork:
     Args:
         model: a detector on its device; left as it is.
         batch_transform: normalises uint8 images on the device.
+
+    Attributes:
+        network: the copy.
     """
 
     def __init__(self, model: nn.Module, batch_transform: Callable[[Tensor], Tensor]):
         network = fold_batch_norms(model)
         shorten_weights(network)
-        self._network = network.to(memory_format=torch.channels_last)
+        self.network = network.to(memory_format=torch.channels_last)
         self._batch_transform = batch_transform
         self._device = next(model.parameters()).device
 
@@ -42,4 +45,4 @@ class TorchNetwork:
         if self._device.type == "cuda":
             images = images.pin_memory()  # else the copy waits for the device
         pixels = self._batch_transform(images.to(self._device, non_blocking=True))
-        return [found.to("cpu") for found in self._network(pixels)]
+        return [found.to("cpu") for found in self.network(pixels)]

@@ -38,7 +38,7 @@ class PriorBox:
         shapes = map(prior_shapes, self.min_sizes, self.max_sizes, self.aspect_ratios)
         levels = [
             level_priors(self.image_size, feature_map, stride, level_shapes)
-            for feature_map, stride, level_shapes in zip(self.feature_maps, self._steps(), shapes, strict=True)
+            for feature_map, stride, level_shapes in zip(self.feature_maps, self.steps(), shapes, strict=True)
         ]
         priors = torch.cat(levels).float()
         if self.clip == "size":
@@ -46,8 +46,8 @@ class PriorBox:
         # As the released weights were trained: all four centre-form numbers, so corners may still lie outside.
         return priors.clamp(0, 1) if self.clip else priors
 
-    def _steps(self) -> list[tuple[float, float]]:
-        """Pixels from cell to cell of each level, (y, x)."""
+    def steps(self) -> list[tuple[float, float]]:
+        """Return the pixels from cell to cell of each level, (y, x)."""
         if not self.has_map_centers:
             return list(self.strides)
         height, width = self.image_size

@@ -29,7 +29,8 @@ class SSDBoxHead(nn.Module):
         self.assign_targets = TargetAssigner(cfg)
         self.loss = MultiBoxLoss(cfg.MODEL.NEG_POS_RATIO)
         self.post_process = PostProcessor(cfg)
-        self.register_buffer("priors", PriorBox(cfg)(), persistent=False)
+        self.prior_box = PriorBox(cfg)
+        self.register_buffer("priors", self.prior_box(), persistent=False)
 
     def forward(
         self, features: Sequence[Tensor], targets: Container | None = None

@@ -72,13 +72,18 @@ class PostProcessor:
             One Container an image: ``boxes`` (N, 4) corner form in pixels of the network input, ``labels`` (N,) int64
             from 1, ``scores`` (N,) descending; img_width and img_height are those of the network input.
         """
+        predictions = self.decode(cls_logits, bbox_pred, priors)
+        images = torch.arange(len(cls_logits), device=cls_logits.device)
+        return self._detect(predictions, images, _FIRST_CANDIDATES)
+
+    def decode(self, cls_logits: Tensor, bbox_pred: Tensor, priors: Tensor) -> Predictions:
+        """Turn logits into scores, and offsets into boxes; the arguments are those of a call."""
         scores = cls_logits.float().softmax(dim=2)[..., 1:]  # (B, P, C - 1), without background
         boxes = center_to_corner(decode_boxes(bbox_pred.float(), priors, self.center_variance, self.size_variance))
         boxes = boxes * boxes.new_tensor([self.width, self.height, self.width, self.height])
         if self.clip:
             boxes = clip_boxes(boxes, self.width, self.height)
-        predictions = Predictions(scores, scores.amax(dim=2), boxes)
-        return self._detect(predictions, torch.arange(len(scores), device=scores.device), _FIRST_CANDIDATES)
+        return Predictions(scores, scores.amax(dim=2), boxes)
 
     def _detect(self, predictions: Predictions, images: Tensor, num_candidates: int) -> list[Container]:
         """Detect in ``images`` (B,) by so many candidates each; where they yield too little, by four times as many."""
@@ -88,7 +93,7 @@ class PostProcessor:
             parts = images.split(images_at_once)
             return [detections for part in parts for detections in self._detect(predictions, part, num_candidates)]
         scores, candidates = best_candidates(predictions, images, num_candidates)  # (B, K)
-        is_kept = self._suppress(predictions, images, scores, candidates)
+        is_kept = self.suppress(predictions, images, scores, candidates)
         detections = self._gather(predictions, images, candidates, is_kept)
 
         _, num_priors, num_classes = predictions.scores.shape
@@ -101,8 +106,18 @@ class PostProcessor:
                 detections[index] = image_detections
         return detections
 
-    def _suppress(self, predictions: Predictions, images: Tensor, scores: Tensor, candidates: Tensor) -> Tensor:
-        """Which of the candidates (B, K) of ``images`` (B,) are detections, (B, K) bool."""
+    def suppress(self, predictions: Predictions, images: Tensor, scores: Tensor, candidates: Tensor) -> Tensor:
+        """Tell which candidates are detections, by threshold, NMS and limits.
+
+        Args:
+            predictions: of a batch.
+            images: (B,) which of it.
+            scores: (B, K) of the candidates, descending.
+            candidates: (B, K) int64, see ``best_candidates``.
+
+        Returns:
+            is_kept: (B, K) bool.
+        """
         num_classes = predictions.scores.shape[2]
         row, column = (scores > self.score_threshold).nonzero().unbind(1)  # (N,)
         labels = row * num_classes + candidates[row, column] % num_classes  # a class of two images is two classes
