@@ -3,6 +3,7 @@
 import argparse
 import logging
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -16,6 +17,7 @@ from ssd.data.datasets import DetectionDataset
 from ssd.data.replay import BatchReplay
 from ssd.engine.evaluator import Evaluator
 from ssd.engine.finite_check import FiniteCheck
+from ssd.engine.first_batch import make_first_batch
 from ssd.engine.initial_model import build_new_model
 from ssd.engine.interrupt import InterruptGuard
 from ssd.engine.manifest import finish_manifest, start_manifest
@@ -25,7 +27,7 @@ from ssd.engine.resume import StoredTraining, find_training, read_training, resu
 from ssd.engine.scaling import check_same_processes, describe_scaling, scale_to_processes
 from ssd.engine.setup import add_flag, make_parser, parse_bool, run_script, save_config, start_run, with_num_classes
 from ssd.engine.step import StepOptions, make_step_options
-from ssd.engine.trainer import Periods, train
+from ssd.engine.trainer import BatchTransform, Periods, Stepper, train
 from ssd.modeling.detector import build_detection_model
 from ssd.modeling.sync_batch_norm import synchronise_batch_norm
 from ssd.solver import make_lr_scheduler, make_optimizer
@@ -96,25 +98,22 @@ def train_config(
     start_manifest(cfg, vars(args), train_sets, test_sets, model, device=device, start_iteration=start_iteration)
 
     log_dir = Path(cfg.OUTPUT_DIR, "tf_logs") if args.use_tensorboard else None
-    monitor = TrainingMonitor(start_iteration, max_iter, device, log_dir)
+    monitor = TrainingMonitor(start_iteration, max_iter, device, log_dir, Path(cfg.OUTPUT_DIR))
     evaluate = make_evaluator(cfg, options.evaluated(model), test_sets, checkpointer, monitor)
+    batch_transform = make_training_transform(cfg, model, class_names, monitor, is_new=stored is None)
+    network = make_network(cfg, model, dtype)
     interrupt = InterruptGuard(patient=get_world_size() > 1)
     is_complete = train(
-        make_network(cfg, model, dtype),
+        Stepper(network, batch_transform, optimizer, scheduler, cfg.SOLVER.SEED, options),
         loader,
-        make_batch_transform(cfg, is_train=True, **share),
-        optimizer,
-        scheduler,
-        start_iteration=start_iteration,
-        max_iter=max_iter,
-        periods=Periods(args.log_step, args.save_step, args.eval_step),
+        start_iteration,
+        max_iter,
+        Periods(args.log_step, args.save_step, args.eval_step),
         monitor=monitor,
         checkpointer=checkpointer,
         evaluate=evaluate,
         check=check,
         interrupt=interrupt,
-        seed=cfg.SOLVER.SEED,
-        options=options,
     )
     if is_complete and not args.skip_test:
         logger.info("Start evaluating...")
@@ -185,6 +184,17 @@ def make_check(
     return check
 
 
+def make_training_transform(
+    cfg: Config, model: nn.Module, class_names: Sequence[str], monitor: TrainingMonitor, *, is_new: bool
+) -> BatchTransform:
+    """Build what colours and normalises the batches; at the start of a training rank 0 draws the first one."""
+    transform = make_batch_transform(cfg, is_train=True, rank=get_rank(), world_size=get_world_size())
+    if not is_new or not is_main():
+        return transform
+    show = partial(monitor.show, "first_batch", iteration=1)
+    return make_first_batch(cfg, transform, detector=model, class_names=class_names, show=show)
+
+
 def make_evaluator(
     cfg: Config,
     model: nn.Module,
@@ -205,4 +215,5 @@ def make_evaluator(
         monitor=monitor,
         output_dir=Path(cfg.OUTPUT_DIR, "inference"),
         metric=cfg.TEST.METRIC,
+        has_losses=cfg.TEST.LOSS,
     )

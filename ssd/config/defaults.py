@@ -194,6 +194,9 @@ cfg.TEST.AMP = "off"
 # "auto" = as the dataset asks (11-point VOC AP for the 2007 sets, every-point for other VOC sets, COCO AP for COCO
 # sets), or one of voc07, voc, coco.
 cfg.TEST.METRIC = "auto"
+# The evaluations of a training also measure its losses on the test images, without augmentation. The backbone's
+# features serve both; what it costs is in docs/training.md.
+cfg.TEST.LOSS = True
 
 # Everything that a run writes goes here; a later run with the same directory continues it.
 cfg.OUTPUT_DIR = "outputs"

@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader
 
 from ssd.engine.inference import DatasetEvaluation, evaluate_datasets
 from ssd.engine.monitor import TrainingMonitor
+from ssd.engine.validation_loss import has_validation_loss
 from ssd.evaluation import resolve_metric
 from ssd.utils.checkpoint import Checkpointer
 from ssd.utils.distributed import broadcast_state, wait_for_all
@@ -31,6 +32,7 @@ class Evaluator:
         monitor: shows metrics and pictures.
         output_dir: gets a folder a dataset.
         metric: TEST.METRIC.
+        has_losses: TEST.LOSS.
 
     Raises:
         ConfigError: the metric does not exist or does not fit one of the datasets.
@@ -46,6 +48,7 @@ class Evaluator:
         monitor: TrainingMonitor,
         output_dir: Path,
         metric: str = "auto",
+        has_losses: bool = False,
     ):
         for loader in data_loaders.values():
             resolve_metric(metric, loader.dataset.dataset)  # type: ignore[attr-defined]  # now, not after hours
@@ -56,6 +59,7 @@ class Evaluator:
         self.monitor = monitor
         self.output_dir = output_dir
         self.metric = metric
+        self.has_losses = has_losses and has_validation_loss(model)
 
     def __call__(self, iteration: int, *, is_final: bool = False) -> None:
         """Evaluate after ``iteration`` completed iterations; leaves the model in evaluation mode.
@@ -70,6 +74,7 @@ class Evaluator:
             output_dir=self.output_dir,
             metric=self.metric,
             iteration=None if is_final else iteration,
+            has_losses=self.has_losses,
         )
         if evaluations:
             self._report(iteration, evaluations)

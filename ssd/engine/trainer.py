@@ -31,35 +31,59 @@ class Periods:
     evaluate: int = 2500
 
 
+@dataclass(frozen=True)
+class Stepper:
+    """What an iteration does with its batch.
+
+    Attributes:
+        model: from (images, targets) to a dictionary of losses; with several processes, parallel.
+        batch_transform: prepares images on the device, given (images, targets, iteration from 0).
+        optimizer: of the model's parameters.
+        scheduler: of its learning rate.
+        seed: of what the network draws, such as stochastic depth.
+        options: beyond the plain step.
+    """
+
+    model: nn.Module
+    batch_transform: BatchTransform
+    optimizer: Optimizer
+    scheduler: LRScheduler
+    seed: int
+    options: StepOptions = StepOptions()  # noqa: RUF009  # frozen
+
+    def __call__(self, iteration: int, images: Tensor, targets: Container) -> tuple[dict[str, Tensor], float | Tensor]:
+        """Take the step of an iteration, counted from 1; return the losses before it, and its learning rate."""
+        seed_iteration(self.seed, iteration - 1, get_rank())
+        inputs = self.batch_transform(images, targets, iteration - 1)
+        losses = step(self.model, self.optimizer, inputs, targets, self.options)
+        self.options.update_average(iteration)
+        lr = self.scheduler.get_last_lr()[0]
+        self.scheduler.step()
+        return losses, lr
+
+
 def train(
-    model: nn.Module,
+    stepper: Stepper,
     data_loader: Iterable[Batch],
-    batch_transform: BatchTransform,
-    optimizer: Optimizer,
-    scheduler: LRScheduler,
-    *,
     start_iteration: int,
     max_iter: int,
     periods: Periods,
+    *,
     monitor: TrainingMonitor,
     checkpointer: Checkpointer,
     evaluate: Callable[[int], None],
     check: Callable[[int], None],
     interrupt: InterruptGuard,
-    seed: int,
-    options: StepOptions = StepOptions(),  # noqa: B008  # frozen
 ) -> bool:
     """Train from ``start_iteration`` completed iterations to ``max_iter``; only log, save and evaluate wait for a GPU.
 
     Several processes run this side by side, each with its share of every batch.
 
     Args:
-        batch_transform: prepares images on the device, given (images, targets, iteration from 0).
         checkpointer: saves "model_XXXXXX" periodically and "model_final" at the end.
         evaluate: called with the completed iterations; not at the end.
         check: raises TrainingError, given the completed iterations, if the training has diverged.
         interrupt: entered here; then has the signal that ended the training, whichever process got it.
-        seed: of what the network draws, such as stochastic depth.
 
     Returns:
         Whether the end was reached; False after a signal, at which it saves first.
@@ -67,19 +91,15 @@ def train(
     Raises:
         TrainingError: the training has diverged.
     """
-    device = next(model.parameters()).device
-    agree = Agreement()
+    model, agree = stepper.model, Agreement()
     with interrupt:
         if 0 < start_iteration < max_iter and is_due(start_iteration, periods.evaluate):
             evaluate(start_iteration)  # the run may have ended in the midst of it
         model.train()
-        batches = monitor.watch(prefetch(data_loader, device))
+        batches = monitor.watch(prefetch(data_loader, next(model.parameters()).device))
         for iteration, (images, targets, _) in enumerate(batches, start=start_iteration + 1):
-            seed_iteration(seed, iteration - 1, get_rank())
-            losses = step(model, optimizer, batch_transform(images, targets, iteration - 1), targets, options)
-            options.update_average(iteration)
-            monitor.end_step(losses, len(images) * get_world_size(), lr=scheduler.get_last_lr()[0])
-            scheduler.step()
+            losses, lr = stepper(iteration, images, targets)
+            monitor.end_step(losses, len(images) * get_world_size(), lr=lr)
             if is_due(iteration, periods.log) or iteration == max_iter:
                 monitor.log(iteration)
                 check(iteration)  # after the line, which shows the loss

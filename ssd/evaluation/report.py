@@ -39,6 +39,13 @@ class EvaluationResult:
         """The figure by which models are compared."""
         return self.values[self.main_name]
 
+    @property
+    def summary(self) -> dict[str, float]:
+        """The figures that are not of one class."""
+        if self.metric == "coco":
+            return {name: value for name, value in self.values.items() if not name.startswith("AP/")}
+        return {self.main_name: self.main}
+
 
 def make_voc_result(metric: str, ap: np.ndarray, mean_ap: float, class_names: Sequence[str]) -> EvaluationResult:
     """Build the result of a VOC metric from AP (C,) by label; the report lists every class."""

@@ -23,6 +23,7 @@ from ssd.utils.rendezvous import meet
 TIMEOUT = timedelta(minutes=30)
 
 _cpu_group: dist.ProcessGroup | None = None  # like torch.distributed's own, one a process
+_has_means = True  # whether ``mean_over_processes`` asks the others
 
 
 def join_processes(device: torch.device) -> None:
@@ -85,11 +86,22 @@ def parallelise(module: nn.Module) -> nn.Module:
 
 def mean_over_processes(values: Tensor) -> Tensor:
     """Return the mean of a tensor over all processes, on its device; without waiting for that, and fit to compile."""
-    if not is_distributed():
+    if not is_distributed() or not _has_means:
         return values
     total = values.detach().clone()
     dist.all_reduce(total)
     return total / dist.get_world_size()
+
+
+@contextmanager
+def without_means() -> Iterator[None]:
+    """Let ``mean_over_processes`` return what it is given: each process works on batches of its own."""
+    global _has_means
+    _has_means = False
+    try:
+        yield
+    finally:
+        _has_means = True
 
 
 @torch.no_grad()

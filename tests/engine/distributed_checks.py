@@ -14,16 +14,19 @@ from functools import partial
 from pathlib import Path
 from unittest import mock
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.amp import GradScaler
 
 from ssd.config import Config, load_config
+from ssd.data.samplers import share_of_batches
 from ssd.engine.gather import gather_predictions
 from ssd.engine.monitor import TrainingMonitor
 from ssd.engine.precision import make_network
 from ssd.engine.step import StepOptions, make_step_options, step
+from ssd.engine.validation_loss import ValidationLoss
 from ssd.modeling.box_head import MultiBoxLoss
 from ssd.modeling.detector import build_detection_model
 from ssd.modeling.layers import BatchNorm2d
@@ -207,6 +210,41 @@ def check_a_step_in_parts() -> None:
     assert_same(step_of(config("SOLVER.ACCUMULATE", 2, "SOLVER.BATCH_SIZE", 2)), EXPECTED["plain"])
 
 
+class Annotated:
+    """The objects of the whole batch, in images of one pixel."""
+
+    class_names = ("__background__", "a", "b", "c")
+    metric = "voc"
+
+    def __len__(self) -> int:
+        return 6
+
+    def get_annotation(self, index: int) -> tuple[int, tuple[np.ndarray, ...]]:
+        _, targets = whole_batch()
+        is_object = targets["labels"][index] > 0
+        return index, tuple(targets[name][index, is_object].numpy() for name in ("boxes", "labels"))
+
+
+def validation_losses(batch_size: int) -> dict[str, float]:
+    """Measure them on this process's share of the batches."""
+    model = make_detector(config()).eval()
+    images, _ = whole_batch()
+    losses = ValidationLoss(model, Annotated())
+    with losses, torch.inference_mode():
+        for batch in share_of_batches(6, batch_size, get_rank(), get_world_size()):
+            ids = torch.tensor(batch)
+            losses.expect(torch.ones(len(ids), 2, dtype=torch.int64), ids)
+            model(images[ids])
+    return losses.result()
+
+
+def check_the_validation_loss_is_that_of_one_process() -> None:
+    """To the bit; of two batches of four images rank 0 has none."""
+    for batch_size in (1, 4):
+        found = validation_losses(batch_size)
+        assert found == (EXPECTED[f"validation, {batch_size}"] if get_rank() == 0 else {})
+
+
 def check_frozen_stages() -> None:
     assert_same(step_of(config("MODEL.BACKBONE.FREEZE_STAGES", 2)), EXPECTED["frozen"])
 
@@ -287,6 +325,7 @@ def check_a_process_that_does_not_come_is_named() -> None:
 
 if __name__ == "__main__":
     EXPECTED = {
+        **{f"validation, {batch_size}": validation_losses(batch_size) for batch_size in (1, 4)},
         "plain": step_of(config()),
         "frozen": step_of(config("MODEL.BACKBONE.FREEZE_STAGES", 2)),
         "batch norm": step_of(config(), is_synchronised=True),

@@ -22,7 +22,7 @@ from ssd.engine.monitor import TrainingMonitor
 from ssd.engine.precision import make_network
 from ssd.engine.setup import with_num_classes
 from ssd.engine.step import StepOptions, make_step_options
-from ssd.engine.trainer import Periods, train
+from ssd.engine.trainer import Periods, Stepper, train
 from ssd.modeling.detector import build_detection_model
 from ssd.solver import ModelAverage, make_lr_scheduler, make_optimizer
 from ssd.structures import Container
@@ -61,22 +61,19 @@ class Run:
 
         monitor.end_step = record  # type: ignore[method-assign]
         assert self.options.guard is not None
+        transform = make_batch_transform(self.cfg, is_train=True)
+        network = make_network(self.cfg, self.model, torch.float32)
         return train(
-            make_network(self.cfg, self.model, torch.float32),
+            Stepper(network, transform, self.optimizer, self.scheduler, self.cfg.SOLVER.SEED, self.options),
             make_train_loader(self.cfg, self.datasets, start),
-            make_batch_transform(self.cfg, is_train=True),
-            self.optimizer,
-            self.scheduler,
-            start_iteration=start,
-            max_iter=self.cfg.SOLVER.MAX_ITER,
-            periods=periods,
+            start,
+            self.cfg.SOLVER.MAX_ITER,
+            periods,
             monitor=monitor,
             checkpointer=self.checkpointer,
             evaluate=self.evaluated.append,
             check=FiniteCheck(self.options.guard, self.checkpointer),
             interrupt=InterruptGuard(),
-            seed=self.cfg.SOLVER.SEED,
-            options=self.options,
         )
 
 
@@ -218,25 +215,20 @@ def test_nothing_waits_for_the_device_but_the_report(config_file: Path, tmp_path
     before_log: list[int] = []
     log = monitor.log
     monitor.log = lambda iteration: (before_log.append(waits.count), log(iteration))  # type: ignore[assignment]
+    options = StepOptions(GradScaler("cpu"), 1.0, 2, lambda targets: targets["labels"], ModelAverage(model, 0.5), guard)
+    scheduler = make_lr_scheduler(config, optimizer)
     with waits:
         train(
-            model,
+            Stepper(model, lambda images, targets, iteration: images, optimizer, scheduler, 0, options),
             [(images, targets, torch.arange(4))] * 9,
-            lambda images, targets, iteration: images,
-            optimizer,
-            make_lr_scheduler(config, optimizer),
-            start_iteration=0,
-            max_iter=9,
-            periods=NEVER,
+            0,
+            9,
+            NEVER,
             monitor=monitor,
             checkpointer=checkpointer,
             evaluate=lambda iteration: None,
             check=FiniteCheck(guard, checkpointer),
             interrupt=InterruptGuard(),
-            seed=0,
-            options=StepOptions(
-                GradScaler("cpu"), 1.0, 2, lambda targets: targets["labels"], ModelAverage(model, 0.5), guard
-            ),
         )
     assert before_log == [0]
     assert waits.count > 0
