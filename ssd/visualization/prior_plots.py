@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter, PercentFormatter
 
 from ssd.visualization.style import (
+    FONT_SIZE,
     HEIGHT,
     LIGHT,
     MARKERS,
@@ -56,7 +57,7 @@ def plot_best_iou(series: Mapping[str, np.ndarray], iou_threshold: float, theme:
     )
     axes.set(xlabel="IoU with the best prior", ylabel=f"objects in each {1 / _BINS:g}", xlim=(0, 1), ylim=(0, None))
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    add_legend(axes, theme, loc="upper left", bbox_to_anchor=(0, 0.9))
+    _add_legend_above(axes, theme, columns=len(series))
     return figure
 
 
@@ -71,7 +72,7 @@ def plot_recall(parts: Mapping[str, Rows], theme: Theme = LIGHT) -> Figure:
     figure, grid = make_figure(theme, width=WIDE, height=1.1 + _ROW * 1.4 * most, columns=len(parts))
     for axes, (title, rows) in zip(grid[0], parts.items(), strict=True):
         _draw_rows(axes, rows, theme)
-        axes.set_title(title, loc="left")
+        axes.set_title(title, loc="left", fontsize=FONT_SIZE, color=theme.text)
     return figure
 
 
@@ -86,7 +87,8 @@ def plot_class_recall(rows: Rows, theme: Theme = LIGHT) -> Figure:
     figure, grid = make_figure(theme, width=WIDE / 1.5, height=1.1 + _ROW * max(len(shown), 4))
     _draw_rows(grid[0, 0], shown, theme)
     if len(rows) > len(shown):
-        grid[0, 0].set_title(f"the {len(shown)} of {len(rows)} classes with the least", loc="left")
+        title = f"the {len(shown)} of {len(rows)} classes that are reached least"
+        grid[0, 0].set_title(title, loc="left", fontsize=FONT_SIZE, color=theme.text)
     return figure
 
 
@@ -152,7 +154,7 @@ def plot_levels(
     axes.set_ylabel("share")
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.grid(False, axis="x")
-    add_legend(axes, theme, loc="upper right")
+    _add_legend_above(axes, theme, columns=len(shares))
     return figure
 
 
@@ -175,6 +177,11 @@ def _draw_rows(axes: Axes, rows: Rows, theme: Theme) -> None:
     axes.set_xticks([0, 0.25, 0.5, 0.75, 1])
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.grid(False, axis="y")
+
+
+def _add_legend_above(axes: Axes, theme: Theme, columns: int) -> None:
+    """One row over the axes, where no line or bar can be."""
+    add_legend(axes, theme, loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, borderaxespad=0.2, frameon=False)
 
 
 def _label_octaves(axes: Axes, low: float, high: float) -> None:
