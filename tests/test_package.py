@@ -1,6 +1,7 @@
 """What an installation consists of, and that it works outside of the repository."""
 
 import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -56,6 +57,17 @@ def test_the_source_distribution_has_what_its_tests_need(archives: dict[str, Pat
         files -= {name for name in files if name.startswith("demo/result/")}
         assert files <= names, sorted(files - names)[:5]
     assert {"README.md", "CHANGELOG.md", "LICENSE", "Makefile", "train.py", "test.py", "demo.py"} <= names
+
+
+def test_the_lowest_versions_are_those_of_the_metadata() -> None:
+    """Of what the library needs all, and of the extras those that are tried at their lowest."""
+    bounds = dict(re.findall(r"^([\w-]+)>=([\d.]+)", (ROOT / "requirements.txt").read_text(), re.MULTILINE))
+    extras = dict(re.findall(r'"([\w-]+)>=([\d.]+)"', (ROOT / "pyproject.toml").read_text()))
+    assert bounds.items() <= extras.items()
+    tried = dict(re.findall(r"^([\w-]+)==([\d.]+)$", (ROOT / ".ci" / "lowest.txt").read_text(), re.MULTILINE))
+    assert bounds.keys() <= tried.keys()
+    for name in tried.keys() & extras.keys():
+        assert f"{tried[name]}.0.0".startswith(f"{extras[name]}."), name
 
 
 @pytest.fixture(scope="module")

@@ -76,6 +76,10 @@ def test_maps(timm: Any, name: str, image_size: tuple[int, int], maps: list[tupl
 def test_weights_of_the_whole_network_give_its_features(timm: Any, name: str, tmp_path: Path) -> None:
     """Against timm's other way to features, by the whole network. Each wraps its feature network in its own way."""
     size = {"img_size": (96, 96)} if name == "visformer_tiny" else {}
+    try:
+        timm.create_model(name, features_only=True, **size)
+    except RuntimeError as error:  # "not implemented": 1.0.27 still says so of visformer_tiny
+        pytest.skip(str(error))
     whole = randomise(timm.create_model(name, **size))
     torch.save(whole.state_dict(), tmp_path / "whole.pth")
     model = build(f"timm/{name}", 96, str(tmp_path / "whole.pth")).eval()
@@ -90,6 +94,8 @@ def test_weights_of_the_whole_network_give_its_features(timm: Any, name: str, tm
 
 @torch.no_grad()
 def test_channels_come_second_where_timm_has_them_last(timm: Any) -> None:
+    if not timm.is_model("mambaout_femto"):
+        pytest.skip("timm has it from 1.0.11 on")
     model = build("timm/mambaout_femto", (64, 96)).eval()
     images = torch.randn(1, 3, 64, 96)
     features = model(images)
