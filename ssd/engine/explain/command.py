@@ -40,7 +40,7 @@ def parse_args(args: Sequence[str]) -> argparse.Namespace:
     add_flag(parser, "--index", type=int, default=0, metavar="I", help="which of its images, from 0 (%(default)s)")
     help_text = "the detection whose history is told, from 0, the best (%(default)s)"
     add_flag(parser, "--detection", type=int, default=0, metavar="N", help=help_text)
-    help_text = "for explain.json and the pictures (%(default)s)"
+    help_text = "for explain.html, explain.json and the pictures (%(default)s)"
     parser.add_argument("-o", "--output", type=Path, default=Path("explained"), metavar="FOLDER", help=help_text)
     return sort_words(parser.parse_intermixed_args(args))
 

@@ -143,7 +143,7 @@ class Explanation:
         return explanation_to_dict(self, detection)
 
     def draw(self, folder: str | os.PathLike[str], detection: int = 0) -> list[Path]:
-        """Write explain.json, and what it says as pictures.
+        """Write explain.html, explain.json, and what they say as pictures.
 
         Args:
             folder: made if need be.

@@ -19,6 +19,7 @@ from ssd.utils.image import read_image, write_image
 from tests.engine.explain.small import BOXES, LABELS, make_detector, make_image, make_model
 
 ROOT = Path(__file__).parents[3]
+TEXTS = {"explain.html", "explain.json"}
 PICTURES = {"priors.png", "matches.png", "negatives.png", "detection.png"}
 
 
@@ -29,13 +30,18 @@ def explanation() -> Explanation:
 
 def test_all_files(explanation: Explanation, tmp_path: Path) -> None:
     paths = explanation.draw(tmp_path / "new" / "folder", detection=2)
-    assert {path.name for path in paths} == {"explain.json", *PICTURES}
-    assert {path.name for path in (tmp_path / "new" / "folder").iterdir()} == {"explain.json", *PICTURES}
-    for path in paths[1:]:
+    assert {path.name for path in paths} == {*TEXTS, *PICTURES}
+    assert {path.name for path in (tmp_path / "new" / "folder").iterdir()} == {*TEXTS, *PICTURES}
+    for path in paths[2:]:
         picture = read_image(path)
         assert picture.shape[1] > 900
         assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 10
-    report = json.loads(paths[0].read_text())
+    page = paths[0].read_text()
+    assert page.count("data:image/png;base64,") == 4
+    assert page.count("<table") == 4
+    assert "snow leopard" in page
+    assert not re.search(r'(src|href)="(?!data:|#)', page)
+    report = json.loads(paths[1].read_text())
     assert report == json.loads(json.dumps(explanation.as_dict(2)))
     assert report["network_size"] == [96, 64]
     assert [level["num_priors"] for level in report["levels"]] == [384, 144, 24, 8]
@@ -59,8 +65,9 @@ def test_the_numbers_agree(explanation: Explanation) -> None:
 def test_an_image_in_which_nothing_is_found(tmp_path: Path) -> None:
     explanation = explain(make_detector("TEST.CONFIDENCE_THRESHOLD", 1.0), make_image(), [], [])
     paths = explanation.draw(tmp_path)
-    assert {path.name for path in paths} == {"explain.json", "priors.png", "negatives.png"}
-    report = json.loads(paths[0].read_text())
+    assert {path.name for path in paths} == {*TEXTS, "priors.png", "negatives.png"}
+    assert "there is no detection" in paths[0].read_text()
+    report = json.loads(paths[1].read_text())
     assert report["trace"] is None
     assert report["training"]["objects"] == report["detection"]["candidates"] == []
 
@@ -76,7 +83,7 @@ def test_command_on_a_dataset(config_file: Path, tmp_path: Path, capsys: pytest.
     output = capsys.readouterr().out
     assert "test_scenes[1]: 128 x 96, seen as 128 x 96" in output
     assert "negatives in the loss" in output
-    assert {path.name for path in (tmp_path / "explained").iterdir()} == {"explain.json", *PICTURES}
+    assert {path.name for path in (tmp_path / "explained").iterdir()} == {*TEXTS, *PICTURES}
 
     write_image(make_image(), tmp_path / "image.png")
     assert main([str(tmp_path / "image.png"), *arguments, "TEST.CONFIDENCE_THRESHOLD", "1.0"]) == 0
