@@ -41,3 +41,10 @@ def test_other_class_count_is_recognised() -> None:
     with pytest.raises(CheckpointError, match="class count") as caught:
         load_model_weights(Net(num_classes=3), weights_of(Net(num_classes=7)), "file.pth")
     assert "predictor.cls_headers.0.weight 7x4, the model has 3x4" in str(caught.value)
+
+
+def test_half_a_header_of_another_shape_is_no_other_class_count() -> None:
+    weights = weights_of(Net())
+    weights["predictor.cls_headers.0.weight"] = torch.zeros(5, 4)
+    with pytest.raises(CheckpointError, match=r"cls_headers\.0\.weight 5x4, the model has 3x4$"):
+        load_model_weights(Net(), weights, "file.pth")
