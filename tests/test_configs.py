@@ -1,7 +1,9 @@
 """Every shipped config builds, trains, detects, saves and loads, at sizes that are not its own too."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -21,8 +23,7 @@ from ssd.structures.size import height_width
 from ssd.utils.checkpoint import Checkpointer
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").rglob("*.yaml"))
-# Large networks that another config has too, with other priors or pixels.
-TWINS = re.compile(r"(amdegroot|sgrvinod|mmdet|torchvision|nvidia)_ssd(300|512)_.*")
+LARGE = ("vgg", "resnet")
 # Biases that a batch norm takes back, so that their gradient is zero but for rounding: SSDLite's in front of one, and
 # the last inverted residual's, on a map of one cell, where the header begins with a depthwise convolution and one.
 TAKEN_BACK = re.compile(r".*_headers\.\d+\.conv\.0\.bias|backbone\.extras\.3\.conv\.3\.bias")
@@ -30,19 +31,37 @@ TAKEN_BACK = re.compile(r".*_headers\.\d+\.conv\.0\.bias|backbone\.extras\.3\.co
 ImageSize = int | tuple[int, int]
 
 
-@pytest.mark.parametrize(("image_size", "num_images"), [(300, 1), ((120, 260), 2)], ids=["300-one", "120x260-two"])
-@pytest.mark.parametrize(
-    "path",
-    [pytest.param(path, marks=[pytest.mark.slow] if TWINS.fullmatch(path.stem) else []) for path in CONFIGS],
-    ids=[path.stem for path in CONFIGS],
-)
+def make_cases() -> Iterator[Any]:
+    """Each config at two sizes. Slow: a network that another config has with fewer classes, and large ones at 300."""
+    leaders: dict[tuple, Path] = {}
+    for path in sorted(CONFIGS, key=lambda path: (load_config(path).MODEL.NUM_CLASSES or 4, len(path.parts))):
+        leaders.setdefault(network_of(path), path)
+    for path in CONFIGS:
+        is_leader = leaders[network_of(path)] == path
+        is_large = network_of(path)[0].startswith(LARGE) and path.stem != "vgg_ssd300_voc0712"
+        sizes = (("300-one", 300, 1, is_leader and not is_large), ("120x260-two", (120, 260), 2, is_leader))
+        for name, image_size, num_images, is_quick in sizes:
+            marks = () if is_quick else pytest.mark.slow
+            yield pytest.param(path, image_size, num_images, marks=marks, id=f"{path.stem}-{name}")
+
+
+def network_of(path: Path) -> tuple[str, str, int]:
+    """Backbone, predictor and number of levels of a config."""
+    model = load_config(path).MODEL
+    return model.BACKBONE.NAME, model.BOX_HEAD.PREDICTOR, len(model.PRIORS.MIN_SIZES)
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_levels_and_priors_fit_the_network(path: Path) -> None:
+    with torch.device("meta"):
+        build_detection_model(with_random_weights(path))
+
+
+@pytest.mark.parametrize(("path", "image_size", "num_images"), [*make_cases()])
 def test_builds_trains_detects_saves_and_loads(
     path: Path, image_size: ImageSize, num_images: int, tmp_path: Path
 ) -> None:
-    shipped = with_random_weights(path)
-    with torch.device("meta"):
-        build_detection_model(shipped)
-    config = resized(shipped, image_size)
+    config = resized(with_random_weights(path), image_size)
     model = build(config)
     images = random_images(config, num_images)
     check_training_step(config, model, images)
