@@ -13,6 +13,7 @@ from hypothesis import settings
 from ssd.config import Config, load_config
 from ssd.data.scenes import write_scenes
 from ssd.modeling.detector import build_detection_model
+from tests.forks import Forks
 
 ROOT = Path(__file__).parents[1]
 
@@ -104,6 +105,12 @@ def script(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) 
         return status, output.out, output.err
 
     return run
+
+
+@pytest.fixture(scope="session")
+def forks() -> Forks:
+    """Run a script in processes of its own, without the seconds in which each imports PyTorch."""
+    return Forks()
 
 
 @pytest.fixture

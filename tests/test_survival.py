@@ -65,7 +65,7 @@ class Trainings:
 @pytest.fixture
 def max_iter() -> int:
     """Iterations of the trainings."""
-    return 40
+    return 30
 
 
 @pytest.fixture

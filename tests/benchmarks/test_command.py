@@ -1,5 +1,6 @@
 """``python -m benchmarks`` as a user calls it. What it measures is never judged here."""
 
+import importlib
 import json
 import math
 import os
@@ -24,9 +25,13 @@ def run_benchmarks(*args: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
 
 
-def test_smoke_run(tmp_path: Path, checkout: Path) -> None:
-    """Every module runs, beside the stand-in too; the JSON holds what the table shows."""
-    run = run_benchmarks("--quick", "--json", tmp_path / "figures.json", "--peer", checkout)
+WITH_PEER = {"loader", "loss", "post_processing", "training_step", "inference"}
+
+
+@pytest.mark.parametrize("names", [["loss", "loader"], pytest.param([], marks=pytest.mark.slow)], ids=["two", "all"])
+def test_smoke_run(tmp_path: Path, checkout: Path, names: list[str]) -> None:
+    """The modules run, beside the stand-in too; the JSON holds what the table shows."""
+    run = run_benchmarks(*names, "--quick", "--json", tmp_path / "figures.json", "--peer", checkout)
     assert run.returncode == 0, run.stdout + run.stderr
     report = json.loads((tmp_path / "figures.json").read_text())
     assert (report["suite"], report["quick"], report["failures"]) == ("cpu", True, [])
@@ -34,9 +39,9 @@ def test_smoke_run(tmp_path: Path, checkout: Path) -> None:
         report["machine"]
     )
     assert report["machine"]["torch_threads"] == 1
-    assert {comparison["name"] for comparison in report["comparisons"]} == set(SUITES["cpu"])
+    assert {comparison["name"] for comparison in report["comparisons"]} == set(names or SUITES["cpu"])
     with_peer = {c["name"] for c in report["comparisons"] for row in c["rows"] if row["name"] == "lufficc/SSD"}
-    assert with_peer == {"loader", "loss", "post_processing", "training_step", "inference"}
+    assert with_peer == WITH_PEER & set(names or WITH_PEER)
     for comparison in report["comparisons"]:
         assert comparison["title"] in run.stdout
         assert comparison["notes"] == []
@@ -46,6 +51,11 @@ def test_smoke_run(tmp_path: Path, checkout: Path) -> None:
             assert row["ratio"]["low"] <= row["ratio"]["median"] <= row["ratio"]["high"]
             assert math.isfinite(row["value"]["median"])
             assert row["rounds"]
+
+
+@pytest.mark.parametrize("name", sorted({name for suite in SUITES.values() for name in suite}))
+def test_every_name_is_a_module(name: str) -> None:
+    assert callable(importlib.import_module(f"benchmarks.{name}").run)
 
 
 def test_names_choose() -> None:

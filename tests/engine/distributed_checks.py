@@ -1,4 +1,4 @@
-"""What must hold in each of three processes: torchrun --nproc_per_node 3 distributed_checks.py FOLDER.
+"""What must hold in each of three processes: [torchrun --nproc_per_node 3] distributed_checks.py FOLDER.
 
 FOLDER/<rank>.json gets "passed" or a traceback for each function check_*. They run in the order of the file.
 """

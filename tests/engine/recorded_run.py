@@ -1,6 +1,6 @@
-"""Runs train.py or test.py in each process of torchrun, and writes what the tests ask about.
+"""Runs train.py or test.py in each of several processes, and writes what the tests ask about.
 
-    torchrun ... recorded_run.py RECORD SCRIPT [arguments of the script]
+    [torchrun ...] recorded_run.py RECORD SCRIPT [arguments of the script]
 
 RECORD.<rank>.json gets the total losses of a training. In the environment:
 DOUBLE=1: the network computes in float64.

@@ -1,13 +1,12 @@
 """SOLVER.DETERMINISTIC: what it switches, and two runs with equal bits."""
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from tests.forks import Forks
 
 ROOT = Path(__file__).parents[2]
 
@@ -22,29 +21,30 @@ def switches():
         torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark, os.environ["CUBLAS_WORKSPACE_CONFIG"],
     ]
 
+os.environ.pop("CUBLAS_WORKSPACE_CONFIG", None)
 own = switches()
 os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":16:8"
 print(json.dumps([own, switches()]))
 """
 
 
-def test_the_switches() -> None:
+def test_the_switches(forks: Forks, tmp_path: Path) -> None:
     """A workspace that the user has chosen stays."""
-    environment = {name: value for name, value in os.environ.items() if name != "CUBLAS_WORKSPACE_CONFIG"}
-    run = subprocess.run([sys.executable, "-c", CODE], env=environment, capture_output=True, text=True, check=True)
-    assert json.loads(run.stdout) == [[True, True, True, False, workspace] for workspace in (":4096:8", ":16:8")]
+    (tmp_path / "switches.py").write_text(CODE)
+    statuses, shown = forks(tmp_path / "switches.py", cwd=tmp_path)
+    assert statuses == [0], shown
+    assert json.loads(shown) == [[True, True, True, False, workspace] for workspace in (":4096:8", ":16:8")]
 
 
-def test_two_runs_give_equal_bits(config_file: Path, tmp_path: Path) -> None:
+def test_two_runs_give_equal_bits(forks: Forks, config_file: Path, tmp_path: Path) -> None:
     """Each in a process of its own, with two threads, and a loader worker or none."""
     digests = []
     for number in range(2):
         folder = tmp_path / f"run{number}"
-        options = ["SOLVER.DETERMINISTIC", "True", "SOLVER.MAX_ITER", "6", "OUTPUT_DIR", str(folder)]
-        options += ["DATA_LOADER.NUM_WORKERS", str(number)]
-        command = [sys.executable, "train.py", "--config-file", str(config_file), "--skip-test", *options]
-        environment = {**os.environ, "OMP_NUM_THREADS": "2"}
-        subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=True)
+        options = ("SOLVER.DETERMINISTIC", True, "SOLVER.MAX_ITER", 6, "OUTPUT_DIR", folder)
+        command = (ROOT / "train.py", "--config-file", config_file, "--skip-test", *options)
+        statuses, said = forks(*command, "DATA_LOADER.NUM_WORKERS", number, cwd=tmp_path, OMP_NUM_THREADS="2")
+        assert statuses == [0], said
         (start,) = json.loads((folder / "manifest.json").read_text())["starts"]
         digests.append(start["result"]["weights"])
         assert start["initial_weights"] != start["result"]["weights"]

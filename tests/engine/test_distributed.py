@@ -1,4 +1,7 @@
-"""train.py and test.py in several processes of torchrun, on CPUs with gloo, against one process."""
+"""train.py and test.py in several processes, on CPUs with gloo, against one process.
+
+torchrun starts them where what it does when one ends is the point.
+"""
 
 import json
 import os
@@ -13,6 +16,8 @@ from pathlib import Path
 
 import pytest
 import torch
+
+from tests.forks import Forks
 
 ROOT = Path(__file__).parents[2]
 RUN = Path(__file__).with_name("recorded_run.py")
@@ -31,34 +36,45 @@ SYNCHRONISED = (
 class Runs:
     """Runs of the small model, each in a folder of its own."""
 
-    def __init__(self, root: Path, write_config: Callable[[Path], Path]):
+    def __init__(self, root: Path, write_config: Callable[[Path], Path], forks: Forks):
         self.root = root
         self._write_config = write_config
+        self._forks = forks
 
-    def command(self, name: str, *args: object, script: str = "train.py", launcher: tuple = ()) -> list[str]:
-        """Return the command of a run; without a launcher it is one process."""
+    def command(self, name: str, *args: object, script: str = "train.py") -> list[str]:
+        """Return the command of a run, from recorded_run.py on."""
         folder = self.root / name
         folder.mkdir(exist_ok=True)
         config = self._write_config(folder)
         options = ("--use_tensorboard", False, "--log_step", 1) if script == "train.py" else ()
-        start = launcher or (sys.executable,)
-        return [*map(str, (*start, RUN, folder / "record", script, "--config-file", config, *options, *args))]
+        return [*map(str, (RUN, folder / "record", script, "--config-file", config, *options, *args))]
 
-    def __call__(self, name: str, *args: object, launcher: tuple = (), script: str = "train.py", **env: str) -> str:
-        """Run to the end, and return the output."""
-        command = self.command(name, *args, script=script, launcher=launcher)
-        environment = {**ENVIRONMENT, **env}
-        done = subprocess.run(command, env=environment, cwd=self.root, capture_output=True, text=True, timeout=120)
-        assert done.returncode == 0, done.stdout + done.stderr
-        assert "FutureWarning" not in done.stderr
-        return done.stdout + done.stderr
+    def __call__(self, name: str, *args: object, number: int = 1, script: str = "train.py", **env: str) -> str:
+        """Run in so many processes to the end, and return the output."""
+        command = self.command(name, *args, script=script)
+        statuses, said = self._forks(*command, cwd=self.root, number=number, **env)
+        assert statuses == [0] * number, said
+        return said
 
-    def start(self, command: list[str], **env: str) -> subprocess.Popen[str]:
-        """Start a command whose output is read from ``stdout``."""
+    def launch(self, launcher: tuple, name: str, *args: object, **env: str) -> str:
+        """Let torchrun run to the end, and return the output."""
+        with self.start(launcher, self.command(name, *args), **env) as process:
+            said, _ = process.communicate(timeout=120)
+        assert process.returncode == 0, said
+        assert "FutureWarning" not in said
+        return said
+
+    def start(self, launcher: tuple, command: list[str], **env: str) -> subprocess.Popen[str]:
+        """Let torchrun start a command whose output is read from ``stdout``."""
         pipe = subprocess.PIPE
         environment = {**ENVIRONMENT, **env}
         return subprocess.Popen(
-            command, env=environment, cwd=self.root, stdout=pipe, stderr=subprocess.STDOUT, text=True
+            [*map(str, launcher), *command],
+            env=environment,
+            cwd=self.root,
+            stdout=pipe,
+            stderr=subprocess.STDOUT,
+            text=True,
         )
 
     def losses(self, name: str, rank: int = 0) -> list[float]:
@@ -74,8 +90,8 @@ def processes(number: int, *, restarts: int = 0) -> tuple:
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory, write_config: Callable[[Path], Path]) -> Runs:
-    return Runs(tmp_path_factory.mktemp("runs"), write_config)
+def runs(tmp_path_factory: pytest.TempPathFactory, write_config: Callable[[Path], Path], forks: Forks) -> Runs:
+    return Runs(tmp_path_factory.mktemp("runs"), write_config, forks)
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +104,7 @@ def plain(runs: Runs) -> list[float]:
 @pytest.fixture(scope="module")
 def synchronised(runs: Runs) -> str:
     """What two processes say that train with synchronised batch norm, an average and clipping, in float64."""
-    return runs("synchronised", *SYNCHRONISED, "--eval_step", 10, launcher=processes(2), DOUBLE="1")
+    return runs("synchronised", *SYNCHRONISED, "--eval_step", 10, number=2, DOUBLE="1")
 
 
 def test_four_processes_follow_one(runs: Runs, plain: list[float], scenes: Path) -> None:
@@ -96,7 +112,7 @@ def test_four_processes_follow_one(runs: Runs, plain: list[float], scenes: Path)
     splits = scenes / "ImageSets" / "Main"
     (splits / "three.txt").write_text("\n".join((splits / "test.txt").read_text().splitlines()[:3]))
     three = ("DATASETS.CUSTOM.test_scenes.SPLIT", "three")
-    said = runs("four", *PLAIN, *three, "SOLVER.ACCUMULATE", 2, "SOLVER.MAX_ITER", 20, launcher=processes(4))
+    said = runs("four", *PLAIN, *three, "SOLVER.ACCUMULATE", 2, "SOLVER.MAX_ITER", 20, number=4)
     assert len(plain) == 20
     assert runs.losses("four") == pytest.approx(plain, rel=1e-5)
     assert [runs.losses("four", rank) for rank in (1, 2, 3)] == [runs.losses("four")] * 3
@@ -132,7 +148,7 @@ def test_two_processes_with_synchronised_batch_norm_follow_one(runs: Runs, synch
 def test_a_killed_process_is_restarted_and_the_run_ends_as_if_unbroken(runs: Runs, synchronised: str) -> None:
     mark = runs.root / "killed"
     options = (*SYNCHRONISED, "--eval_step", 10, "--save_step", 5)
-    said = runs("restarted", *options, launcher=processes(2, restarts=1), DOUBLE="1", KILL=f"1 12 {mark}")
+    said = runs.launch(processes(2, restarts=1), "restarted", *options, DOUBLE="1", KILL=f"1 12 {mark}")
     assert mark.exists()
     assert "iteration 10 of 20" in said
     assert "another process has ended" in said
@@ -151,8 +167,8 @@ def test_two_machines_train_together_and_end_together(runs: Runs, plain: list[fl
     for rank in (0, 1):
         nodes = ("--nnodes", 2, "--node_rank", rank, "--master_addr", "127.0.0.1", "--master_port", port)
         launcher = (*TORCHRUN, *nodes, "--nproc_per_node", 1)
-        command = runs.command("machines", *PLAIN, "SOLVER.MAX_ITER", 100000, launcher=launcher)
-        agents.append(runs.start(command, KILL=f"1 3 {runs.root / 'lost'}"))
+        command = runs.command("machines", *PLAIN, "SOLVER.MAX_ITER", 100000)
+        agents.append(runs.start(launcher, command, KILL=f"1 3 {runs.root / 'lost'}"))
     second, _ = agents[1].communicate(timeout=120)
     died = time.monotonic()
     first, _ = agents[0].communicate(timeout=60)
@@ -169,9 +185,8 @@ def test_two_processes_evaluate_as_one(runs: Runs, plain: list[float]) -> None:
     folders = []
     for number in (1, 2):
         folders.append(runs.root / f"evaluated_by_{number}" / "test_scenes")
-        launcher = processes(2) if number == 2 else ()
         options = ("--output_dir", folders[-1].parent, *PLAIN, "TEST.BATCH_SIZE", 3)
-        said = runs("plain", *options, script="test.py", launcher=launcher)
+        said = runs("plain", *options, script="test.py", number=number)
         assert said.count("Evaluating test_scenes") == 1
     assert_same_files(*folders)
 
@@ -184,7 +199,7 @@ def test_a_signal_to_torchrun_saves_and_the_same_command_continues(
     name = f"stopped_{number.name}"
     options = (*SYNCHRONISED, "--eval_step", 10, "--save_step", 0)
     lines = []
-    with runs.start(runs.command(name, *options, launcher=processes(2)), DOUBLE="1") as process:
+    with runs.start(processes(2), runs.command(name, *options), DOUBLE="1") as process:
         assert process.stdout is not None
         for line in process.stdout:
             lines.append(line)
@@ -197,17 +212,16 @@ def test_a_signal_to_torchrun_saves_and_the_same_command_continues(
     assert (runs.out(name) / f"model_{stopped:06d}.pth").is_file()
     losses = [runs.losses(name, rank) for rank in (0, 1)]
     assert [len(of_rank) for of_rank in losses] == [stopped, stopped]
-    runs(name, *options, launcher=processes(2), DOUBLE="1")
+    runs.launch(processes(2), name, *options, DOUBLE="1")
     assert losses[0] + runs.losses(name) == runs.losses("synchronised")
 
 
 @pytest.fixture(scope="module")
-def checked(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, str]]:
+def checked(tmp_path_factory: pytest.TempPathFactory, forks: Forks) -> list[dict[str, str]]:
     """What came of the checks in each of three processes."""
     folder = tmp_path_factory.mktemp("checks")
-    command = [*map(str, processes(3)), str(CHECKS), str(folder)]
-    done = subprocess.run(command, env=ENVIRONMENT, cwd=ROOT, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stdout + done.stderr
+    statuses, said = forks(CHECKS, folder, cwd=folder, number=3)
+    assert statuses == [0] * 3, said
     return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(3)]
 
 

@@ -16,8 +16,7 @@ def equal(left: dict, right: dict) -> bool:
     return tensors and {**left, "model": 0} == {**right, "model": 0}
 
 
-@pytest.mark.parametrize("mask", [0x01, 0x10, 0xFF])
-def test_no_changed_byte_gives_other_content(tmp_path: Path, mask: int) -> None:
+def test_no_changed_byte_gives_other_content(tmp_path: Path) -> None:
     """Each byte of the file in turn: it is noticed, or lies between the records and means nothing."""
     path = tmp_path / "a.pth"
     write_checkpoint(path, CHECKPOINT)
@@ -25,6 +24,7 @@ def test_no_changed_byte_gives_other_content(tmp_path: Path, mask: int) -> None:
     first, last = (whole.index(CHECKPOINT["model"][name].numpy().tobytes()) for name in "ab")
     noticed = set()
     for position in range(len(whole)):
+        mask = (0x01, 0x10, 0xFF)[position % 3]
         path.write_bytes(whole[:position] + bytes([whole[position] ^ mask]) + whole[position + 1 :])
         try:
             assert equal(read_checkpoint(path), CHECKPOINT), position
