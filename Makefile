@@ -25,11 +25,15 @@ quickstart: install
 	@echo 'Average precision by class: outputs/quickstart/inference/scenes_test'
 	@echo 'Learning curves: $(BIN)/tensorboard --logdir outputs/quickstart/tf_logs'
 
-# In three processes: in one, after some minutes, the exporters' and run-times' native code has brought Python down.
+# `make test WORKERS=8` where there are more cores; a worker takes one, and about 2 GB. Three runs, of new processes: where
+# other tests followed in the same one, the exporters' and run-times' native code has brought Python down.
+WORKERS ?= 2
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+
 test: install
-	$(BIN)/python -m pytest tests/deploy
-	$(BIN)/python -m pytest tests/engine
-	$(BIN)/python -m pytest --ignore tests/deploy --ignore tests/engine
+	$(PYTEST) tests/deploy
+	$(PYTEST) tests/engine
+	$(PYTEST) --ignore tests/deploy --ignore tests/engine
 
 lint: install
 	$(BIN)/ruff check .
