@@ -5,7 +5,6 @@ import re
 import shlex
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
@@ -35,7 +34,7 @@ def test_all_files(explanation: Explanation, tmp_path: Path) -> None:
     for path in paths[2:]:
         picture = read_image(path)
         assert picture.shape[1] > 900
-        assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 10
+        assert picture.std() > 10
     page = paths[0].read_text()
     assert page.count("data:image/png;base64,") == 4
     assert page.count("<table") == 4
