@@ -12,7 +12,7 @@ from ssd.engine.step import count_positives
 from ssd.evaluation import EvaluationDataset
 from ssd.evaluation.inputs import read_annotation
 from ssd.structures import Container
-from ssd.utils.distributed import gather_tensors, without_means
+from ssd.utils.distributed import gather_tensors, is_main, without_means
 
 logger = logging.getLogger(__name__)
 
@@ -89,13 +89,12 @@ class ValidationLoss:
 
 def has_validation_loss(model: nn.Module) -> bool:
     """Whether the head of a detector, or of what runs it, tells by what it divides its losses; if not, warn."""
-    head = getattr(model, "model", model).box_head
+    head = getattr(getattr(model, "model", model), "box_head", None)
     if hasattr(head, "assign_targets") and hasattr(head, "priors"):
         return True
-    logger.warning(
-        "TEST.LOSS: no validation loss, since it needs a head with assign_targets and priors; %s has none",
-        type(head).__name__,
-    )
+    if is_main():
+        message = "TEST.LOSS: no validation loss, since it needs a box_head with assign_targets and priors; %s has none"
+        logger.warning(message, type(head).__name__)
     return False
 
 
