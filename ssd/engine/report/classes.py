@@ -19,14 +19,20 @@ def pick_classes(values: np.ndarray, count: int) -> list[int]:
     return known if len(known) <= count else known[: count // 2] + known[-(count - count // 2) :]
 
 
-def describe_choice(chosen: Sequence[int], num_classes: int) -> str:
-    """Return the end of a caption: which of ``num_classes`` (without background) are shown."""
+def describe_choice(chosen: Sequence[int], num_classes: int, count: int, others: str = "objects") -> str:
+    """Return the end of a caption: which of ``num_classes`` (without background) are shown.
+
+    Args:
+        chosen: labels that ``pick_classes`` returned.
+        num_classes: of the dataset.
+        count: how many it was asked for.
+        others: what the classes lack whose value was nan.
+    """
     if len(chosen) == num_classes:
         return ""
-    if len(chosen) < MAX_LINES:
-        return f" {len(chosen)} of {num_classes} classes: those with objects."
-    half = len(chosen) // 2
-    return f" {len(chosen)} of {num_classes} classes: the {half} best and the {len(chosen) - half} worst by AP."
+    if len(chosen) < count:
+        return f" {len(chosen)} of {num_classes} classes: those with {others}."
+    return f" {count} of {num_classes} classes: the {count // 2} best and the {count - count // 2} worst by AP."
 
 
 def pick_confused(confusion: np.ndarray, count: int) -> list[int]:

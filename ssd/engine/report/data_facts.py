@@ -39,7 +39,7 @@ def make_data_section(name: str, dataset: DetectionDataset, analysis: Analysis) 
 
 def make_run_section(run: RunFacts) -> Section:
     """Return what was run."""
-    config = details("The resolved configuration", f'<div class="config">{code(run.config)}</div>')
+    config = details("The resolved configuration", code(run.config))
     return Section("run", "Run", fact_list(run.facts) + config)
 
 

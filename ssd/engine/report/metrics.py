@@ -75,8 +75,7 @@ def make_metrics_section(result: EvaluationResult, analysis: Analysis) -> Sectio
     columns = [Column("figure"), Column("value", ".4f"), Column("what it is")]
     chosen = pick_classes(class_ap(result, analysis), MAX_BARS)
     bars = _named(analysis, chosen, class_ap(result, analysis).tolist())
-    num_classes = analysis.tables.num_classes - 1
-    choice = describe_choice(chosen, num_classes)
+    choice = describe_choice(chosen, analysis.tables.num_classes - 1, MAX_BARS)
     alt = "Bars, AP by class: " + ", ".join(f"{name} {value:.2f}" for name, value in bars.items())
     parts = [table("Figures of the evaluation", columns, figures)]
     if bars:
@@ -86,15 +85,15 @@ def make_metrics_section(result: EvaluationResult, analysis: Analysis) -> Sectio
 
 def make_curves_section(result: EvaluationResult, analysis: Analysis) -> Section:
     """Return precision against recall, and F1 against the threshold."""
-    chosen = pick_classes(class_ap(result, analysis), MAX_LINES)
-    with_curve = [label for label in chosen if len(analysis.curves[label].scores)]
+    has_curve = [len(curve.scores) > 0 for curve in analysis.curves]
+    chosen = pick_classes(np.where(has_curve, class_ap(result, analysis), np.nan), MAX_LINES)
     has_overall = len(analysis.overall_curve.scores) and not np.isnan(analysis.overall_curve.recall).any()
-    names = {analysis.tables.class_names[label]: analysis.curves[label] for label in with_curve}
+    names = {analysis.tables.class_names[label]: analysis.curves[label] for label in chosen}
     if has_overall and len(names) > 1:
         names[ALL_CLASSES] = analysis.overall_curve
     precision = {name: _precision_line(curve) for name, curve in names.items()}
     f1 = {name: (_THRESHOLDS, sample_f1(curve, _THRESHOLDS)) for name, curve in names.items()}
-    choice = describe_choice(chosen, analysis.tables.num_classes - 1)
+    choice = describe_choice(chosen, analysis.tables.num_classes - 1, MAX_LINES, "objects and detections")
     classes = ", ".join(names) or "no class"
     best = analysis.overall_best
     marked = None if math.isnan(best.threshold) else best.threshold

@@ -33,7 +33,6 @@ def write_report(evaluation: DatasetEvaluation, run: RunFacts, folder: Path) -> 
         folder: created if missing.
 
     Raises:
-        DatasetError: an image that the report shows cannot be read.
         OutputError: the file cannot be written.
     """
     analysis = analyse(evaluation.dataset, evaluation.predictions, metric=evaluation.result.metric)

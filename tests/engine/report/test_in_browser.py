@@ -49,6 +49,10 @@ def test_report_in_browser(tmp_path: Path) -> None:
         assert browser.run("location.hash") == "#errors"
         top = browser.run("document.getElementById('errors').getBoundingClientRect().top")
         assert 0 <= top < 120
+        browser.open(path, width=718)  # an A4 page
+        browser.call("Emulation.setEmulatedMedia", media="print")
+        tables = "[...document.querySelectorAll('table')].map(table => table.getBoundingClientRect().right)"
+        assert max(browser.run(tables)) <= 718
         assert browser.messages == []
         assert all(address.startswith(("file:", "data:")) for address in browser.requests)
         assert {address for address in browser.requests if address.startswith("file:")} <= {

@@ -170,8 +170,9 @@ def test_classes_for_a_plot() -> None:
     ap = np.array([np.nan, 0.1, 0.9, np.nan, 0.5, 0.3])
     assert pick_classes(ap, 4) == [2, 4, 5, 1]
     assert pick_classes(ap, 3) == [2, 5, 1]
-    assert describe_choice([2, 4, 5, 1], 4) == ""
-    assert describe_choice([2, 4], 5) == " 2 of 5 classes: those with objects."
+    assert describe_choice([2, 4, 5, 1], 4, 8) == ""
+    assert describe_choice([2, 4, 5, 1], 6, 8) == " 4 of 6 classes: those with objects."
+    assert describe_choice([2, 5, 1], 6, 3) == " 3 of 6 classes: the 1 best and the 2 worst by AP."
     confusion = np.array([[0, 9, 0, 0], [9, 5, 0, 0], [0, 0, 1, 2], [0, 0, 0, 1]])
     assert pick_confused(confusion, 2) == [2, 3]
     assert pick_confused(confusion, 9) == [1, 2, 3]
