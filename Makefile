@@ -40,6 +40,7 @@ lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# Into site/, from which it can be read or served; a link that leads nowhere, or a page that is in no menu, is an error.
+# Into site/. Pages open from the disk; the search needs a server, such as `python -m http.server -d site`. A link that leads
+# nowhere, and a page that is in no menu, are errors.
 docs: install
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
