@@ -6,7 +6,7 @@ from ssd.engine.inference import DatasetEvaluation
 from ssd.evaluation import analyse
 from ssd.evaluation.analysis.curves import sample_f1, sample_precision
 
-_MAX_DETECTIONS = 300_000  # in a dataset that is analysed at every evaluation; more take too long
+_MAX_DETECTIONS = 300_000  # in a dataset that is analysed at every evaluation: 3 seconds of one core
 _GRID = np.linspace(0, 1, 101)
 
 

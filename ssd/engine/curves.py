@@ -1,7 +1,7 @@
 """OUTPUT_DIR/learning_curves.svg and .png, from the table of results."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -28,7 +28,7 @@ def write_learning_curves(table: ResultsTable) -> None:
     from ssd.visualization.style import figure_to_rgb, figure_to_svg  # matplotlib is slow to import
     from ssd.visualization.training_plots import plot_learning_curves
 
-    figure = plot_learning_curves(**read_curves(table))
+    figure = plot_learning_curves(*read_curves(table))
     path = table.path.with_name("learning_curves.svg")
     try:
         path.write_text(figure_to_svg(figure), encoding="utf-8")
@@ -37,19 +37,22 @@ def write_learning_curves(table: ResultsTable) -> None:
         logger.warning("The learning curves cannot be written: %s", error)
 
 
-def read_curves(table: ResultsTable) -> dict[str, Series]:
-    """Return what ``plot_learning_curves`` draws: losses, validation_losses, metrics and rates."""
+def read_curves(table: ResultsTable) -> tuple[Series, Series, Series, Series]:
+    """Return what ``plot_learning_curves`` draws: losses, validation losses, metrics and learning rate."""
     own = [name for name in table.columns if "/" not in name and name not in _MEASURES]
     measured = [name for name in table.columns if "/" in name]
-    names = {
-        "losses": own,
-        "validation_losses": [name for name in measured if name.rpartition("/")[2] in own],
-        "metrics": [name for name in measured if name.rpartition("/")[2] in _MAIN],
-        "rates": ["lr"],
-    }
-    return {part: {name: _series(table.rows, name) for name in columns} for part, columns in names.items()}
+    return (
+        _read(table, own),
+        _read(table, [name for name in measured if name.rpartition("/")[2] in own]),
+        _read(table, [name for name in measured if name.rpartition("/")[2] in _MAIN]),
+        _read(table, ["lr"]),
+    )
 
 
-def _series(rows: list[Mapping[str, str]], name: str) -> tuple[np.ndarray, np.ndarray]:
+def _read(table: ResultsTable, columns: Sequence[str]) -> Series:
+    return {name: _series(table.rows, name) for name in columns}
+
+
+def _series(rows: Sequence[Mapping[str, str]], name: str) -> tuple[np.ndarray, np.ndarray]:
     filled = [row for row in rows if name in row]
     return np.array([int(row["iteration"]) for row in filled]), np.array([float(row[name]) for row in filled])

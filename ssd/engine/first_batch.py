@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -84,9 +85,14 @@ def make_first_batch(
     show: Callable[[np.ndarray], None],
 ) -> FirstBatch:
     """Build the transform that draws to OUTPUT_DIR."""
-    options = {"detector": detector, "class_names": class_names, "show": show}
     return FirstBatch(
-        transform, cfg.INPUT.PIXEL_MEAN, cfg.INPUT.PIXEL_STD, path=Path(cfg.OUTPUT_DIR, "first_batch.jpg"), **options
+        transform,
+        cfg.INPUT.PIXEL_MEAN,
+        cfg.INPUT.PIXEL_STD,
+        detector=detector,
+        class_names=class_names,
+        path=Path(cfg.OUTPUT_DIR, "first_batch.jpg"),
+        show=show,
     )
 
 
@@ -103,7 +109,7 @@ def draw_batch(images: np.ndarray, targets: Container, detector: nn.Module, clas
     Returns:
         RGB uint8 (H, W, 3), with the number of objects and of their priors under each image.
     """
-    head = detector.box_head
+    head: Any = detector.box_head
     priors = center_to_corner(head.priors).cpu().numpy() if hasattr(head, "priors") else np.zeros((0, 4))
     is_matched = None
     if len(priors) and hasattr(head, "assign_targets"):
