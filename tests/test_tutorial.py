@@ -46,7 +46,7 @@ def run_page(blocks: list[tuple[str, str]], folder: Path) -> None:
     names: dict[str, Any] = {}
     for language, block in blocks:
         if language == "bash":
-            for line in block.splitlines():
+            for line in block.replace("\\\n", " ").splitlines():
                 run_command(line)
         elif language == "python":
             exec(compile(block, "tutorial", "exec"), names)
