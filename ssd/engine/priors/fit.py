@@ -80,6 +80,7 @@ class _Fit:
         """Return a level's entries in MIN_SIZES, MAX_SIZES and ASPECT_RATIOS; sizes that have not moved stay exact."""
         fit, choice = self.levels[level], self.choices[level]
         small, large = fit.sizes[choice.small], fit.sizes[choice.large]
+        small = small if choice.small == fit.start.small else round(small, 1)  # the old large square may be any number
         is_same = (choice.small, choice.large) == (fit.start.small, fit.start.large)
         max_size = layout.max_sizes[level] if is_same else round(large**2 / small, 1)
         return small, max_size, [self.items[item] for item in choice.items]

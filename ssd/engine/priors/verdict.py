@@ -85,12 +85,12 @@ def compare(before: Part, after: Part, written: Path) -> list[str]:
 
 
 def _no_class(group: Group, threshold: float) -> str:
-    quantifier = "No" if group.recall == 0 else "Almost no"
+    quantifier = "no" if group.recall == 0 else "almost no"
     share = "" if group.recall == 0 else f", {group.recall:.1%} do"
     return (
-        f"{quantifier} {group.name} reaches IoU {threshold:g} ({group.num_objects} objects{share}; half of them have "
-        f"at best {group.median_iou:.2f}; median side {group.median_side:.0f} pixels): "
-        "do not expect the detector to find it."
+        f"{group.name}: {quantifier} object reaches IoU {threshold:g} ({group.num_objects} objects{share}; half of "
+        f"them have at best {group.median_iou:.2f}; median side {group.median_side:.0f} pixels). Do not expect the "
+        "detector to find it."
     )
 
 

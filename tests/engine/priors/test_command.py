@@ -38,8 +38,8 @@ def test_priors_that_miss_everything_are_named(config_file: Path, capsys: pytest
     sizes = ["MODEL.PRIORS.MIN_SIZES", [900] * 4, "MODEL.PRIORS.MAX_SIZES", [999] * 4, "MODEL.PRIORS.CLIP", False]
     assert priors(config_file, *sizes) == 0
     output = capsys.readouterr().out
-    assert " reaches IoU 0.5 (" in output
-    assert "do not expect the detector to find it" in output
+    assert "no object reaches IoU 0.5 (" in output
+    assert "Do not expect the detector to find it" in output
     assert "train one prior only, the forced match" in output
 
 

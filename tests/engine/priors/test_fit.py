@@ -60,6 +60,7 @@ def test_large_objects_stay_with_the_levels_for_them() -> None:
         low, high = size_bounds(layout, level)
         sides = fitted.min_sizes[level], (fitted.min_sizes[level] * fitted.max_sizes[level]) ** 0.5
         assert all(low - 0.5 <= side <= high + 0.5 for side in sides)
+        assert fitted.min_sizes[level] == round(fitted.min_sizes[level], 1)
     assert fitted.min_sizes[2:] == layout.min_sizes[2:]
     assert fitted.max_sizes[2:] == layout.max_sizes[2:]
     assert set(after.best_level.tolist()) == {0}
