@@ -18,6 +18,7 @@ from ssd.engine import reproduce
 from ssd.engine.manifest import read_manifest
 from ssd.engine.reproduce import compare, main, make_command, train_again, write_config
 from ssd.utils.errors import ConfigError, OutputError
+from tests.forks import Forks
 
 ROOT = Path(__file__).parents[2]
 
@@ -79,7 +80,18 @@ def test_what_is_not_as_it_was_stops_it(manifest: Path, tmp_path: Path, capfd: p
     assert not (tmp_path / "again").exists()
 
 
-def test_force_and_another_result(manifest: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_force_and_another_result(
+    manifest: Path,
+    tmp_path: Path,
+    forks: Forks,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    def train(command: list[str], threads: int) -> int:
+        statuses, _ = forks(ROOT / "train.py", *command[4:], cwd=tmp_path, OMP_NUM_THREADS=str(threads))
+        return statuses[0]
+
+    monkeypatch.setattr(reproduce, "train_again", train)
     start = read_manifest(manifest)[-1]
     config = {**start["config"], "SOLVER": {**start["config"]["SOLVER"], "LR": 0.01}}
     edit(manifest, config=config, arguments={**start["arguments"], "skip_test": True})

@@ -18,6 +18,7 @@ import torch
 import ssd
 from ssd.deploy.predict_command import main, parse_args
 from ssd.engine.predictor import Predictor
+from tests.forks import Forks
 
 ROOT = Path(__file__).parents[3]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
@@ -214,7 +215,7 @@ def test_a_signal_ends_it_after_the_batch_at_hand(
     assert [row["index"] for row in read_lines("found")] == [*range(6)]
 
 
-def test_killed_and_continued_by_other_processes(pictures: Path) -> None:
+def test_killed_and_continued_by_other_processes(forks: Forks, pictures: Path) -> None:
     """One is killed, two of torchrun do the rest: the parts are those of a single unbroken run."""
     for number in range(150):
         os.link(pictures / NAMES[number % 2], pictures / f"x{number:03d}.jpg")
@@ -239,8 +240,8 @@ def test_killed_and_continued_by_other_processes(pictures: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
     assert not list(Path("found").rglob("*.tmp"))
 
-    unbroken = [*alone[:4], args[0], "--output", "unbroken", *args[3:]]  # as many threads, hence equal bits
-    assert subprocess.run(unbroken, env=ENVIRONMENT, capture_output=True).returncode == 1
+    unbroken = (script, "--ckpt", "model.pth", args[0], "--output", "unbroken", *args[3:])
+    assert forks(*unbroken, cwd=Path.cwd())[0] == [1]  # in as many threads, hence equal bits
     assert contents("found") == contents("unbroken")
     assert len(contents("found")) == 78
 
