@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 class SmoothedValue:
-    """A series of numbers: its last value, the mean of its last few, and the mean of all.
+    """A series of numbers: its last value, and the mean of its last few.
 
     Args:
         window: how many values the smoothed mean covers.
@@ -15,9 +15,6 @@ class SmoothedValue:
 
     def __init__(self, window: int = 10):
         self._recent: deque[float | Tensor] = deque(maxlen=window)
-        self._total = 0.0  # of the values that have been read
-        self._pending: float | Tensor = 0.0  # sum of the values since then, on their device
-        self._count = 0
 
     def update(self, value: float | Tensor) -> None:
         """Append a number, or a 0-d tensor, which stays on its device until somebody reads."""
@@ -25,8 +22,6 @@ class SmoothedValue:
             assert value.ndim == 0, f"a metric is one number, got shape {tuple(value.shape)}"
             value = value.detach().clone()  # the caller may reuse its memory
         self._recent.append(value)
-        self._pending = self._pending + value
-        self._count += 1
 
     @property
     def value(self) -> float:
@@ -40,13 +35,6 @@ class SmoothedValue:
         self._recent = deque(recent, maxlen=self._recent.maxlen)
         finite = [value for value in recent if math.isfinite(value)]
         return sum(finite) / len(finite) if finite else math.nan
-
-    @property
-    def global_avg(self) -> float:
-        """The mean of all values."""
-        self._total += float(self._pending)
-        self._pending = 0.0
-        return self._total / self._count
 
 
 class MetricLogger:

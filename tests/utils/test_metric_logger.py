@@ -14,7 +14,6 @@ def test_window_of_two_by_hand() -> None:
         series.update(value)
     assert series.value == 6.0
     assert series.avg == 4.0
-    assert series.global_avg == 3.0
 
 
 def test_the_smoothed_mean_is_of_what_is_finite() -> None:
@@ -33,11 +32,11 @@ def test_means_of_floats_and_tensors_read_at_any_time(values: list[float], windo
     for count, value in enumerate(values, start=1):
         series.update(torch.tensor(value, dtype=torch.float64) if count % 2 else value)
         if count % read_every == 0:
-            assert math.isclose(series.global_avg, math.fsum(values[:count]) / count, abs_tol=1e-9)
+            recent = values[:count][-window:]
+            assert math.isclose(series.avg, math.fsum(recent) / len(recent), abs_tol=1e-9)
     recent = values[-window:]
     assert series.value == values[-1]
     assert math.isclose(series.avg, math.fsum(recent) / len(recent), abs_tol=1e-9)
-    assert math.isclose(series.global_avg, math.fsum(values) / len(values), abs_tol=1e-9)
 
 
 def test_update_does_not_read_the_tensor(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,13 +52,10 @@ def test_update_does_not_read_the_tensor(monkeypatch: pytest.MonkeyPatch) -> Non
     assert series.avg == 8.0
 
 
-def test_long_run_keeps_little_and_stays_exact() -> None:
+def test_long_run_keeps_little() -> None:
     series = SmoothedValue(window=10)
-    value = torch.tensor(0.1)
-    for count in range(1, 5001):
-        series.update(value)
-        if count % 10 == 0:  # a log step
-            assert series.global_avg == pytest.approx(float(value), rel=5e-7)
+    for _ in range(1000):
+        series.update(torch.tensor(0.1))
     assert len(series._recent) == 10
 
 
@@ -85,4 +81,3 @@ def test_text_is_smoothed_then_last_in_order_of_first_update() -> None:
     metrics.update(total_loss=1.0, cls_loss=torch.tensor(2.0))
     metrics.update(total_loss=2.0, cls_loss=torch.tensor(4.0), time=0.25)
     assert str(metrics) == "total_loss: 1.500 (2.000), cls_loss: 3.000 (4.000), time: 0.250 (0.250)"
-    assert metrics.meters["total_loss"].global_avg == 4.0
