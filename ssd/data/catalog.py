@@ -21,27 +21,19 @@ from pathlib import Path
 from typing import Any
 
 from ssd.data.datasets.base import DetectionDataset
-from ssd.data.datasets.checks import check_class_names
-from ssd.data.datasets.coco import COCO_CLASSES, COCODataset
-from ssd.data.datasets.csv_table import CSVDataset
+from ssd.data.datasets.coco import COCO_CLASSES
 from ssd.data.datasets.paths import MissingPathError
-from ssd.data.datasets.policy import RAISE_ERRORS, ErrorPolicy, SkipErrors, make_policy
-from ssd.data.datasets.voc import VOC_CLASSES, VOCDataset
-from ssd.data.datasets.yolo import YOLODataset
+from ssd.data.datasets.policy import ErrorPolicy, SkipErrors, make_policy
+from ssd.data.datasets.voc import VOC_CLASSES
+from ssd.data.formats import DATASET_FORMATS, checked_path
 from ssd.data.sniffing import find_layout
-from ssd.utils.errors import ConfigError, DatasetError
-from ssd.utils.registry import Registry
+from ssd.utils.errors import ConfigError
+
+__all__ = ["DATASET_FORMATS", "dataset_names", "make_dataset", "open_dataset", "register_dataset"]
 
 logger = logging.getLogger(__name__)
 
-# Contract: factory(**arguments, is_train, class_names) -> DetectionDataset. All parameters are keyword-only; those
-# besides the last two are keys of the entry, in upper case there, optional if they have a default. ``class_names``
-# (background first) fixes the labels; None leaves them to the entry or the annotations. A factory that also has a
-# parameter ``policy`` gets what decides about mistakes in the data, an ErrorPolicy; without it they are raised.
-DATASET_FORMATS = Registry("dataset format")
-_GIVEN = ("is_train", "class_names", "policy")
-
-METRICS = ("voc07", "voc", "coco")
+_GIVEN = ("is_train", "class_names", "policy")  # parameters of a factory that are no keys of an entry
 
 _DEFAULT_ROOT = "datasets"
 _COCO_FILES = {  # name -> (image folder, annotation file)
@@ -53,87 +45,6 @@ _COCO_FILES = {  # name -> (image folder, annotation file)
     "coco_2017_val": ("val2017", "instances_val2017.json"),
 }
 _registered: dict[str, Mapping[str, Any]] = {}
-
-
-@DATASET_FORMATS.register("voc")
-def make_voc_dataset(
-    *,
-    root: str,
-    split: str | None = None,
-    images: str = "JPEGImages",
-    annotations: str = "Annotations",
-    classes: Sequence[str] | None = None,
-    metric: str = "voc",
-    is_train: bool,
-    class_names: Sequence[str] | None,
-    policy: ErrorPolicy = RAISE_ERRORS,
-) -> VOCDataset:
-    """Build a set in VOC layout; difficult objects are left out of training and kept for testing.
-
-    IMAGES and ANNOTATIONS are folders in ROOT; without SPLIT all annotations are read.
-    """
-    return VOCDataset(
-        _checked_path("ROOT", root),
-        None if split is None else str(split),
-        class_names=class_names or _with_background(classes),
-        keep_difficult=not is_train,
-        metric=_checked_metric(metric),
-        policy=policy,
-        images=_checked_path("IMAGES", images),
-        annotations=_checked_path("ANNOTATIONS", annotations),
-    )
-
-
-@DATASET_FORMATS.register("coco")
-def make_coco_dataset(
-    *,
-    images: str,
-    annotations: str,
-    classes: Sequence[str] | None = None,
-    metric: str = "coco",
-    is_train: bool,
-    class_names: Sequence[str] | None,
-    policy: ErrorPolicy = RAISE_ERRORS,
-) -> COCODataset:
-    """Build a set in COCO format, the same for training and testing."""
-    names = class_names or _with_background(classes)
-    images, annotations = _checked_path("IMAGES", images), _checked_path("ANNOTATIONS", annotations)
-    return COCODataset(images, annotations, class_names=names, metric=_checked_metric(metric), policy=policy)
-
-
-@DATASET_FORMATS.register("yolo")
-def make_yolo_dataset(
-    *,
-    root: str,
-    split: str | None = None,
-    classes: Sequence[str] | None = None,
-    metric: str = "voc",
-    is_train: bool,
-    class_names: Sequence[str] | None,
-    policy: ErrorPolicy = RAISE_ERRORS,
-) -> YOLODataset:
-    """Build a set in YOLO's layout, the same for training and testing; ROOT is its folder or its data.yaml."""
-    names = class_names or _with_background(classes)
-    root, split = _checked_path("ROOT", root), None if split is None else str(split)
-    return YOLODataset(root, split, class_names=names, metric=_checked_metric(metric), policy=policy)
-
-
-@DATASET_FORMATS.register("csv")
-def make_csv_dataset(
-    *,
-    annotations: str,
-    images: str | None = None,
-    classes: Sequence[str] | None = None,
-    metric: str = "voc",
-    is_train: bool,
-    class_names: Sequence[str] | None,
-    policy: ErrorPolicy = RAISE_ERRORS,
-) -> CSVDataset:
-    """Build a set from a table, the same for training and testing; IMAGES is the table's folder unless it is given."""
-    names = class_names or _with_background(classes)
-    annotations = _checked_path("ANNOTATIONS", annotations)
-    folder = None if images is None else _checked_path("IMAGES", images)
-    return CSVDataset(annotations, folder, class_names=names, metric=_checked_metric(metric), policy=policy)
 
 
 def register_dataset(name: str, entry: Mapping[str, Any]) -> None:
@@ -211,7 +122,7 @@ def open_dataset(
 
 def _find_format(name: str, entry: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
     """The entry of what lies in ROOT, and what that is in words."""
-    root, split = _checked_path("ROOT", entry["ROOT"]), entry.get("SPLIT")
+    root, split = checked_path("ROOT", entry["ROOT"]), entry.get("SPLIT")
     try:
         layout = find_layout(Path(root))
         split = layout.choose_split(None if split is None else str(split))
@@ -289,26 +200,3 @@ def _root_hint(name: str) -> str:
     value = os.environ.get(variable)
     setting = f"is {value!r}" if value is not None else f"is not set, so it is {_DEFAULT_ROOT!r}"
     return f". The environment variable {variable} names the folder that holds {content}; it {setting}"
-
-
-def _with_background(classes: Sequence[str] | None) -> tuple[str, ...] | None:
-    if classes is None:
-        return None
-    if isinstance(classes, str):
-        raise ConfigError(f"CLASSES must be a list of names, got {classes!r}; write [{classes}]")
-    try:
-        return check_class_names(classes, "CLASSES")
-    except DatasetError as error:
-        raise ConfigError(str(error)) from None
-
-
-def _checked_path(key: str, path: str) -> str:
-    if not isinstance(path, str):
-        raise ConfigError(f"{key} must be a path, got {path!r}")
-    return os.path.expanduser(path)
-
-
-def _checked_metric(metric: str) -> str:
-    if metric not in METRICS:
-        raise ConfigError(f"METRIC must be one of {', '.join(METRICS)}, got {metric!r}")
-    return metric
