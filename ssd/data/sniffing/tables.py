@@ -5,7 +5,7 @@ from itertools import islice
 from pathlib import Path
 
 from ssd.data.datasets.csv_columns import find_columns
-from ssd.data.sniffing.files import find_image_folder, folders_in, names_in, stem_to_split
+from ssd.data.sniffing.annotation_files import find_annotation_files
 from ssd.data.sniffing.layout import Layout
 from ssd.utils.image import IMAGE_SUFFIXES
 
@@ -14,24 +14,13 @@ _ROWS = 20  # of which an image must be there
 
 def find_csv(root: Path) -> Layout | None:
     """See ``find_layout``."""
-    entries, sources = {}, []
-    for folder in (root, *folders_in(root)):
-        for name in names_in(folder):
-            path = folder / name
-            files = _first_files(path) if name.lower().endswith(".csv") else []
-            if not files:
-                continue
-            split = stem_to_split(path, root)
-            images = find_image_folder(root, path, split, files)
-            if images is not None:
-                split = split if split not in entries else path.stem
-                entries[split] = {"FORMAT": "csv", "IMAGES": str(images), "ANNOTATIONS": str(path)}
-                sources.append(str(path))
-    return Layout("CSV", ", ".join(sources), entries) if entries else None
+    return find_annotation_files(root, "CSV", _first_files)
 
 
 def _first_files(path: Path) -> list[str]:
     """The files that the first rows of a table name; none if its columns are not those of boxes."""
+    if not path.name.lower().endswith(".csv"):
+        return []
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
             lines = [file.readline(10_000) for _ in range(_ROWS)]
