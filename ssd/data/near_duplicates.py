@@ -4,12 +4,12 @@ Legend: N images.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
+from ssd.data.threads import map_rows
 from ssd.utils.cores import available_cores
 
 # A difference hash: whether each of 8 x 8 cells is brighter than its right neighbour (N. Krawetz, "Kind of Like That",
@@ -22,7 +22,6 @@ _MAX_BITS = 6
 _SIDE = 16
 _MAX_DIFFERENCE = 12.0
 _BLOCK = 1024  # rows compared with all others at a time
-_CHUNK = 1024  # images handed to the threads at a time
 
 
 @dataclass(frozen=True)
@@ -47,11 +46,8 @@ def look_of(image: np.ndarray) -> Look:
 
 
 def look_at_all(read: Callable[[int], np.ndarray], num_images: int) -> Iterator[Look]:
-    """Give the looks of images in their order, by all cores; ``read`` gives the image of a row."""
-    with ThreadPoolExecutor(available_cores()) as pool:
-        for start in range(0, num_images, _CHUNK):
-            rows = range(start, min(start + _CHUNK, num_images))
-            yield from pool.map(lambda row: look_of(read(row)), rows)
+    """Return the looks of images in their order, by all cores; ``read`` gives the image of a row."""
+    return map_rows(lambda row: look_of(read(row)), num_images, available_cores())
 
 
 def group_looks(looks: Sequence[Look]) -> np.ndarray:

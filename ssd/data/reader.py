@@ -57,7 +57,7 @@ class SampleReader:
     ):
         self._datasets = datasets
         self._has_parts = [isinstance(dataset, TwoPartDataset) for dataset in datasets]  # slow to ask
-        self._ends = list(accumulate(len(dataset) for dataset in datasets))
+        self._ends = ends_of(datasets)
         self._reduced_decoding = reduced_decoding
         self._cache = cache
 
@@ -71,8 +71,8 @@ class SampleReader:
 
     def open(self, index: int) -> OpenSample:
         """Return the annotation of a sample, and how to read its image."""
-        number = bisect_right(self._ends, index)
-        dataset, row = self._datasets[number], index - (self._ends[number - 1] if number else 0)
+        number, row = locate_sample(self._ends, index)
+        dataset = self._datasets[number]
         if not self._has_parts[number]:
             image, target, _ = dataset[row]
             return OpenSample(target, (image.shape[1], image.shape[0]), lambda _: (image, 1))
@@ -88,6 +88,17 @@ class SampleReader:
                 self._cache.put(index, image)
             return image, 1
         return dataset.read_image(row, reduction if self._reduced_decoding else 1)
+
+
+def ends_of(datasets: Sequence[DetectionDataset]) -> list[int]:
+    """Return the index at which each of several datasets, taken as one, ends."""
+    return list(accumulate(len(dataset) for dataset in datasets))
+
+
+def locate_sample(ends: Sequence[int], index: int) -> tuple[int, int]:
+    """Return the number of the dataset that has a sample, and its row there; ``ends`` as ``ends_of`` gives them."""
+    number = bisect_right(ends, index)
+    return number, index - (ends[number - 1] if number else 0)
 
 
 def make_cache(datasets: Sequence[DetectionDataset], limit: int, folder: Path | None = None) -> ImageCache:

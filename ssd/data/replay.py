@@ -1,8 +1,6 @@
 """A batch of the past again, and which images it shows."""
 
-from bisect import bisect_right
 from collections.abc import Sequence
-from itertools import accumulate
 from typing import NamedTuple
 
 import numpy as np
@@ -10,6 +8,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ssd.data.datasets import DetectionDataset
+from ssd.data.reader import ends_of, locate_sample
 from ssd.data.samplers import IterationSampler
 from ssd.structures import Container
 
@@ -49,7 +48,7 @@ class BatchReplay:
         self._loader = loader
         self._names = names
         self._datasets = datasets
-        self._ends = list(accumulate(len(dataset) for dataset in datasets))
+        self._ends = ends_of(datasets)
 
     def __call__(self, iteration: int) -> ReplayedBatch:
         """Return the batch of an iteration, counted from 1."""
@@ -61,7 +60,6 @@ class BatchReplay:
         return ReplayedBatch(images, targets, list(datasets), list(image_ids), own.seed)
 
     def _name(self, index: int) -> tuple[str, int | str]:
-        number = bisect_right(self._ends, index)
-        row = index - (self._ends[number - 1] if number else 0)
+        number, row = locate_sample(self._ends, index)
         image_id, _ = self._datasets[number].get_annotation(row)
         return self._names[number], int(image_id) if isinstance(image_id, (int, np.integer)) else str(image_id)

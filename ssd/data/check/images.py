@@ -2,8 +2,6 @@
 
 import hashlib
 import sys
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -13,10 +11,9 @@ from ssd.data.check.problem import DUPLICATE, Problem, to_problem
 from ssd.data.datasets import FILE_DATASETS, DetectionDataset
 from ssd.data.datasets.sizes import SIZE_MISMATCH, SIZE_SLIP, unreadable_kind
 from ssd.data.reader import TwoPartDataset
+from ssd.data.threads import map_rows
 from ssd.utils.cores import available_cores
 from ssd.utils.errors import DatasetError, ImageError
-
-_CHUNK = 1024  # images handed to the threads at a time
 
 
 class ImageFinding(NamedTuple):
@@ -46,10 +43,8 @@ def check_images(dataset: DetectionDataset, name: str) -> list[ImageFinding]:
     # A format from elsewhere need not bear several threads: a DataLoader reads it by processes.
     is_threadsafe = isinstance(dataset, FILE_DATASETS)
     num_threads = available_cores() if is_threadsafe else 1
-    rows = range(len(dataset))
-    with ThreadPoolExecutor(num_threads) as pool:
-        findings = _map(pool, lambda row: _check_image(dataset, row), rows)
-        return list(tqdm(findings, desc=name, total=len(rows), unit="image", disable=not sys.stderr.isatty()))
+    findings = map_rows(lambda row: _check_image(dataset, row), len(dataset), num_threads)
+    return list(tqdm(findings, desc=name, total=len(dataset), unit="image", disable=not sys.stderr.isatty()))
 
 
 def find_duplicates(findings: list[ImageFinding]) -> list[Problem]:
@@ -64,12 +59,6 @@ def find_duplicates(findings: list[ImageFinding]) -> list[Problem]:
             same = "listed more than once" if earlier == name else f"the same pixels as {earlier}"
             problems.append(Problem(DUPLICATE, name, "", f"{name}: {same}"))
     return problems
-
-
-def _map(pool: ThreadPoolExecutor, function: Callable[[int], ImageFinding], rows: range) -> Iterator[ImageFinding]:
-    """Like pool.map, without a future for each of a million rows at once."""
-    for start in range(0, len(rows), _CHUNK):
-        yield from pool.map(function, rows[start : start + _CHUNK])
 
 
 def _check_image(dataset: DetectionDataset, row: int) -> ImageFinding:
