@@ -6,7 +6,7 @@ Legend: G objects of an image.
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -97,20 +97,18 @@ def collect_content(datasets: Mapping[str, DetectionDataset]) -> Content:
         found: dict[int, None] = {}
         for index in range(len(dataset)):
             key = os.path.abspath(dataset.image_path(index))
-            record = _to_record(dataset, index, names, with_coco=content.categories is not None)
+            record = _to_record(dataset, index, with_coco=content.categories is not None)
             if key not in rows:
                 rows[key] = len(content.records)
-                content.records.append(_renamed(record, names.choose(record.path)))
+                content.records.append(replace(record, name=names.choose(record.path)))
             else:
                 _require_equal(record, content.records[rows[key]])
             found[rows[key]] = None
         content.parts[part] = list(found)
-    return Content(
-        content.class_names, content.records, content.parts, content.categories, num_outlines, content.renamed
-    )
+    return replace(content, num_outlines=num_outlines)
 
 
-def _to_record(dataset: Any, index: int, names: "_Names", with_coco: bool) -> Record:
+def _to_record(dataset: Any, index: int, with_coco: bool) -> Record:
     path = dataset.image_path(index)
     if not path.is_file():
         raise DatasetError(f"{path}: the image does not exist", path=path, kind=MISSING)
@@ -125,10 +123,6 @@ def _to_record(dataset: Any, index: int, names: "_Names", with_coco: bool) -> Re
     return Record(
         path.name, path, info["width"], info["height"], boxes, labels, is_difficult, num_crowds=num_crowds, coco=coco
     )
-
-
-def _renamed(record: Record, name: str) -> Record:
-    return Record(**{**vars(record), "name": name})
 
 
 def _require_equal(one: Record, two: Record) -> None:
