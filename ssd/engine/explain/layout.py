@@ -58,7 +58,7 @@ def make_levels(prior_box: PriorBox, priors: Tensor) -> list[Level]:
     cells = map(prior_shapes, prior_box.min_sizes, prior_box.max_sizes, prior_box.aspect_ratios)
     levels: list[Level] = []
     first = 0
-    for feature_map, stride, shapes in zip(prior_box.feature_maps, prior_box.steps(), cells, strict=True):
+    for feature_map, stride, shapes in zip(prior_box.feature_maps, prior_box.strides, cells, strict=True):
         sizes = [(width, height) for width, height in priors[first : first + len(shapes), 2:].tolist()]  # as clipped
         levels.append(Level(len(levels) + 1, feature_map, stride, first, sizes))
         first += levels[-1].num_priors

@@ -15,18 +15,25 @@ class PriorBox:
 
     Args:
         cfg: reads INPUT.IMAGE_SIZE and MODEL.PRIORS, whose FEATURE_MAPS and STRIDES must be filled in.
+
+    Attributes:
+        image_size: (height, width) of the network input in pixels.
+        feature_maps: (height, width) of each level in cells.
+        strides: (y, x) pixels from cell to cell of each level, as PRIORS.CENTERS says.
     """
 
     def __init__(self, cfg: CfgNode):
         priors = cfg.MODEL.PRIORS
         self.image_size = height_width(cfg.INPUT.IMAGE_SIZE)
         self.feature_maps = [height_width(size) for size in priors.FEATURE_MAPS]
-        self.strides = [height_width(stride) for stride in priors.STRIDES]
+        self.strides: list[tuple[float, float]] = [height_width(stride) for stride in priors.STRIDES]
+        if priors.CENTERS == "map":
+            height, width = self.image_size
+            self.strides = [(height / rows, width / columns) for rows, columns in self.feature_maps]
         self.min_sizes = priors.MIN_SIZES
         self.max_sizes = priors.MAX_SIZES
         self.aspect_ratios = priors.ASPECT_RATIOS
         self.clip = priors.CLIP
-        self.has_map_centers = priors.CENTERS == "map"
 
     def __call__(self) -> Tensor:
         """Lay the priors out.
@@ -38,20 +45,13 @@ class PriorBox:
         shapes = map(prior_shapes, self.min_sizes, self.max_sizes, self.aspect_ratios)
         levels = [
             level_priors(self.image_size, feature_map, stride, level_shapes)
-            for feature_map, stride, level_shapes in zip(self.feature_maps, self.steps(), shapes, strict=True)
+            for feature_map, stride, level_shapes in zip(self.feature_maps, self.strides, shapes, strict=True)
         ]
         priors = torch.cat(levels).float()
         if self.clip == "size":
             return torch.cat([priors[:, :2], priors[:, 2:].clamp(0, 1)], dim=1)
         # As the released weights were trained: all four centre-form numbers, so corners may still lie outside.
         return priors.clamp(0, 1) if self.clip else priors
-
-    def steps(self) -> list[tuple[float, float]]:
-        """Return the pixels from cell to cell of each level, (y, x)."""
-        if not self.has_map_centers:
-            return list(self.strides)
-        height, width = self.image_size
-        return [(height / rows, width / columns) for rows, columns in self.feature_maps]
 
 
 def prior_shapes(
