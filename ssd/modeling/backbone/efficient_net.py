@@ -16,6 +16,7 @@ from yacs.config import CfgNode
 
 from ssd.modeling import registry
 from ssd.modeling.backbone.extras import cells_after, extra_block
+from ssd.modeling.backbone.mobilenet import round_channels
 from ssd.modeling.backbone.pretrained import load_pretrained
 from ssd.modeling.backbone.stages import split_at_strides
 from ssd.modeling.layers import BatchNorm2d
@@ -198,16 +199,10 @@ def scaled_architecture(width: float, depth: float) -> tuple[int, list[Stage]]:
         The stem's channels, and the stages.
     """
     stages = [
-        stage._replace(channels=_round_channels(stage.channels * width), num_blocks=math.ceil(stage.num_blocks * depth))
+        stage._replace(channels=round_channels(stage.channels * width), num_blocks=math.ceil(stage.num_blocks * depth))
         for stage in _STAGES
     ]
-    return _round_channels(_STEM_CHANNELS * width), stages
-
-
-def _round_channels(channels: float) -> int:
-    """The nearest multiple of 8 that is not below 90 %, as in the authors' code."""
-    rounded = max(8, int(channels + 4) // 8 * 8)
-    return rounded + 8 if rounded < 0.9 * channels else rounded
+    return round_channels(_STEM_CHANNELS * width), stages
 
 
 def _blocks(in_channels: int, stages: list[Stage]) -> list[nn.Module]:

@@ -67,6 +67,6 @@ def xavier_conv(in_channels: int, out_channels: int, **kwargs: Any) -> nn.Conv2d
     return conv
 
 
-def cells_after(cells: int, *, stride: int, padding: int) -> int:
+def cells_after(cells: int, *, stride: int, padding: int, kernel_size: int = 3) -> int:
     """Cells along one side after an extra block; below 1 the map would vanish."""
-    return (cells + 2 * padding - 3) // stride + 1
+    return (cells + 2 * padding - kernel_size) // stride + 1

@@ -148,6 +148,12 @@ def reset_parameters(model: nn.Module) -> None:
             nn.init.zeros_(module.bias)
 
 
+def round_channels(channels: float) -> int:
+    """The nearest multiple of 8 that is not below 90 %, as in the authors' code, also of EfficientNet."""
+    rounded = max(8, int(channels + 4) // 8 * 8)
+    return rounded + 8 if rounded < 0.9 * channels else rounded
+
+
 def conv_bn(
     in_channels: int, out_channels: int, kernel_size: int, *, stride: int = 1, groups: int = 1
 ) -> nn.Sequential:

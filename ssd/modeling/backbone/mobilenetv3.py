@@ -19,13 +19,13 @@ from torch import Tensor, nn
 from yacs.config import CfgNode
 
 from ssd.modeling import registry
-from ssd.modeling.backbone.mobilenet import MobileNet, conv_bn
-from ssd.modeling.backbone.pretrained import StateDict, load_pretrained
-from ssd.modeling.layers import BatchNorm2d
+from ssd.modeling.backbone.mobilenet import MobileNet, conv_bn, round_channels
+from ssd.modeling.backbone.pretrained import StateDict, adapt_variances, load_pretrained
 
 logger = logging.getLogger(__name__)
 
 PRETRAINED_URL = "https://github.com/d-li14/mobilenetv3.pytorch/raw/master/pretrained/mobilenetv3-large-1cd25616.pth"
+_TORCHVISION_EPS = 1e-3  # of its batch norms
 
 
 class Block(NamedTuple):
@@ -128,7 +128,7 @@ class SqueezeExcitation(nn.Module):
 
     def __init__(self, channels: int):
         super().__init__()
-        squeezed = _round_channels(channels // _SQUEEZE)
+        squeezed = round_channels(channels // _SQUEEZE)
         self.fc = nn.Sequential(
             nn.Linear(channels, squeezed), nn.ReLU(inplace=True), nn.Linear(squeezed, channels), nn.Hardsigmoid()
         )
@@ -137,12 +137,6 @@ class SqueezeExcitation(nn.Module):
         """Scale features (B, C, H, W)."""
         weights = self.fc(features.mean(dim=(2, 3)))  # (B, C)
         return features * weights[:, :, None, None]
-
-
-def _round_channels(channels: int) -> int:
-    """The nearest multiple of 8 that is not below 90 %, as in the authors' code."""
-    rounded = max(8, (channels + 4) // 8 * 8)
-    return rounded + 8 if rounded < 0.9 * channels else rounded
 
 
 def _conv_bn_hard_swish(in_channels: int, out_channels: int, kernel_size: int, *, stride: int = 1) -> nn.Sequential:
@@ -171,13 +165,8 @@ def _convert(weights: StateDict) -> StateDict:
 
 
 def torchvision_to_ours(weights: StateDict) -> StateDict:
-    """Rename the weights of torchvision's mobilenet_v3_large.
-
-    Its batch norms add 1e-3 to the variance, ours 1e-5: the running variances take up the difference, so that
-    evaluation is the same.
-    """
+    """Rename the weights of torchvision's mobilenet_v3_large, and adapt them to our batch norms."""
     layers = _torchvision_layers()
-    eps_difference = 1e-3 - BatchNorm2d(1).eps
     converted: StateDict = {}
     for name, value in weights.items():
         layer, _, tensor = name.rpartition(".")
@@ -185,8 +174,8 @@ def torchvision_to_ours(weights: StateDict) -> StateDict:
             name = f"{layers[layer]}.{tensor}"
         if ".fc." in name and tensor == "weight":
             value = value.flatten(1)  # a 1x1 convolution there
-        converted[name] = value + eps_difference if tensor == "running_var" else value
-    return converted
+        converted[name] = value
+    return adapt_variances(converted, _TORCHVISION_EPS)
 
 
 def _torchvision_layers() -> dict[str, str]:

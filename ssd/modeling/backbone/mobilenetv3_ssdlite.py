@@ -20,7 +20,7 @@ from yacs.config import CfgNode
 from ssd.modeling import registry
 from ssd.modeling.backbone.mobilenet import ExpandingBlock, MobileNet
 from ssd.modeling.backbone.mobilenetv2 import separable_extras
-from ssd.modeling.backbone.pretrained import StateDict, load_pretrained
+from ssd.modeling.backbone.pretrained import StateDict, adapt_variances, load_pretrained
 from ssd.modeling.layers import BatchNorm2d
 from ssd.utils.errors import ConfigError
 
@@ -77,11 +77,5 @@ def mobilenet_v3_ssdlite_reduced(cfg: CfgNode, pretrained: bool | str = False) -
 
 
 def _torchvision_to_ours(weights: StateDict) -> StateDict:
-    """Rename, and let the running variances take up the difference of what batch norms add to them."""
-    eps_difference = _PRETRAINED_EPS - BatchNorm2d(1).eps
-    return {
-        re.sub(r"^(features\.\d+)\.block\.", r"\1.conv.", name): value + eps_difference
-        if name.endswith(".running_var")
-        else value
-        for name, value in weights.items()
-    }
+    renamed = {re.sub(r"^(features\.\d+)\.block\.", r"\1.conv.", name): value for name, value in weights.items()}
+    return adapt_variances(renamed, _PRETRAINED_EPS)

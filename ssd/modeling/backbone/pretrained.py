@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 
+from ssd.modeling.layers import BatchNorm2d
 from ssd.utils.checkpoint_file import read_checkpoint
 from ssd.utils.errors import CheckpointError
 from ssd.utils.model_weights import load_model_weights, matches_any
@@ -51,6 +52,15 @@ def load_pretrained(
         logger.info("Not in the file, so new: %s", ", ".join(_groups(kept)))
     if left_over:
         logger.info("In the file, but not needed: %s", ", ".join(_groups(left_over)))
+
+
+def adapt_variances(weights: StateDict, eps: float) -> StateDict:
+    """Return weights of batch norms that add ``eps`` to the variance, for ours, which add another: evaluation is equal.
+
+    The running variances take up the difference.
+    """
+    difference = eps - BatchNorm2d(1).eps
+    return {name: value + difference if name.endswith(".running_var") else value for name, value in weights.items()}
 
 
 def _groups(names: Sequence[str] | StateDict) -> list[str]:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from yacs.config import CfgNode
 
 from ssd.modeling import registry
-from ssd.modeling.backbone.extras import xavier_conv
+from ssd.modeling.backbone.extras import cells_after, xavier_conv
 from ssd.modeling.backbone.pretrained import StateDict, load_pretrained
 from ssd.modeling.backbone.stages import split_at_strides
 from ssd.modeling.layers import BatchNorm2d, L2Norm
@@ -92,7 +92,7 @@ def _extra_layers(image_size: tuple[int, int]) -> list[nn.Conv2d]:
     in_channels, smaller_side = 1024, min(image_size)
     cells = -(-(smaller_side // 4) // 2) // 2  # pools 1, 2 and 4 round down, pool 3 rounds up
     for middle, out, kernel, stride, padding in _EXTRAS_512 if smaller_side >= 512 else _EXTRAS_300:
-        cells = (cells + 2 * padding - kernel) // stride + 1
+        cells = cells_after(cells, stride=stride, padding=padding, kernel_size=kernel)
         if cells < 1:
             break
         layers += [
