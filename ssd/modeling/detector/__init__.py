@@ -12,17 +12,17 @@ _META_ARCHITECTURES = Registry("meta architecture")
 _META_ARCHITECTURES.register("SSDDetector", SSDDetector)
 
 
-def build_detection_model(cfg: CfgNode, pretrained: bool | None = None) -> nn.Module:
+def build_detection_model(cfg: CfgNode, pretrained: bool = True) -> nn.Module:
     """Build the detector that a config describes.
 
     Args:
         cfg: the configuration; MODEL.NUM_CLASSES must be set.
-        pretrained: False skips MODEL.BACKBONE.PRETRAINED, for a model whose weights are loaded afterwards.
+        pretrained: False = without MODEL.BACKBONE.PRETRAINED, for a model whose weights are loaded afterwards.
 
     Raises:
         ConfigError: keys contradict each other or the backbone.
     """
-    if pretrained is False:
+    if not pretrained:
         cfg = cfg.clone()
         cfg.defrost()
         cfg.MODEL.BACKBONE.PRETRAINED = False
