@@ -5,17 +5,19 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from ssd.config.yaml_text import MAX_INT
 
-def is_number(value: Any) -> bool:
-    """Whether ``value`` is a positive number that other libraries can take."""
+
+def is_positive(value: Any) -> bool:
+    """Whether ``value`` is a number above 0 that other libraries can take."""
     if isinstance(value, float):
         return 0 < value < math.inf
-    return isinstance(value, int) and not isinstance(value, bool) and 0 < value < _LARGEST
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < value < MAX_INT
 
 
 def is_not_negative(value: Any) -> bool:
-    """Whether ``value`` is 0, or as ``is_number``."""
-    return value == 0 or is_number(value)
+    """Whether ``value`` is 0, or as ``is_positive``."""
+    return value == 0 or is_positive(value)
 
 
 def is_size(value: Any) -> bool:
@@ -31,7 +33,7 @@ def all_of(check: Callable[[Any], bool]) -> Callable[[Any], bool]:
 
 def _is_aspect_ratio(value: Any) -> bool:
     pair = value if isinstance(value, (list, tuple)) else [value, value]
-    return len(pair) == 2 and all_of(is_number)(pair)
+    return len(pair) == 2 and all_of(is_positive)(pair)
 
 
 def _are_aspect_ratios(value: Any) -> bool:
@@ -46,16 +48,14 @@ def _is_regular_expression(value: Any) -> bool:
     return True
 
 
-_LARGEST = 2**63  # what int64 cannot hold; YAML has ints of any length
-
-_POSITIVE = (is_number, "positive")
+_POSITIVE = (is_positive, "positive")
 _NOT_NEGATIVE = (is_not_negative, "0 or more")
 _FRACTION = (lambda value: 0 <= value <= 1, "between 0 and 1")
 _LIMIT = (lambda value: value == -1 or value > 0, "positive, or -1 for no limit")
 _SIZES = (all_of(is_size), "a list of positive ints or (height, width) pairs")
 _NAMES = (all_of(lambda name: isinstance(name, str)), "a list of names")
 _FORMAT = (lambda value: value in ("auto", "off", "bf16", "fp16"), "auto, off, bf16 or fp16")
-_NUMBERS = (all_of(is_number), "a list of positive numbers")
+_NUMBERS = (all_of(is_positive), "a list of positive numbers")
 
 # key -> (whether a value of the right type will do, what is expected)
 CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
@@ -78,7 +78,7 @@ CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "INPUT.IMAGE_SIZE": (is_size, "a positive int or a pair (height, width)"),
     "INPUT.PIXEL_MEAN": (lambda value: len(value) == 3, "three numbers: red, green, blue"),
     "INPUT.PIXEL_STD": (
-        lambda value: len(value) == 3 and all_of(is_number)(value),
+        lambda value: len(value) == 3 and all_of(is_positive)(value),
         "three positive numbers: red, green, blue; [1, 1, 1] leaves pixels as they are",
     ),
     "DATASETS.TRAIN": _NAMES,

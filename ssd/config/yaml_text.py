@@ -6,7 +6,7 @@ import yaml
 
 from ssd.utils.errors import ConfigError
 
-MAX_INT = 2**63  # whole numbers stay below: larger ones are no setting, and from 4300 digits on Python prints none
+MAX_INT = 2**63  # whole numbers stay below: int64 holds no larger ones, and from 4300 digits on Python prints none
 _TAG = "tag:yaml.org,2002:"
 _MAX_NODES = 100_000  # of a document with its aliases written out
 # What yaml's constructors raise for texts that do not fit an explicit tag, such as !!int "_" or !!bool maybe.
@@ -40,7 +40,7 @@ def parse_yaml(text: str, source: str) -> dict[str, Any]:
 
 
 class _PlainLoader(yaml.SafeLoader):
-    """Refuses a key that stands twice in one group, where plain YAML silently forgets the first."""
+    """Plain data alone, within limits; a key that stands twice in a group is an error, which YAML does not make it."""
 
     def construct_document(self, node: yaml.Node) -> Any:
         if _num_nodes(node, {}) > _MAX_NODES:
