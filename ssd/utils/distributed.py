@@ -21,6 +21,8 @@ from ssd.utils.rendezvous import meet
 
 # How long a process waits for another, which may be evaluating, saving or downloading.
 TIMEOUT = timedelta(minutes=30)
+# What the messages of a lost connection have in them: gloo raises plain RuntimeErrors.
+_LOST = ("gloo/", "monitoredBarrier", "Connection closed by peer", "Connection reset by peer")
 
 _cpu_group: dist.ProcessGroup | None = None  # like torch.distributed's own, one a process
 _has_means = True  # whether ``mean_over_processes`` asks the others
@@ -236,7 +238,3 @@ def is_lost_connection(error: RuntimeError) -> bool:
     if not dist.is_available():
         return False
     return isinstance(error, dist.DistError) or any(word in str(error) for word in _LOST)
-
-
-# gloo raises plain RuntimeErrors; these are in their messages.
-_LOST = ("gloo/", "monitoredBarrier", "Connection closed by peer", "Connection reset by peer")

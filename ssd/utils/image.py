@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ssd.utils.errors import ImageError
+from ssd.utils.errors import ImageError, os_errors_as
 from ssd.utils.image_header import header_size
 from ssd.utils.opencv_log import silent_opencv
 from ssd.utils.pillow import PILLOW_ERRORS, cause, is_transposed, open_with_pillow
@@ -228,7 +228,5 @@ def write_image(image: np.ndarray, path: Path) -> None:
             f"{path}: {image.shape[1]} x {image.shape[0]} pixels cannot be encoded as {path.suffix!r}; "
             f"name a file with another suffix: {', '.join(IMAGE_SUFFIXES)}"
         )
-    try:
+    with os_errors_as(ImageError, path):
         path.write_bytes(encoded.tobytes())  # not imwrite, which fails silently
-    except OSError as error:
-        raise ImageError(f"{path}: cannot be written: {error.strerror}") from error
