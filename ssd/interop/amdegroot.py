@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from ssd.interop.headers import take_values, with_headers
+from ssd.interop.headers import CLS_HEADERS, count_classes, take_values, with_headers
 from ssd.interop.source import Converted, Source, StateDict, rename
-from ssd.interop.vgg import CLS_HEADERS, CONVS, L2_NORM, count_classes, level_names, rules, vgg_names
+from ssd.interop.vgg import CONVS, L2_NORM, level_names, rules, vgg_names
 
 _NAMES = {
     "L2Norm.weight": L2_NORM,
@@ -28,7 +28,8 @@ def convert(weights: StateDict, content: Mapping[str, Any]) -> Converted:
     """Convert a detector of the amdegroot port.
 
     Raises:
-        CheckpointError: the headers of the first level are missing, or a name is unexpected.
+        CheckpointError: the headers of the first level are missing, headers do not go together, or a name is
+            unexpected.
     """
     ours = rename(weights, rules(_NAMES))
     notes = [

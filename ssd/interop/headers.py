@@ -1,7 +1,8 @@
-"""Layouts of the channels of a header's last convolution.
+"""The headers: how many classes they have, and layouts of the channels of their last convolutions.
 
 A priors per cell, V values per prior (C classes with background, or 4 offsets). Weights are (A * V, D, h, w), biases
-(A * V,); both are called headers here. Ours are "prior-major": channel a * V + v holds value v of prior a.
+(A * V,); both are called headers here. Ours are "prior-major": channel a * V + v holds value v of prior a. What changes
+the layout raises CheckpointError where the channels are not that many times V or A.
 """
 
 import re
@@ -13,8 +14,33 @@ from torch import Tensor
 from ssd.interop.source import StateDict
 from ssd.utils.errors import CheckpointError
 
-# What the batch norms of this library add to the variance.
-EPS = 1e-5
+CLS_HEADERS, REG_HEADERS = "box_head.predictor.cls_headers", "box_head.predictor.reg_headers"
+
+_EPS = 1e-5  # what the batch norms of this library add to the variance
+
+
+def count_classes(weights: StateDict) -> int:
+    """Return the number of classes, with background, of weights in our names.
+
+    Raises:
+        CheckpointError: the first level has no headers, or its header of classes does not go with that of offsets.
+    """
+    cls_bias, reg_bias = (_last_bias(weights, f"{headers}.0") for headers in (CLS_HEADERS, REG_HEADERS))
+    num_scores, num_offsets = weights[cls_bias].numel(), weights[reg_bias].numel()
+    if num_offsets == 0 or 4 * num_scores % num_offsets > 0:
+        raise CheckpointError(
+            f"{cls_bias} has {num_scores} channels and {reg_bias} {num_offsets}, which make no whole number of classes "
+            "for priors of 4 offsets: the file is damaged or of another kind"
+        )
+    return 4 * num_scores // num_offsets
+
+
+def _last_bias(weights: StateDict, header: str) -> str:
+    """Name of the bias of a header's last convolution."""
+    names = [name for name in weights if name.startswith(f"{header}.") and name.endswith(".bias")]
+    if not names:
+        raise CheckpointError(f"missing tensor: {header}.bias")
+    return names[-1]
 
 
 def to_prior_major(header: Tensor, num_priors: int) -> Tensor:
@@ -54,11 +80,11 @@ def _split(header: Tensor, first: int, second: int) -> Tensor:
 
 
 def with_our_eps(weights: StateDict, eps: float) -> StateDict:
-    """Let the running variances take up that their batch norms add ``eps`` to them, and ours ``EPS``.
+    """Let the running variances take up that their batch norms add ``eps`` to them, and ours 1e-5.
 
     Then evaluation is the same. Training goes on from a variance that is greater by the difference.
     """
-    return {name: value + (eps - EPS) if name.endswith(".running_var") else value for name, value in weights.items()}
+    return {name: value + (eps - _EPS) if name.endswith(".running_var") else value for name, value in weights.items()}
 
 
 def with_headers(weights: StateDict, pattern: str, change: Callable[[Tensor], Tensor]) -> StateDict:

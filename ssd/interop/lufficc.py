@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ssd.interop.headers import count_classes
 from ssd.interop.lufficc_settings import differences
 from ssd.interop.source import Converted, Source, StateDict
 from ssd.interop.target import Target
-from ssd.interop.vgg import count_classes
 from ssd.utils.errors import CheckpointError
 
 # A tensor that each of its networks has and those below it have not, and the config.
@@ -27,7 +27,8 @@ def convert(weights: StateDict, content: Mapping[str, Any]) -> Converted:
     """Find the config of a detector of lufficc/SSD.
 
     Raises:
-        CheckpointError: the headers of the first level are missing.
+        CheckpointError: the weights are of another network, or the headers of the first level are missing or do not go
+            together.
     """
     config = _config(weights)
     num_classes = count_classes(weights)

@@ -5,6 +5,7 @@ from typing import Any
 
 from yacs.config import CfgNode
 
+from ssd.interop.target import has_ratio_pairs
 from ssd.structures.size import height_width
 
 # Its keys and defaults that decide what weights detect. It derives none from another.
@@ -67,12 +68,12 @@ def _side(size: Any) -> int | tuple[int, int]:
 
 def _values_that_it_lacks(cfg: CfgNode) -> dict[str, str]:
     """Keys that it has, but not with these values."""
-    priors, found = cfg.MODEL.PRIORS, {}
-    if priors.CLIP == "size":
+    found: dict[str, str] = {}
+    if cfg.MODEL.PRIORS.CLIP == "size":
         found["MODEL.PRIORS.CLIP"] = (
             "It clips priors wholly or not at all, and MODEL.PRIORS.CLIP is size: some large boxes move there"
         )
-    if any(isinstance(ratio, Sequence) for ratios in priors.ASPECT_RATIOS for ratio in ratios):
+    if has_ratio_pairs(cfg):
         found["MODEL.PRIORS.ASPECT_RATIOS"] = (
             "It has each ratio of priors with its inverse, and MODEL.PRIORS.ASPECT_RATIOS has pairs"
         )

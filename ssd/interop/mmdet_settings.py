@@ -3,12 +3,11 @@
 Its configs nest dicts; what is inside one is written with dots, as ``--cfg-options`` of mmdetection takes it.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 from yacs.config import CfgNode
 
-from ssd.interop.target import are_close, rounded
+from ssd.interop.target import are_close, has_ratio_pairs, rounded
 from ssd.structures.size import height_width
 
 _MEAN = (123.675, 116.28, 103.53)
@@ -62,7 +61,7 @@ def _prior_settings(cfg: CfgNode, size: int) -> dict[str, Any]:
     if strides != [(stride, stride) for stride in _STRIDES[size]]:
         settings["strides"] = [(x, y) for y, x in strides]
     ratios = [list(level) for level in priors.ASPECT_RATIOS]
-    if ratios != _RATIOS[size] and not _has_pairs(cfg):
+    if ratios != _RATIOS[size] and not has_ratio_pairs(cfg):
         settings["ratios"] = ratios
     return {f"model.bbox_head.anchor_generator.{name}": value for name, value in settings.items()}
 
@@ -89,7 +88,7 @@ def _fixed_differences(cfg: CfgNode) -> list[str]:
         )
     if priors.CENTERS == "map":
         found.append("It places priors by strides, and MODEL.PRIORS.CENTERS is map: boxes move there")
-    if _has_pairs(cfg):
+    if has_ratio_pairs(cfg):
         found.append("It has each ratio of priors with its inverse, and MODEL.PRIORS.ASPECT_RATIOS has pairs")
     if cfg.TEST.PRE_NMS_TOP_K >= 0:
         found.append(
@@ -99,8 +98,3 @@ def _fixed_differences(cfg: CfgNode) -> list[str]:
     if cfg.TEST.MAX_PER_CLASS >= 0:
         found.append(f"It has no limit of detections per class, and TEST.MAX_PER_CLASS is {cfg.TEST.MAX_PER_CLASS}")
     return found
-
-
-def _has_pairs(cfg: CfgNode) -> bool:
-    """Whether an entry of ASPECT_RATIOS gives both of its ratios."""
-    return any(isinstance(ratio, Sequence) for ratios in cfg.MODEL.PRIORS.ASPECT_RATIOS for ratio in ratios)

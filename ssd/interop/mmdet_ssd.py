@@ -9,15 +9,13 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from ssd.interop.headers import background_first, background_last, with_headers
+from ssd.interop.headers import CLS_HEADERS, background_first, background_last, count_classes, with_headers
 from ssd.interop.mmdet_settings import differences
 from ssd.interop.source import Converted, Source, StateDict, rename
 from ssd.interop.target import Target
 from ssd.interop.vgg import (
-    CLS_HEADERS,
     CONVS,
     L2_NORM,
-    count_classes,
     inverse_rules,
     is_ssd512,
     level_names,
@@ -51,11 +49,10 @@ def convert(weights: StateDict, content: Mapping[str, Any]) -> Converted:
     """Convert a detector of mmdetection.
 
     Raises:
-        CheckpointError: the file is of mmdetection 1.x, the headers of the first level are missing, or a name is
-            unexpected.
+        CheckpointError: the file is of mmdetection 1.x, the headers of the first level are missing, headers do not go
+            together, or a name is unexpected.
     """
-    meta = content.get("meta")
-    meta = meta if isinstance(meta, Mapping) else {}
+    meta = meta_of(content)
     is_old = "backbone.l2_norm.weight" in weights
     notes = _version_notes(meta, is_old)
     ours = rename(weights, rules(_OLD_NAMES if is_old else _NAMES))
@@ -90,6 +87,12 @@ def _priors_of(meta: Mapping[str, Any], num_classes: int, smallest_of_coco: floa
     if ratio is not None:
         return "coco" if float(ratio[1]) == smallest_of_coco else "voc"
     return "voc" if num_classes == 21 else "coco"
+
+
+def meta_of(content: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What a file of mmdetection tells of itself, besides the weights; empty if that is nothing."""
+    meta = content.get("meta")
+    return meta if isinstance(meta, Mapping) else {}
 
 
 def class_names_of(meta: Mapping[str, Any]) -> tuple[str, ...] | None:

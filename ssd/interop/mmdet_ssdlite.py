@@ -7,10 +7,17 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from ssd.interop.headers import background_first, with_depthwise_biases, with_headers, with_our_eps
-from ssd.interop.mmdet_ssd import class_names_of
+from ssd.interop.headers import (
+    CLS_HEADERS,
+    REG_HEADERS,
+    background_first,
+    with_depthwise_biases,
+    with_headers,
+    with_our_eps,
+)
+from ssd.interop.mmdet_ssd import class_names_of, meta_of
 from ssd.interop.source import Converted, Source, StateDict, rename, required
-from ssd.interop.vgg import CLS_HEADERS, REG_HEADERS, rules
+from ssd.interop.vgg import rules
 
 _EPS = 1e-3
 # (stage, block) of the inverted residuals in order (MobileNetV2, Table 2).
@@ -55,9 +62,8 @@ def convert(weights: StateDict, content: Mapping[str, Any]) -> Converted:
     ours = with_depthwise_biases(with_our_eps(rename(weights, rules(_names())), _EPS))
     scores = rf"{CLS_HEADERS}\.\d\.conv\.3\.\w+"
     ours = with_headers(ours, scores, partial(background_first, num_classes=num_classes))
-    meta = content.get("meta")
-    class_names = class_names_of(meta) if isinstance(meta, Mapping) else None
-    return Converted(ours, "interop/mmdet_ssdlite320_mobilenetv2_coco", class_names=class_names)
+    config = "interop/mmdet_ssdlite320_mobilenetv2_coco"
+    return Converted(ours, config, class_names=class_names_of(meta_of(content)))
 
 
 SOURCE = Source(

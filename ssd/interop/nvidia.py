@@ -39,7 +39,8 @@ def convert(weights: StateDict, content: Mapping[str, Any]) -> Converted:
     """Convert a detector of NVIDIA or uvipen.
 
     Raises:
-        CheckpointError: the first convolution is missing, a name is unexpected, or conv4_x is of no ResNet.
+        CheckpointError: the first convolution is missing, a name is unexpected, the channels of a header do not fit, or
+            conv4_x is of no ResNet.
     """
     weights = _without_prefix(weights)
     return Converted(

@@ -12,11 +12,17 @@ from typing import Any
 
 from ssd.interop.source import Converted, Source, StateDict, rename
 
-_HEADERS = (
+# What the other detectors of this project share; the first pair of LITE_HEADERS is of separable headers.
+HEADERS = (
     (r"classification_headers\.(.+)", r"box_head.predictor.cls_headers.\1"),
     (r"regression_headers\.(.+)", r"box_head.predictor.reg_headers.\1"),
 )
-_MB1_NAMES = ((r"base_net\.(.+)", r"backbone.features.\1"), (r"extras\.(.+)", r"backbone.extras.\1"), *_HEADERS)
+LITE_HEADERS = (
+    (r"classification_headers\.(\d+)\.(\d\..+)", r"box_head.predictor.cls_headers.\1.conv.\2"),
+    (r"regression_headers\.(\d+)\.(\d\..+)", r"box_head.predictor.reg_headers.\1.conv.\2"),
+    *HEADERS,
+)
+_MB1_NAMES = ((r"base_net\.(.+)", r"backbone.features.\1"), (r"extras\.(.+)", r"backbone.extras.\1"), *HEADERS)
 _MB2_NAMES = (
     (r"base_net\.1\.conv\.([01])\.(.+)", r"backbone.features.1.conv.0.\1.\2"),
     (r"base_net\.1\.conv\.3\.(.+)", r"backbone.features.1.conv.1.\1"),
@@ -27,9 +33,7 @@ _MB2_NAMES = (
         for number, place in ((0, "0.0"), (1, "0.1"), (3, "1.0"), (4, "1.1"), (6, "2"), (7, "3"))
     ),
     (r"base_net\.((?:0|18)\..+)", r"backbone.features.\1"),
-    (r"classification_headers\.(\d+)\.(\d\..+)", r"box_head.predictor.cls_headers.\1.conv.\2"),
-    (r"regression_headers\.(\d+)\.(\d\..+)", r"box_head.predictor.reg_headers.\1.conv.\2"),
-    *_HEADERS,
+    *LITE_HEADERS,
 )
 
 

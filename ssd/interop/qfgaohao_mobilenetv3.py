@@ -7,15 +7,10 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+from ssd.interop.qfgaohao_mobilenet import LITE_HEADERS
 from ssd.interop.source import Converted, Source, StateDict, rename
 
 _FIRST_BLOCK = 3  # after a convolution, its batch norm and the activation
-_HEADERS = (
-    (r"classification_headers\.(\d+)\.(\d\..+)", r"box_head.predictor.cls_headers.\1.conv.\2"),
-    (r"regression_headers\.(\d+)\.(\d\..+)", r"box_head.predictor.reg_headers.\1.conv.\2"),
-    (r"classification_headers\.(.+)", r"box_head.predictor.cls_headers.\1"),
-    (r"regression_headers\.(.+)", r"box_head.predictor.reg_headers.\1"),
-)
 # Layers of a block and where ours has them.
 _LAYERS = {"conv1": "conv.0", "bn1": "conv.1", "conv2": "conv.3", "bn2": "conv.4", "conv3": "conv.6", "bn3": "conv.7"}
 
@@ -41,7 +36,7 @@ def _rules(num_blocks: int) -> list[tuple[str, str]]:
             (rf"{theirs}\.se\.se\.(.+)", rf"{ours}.squeeze.weigh.\1"),
             (rf"{theirs}\.(shortcut\..+)", rf"{ours}.\1"),
         ]
-    return [*rules, *_HEADERS]
+    return [*rules, *LITE_HEADERS]
 
 
 SOURCES = (

@@ -6,13 +6,13 @@ Names of classes are in a file of their own, labels.txt, which begins with the b
 from collections.abc import Mapping
 from typing import Any
 
+from ssd.interop.qfgaohao_mobilenet import HEADERS
 from ssd.interop.source import Converted, Source, StateDict, rename
 
 _NAMES = (
     (r"base_net\.(.+)", r"backbone.features.\1"),
     (r"extras\.(.+)", r"backbone.extras.\1"),
-    (r"classification_headers\.(.+)", r"box_head.predictor.cls_headers.\1"),
-    (r"regression_headers\.(.+)", r"box_head.predictor.reg_headers.\1"),
+    *HEADERS,
 )
 
 

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from ssd.interop.headers import take_priors, with_headers
+from ssd.interop.headers import CLS_HEADERS, REG_HEADERS, take_priors, with_headers
 from ssd.interop.source import Converted, Source, StateDict, rename, required
-from ssd.interop.vgg import CLS_HEADERS, L2_NORM, REG_HEADERS, rules, vgg_names
+from ssd.interop.vgg import L2_NORM, rules, vgg_names
 
 _SCALE = "rescale_factors"
 _CONVS = ["1_1", "1_2", "2_1", "2_2", "3_1", "3_2", "3_3", "4_1", "4_2", "4_3", "5_1", "5_2", "5_3", "6", "7"]
@@ -30,7 +30,8 @@ def convert(weights: StateDict, content: Mapping[str, Any]) -> Converted:
     """Convert a detector of sgrvinod's tutorial.
 
     Raises:
-        CheckpointError: a tensor is missing or has an unexpected name.
+        CheckpointError: the scales of conv4_3 are missing, a header of six priors has other channels, or a name is
+            unexpected.
     """
     flat = {**weights, _SCALE: required(weights, _SCALE).flatten()}  # (1, 512, 1, 1) there
     ours = rename(flat, rules(_NAMES))

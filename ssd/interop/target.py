@@ -34,6 +34,11 @@ def are_close(values: Sequence[float], expected: Sequence[float]) -> bool:
     return len(values) == len(expected) and all(math.isclose(one, other, rel_tol=1e-4) for one, other in pairs)
 
 
+def has_ratio_pairs(cfg: CfgNode) -> bool:
+    """Whether an entry of MODEL.PRIORS.ASPECT_RATIOS gives both of its ratios, where other projects add the inverse."""
+    return any(isinstance(ratio, Sequence) for ratios in cfg.MODEL.PRIORS.ASPECT_RATIOS for ratio in ratios)
+
+
 def rounded(values: Iterable[float]) -> list[float]:
     """Numbers to write into a sentence."""
     return [round(float(value), 6) for value in values]

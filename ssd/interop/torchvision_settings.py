@@ -3,12 +3,11 @@
 All of it can be set on the model, but for three things that it does its own way.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 from yacs.config import CfgNode
 
-from ssd.interop.target import are_close, rounded
+from ssd.interop.target import are_close, has_ratio_pairs, rounded
 from ssd.structures.size import height_width
 
 # Defaults of ssd300_vgg16; mean and deviation are of RGB in 0 to 1 there.
@@ -69,10 +68,9 @@ def _arguments(cfg: CfgNode) -> dict[str, Any]:
 
 def _prior_differences(cfg: CfgNode) -> list[str]:
     priors, (height, width) = cfg.MODEL.PRIORS, height_width(cfg.INPUT.IMAGE_SIZE)
-    has_pairs = any(isinstance(ratio, Sequence) for ratios in priors.ASPECT_RATIOS for ratio in ratios)
     is_chain = are_close(priors.MAX_SIZES[:-1], priors.MIN_SIZES[1:])
     strides = [height_width(stride) for stride in priors.STRIDES]
-    if has_pairs or not is_chain or height != width or any(y != x for y, x in strides):
+    if has_ratio_pairs(cfg) or not is_chain or height != width or any(y != x for y, x in strides):
         return [
             "It has no priors like these (there, large squares follow from the next level, ratios come with their "
             "inverse, and images are square): boxes differ until it is trained on there"

@@ -7,16 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ssd.interop.headers import take_values, with_headers
+from ssd.interop.headers import CLS_HEADERS, count_classes, take_values, with_headers
 from ssd.interop.source import Converted, Source, StateDict, rename
 from ssd.interop.target import Target
 from ssd.interop.torchvision_settings import differences
 from ssd.interop.torchvision_slots import NOTE, NUM_SLOTS, SLOTS
 from ssd.interop.vgg import (
-    CLS_HEADERS,
     CONVS,
     L2_NORM,
-    count_classes,
     inverse_rules,
     is_ssd512,
     level_names,
@@ -47,7 +45,8 @@ def convert(weights: StateDict, content: Mapping[str, Any]) -> Converted:
     """Convert a detector of torchvision; of 91 slots, those of COCO's classes are kept, other numbers are one's own.
 
     Raises:
-        CheckpointError: the headers of the first level are missing, or a name is unexpected.
+        CheckpointError: the headers of the first level are missing, headers do not go together, or a name is
+            unexpected.
     """
     ours = rename(weights, rules(_NAMES))
     config = "interop/torchvision_ssd300_coco"

@@ -9,15 +9,22 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from ssd.interop.headers import take_values, with_depthwise_biases, with_headers, with_our_eps
+from ssd.interop.headers import (
+    CLS_HEADERS,
+    REG_HEADERS,
+    take_values,
+    with_depthwise_biases,
+    with_headers,
+    with_our_eps,
+)
 from ssd.interop.source import Converted, Source, StateDict, rename, required
 from ssd.interop.torchvision_slots import NOTE, NUM_SLOTS, SLOTS
 
 _EPS = 1e-3  # of its batch norms
 
 _HEADERS = {
-    "head.classification_head.module_list": "box_head.predictor.cls_headers",
-    "head.regression_head.module_list": "box_head.predictor.reg_headers",
+    "head.classification_head.module_list": CLS_HEADERS,
+    "head.regression_head.module_list": REG_HEADERS,
 }
 _NAMES = (
     # Block 13 is split there: its expansion ends features.0, and features.1 begins with the rest.
@@ -39,8 +46,8 @@ def convert(weights: StateDict, content: Mapping[str, Any]) -> Converted:
     """Convert a detector of torchvision; of 91 slots, those of COCO's classes are kept, other numbers are one's own.
 
     Raises:
-        CheckpointError: the headers of the first level or the last layer of the backbone are missing, or a name is
-            unexpected.
+        CheckpointError: the headers of the first level or the last layer of the backbone are missing, headers do not
+            go together, or a name is unexpected.
     """
     ours = with_depthwise_biases(with_our_eps(rename(weights, _NAMES), _EPS))
     is_whole = required(weights, "backbone.features.1.3.0.weight").shape[:1] == (_WHOLE_CHANNELS,)
@@ -50,7 +57,7 @@ def convert(weights: StateDict, content: Mapping[str, Any]) -> Converted:
     if 4 * num_scores != NUM_SLOTS * num_offsets:
         return Converted(ours, config, overrides)
     classes_alone = partial(take_values, num_values=NUM_SLOTS, indices=SLOTS)
-    ours = with_headers(ours, r"box_head\.predictor\.cls_headers\.\d+\.conv\.3\.\w+", classes_alone)
+    ours = with_headers(ours, rf"{CLS_HEADERS}\.\d+\.conv\.3\.\w+", classes_alone)
     return Converted(ours, config, overrides, notes=(NOTE,))
 
 

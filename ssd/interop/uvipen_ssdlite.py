@@ -23,7 +23,7 @@ def convert(weights: StateDict, content: Mapping[str, Any]) -> Converted:
     """Convert uvipen's SSDLite.
 
     Raises:
-        CheckpointError: a header is missing or a name is unexpected.
+        CheckpointError: a name is unexpected, or the channels of a header do not fit.
     """
     return Converted(
         rename(prior_major(weights, last="3."), _NAMES, dropped=_UNUSED),

@@ -3,13 +3,12 @@
 import re
 from collections.abc import Mapping, Sequence
 
+from ssd.interop.headers import CLS_HEADERS, REG_HEADERS
 from ssd.interop.source import StateDict
-from ssd.utils.errors import CheckpointError
 
 # Numbers of the convolutions of VGG16 up to fc7, where ReLUs and pools count: ten up to conv4_3, conv5, fc6, fc7.
 CONVS = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28, 31, 33)
 L2_NORM = "backbone.l2_norm.weight"
-CLS_HEADERS, REG_HEADERS = "box_head.predictor.cls_headers", "box_head.predictor.reg_headers"
 
 _MAX_LEVELS = 7  # SSD512
 
@@ -46,30 +45,6 @@ def rules(names: Mapping[str, str]) -> list[tuple[str, str]]:
 def inverse_rules(names: Mapping[str, str]) -> list[tuple[str, str]]:
     """The way back of ``rules``."""
     return rules({ours: theirs for theirs, ours in names.items()})
-
-
-def count_classes(weights: StateDict) -> int:
-    """Return the number of classes, with background, of weights in our names.
-
-    Raises:
-        CheckpointError: the first level has no headers, or its header of classes does not go with that of offsets.
-    """
-    cls_bias, reg_bias = (_last_bias(weights, f"{headers}.0") for headers in (CLS_HEADERS, REG_HEADERS))
-    num_scores, num_offsets = weights[cls_bias].numel(), weights[reg_bias].numel()
-    if num_offsets == 0 or 4 * num_scores % num_offsets > 0:
-        raise CheckpointError(
-            f"{cls_bias} has {num_scores} channels and {reg_bias} {num_offsets}, which make no whole number of classes "
-            "for priors of 4 offsets: the file is damaged or of another kind"
-        )
-    return 4 * num_scores // num_offsets
-
-
-def _last_bias(weights: StateDict, header: str) -> str:
-    """Name of the bias of a header's last convolution."""
-    names = [name for name in weights if name.startswith(f"{header}.") and name.endswith(".bias")]
-    if not names:
-        raise CheckpointError(f"missing tensor: {header}.bias")
-    return names[-1]
 
 
 def is_ssd512(weights: StateDict) -> bool:

@@ -19,9 +19,8 @@ from ssd.data.samples import resize_image
 from ssd.engine.predictor import Predictor
 from ssd.engine.torch_network import TorchNetwork
 from ssd.interop import torchvision_ssd300
-from ssd.interop.headers import take_values, with_headers
+from ssd.interop.headers import CLS_HEADERS, take_values, with_headers
 from ssd.interop.torchvision_ssd300 import SOURCE, TARGET, differences, restore
-from ssd.interop.vgg import CLS_HEADERS
 from ssd.structures import Container
 from ssd.utils.errors import CheckpointError
 from tests.interop import peers
