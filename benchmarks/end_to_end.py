@@ -18,7 +18,6 @@ from ssd.structures import Container
 
 _PROFILED_STEPS = 20
 
-
 # https://github.com/NVIDIA/DeepLearningExamples, PyTorch/Detection/SSD, README: SSD300 v1.1 with ResNet-50, one A100
 # 80 GB, mixed precision, files read by DALI.
 _NVIDIA = {"NVIDIA's images/s on an A100, batch 64": 663.0, "NVIDIA's images/s on an A100, batch 128": 724.0}
@@ -34,7 +33,7 @@ class Case:
         batch_size: B.
         workers: at most.
         options: overrides of keys.
-        rival: torchvision's nearest detector: builder, name, and side of its input in pixels; None = it has none.
+        rival: torchvision's nearest detector: name, builder, and side of its input in pixels; None = it has none.
         published: figures to compare with.
     """
 
@@ -43,14 +42,14 @@ class Case:
     batch_size: int
     workers: int
     options: tuple[Any, ...] = ()
-    rival: tuple[Callable[[], nn.Module], str, int] | None = None
+    rival: tuple[str, Callable[[], nn.Module], int] | None = None
     published: dict[str, float] = field(default_factory=dict)
 
 
-_SSDLITE = (rivals.build_ssdlite320, "ssdlite320_mobilenet_v3_large", 320)
+_SSDLITE = ("ssdlite320_mobilenet_v3_large", rivals.build_ssdlite320, 320)
 _CPU_CASES = (Case("MobileNetV2 SSDLite320", library.MOBILENET_V2_SSD320, 8, 1, rival=_SSDLITE),)
 _GPU_CASES = (
-    Case("VGG SSD300", library.VGG_SSD300, 64, 16, rival=(rivals.build_ssd300, "ssd300_vgg16", 300)),
+    Case("VGG SSD300", library.VGG_SSD300, 64, 16, rival=("ssd300_vgg16", rivals.build_ssd300, 300)),
     Case("ResNet-50 SSD300", library.RESNET50_SSD300, 64, 16, published=_NVIDIA),
 )
 _QUICK_CASES = (Case("tiny SSD96", library.VGG_SSD300, 2, 0, library.TINY),)
@@ -162,7 +161,7 @@ def _loader_timer(cfg: Any) -> Timer:
 def _rival_timer(plan: Plan, case: Case, cfg: Any) -> dict[str, Timer]:
     if case.rival is None:
         return {}
-    build, name, size = case.rival
+    name, build, size = case.rival
     is_gpu, workers = plan.device.type == "cuda", library.num_workers(cfg)
     step = rivals.TorchvisionStep(build(), plan.device, bf16=is_gpu)
 

@@ -7,6 +7,7 @@ from datetime import datetime, timezone
 import cv2
 import torch
 
+from ssd.utils.cores import available_cores
 from ssd.utils.environment import cpu_model, describe_code, package_version
 
 _PACKAGES = ("torch", "torchvision", "numpy", "faster-coco-eval", "pycocotools")
@@ -14,13 +15,12 @@ _PACKAGES = ("torch", "torchvision", "numpy", "faster-coco-eval", "pycocotools")
 
 def describe_machine() -> dict[str, str | int | float | None]:
     """Return hardware, threads, versions, date and commit; None for what is not there."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     versions = {package: package_version(package) for package in _PACKAGES}
     return {
         "date": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
         "commit": _commit(),
         "cpu": cpu_model(),
-        "cores": cores,
+        "cores": available_cores(),
         "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "torch_threads": torch.get_num_threads(),

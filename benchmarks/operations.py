@@ -8,7 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.timing import Timer
 
-_SIDES = {"cuda": 8192, "cpu": 1024}
+_SIDES = {"cuda": 8192, "cpu": 1024}  # of the matrices whose products measure the peak
 
 
 def count_operations(function: Callable[[], object]) -> int:
@@ -25,7 +25,7 @@ def make_floor_timer(operations: int, device: torch.device, dtype: torch.dtype) 
     It measures the peak anew each time, by square matrix products of random numbers, so that it runs under the same
     conditions as the candidates it takes turns with.
     """
-    side = _SIDES.get(device.type, 1024)
+    side = _SIDES[device.type]
     a, b = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
 
     def timer(calls: int) -> float:

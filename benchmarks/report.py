@@ -10,7 +10,7 @@ _WIDTH = 62  # of the names
 
 HEADER = (
     "Times: median [quartiles] over rounds in which the candidates took turns. 'ours takes': our time over the one of\n"
-    "that line, round by round: 1.20 is 1.20 times as long, 1/5.0 is five times as fast."
+    "that line, round by round: 1.20 is 1.20 times as long, 1/5.00 is five times as fast."
 )
 
 
@@ -29,7 +29,7 @@ def format_comparison(comparison: Comparison) -> str:
 
 
 def format_ratio(ratio: float) -> str:
-    """Return a ratio of times so that both directions read well: 1.20, or 1/5.0."""
+    """Return a ratio of times so that both directions read well: 1.20, or 1/5.00."""
     return f"{ratio:.2f}" if ratio >= 1 else f"1/{1 / ratio:.2f}"
 
 

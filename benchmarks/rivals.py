@@ -23,7 +23,7 @@ _TEST_SETTINGS = {"score_thresh": 0.01, "nms_thresh": 0.45, "detections_per_img"
 _PIXEL_MEAN = (123, 117, 104)
 _SSD300_MAPS = (38, 19, 10, 5, 3, 1)
 
-LEARNING_RATE = 1e-6  # however long a step is repeated, nothing diverges
+_LEARNING_RATE = 1e-6  # however long a step is repeated, nothing diverges
 
 Targets = list[dict[str, Tensor]]
 
@@ -61,7 +61,7 @@ class TorchvisionStep:
 
     def __init__(self, model: nn.Module, device: torch.device, *, bf16: bool = False):
         self.model = model.to(device).train()
-        self._optimizer = torch.optim.SGD(self.model.parameters(), lr=LEARNING_RATE, momentum=0.9, weight_decay=5e-4)
+        self._optimizer = torch.optim.SGD(self.model.parameters(), lr=_LEARNING_RATE, momentum=0.9, weight_decay=5e-4)
         self._bf16 = bf16
 
     def __call__(self, images: Sequence[Tensor], targets: Targets) -> None:

@@ -25,10 +25,10 @@ class Case:
     Attributes:
         name: of the network.
         config: its file in configs/.
-        options: overrides of its keys.
         size: side of its input in pixels.
         batch_size: B.
-        rival: builds torchvision's nearest detector, and its name; None = it has none.
+        options: overrides of keys.
+        rival: torchvision's nearest detector: name and builder; None = it has none.
         compiled: also measure torch.compile.
     """
 
