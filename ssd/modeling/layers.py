@@ -23,18 +23,17 @@ class L2Norm(nn.Module):
 
 
 class SeparableConv2d(nn.Module):
-    """Depthwise k x k convolution with batch norm and ReLU6, then a pointwise one (MobileNetV2, Sec. 6.2, SSDLite).
+    """Depthwise 3x3 convolution with batch norm and ReLU6, then a pointwise one (MobileNetV2, Sec. 6.2, SSDLite).
 
     Args:
         in_channels: channels of the input.
         out_channels: channels of the output.
-        kernel_size: side of the depthwise kernel, padded to keep the size.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int = 3):
+    def __init__(self, in_channels: int, out_channels: int):
         super().__init__()
         self.conv = nn.Sequential(
-            nn.Conv2d(in_channels, in_channels, kernel_size, padding=kernel_size // 2, groups=in_channels),
+            nn.Conv2d(in_channels, in_channels, kernel_size=3, padding=1, groups=in_channels),
             BatchNorm2d(in_channels),
             nn.ReLU6(inplace=True),
             nn.Conv2d(in_channels, out_channels, kernel_size=1),

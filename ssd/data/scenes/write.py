@@ -26,6 +26,7 @@ _PARAMETERS_FILE = "scenes.json"
 # Raised when the same parameters begin to give other scenes.
 _FORMAT = 1
 _JPEG_QUALITY = 90
+_NUM_SAMPLES, _SAMPLE_SIZE = 6, (320, 240)
 # The sample images stand in the repository and are to stay under 80 kB each.
 _SAMPLE_JPEG_QUALITY = 85
 
@@ -70,24 +71,20 @@ def write_scenes(
             file.write("".join(f"{number:06d}\n" for number in numbers).encode())
 
 
-def write_samples(
-    folder: str | os.PathLike[str], *, num_images: int = 6, image_size: tuple[int, int] = (320, 240), seed: int = 0
-) -> None:
-    """Write scenes that are in no dataset as ``scene_1.jpg``, ``scene_2.jpg``, ..., without annotations.
+def write_samples(folder: str | os.PathLike[str], *, seed: int) -> None:
+    """Write six scenes that are in no dataset as ``scene_1.jpg`` to ``scene_6.jpg``, without annotations.
 
     Args:
         folder: where the images go; made if it does not exist.
-        num_images: number of images.
-        image_size: (width, height) in pixels.
         seed: not negative.
 
     Raises:
-        DatasetError: a parameter is out of range.
+        DatasetError: the seed is negative.
     """
-    _check_parameters(num_images, num_images, image_size, seed)
+    _check_seed(seed)
     Path(folder).mkdir(parents=True, exist_ok=True)
-    for index in range(num_images):
-        image, _ = render_scene(seed, FIRST_SAMPLE + index, image_size)
+    for index in range(_NUM_SAMPLES):
+        image, _ = render_scene(seed, FIRST_SAMPLE + index, _SAMPLE_SIZE)
         (Path(folder) / f"scene_{index + 1}.jpg").write_bytes(_encode_jpeg(image, _SAMPLE_JPEG_QUALITY))
 
 
@@ -148,6 +145,10 @@ def _check_parameters(num_train: int, num_test: int, image_size: tuple[int, int]
     if not all(MIN_SIDE <= side <= MAX_SIDE for side in image_size):
         width, height = image_size
         raise DatasetError(f"scenes: the image size must be {MIN_SIDE} to {MAX_SIDE} a side, not {width}x{height}")
+    _check_seed(seed)
+
+
+def _check_seed(seed: int) -> None:
     if seed < 0:
         raise DatasetError(f"scenes: the seed must not be negative, but is {seed}")
 
