@@ -38,7 +38,7 @@ def eval_detection_coco(
 
     Args:
         coco: the pycocotools.coco.COCO of the annotation file; not modified.
-        results: see `detections_to_results`; may be empty.
+        results: see ``detections_to_results``; may be empty.
         image_ids: the images to measure.
         category_ids: the categories to measure.
 

@@ -61,6 +61,17 @@ class ImageAnnotation(NamedTuple):
     is_difficult: np.ndarray
 
 
+def read_predictions(dataset: EvaluationDataset, predictions: Sequence[Container]) -> list[ImageDetections]:
+    """Return the arrays of the predictions of a whole dataset, see ``read_detections``.
+
+    Raises:
+        ValueError: there is not one Container an image, or what one holds is impossible.
+    """
+    if len(predictions) != len(dataset):
+        raise ValueError(f"{len(predictions)} predictions were given for the {len(dataset)} images of the dataset")
+    return read_detections(predictions, num_classes=len(dataset.class_names))
+
+
 def read_detections(predictions: Sequence[Container], num_classes: int) -> list[ImageDetections]:
     """Return the arrays of each Container and check them; nothing is copied or modified.
 

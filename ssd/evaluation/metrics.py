@@ -11,7 +11,7 @@ from ssd.evaluation.inputs import (
     ImageDetections,
     is_coco_dataset,
     read_annotation,
-    read_detections,
+    read_predictions,
 )
 from ssd.evaluation.report import EvaluationResult, make_coco_result, make_voc_result, write_json, write_result
 from ssd.evaluation.voc import eval_detection_voc
@@ -34,7 +34,7 @@ def evaluate(
     Writes result_<iteration or time>.txt and metrics.json, for the COCO metric also bbox.json, into ``output_dir``.
 
     Args:
-        dataset: what was predicted; the COCO metric needs the attributes of a `CocoEvaluationDataset`.
+        dataset: what was predicted; the COCO metric needs the attributes of a ``CocoEvaluationDataset``.
         predictions: one Container an image in the order of the dataset: boxes (N, 4) corner form in pixels of the
             original image, labels (N,), scores (N,); CPU tensors or arrays, not modified.
         output_dir: created if missing.
@@ -46,9 +46,7 @@ def evaluate(
         ValueError: the predictions do not fit the dataset.
     """
     metric = resolve_metric(metric, dataset)
-    if len(predictions) != len(dataset):
-        raise ValueError(f"{len(predictions)} predictions were given for the {len(dataset)} images of the dataset")
-    detections = read_detections(predictions, num_classes=len(dataset.class_names))
+    detections = read_predictions(dataset, predictions)
     Path(output_dir).mkdir(parents=True, exist_ok=True)
     if metric == "coco":
         result = _evaluate_coco(dataset, detections, Path(output_dir, "bbox.json"))

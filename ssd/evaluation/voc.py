@@ -60,7 +60,7 @@ def calc_detection_voc_prec_rec(
     overlap suffices and no better-scored detection has claimed that object, ignored if the object is difficult, and
     a false positive otherwise. Equal scores keep the order of the images, and in an image that of the detections.
 
-    Args: as for `eval_detection_voc`.
+    Args: as for ``eval_detection_voc``.
 
     Returns:
         Precision (D,) of each class by label, nan where only ignored detections have been seen; and recall (D,) of
@@ -94,7 +94,7 @@ def calc_detection_voc_prec_rec(
 def calc_detection_voc_ap(
     prec: Sequence[np.ndarray], rec: Sequence[np.ndarray | None], *, use_07_metric: bool
 ) -> np.ndarray:
-    """Average precision (C,) from the curves of `calc_detection_voc_prec_rec`; nan where recall is None."""
+    """Average precision (C,) from the curves of ``calc_detection_voc_prec_rec``; nan where recall is None."""
     return np.array(
         [
             np.nan if class_rec is None else _average_precision(class_prec, class_rec, use_07_metric)

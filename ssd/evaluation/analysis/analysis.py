@@ -20,7 +20,7 @@ from ssd.evaluation.analysis.errors import ErrorSplit, split_errors
 from ssd.evaluation.analysis.images import ImageErrors, worst_images
 from ssd.evaluation.analysis.matching import Matches, match
 from ssd.evaluation.analysis.tables import Tables, make_tables
-from ssd.evaluation.inputs import EvaluationDataset, read_detections
+from ssd.evaluation.inputs import EvaluationDataset, read_predictions
 from ssd.evaluation.metrics import resolve_metric
 from ssd.structures import Container
 
@@ -43,11 +43,12 @@ class Analysis:
         overall_curve: all classes as one, under one threshold.
         best: by label, the threshold of the highest F1.
         overall_best: the one threshold for all classes of the highest F1.
-        at_overall_best: by label, what each class is worth at that threshold.
+        at_overall_best: by label, what each class is worth at ``threshold``.
         errors: their kinds and costs.
         calibration: of all detections.
         class_calibration: by label.
-        confusion: (C, C) at the threshold ``overall_best``, see ``confusion_matrix``.
+        threshold: that of ``overall_best``; 0 where that has none.
+        confusion: (C, C) at ``threshold``, see ``confusion_matrix``.
     """
 
     tables: Tables
@@ -63,12 +64,8 @@ class Analysis:
     errors: ErrorSplit
     calibration: Calibration
     class_calibration: list[Calibration]
+    threshold: float
     confusion: np.ndarray
-
-    @property
-    def threshold(self) -> float:
-        """That of ``overall_best``; 0 where that has none."""
-        return 0.0 if np.isnan(self.overall_best.threshold) else self.overall_best.threshold
 
     def worst_images(self, count: int) -> list[ImageErrors]:
         """Return the images with most errors at ``threshold``, see the function of this name."""
@@ -88,14 +85,10 @@ def analyse(dataset: EvaluationDataset, predictions: Sequence[Container], *, met
         ValueError: the predictions do not fit the dataset.
     """
     metric = resolve_metric(metric, dataset)
-    if len(predictions) != len(dataset):
-        raise ValueError(f"{len(predictions)} predictions were given for the {len(dataset)} images of the dataset")
-    tables = make_tables(dataset, read_detections(predictions, num_classes=len(dataset.class_names)), metric)
-    return analyse_tables(tables)
+    return _analyse_tables(make_tables(dataset, read_predictions(dataset, predictions), metric))
 
 
-def analyse_tables(tables: Tables) -> Analysis:
-    """Find out where a detector fails, see ``analyse``."""
+def _analyse_tables(tables: Tables) -> Analysis:
     matches = match(tables)
     curves = class_curves(tables, matches)
     counted = ~matches.is_ignored
@@ -122,5 +115,6 @@ def analyse_tables(tables: Tables) -> Analysis:
         errors=split_errors(tables, matches),
         calibration=calibrate(scores, is_hit),
         class_calibration=[calibrate(scores[rows], is_hit[rows]) for rows in of_class],
+        threshold=threshold,
         confusion=confusion_matrix(tables, matches, threshold),
     )

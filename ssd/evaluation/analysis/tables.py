@@ -20,6 +20,9 @@ from ssd.evaluation.voc import box_iou
 
 MIN_OVERLAP = 0.1  # IoU of what TIDE calls background (Bolya et al., ECCV 2020, Sec. 2.2); pairs below it are not kept
 _COCO_MAX_DETECTIONS = 100  # of a class and image, best first, that COCO's figures look at
+# Shape and dtype of the columns of DetectionTable and ObjectTable where there is none.
+_DETECTION_COLUMNS: Any = ((0, np.int64), ((0, 4), np.float64), (0, np.float64), (0, np.int64), (0, np.float32))
+_OBJECT_COLUMNS: Any = (*_DETECTION_COLUMNS[:4], (0, np.bool_), (0, np.bool_))
 
 
 class DetectionTable(NamedTuple):
@@ -169,11 +172,10 @@ def _join(
     first_row = np.cumsum([0, *(len(image.labels) for image in found)])
     first_object = np.cumsum([0, *(len(image.labels) for image in truth)])
     near = [np.nonzero(iou >= MIN_OVERLAP) for iou in ious]
-    empty = DetectionTable(*(np.empty(shape, kind) for shape, kind in _DETECTION_COLUMNS))
+    no_detections = DetectionTable(*(np.empty(shape, kind) for shape, kind in _DETECTION_COLUMNS))
     no_objects = ObjectTable(*(np.empty(shape, kind) for shape, kind in _OBJECT_COLUMNS))
     no_pairs = (np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))
-    pairs = [no_pairs]
-    pairs += [
+    pairs = [
         (rows + row, columns + column, iou[rows, columns])
         for (rows, columns), iou, row, column in zip(near, ious, first_row, first_object, strict=False)
     ]
@@ -181,14 +183,10 @@ def _join(
         metric,
         tuple(dataset.class_names),
         len(dataset),
-        DetectionTable(*map(np.concatenate, zip(empty, *found, strict=True))),
+        DetectionTable(*map(np.concatenate, zip(no_detections, *found, strict=True))),
         ObjectTable(*map(np.concatenate, zip(no_objects, *truth, strict=True))),
-        PairTable(*map(np.concatenate, zip(*pairs, strict=True))),
+        PairTable(*map(np.concatenate, zip(no_pairs, *pairs, strict=True))),
     )
-
-
-_DETECTION_COLUMNS: Any = ((0, np.int64), ((0, 4), np.float64), (0, np.float64), (0, np.int64), (0, np.float32))
-_OBJECT_COLUMNS: Any = (*_DETECTION_COLUMNS[:4], (0, np.bool_), (0, np.bool_))
 
 
 def _filled(index: int, boxes: np.ndarray) -> np.ndarray:
