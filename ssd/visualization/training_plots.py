@@ -58,17 +58,17 @@ def plot_learning_curves(
 
 def smooth(values: np.ndarray, window: int) -> np.ndarray:
     """Return the mean (N,) of the ``window`` values around each, fewer at the ends; without those not finite."""
-    weights, ones = np.isfinite(values).astype(np.float64), np.ones(window)
     if window == 1 or not len(values):
         return values
-    half = window // 2
-
-    def total(numbers: np.ndarray) -> np.ndarray:
-        return np.convolve(np.pad(numbers, (half, window - 1 - half)), ones, mode="valid")
-
-    counts = total(weights)
-    sums = total(np.where(weights > 0, values, 0.0))
+    is_finite = np.isfinite(values)
+    counts = _window_sums(is_finite.astype(np.float64), window)
+    sums = _window_sums(np.where(is_finite, values, 0.0), window)
     return np.where(counts > 0.5, sums / np.maximum(counts, 1), np.nan)
+
+
+def _window_sums(values: np.ndarray, window: int) -> np.ndarray:
+    half = window // 2
+    return np.convolve(np.pad(values, (half, window - 1 - half)), np.ones(window), mode="valid")
 
 
 def _draw_losses(axes: Axes, title: str, losses: Series, validation_losses: Series, theme: Theme) -> None:
