@@ -15,9 +15,18 @@ from ssd.engine.api import make_predictor, own_config, trained_class_names
 from ssd.engine.foreign import read_detector
 from ssd.engine.interrupt import InterruptGuard
 from ssd.engine.predictor import Predictor
-from ssd.engine.progress import Progress, printable
+from ssd.engine.progress import Progress
 from ssd.engine.saving import Outputs, Summary, refuse_source_folders
-from ssd.engine.setup import INTERRUPTED, add_flag, make_parser, run_script, start_process, start_run
+from ssd.engine.setup import (
+    INTERRUPTED,
+    add_flag,
+    make_parser,
+    parse_tile,
+    run_script,
+    say,
+    start_process,
+    start_run,
+)
 from ssd.engine.trained import read_trained
 from ssd.utils.errors import ImageError
 from ssd.utils.logger import setup_logger
@@ -61,13 +70,6 @@ def parse_args(args: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_intermixed_args(args)
 
 
-def parse_tile(text: str) -> int:
-    """Read the side of a tile."""
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"expected a number of pixels, or another option behind --tile; got {text!r}")
-    return int(text)
-
-
 def run(args: argparse.Namespace) -> int:
     """Detect as the command line says; return 1 if an image failed, 130 after Ctrl-C, else 0."""
     if args.web:
@@ -82,11 +84,11 @@ def run(args: argparse.Namespace) -> int:
     detect(predictor, source, outputs, args)
 
     for path in filter(None, (drawn, args.save_json, args.save_txt)):
-        print(f"Written: {path}")
+        say(f"Written: {path}\n")
     if outputs.failures:
-        print(f"{len(outputs.failures)} image(s) failed:", *map(printable, outputs.failures), sep="\n  ")
+        say("\n  ".join([f"{len(outputs.failures)} image(s) failed:", *outputs.failures]) + "\n")
     if not outputs.is_complete:
-        print("Stopped by Ctrl-C; what was written until then is complete")
+        say("Stopped by Ctrl-C; what was written until then is complete\n")
         return INTERRUPTED
     return 1 if outputs.failures else 0
 
@@ -137,4 +139,4 @@ def detect(predictor: Predictor, source: Source, outputs: Outputs, args: argpars
             if interrupt.requested:
                 outputs.is_complete = False
                 break
-    print(summary.table(), progress.speed(), sep="\n\n")
+    say(f"{summary.table()}\n\n{progress.speed()}\n")

@@ -2,7 +2,6 @@
 
 import argparse
 import logging
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +9,10 @@ from typing import Any
 
 import torch
 
-from ssd.config import Config, load_config
+from ssd.config import Config
 from ssd.deploy.ray_job import run_on_ray
-from ssd.engine.api import make_predictor, own_config, trained_class_names
+from ssd.deploy.trained import read_with_config
+from ssd.engine.api import make_predictor, trained_class_names
 from ssd.engine.bulk.counts import add_up, format_counts
 from ssd.engine.bulk.detect import PredictOptions
 from ssd.engine.bulk.job import Job, default_part_size, digest_listing, make_detector_digest
@@ -20,11 +20,8 @@ from ssd.engine.bulk.listing import list_images
 from ssd.engine.bulk.part_folder import PartFolder
 from ssd.engine.bulk.rows import FORMATS
 from ssd.engine.bulk.work import do_parts
-from ssd.engine.foreign import read_detector
 from ssd.engine.interrupt import InterruptGuard
-from ssd.engine.progress import printable
-from ssd.engine.setup import add_flag, run_script
-from ssd.engine.trained import read_trained
+from ssd.engine.setup import add_flag, parse_tile, run_script, say
 from ssd.utils.errors import ConfigError
 from ssd.utils.extras import import_extra
 from ssd.utils.launch import Launch, read_launch, select_local_device
@@ -74,13 +71,6 @@ def parse_args(args: Sequence[str]) -> argparse.Namespace:
     help_text = "detectors, with --ray; default: one for each GPU of the cluster, or else for each core"
     parser.add_argument("--actors", type=int, metavar="N", help=help_text)
     return parser.parse_intermixed_args(args)
-
-
-def parse_tile(text: str) -> int:
-    """Read the side of a tile."""
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"expected a number of pixels, or another option behind --tile; got {text!r}")
-    return int(text)
 
 
 @dataclass(frozen=True)
@@ -150,9 +140,10 @@ def make_plan(args: argparse.Namespace) -> Plan:
     Raises:
         ConfigError: the config is missing or wrong, or the classes are not known.
         CheckpointError: the checkpoint is missing or damaged, or carries no config.
+        DownloadError, MissingPackageError: see ``read_with_config``.
         ImageError: see ``list_images``.
     """
-    cfg, trained = load_trained(args.config_file, args.ckpt, args.opts)
+    cfg, trained = read_with_config(args.config_file, args.ckpt, args.opts)
     class_names = tuple(trained_class_names(cfg, trained))
     files = list_images(args.sources, args.list)
     threshold = cfg.TEST.CONFIDENCE_THRESHOLD if args.score_threshold is None else args.score_threshold
@@ -168,22 +159,6 @@ def make_plan(args: argparse.Namespace) -> Plan:
     )
     options = PredictOptions(args.batch_size, threshold, args.tile)
     return Plan(cfg, trained, files, PartFolder(args.output, job), options)
-
-
-def load_trained(
-    config_file: str | None, checkpoint: str | None, overrides: Sequence[str]
-) -> tuple[Config, dict[str, Any]]:
-    """Read a checkpoint and its config; without a config file, the device that it was trained on does not matter."""
-    if config_file is not None:
-        cfg = load_config(config_file, overrides)
-        return cfg, read_trained(cfg, checkpoint)
-    assert checkpoint is not None, "there is neither a config nor a checkpoint"
-    trained = read_detector(checkpoint)
-    cfg = own_config(trained).clone()
-    cfg.defrost()
-    cfg.merge_from_list(["MODEL.DEVICE", "auto", *overrides])
-    cfg.freeze()
-    return cfg, trained
 
 
 def start_device(name: str, launch: Launch) -> torch.device:
@@ -228,5 +203,5 @@ def finish(folder: PartFolder, stopped: int, *, tells: bool) -> int:
         return 0
     folder.remove_remains()  # now that no process writes
     counts = add_up(folder.read_counts(part) for part in range(folder.job.num_parts))
-    sys.stdout.write(printable(f"{format_counts(counts)}\nWritten: {folder.path}\n"))
+    say(f"{format_counts(counts)}\nWritten: {folder.path}\n")
     return 1 if counts.failures else 0

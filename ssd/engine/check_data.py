@@ -2,36 +2,33 @@
 
 import argparse
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from ssd.config import load_config
 from ssd.data.check import check_data, report_to_text
-from ssd.engine.setup import CONFIG_HELP, run_script
+from ssd.engine.setup import add_config_arguments, run_script, say
 from ssd.utils.atomic import atomic_write
 from ssd.utils.errors import OutputError, os_errors_as
 
 
 def main(args: Sequence[str]) -> int:
     """Run `ssd check-data`."""
+    parsed = parse_args(args)
+    return run_script(lambda: run(parsed))
+
+
+def parse_args(args: Sequence[str]) -> argparse.Namespace:
+    """Read the command line behind `ssd check-data`."""
     parser = argparse.ArgumentParser(
         prog="ssd check-data",
         description="Check the annotations and images of DATASETS.TRAIN and TEST, and list all that is wrong.",
     )
-    add_arguments(parser)
-    parsed = parser.parse_intermixed_args(args)
-    return run_script(lambda: run(parsed))
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of the command."""
-    parser.add_argument("config", metavar="CONFIG", help=CONFIG_HELP)
-    parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="overrides of config keys")
+    add_config_arguments(parser)
     parser.add_argument("--json", metavar="FILE", type=Path, help="also write all of it as JSON")
-    parser.add_argument(
-        "--show", type=int, default=5, metavar="N", help="problems of each kind that are spelt out (default: 5)"
-    )
+    help_text = "problems of each kind that are spelt out (default: 5)"
+    parser.add_argument("--show", type=int, default=5, metavar="N", help=help_text)
+    return parser.parse_intermixed_args(args)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -47,7 +44,5 @@ def run(args: argparse.Namespace) -> int:
         content = json.dumps(report.as_dict(), indent=1, allow_nan=False).encode("ascii")
         with os_errors_as(OutputError, args.json), atomic_write(args.json) as file:
             file.write(content)
-    encoding = sys.stdout.encoding or "utf-8"
-    text = report_to_text(report, max(args.show, 0))
-    sys.stdout.write(text.encode(encoding, errors="backslashreplace").decode(encoding))
+    say(report_to_text(report, max(args.show, 0)))
     return 1 if report.num_errors else 0

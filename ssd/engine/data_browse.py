@@ -1,7 +1,6 @@
 """The command that shows training images beside what the augmentation makes of them."""
 
 import argparse
-import sys
 from collections.abc import Iterator, Sequence
 from itertools import groupby, islice
 from pathlib import Path
@@ -17,7 +16,7 @@ from ssd.data.datasets import FILE_DATASETS, DetectionDataset
 from ssd.data.samplers import IterationSampler
 from ssd.data.samples import TrainingSample, resize_image
 from ssd.data.transforms import BatchTransform
-from ssd.engine.setup import add_flag, run_script
+from ssd.engine.setup import add_config_arguments, add_flag, run_script, say
 from ssd.structures import Container
 from ssd.utils.errors import ConfigError, DatasetError, OutputError, os_errors_as
 from ssd.utils.image import write_image
@@ -38,19 +37,23 @@ class _Pair(NamedTuple):
 
 def main(args: Sequence[str]) -> int:
     """Run `ssd data browse`."""
+    parsed = parse_args(args)
+    return run_script(lambda: run(parsed))
+
+
+def parse_args(args: Sequence[str]) -> argparse.Namespace:
+    """Read the command line behind `ssd data browse`."""
     parser = argparse.ArgumentParser(
         prog="ssd data browse",
         description="Draw images of DATASETS.TRAIN, each beside the sample that the augmentation makes of it.",
     )
-    parser.add_argument("config", metavar="CONFIG", help="YAML file, see configs/")
-    parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="overrides of config keys")
+    add_config_arguments(parser)
     help_text = "for browse_01.jpg, ... (default: browse in OUTPUT_DIR)"
     parser.add_argument("-o", "--output", type=Path, metavar="FOLDER", help=help_text)
     add_flag(parser, "--num", type=int, default=16, metavar="N", help="images to show (default: 16)")
     help_text = "only images with an object of one of these classes"
     add_flag(parser, "--show", metavar="CLASS,...", help=help_text)
-    parsed = parser.parse_intermixed_args(args)
-    return run_script(lambda: run(parsed))
+    return parser.parse_intermixed_args(args)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -79,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
             write_image(mosaic(images, _COLUMNS, captions), folder / f"browse_{number:02d}.jpg")
     first, last = folder / "browse_01.jpg", f"browse_{number:02d}.jpg"
     names = f"{first}" if number == 1 else f"{first} to {last}"
-    sys.stdout.write(f"Written: {names}: {len(pairs)} images, each beside its first sample of the training\n")
+    say(f"Written: {names}: {len(pairs)} images, each beside its first sample of the training\n")
     return 0
 
 

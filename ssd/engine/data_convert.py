@@ -1,25 +1,29 @@
 """The command that writes a dataset in another format."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 
 from ssd.data.writers import FORMATS, collect_content, write_dataset
 from ssd.data.writers.write import check_output_folder
 from ssd.engine.data_source import add_source_arguments, datasets_yaml, open_datasets, set_names
-from ssd.engine.setup import run_script
+from ssd.engine.setup import run_script, say
 from ssd.utils.logger import setup_logger
 
 
 def main(args: Sequence[str]) -> int:
     """Run `ssd data convert`."""
+    parsed = parse_args(args)
+    return run_script(lambda: run(parsed))
+
+
+def parse_args(args: Sequence[str]) -> argparse.Namespace:
+    """Read the command line behind `ssd data convert`."""
     parser = argparse.ArgumentParser(
         prog="ssd data convert", description="Write a dataset in another format; boxes stay what they are."
     )
     add_source_arguments(parser)
     parser.add_argument("--to", required=True, choices=FORMATS, help="the format to write")
-    parsed = parser.parse_args(args)
-    return run_script(lambda: run(parsed))
+    return parser.parse_args(args)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -35,11 +39,11 @@ def run(args: argparse.Namespace) -> int:
     content = collect_content(datasets)
     written = write_dataset(args.output, content, args.to, link=args.link)
     num_objects = sum(len(record.labels) for record in content.records)
-    sys.stdout.write(
+    say(
         f"\n{args.output}: {len(content.records)} images, {num_objects} objects of {len(content.class_names)} classes, "
         f"{args.to}\n"
     )
-    sys.stdout.writelines(f"Note: {note}\n" for note in written.notes)
+    say("".join(f"Note: {note}\n" for note in written.notes))
     names = set_names(args.output, written.entries)
-    sys.stdout.write("\n" + datasets_yaml({names[part]: entry for part, entry in written.entries.items()}))
+    say("\n" + datasets_yaml({names[part]: entry for part, entry in written.entries.items()}))
     return 0

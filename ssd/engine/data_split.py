@@ -3,7 +3,6 @@
 import argparse
 import os
 import re
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +17,7 @@ from ssd.data.split import divide
 from ssd.data.writers import FORMATS, Content, collect_content, write_dataset
 from ssd.data.writers.write import check_output_folder
 from ssd.engine.data_source import add_source_arguments, datasets_yaml, open_datasets, set_names
-from ssd.engine.setup import add_flag, run_script
+from ssd.engine.setup import add_flag, run_script, say
 from ssd.utils.atomic import atomic_write
 from ssd.utils.errors import ConfigError, OutputError, os_errors_as
 from ssd.utils.logger import setup_logger
@@ -29,6 +28,12 @@ _PART = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 
 def main(args: Sequence[str]) -> int:
     """Run `ssd data split`."""
+    parsed = parse_args(args)
+    return run_script(lambda: run(parsed))
+
+
+def parse_args(args: Sequence[str]) -> argparse.Namespace:
+    """Read the command line behind `ssd data split`."""
     parser = argparse.ArgumentParser(
         prog="ssd data split",
         description="Divide a dataset in parts with the same mix of classes. Images that show the same stay together.",
@@ -45,8 +50,7 @@ def main(args: Sequence[str]) -> int:
     add_flag(parser, "--write-config", type=Path, metavar="FILE.yaml", help="also write a config that uses the parts")
     help_text = "the config that this one is based on (default: configs/examples/own_data.yaml)"
     add_flag(parser, "--base", type=Path, metavar="CONFIG", help=help_text)
-    parsed = parser.parse_args(args)
-    return run_script(lambda: run(parsed))
+    return parser.parse_args(args)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -71,17 +75,17 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f"--parts {args.parts}: {len(names)} images leave none for {', '.join(empty)}")
     content = replace(content, parts=parts)
     written = write_dataset(args.output, content, args.to or format_name, link=args.link)
-    sys.stdout.write(f"\n{args.output}: {len(names)} images, {args.to or format_name}\n")
+    say(f"\n{args.output}: {len(names)} images, {args.to or format_name}\n")
     num_together = len(groups) - len(np.unique(groups))
     if num_together:
-        sys.stdout.write(f"images that show what another one shows, and stay in its part: {num_together}\n")
-    sys.stdout.writelines(f"Note: {note}\n" for note in written.notes)
-    sys.stdout.write("\n" + table_of_parts(content) + "\n")
+        say(f"images that show what another one shows, and stay in its part: {num_together}\n")
+    say("".join(f"Note: {note}\n" for note in written.notes))
+    say("\n" + table_of_parts(content) + "\n")
     text = _section(args.output, written.entries)
-    sys.stdout.write(text)
+    say(text)
     if base is not None:
         _write_config(args.write_config, base, text)
-        sys.stdout.write(f"\nWritten: {args.write_config}\n{_next_commands(args.write_config)}")
+        say(f"\nWritten: {args.write_config}\n{_next_commands(args.write_config)}")
     return 0
 
 

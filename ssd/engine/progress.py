@@ -8,10 +8,17 @@ from types import TracebackType
 from tqdm import tqdm
 
 from ssd.engine.detections import Detections
+from ssd.engine.setup import printable
 from ssd.utils.errors import SSDError
 
 _MAX_LINES = 100  # images that have a line each
 _SECONDS_PER_LINE = 10.0  # after these
+
+
+def speed_to_text(num_images: int, seconds: float) -> str:
+    """Return how many images took how long, and how many that is a second, as words."""
+    rate = f", {num_images / seconds:.1f} images/s" if seconds > 0 else ""
+    return f"{num_images} images in {seconds:.1f} s{rate}"
 
 
 class Progress:
@@ -45,9 +52,7 @@ class Progress:
 
     def speed(self) -> str:
         """Return the number of images, the time they took and the speed, as words."""
-        seconds = time.monotonic() - self._start
-        rate = f", {self._num_done / seconds:.1f} images/s" if seconds > 0 else ""
-        return f"{self._num_done} images in {seconds:.1f} s{rate}"
+        return speed_to_text(self._num_done, time.monotonic() - self._start)
 
     def _advance(self, text: str) -> None:
         self._num_done += 1
@@ -70,9 +75,3 @@ class Progress:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._bar.close()
-
-
-def printable(text: str) -> str:
-    """Return text that the standard output can encode; a file name need not be valid Unicode."""
-    encoding = sys.stdout.encoding or "utf-8"
-    return text.encode(encoding, errors="backslashreplace").decode(encoding)

@@ -16,7 +16,7 @@ from ssd.config import Config, parse_config
 from ssd.engine.interrupt import InterruptGuard
 from ssd.engine.manifest import MANIFEST, read_manifest
 from ssd.engine.manifest_changes import changes_on_the_way, changes_since, last_training, result_differences
-from ssd.engine.setup import run_script
+from ssd.engine.setup import add_flag, run_script
 from ssd.utils.atomic import atomic_write
 from ssd.utils.errors import ConfigError, OutputError, os_errors_as
 from ssd.utils.logger import setup_logger
@@ -30,23 +30,22 @@ _FLAGS = ("log_step", "save_step", "eval_step", "use_tensorboard")  # of `ssd tr
 
 def main(args: Sequence[str]) -> int:
     """Run `ssd reproduce`."""
+    parsed = parse_args(args)
+    return run_script(lambda: run(parsed))
+
+
+def parse_args(args: Sequence[str]) -> argparse.Namespace:
+    """Read the command line behind `ssd reproduce`."""
     parser = argparse.ArgumentParser(
         prog="ssd reproduce",
         description="Do the training of a manifest once more, in another folder, and compare the weights.",
     )
-    add_arguments(parser)
-    parsed = parser.parse_args(args)
-    return run_script(lambda: run(parsed))
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of the command."""
-    parser.add_argument(
-        "manifest", metavar="MANIFEST", type=Path, help=f"{MANIFEST}, from the OUTPUT_DIR of a training"
-    )
+    help_text = f"{MANIFEST}, from the OUTPUT_DIR of a training"
+    parser.add_argument("manifest", metavar="MANIFEST", type=Path, help=help_text)
     help_text = "where to train; default: the manifest's folder, with _reproduced after its name"
-    parser.add_argument("--output_dir", "--output-dir", metavar="DIR", type=Path, help=help_text)
+    add_flag(parser, "--output_dir", metavar="DIR", type=Path, help=help_text)
     parser.add_argument("--force", action="store_true", help="train although something is not as it was")
+    return parser.parse_args(args)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -97,8 +96,8 @@ def make_command(start: Mapping[str, Any], folder: Path) -> list[str]:
     processes, arguments = start["processes"], start["arguments"]
     if processes > start["processes_of_a_machine"]:
         raise ConfigError(
-            f"{processes} processes have trained, {start['processes_of_a_machine']} a machine; with torchrun start "
-            "ssd.cli train on as many machines yourself, with the config of the manifest"
+            f"{processes} processes have trained, {start['processes_of_a_machine']} a machine: start ssd train on as "
+            "many machines yourself, with torchrun and the config of the manifest"
         )
     launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"] if processes > 1 else []
     flags = [f"--{name}={arguments[name]}" for name in _FLAGS if name in arguments]

@@ -1,4 +1,4 @@
-"""What the scripts share: arguments, configuration, logging, seeds, and errors as messages."""
+"""What the commands share: arguments, configuration, logging, seeds, output, and errors as messages."""
 
 import argparse
 import errno
@@ -29,18 +29,25 @@ from ssd.utils.logger import setup_logger
 logger = logging.getLogger(__name__)
 
 CONFIG_HELP = "YAML file, or the name of one of the library's configs, such as vgg_ssd300_voc0712.yaml"
+_OVERRIDES_HELP = "overrides of config keys"
 INTERRUPTED = 130  # the shell's exit status for a process that Ctrl-C ended
 
 
 def make_parser(description: str, prog: str | None = None) -> argparse.ArgumentParser:
-    """Build a parser with the arguments that all scripts take; ``prog`` None is the name of the script."""
+    """Build a parser with the arguments of commands that take --config-file; ``prog`` None is the script's name."""
     parser = argparse.ArgumentParser(prog, description=description)
     add_flag(parser, "--config-file", default=None, metavar="FILE", help=CONFIG_HELP)
     parser.add_argument(
         "--local_rank", "--local-rank", type=int, default=0, help="ignored: the launcher sets LOCAL_RANK"
     )
-    parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="overrides of config keys")
+    parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help=_OVERRIDES_HELP)
     return parser
+
+
+def add_config_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add CONFIG and overrides, the first arguments of commands about a config."""
+    parser.add_argument("config", metavar="CONFIG", help=CONFIG_HELP)
+    parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help=_OVERRIDES_HELP)
 
 
 def add_flag(parser: argparse.ArgumentParser, name: str, **kwargs: object) -> None:
@@ -51,11 +58,29 @@ def add_flag(parser: argparse.ArgumentParser, name: str, **kwargs: object) -> No
 
 
 def parse_bool(text: str) -> bool:
-    """Read a truth value as scripts take it."""
+    """Read a truth value as options take it."""
     values = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
     if text.lower() not in values:
         raise argparse.ArgumentTypeError(f"expected true or false, got {text!r}")
     return values[text.lower()]
+
+
+def parse_tile(text: str) -> int:
+    """Read the side of a tile."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"expected a number of pixels, or another option behind --tile; got {text!r}")
+    return int(text)
+
+
+def printable(text: str) -> str:
+    """Return text that the standard output can encode; the name of a file or class may be beyond it."""
+    encoding = sys.stdout.encoding or "utf-8"
+    return text.encode(encoding, errors="backslashreplace").decode(encoding)
+
+
+def say(text: str) -> None:
+    """Write to the standard output what ``printable`` makes of a text."""
+    sys.stdout.write(printable(text))
 
 
 def start_run(
@@ -146,7 +171,7 @@ def with_num_classes(cfg: Config, class_names: Sequence[str]) -> Config:
 
 
 def run_script(main: Callable[[], int | None]) -> int:
-    """Run a script and return its exit status: 1 for what the user can mend, told in one message; 130 for Ctrl-C."""
+    """Run a command and return its exit status: 1 for what the user can mend, told in one message; 130 for Ctrl-C."""
     try:
         status = main() or 0
         leave_processes()

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ssd.engine.detections import Detections
-from ssd.engine.progress import Progress, printable
+from ssd.engine.progress import Progress
 from ssd.utils.errors import ImageError
 
 
@@ -92,8 +92,3 @@ def test_speed(clock: list[float]) -> None:
         progress.fail(ImageError("b.jpg"))
         clock[0] = 4.0
         assert progress.speed() == "2 images in 4.0 s, 0.5 images/s"
-
-
-def test_printable(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding="ascii"))
-    assert printable("dä\udcff.jpg") == "d\\xe4\\udcff.jpg"

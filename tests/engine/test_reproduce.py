@@ -131,7 +131,7 @@ def test_the_command() -> None:
 
 
 def test_what_cannot_be_started() -> None:
-    with pytest.raises(ConfigError, match=r"8 processes have trained, 4 a machine; with torchrun"):
+    with pytest.raises(ConfigError, match=r"8 processes have trained, 4 a machine: start ssd train"):
         make_command(start_of(processes=8, processes_of_a_machine=4), Path("again"))
 
 

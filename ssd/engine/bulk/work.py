@@ -8,6 +8,7 @@ from ssd.engine.bulk.detect import PredictOptions, detect_part
 from ssd.engine.bulk.part_folder import PartFolder
 from ssd.engine.interrupt import InterruptGuard
 from ssd.engine.predictor import Predictor
+from ssd.engine.progress import speed_to_text
 
 logger = logging.getLogger(__name__)
 
@@ -35,9 +36,7 @@ class Pace:
 
     def speed(self) -> str:
         """Return the number of images, the time they took and the speed, as words."""
-        seconds = time.monotonic() - self._start
-        rate = f", {self.num_done / seconds:.1f} images/s" if seconds > 0 else ""
-        return f"{self.num_done} images in {seconds:.1f} s{rate}"
+        return speed_to_text(self.num_done, time.monotonic() - self._start)
 
 
 def do_parts(

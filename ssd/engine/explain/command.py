@@ -1,7 +1,6 @@
 """The command `ssd explain`: how a detector sees one image, in pictures and numbers."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +13,7 @@ from ssd.engine.explain.explain import explain
 from ssd.engine.explain.explanation import Explanation
 from ssd.engine.explain.report import explanation_to_text
 from ssd.engine.predictor import Predictor
-from ssd.engine.setup import add_flag, make_parser, run_script, start_run
+from ssd.engine.setup import add_flag, make_parser, run_script, say, start_run
 from ssd.engine.trained import read_trained
 from ssd.utils.errors import ConfigError
 
@@ -60,6 +59,8 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         ConfigError: the configuration or an option is wrong.
         CheckpointError: there is no checkpoint, or it does not fit.
+        DownloadError, MissingPackageError: see ``read_trained``.
+        DeviceError: see ``start_run``.
         DatasetError: the dataset is missing or malformed.
         ImageError: the image cannot be read.
         OutputError: a file cannot be written.
@@ -94,9 +95,3 @@ def explain_what_is_named(args: argparse.Namespace, cfg: Config, detector: Predi
     image, target, _ = dataset[args.index]
     explanation = explain(detector, image, target["boxes"], target["labels"])
     return replace(explanation, name=f"{args.dataset}[{args.index}]")
-
-
-def say(text: str) -> None:
-    """Write to the standard output, whose encoding may lack a letter of a class's name."""
-    encoding = sys.stdout.encoding or "utf-8"
-    sys.stdout.write(text.encode(encoding, errors="backslashreplace").decode(encoding))

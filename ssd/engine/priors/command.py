@@ -3,7 +3,6 @@
 import argparse
 import json
 import logging
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,7 +22,7 @@ from ssd.engine.priors.pictures import draw_pictures
 from ssd.engine.priors.report import PriorReport, make_levels, make_part
 from ssd.engine.priors.text import report_to_text, verdict_lines
 from ssd.engine.priors.verdict import compare, describe_finer_level, make_verdict
-from ssd.engine.setup import CONFIG_HELP, add_flag, run_script
+from ssd.engine.setup import add_config_arguments, add_flag, run_script, say
 from ssd.evaluation.report import write_text
 from ssd.utils.errors import ConfigError, DatasetError, OutputError, os_errors_as
 from ssd.visualization.style import figure_to_svg
@@ -45,8 +44,7 @@ def parse_args(args: Sequence[str]) -> argparse.Namespace:
         prog="ssd priors",
         description="Tell how the priors of a config cover the boxes of DATASETS.TRAIN, and fit them to these.",
     )
-    parser.add_argument("config", metavar="CONFIG", help=CONFIG_HELP)
-    parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="overrides of config keys")
+    add_config_arguments(parser)
     help_text = "also write priors.json and pictures there; those of fitted priors into its sub-folder fitted"
     parser.add_argument("-o", "--output", type=Path, metavar="FOLDER", help=help_text)
     help_text = "write a config with fitted priors, which derives from CONFIG"
@@ -158,9 +156,3 @@ def fit(
     say("\n".join(lines) + "\n")
     if args.output:
         write_report(args.output / "fitted", report, own, coverages)
-
-
-def say(text: str) -> None:
-    """Write to the standard output, whose encoding may lack a letter of a class's name."""
-    encoding = sys.stdout.encoding or "utf-8"
-    sys.stdout.write(text.encode(encoding, errors="backslashreplace").decode(encoding))
