@@ -1,14 +1,12 @@
 """The console command `ssd`, also `python -m ssd.cli`."""
 
-import argparse
-import importlib
 import sys
 from collections.abc import Sequence
 
+from ssd.engine.subcommands import Commands, make_command_parser, run_command
 from ssd.version import __version__
 
-# name -> (module with a function main(args), what it does); imported when it is called
-_COMMANDS = {
+_COMMANDS: Commands = {
     "check-data": ("ssd.engine.check_data", "list all that is wrong with the datasets of a config"),
     "convert": ("ssd.engine.convert", "bring checkpoints of other SSDs here, and back"),
     "data": ("ssd.engine.data_command", "convert datasets to other formats, split them, draw them"),
@@ -26,19 +24,9 @@ _COMMANDS = {
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run the command that ``args`` (None = those of the process) begins with, and return its exit status."""
-    lines = "\n".join(f"  {name:<12}{description}" for name, (_, description) in _COMMANDS.items())
-    parser = argparse.ArgumentParser(
-        prog="ssd",
-        description="Single Shot MultiBox Detector for PyTorch.",
-        epilog=f"commands:\n{lines}\n\n`ssd COMMAND --help` tells more.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = make_command_parser("ssd", "Single Shot MultiBox Detector for PyTorch.", _COMMANDS)
     parser.add_argument("--version", action="version", version=f"ssd-detector {__version__}")
-    parser.add_argument("command", choices=_COMMANDS, metavar="COMMAND", help=", ".join(_COMMANDS))
-    parser.add_argument("args", nargs=argparse.REMAINDER, metavar="...", help="its options")
-    parsed = parser.parse_args(args)
-    module = importlib.import_module(_COMMANDS[parsed.command][0])
-    return module.main(parsed.args)
+    return run_command(parser, _COMMANDS, args)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,10 @@
-"""The command `ssd data`: the commands about datasets, each imported when it is called."""
+"""The command `ssd data`: the commands about datasets."""
 
-import argparse
-import importlib
 from collections.abc import Sequence
 
-# name -> (module with a function main(args), what it does)
-_COMMANDS = {
+from ssd.engine.subcommands import Commands, make_command_parser, run_command
+
+_COMMANDS: Commands = {
     "browse": ("ssd.engine.data_browse", "draw training images beside what the augmentation makes of them"),
     "convert": ("ssd.engine.data_convert", "write a dataset in another format"),
     "split": ("ssd.engine.data_split", "divide a dataset into parts to train and to test on"),
@@ -13,17 +12,6 @@ _COMMANDS = {
 
 
 def main(args: Sequence[str]) -> int:
-    """Run the command that ``args`` begins with, and return its exit status."""
-    lines = "\n".join(f"  {name:<12}{description}" for name, (_, description) in _COMMANDS.items())
-    parser = argparse.ArgumentParser(
-        prog="ssd data",
-        description="Datasets: pictures, formats and parts.",
-        epilog=f"commands:\n{lines}\n\n`ssd data COMMAND --help` tells more.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("command", choices=_COMMANDS, metavar="COMMAND", help=", ".join(_COMMANDS))
-    parser.add_argument("args", nargs=argparse.REMAINDER, metavar="...", help="its options")
-    parsed = parser.parse_args(args)
-    module = importlib.import_module(_COMMANDS[parsed.command][0])
-    status: int = module.main(parsed.args)
-    return status
+    """Run `ssd data`."""
+    parser = make_command_parser("ssd data", "Datasets: pictures, formats and parts.", _COMMANDS)
+    return run_command(parser, _COMMANDS, args)
