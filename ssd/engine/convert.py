@@ -2,22 +2,19 @@
 
 import argparse
 import logging
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ssd.config import Config, load_config, parse_config
+from ssd.config import load_config, parse_config
 from ssd.engine.api import own_config, trained_class_names
-from ssd.engine.foreign import read_detector
-from ssd.engine.setup import add_flag, run_script, with_num_classes
+from ssd.engine.foreign import read_detector, with_levels
+from ssd.engine.setup import add_flag, run_script, say, with_num_classes
 from ssd.engine.trained import build_trained_model
 from ssd.interop.sources import SOURCES
 from ssd.interop.targets import TARGETS
-from ssd.modeling.backbone import build_backbone
-from ssd.modeling.detector.levels import fill_in_levels
 from ssd.utils.atomic import atomic_write
 from ssd.utils.checkpoint_file import write_checkpoint
 from ssd.utils.errors import CheckpointError, ConfigError, OutputError, os_errors_as
@@ -60,6 +57,7 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         CheckpointError: the checkpoint cannot be read, is of no known kind, or does not fit its network.
         ConfigError: options contradict each other; see ``read_detector``.
+        DownloadError, MissingPackageError: see ``read_detector``.
         OutputError: a file cannot be written.
     """
     setup_logger(None)
@@ -126,7 +124,7 @@ def write_ours(checkpoint: dict[str, Any], output: Path) -> int:
         with atomic_write(output.with_suffix(".yaml")) as file:
             file.write(text.encode())
     notes = "".join(f"\nNote: {note}" for note in checkpoint.get("notes", []))
-    sys.stdout.write(
+    say(
         f"\n{source}: {converted_from}\n"
         f"{len(checkpoint['model'])} tensors, {len(class_names) - 1} classes ({_sample(class_names[1:])}), "
         f"{len(model.box_head.priors)} priors, backbone {cfg.MODEL.BACKBONE.NAME}, input {cfg.INPUT.IMAGE_SIZE}"
@@ -156,20 +154,11 @@ def write_for(name: str, checkpoint: dict[str, Any], config_file: str | None, ou
         raise CheckpointError(f"{checkpoint['source']} cannot be written for {target.title}: {error}") from error
     with os_errors_as(OutputError, output):
         write_checkpoint(output, content)
-    sys.stdout.write(f"\nWritten for {target.title}: {output}\n")
-    for difference in target.differences(_with_levels(with_num_classes(cfg, class_names))):
-        sys.stdout.write(f"There differs: {difference}\n")
+    say(f"\nWritten for {target.title}: {output}\n")
+    complete = parse_config(with_levels(with_num_classes(cfg, class_names)).dump(), "levels")
+    for difference in target.differences(complete):
+        say(f"There differs: {difference}\n")
     return 0
-
-
-def _with_levels(cfg: Config) -> Config:
-    """The config with the keys that follow from the backbone."""
-    cfg = cfg.clone()
-    cfg.defrost()
-    cfg.MODEL.BACKBONE.PRETRAINED = False
-    with torch.device("meta"):
-        backbone = build_backbone(cfg)
-    return parse_config(fill_in_levels(cfg, backbone).dump(), "levels")
 
 
 def _sample(names: Sequence[str]) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from yacs.config import CfgNode
 
 from ssd.config import Config, load_config, parse_config
 from ssd.config.shipped import shipped_config
@@ -51,6 +52,7 @@ def read_detector(source: str, kind: str = "auto", class_names: Sequence[str] = 
         CheckpointError: the file is missing, damaged, of no known kind, or not what its kind should be.
         ConfigError: there is no such kind, or it has another number of classes.
         DownloadError: the URL cannot be fetched.
+        MissingPackageError: it is a safetensors file, and that package is not installed.
     """
     checkpoint = read_weights(source)
     if kind == "auto" and _is_ours(checkpoint):
@@ -144,7 +146,7 @@ def network_differences(cfg: Config, checkpoint: dict[str, Any]) -> list[str]:
         if not _is_same(given := _value(cfg, key), there := _value(trained, key))
     ]
     if not differences:  # else the priors differ for that reason
-        differences = _prior_differences(_priors(cfg), _priors(trained), trained)
+        differences = _prior_differences(PriorBox(with_levels(cfg))(), PriorBox(with_levels(trained))(), trained)
     return differences
 
 
@@ -163,14 +165,18 @@ def _prior_differences(priors: Tensor, trained_priors: Tensor, trained: Config) 
     ]
 
 
-def _priors(cfg: Config) -> Tensor:
-    """The priors (P, 4) of a config, without computing its network."""
+def with_levels(cfg: Config) -> CfgNode:
+    """Return a config with the keys that follow from its backbone, which is built without computing anything.
+
+    Raises:
+        ConfigError: see ``fill_in_levels``.
+    """
     cfg = cfg.clone()
     cfg.defrost()
     cfg.MODEL.BACKBONE.PRETRAINED = False
     with torch.device("meta"):
         backbone = build_backbone(cfg)
-    return PriorBox(fill_in_levels(cfg, backbone))()
+    return fill_in_levels(cfg, backbone)
 
 
 def _value(cfg: Config, key: str) -> Any:
