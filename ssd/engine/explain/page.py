@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from ssd.engine.explain.matching import Matching
-from ssd.engine.explain.report import mined, trace_lines
+from ssd.engine.explain.report import losses_to_text, mined, mistaken_for, trace_lines
 from ssd.visualization.report.elements import Cell, Column, data_uri, escape, paragraph, table
 from ssd.visualization.report.page import Section, make_page
 
@@ -88,21 +88,18 @@ def _matches_section(explanation: "Explanation", matching: Matching, pictures: M
 def _negatives_section(explanation: "Explanation", matching: Matching, pictures: Mapping[str, Picture]) -> Section:
     rows: list[list[Cell]] = []
     for rank, prior in enumerate(mined(matching).tolist(), start=1):
-        scores = explanation.class_scores[prior]
-        label = int(scores[1:].argmax()) + 1
+        name, score = mistaken_for(explanation, prior)
         place, loss = explanation.place(prior), float(matching.cls_loss[prior])
         where = f"level {place.level}, row {place.row}, column {place.column}, shape {place.shape}"
-        name, score, iou = explanation.class_names[label], float(scores[label]), float(matching.iou[prior])
-        rows.append([str(rank), where, loss, name, score, iou])
+        rows.append([str(rank), where, loss, name, score, float(matching.iou[prior])])
     columns = [
         *(Column("rank"), Column("prior"), Column("loss", ".3f"), Column("mistaken for"), Column("score", ".3f")),
         Column("IoU", ".3f", "with the object that it overlaps most"),
     ]
     num_pos = int(matching.pos_mask.sum())
-    losses = ", ".join(f"{name} {loss:.3f}" for name, loss in matching.losses.items())
     text = (
         f"{num_pos} positives and, for each, the {matching.neg_pos_ratio} background priors with the highest loss are "
-        f"what the loss is made of: {losses}."
+        f"what the loss is made of: {losses_to_text(matching)}."
     )
     content = paragraph(text) + _figure(pictures, "negatives", "Hard negatives, and the losses of all")
     return Section("negatives", "Hard negatives", content + table("Negatives in the loss", columns, rows))

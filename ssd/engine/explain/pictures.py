@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from ssd.engine.explain.candidates import BEYOND_LIMIT, FATES, KEPT, NOT_AMONG_BEST, SUPPRESSED
 from ssd.engine.explain.layout import Level
 from ssd.engine.explain.matching import Matching
-from ssd.engine.explain.report import mined
+from ssd.engine.explain.report import mined, mistaken_for
 from ssd.visualization.explain_plots import LevelDrawing, ObjectDrawing, plot_levels, plot_matches, plot_negatives
 from ssd.visualization.trace_plots import TraceDrawing, plot_trace
 
@@ -101,12 +101,9 @@ def draw_negatives(explanation: "Explanation", matching: Matching) -> Figure:
     chosen = mined(matching)
     notes = []
     for prior in chosen[:_NOTES].tolist():
-        scores = explanation.class_scores[prior]
-        label = int(scores[1:].argmax()) + 1
-        name, score = explanation.class_names[label], float(scores[label])
-        notes.append(
-            f"loss {float(matching.cls_loss[prior]):.2f}: {name} {score:.2f}, IoU {float(matching.iou[prior]):.3f}"
-        )
+        name, score = mistaken_for(explanation, prior)
+        loss, iou = float(matching.cls_loss[prior]), float(matching.iou[prior])
+        notes.append(f"loss {loss:.2f}: {name} {score:.2f}, IoU {iou:.3f}")
     losses = matching.cls_loss[~matching.pos_mask].sort(descending=True).values
     boxes = explanation.priors[chosen].numpy()
     return plot_negatives(explanation.image, boxes, losses.numpy(), matching.boxes.numpy(), notes=notes)

@@ -64,16 +64,27 @@ def mined(matching: Matching) -> Tensor:
     return found[matching.neg_rank[found].argsort()]
 
 
-def _negative_to_dict(explanation: "Explanation", matching: Matching, prior: int) -> dict[str, Any]:
+def mistaken_for(explanation: "Explanation", prior: int) -> tuple[str, float]:
+    """Return the name and the score of the class, other than background, that the network sees in a prior."""
     scores = explanation.class_scores[prior]
-    mistaken_for = int(scores[1:].argmax()) + 1
+    label = int(scores[1:].argmax()) + 1
+    return explanation.class_names[label], float(scores[label])
+
+
+def losses_to_text(matching: Matching) -> str:
+    """Return the losses of the image on one line."""
+    return ", ".join(f"{name} {loss:.3f}" for name, loss in matching.losses.items())
+
+
+def _negative_to_dict(explanation: "Explanation", matching: Matching, prior: int) -> dict[str, Any]:
+    name, score = mistaken_for(explanation, prior)
     return {
         "rank": int(matching.neg_rank[prior]),
         **_prior_to_dict(explanation, prior),
         "cls_loss": _number(matching.cls_loss[prior]),
-        "background_score": _number(scores[0]),
-        "class": explanation.class_names[mistaken_for],
-        "score": _number(scores[mistaken_for]),
+        "background_score": _number(explanation.class_scores[prior, 0]),
+        "class": name,
+        "score": _number(score),
         "iou": _number(matching.iou[prior]),
     }
 
@@ -164,8 +175,8 @@ def _matching_lines(explanation: "Explanation", matching: Matching) -> list[str]
         number = f"{len(priors)} prior{'s' * (len(priors) != 1)}"
         lines.append(f"  object {gt} ({explanation.class_names[label]}): {number}, {best}{forced}")
     num_pos, num_neg = int(matching.pos_mask.sum()), int(matching.neg_mask.sum())
-    losses = ", ".join(f"{name} {loss:.3f}" for name, loss in matching.losses.items())
-    lines.append(f"{num_pos} positives, {num_neg} of {int((~matching.pos_mask).sum())} negatives in the loss: {losses}")
+    num_background, losses = int((~matching.pos_mask).sum()), losses_to_text(matching)
+    lines.append(f"{num_pos} positives, {num_neg} of {num_background} negatives in the loss: {losses}")
     return lines
 
 
