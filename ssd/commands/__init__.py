@@ -1,1 +1,1 @@
-"""The commands that build all parts from a config: train, test, demo. The scripts of these names call them."""
+"""The commands train, test and demo, which the scripts of these names call too, and doctor; ssd.cli has the others."""

@@ -2,7 +2,7 @@
 
 import argparse
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -115,13 +115,18 @@ def train_config(
         check=check,
         interrupt=interrupt,
     )
-    if is_complete and not args.skip_test:
-        logger.info("Start evaluating...")
-        evaluate(max_iter, is_final=True)
     if is_complete:
-        finish_manifest(cfg.OUTPUT_DIR, options.evaluated(model), () if args.skip_test else cfg.DATASETS.TEST)
+        finish(cfg, options.evaluated(model), None if args.skip_test else partial(evaluate, max_iter, is_final=True))
     monitor.close()
     return 0 if is_complete else interrupt.exit_status
+
+
+def finish(cfg: Config, model: nn.Module, evaluate: Callable[[], None] | None) -> None:
+    """Evaluate what was trained, unless ``evaluate`` is None, and add it to the manifest."""
+    if evaluate is not None:
+        logger.info("Start evaluating...")
+        evaluate()
+    finish_manifest(cfg.OUTPUT_DIR, model, () if evaluate is None else cfg.DATASETS.TEST)
 
 
 def find_stored(output_dir: str) -> StoredTraining | None:
