@@ -44,6 +44,7 @@ def init_detector(
         CheckpointError: the checkpoint is missing or damaged, carries no config, or does not fit.
         DeviceError: there is no such device.
         DownloadError: a URL cannot be fetched.
+        MissingPackageError: the checkpoint is a safetensors file, and that package is not installed.
     """
     torch_device = select_device(device)
     if not isinstance(config, Config) and _is_checkpoint(config):

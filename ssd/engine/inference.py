@@ -67,6 +67,9 @@ def evaluate_datasets(
 
     Returns:
         One for each test set; none in processes other than rank 0.
+
+    Raises:
+        ConfigError: the metric does not exist or does not fit one of the datasets.
     """
     evaluations = []
     for name, loader in data_loaders.items():

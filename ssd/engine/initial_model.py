@@ -28,6 +28,7 @@ def build_new_model(cfg: Config, class_names: Sequence[str]) -> nn.Module:
         ConfigError: keys contradict each other; the classes of WEIGHTS are not known, or WEIGHTS_CLASSES has another
             number of them; random weights would be frozen.
         CheckpointError: a file is missing, damaged or of something else, or does not fit.
+        DownloadError, MissingPackageError: see ``read_detector``; published weights cannot be fetched.
     """
     source = cfg.MODEL.WEIGHTS
     if not source:

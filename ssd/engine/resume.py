@@ -2,7 +2,6 @@
 
 import logging
 import os
-import reprlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from ssd.utils.checkpoint import Checkpointer
 from ssd.utils.checkpoint_file import read_checkpoint
 from ssd.utils.checkpoint_folder import BEST, read_last
 from ssd.utils.errors import CheckpointError
+from ssd.utils.shorten import shorten
 
 logger = logging.getLogger(__name__)
 
@@ -105,7 +105,7 @@ def resume(checkpointer: Checkpointer, cfg: Config, stored: StoredTraining, *, m
     _check_classes(stored, checkpointer.extra["class_names"])
     iteration = stored.checkpoint.get("iteration", 0)
     if type(iteration) is not int or iteration < 0:
-        raise CheckpointError(f"{stored.path}: its iteration must be 0 or more, but is {reprlib.repr(iteration)}")
+        raise CheckpointError(f"{stored.path}: its iteration must be 0 or more, but is {shorten(iteration)}")
     rest = checkpointer.restore(stored.checkpoint, str(stored.path))
     best_metric = _best_metric(cfg, rest)
     if best_metric is not None:  # else this run's checkpoints would have a key that an unbroken run's lack

@@ -33,6 +33,7 @@ def read_trained(cfg: Config, checkpoint: str | None) -> dict[str, Any]:
 
     Raises:
         CheckpointError: there is none, or the one that was named is damaged or of no known kind.
+        ConfigError, DownloadError, MissingPackageError: see ``read_detector``.
     """
     if checkpoint:
         return read_detector(checkpoint)
@@ -40,7 +41,7 @@ def read_trained(cfg: Config, checkpoint: str | None) -> dict[str, Any]:
     if found is None:
         raise CheckpointError(
             f"no checkpoint: OUTPUT_DIR {cfg.OUTPUT_DIR!r} has no last_checkpoint.txt. Train first, or name a file or "
-            "URL (--ckpt of the scripts)"
+            "URL (--ckpt of the commands)"
         )
     path, state = found
     return {**state, "source": str(path)}

@@ -41,7 +41,7 @@ def _expand(source: str) -> list[str]:
         return [os.path.join(source, name) for name in image_names(source)]
     if os.path.isfile(source):
         if source.lower().endswith(VIDEO_SUFFIXES):
-            raise ImageError(f"{source}: a video, and these jobs are about images; demo.py detects in videos")
+            raise ImageError(f"{source}: a video, and these jobs are about images; ssd demo detects in videos")
         return [source]
     if glob.has_magic(source):
         return _matches(source)

@@ -1,4 +1,4 @@
-"""What demo.py writes: annotated images and videos, JSON, text files, a summary."""
+"""What `ssd demo` writes: annotated images and videos, JSON, text files, a summary."""
 
 from ssd.engine.saving.outputs import Outputs
 from ssd.engine.saving.overwriting import refuse_source_folders

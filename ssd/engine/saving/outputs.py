@@ -1,4 +1,4 @@
-"""All that a run of demo.py writes."""
+"""All that a run of `ssd demo` writes."""
 
 from collections.abc import Sequence
 from contextlib import ExitStack

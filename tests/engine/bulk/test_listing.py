@@ -56,7 +56,7 @@ def test_names_that_are_no_unicode() -> None:
         ("", r"'': there is no such file or folder"),
         ("empty", r"empty: no images directly inside"),
         ("empty/**", r"empty/\*\*: no image matches this pattern; these suffixes count: \.jpg"),
-        ("film.mp4", r"film\.mp4: a video, .*demo\.py detects in videos"),
+        ("film.mp4", r"film\.mp4: a video, .*ssd demo detects in videos"),
     ],
 )
 def test_sources_without_images(source: str, message: str) -> None:
