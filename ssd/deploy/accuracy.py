@@ -48,13 +48,13 @@ def measure_accuracy(
     accuracies = []
     for dataset_name, dataset in datasets.items():
         images = DatasetImages([dataset_name], [dataset])
-        found = [as_container(one) for one in predictor.predict(images, stream=True, batch_size=batch_size)]
+        found = [_as_container(one) for one in predictor.predict(images, stream=True, batch_size=batch_size)]
         with tempfile.TemporaryDirectory() as folder:  # for its reports, which are those of a training
             result = evaluate(dataset, found, folder, metric=metric)
         accuracies.append(Accuracy(name, dataset_name, result.metric, result.main))
     return accuracies
 
 
-def as_container(detections: Detections) -> Container:
-    """Return detections in the form that the evaluation takes."""
+def _as_container(detections: Detections) -> Container:
+    """The form that the evaluation takes."""
     return Container(boxes=detections.boxes, labels=detections.labels, scores=detections.scores)

@@ -76,6 +76,11 @@ def check_accuracy(
         report: gets the results.
         metric: TEST.METRIC.
         batch_size: images at a time.
+
+    Raises:
+        ConfigError: the metric does not fit a dataset.
+        DatasetError: an image cannot be read.
+        MissingPackageError: a file is ONNX, and onnxruntime is not installed.
     """
     networks: dict[str, Network] = {"PyTorch": PlainNetwork(trained.model, trained.batch_transform)}
     for path in paths:

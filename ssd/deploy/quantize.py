@@ -38,7 +38,8 @@ def quantize_onnx(path: str | Path, output: str | Path, images: Iterable[np.ndar
         ``output``.
 
     Raises:
-        ExportError: the file or its side-car is missing or damaged; or there are no images.
+        ExportError: the file or its side-car is missing or damaged, nothing in it can be quantised, or there are no
+            images.
         MissingPackageError: onnx or onnxruntime is not installed.
         OutputError: ``output`` cannot be written.
     """

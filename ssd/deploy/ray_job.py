@@ -136,14 +136,29 @@ def _choose_workers(device: str, resources: Mapping[str, float], wanted: int | N
     return "cuda", wanted or num_gpus
 
 
-def _make_dataset(ray_data: Any, files: Sequence[str], job: Job, parts: Sequence[int]) -> Any:
-    """A row, and a block, a part, for ``DetectorActor``."""
+def _make_rows(files: Sequence[str], job: Job, parts: Sequence[int]) -> list[dict[str, Any]]:
+    """A row a part, for ``DetectorActor``."""
     rows = []
     for part in parts:
         images = job.images_of(part)
         encoded = [os.fsencode(file) for file in files[images.start : images.stop]]
         rows.append({"part": part, "files": _SEPARATOR.join(encoded)})
-    return ray_data.from_items(rows, override_num_blocks=len(rows))
+    return rows
+
+
+def _do_rows(
+    ray_data: Any, rows: list[dict[str, Any]], setup: Any, *, device: str, num_workers: int
+) -> Iterable[dict[str, Any]]:
+    """Let detectors on the cluster do parts, a block each. A row of ``DetectorActor`` comes when its part is done."""
+    done = ray_data.from_items(rows, override_num_blocks=len(rows)).map_batches(
+        DetectorActor,
+        fn_constructor_args=(setup,),
+        batch_size=1,
+        num_cpus=None if device == "cuda" else 1,
+        num_gpus=1 if device == "cuda" else None,
+        compute=ray_data.ActorPoolStrategy(size=num_workers, max_tasks_in_flight_per_actor=1),
+    )
+    return done.iter_rows()
 
 
 def run_on_ray(
@@ -188,15 +203,9 @@ def run_on_ray(
         logger.info("%d detectors on %s of a Ray cluster", num_workers, "GPUs" if device == "cuda" else "cores")
         weights = {key: trained[key] for key in ("model", "source")}  # not what a training continues from
         setup = Setup(cfg.dump(), weights, device, folder.path, folder.job, options, os.getcwd())
-        done = _make_dataset(ray_data, files, folder.job, parts).map_batches(
-            DetectorActor,
-            fn_constructor_args=(ray.put(setup),),
-            batch_size=1,
-            num_cpus=None if device == "cuda" else 1,
-            num_gpus=1 if device == "cuda" else None,
-            compute=ray_data.ActorPoolStrategy(size=num_workers, max_tasks_in_flight_per_actor=1),
-        )
-        _consume(done.iter_rows(), Pace(sum(len(folder.job.images_of(part)) for part in parts)), interrupt)
+        rows = _make_rows(files, folder.job, parts)
+        done = _do_rows(ray_data, rows, ray.put(setup), device=device, num_workers=num_workers)
+        _consume(done, Pace(sum(len(folder.job.images_of(part)) for part in parts)), interrupt)
     return interrupt.exit_status
 
 

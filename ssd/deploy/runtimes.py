@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ssd.data.transforms import BatchTransform
 from ssd.deploy.graph import RawDetector
 from ssd.deploy.latency import Candidate
 from ssd.deploy.metadata import Metadata
@@ -21,8 +22,6 @@ from ssd.engine.predictor import Network, Predictor
 from ssd.engine.torch_network import TorchNetwork
 from ssd.structures import Container
 from ssd.utils.errors import DeviceError
-
-BatchTransform = Callable[[Tensor], Tensor]
 
 
 class PlainNetwork:

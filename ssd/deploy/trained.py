@@ -47,19 +47,40 @@ def load_trained(
     Raises:
         ConfigError: the config is missing or wrong, or the classes are not known.
         CheckpointError: the checkpoint is missing or damaged, carries no config, or does not fit.
+        DownloadError, MissingPackageError: see ``read_trained``.
     """
-    if config_file is not None:
-        cfg = load_config(config_file, overrides)
-        trained = read_trained(cfg, checkpoint)
-    else:
-        assert checkpoint is not None, "there is neither a config nor a checkpoint"
-        trained = read_detector(checkpoint)
-        cfg = own_config(trained)
-    cfg = _with_overrides(cfg, [*overrides, *_AS_EXPORTED])
+    cfg, trained = read_with_config(config_file, checkpoint, overrides)
+    cfg = _with_overrides(cfg, _AS_EXPORTED)
     class_names = trained_class_names(cfg, trained)
     model = build_trained_model(cfg, trained, class_names, torch.device("cpu"))
     metadata = fitted(make_metadata(cfg, model, class_names), complete)
     return cfg, Trained(model, make_batch_transform(cfg, is_train=False), metadata)
+
+
+def read_with_config(
+    config_file: str | None, checkpoint: str | None, overrides: Sequence[str]
+) -> tuple[Config, dict[str, Any]]:
+    """Read a checkpoint and its config; without a config file, the device that it was trained on does not matter.
+
+    Args:
+        config_file: see ``load_trained``.
+        checkpoint: likewise.
+        overrides: likewise.
+
+    Returns:
+        The config and the checkpoint, see ``read_trained``.
+
+    Raises:
+        ConfigError: the config is missing or wrong.
+        CheckpointError: the checkpoint is missing or damaged, or carries no config.
+        DownloadError, MissingPackageError: see ``read_trained``.
+    """
+    if config_file is not None:
+        cfg = load_config(config_file, overrides)
+        return cfg, read_trained(cfg, checkpoint)
+    assert checkpoint is not None, "there is neither a config nor a checkpoint"
+    trained = read_detector(checkpoint)
+    return _with_overrides(own_config(trained), ["MODEL.DEVICE", "auto", *overrides]), trained
 
 
 def _with_overrides(cfg: Config, overrides: Sequence[Any]) -> Config:
