@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -254,4 +255,4 @@ def test_the_best_model_survives_a_restart(script: Script, config_file: Path, tm
 def test_requirements_are_those_of_the_package() -> None:
     listed = {line for line in (ROOT / "requirements.txt").read_text().splitlines() if not line.startswith("#")}
     block = (ROOT / "pyproject.toml").read_text().partition("dependencies = [")[2].partition("]")[0]
-    assert listed == {line.strip().strip('",') for line in block.strip().splitlines()}
+    assert listed == set(re.findall(r'^ *"([^"]+)"', block, re.MULTILINE))
