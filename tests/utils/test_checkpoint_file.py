@@ -70,7 +70,7 @@ def test_missing_file_names_its_neighbours(tmp_path: Path) -> None:
         read_checkpoint(tmp_path / "model_fianl.pth")
     with pytest.raises(CheckpointError, match=r"does not exist$"):
         read_checkpoint(tmp_path / "nowhere" / "a.pth")
-    with pytest.raises(CheckpointError, match="does not exist"):
+    with pytest.raises(CheckpointError, match="is a folder, where a checkpoint is a file"):
         read_checkpoint(tmp_path)
 
 
