@@ -19,7 +19,7 @@ from ssd.visualization.image_axes import (
     show_image,
     view_boxes,
 )
-from ssd.visualization.style import LIGHT, SMALL_FONT_SIZE, WIDE, Theme, bar_style, make_figure
+from ssd.visualization.style import LIGHT, SMALL_FONT_SIZE, WIDE, bar_style, make_figure
 
 _MAX_BARS = 8
 # Marker and colour of candidates, by what became of them.
@@ -63,37 +63,36 @@ class TraceDrawing:
     nms_threshold: float
 
 
-def plot_trace(image: np.ndarray, trace: TraceDrawing, theme: Theme = LIGHT) -> Figure:
+def plot_trace(image: np.ndarray, trace: TraceDrawing) -> Figure:
     """Draw the prior and the box of a detection, its scores, and what NMS dropped in its favour.
 
     Args:
         image: RGB uint8 (H, W, 3).
         trace: of the detection.
-        theme: of the figure.
     """
-    figure, grid = make_figure(theme, width=WIDE, height=7.6, rows=2, columns=2)
+    figure, grid = make_figure(LIGHT, width=WIDE, height=7.6, rows=2, columns=2)
     set_distance(figure)
-    _draw_decoding(grid[0, 0], image, trace, theme)
-    _draw_scores(grid[0, 1], trace, theme)
-    _draw_suppressed(grid[1, 0], image, trace, theme)
-    points = _draw_rivals(grid[1, 1], trace, theme)
+    _draw_decoding(grid[0, 0], image, trace)
+    _draw_scores(grid[0, 1], trace)
+    _draw_suppressed(grid[1, 0], image, trace)
+    points = _draw_rivals(grid[1, 1], trace)
     lines = [
         *([legend_line("object", OBJECT_COLOR, 2)] if len(trace.gt_box) else []),
-        legend_line("prior", theme.series[0], 2, "--"),
-        legend_line("detection", theme.series[1], 2.2),
-        *([legend_line("suppressed", theme.series[0], 1)] if len(trace.suppressed) else []),
+        legend_line("prior", LIGHT.series[0], 2, "--"),
+        legend_line("detection", LIGHT.series[1], 2.2),
+        *([legend_line("suppressed", LIGHT.series[0], 1)] if len(trace.suppressed) else []),
     ]
-    add_figure_legend(figure, [*lines, *points], theme)
+    add_figure_legend(figure, [*lines, *points], LIGHT)
     return figure
 
 
-def _draw_decoding(axes: Axes, image: np.ndarray, trace: TraceDrawing, theme: Theme) -> None:
+def _draw_decoding(axes: Axes, image: np.ndarray, trace: TraceDrawing) -> None:
     boxes = np.stack([trace.prior, trace.box])
-    show_image(axes, image, view_boxes(image, np.concatenate([boxes, trace.gt_box])), theme)
+    show_image(axes, image, view_boxes(image, np.concatenate([boxes, trace.gt_box])), LIGHT)
     if len(trace.gt_box):
         draw_objects(axes, trace.gt_box)
-    draw_boxes(axes, trace.prior[None], color=theme.series[0], linestyle="--", width=2)
-    draw_boxes(axes, trace.box[None], color=theme.series[1], width=2.2)
+    draw_boxes(axes, trace.prior[None], color=LIGHT.series[0], linestyle="--", width=2)
+    draw_boxes(axes, trace.box[None], color=LIGHT.series[1], width=2.2)
     start, end = ((box[:2] + box[2:]) / 2 for box in boxes)
     arrow: dict[str, Any] = {"arrowstyle": "->", "color": "#000000", "linewidth": 1.6, "shrinkA": 0, "shrinkB": 0}
     axes.annotate("", tuple(end), tuple(start), arrowprops=arrow)
@@ -101,13 +100,13 @@ def _draw_decoding(axes: Axes, image: np.ndarray, trace: TraceDrawing, theme: Th
     axes.set_xlabel(trace.text, fontsize=SMALL_FONT_SIZE)
 
 
-def _draw_scores(axes: Axes, trace: TraceDrawing, theme: Theme) -> None:
+def _draw_scores(axes: Axes, trace: TraceDrawing) -> None:
     order = np.argsort(-trace.class_scores, kind="stable")[:_MAX_BARS]
     positions = np.arange(len(order))
-    axes.barh(positions, trace.class_scores[order], 0.7, **bar_style(0, theme))
+    axes.barh(positions, trace.class_scores[order], 0.7, **bar_style(0, LIGHT))
     names = ["background" if index == 0 else trace.class_names[index] for index in order]
     for position, score in enumerate(trace.class_scores[order].tolist()):
-        _write_beside(axes, score, position, f"{score:.3f}", theme)
+        _write_beside(axes, score, position, f"{score:.3f}")
     axes.set_yticks(positions, names)
     axes.set(xlim=(0, 1.18), ylim=(max(len(order), 4) - 0.4, -0.6), xlabel="score of the prior")
     axes.set_xticks([0, 0.25, 0.5, 0.75, 1])
@@ -116,10 +115,10 @@ def _draw_scores(axes: Axes, trace: TraceDrawing, theme: Theme) -> None:
     axes.set_title("2. its class scores" + (f", the {len(order)} highest" if rest else ""), loc="left")
 
 
-def _draw_suppressed(axes: Axes, image: np.ndarray, trace: TraceDrawing, theme: Theme) -> None:
-    show_image(axes, image, view_boxes(image, np.concatenate([trace.box[None], trace.suppressed])), theme)
-    draw_boxes(axes, trace.suppressed, color=theme.series[0], width=1)
-    draw_boxes(axes, trace.box[None], color=theme.series[1], width=2.2)
+def _draw_suppressed(axes: Axes, image: np.ndarray, trace: TraceDrawing) -> None:
+    show_image(axes, image, view_boxes(image, np.concatenate([trace.box[None], trace.suppressed])), LIGHT)
+    draw_boxes(axes, trace.suppressed, color=LIGHT.series[0], width=1)
+    draw_boxes(axes, trace.box[None], color=LIGHT.series[1], width=2.2)
     number = len(trace.suppressed)
     axes.set_title(f"3. NMS drops {number} neighbour{'s' * (number != 1)} in its favour", loc="left")
     best = ", ".join(f"{score:.2f}" for score in trace.suppressed_scores[:6])
@@ -128,27 +127,27 @@ def _draw_suppressed(axes: Axes, image: np.ndarray, trace: TraceDrawing, theme: 
     axes.xaxis.label.set_fontsize(SMALL_FONT_SIZE)
 
 
-def _draw_rivals(axes: Axes, trace: TraceDrawing, theme: Theme) -> list[Line2D]:
+def _draw_rivals(axes: Axes, trace: TraceDrawing) -> list[Line2D]:
     """Return the points, for a legend."""
     points = []
     for name, values in trace.points.items():
         marker, color = _RIVALS[name]
-        style: dict[str, Any] = {"color": theme.series[color], "markersize": 6, "linestyle": ""}
+        style: dict[str, Any] = {"color": LIGHT.series[color], "markersize": 6, "linestyle": ""}
         points += axes.plot(*values.T, marker, label=name, **style)
-    axes.axvline(trace.nms_threshold, color=theme.muted, linewidth=1)
+    axes.axvline(trace.nms_threshold, color=LIGHT.muted, linewidth=1)
     place: dict[str, Any] = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points"}
-    text: dict[str, Any] = {"va": "bottom", "color": theme.muted, "fontsize": SMALL_FONT_SIZE}
+    text: dict[str, Any] = {"va": "bottom", "color": LIGHT.muted, "fontsize": SMALL_FONT_SIZE}
     axes.annotate(f"NMS {trace.nms_threshold:g}", (trace.nms_threshold, 1), xytext=(0, 2), ha="center", **place, **text)
     axes.set(xlabel="IoU with the detection", ylabel=f"score for {trace.name}", xlim=(-0.03, 1.05), ylim=(-0.03, 1.05))
     axes.set_title("4. all candidates of its class", loc="left", pad=18)
     return points
 
 
-def _write_beside(axes: Axes, x: float, y: float, text: str, theme: Theme) -> None:
+def _write_beside(axes: Axes, x: float, y: float, text: str) -> None:
     style: dict[str, Any] = {
         "textcoords": "offset points",
         "va": "center",
-        "color": theme.text,
+        "color": LIGHT.text,
         "fontsize": SMALL_FONT_SIZE,
     }
     axes.annotate(text, (x, y), xytext=(4, 0), **style)

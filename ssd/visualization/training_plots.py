@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
-from ssd.visualization.style import LIGHT, WIDE, Theme, add_legend, make_figure, series_style
+from ssd.visualization.style import LIGHT, WIDE, add_legend, make_figure, series_style
 
 _ROW_HEIGHT = 3.0  # inches
 _LEGEND_LINE = 0.2
@@ -21,9 +21,7 @@ _FEW = 2  # points, which are no line
 Series = Mapping[str, tuple[np.ndarray, np.ndarray]]  # iterations (N,) and values (N,) by name
 
 
-def plot_learning_curves(
-    losses: Series, validation_losses: Series, metrics: Series, rates: Series, theme: Theme = LIGHT
-) -> Figure:
+def plot_learning_curves(losses: Series, validation_losses: Series, metrics: Series, rates: Series) -> Figure:
     """Draw losses, metrics and learning rate over the iterations.
 
     Args:
@@ -31,21 +29,20 @@ def plot_learning_curves(
         validation_losses: by "<dataset>/<name of the loss>", in the colour of that loss.
         metrics: by "<dataset>/<metric>", from 0 to 1. Without any there is no such panel.
         rates: the learning rate.
-        theme: of the figure.
     """
     total = {name: series for name, series in losses.items() if name == "total_loss"}
     parts = {name: series for name, series in losses.items() if name not in total}
     metrics = {name: series for name, series in metrics.items() if np.isfinite(series[1]).any()}
     num_lines = max(len(losses) + len(validation_losses), len(metrics))
     height = _ROW_HEIGHT + _LEGEND_LINE * (num_lines / 2 + 1)
-    figure, grid = make_figure(theme, width=WIDE, height=2 * height, rows=2, columns=2)
+    figure, grid = make_figure(LIGHT, width=WIDE, height=2 * height, rows=2, columns=2)
     panels = list(grid.flat)
-    _draw_losses(panels.pop(0), "total loss", total, validation_losses, theme)
+    _draw_losses(panels.pop(0), "total loss", total, validation_losses)
     if parts:
-        _draw_losses(panels.pop(0), "its parts", parts, validation_losses, theme)
+        _draw_losses(panels.pop(0), "its parts", parts, validation_losses)
     if metrics:
-        _draw_metrics(panels.pop(0), metrics, theme)
-    _draw_rates(panels.pop(0), rates, theme)
+        _draw_metrics(panels.pop(0), metrics)
+    _draw_rates(panels.pop(0), rates)
     for axes in panels:
         axes.set_visible(False)
     last = max(
@@ -71,42 +68,42 @@ def _window_sums(values: np.ndarray, window: int) -> np.ndarray:
     return np.convolve(np.pad(values, (half, window - 1 - half)), np.ones(window), mode="valid")
 
 
-def _draw_losses(axes: Axes, title: str, losses: Series, validation_losses: Series, theme: Theme) -> None:
+def _draw_losses(axes: Axes, title: str, losses: Series, validation_losses: Series) -> None:
     drawn = []
     for index, (name, (iterations, values)) in enumerate(losses.items()):
-        style = {**series_style(index, theme), "marker": "" if len(values) > _FEW else "o"}
+        style = {**series_style(index, LIGHT), "marker": "" if len(values) > _FEW else "o"}
         axes.plot(iterations, values, color=style["color"], linewidth=0.8, alpha=0.3)
         window = max(1, round(len(values) * _WINDOW))
         axes.plot(iterations, smooth(values, window), label=_words(name), **style)
         measured = {key: series for key, series in validation_losses.items() if key.rpartition("/")[2] == name}
         for number, (key, (points, numbers)) in enumerate(measured.items(), start=1):
-            style = {**_marked(number, len(numbers), theme), "color": style["color"]}
+            style = {**_marked(number, len(numbers)), "color": style["color"]}
             axes.plot(points, numbers, label=_words(key), **style)
         drawn += [values, *(numbers for _, numbers in measured.values())]
     _scale(drawn, axes)
-    _finish(axes, title, theme)
+    _finish(axes, title)
 
 
-def _draw_metrics(axes: Axes, metrics: Series, theme: Theme) -> None:
+def _draw_metrics(axes: Axes, metrics: Series) -> None:
     for index, (name, (iterations, values)) in enumerate(metrics.items()):
         best = int(np.nanargmax(values))
         label = f"{_words(name)}: best {values[best]:.3f} at {iterations[best]}"
-        axes.plot(iterations, values, label=label, **_marked(index, len(values), theme))
+        axes.plot(iterations, values, label=label, **_marked(index, len(values)))
     axes.set_ylim(0, 1.05 * max(float(np.nanmax(values)) for _, values in metrics.values()) or 1)
-    _finish(axes, "metric", theme)
+    _finish(axes, "metric")
 
 
-def _draw_rates(axes: Axes, rates: Series, theme: Theme) -> None:
+def _draw_rates(axes: Axes, rates: Series) -> None:
     for index, (iterations, values) in enumerate(rates.values()):
         marker = "" if len(values) > _FEW else "o"
-        axes.plot(iterations, values, **{**series_style(index, theme), "marker": marker})
+        axes.plot(iterations, values, **{**series_style(index, LIGHT), "marker": marker})
     axes.set_ylim(0, None)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    _finish(axes, "learning rate", theme)
+    _finish(axes, "learning rate")
 
 
-def _marked(index: int, num_points: int, theme: Theme) -> dict:
-    return {**series_style(index, theme), "markevery": max(1, num_points // _MARKS)}
+def _marked(index: int, num_points: int) -> dict:
+    return {**series_style(index, LIGHT), "markevery": max(1, num_points // _MARKS)}
 
 
 def _words(name: str) -> str:
@@ -132,12 +129,12 @@ def _scale(series: list[np.ndarray], axes: Axes) -> None:
         axes.yaxis.set_minor_formatter(NullFormatter())
 
 
-def _finish(axes: Axes, title: str, theme: Theme) -> None:
+def _finish(axes: Axes, title: str) -> None:
     axes.set_title(title, loc="left")
     axes.set_xlabel("iteration")
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     labels = axes.get_legend_handles_labels()[1]
     if labels:
         columns = 2 if max(map(len, labels)) <= _MAX_NAME else 1
-        legend = add_legend(axes, theme, loc="upper left", bbox_to_anchor=(-0.05, -0.17), ncols=columns, handlelength=3)
+        legend = add_legend(axes, LIGHT, loc="upper left", bbox_to_anchor=(-0.05, -0.17), ncols=columns, handlelength=3)
         legend.set_frame_on(False)
