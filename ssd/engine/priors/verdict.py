@@ -43,7 +43,7 @@ def make_verdict(parts: dict[str, Part], coverage: Coverage, layout: Layout, fin
             f"{forced} of {data.total.num_objects} objects ({forced / data.total.num_objects:.1%}) train one prior "
             "only, the forced match."
         )
-    return sentences + _small(coverage, layout, finer) + _augmented(parts)
+    return sentences + _small(data, coverage, layout, finer) + _augmented(parts)
 
 
 def describe_finer_level(backbone: str, out_indices: Sequence[int], finer_index: int | None) -> str:
@@ -100,17 +100,20 @@ def _names(groups: Sequence[Group]) -> str:
     return named + (f" and {more} more" if more > 0 else "")
 
 
-def _small(coverage: Coverage, layout: Layout, finer: str) -> list[str]:
-    """What the finest grid is too coarse for, whatever the priors."""
+def _small(data: Part, coverage: Coverage, layout: Layout, finer: str) -> list[str]:
+    """What the finest grid is too coarse for, whatever the priors: many objects, or most of a class."""
     stride = min(layout.pixel_strides)
     least = least_sure_size(layout.iou_threshold) * stride
     share = (coverage.sides < least).float().mean().item()
-    if share < _MANY_SMALL:
+    classes = [group.name for group in data.by_class if group.median_side < least and group.recall < FAIR]
+    if share < _MANY_SMALL and not classes:
         return []
+    named = ", ".join(classes[:_MAX_NAMES]) + (", ..." if len(classes) > _MAX_NAMES else "")
+    most = f", most of {named} among them" if classes else ""
     return [
         f"{share:.0%} of the objects have sides below {least:.0f} pixels, {least / stride:.1f} strides of the finest "
-        f"level ({stride:.0f}): even a prior of their own shape misses some of them, as they lie between the centres. "
-        f"{finer}."
+        f"level ({stride:.0f}){most}: even a prior of their own shape misses some of them, as they lie between the "
+        f"centres. {finer}."
     ]
 
 
