@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from ssd.data.datasets import BACKGROUND, NAMED_DATASETS, DetectionDataset
+from ssd.data.datasets import BACKGROUND, ArrayDataset, DetectionDataset
 from ssd.utils.errors import ConfigError
 
 
@@ -16,7 +16,7 @@ def unite_class_names(names: Sequence[str], datasets: Sequence[DetectionDataset]
     Raises:
         ConfigError: two sets differ in their classes, or in the order of these.
     """
-    open_sets = [dataset for dataset in datasets if isinstance(dataset, NAMED_DATASETS) and dataset.names_are_written]
+    open_sets = [dataset for dataset in datasets if isinstance(dataset, ArrayDataset) and dataset.names_are_written]
     union = sorted({name for dataset in open_sets for name in dataset.class_names[1:]})
     for open_set in open_sets:
         open_set.relabel((BACKGROUND, *union))

@@ -5,7 +5,7 @@ import os
 
 import numpy as np
 
-from ssd.data.datasets import FILE_DATASETS, DetectionDataset
+from ssd.data.datasets import ArrayDataset, DetectionDataset
 
 
 def fingerprint(dataset: DetectionDataset) -> dict[str, int | str]:
@@ -30,7 +30,7 @@ def fingerprint(dataset: DetectionDataset) -> dict[str, int | str]:
 
 
 def _describe_file(dataset: DetectionDataset, row: int) -> str:
-    if not isinstance(dataset, FILE_DATASETS):
+    if not isinstance(dataset, ArrayDataset):
         return ""
     path = dataset.image_path(row)
     try:

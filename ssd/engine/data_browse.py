@@ -12,7 +12,7 @@ from yacs.config import CfgNode
 
 from ssd.config import load_config
 from ssd.data import build_datasets, make_batch_transform, make_train_loader
-from ssd.data.datasets import FILE_DATASETS, DetectionDataset
+from ssd.data.datasets import ArrayDataset, DetectionDataset
 from ssd.data.samplers import IterationSampler
 from ssd.data.samples import TrainingSample, resize_image
 from ssd.data.transforms import BatchTransform
@@ -140,7 +140,7 @@ def _make_pair(dataset: DetectionDataset, row: int, sample: TrainingSample, pixe
     boxes = np.asarray(target["boxes"]) / np.tile([width, height], 2)
     before = _draw(image, boxes, np.asarray(target["labels"]), names)
     after = _draw(np.clip(np.rint(pixels), 0, 255).astype(np.uint8), sample.boxes, sample.labels, names)
-    image_name = dataset.image_path(row).name if isinstance(dataset, FILE_DATASETS) else dataset.get_annotation(row)[0]
+    image_name = dataset.image_path(row).name if isinstance(dataset, ArrayDataset) else dataset.get_annotation(row)[0]
     captions = (
         f"{image_name}: {width} x {height}, {_count(len(boxes))}",
         f"augmented: {sample.image.shape[1]} x {sample.image.shape[0]}, {_count(len(sample.labels))}",

@@ -8,7 +8,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ssd.data.check.problem import DUPLICATE, Problem, to_problem
-from ssd.data.datasets import FILE_DATASETS, DetectionDataset
+from ssd.data.datasets import ArrayDataset, DetectionDataset
 from ssd.data.datasets.sizes import SIZE_MISMATCH, SIZE_SLIP, unreadable_kind
 from ssd.data.reader import TwoPartDataset
 from ssd.data.threads import map_rows
@@ -41,7 +41,7 @@ def check_images(dataset: DetectionDataset, name: str) -> list[ImageFinding]:
         One finding an image, in order.
     """
     # A format from elsewhere need not bear several threads: a DataLoader reads it by processes.
-    is_threadsafe = isinstance(dataset, FILE_DATASETS)
+    is_threadsafe = isinstance(dataset, ArrayDataset)
     num_threads = available_cores() if is_threadsafe else 1
     findings = map_rows(lambda row: _check_image(dataset, row), len(dataset), num_threads)
     return list(tqdm(findings, desc=name, total=len(dataset), unit="image", disable=not sys.stderr.isatty()))
@@ -62,7 +62,7 @@ def find_duplicates(findings: list[ImageFinding]) -> list[Problem]:
 
 
 def _check_image(dataset: DetectionDataset, row: int) -> ImageFinding:
-    path = dataset.image_path(row) if isinstance(dataset, FILE_DATASETS) else None
+    path = dataset.image_path(row) if isinstance(dataset, ArrayDataset) else None
     name = f"image {row}" if path is None else str(path)
     try:
         image = dataset.read_image(row)[0] if isinstance(dataset, TwoPartDataset) else dataset[row][0]

@@ -12,21 +12,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from torch.utils.data import Dataset
 
-from ssd.data.datasets.base import Sample
+from ssd.data.datasets.array_dataset import ArrayDataset
 from ssd.data.datasets.checks import (
     MAX_COORDINATE,
     check_class_names,
     drop_bad_boxes,
-    split_by_image,
     unknown_class_error,
 )
 from ssd.data.datasets.coco_json import is_id, read_coco_json
 from ssd.data.datasets.paths import path_inside, require_path
 from ssd.data.datasets.policy import RAISE_ERRORS, ErrorPolicy
-from ssd.data.datasets.sizes import SIZE_SLIP, read_annotated_image, true_size
-from ssd.structures import Container
+from ssd.data.datasets.sizes import SIZE_SLIP, true_size
 from ssd.utils.errors import DatasetError
 from ssd.utils.shorten import shorten
 
@@ -47,8 +44,8 @@ COCO_CLASSES = (
 )  # fmt: skip
 
 
-class COCODataset(Dataset[Sample]):
-    """Images and boxes of one annotation file; see ``DetectionDataset`` for the interface.
+class COCODataset(ArrayDataset):
+    """Images and boxes of one annotation file; see ``ArrayDataset``.
 
     Images without objects are kept, crowd regions are no objects.
 
@@ -61,7 +58,6 @@ class COCODataset(Dataset[Sample]):
 
     Attributes:
         contiguous_id_to_coco_id: category id of each label that the file knows.
-        num_listed: number of images that the file lists, those left out included.
 
     Raises:
         DatasetError: a path is missing, or the file is malformed or has annotations of an unknown class.
@@ -94,22 +90,6 @@ class COCODataset(Dataset[Sample]):
         self._set_images(content["images"], objects, policy)
         self._set_objects([objects[image["id"]] for image in self._images], policy)
 
-    def __len__(self) -> int:
-        return len(self._images)
-
-    def __getitem__(self, index: int) -> Sample:
-        return self.read_image(index)[0], self.get_target(index), index
-
-    def get_target(self, index: int) -> Container:
-        """Return the objects to train on: boxes float32 (G, 4) corner form in pixels, labels int64 (G,)."""
-        _, (boxes, labels) = self.get_annotation(index)
-        return Container(boxes=boxes, labels=labels)
-
-    def read_image(self, index: int, reduction: int = 1) -> tuple[np.ndarray, int]:
-        """Return the image and the reduction that was applied, see ``read_reduced_image``."""
-        width, height = self._sizes[index].tolist()
-        return read_annotated_image(self.image_path(index), width, height, reduction)
-
     def image_path(self, index: int) -> Path:
         """Return the file of an image."""
         return self.data_dir / self._images[index]["file_name"]
@@ -126,19 +106,9 @@ class COCODataset(Dataset[Sample]):
             coco.createIndex()
         return coco
 
-    def get_annotation(self, index: int) -> tuple[int, tuple[np.ndarray, np.ndarray]]:
-        """Return (image id, (boxes, labels)).
-
-        Returns:
-            boxes float32 (G, 4) corner form in pixels, labels int64 (G,).
-        """
-        rows = slice(self._offsets[index], self._offsets[index + 1])
-        return self._images[index]["id"], (self._boxes[rows].copy(), self._labels[rows].copy())
-
     def get_img_info(self, index: int) -> dict[str, Any]:
         """Return the image's entry of the file, with ``height`` and ``width`` in pixels."""
-        width, height = self._sizes[index].tolist()
-        return {**self._images[index], "height": height, "width": width}
+        return self._images[index] | super().get_img_info(index)
 
     def _set_classes(self, categories: Sequence[Mapping[str, Any]], class_names: Sequence[str] | None) -> None:
         """The names of the labels, and the category that each of them is in the file."""
@@ -196,7 +166,8 @@ class COCODataset(Dataset[Sample]):
                 self._images.append(image)
         if not self._images:
             raise DatasetError(f"{self.ann_file}: none of {self.num_listed} images can be used", path=self.ann_file)
-        self._sizes = np.array(sizes)  # (images, 2) width and height in pixels
+        self._sizes = np.array(sizes)
+        self.ids = [image["id"] for image in self._images]
 
     def _checked_path(self, image: Mapping[str, Any]) -> Path:
         path = path_inside(str(self.data_dir), image["file_name"])
@@ -222,7 +193,7 @@ class COCODataset(Dataset[Sample]):
         return 0, 0
 
     def _set_objects(self, objects_of_images: Sequence[Sequence[Mapping[str, Any]]], policy: ErrorPolicy) -> None:
-        """Keep the objects of all images as flat arrays, which worker processes share without copying."""
+        """Keep the objects of all images."""
         objects = [item for objects in objects_of_images for item in objects]
         image_rows = np.repeat(np.arange(len(self)), [len(objects) for objects in objects_of_images])
 
@@ -239,9 +210,7 @@ class COCODataset(Dataset[Sample]):
             note=note if policy.wants_notes else None,
         )
         label_of = {category_id: label for label, category_id in self.contiguous_id_to_coco_id.items()}
-        labels = np.array([label_of[item["category_id"]] for item in objects], dtype=np.int64)
-        self._boxes, self._labels = boxes[keep], labels[keep]
-        self._offsets = split_by_image(image_rows[keep], len(self))
+        self._store(boxes, [label_of[item["category_id"]] for item in objects], image_rows, keep)
 
 
 def _field(annotation: Mapping[str, Any]) -> str:

@@ -3,16 +3,14 @@
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from torch.utils.data import Dataset
 
-from ssd.data.datasets.base import Sample
-from ssd.data.datasets.checks import check_class_names, drop_bad_boxes, split_by_image, unknown_class_error
+from ssd.data.datasets.array_dataset import ArrayDataset
+from ssd.data.datasets.checks import check_class_names, drop_bad_boxes, unknown_class_error
 from ssd.data.datasets.paths import MissingPathError, path_inside, read_file, require_path
 from ssd.data.datasets.policy import RAISE_ERRORS, ErrorPolicy
-from ssd.data.datasets.sizes import MISSING, read_annotated_image, true_size
+from ssd.data.datasets.sizes import MISSING, true_size
 from ssd.data.datasets.voc_xml import VOCAnnotation, read_voc_xml
 from ssd.structures import Container
 from ssd.utils.errors import DatasetError
@@ -26,8 +24,8 @@ VOC_CLASSES = (
 )  # fmt: skip
 
 
-class VOCDataset(Dataset[Sample]):
-    """Images and boxes of one split; see ``DetectionDataset`` for the interface.
+class VOCDataset(ArrayDataset):
+    """Images and boxes of one split; see ``ArrayDataset``.
 
     All annotations are read and checked here, once, so that a mistake shows before the training and not in its midst.
 
@@ -41,15 +39,9 @@ class VOCDataset(Dataset[Sample]):
         images: folder of the images inside ``data_dir``; "." = ``data_dir`` itself.
         annotations: likewise of the annotations.
 
-    Attributes:
-        names_are_written: the class names are those of the annotations, nobody fixed them.
-        num_listed: number of images that the split names, those left out included.
-
     Raises:
         DatasetError: a path is missing, or an annotation is malformed or of an unknown class.
     """
-
-    _labels: np.ndarray
 
     def __init__(
         self,
@@ -72,7 +64,7 @@ class VOCDataset(Dataset[Sample]):
         listed = self._all_ids() if split is None else self._read_split()
         self.num_listed = len(listed)
         self.ids, self._image_paths, found, sizes = self._read_annotations(listed, policy)
-        self._sizes = np.array(sizes)  # (images, 2) width and height in pixels
+        self._sizes = np.array(sizes)
         self.names_are_written = class_names is None
         if class_names is None:
             written = sorted({name for item in found for name in item.names})
@@ -85,12 +77,6 @@ class VOCDataset(Dataset[Sample]):
         """For messages."""
         return f"{self.data_dir}" if self.split is None else f"{self.data_dir}, split {self.split}"
 
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def __getitem__(self, index: int) -> Sample:
-        return self.read_image(index)[0], self.get_target(index), index
-
     def get_target(self, index: int) -> Container:
         """Return the objects to train on: boxes float32 (G, 4) corner form in pixels, labels int64 (G,)."""
         _, (boxes, labels, is_difficult) = self.get_annotation(index)
@@ -98,34 +84,14 @@ class VOCDataset(Dataset[Sample]):
             boxes, labels = boxes[~is_difficult], labels[~is_difficult]
         return Container(boxes=boxes, labels=labels)
 
-    def read_image(self, index: int, reduction: int = 1) -> tuple[np.ndarray, int]:
-        """Return the image and the reduction that was applied, see ``read_reduced_image``."""
-        width, height = self._sizes[index].tolist()
-        return read_annotated_image(self._image_paths[index], width, height, reduction)
-
     def get_annotation(self, index: int) -> tuple[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
         """Return (image id, (boxes, labels, is_difficult)), difficult objects included.
 
         Returns:
             boxes float32 (G, 4) corner form in pixels, labels int64 (G,), is_difficult bool (G,).
         """
-        rows = slice(self._offsets[index], self._offsets[index + 1])
-        return self.ids[index], (self._boxes[rows].copy(), self._labels[rows].copy(), self._is_difficult[rows].copy())
-
-    def get_img_info(self, index: int) -> dict[str, Any]:
-        """Return ``height`` and ``width`` in pixels."""
-        width, height = self._sizes[index].tolist()
-        return {"height": height, "width": width}
-
-    def image_path(self, index: int) -> Path:
-        """Return the file of an image."""
-        return self._image_paths[index]
-
-    def relabel(self, class_names: Sequence[str]) -> None:
-        """Give the objects the labels that their classes have in ``class_names``, which holds all of them."""
-        new_labels: np.ndarray = np.array([class_names.index(name) for name in self.class_names], dtype=np.int64)
-        self._labels = new_labels[self._labels]
-        self.class_names = tuple(class_names)
+        image_id, (boxes, labels) = super().get_annotation(index)
+        return image_id, (boxes, labels, self._is_difficult[self._rows(index)].copy())
 
     def _all_ids(self) -> list[str]:
         folder = require_path(self._annotation_folder, "annotation folder")
@@ -191,7 +157,7 @@ class VOCDataset(Dataset[Sample]):
         return folder / name
 
     def _set_objects(self, annotations: Sequence[VOCAnnotation], policy: ErrorPolicy) -> None:
-        """Keep the objects of all images as flat arrays, which worker processes share without copying."""
+        """Keep the objects of all images."""
         image_rows = np.repeat(np.arange(len(annotations)), [len(item.names) for item in annotations])
         fields = [field for item in annotations for field in item.fields]
         written = np.concatenate([item.boxes for item in annotations])
@@ -209,11 +175,8 @@ class VOCDataset(Dataset[Sample]):
             note=note if policy.wants_notes else None,
         )
         labels = [label for i, item in enumerate(annotations) for label in self._labels_of(item, i, policy)]
-        self._labels = np.array(labels, dtype=np.int64)
-        keep &= self._labels > 0
-        self._boxes, self._labels = boxes[keep], self._labels[keep]
-        self._is_difficult = np.concatenate([item.is_difficult for item in annotations])[keep]
-        self._offsets = split_by_image(image_rows[keep], len(annotations))
+        is_difficult = np.concatenate([item.is_difficult for item in annotations])
+        self._is_difficult = is_difficult[self._store(boxes, labels, image_rows, keep)]
 
     def _labels_of(self, annotation: VOCAnnotation, index: int, policy: ErrorPolicy) -> list[int]:
         """The labels of the objects; 0 for those of an unknown class."""

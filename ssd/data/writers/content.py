@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ssd.data.datasets import FILE_DATASETS, COCODataset, DetectionDataset, YOLODataset
+from ssd.data.datasets import ArrayDataset, COCODataset, DetectionDataset, YOLODataset
 from ssd.data.datasets.sizes import MISSING
 from ssd.utils.errors import ConfigError, DatasetError
 from ssd.utils.shorten import shorten
@@ -91,7 +91,7 @@ def collect_content(datasets: Mapping[str, DetectionDataset]) -> Content:
     names = _Names(content.renamed)
     num_outlines = 0
     for part, dataset in datasets.items():
-        if not isinstance(dataset, FILE_DATASETS):
+        if not isinstance(dataset, ArrayDataset):
             raise ConfigError(f"dataset {part!r}: its format does not tell the files of its images")
         num_outlines += _count_outlines(dataset)
         found: dict[int, None] = {}
