@@ -87,10 +87,10 @@ def commands_page() -> str:
 def _commands() -> Iterator[tuple[str, str, list[str]]]:
     """How each command is called, the module of its main, and the arguments that lead there."""
     yield "ssd", "ssd.cli", []
-    for name, (module, _) in cli._COMMANDS.items():
+    for name, (module, _) in cli.COMMANDS.items():
         yield f"ssd {name}", module, []
         if name == "data":
-            for part in data_command._COMMANDS:
+            for part in data_command.COMMANDS:
                 yield f"ssd data {part}", module, [part]
     yield SCENES[1], SCENES[0], []
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from ssd.engine.subcommands import Commands, make_command_parser, run_command
 from ssd.version import __version__
 
-_COMMANDS: Commands = {
+COMMANDS: Commands = {
     "check-data": ("ssd.engine.check_data", "list all that is wrong with the datasets of a config"),
     "convert": ("ssd.engine.convert", "bring checkpoints of other SSDs here, and back"),
     "data": ("ssd.engine.data_command", "convert datasets to other formats, split them, draw them"),
@@ -24,9 +24,9 @@ _COMMANDS: Commands = {
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run the command that ``args`` (None = those of the process) begins with, and return its exit status."""
-    parser = make_command_parser("ssd", "Single Shot MultiBox Detector for PyTorch.", _COMMANDS)
+    parser = make_command_parser("ssd", "Single Shot MultiBox Detector for PyTorch.", COMMANDS)
     parser.add_argument("--version", action="version", version=f"ssd-detector {__version__}")
-    return run_command(parser, _COMMANDS, args)
+    return run_command(parser, COMMANDS, args)
 
 
 if __name__ == "__main__":

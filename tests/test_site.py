@@ -56,6 +56,6 @@ def test_reference_has_every_command(reference: dict[str, Callable[..., Any]]) -
     text = reference["commands_page"]()
     sections = text.split("\n## ")[1:]
     titles = [section.partition("\n")[0] for section in sections]
-    assert {f"ssd {name}" for name in cli._COMMANDS} < set(titles)
+    assert {f"ssd {name}" for name in cli.COMMANDS} < set(titles)
     for title, section in zip(titles, sections, strict=True):
         assert f"usage: {title} " in section, title

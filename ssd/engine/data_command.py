@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from ssd.engine.subcommands import Commands, make_command_parser, run_command
 
-_COMMANDS: Commands = {
+COMMANDS: Commands = {
     "browse": ("ssd.engine.data_browse", "draw training images beside what the augmentation makes of them"),
     "convert": ("ssd.engine.data_convert", "write a dataset in another format"),
     "split": ("ssd.engine.data_split", "divide a dataset into parts to train and to test on"),
@@ -13,5 +13,5 @@ _COMMANDS: Commands = {
 
 def main(args: Sequence[str]) -> int:
     """Run `ssd data`."""
-    parser = make_command_parser("ssd data", "Datasets: pictures, formats and parts.", _COMMANDS)
-    return run_command(parser, _COMMANDS, args)
+    parser = make_command_parser("ssd data", "Datasets: pictures, formats and parts.", COMMANDS)
+    return run_command(parser, COMMANDS, args)
