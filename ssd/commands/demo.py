@@ -3,33 +3,19 @@
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-import torch
 
 from ssd.commands.web import serve
-from ssd.config import Config
 from ssd.data.datasets import BACKGROUND, COCO_CLASSES, VOC_CLASSES
 from ssd.data.sources import Source, open_source
-from ssd.engine.api import make_predictor, own_config, trained_class_names
-from ssd.engine.foreign import read_detector
+from ssd.engine.api import make_predictor
 from ssd.engine.interrupt import InterruptGuard
 from ssd.engine.predictor import Predictor
 from ssd.engine.progress import Progress
 from ssd.engine.saving import Outputs, Summary, refuse_source_folders
-from ssd.engine.setup import (
-    INTERRUPTED,
-    add_flag,
-    make_parser,
-    parse_tile,
-    run_script,
-    say,
-    start_process,
-    start_run,
-)
-from ssd.engine.trained import read_trained
+from ssd.engine.setup import CKPT_HELP, INTERRUPTED, add_flag, make_parser, parse_tile, run_script
+from ssd.engine.trained import start_trained, trained_class_names
 from ssd.utils.errors import ImageError
-from ssd.utils.logger import setup_logger
+from ssd.utils.terminal import say
 
 CLASSES = {"voc": VOC_CLASSES, "coco": COCO_CLASSES}
 
@@ -44,8 +30,7 @@ def parse_args(args: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     prog = None if args is None else "ssd demo"
     parser = make_parser("Detect in images and videos; draw what is found, or write it down.", prog)
-    help_text = "path or URL; default: the last one of OUTPUT_DIR. One of this library needs no --config-file"
-    add_flag(parser, "--ckpt", metavar="FILE", help=help_text)
+    add_flag(parser, "--ckpt", metavar="FILE", help=CKPT_HELP)
     add_flag(parser, "--images_dir", default="demo", metavar="DIR", help="folder, without --source (%(default)s)")
     help_text = "image, folder, glob pattern, video, URL or number of a camera, once or several times"
     add_flag(parser, "--source", action="append", metavar="WHAT", help=help_text)
@@ -95,27 +80,12 @@ def run(args: argparse.Namespace) -> int:
 
 def load_predictor(args: argparse.Namespace) -> Predictor:
     """Build the detector that the command line names, by a config, a checkpoint or both."""
-    if args.config_file is None and args.ckpt is not None:
-        cfg, device, checkpoint = start_from_checkpoint(args)
-    else:
-        cfg, device = start_run(args, log_dir=False)
-        checkpoint = read_trained(cfg, args.ckpt)
+    cfg, device, checkpoint = start_trained(args)
     if args.dataset_type and "class_names" not in checkpoint:
         class_names = [BACKGROUND, *CLASSES[args.dataset_type]]
     else:
         class_names = [*trained_class_names(cfg, checkpoint)]
     return make_predictor(cfg, checkpoint, class_names, device)
-
-
-def start_from_checkpoint(args: argparse.Namespace) -> tuple[Config, torch.device, dict[str, Any]]:
-    """Take the config that the checkpoint carries, but for the device that it was trained on."""
-    setup_logger(None)
-    checkpoint = read_detector(args.ckpt)
-    cfg = own_config(checkpoint).clone()
-    cfg.defrost()
-    cfg.merge_from_list(["MODEL.DEVICE", "auto", *args.opts])
-    cfg.freeze()
-    return cfg, start_process(cfg, f"of {args.ckpt}", args.opts, log_dir=False), checkpoint
 
 
 def detect(predictor: Predictor, source: Source, outputs: Outputs, args: argparse.Namespace) -> None:

@@ -2,11 +2,11 @@
 
 import argparse
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 
 from ssd.doctor.examine import examine, to_text
+from ssd.utils.terminal import say
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -21,7 +21,7 @@ def main(args: Sequence[str] | None = None) -> int:
     is_healthy = all(finding.status != "error" for finding in findings)
     if parsed.json:
         content = {"healthy": is_healthy, "findings": [asdict(finding) for finding in findings]}
-        sys.stdout.write(json.dumps(content, indent=2) + "\n")
+        say(json.dumps(content, indent=2) + "\n")
     else:
-        sys.stdout.write(to_text(findings))
+        say(to_text(findings))
     return 0 if is_healthy else 1

@@ -76,6 +76,18 @@ class Config(CfgNode):
                 tree = {part: tree}
             self._merge_checked(tree, source="command line: ")
 
+    def with_overrides(self, overrides: Sequence[Any]) -> "Config":
+        """Return a frozen copy with overrides, see ``merge_from_list``; this tree may be frozen and stays as it is.
+
+        Raises:
+            ConfigError: see ``merge_from_list``.
+        """
+        changed: Config = self.clone()
+        changed.defrost()
+        changed.merge_from_list(overrides)
+        changed.freeze()
+        return changed
+
     def _merge_checked(self, tree: dict[str, Any], source: str) -> None:
         """Merge a plain dictionary into this tree, or raise and change nothing."""
         if self.is_frozen():

@@ -2,7 +2,6 @@
 
 import argparse
 import logging
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from ssd.evaluation.report import write_json
 from ssd.utils.cores import limit_threads
 from ssd.utils.errors import ConfigError, DatasetError, OutputError, os_errors_as
 from ssd.utils.logger import setup_logger
+from ssd.utils.terminal import say
 
 logger = logging.getLogger(__name__)
 
@@ -86,7 +86,7 @@ def export(args: argparse.Namespace) -> int:
         check_latency(trained, paths, frames, report)
     report_path = args.output.with_suffix(".report.json")
     write_json(report_path, to_json(report), indent=2)
-    sys.stdout.write(f"\n{format_report(report)}\n\nWritten: {', '.join(map(str, [*paths, report_path]))}\n")
+    say(f"\n{format_report(report)}\n\nWritten: {', '.join(map(str, [*paths, report_path]))}\n")
     return 0 if report.is_same else 1
 
 

@@ -11,8 +11,7 @@ import torch
 
 from ssd.config import Config
 from ssd.deploy.ray_job import run_on_ray
-from ssd.deploy.trained import read_with_config
-from ssd.engine.api import make_predictor, trained_class_names
+from ssd.engine.api import make_predictor
 from ssd.engine.bulk.counts import add_up, format_counts
 from ssd.engine.bulk.detect import PredictOptions
 from ssd.engine.bulk.job import Job, default_part_size, digest_listing, make_detector_digest
@@ -21,11 +20,13 @@ from ssd.engine.bulk.part_folder import PartFolder
 from ssd.engine.bulk.rows import FORMATS
 from ssd.engine.bulk.work import do_parts
 from ssd.engine.interrupt import InterruptGuard
-from ssd.engine.setup import add_flag, parse_tile, run_script, say
+from ssd.engine.setup import add_flag, parse_tile, run_script
+from ssd.engine.trained import read_with_config, trained_class_names
 from ssd.utils.errors import ConfigError
 from ssd.utils.extras import import_extra
 from ssd.utils.launch import Launch, read_launch, select_local_device
 from ssd.utils.logger import setup_logger
+from ssd.utils.terminal import say
 
 logger = logging.getLogger(__name__)
 

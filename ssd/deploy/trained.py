@@ -2,18 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import nn
 
-from ssd.config import Config, load_config
+from ssd.config import Config
 from ssd.data import make_batch_transform
 from ssd.data.transforms import BatchTransform
 from ssd.deploy.metadata import Metadata, fitted, make_metadata
-from ssd.engine.api import own_config, trained_class_names
-from ssd.engine.foreign import read_detector
-from ssd.engine.trained import build_trained_model, read_trained
+from ssd.engine.trained import build_trained_model, read_with_config, trained_class_names
 
 _AS_EXPORTED = ["MODEL.DEVICE", "cpu", "TEST.AMP", "off"]
 
@@ -50,42 +47,8 @@ def load_trained(
         DownloadError, MissingPackageError: see ``read_trained``.
     """
     cfg, trained = read_with_config(config_file, checkpoint, overrides)
-    cfg = _with_overrides(cfg, _AS_EXPORTED)
+    cfg = cfg.with_overrides(_AS_EXPORTED)
     class_names = trained_class_names(cfg, trained)
     model = build_trained_model(cfg, trained, class_names, torch.device("cpu"))
     metadata = fitted(make_metadata(cfg, model, class_names), complete)
     return cfg, Trained(model, make_batch_transform(cfg, is_train=False), metadata)
-
-
-def read_with_config(
-    config_file: str | None, checkpoint: str | None, overrides: Sequence[str]
-) -> tuple[Config, dict[str, Any]]:
-    """Read a checkpoint and its config; without a config file, the device that it was trained on does not matter.
-
-    Args:
-        config_file: see ``load_trained``.
-        checkpoint: likewise.
-        overrides: likewise.
-
-    Returns:
-        The config and the checkpoint, see ``read_trained``.
-
-    Raises:
-        ConfigError: the config is missing or wrong.
-        CheckpointError: the checkpoint is missing or damaged, or carries no config.
-        DownloadError, MissingPackageError: see ``read_trained``.
-    """
-    if config_file is not None:
-        cfg = load_config(config_file, overrides)
-        return cfg, read_trained(cfg, checkpoint)
-    assert checkpoint is not None, "there is neither a config nor a checkpoint"
-    trained = read_detector(checkpoint)
-    return _with_overrides(own_config(trained), ["MODEL.DEVICE", "auto", *overrides]), trained
-
-
-def _with_overrides(cfg: Config, overrides: Sequence[Any]) -> Config:
-    cfg = cfg.clone()
-    cfg.defrost()
-    cfg.merge_from_list(overrides)
-    cfg.freeze()
-    return cfg

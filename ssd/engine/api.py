@@ -6,21 +6,19 @@ from typing import Any
 
 import torch
 
-from ssd.config import Config, load_config, parse_config
+from ssd.config import Config, load_config
 from ssd.data import make_batch_transform
-from ssd.data.datasets import BACKGROUND
 from ssd.data.sources import open_source
 from ssd.data.sources.images import SingleImage, TensorBatch
 from ssd.engine.detections import Detections
-from ssd.engine.foreign import published_config, read_detector
+from ssd.engine.foreign import read_detector
 from ssd.engine.predictor import Predictor
 from ssd.engine.torch_network import TorchNetwork
-from ssd.engine.trained import build_trained_model, known_classes, read_trained
-from ssd.modeling.detector.transfer import count_classes
+from ssd.engine.trained import build_trained_model, own_config, read_trained, trained_class_names
 from ssd.structures.size import height_width
 from ssd.utils.cores import limit_threads
 from ssd.utils.device import keep_freed_memory, select_device
-from ssd.utils.errors import CheckpointError, ConfigError, ImageError
+from ssd.utils.errors import ConfigError, ImageError
 
 
 def init_detector(
@@ -107,41 +105,3 @@ def inference_detector(detector: Predictor, images: object) -> Detections | list
 
 def _is_checkpoint(name: str | os.PathLike[str]) -> bool:
     return os.fspath(name).partition("?")[0].lower().endswith((".pth", ".pth.tar", ".pt", ".safetensors"))
-
-
-def own_config(checkpoint: dict[str, Any]) -> Config:
-    """Return the config that a checkpoint of ``read_trained`` carries.
-
-    Raises:
-        CheckpointError: it carries none.
-        ConfigError: it carries one that this version does not take.
-    """
-    source, remedy = checkpoint["source"], "give the config file too"
-    text = checkpoint.get("config") or published_config(checkpoint)
-    if not isinstance(text, str):
-        raise CheckpointError(f"{source} carries no config; {remedy}")
-    try:
-        return parse_config(text, f"config in {source}")
-    except ConfigError as error:
-        raise ConfigError(f"{error}. Another version of this library may have written it; {remedy}") from error
-
-
-def trained_class_names(cfg: Config, checkpoint: dict[str, Any]) -> Sequence[str]:
-    """Return the classes of a checkpoint of ``read_trained``, background first.
-
-    Raises:
-        CheckpointError: it is no detector's.
-        ConfigError: neither it nor MODEL.WEIGHTS_CLASSES names them.
-    """
-    source = checkpoint["source"]
-    names = known_classes(checkpoint, source)
-    if names is not None:
-        return names
-    if cfg.MODEL.WEIGHTS_CLASSES:
-        return (BACKGROUND, *cfg.MODEL.WEIGHTS_CLASSES)
-    count = count_classes(checkpoint["model"])
-    if count is None:
-        raise CheckpointError(f"{source} names no classes, and holds no SSD of this library")
-    raise ConfigError(
-        f"{source} does not name its {count - 1} classes; give a config with their names in MODEL.WEIGHTS_CLASSES"
-    )

@@ -9,16 +9,16 @@ from typing import Any
 import torch
 
 from ssd.config import load_config, parse_config
-from ssd.engine.api import own_config, trained_class_names
 from ssd.engine.foreign import read_detector, with_levels
-from ssd.engine.setup import add_flag, run_script, say, with_num_classes
-from ssd.engine.trained import build_trained_model
+from ssd.engine.setup import add_flag, run_script, with_num_classes
+from ssd.engine.trained import build_trained_model, own_config, trained_class_names
 from ssd.interop.sources import SOURCES
 from ssd.interop.targets import TARGETS
 from ssd.utils.atomic import atomic_write
 from ssd.utils.checkpoint_file import write_checkpoint
 from ssd.utils.errors import CheckpointError, ConfigError, OutputError, os_errors_as
 from ssd.utils.logger import setup_logger
+from ssd.utils.terminal import say
 
 logger = logging.getLogger(__name__)
 

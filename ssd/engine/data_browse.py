@@ -16,10 +16,11 @@ from ssd.data.datasets import ArrayDataset, DetectionDataset
 from ssd.data.samplers import IterationSampler
 from ssd.data.samples import TrainingSample, resize_image
 from ssd.data.transforms import BatchTransform
-from ssd.engine.setup import add_config_arguments, add_flag, run_script, say
+from ssd.engine.setup import add_config_arguments, add_flag, run_script
 from ssd.structures import Container
 from ssd.utils.errors import ConfigError, DatasetError, OutputError, os_errors_as
 from ssd.utils.image import write_image
+from ssd.utils.terminal import say
 from ssd.visualization.drawing import draw_detections
 from ssd.visualization.mosaic import mosaic
 

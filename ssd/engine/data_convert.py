@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from ssd.data.writers import FORMATS, collect_content, write_dataset
 from ssd.data.writers.write import check_output_folder
 from ssd.engine.data_source import add_source_arguments, datasets_yaml, open_datasets, set_names
-from ssd.engine.setup import run_script, say
+from ssd.engine.setup import run_script
 from ssd.utils.logger import setup_logger
+from ssd.utils.terminal import say
 
 
 def main(args: Sequence[str]) -> int:

@@ -17,10 +17,11 @@ from ssd.data.split import divide
 from ssd.data.writers import FORMATS, Content, collect_content, write_dataset
 from ssd.data.writers.write import check_output_folder
 from ssd.engine.data_source import add_source_arguments, datasets_yaml, open_datasets, set_names
-from ssd.engine.setup import add_flag, run_script, say
+from ssd.engine.setup import add_flag, run_script
 from ssd.utils.atomic import atomic_write
 from ssd.utils.errors import ConfigError, OutputError, os_errors_as
 from ssd.utils.logger import setup_logger
+from ssd.utils.terminal import say
 
 _REDUCTION = 4  # of a JPEG, for a look at it
 _PART = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")

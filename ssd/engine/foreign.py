@@ -171,9 +171,7 @@ def with_levels(cfg: Config) -> CfgNode:
     Raises:
         ConfigError: see ``fill_in_levels``.
     """
-    cfg = cfg.clone()
-    cfg.defrost()
-    cfg.MODEL.BACKBONE.PRETRAINED = False
+    cfg = cfg.with_overrides(["MODEL.BACKBONE.PRETRAINED", False])
     with torch.device("meta"):
         backbone = build_backbone(cfg)
     return fill_in_levels(cfg, backbone)

@@ -8,8 +8,8 @@ from types import TracebackType
 from tqdm import tqdm
 
 from ssd.engine.detections import Detections
-from ssd.engine.setup import printable
 from ssd.utils.errors import SSDError
+from ssd.utils.terminal import say_line
 
 _MAX_LINES = 100  # images that have a line each
 _SECONDS_PER_LINE = 10.0  # after these
@@ -66,7 +66,7 @@ class Progress:
     def _write(self, text: str) -> None:
         total = "" if self.total is None else f"/{self.total:04d}"
         line = f"({self._num_done:04d}{total}) {text}"
-        tqdm.write(printable(line), file=sys.stdout)
+        say_line(line)
 
     def __enter__(self) -> "Progress":
         return self

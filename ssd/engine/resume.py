@@ -4,6 +4,7 @@ import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -76,14 +77,11 @@ def with_stored_schedule(cfg: Config, stored: StoredTraining) -> Config:
     solver = None if tree is None else tree.get("SOLVER")
     if not isinstance(solver, dict):
         raise CheckpointError(f"{stored.path} has no config whose schedule could be taken; leave --resume_schedule out")
-    changed = cfg.clone()
-    changed.defrost()
+    stored_values = {f"SOLVER.{name}": solver[name] for name in SCHEDULE_KEYS if name in solver}
+    changed = cfg.with_overrides(list(chain.from_iterable(stored_values.items())))
     for name in SCHEDULE_KEYS:
-        if name in solver:
-            changed.merge_from_list([f"SOLVER.{name}", solver[name]])
         if changed.SOLVER[name] != cfg.SOLVER[name]:
             logger.info("SOLVER.%s is %s, as it was, and not %s", name, changed.SOLVER[name], cfg.SOLVER[name])
-    changed.freeze()
     return changed
 
 

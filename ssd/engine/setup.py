@@ -29,6 +29,7 @@ from ssd.utils.logger import setup_logger
 logger = logging.getLogger(__name__)
 
 CONFIG_HELP = "YAML file, or the name of one of the library's configs, such as vgg_ssd300_voc0712.yaml"
+CKPT_HELP = "path or URL; default: the last one of OUTPUT_DIR. One of this library needs no --config-file"
 _OVERRIDES_HELP = "overrides of config keys"
 INTERRUPTED = 130  # the shell's exit status for a process that Ctrl-C ended
 
@@ -70,17 +71,6 @@ def parse_tile(text: str) -> int:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"expected a number of pixels, or another option behind --tile; got {text!r}")
     return int(text)
-
-
-def printable(text: str) -> str:
-    """Return text that the standard output can encode; the name of a file or class may be beyond it."""
-    encoding = sys.stdout.encoding or "utf-8"
-    return text.encode(encoding, errors="backslashreplace").decode(encoding)
-
-
-def say(text: str) -> None:
-    """Write to the standard output what ``printable`` makes of a text."""
-    sys.stdout.write(printable(text))
 
 
 def start_run(
@@ -163,11 +153,7 @@ def with_num_classes(cfg: Config, class_names: Sequence[str]) -> Config:
             f"MODEL.NUM_CLASSES is {cfg.MODEL.NUM_CLASSES}, but there are {len(class_names)} classes with background: "
             f"{names}. Set it to {len(class_names)}, or to 0 to follow the data"
         )
-    cfg = cfg.clone()
-    cfg.defrost()
-    cfg.MODEL.NUM_CLASSES = len(class_names)
-    cfg.freeze()
-    return cfg
+    return cfg.with_overrides(["MODEL.NUM_CLASSES", len(class_names)])
 
 
 def run_script(main: Callable[[], int | None]) -> int:

@@ -4,7 +4,7 @@ import logging
 import sys
 from pathlib import Path
 
-from tqdm import tqdm
+from ssd.utils.terminal import say_line
 
 _FORMAT = "%(asctime)s %(name)s %(levelname)s: %(message)s"
 
@@ -44,14 +44,8 @@ def setup_logger(output_dir: str | Path | None, *, rank: int = 0) -> logging.Log
 
 
 class _TerminalHandler(logging.Handler):
-    """Prints above a running progress bar instead of through it."""
-
     def emit(self, record: logging.LogRecord) -> None:
-        try:
-            tqdm.write(self.format(record), file=sys.stdout)
-            sys.stdout.flush()
-        except (OSError, ValueError):  # the stream is gone: a broken pipe, a closed terminal
-            self.handleError(record)
+        say_line(self.format(record))
 
 
 class _FileHandler(logging.FileHandler):

@@ -2,15 +2,13 @@
 
 import argparse
 import errno
-import io
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
 from ssd.engine import setup
-from ssd.engine.setup import make_parser, parse_bool, parse_tile, run_script, say, start_run
+from ssd.engine.setup import make_parser, parse_bool, parse_tile, run_script, start_run
 from ssd.utils import launch
 from ssd.utils.errors import ConfigError
 
@@ -36,13 +34,6 @@ def test_sides_of_tiles() -> None:
     assert parse_tile("512") == 512
     with pytest.raises(argparse.ArgumentTypeError, match=r"expected a number of pixels, .* got 'street.jpg'"):
         parse_tile("street.jpg")
-
-
-def test_what_the_output_cannot_encode_is_said_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    content = io.BytesIO()
-    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(content, encoding="ascii", write_through=True))
-    say("dä\udcff.jpg\n")
-    assert content.getvalue().strip() == b"d\\xe4\\udcff.jpg"
 
 
 @pytest.mark.parametrize(("name", "index"), [("cuda", []), ("cuda:1", [torch.device("cuda:1")])])

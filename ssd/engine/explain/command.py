@@ -8,14 +8,15 @@ from typing import Any
 
 from ssd.config import Config
 from ssd.data.catalog import make_dataset
-from ssd.engine.api import make_predictor, trained_class_names
+from ssd.engine.api import make_predictor
 from ssd.engine.explain.explain import explain
 from ssd.engine.explain.explanation import Explanation
 from ssd.engine.explain.report import explanation_to_text
 from ssd.engine.predictor import Predictor
-from ssd.engine.setup import add_flag, make_parser, run_script, say, start_run
-from ssd.engine.trained import read_trained
+from ssd.engine.setup import CKPT_HELP, add_flag, make_parser, run_script
+from ssd.engine.trained import start_trained, trained_class_names
 from ssd.utils.errors import ConfigError
+from ssd.utils.terminal import say
 
 
 def main(args: Sequence[str]) -> int:
@@ -30,10 +31,12 @@ def parse_args(args: Sequence[str]) -> argparse.Namespace:
         "Show how a detector sees one image: priors, matches, hard negatives, and how a detection came to be.",
         "ssd explain",
     )
-    parser.usage = "%(prog)s (IMAGE | --dataset NAME --index I) --config-file FILE [options] [KEY VALUE ...]"
+    parser.usage = (
+        "%(prog)s (IMAGE | --dataset NAME --index I) (--config-file FILE | --ckpt FILE) [options] [KEY VALUE ...]"
+    )
     help_text = "path or URL of an image whose objects are not known; or leave it out and name --dataset"
     parser.add_argument("image", nargs="?", metavar="IMAGE", help=help_text)
-    add_flag(parser, "--ckpt", metavar="FILE", help="path or URL; default: the last one of OUTPUT_DIR")
+    add_flag(parser, "--ckpt", metavar="FILE", help=CKPT_HELP)
     help_text = "take image and objects from a dataset of the config or of the catalogue"
     add_flag(parser, "--dataset", metavar="NAME", help=help_text)
     add_flag(parser, "--index", type=int, default=0, metavar="I", help="which of its images, from 0 (%(default)s)")
@@ -59,15 +62,14 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         ConfigError: the configuration or an option is wrong.
         CheckpointError: there is no checkpoint, or it does not fit.
-        DownloadError, MissingPackageError: see ``read_trained``.
-        DeviceError: see ``start_run``.
+        DownloadError, MissingPackageError: see ``start_trained``.
+        DeviceError: likewise.
         DatasetError: the dataset is missing or malformed.
         ImageError: the image cannot be read.
         OutputError: a file cannot be written.
     """
     check_args(args)
-    cfg, device = start_run(args, log_dir=False)
-    checkpoint = read_trained(cfg, args.ckpt)
+    cfg, device, checkpoint = start_trained(args)
     detector = make_predictor(cfg, checkpoint, trained_class_names(cfg, checkpoint), device)
     explanation = explain_what_is_named(args, cfg, detector)
     paths = explanation.draw(args.output, args.detection)

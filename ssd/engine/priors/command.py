@@ -22,9 +22,10 @@ from ssd.engine.priors.pictures import draw_pictures
 from ssd.engine.priors.report import PriorReport, make_levels, make_part
 from ssd.engine.priors.text import report_to_text, verdict_lines
 from ssd.engine.priors.verdict import compare, describe_finer_level, make_verdict
-from ssd.engine.setup import add_config_arguments, add_flag, run_script, say
+from ssd.engine.setup import add_config_arguments, add_flag, run_script
 from ssd.evaluation.report import write_text
 from ssd.utils.errors import ConfigError, DatasetError, OutputError, os_errors_as
+from ssd.utils.terminal import say
 from ssd.visualization.style import figure_to_svg
 
 logger = logging.getLogger(__name__)

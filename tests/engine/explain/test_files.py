@@ -76,7 +76,8 @@ def test_command_on_a_dataset(config_file: Path, tmp_path: Path, capsys: pytest.
     shape = ["INPUT.IMAGE_SIZE", (96, 128), "MODEL.PRIORS.ASPECT_RATIOS", [[2]] * 4]
     model, _ = make_model("MODEL.NUM_CLASSES", len(names), *shape)
     checkpoint = tmp_path / "model.pth"
-    torch.save({"model": model.state_dict(), "class_names": names}, checkpoint)
+    config = load_config(config_file).dump()
+    torch.save({"model": model.state_dict(), "class_names": names, "config": config}, checkpoint)
     arguments = ["--config-file", str(config_file), "--ckpt", str(checkpoint), "-o", str(tmp_path / "explained")]
     assert ssd_main(["explain", "--dataset", "test_scenes", "--index", "1", *arguments]) == 0
     output = capsys.readouterr().out
@@ -85,7 +86,8 @@ def test_command_on_a_dataset(config_file: Path, tmp_path: Path, capsys: pytest.
     assert {path.name for path in (tmp_path / "explained").iterdir()} == {*TEXTS, *PICTURES}
 
     write_image(make_image(), tmp_path / "image.png")
-    assert main([str(tmp_path / "image.png"), *arguments, "TEST.CONFIDENCE_THRESHOLD", "1.0"]) == 0
+    alone = ["--ckpt", str(checkpoint), "-o", str(tmp_path / "of_checkpoint")]  # which carries its config
+    assert main([str(tmp_path / "image.png"), *alone, "TEST.CONFIDENCE_THRESHOLD", "1.0"]) == 0
     assert "0 candidates score above 1;" in capsys.readouterr().out
 
     assert main(["--dataset", "test_scenes", "--index", "4", *arguments]) == 1
