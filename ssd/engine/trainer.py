@@ -1,7 +1,7 @@
 """The training loop."""
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -75,9 +75,9 @@ def train(
     check: Callable[[int], None],
     interrupt: InterruptGuard,
 ) -> bool:
-    """Train from ``start_iteration`` completed iterations to ``max_iter``; only log, save and evaluate wait for a GPU.
+    """Train from ``start_iteration`` completed iterations to ``max_iter``.
 
-    Several processes run this side by side, each with its share of every batch.
+    Only log, save and evaluate wait for a GPU. Several processes run this side by side, each with its share of a batch.
 
     Args:
         checkpointer: saves "model_XXXXXX" periodically and "model_final" at the end.
@@ -96,17 +96,13 @@ def train(
         if 0 < start_iteration < max_iter and is_due(start_iteration, periods.evaluate):
             evaluate(start_iteration)  # the run may have ended in the midst of it
         model.train()
-        batches = monitor.watch(prefetch(data_loader, next(model.parameters()).device))
-        for iteration, (images, targets, _) in enumerate(batches, start=start_iteration + 1):
-            losses, lr = stepper(iteration, images, targets)
-            monitor.end_step(losses, len(images) * get_world_size(), lr=lr)
+        for iteration in _steps(stepper, data_loader, start_iteration, monitor):
             if is_due(iteration, periods.log) or iteration == max_iter:
                 monitor.log(iteration)
                 check(iteration)  # after the line, which shows the loss
             stop = agree(interrupt.signal or 0)
             if is_due(iteration, periods.save) or stop:
-                check(iteration)  # a broken model is no place to continue from
-                _save(checkpointer, f"model_{iteration:06d}", iteration)
+                _save(checkpointer, f"model_{iteration:06d}", iteration, check)
             if stop:
                 interrupt.signal = stop
                 logger.warning("Interrupted after iteration %d; the same command continues from there", iteration)
@@ -116,12 +112,24 @@ def train(
                 evaluate(iteration)
                 model.train()
     if start_iteration < max_iter:
-        check(max_iter)
-        _save(checkpointer, "model_final", max_iter)
+        _save(checkpointer, "model_final", max_iter, check)
     return True
 
 
-def _save(checkpointer: Checkpointer, name: str, iteration: int) -> None:
+def _steps(
+    stepper: Stepper, data_loader: Iterable[Batch], start_iteration: int, monitor: TrainingMonitor
+) -> Iterator[int]:
+    """Take a step with every batch; yield the iterations that are then completed."""
+    device = next(stepper.model.parameters()).device
+    batches = monitor.watch(prefetch(data_loader, device))
+    for iteration, (images, targets, _) in enumerate(batches, start=start_iteration + 1):
+        losses, lr = stepper(iteration, images, targets)
+        monitor.end_step(losses, len(images) * get_world_size(), lr=lr)
+        yield iteration
+
+
+def _save(checkpointer: Checkpointer, name: str, iteration: int, check: Callable[[int], None]) -> None:
+    check(iteration)  # a broken model is no place to continue from
     if is_main():
         checkpointer.save(name, iteration=iteration)
     wait_for_all(f"saving {name}.pth")
