@@ -21,6 +21,13 @@ def batch_norm(weights: StateDict, name: str, x: Tensor) -> Tensor:
     return F.batch_norm(x, *statistics, eps=1e-5)
 
 
+def header(weights: StateDict, name: str, x: Tensor) -> Tensor:
+    """A convolution, or a depthwise one with ReLU and a pointwise one."""
+    if f"{name}.weight" in weights:
+        return conv(weights, name, x)
+    return conv(weights, f"{name}.2", conv(weights, f"{name}.0", x).relu())
+
+
 def by_prior(levels: list[Tensor], num_values: int) -> Tensor:
     """Predictions (B, P, num_values) from those of the headers (B, A * num_values, H, W)."""
     flat = [level.permute(0, 2, 3, 1).reshape(len(level), -1, num_values) for level in levels]

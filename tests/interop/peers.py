@@ -6,8 +6,7 @@ classes is that of the recording.
 
 import json
 import re
-import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,11 +27,10 @@ from ssd.modeling.detector.transfer import count_classes
 from ssd.structures.boxes import center_to_corner, clip_boxes
 from ssd.utils.errors import CheckpointError
 from ssd.utils.model_weights import check_model_weights, load_model_weights
+from tests.hashed import hashed
 
 ROOT = Path(__file__).parents[2]
 GOLDENS = ROOT / "tests" / "goldens"
-
-_SCALES = ("L2Norm.weight", "backbone.scale_weight", "rescale_factors")
 
 
 class Peer(NamedTuple):
@@ -66,27 +64,32 @@ class Detector(NamedTuple):
         return [(rows * columns, per_cell) for (rows, columns), per_cell in maps]
 
 
+def read_listing(listing: str) -> dict[str, Any]:
+    """Read goldens/statedicts/``listing``.json."""
+    return json.loads((GOLDENS / "statedicts" / f"{listing}.json").read_text())
+
+
 def read_shapes(listing: str) -> dict[str, list[int]]:
-    """Shapes of a state dict by name, from goldens/statedicts/``listing``.json."""
-    entries = json.loads((GOLDENS / "statedicts" / f"{listing}.json").read_text())["state_dict"]
+    """Shapes of a listed state dict by name."""
+    entries = read_listing(listing)["state_dict"]
     return {name: entry["shape"] if isinstance(entry, dict) else entry for name, entry in entries.items()}
 
 
 def fill(shapes: Mapping[str, Sequence[int]]) -> StateDict:
     """The weights of a recording: values from the crc32 of each name."""
-    return {name: _values(name, shape, np.random.RandomState) for name, shape in shapes.items()}
+    return {name: hashed(name, shape) for name, shape in shapes.items()}
 
 
 def fill_faster(shapes: Mapping[str, Sequence[int]]) -> StateDict:
     """Weights like those of a recording, with other numbers."""
-    return {name: _values(name, shape, np.random.default_rng) for name, shape in shapes.items()}
+    return {name: hashed(name, shape, np.random.default_rng) for name, shape in shapes.items()}
 
 
 def meta_weights(listing: str, classes: Mapping[str, tuple[int, int]] | None = None) -> StateDict:
     """Tensors without values of the names and shapes that ``listing`` has.
 
     Args:
-        listing: see ``read_shapes``.
+        listing: see ``read_listing``.
         classes: of headers, by regular expression, the number of values that they have there and that they get.
     """
     shapes = read_shapes(listing)
@@ -97,21 +100,9 @@ def meta_weights(listing: str, classes: Mapping[str, tuple[int, int]] | None = N
     return {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
 
 
-def _values(name: str, shape: Sequence[int], make_state: Callable[[int], Any]) -> Tensor:
-    state = make_state(zlib.crc32(name.encode()))
-    if name.endswith("num_batches_tracked"):
-        return torch.tensor(0)
-    if name.endswith("running_mean"):
-        values = state.normal(0, 0.1, shape)
-    elif name in _SCALES or name.endswith("l2_norm.weight"):
-        values = state.uniform(10, 30, shape)
-    elif name.endswith("bias"):
-        values = state.normal(0, 0.05, shape)
-    elif len(shape) == 1:  # running_var and the weights of batch norms
-        values = state.uniform(0.5, 1.5, shape)
-    else:
-        values = state.normal(0, np.sqrt(1 / np.prod(shape[1:])), shape)
-    return torch.from_numpy(values.astype(np.float32))
+def empty_weights(listing: str) -> StateDict:
+    """Like ``meta_weights``, for what must be built: tensors whose values do not matter."""
+    return {name: torch.empty(shape) for name, shape in read_shapes(listing).items()}
 
 
 def load_peer(name: str, listing: str = "") -> Peer:
@@ -298,6 +289,26 @@ def _check_found(
     is_stable = torch.from_numpy(recorded["det_stable"]) if kind == "det" else torch.ones(len(boxes), dtype=torch.bool)
     missing = (~is_near.any(dim=1) & is_stable).nonzero().flatten().tolist()
     assert missing == [], f"{kind}: recorded detections that are not among ours"
+
+
+def check_listing(detector: Detector, name: str) -> None:
+    """Compare the number of parameters and the priors with those that a listing has."""
+    listing = read_listing(name)
+    assert sum(p.numel() for p in detector.model.parameters()) == listing["n_params"]
+    priors, expected = detector.model.box_head.priors, listing["priors"]
+    assert len(priors) == expected["count"]
+    np.testing.assert_allclose(priors[:16], expected["first_16"], rtol=0, atol=1e-6)
+    np.testing.assert_allclose(priors[-8:], expected["last_8"], rtol=0, atol=1e-6)
+    np.testing.assert_allclose(priors.double().sum(dim=0), expected["col_sums"], rtol=1e-6)
+
+
+@torch.no_grad()
+def check_predictions(detector: Detector, images: Tensor, expected: tuple[Tensor, Tensor]) -> None:
+    """Compare cls_logits and bbox_pred of images with those that were worked out layer by layer."""
+    predictions = detector.model.box_head.predictor(detector.model.backbone(images))
+    for ours, theirs in zip(predictions, expected, strict=True):
+        assert theirs.std() > 0.05
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5)
 
 
 def check_damaged(source: Source, weights: StateDict, name: str, ours: str) -> None:

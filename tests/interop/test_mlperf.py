@@ -17,7 +17,7 @@ def test_recording() -> None:
 
 
 def test_what_a_user_is_told() -> None:
-    weights = {name: torch.zeros(shape) for name, shape in peers.read_shapes(NAME).items()}
+    weights = peers.meta_weights(NAME)
     labels = dict(enumerate(["background", *map(str, range(80))]))
     converted = peers.convert(SOURCE, weights, {"label_map": labels})
     assert converted.class_names == tuple(map(str, range(80)))
@@ -36,5 +36,4 @@ def test_what_a_user_is_told() -> None:
 )
 def test_damaged(name: str, ours: str) -> None:
     with torch.device("meta"):
-        weights = {key: torch.empty(shape) for key, shape in peers.read_shapes(NAME).items()}
-        peers.check_damaged(SOURCE, weights, name, ours)
+        peers.check_damaged(SOURCE, peers.meta_weights(NAME), name, ours)

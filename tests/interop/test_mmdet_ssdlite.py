@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from ssd.interop.mmdet_ssdlite import SOURCE
-from ssd.interop.source import StateDict
 from tests.interop import peers
 
 NAME = "mmdet_ssdlite_mobilenetv2_coco"
@@ -17,11 +16,6 @@ def test_recording() -> None:
     detector = peers.build(peers.convert(SOURCE, peer.weights))
     classes = [80, *range(80)]
     peers.check_recording(detector, peer.recorded, classes=classes)
-
-
-def empty() -> StateDict:
-    """Tensors whose values do not matter."""
-    return {key: torch.empty(shape) for key, shape in peers.read_shapes(NAME).items()}
 
 
 @pytest.mark.parametrize(
@@ -35,12 +29,12 @@ def empty() -> StateDict:
     ],
 )
 def test_class_names(content: dict[str, Any], class_names: tuple[str, ...] | None) -> None:
-    assert SOURCE.convert(empty(), content).class_names == class_names
+    assert SOURCE.convert(peers.meta_weights(NAME), content).class_names == class_names
 
 
 def test_classes_of_ones_own() -> None:
     """Three and the background, which comes first here."""
-    weights = empty()
+    weights = peers.empty_weights(NAME)
     for name, value in weights.items():
         if name.startswith("bbox_head.cls_convs.") and name.endswith((".1.weight", ".1.bias")):
             scores = torch.arange(6 * 4.0)  # of six priors
@@ -67,4 +61,4 @@ def test_classes_of_ones_own() -> None:
 )
 def test_damaged(name: str, ours: str) -> None:
     with torch.device("meta"):
-        peers.check_damaged(SOURCE, empty(), name, ours)
+        peers.check_damaged(SOURCE, peers.meta_weights(NAME), name, ours)

@@ -1,8 +1,5 @@
 """The MobileNet V1 and V2 detectors of qfgaohao/pytorch-ssd, against recordings and, without one, step by step."""
 
-import json
-
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -10,7 +7,7 @@ from torch import Tensor
 from ssd.interop.qfgaohao_mobilenet import SOURCES
 from ssd.interop.source import StateDict
 from tests.interop import peers
-from tests.interop.layers import batch_norm, by_prior, conv
+from tests.interop.layers import batch_norm, by_prior, conv, header
 
 MB1, MB1_LITE, MB2_LITE = "qfgaohao_mb1-ssd_voc", "qfgaohao_mb1-ssd-lite_voc", "qfgaohao_mb2-ssd-lite_voc"
 SOURCE_OF = dict(zip((MB1, MB1_LITE, MB2_LITE), SOURCES, strict=True))
@@ -29,11 +26,7 @@ def test_mb1_lite_is_its_layers_step_by_step() -> None:
     weights = peers.fill(peers.read_shapes(MB1_LITE))
     detector = peers.build(peers.convert(SOURCE_OF[MB1_LITE], weights))
     images = torch.randn(2, 3, 300, 300)
-    cls_logits, bbox_pred = mb1_lite(weights, images)
-    found = detector.model.box_head.predictor(detector.model.backbone(images))
-    for ours, theirs in zip(found, (cls_logits, bbox_pred), strict=True):
-        assert theirs.std() > 0.05
-        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5)
+    peers.check_predictions(detector, images, mb1_lite(weights, images))
 
 
 def mb1_lite(weights: StateDict, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -61,29 +54,12 @@ def mobilenet_layer(weights: StateDict, name: str, x: Tensor, stride: int) -> Te
     return batch_norm(weights, f"{name}.4", conv(weights, f"{name}.3", x)).relu()
 
 
-def header(weights: StateDict, name: str, x: Tensor) -> Tensor:
-    if f"{name}.weight" in weights:  # the last level
-        return conv(weights, name, x)
-    return conv(weights, f"{name}.2", conv(weights, f"{name}.0", x).relu())
-
-
 @pytest.mark.parametrize("name", SOURCE_OF)
 def test_names_order_and_priors_are_those_of_the_listing(name: str) -> None:
-    listing = json.loads((peers.GOLDENS / "statedicts" / f"{name}.json").read_text())
-    converted = peers.convert(SOURCE_OF[name], empty(name))
+    converted = peers.convert(SOURCE_OF[name], peers.empty_weights(name))
     detector = peers.build(converted)
     assert list(converted.weights) == list(detector.model.state_dict())
-    assert sum(p.numel() for p in detector.model.parameters()) == listing["n_params"]
-    priors, expected = detector.model.box_head.priors, listing["priors"]
-    assert len(priors) == expected["count"]
-    np.testing.assert_allclose(priors[:16], expected["first_16"], rtol=0, atol=1e-6)
-    np.testing.assert_allclose(priors[-8:], expected["last_8"], rtol=0, atol=1e-6)
-    np.testing.assert_allclose(priors.double().sum(dim=0), expected["col_sums"], rtol=1e-6)
-
-
-def empty(name: str) -> StateDict:
-    """Tensors whose values do not matter."""
-    return {key: torch.empty(shape) for key, shape in peers.read_shapes(name).items()}
+    peers.check_listing(detector, name)
 
 
 @pytest.mark.parametrize("name", SOURCE_OF)
@@ -106,4 +82,4 @@ def test_no_other_of_the_three_has_its_marks(name: str) -> None:
 )
 def test_damaged(name: str, theirs: str, ours: str) -> None:
     with torch.device("meta"):
-        peers.check_damaged(SOURCE_OF[name], empty(name), theirs, ours)
+        peers.check_damaged(SOURCE_OF[name], peers.meta_weights(name), theirs, ours)

@@ -1,8 +1,5 @@
 """The MobileNetV3 detectors of qfgaohao/pytorch-ssd: Large against its recording, both step by step."""
 
-import json
-
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -53,10 +50,7 @@ def test_layers_step_by_step(
     headers = enumerate(features)
     bbox_pred = by_prior([header(weights, f"regression_headers.{level}", x) for level, x in headers], 4)
 
-    found = detector.model.box_head.predictor(detector.model.backbone(images))
-    for ours, theirs in zip(found, (cls_logits, bbox_pred), strict=True):
-        assert theirs.std() > 0.05
-        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5)
+    peers.check_predictions(detector, images, (cls_logits, bbox_pred))
 
 
 def block(weights: StateDict, name: str, features: Tensor, stride: int, *, is_hard_swish: bool) -> Tensor:
@@ -88,19 +82,8 @@ def norm_conv(weights: StateDict, name: str, norm: str, x: Tensor, stride: int =
 
 @pytest.mark.parametrize("name", SOURCE_OF)
 def test_parameters_and_priors_are_those_of_the_listing(name: str) -> None:
-    listing = json.loads((peers.GOLDENS / "statedicts" / f"{name}.json").read_text())
-    model = peers.build(peers.convert(SOURCE_OF[name], empty(name))).model
-    assert sum(p.numel() for p in model.parameters()) == listing["n_params"]
-    priors, expected = model.box_head.priors, listing["priors"]
-    assert len(priors) == expected["count"]
-    np.testing.assert_allclose(priors[:16], expected["first_16"], rtol=0, atol=1e-6)
-    np.testing.assert_allclose(priors[-8:], expected["last_8"], rtol=0, atol=1e-6)
-    np.testing.assert_allclose(priors.double().sum(dim=0), expected["col_sums"], rtol=1e-6)
-
-
-def empty(name: str) -> StateDict:
-    """Tensors whose values do not matter."""
-    return {key: torch.empty(shape) for key, shape in peers.read_shapes(name).items()}
+    detector = peers.build(peers.convert(SOURCE_OF[name], peers.empty_weights(name)))
+    peers.check_listing(detector, name)
 
 
 @pytest.mark.parametrize("name", SOURCE_OF)
@@ -123,4 +106,4 @@ def test_the_other_does_not_have_its_marks(name: str) -> None:
 )
 def test_damaged(name: str, theirs: str, ours: str) -> None:
     with torch.device("meta"):
-        peers.check_damaged(SOURCE_OF[name], empty(name), theirs, ours)
+        peers.check_damaged(SOURCE_OF[name], peers.meta_weights(name), theirs, ours)

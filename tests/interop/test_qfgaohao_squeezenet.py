@@ -1,8 +1,5 @@
 """sq-ssd-lite of qfgaohao/pytorch-ssd step by step; there is no recording of it."""
 
-import json
-
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -11,7 +8,7 @@ from torch import Tensor
 from ssd.interop.qfgaohao_squeezenet import SOURCE
 from ssd.interop.source import StateDict
 from tests.interop import peers
-from tests.interop.layers import by_prior, conv
+from tests.interop.layers import by_prior, conv, header
 
 NAME = "qfgaohao_sq-ssd-lite_voc"
 MAPS = [17, 10, 5, 3, 2, 1]  # 6 priors a cell: the 2568 of the listing
@@ -36,11 +33,7 @@ def test_layers_step_by_step() -> None:
     assert [tuple(feature.shape[2:]) for feature in features] == [(size, size) for size in MAPS]
     scores = [header(weights, f"classification_headers.{level}", x) for level, x in enumerate(features)]
     offsets = [header(weights, f"regression_headers.{level}", x) for level, x in enumerate(features)]
-
-    found = detector.model.box_head.predictor(detector.model.backbone(images))
-    for ours, theirs in zip(found, (by_prior(scores, 21), by_prior(offsets, 4)), strict=True):
-        assert theirs.std() > 0.05
-        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5)
+    peers.check_predictions(detector, images, (by_prior(scores, 21), by_prior(offsets, 4)))
 
 
 def fire(weights: StateDict, name: str, x: Tensor) -> Tensor:
@@ -49,28 +42,11 @@ def fire(weights: StateDict, name: str, x: Tensor) -> Tensor:
     return torch.cat([conv(weights, f"{name}.{part}", x).relu() for part in ("expand1x1", "expand3x3")], dim=1)
 
 
-def header(weights: StateDict, name: str, x: Tensor) -> Tensor:
-    if f"{name}.weight" in weights:
-        return conv(weights, name, x)
-    return conv(weights, f"{name}.2", conv(weights, f"{name}.0", x).relu())
-
-
 def test_names_order_and_priors_are_those_of_the_listing() -> None:
-    listing = json.loads((peers.GOLDENS / "statedicts" / f"{NAME}.json").read_text())
-    converted = peers.convert(SOURCE, empty())
-    model = peers.build(converted).model
-    assert list(converted.weights) == list(model.state_dict())
-    assert sum(p.numel() for p in model.parameters()) == listing["n_params"]
-    priors, expected = model.box_head.priors, listing["priors"]
-    assert len(priors) == expected["count"]
-    np.testing.assert_allclose(priors[:16], expected["first_16"], rtol=0, atol=1e-6)
-    np.testing.assert_allclose(priors[-8:], expected["last_8"], rtol=0, atol=1e-6)
-    np.testing.assert_allclose(priors.double().sum(dim=0), expected["col_sums"], rtol=1e-6)
-
-
-def empty() -> StateDict:
-    """Tensors whose values do not matter."""
-    return {key: torch.empty(shape) for key, shape in peers.read_shapes(NAME).items()}
+    converted = peers.convert(SOURCE, peers.empty_weights(NAME))
+    detector = peers.build(converted)
+    assert list(converted.weights) == list(detector.model.state_dict())
+    peers.check_listing(detector, NAME)
 
 
 @pytest.mark.parametrize(
@@ -85,4 +61,4 @@ def empty() -> StateDict:
 )
 def test_damaged(theirs: str, ours: str) -> None:
     with torch.device("meta"):
-        peers.check_damaged(SOURCE, empty(), theirs, ours)
+        peers.check_damaged(SOURCE, peers.meta_weights(NAME), theirs, ours)

@@ -15,7 +15,6 @@ import ssd
 from ssd.data.samples import resize_image
 from ssd.engine.predictor import Predictor
 from ssd.interop import torchvision_ssdlite
-from ssd.interop.source import StateDict
 from ssd.interop.torchvision_slots import NUM_SLOTS, SLOTS
 from ssd.interop.torchvision_ssdlite import SOURCE
 from tests.interop import peers
@@ -166,11 +165,6 @@ def test_whole_tail_and_classes_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> 
         torch.testing.assert_close(found, expected[name], rtol=1e-3, atol=1e-3)
 
 
-def empty() -> StateDict:
-    """Tensors whose values do not matter."""
-    return {key: torch.empty(shape) for key, shape in peers.read_shapes(LISTING).items()}
-
-
 @pytest.mark.parametrize(
     ("name", "ours"),
     [
@@ -188,4 +182,4 @@ def empty() -> StateDict:
 )
 def test_damaged(name: str, ours: str) -> None:
     with torch.device("meta"):
-        peers.check_damaged(SOURCE, empty(), name, ours)
+        peers.check_damaged(SOURCE, peers.meta_weights(LISTING), name, ours)

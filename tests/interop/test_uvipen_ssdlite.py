@@ -3,7 +3,6 @@
 import pytest
 import torch
 
-from ssd.interop.source import StateDict
 from ssd.interop.uvipen_ssdlite import SOURCE
 from tests.interop import peers
 
@@ -17,16 +16,12 @@ def test_recording() -> None:
     peers.check_recording(detector, peer.recorded, order=order)
 
 
-def empty() -> StateDict:
-    """Tensors whose values do not matter."""
-    return {key: torch.empty(shape) for key, shape in peers.read_shapes(NAME).items()}
-
-
 def test_headers_that_are_not_used_are_left_out() -> None:
-    converted = peers.convert(SOURCE, empty())
+    weights = peers.meta_weights(NAME)
+    converted = peers.convert(SOURCE, weights)
     assert sum("loc.6" in note and "conf.6" in note for note in converted.notes) == 1
-    without = {name: value for name, value in empty().items() if ".6." not in name or name.startswith("feature")}
-    assert len(without) == len(empty()) - 4
+    without = {name: value for name, value in weights.items() if ".6." not in name or name.startswith("feature")}
+    assert len(without) == len(weights) - 4
     assert peers.convert(SOURCE, without).weights.keys() == converted.weights.keys()
 
 
@@ -42,4 +37,4 @@ def test_headers_that_are_not_used_are_left_out() -> None:
 )
 def test_damaged(name: str, ours: str) -> None:
     with torch.device("meta"):
-        peers.check_damaged(SOURCE, empty(), name, ours)
+        peers.check_damaged(SOURCE, peers.meta_weights(NAME), name, ours)
