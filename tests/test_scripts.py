@@ -48,7 +48,13 @@ def test_train_and_test(script: Script, config_file: Path, tmp_path: Path) -> No
     status, log, _ = script("test.py", "--config-file", config_file, "--output_dir", tmp_path / "elsewhere")
     assert status == 0
     assert "mAP: " in log
-    assert (tmp_path / "elsewhere" / "test_scenes" / "metrics.json").is_file()
+    metrics = json.loads((tmp_path / "elsewhere" / "test_scenes" / "metrics.json").read_text())
+
+    config_file.unlink()  # the checkpoint carries it
+    status, log, _ = script("test.py", "--ckpt", out / "model_final.pth", "--output_dir", tmp_path / "alone")
+    assert status == 0
+    assert f"Config of {out / 'model_final.pth'}" in log
+    assert json.loads((tmp_path / "alone" / "test_scenes" / "metrics.json").read_text()) == metrics
 
 
 def test_training_continues_and_says_so(script: Script, trained: Path) -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 from ssd.data import build_datasets, make_batch_transform, make_test_loader
 from ssd.engine.inference import evaluate_datasets
 from ssd.engine.report import describe_run, write_report
-from ssd.engine.setup import add_flag, make_parser, run_script, start_run
-from ssd.engine.trained import build_trained_model, read_trained
-from ssd.utils.distributed import get_rank, get_world_size, in_turns, said_once
+from ssd.engine.setup import CKPT_HELP, add_flag, make_parser, run_script
+from ssd.engine.trained import build_trained_model, start_trained
+from ssd.utils.distributed import get_rank, get_world_size, said_once
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -22,7 +22,7 @@ def parse_args(args: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     prog = None if args is None else "ssd test"
     parser = make_parser("Evaluate a detector on the datasets of DATASETS.TEST.", prog)
-    add_flag(parser, "--ckpt", default=None, metavar="FILE", help="path or URL; default: the last one of OUTPUT_DIR")
+    add_flag(parser, "--ckpt", default=None, metavar="FILE", help=CKPT_HELP)
     add_flag(parser, "--output_dir", default=None, metavar="DIR", help="for results; default: OUTPUT_DIR/inference")
     help_text = "also write report.html beside the results: where the detector fails, on one page"
     add_flag(parser, "--report", action="store_true", help=help_text)
@@ -31,9 +31,7 @@ def parse_args(args: Sequence[str] | None = None) -> argparse.Namespace:
 
 def run(args: argparse.Namespace) -> None:
     """Evaluate as the command line says."""
-    cfg, device = start_run(args, distributed=True)
-    with in_turns():
-        checkpoint = read_trained(cfg, args.ckpt)
+    cfg, device, checkpoint = start_trained(args, log_dir=True, distributed=True)
     with said_once():
         datasets = build_datasets(cfg, is_train=False, class_names=checkpoint.get("class_names"))
     model = build_trained_model(cfg, checkpoint, datasets[0].class_names, device)
@@ -45,6 +43,6 @@ def run(args: argparse.Namespace) -> None:
     transform = make_batch_transform(cfg, is_train=False)
     evaluations = evaluate_datasets(model, loaders, transform, output_dir=output_dir, metric=cfg.TEST.METRIC)
     if args.report:
-        facts = describe_run(cfg, args.config_file, checkpoint, device)
+        facts = describe_run(cfg, args.config_file or f"of {args.ckpt}", checkpoint, device)
         for evaluation in evaluations:
             write_report(evaluation, facts, output_dir / evaluation.name)

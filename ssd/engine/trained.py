@@ -16,7 +16,9 @@ from ssd.engine.setup import start_process, start_run, with_num_classes
 from ssd.modeling.detector import build_detection_model
 from ssd.modeling.detector.transfer import count_classes
 from ssd.utils.checkpoint_folder import read_last
+from ssd.utils.distributed import in_turns
 from ssd.utils.errors import CheckpointError, ConfigError
+from ssd.utils.launch import read_launch
 from ssd.utils.logger import setup_logger
 from ssd.utils.model_weights import load_model_weights
 
@@ -76,11 +78,15 @@ def read_with_config(
     return own_config(trained).with_overrides(["MODEL.DEVICE", "auto", *overrides]), trained
 
 
-def start_trained(args: argparse.Namespace) -> tuple[Config, torch.device, dict[str, Any]]:
+def start_trained(
+    args: argparse.Namespace, *, log_dir: bool = False, distributed: bool = False
+) -> tuple[Config, torch.device, dict[str, Any]]:
     """Set up the process for a detector that the command line names: by a config, a checkpoint or both.
 
     Args:
         args: of ``make_parser``, and ``ckpt`` as in ``read_trained``.
+        log_dir: see ``start_process``.
+        distributed: likewise.
 
     Returns:
         The config, the device, and the checkpoint of ``read_trained``.
@@ -90,11 +96,13 @@ def start_trained(args: argparse.Namespace) -> tuple[Config, torch.device, dict[
         CheckpointError, DownloadError, MissingPackageError: see ``read_with_config``.
     """
     if args.config_file is None and args.ckpt is not None:
-        setup_logger(None)
+        setup_logger(None, rank=read_launch().rank)
         cfg, checkpoint = read_with_config(None, args.ckpt, args.opts)
-        return cfg, start_process(cfg, f"of {args.ckpt}", args.opts, log_dir=False), checkpoint
-    cfg, device = start_run(args, log_dir=False)
-    return cfg, device, read_trained(cfg, args.ckpt)
+        device = start_process(cfg, f"of {args.ckpt}", args.opts, log_dir=log_dir, distributed=distributed)
+        return cfg, device, checkpoint
+    cfg, device = start_run(args, log_dir=log_dir, distributed=distributed)
+    with in_turns():
+        return cfg, device, read_trained(cfg, args.ckpt)
 
 
 def own_config(checkpoint: dict[str, Any]) -> Config:
