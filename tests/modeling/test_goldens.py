@@ -1,27 +1,37 @@
-"""VGG SSD300 and SSD512 against arrays recorded from lufficc/SSD: priors, network, names, parameter counts."""
+"""The detectors of lufficc/SSD's seven configs against arrays recorded from it: priors, network, names, counts."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ssd.config import load_config
 from ssd.modeling.anchors import PriorBox
 from ssd.modeling.detector import build_detection_model
 from ssd.modeling.detector.levels import fill_in_levels
+from tests.hashed import hashed
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-NAMES = ["vgg_ssd300_voc0712", "vgg_ssd512_voc0712", "vgg_ssd300_coco_trainval35k", "vgg_ssd512_coco_trainval35k"]
+CASES = {  # size of the input, relative and absolute tolerance of the forward pass
+    "vgg_ssd300_voc0712": (300, 1e-5, 1e-5),
+    "vgg_ssd512_voc0712": (512, 1e-5, 1e-5),
+    "vgg_ssd300_coco_trainval35k": (300, 1e-5, 1e-5),
+    "vgg_ssd512_coco_trainval35k": (512, 1e-5, 1e-5),
+    "mobilenet_v2_ssd320_voc0712": (320, 1e-3, 1e-5),
+    "mobilenet_v3_ssd320_voc0712": (320, 1e-3, 1e-5),
+    "efficient_net_b3_ssd300_voc0712": (300, 1e-3, 1e-4),
+}
 
 
-@pytest.fixture(scope="module", params=NAMES)
+@pytest.fixture(scope="module", params=CASES)
 def case(request: pytest.FixtureRequest) -> tuple[str, nn.Module]:
-    config = load_config(CONFIGS / f"{request.param}.yaml")
-    return request.param, build_detection_model(config, pretrained=False)
+    """A config, and its detector with the weights of the recording."""
+    model = build_detection_model(load_config(CONFIGS / f"{request.param}.yaml"), pretrained=False)
+    model.load_state_dict({key: hashed(key, tensor.shape) for key, tensor in model.state_dict().items()})
+    return request.param, model.eval()
 
 
 def test_priors_are_identical(case: tuple[str, nn.Module], goldens: Path) -> None:
@@ -30,7 +40,7 @@ def test_priors_are_identical(case: tuple[str, nn.Module], goldens: Path) -> Non
     assert torch.equal(model.box_head.priors, expected)
 
 
-def test_derived_priors_equal_the_strides_that_the_authors_wrote(goldens: Path) -> None:
+def test_derived_priors_equal_the_strides_that_the_authors_wrote() -> None:
     config = load_config(CONFIGS / "vgg_ssd300_voc0712.yaml")
     model = build_detection_model(config, pretrained=False)
     complete = fill_in_levels(config, model.backbone)
@@ -51,9 +61,20 @@ def test_state_dict_names_order_and_shapes(case: tuple[str, nn.Module], goldens:
     assert sum(p.numel() for p in model.backbone.parameters()) == info["params_backbone"]
 
 
-def test_forward(
-    case: tuple[str, nn.Module], hashed: Callable[..., Tensor], check_forward: Callable[..., None]
-) -> None:
+@torch.no_grad()
+def test_forward(case: tuple[str, nn.Module], goldens: Path) -> None:
     name, model = case
-    model.load_state_dict({key: hashed(key, tensor.shape) for key, tensor in model.state_dict().items()})
-    check_forward(model.eval(), name, 512 if "512" in name else 300, rtol=1e-5, atol=1e-5)
+    size, rtol, atol = CASES[name]
+    golden = np.load(goldens / "lufficc" / f"network_forward_{name}.npz")
+    image = torch.from_numpy(np.random.RandomState(7).normal(0, 1, (1, 3, size, size)).astype(np.float32))
+    features = model.backbone(image)
+    assert len(features) == sum(key.endswith("_shape") and key.startswith("feature") for key in golden)
+    for level, feature in enumerate(features):
+        assert feature.shape == tuple(golden[f"feature{level}_shape"])
+        head = golden[f"feature{level}_flat_head"]
+        np.testing.assert_allclose(feature.flatten()[: len(head)], head, rtol=rtol, atol=atol)
+        mean_std = [feature.double().mean(), feature.double().std()]
+        np.testing.assert_allclose(mean_std, golden[f"feature{level}_mean_std"], rtol=rtol, atol=atol)
+    cls_logits, bbox_pred = model.box_head.predictor(features)
+    np.testing.assert_allclose(cls_logits[:, ::37], golden["cls_logits_stride37"], rtol=rtol, atol=atol)
+    np.testing.assert_allclose(bbox_pred[:, ::37], golden["bbox_pred_stride37"], rtol=rtol, atol=atol)

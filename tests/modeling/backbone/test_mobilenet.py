@@ -1,4 +1,4 @@
-"""MobileNets against arrays recorded from lufficc/SSD (V2, V3) and the qfgaohao port (V1); V2 against torchvision."""
+"""MobileNet V1 against arrays recorded from the qfgaohao port, V2 against torchvision; test_goldens.py: lufficc/SSD."""
 
 import json
 from collections.abc import Callable
@@ -18,10 +18,8 @@ from ssd.modeling.backbone.mobilenetv2 import PRETRAINED_URL, MobileNetV2
 from ssd.modeling.backbone.shapes import feature_shapes
 from ssd.modeling.detector import build_detection_model
 from ssd.utils.errors import CheckpointError, ConfigError
+from tests.hashed import hashed
 
-CONFIGS = Path(__file__).parents[3] / "configs"
-V1 = "mobilenet_v1_ssd300_voc0712"
-LUFFICC = ["mobilenet_v2_ssd320_voc0712", "mobilenet_v3_ssd320_voc0712"]
 NAMES = [
     *("mobilenet_v1", "mobilenet_v1_separable", "mobilenet_v2", "mobilenet_v2_expansion", "mobilenet_v2_separable"),
     "mobilenet_v3",
@@ -35,51 +33,15 @@ QFGAOHAO = {
 }
 
 
-def build(name: str) -> nn.Module:
-    return build_detection_model(load_config(CONFIGS / f"{name}.yaml"), pretrained=False).eval()
-
-
 def qfgaohao_name(name: str) -> str:
     ours = next(prefix for prefix in QFGAOHAO if name.startswith(f"{prefix}."))
     return QFGAOHAO[ours] + name.removeprefix(ours)
 
 
-def random_image(size: int) -> Tensor:
-    return torch.from_numpy(np.random.RandomState(7).normal(0, 1, (1, 3, size, size)).astype(np.float32))
-
-
-@pytest.fixture(scope="module", params=LUFFICC)
-def lufficc(request: pytest.FixtureRequest, hashed: Callable[..., Tensor]) -> tuple[str, nn.Module]:
-    """A config of lufficc's, and its detector with the weights of the recording."""
-    model = build(request.param)
-    model.load_state_dict({key: hashed(key, tensor.shape) for key, tensor in model.state_dict().items()})
-    return request.param, model
-
-
-def test_names_order_shapes_and_counts_are_those_of_lufficc(lufficc: tuple[str, nn.Module], goldens: Path) -> None:
-    name, model = lufficc
-    listing = json.loads((goldens / "statedicts" / f"lufficc_{name}.json").read_text())
-    ours = [(key, list(tensor.shape)) for key, tensor in model.state_dict().items()]
-    assert ours == [(key, entry["shape"]) for key, entry in listing["state_dict"].items()]
-    info = listing["info"]
-    assert sum(p.numel() for p in model.parameters()) == info["num_parameters"]
-    assert sum(p.numel() for p in model.backbone.parameters()) == info["params_backbone"]
-
-
-def test_priors_are_those_of_lufficc(lufficc: tuple[str, nn.Module], goldens: Path) -> None:
-    name, model = lufficc
-    expected = torch.from_numpy(np.load(goldens / "lufficc" / f"priors_{name}.npz")["priors"])
-    assert torch.equal(model.box_head.priors, expected)
-
-
-def test_forward_is_that_of_lufficc(lufficc: tuple[str, nn.Module], check_forward: Callable[..., None]) -> None:
-    name, model = lufficc
-    check_forward(model, name, 320, rtol=1e-3, atol=1e-5)
-
-
 @torch.no_grad()
-def test_v1_is_the_detector_of_the_qfgaohao_port(goldens: Path, hashed: Callable[..., Tensor]) -> None:
-    model = build(V1)
+def test_v1_is_the_detector_of_the_qfgaohao_port(goldens: Path) -> None:
+    config = load_config(Path(__file__).parents[3] / "configs" / "mobilenet_v1_ssd300_voc0712.yaml")
+    model = build_detection_model(config, pretrained=False).eval()
     weights = {qfgaohao_name(name): tensor for name, tensor in model.state_dict().items()}
     listing = json.loads((goldens / "statedicts" / "qfgaohao_mb1-ssd_voc.json").read_text())
     assert [(name, list(tensor.shape)) for name, tensor in weights.items()] == list(listing["state_dict"].items())
@@ -88,7 +50,8 @@ def test_v1_is_the_detector_of_the_qfgaohao_port(goldens: Path, hashed: Callable
     golden = np.load(goldens / "peers" / "qfgaohao_mb1-ssd_voc.npz")
     np.testing.assert_array_equal(model.box_head.priors, golden["priors_all"])
     model.load_state_dict({key: hashed(qfgaohao_name(key), t.shape) for key, t in model.state_dict().items()})
-    cls_logits, bbox_pred = model.box_head.predictor(model.backbone(random_image(300)))
+    image = torch.from_numpy(np.random.RandomState(7).normal(0, 1, (1, 3, 300, 300)).astype(np.float32))
+    cls_logits, bbox_pred = model.box_head.predictor(model.backbone(image))
     recorded = golden["prior_index"]
     np.testing.assert_allclose(cls_logits[:, recorded], golden["class_logits"], rtol=1e-3, atol=1e-5)
     np.testing.assert_allclose(bbox_pred[:, recorded], golden["box_deltas"], rtol=1e-3, atol=1e-5)

@@ -1,4 +1,4 @@
-"""Maps from within blocks, and separable extra layers; test_mobilenet.py holds MobileNetV2 to others' recordings."""
+"""Maps from within blocks, and separable extra layers; test_goldens.py holds MobileNetV2 to lufficc/SSD."""
 
 from collections.abc import Callable
 

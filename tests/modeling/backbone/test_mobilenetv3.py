@@ -1,4 +1,4 @@
-"""MobileNetV3 against torchvision's, and layouts of published weights; test_mobilenet.py holds it to lufficc/SSD."""
+"""MobileNetV3 against torchvision's, and layouts of published weights; test_goldens.py holds it to lufficc/SSD."""
 
 import logging
 import re
