@@ -14,6 +14,7 @@ from ssd.modeling.backbone.efficient_net import PRETRAINED_URLS, EfficientNet, S
 from ssd.modeling.backbone.shapes import feature_shapes
 from ssd.modeling.detector import build_detection_model
 from ssd.utils.errors import CheckpointError, ConfigError
+from tests.modeling.backbone.outputs import outputs_at
 
 CONFIGS = Path(__file__).parents[3] / "configs"
 VARIANTS = ["b0", "b1", "b2", "b3", "b4", "b5", "b6", "b7"]
@@ -61,12 +62,7 @@ def copy_of(reference: nn.Module, variant: str) -> EfficientNet:
 
 
 def torchvision_features(reference: nn.Module, images: Tensor) -> list[Tensor]:
-    features = []
-    for index, stage in enumerate(reference.features[:8]):
-        images = stage(images)
-        if index in (3, 5, 7):
-            features.append(images)
-    return features
+    return outputs_at((3, 5, 7), reference.features[:8], images)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

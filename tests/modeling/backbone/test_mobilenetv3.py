@@ -14,6 +14,7 @@ from ssd.config import load_config
 from ssd.modeling import registry
 from ssd.modeling.backbone.mobilenetv3 import PRETRAINED_URL, MobileNetV3, SqueezeExcitation
 from ssd.utils.errors import CheckpointError
+from tests.modeling.backbone.outputs import outputs_at
 
 
 def test_squeeze_and_excitation_by_hand() -> None:
@@ -52,12 +53,8 @@ def test_features_from_a_file_of_torchvision_are_its_reordered_networks(
     assert "squeeze and excitation after the activation" in caplog.text
     model = model.double().eval()
     stages = squeeze_before_activation(reference.double().eval())
-    x = images = torch.randn(2, 3, 96, 65, dtype=torch.float64)
-    expected = []
-    for index, stage in enumerate(stages):
-        x = stage(x)
-        if index in (12, 16):
-            expected.append(x)
+    images = torch.randn(2, 3, 96, 65, dtype=torch.float64)
+    expected = outputs_at((12, 16), stages, images)
     for ours, theirs in zip(model(images), expected, strict=False):
         assert theirs.std() > 1e-3
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)

@@ -1,0 +1,23 @@
+"""What the layers within a network give."""
+
+from collections.abc import Collection, Iterable, Mapping
+
+from torch import Tensor, nn
+
+
+def outputs_at(indices: Collection[int], stages: Iterable[nn.Module], images: Tensor) -> list[Tensor]:
+    """What some of the stages in a row give."""
+    x, outputs = images, []
+    for index, stage in enumerate(stages):
+        x = stage(x)
+        if index in indices:
+            outputs.append(x)
+    return outputs
+
+
+def watch(layers: Mapping[int, nn.Module]) -> dict[int, Tensor]:
+    """What each layer gave in its last pass, from now on."""
+    outputs: dict[int, Tensor] = {}
+    for index, layer in layers.items():
+        layer.register_forward_hook(lambda _, __, output, index=index: outputs.update({index: output}))
+    return outputs
