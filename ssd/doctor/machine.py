@@ -47,9 +47,9 @@ def read_driver() -> str | None:
 
 
 def _weights_folder() -> Path:
-    """Where PyTorch puts what it fetches."""
-    cache = os.environ.get("XDG_CACHE_HOME", "~/.cache")
-    return Path(os.environ.get("TORCH_HOME", os.path.join(cache, "torch"))).expanduser()
+    """The cache of ``ssd.utils.model_zoo``, whose imports may be what is broken here."""
+    home = os.environ.get("TORCH_HOME", "~/.torch")
+    return Path(os.environ.get("TORCH_MODEL_ZOO", os.path.join(home, "models"))).expanduser()
 
 
 def _check_folder(name: str, folder: Path, remedy: str) -> Finding:

@@ -9,6 +9,7 @@ import pytest
 
 from ssd.doctor import machine
 from ssd.doctor.machine import check_folders, check_shared_memory, read_driver
+from ssd.utils import model_zoo
 
 GIB = 2**30
 
@@ -37,8 +38,9 @@ class TestFolders:
     @pytest.fixture(autouse=True)
     def weights(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.chdir(tmp_path)
+        monkeypatch.delenv("TORCH_MODEL_ZOO", raising=False)
         monkeypatch.setenv("TORCH_HOME", str(tmp_path / "not" / "yet"))
-        return tmp_path / "not" / "yet"
+        return tmp_path / "not" / "yet" / "models"
 
     def test_well(self, tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         set_disk(monkeypatch, 3 * GIB)
@@ -53,10 +55,19 @@ class TestFolders:
         assert check_folders()[2].remedy == "make room, or set TORCH_HOME to a folder of your own"
 
     def test_not_to_be_written(self, weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        weights.parent.touch()  # a file
+        weights.parents[1].touch()  # a file
         fetched = check_folders()[2]
         assert fetched.status == "warning"
         assert fetched.found.startswith(f"{weights} cannot be written to: Not a directory")
+
+    @pytest.mark.parametrize(
+        "settings", [{}, {"TORCH_HOME": "home"}, {"TORCH_HOME": "home", "TORCH_MODEL_ZOO": "~/zoo"}]
+    )
+    def test_it_is_the_cache_of_downloads(self, settings: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delenv("TORCH_HOME")
+        for name, value in settings.items():
+            monkeypatch.setenv(name, value)
+        assert machine._weights_folder() == model_zoo._cache_folder()
 
 
 class TestDriver:
