@@ -10,6 +10,7 @@ import runpy
 import shlex
 import shutil
 import sys
+import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,15 +20,18 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.distributed import run as torchrun
 from torchvision.models import regnet_y_400mf
 
 import ssd
-from ssd import config
+from ssd import cli, config
+from ssd.commands import doctor
 from ssd.config import load_config
 from ssd.config.shipped import shipped_names
 from ssd.data import build_datasets, catalog, make_batch_transform, make_test_loader, make_train_loader
-from ssd.deploy import predict_command
-from ssd.engine import convert
+from ssd.data.scenes import __main__ as scenes_command
+from ssd.doctor.finding import Finding
+from ssd.engine import data_command
 from ssd.engine.saving import Outputs
 from ssd.engine.setup import with_num_classes
 from ssd.engine.trainer import step
@@ -43,7 +47,11 @@ from ssd.visualization import VideoWriter
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
-BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)  # language and content
+# Indentation, language and content of a fenced block; a block in a list is indented.
+BLOCK = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", flags=re.MULTILINE | re.DOTALL)
+INLINE = re.compile(r"`((?:ssd|python|torchrun|make|pip) [^`]+)`")
+# Programs that are not of this library. A shell script is read line by line, of which those with torchrun count.
+FOREIGN = {"git", "cd", ".", "apt-get", "pre-commit"}
 
 # What makes the detectors of the examples small; the parts that an example adds stay as it says.
 SMALL = [
@@ -58,7 +66,7 @@ NUM_PRIORS = 4 * (12 * 16 + 6 * 8 + 3 * 4 + 2 * 2)  # of SMALL: 2 + 2 a cell, at
 
 def read_blocks(text: str) -> list[tuple[str, str]]:
     """Language and content of each fenced block."""
-    return re.findall(BLOCK, text)
+    return [(language, textwrap.dedent(content)) for _, language, content in re.findall(BLOCK, text)]
 
 
 def file_name(block: str) -> str:
@@ -400,27 +408,126 @@ def skeleton(value: Any) -> Any:
     return type(value).__name__
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
-def test_options_of_the_scripts_exist(document: Path) -> None:
+@pytest.mark.parametrize("document", [*DOCUMENTS, ROOT / "CHANGELOG.md"], ids=lambda path: path.name)
+def test_commands_are_read_by_what_they_call(document: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of blocks and those of the prose; one of the prose may be a name alone."""
+    for name in ("write_scenes", "write_samples"):
+        monkeypatch.setattr(scenes_command, name, lambda *args, **kwargs: None)
+    monkeypatch.setattr(doctor, "examine", lambda: [Finding("this test", "ok", "")])
     for words in commands_in(document):
-        if words[:1] in (["python"], ["ssd"]) and words[1].removesuffix(".py") in ("train", "test", "demo"):
-            command = importlib.import_module(f"ssd.commands.{words[1].removesuffix('.py')}")
-            command.parse_args(words[2:])
+        read_command(words)
+    prose = re.sub(BLOCK, "", document.read_text())
+    for text in re.findall(INLINE, prose):
+        for words in split_commands(text.replace("\n", " ")):
+            read_command(words, is_name_enough=True)
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
-def test_options_of_predict_exist(document: Path) -> None:
-    """Also behind torchrun."""
-    for words in commands_in(document):
-        if "predict" in words and {"ssd", "ssd.cli"} & {*words}:
-            predict_command.parse_args(words[words.index("predict") + 1 :])
+def read_command(words: list[str], *, is_name_enough: bool = False) -> None:
+    """Have a command parsed by what it calls, and its overrides merged; fail for a program that is not known."""
+    match words:
+        case ["torchrun", *rest]:
+            launch = torchrun.get_args_parser().parse_args(rest)
+            if launch.training_script != "...":
+                read_python(["-m"] * launch.module + [launch.training_script, *launch.training_script_args])
+        case ["python", *rest]:
+            read_python(rest, is_name_enough=is_name_enough)
+        case ["ssd", *rest]:
+            read_python(["-m", "ssd.cli", *rest], is_name_enough=is_name_enough)
+        case ["make", target, *_]:
+            assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), flags=re.MULTILINE), target
+        case ["pip", *rest]:
+            for extras in re.findall(r"\[(.+)\]", " ".join(rest)):
+                for extra in extras.split(","):
+                    assert re.search(rf"^{extra} = \[", (ROOT / "pyproject.toml").read_text(), re.MULTILINE), extra
+        case [program, *_]:
+            assert program in FOREIGN, words
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
-def test_options_of_convert_exist(document: Path) -> None:
-    for words in commands_in(document):
-        if words[:2] == ["ssd", "convert"]:
-            convert.parse_args(words[2:])
+def read_python(words: list[str], *, is_name_enough: bool = False) -> None:
+    """``read_command`` behind the word python."""
+    match words:
+        case ["-m", "ssd.cli", "data", part, *rest]:
+            module = data_command.COMMANDS[part][0]
+        case ["-m", "ssd.cli", name, *rest]:
+            module = cli.COMMANDS[name][0]
+        case ["-m", "ssd.data.scenes", *rest]:
+            module = scenes_command.__name__
+        case ["-m", "benchmarks", *rest]:
+            module = "benchmarks.__main__"
+        case ["-m", ("venv" | "build" | "http.server"), *_]:
+            return
+        case ["-m", module, *rest]:
+            pass
+        case [("train.py" | "train_mine.py" | "test.py" | "demo.py") as script, *rest]:
+            module = f"ssd.commands.{script.removesuffix('.py').removesuffix('_mine')}"
+        case [script, *_]:
+            assert (ROOT / script).is_file(), script
+            return
+    imported = importlib.import_module(module)
+    if rest or not is_name_enough:
+        parsed = getattr(imported, "parse_args", imported.main)(rest)
+        config.cfg.with_overrides([word for word in getattr(parsed, "opts", None) or [] if word != "..."])
+
+
+@pytest.mark.parametrize("document", [*DOCUMENTS, ROOT / "CHANGELOG.md"], ids=lambda path: path.name)
+def test_keys_of_the_config_exist(document: Path) -> None:
+    """Also those that leave out the first groups, such as PRIORS.STRIDES."""
+    known = set()
+    for name, _ in walk(config.cfg, ()):
+        known |= {".".join(name[start:]) for start in range(len(name))}
+    own = {"MODEL.BOX_HEAD.FOCAL_GAMMA", "BOX_HEAD.FOCAL_GAMMA"}  # what docs/extending.md adds
+    named = set(re.findall(r"\b[A-Z][A-Z0-9_]+(?:\.[A-Z][A-Z0-9_]*)+\b", document.read_text()))
+    assert not named - known - own
+
+
+def walk(node: dict[str, Any], name: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Every key of a config, groups included, by its path."""
+    for key, value in node.items():
+        yield (*name, key), value
+        if isinstance(value, dict):
+            yield from walk(value, (*name, key))
+
+
+@pytest.mark.parametrize("document", ["README.md", "docs/data.md", "docs/weights.md", "docs/tutorial/fine-tune.md"])
+def test_yaml_is_a_config(document: str, tmp_path: Path) -> None:
+    (block,) = (block for language, block in read_blocks((ROOT / document).read_text()) if language == "yaml")
+    (tmp_path / "block.yaml").write_text(block)
+    load_config(tmp_path / "block.yaml")
+
+
+@pytest.mark.parametrize("document", ["README.md", "docs/zoo.md", "docs/interop.md"])
+def test_tables_name_configs(document: str) -> None:
+    """The column that is called config."""
+    tables = re.findall(r"^\|(.*\bconfig\b.*)\|\n\|[-|]+\n((?:\|.*\n)+)", (ROOT / document).read_text(), re.MULTILINE)
+    assert tables
+    for head, rows in tables:
+        column = [cell.strip() for cell in head.split("|")].index("config")
+        for row in rows.splitlines():
+            for name in re.findall(r"`(.+?)`", row.strip("|").split("|")[column]):
+                assert {f"{name}.yaml", f"interop/{name}.yaml"} & {*shipped_names()}, row
+
+
+def test_the_zoo_says_what_interop_says() -> None:
+    """Of each file the same figure."""
+    zoo, interop = ((ROOT / "docs" / name).read_text() for name in ("zoo.md", "interop.md"))
+    kinds = interop.partition("## Kinds")[2].partition("\n## ")[0]
+    files = re.findall(r"^\| ([\d.]+) \(.*`([\w.-]+\.(?:pth|pt|tar))`", zoo, flags=re.MULTILINE)
+    assert len(files) == 18
+    for figure, file in files:
+        (row,) = (row for row in kinds.splitlines() if f"`{file}`" in row)
+        assert re.search(rf"(?<![\d.]){figure}(?!\d|\.\d)", row), (file, figure)
+
+
+def test_python_of_the_report(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With the dataset of docs/extending.md, of whose objects none is found."""
+    execute("A dataset")
+    (dataset,) = build_datasets(load_config("shop.yaml"), is_train=False)
+    nothing = Container(
+        boxes=np.empty((0, 4), np.float32), labels=np.empty(0, np.int64), scores=np.empty(0, np.float32)
+    )
+    (block,) = python_blocks("docs/report.md")
+    exec(compile(block, "report.md", "exec"), {"dataset": dataset, "predictions": [nothing] * len(dataset)})
+    assert capsys.readouterr().out == "0 2 0\n1 1 0\n"
 
 
 def test_every_kind_of_foreign_checkpoint_has_its_rows() -> None:
@@ -478,8 +585,18 @@ def written_files(document: Path) -> list[str]:
 
 
 def commands_in(document: Path) -> list[list[str]]:
-    """The words of each command of a document."""
-    lines = []
+    """The words of each command of a document's bash blocks; of a script those behind torchrun and ssd."""
+    commands = []
     for language, block in read_blocks(document.read_text()):
-        lines += block.replace("\\\n", " ").splitlines() if language == "bash" else []
-    return [shlex.split(line, comments=True) for line in lines]
+        lines = block.replace("\\\n", " ").splitlines() if language == "bash" else []
+        if block.startswith("#!"):
+            lines = [match[0] for line in lines if (match := re.search(r"\b(?:torchrun|ssd) [^;&]+", line))]
+        commands += [words for line in lines for words in split_commands(line)]
+    return commands
+
+
+def split_commands(line: str) -> Iterator[list[str]]:
+    """The words of each command of a line."""
+    for is_between, words in itertools.groupby(shlex.split(line, comments=True), key="&&".__eq__):
+        if not is_between:
+            yield list(words)
