@@ -9,6 +9,7 @@ import re
 import runpy
 import shlex
 import shutil
+import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
@@ -50,7 +51,8 @@ DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs
 # Indentation, language and content of a fenced block; a block in a list is indented.
 BLOCK = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", flags=re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"`((?:ssd|python|torchrun|make|pip) [^`]+)`")
-# Programs that are not of this library. A shell script is read line by line, of which those with torchrun count.
+SCRIPTS = ("#!", "until ")  # what a block begins with that is more than commands, line by line
+# Programs that are not of this library.
 FOREIGN = {"git", "cd", ".", "apt-get", "pre-commit"}
 
 # What makes the detectors of the examples small; the parts that an example adds stay as it says.
@@ -469,6 +471,14 @@ def read_python(words: list[str], *, is_name_enough: bool = False) -> None:
         config.cfg.with_overrides([word for word in getattr(parsed, "opts", None) or [] if word != "..."])
 
 
+@pytest.mark.parametrize("document", ["docs/distributed.md", "docs/how-to/preemption.md"])
+def test_syntax_of_shell_scripts(document: str) -> None:
+    blocks = [block for _, block in read_blocks((ROOT / document).read_text()) if block.startswith(SCRIPTS)]
+    assert blocks
+    for block in blocks:
+        subprocess.run(["bash", "-n"], input=block, text=True, check=True)
+
+
 @pytest.mark.parametrize("document", [*DOCUMENTS, ROOT / "CHANGELOG.md"], ids=lambda path: path.name)
 def test_keys_of_the_config_exist(document: Path) -> None:
     """Also those that leave out the first groups, such as PRIORS.STRIDES."""
@@ -589,7 +599,7 @@ def commands_in(document: Path) -> list[list[str]]:
     commands = []
     for language, block in read_blocks(document.read_text()):
         lines = block.replace("\\\n", " ").splitlines() if language == "bash" else []
-        if block.startswith("#!"):
+        if block.startswith(SCRIPTS):
             lines = [match[0] for line in lines if (match := re.search(r"\b(?:torchrun|ssd) [^;&]+", line))]
         commands += [words for line in lines for words in split_commands(line)]
     return commands
