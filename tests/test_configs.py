@@ -21,8 +21,8 @@ from ssd.structures import Container
 from ssd.structures.boxes import center_to_corner
 from ssd.structures.size import height_width
 from ssd.utils.checkpoint import Checkpointer
+from tests.shipped_configs import CONFIGS, load_shipped
 
-CONFIGS = sorted((Path(__file__).parents[1] / "configs").rglob("*.yaml"))
 LARGE = ("vgg", "resnet")
 # Biases that a batch norm takes back, so that their gradient is zero but for rounding: SSDLite's in front of one, and
 # the last inverted residual's, on a map of one cell, where the header begins with a depthwise convolution and one.
@@ -54,14 +54,15 @@ def network_of(path: Path) -> tuple[str, str, int]:
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_levels_and_priors_fit_the_network(path: Path) -> None:
     with torch.device("meta"):
-        build_detection_model(with_random_weights(path))
+        build_detection_model(load_shipped(path))
 
 
 @pytest.mark.parametrize(("path", "image_size", "num_images"), [*make_cases()])
 def test_builds_trains_detects_saves_and_loads(
     path: Path, image_size: ImageSize, num_images: int, tmp_path: Path
 ) -> None:
-    config = resized(with_random_weights(path), image_size)
+    config = resized(load_shipped(path), image_size)
+    config.TEST.CONFIDENCE_THRESHOLD = 0.0  # a new head finds nothing
     model = build(config)
     images = random_images(config, num_images)
     check_training_step(config, model, images)
@@ -80,17 +81,6 @@ def test_builds_trains_detects_saves_and_loads(
     for again, found in zip(detect(restored, images), detections, strict=True):
         for name in found:
             assert torch.equal(again[name], found[name]), name
-
-
-def with_random_weights(path: Path) -> Config:
-    """The config, with four classes where their number follows from the data."""
-    config = load_config(path, ["MODEL.BACKBONE.PRETRAINED", False]).clone()
-    if config.MODEL.BACKBONE.NAME.startswith("timm/"):
-        pytest.importorskip("timm")
-    config.defrost()
-    config.MODEL.NUM_CLASSES = config.MODEL.NUM_CLASSES or 4
-    config.TEST.CONFIDENCE_THRESHOLD = 0.0  # a new head finds nothing
-    return config
 
 
 def resized(config: Config, image_size: ImageSize) -> Config:

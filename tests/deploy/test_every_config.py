@@ -10,13 +10,12 @@ from pathlib import Path
 import pytest
 from torch import Tensor, nn
 
-from ssd.config import Config, load_config
+from ssd.config import Config
 from ssd.deploy import OnnxNetwork, export_onnx, make_metadata
 from ssd.structures import Container
+from tests.shipped_configs import CONFIGS, load_shipped
 
 logger = logging.getLogger(__name__)
-
-CONFIGS = sorted((Path(__file__).parents[2] / "configs").rglob("*.yaml"))
 
 
 @pytest.mark.slow
@@ -31,11 +30,7 @@ def test_onnx_finds_what_torch_finds_in_ten_images(
     detect: Callable[..., list[Container]],
     check_same: Callable[..., tuple[float, float]],
 ) -> None:
-    config = load_config(path, ["MODEL.BACKBONE.PRETRAINED", False]).clone()
-    if config.MODEL.BACKBONE.NAME.startswith("timm/"):
-        pytest.importorskip("timm")
-    config.defrost()
-    config.MODEL.NUM_CLASSES = config.MODEL.NUM_CLASSES or 4
+    config = load_shipped(path)
     config.freeze()
     model = make_detector(config)
     names = ["__background__", *(f"class {label}" for label in range(1, config.MODEL.NUM_CLASSES))]

@@ -8,13 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ssd.config import load_config
 from ssd.engine.folding import fold_batch_norms
 from ssd.engine.precision import in_precision
 from ssd.modeling.backbone.efficient_net import SamePaddingConv2d
 from ssd.modeling.detector import build_detection_model
+from tests.shipped_configs import CONFIGS, load_shipped
 
-CONFIGS = sorted((Path(__file__).parents[2] / "configs").rglob("*.yaml"))
 # One of each family in the default run: attributes in a row, blocks with skips, headers, padding of its own, timm's.
 FAST = {
     *("quickstart", "resnet18_ssd300_voc0712", "mobilenet_v2_ssd320_voc0712", "mobilenet_v3_ssd320_voc0712"),
@@ -153,11 +152,7 @@ def test_a_shared_convolution_is_left_alone() -> None:
     [pytest.param(path, marks=[] if path.stem in FAST else pytest.mark.slow, id=path.stem) for path in CONFIGS],
 )
 def test_every_config_predicts_the_same_without_batch_norms(path: Path) -> None:
-    cfg = load_config(path, ["MODEL.BACKBONE.PRETRAINED", False]).clone()
-    if cfg.MODEL.BACKBONE.NAME.startswith("timm/"):
-        pytest.importorskip("timm")
-    cfg.defrost()
-    cfg.MODEL.NUM_CLASSES = cfg.MODEL.NUM_CLASSES or 4
+    cfg = load_shipped(path)
     model = with_statistics(build_detection_model(cfg)).eval()
     folded = fold_batch_norms(model)
     assert count_norms(folded) == 0
