@@ -3,8 +3,6 @@
 import json
 import os
 import shutil
-import signal
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +17,7 @@ import ssd
 from ssd.data.datasets import VOC_CLASSES
 from ssd.utils.image import read_image
 from ssd.visualization import VideoWriter
+from tests.interrupted import interrupt
 
 ROOT = Path(__file__).parents[1]
 NUM_PICTURES = 6
@@ -181,16 +180,8 @@ def test_ctrl_c_completes_the_files(detector_file: Path, tmp_path: Path) -> None
             writer.write(np.full((48, 64, 3), number % 200, np.uint8))
     command = [sys.executable, ROOT / "demo.py", "--ckpt", detector_file, "--source", "long.mp4", "--output_dir", "out"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    with subprocess.Popen(
-        [*command, "--save_json", "a.json"], cwd=tmp_path, stdout=subprocess.PIPE, text=True, env=environment
-    ) as process:
-        assert process.stdout is not None
-        for line in process.stdout:
-            if "frame 10:" in line:
-                os.kill(process.pid, signal.SIGINT)
-                break
-        rest = process.stdout.read()
-    assert process.returncode == 130, rest
+    status, rest = interrupt([*command, "--save_json", "a.json"], "frame 10:", tmp_path, environment)
+    assert status == 130, rest
     assert "Stopped by Ctrl-C" in rest
     content = json.loads((tmp_path / "a.json").read_text())
     assert not content["complete"]

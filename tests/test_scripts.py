@@ -1,10 +1,8 @@
 """train.py and test.py as a user calls them (demo.py: test_demo.py), and what they say to mistakes."""
 
 import json
-import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,6 +13,8 @@ from threading import Thread
 
 import pytest
 import torch
+
+from tests.interrupted import interrupt
 
 ROOT = Path(__file__).parents[1]
 
@@ -108,14 +108,8 @@ def test_batches_of_one_image_train_down_to_one_cell(script: Script, config_file
 def test_sigint_saves_and_ends(config_file: Path, tmp_path: Path) -> None:
     command = [sys.executable, "train.py", "--config-file", str(config_file), "--skip-test", "--log_step", "1"]
     options = ["SOLVER.MAX_ITER", "100000", "DATA_LOADER.NUM_WORKERS", "1"]
-    with subprocess.Popen([*command, *options], cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        for line in process.stdout:
-            if "iter: 000002" in line:
-                os.kill(process.pid, signal.SIGINT)
-                break
-        rest = process.stdout.read()
-    assert process.returncode == 130, rest
+    status, rest = interrupt([*command, *options], "iter: 000002", ROOT)
+    assert status == 130, rest
     assert "the same command continues from there" in rest
     assert "Traceback" not in rest
     saved = list((tmp_path / "out").glob("model_0*.pth"))
