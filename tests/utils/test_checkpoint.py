@@ -14,19 +14,7 @@ from ssd.utils.checkpoint import Checkpointer, load_optimizer_state
 from ssd.utils.checkpoint_file import read_checkpoint
 from ssd.utils.checkpoint_folder import TAG_FILE
 from ssd.utils.errors import CheckpointError, OutputError
-
-
-class Net(nn.Module):
-    """A body and one classification header, with names like those of the detector."""
-
-    def __init__(self, num_classes: int = 3, num_body: int = 1):
-        super().__init__()
-        self.body = nn.Sequential(*[nn.Linear(4, 4) for _ in range(num_body)])
-        self.predictor = nn.Module()
-        self.predictor.cls_headers = nn.ModuleList([nn.Linear(4, num_classes)])
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.predictor.cls_headers[0](self.body(x))
+from tests.utils.small_net import Net
 
 
 class Training:

@@ -4,16 +4,7 @@ from torch import Tensor, nn
 
 from ssd.utils.errors import CheckpointError
 from ssd.utils.model_weights import load_model_weights
-
-
-class Net(nn.Module):
-    """A body and one classification header, with names like those of the detector."""
-
-    def __init__(self, num_classes: int = 3, num_body: int = 1):
-        super().__init__()
-        self.body = nn.Sequential(*[nn.Linear(4, 4) for _ in range(num_body)])
-        self.predictor = nn.Module()
-        self.predictor.cls_headers = nn.ModuleList([nn.Linear(4, num_classes)])
+from tests.utils.small_net import Net
 
 
 def weights_of(model: nn.Module) -> dict[str, Tensor]:

@@ -23,13 +23,18 @@ def write(path: Path, **tensors: torch.Tensor) -> str:
     return str(path)
 
 
-def test_what_is_loaded_new_and_unused_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    source = write(
+@pytest.fixture
+def source(tmp_path: Path) -> str:
+    """A file of ones, without the extras and with a classifier."""
+    return write(
         tmp_path / "weights.pth",
         features__weight=torch.ones(3, 2),
         features__bias=torch.ones(3),
         classifier__weight=torch.ones(5, 3),
     )
+
+
+def test_what_is_loaded_new_and_unused_is_said(source: str, caplog: pytest.LogCaptureFixture) -> None:
     model = Net()
     extras = model.extras.weight.clone()
     with caplog.at_level(logging.INFO):
@@ -42,13 +47,7 @@ def test_what_is_loaded_new_and_unused_is_said(tmp_path: Path, caplog: pytest.Lo
 
 
 @pytest.mark.parametrize(("new", "unused"), [([], [r"classifier\."]), ([r"extras\."], [])])
-def test_a_gap_that_is_not_named_is_an_error(tmp_path: Path, new: list[str], unused: list[str]) -> None:
-    source = write(
-        tmp_path / "weights.pth",
-        features__weight=torch.ones(3, 2),
-        features__bias=torch.ones(3),
-        classifier__weight=torch.ones(5, 3),
-    )
+def test_a_gap_that_is_not_named_is_an_error(source: str, new: list[str], unused: list[str]) -> None:
     model = Net()
     before = model.features.weight.clone()
     with pytest.raises(CheckpointError, match=r"weights\.pth does not fit"):
