@@ -115,12 +115,16 @@ def _format_parity(report: ExportReport) -> list[str]:
     lines = []
     for check in report.parity:
         lines += _format_check(check)
-    for entry in report.agreement:
-        lines.append(
-            f"{entry.name} agrees with PyTorch in {entry.value:.1%} of what scores above 0.5 "
-            f"(same class, IoU of 0.5 or more) in {entry.num_images} image(s)"
-        )
-    return lines
+    return lines + [_format_agreement(entry) for entry in report.agreement]
+
+
+def _format_agreement(entry: AgreementCheck) -> str:
+    if math.isnan(entry.value):
+        return f"{entry.name} beside PyTorch: nothing scores above 0.5 in {entry.num_images} image(s)"
+    return (
+        f"{entry.name} agrees with PyTorch in {entry.value:.1%} of what scores above 0.5 "
+        f"(same class, IoU of 0.5 or more) in {entry.num_images} image(s)"
+    )
 
 
 def _format_check(check: ParityCheck) -> list[str]:

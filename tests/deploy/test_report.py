@@ -68,7 +68,7 @@ def test_only_some_of_many_images_are_listed_in_the_text() -> None:
 
 def test_accuracy_and_agreement() -> None:
     report = ExportReport({}, MACHINE)
-    report.agreement.append(AgreementCheck("model.int8.onnx", 10, 0.9692))
+    report.agreement += [AgreementCheck("model.int8.onnx", 10, 0.9692), AgreementCheck("untrained", 3, math.nan)]
     report.accuracy += [
         Accuracy("PyTorch", "cells_test", "voc", 0.84931),
         Accuracy("PyTorch", "shop", "coco", 0.31),
@@ -77,6 +77,7 @@ def test_accuracy_and_agreement() -> None:
     ]
     text = format_report(report)
     assert "model.int8.onnx agrees with PyTorch in 96.9% of what scores above 0.5" in text
+    assert "untrained beside PyTorch: nothing scores above 0.5 in 3 image(s)" in text
     assert "mAP on cells_test (voc): PyTorch 0.8493, model.onnx 0.8493" in text
     assert "AP on shop (coco): PyTorch 0.3100, model.onnx nan" in text
     document = json.loads(json.dumps(to_json(report), allow_nan=False))
