@@ -26,6 +26,7 @@ MakeDetector = Callable[[Config], nn.Module]
 MakeBatch = Callable[[Config, int], Tensor]
 Detect = Callable[[Config, nn.Module, Tensor], list[Container]]
 CheckSame = Callable[..., tuple[float, float]]
+CheckBatches = Callable[[Path, Config, nn.Module], None]
 
 
 def small_input(name: str) -> Config:
@@ -42,20 +43,33 @@ def small_input(name: str) -> Config:
     return load_config(ROOT / "configs" / f"{name}.yaml", overrides)
 
 
+@pytest.fixture
+def check_batches(make_batch: MakeBatch, detect: Detect, check_same: CheckSame) -> CheckBatches:
+    """A function that compares what a file and its detector find in one image, then in five."""
+
+    def check(path: Path, config: Config, model: nn.Module) -> None:
+        network, images = OnnxNetwork(path, num_threads=1), make_batch(config, 6)
+        expected = detect(config, model, images)
+        check_same(config, network(images[:1]), expected[:1])
+        box, score = check_same(config, network(images[1:]), expected[1:], least=10)
+        assert box < 1e-2
+        assert score < 1e-4
+
+    return check
+
+
 @pytest.mark.parametrize(("name", "complete"), [("mobilenet_v2_ssd320_voc0712", True), ("vgg_ssd300_voc0712", False)])
 def test_onnx_finds_what_torch_finds(
     name: str,
     complete: bool,
     tmp_path: Path,
     make_detector: MakeDetector,
-    make_batch: MakeBatch,
-    detect: Detect,
-    check_same: CheckSame,
+    check_batches: CheckBatches,
 ) -> None:
     config = small_input(name)
     model = make_detector(config)
     path = export_onnx(model, tmp_path / "model.onnx", make_metadata(config, model, NAMES), complete=complete)
-    check_batches(path, config, detect(config, model, make_batch(config, 6)), make_batch, check_same)
+    check_batches(path, config, model)
 
 
 @pytest.mark.parametrize("kind", ["complete", "raw"])
@@ -64,23 +78,9 @@ def test_onnx_of_the_small_detector(
     exported: Path,
     small_config: Config,
     small_detector: nn.Module,
-    make_batch: MakeBatch,
-    detect: Detect,
-    check_same: CheckSame,
+    check_batches: CheckBatches,
 ) -> None:
-    expected = detect(small_config, small_detector, make_batch(small_config, 6))
-    check_batches(exported / f"{kind}.onnx", small_config, expected, make_batch, check_same)
-
-
-def check_batches(
-    path: Path, config: Config, expected: list[Container], make_batch: MakeBatch, check_same: CheckSame
-) -> None:
-    """One image, then five."""
-    network, images = OnnxNetwork(path, num_threads=1), make_batch(config, 6)
-    check_same(config, network(images[:1]), expected[:1])
-    box, score = check_same(config, network(images[1:]), expected[1:], least=10)
-    assert box < 1e-2
-    assert score < 1e-4
+    check_batches(exported / f"{kind}.onnx", small_config, small_detector)
 
 
 def test_onnx_takes_images_of_any_size(
