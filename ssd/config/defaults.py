@@ -145,7 +145,7 @@ cfg.SOLVER.WARMUP_ITERS = 500
 cfg.SOLVER.SEED = 0
 # Number format of the network in training; weights, losses and boxes stay float32. "auto": "bf16" on a GPU that has
 # it, else "fp16" with scaled losses, "off" on other devices. A CPU trains in "bf16" only where it is asked to: quick
-# where it has AVX512-BF16 or AMX, and the network is not made of depthwise convolutions.
+# where it has AMX, and the network is not made of depthwise convolutions.
 cfg.SOLVER.AMP = "auto"
 # Compile the network (and, on a GPU, the colours) with torch.compile: minutes at the start, faster steps.
 cfg.SOLVER.COMPILE = False
@@ -189,7 +189,7 @@ cfg.TEST.MAX_PER_IMAGE = 100
 cfg.TEST.CLIP_BOXES = False
 cfg.TEST.BATCH_SIZE = 10
 # Number format of the network in evaluation and detection, as SOLVER.AMP. Here "auto" is "bf16" on a CPU too, if that
-# has AVX512-BF16 or AMX and the network has no depthwise convolutions.
+# has AMX and the network has no depthwise convolutions.
 cfg.TEST.AMP = "off"
 # "auto" = as the dataset asks (11-point VOC AP for the 2007 sets, every-point for other VOC sets, COCO AP for COCO
 # sets), or one of voc07, voc, coco.

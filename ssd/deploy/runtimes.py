@@ -17,7 +17,7 @@ from ssd.deploy.onnx_detector import OnnxNetwork
 from ssd.deploy.openvino_detector import OpenVinoNetwork
 from ssd.deploy.program_network import ProgramNetwork
 from ssd.engine.folding import fold_batch_norms
-from ssd.engine.precision import has_quick_bf16, in_precision
+from ssd.engine.precision import has_bf16_arithmetic, in_precision
 from ssd.engine.predictor import Network, Predictor
 from ssd.engine.torch_network import TorchNetwork
 from ssd.structures import Container
@@ -101,5 +101,5 @@ def _bf16_openvino(path: Path, num_threads: int) -> OpenVinoNetwork:
 
 
 def _check_bf16() -> None:
-    if not has_quick_bf16():
+    if not has_bf16_arithmetic():
         raise DeviceError("this CPU has no arithmetic in bf16")

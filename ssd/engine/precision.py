@@ -102,10 +102,14 @@ def select_dtype(name: str, device: torch.device, key: str, network: nn.Module |
     return DTYPES[name]
 
 
-def has_quick_bf16() -> bool:
+def has_bf16_arithmetic() -> bool:
     """Whether this CPU multiplies bfloat16 in hardware; others only imitate it."""
-    capabilities = torch.cpu.get_capabilities()
-    return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
+    return has_quick_bf16() or bool(torch.cpu.get_capabilities().get("avx512_bf16", False))
+
+
+def has_quick_bf16() -> bool:
+    """Whether bfloat16 is sure to be quicker than float32 on this CPU: by AMX. AVX512-BF16 alone may be slower."""
+    return bool(torch.cpu.get_capabilities().get("amx_bf16", False))
 
 
 def _is_depthwise(network: nn.Module) -> bool:

@@ -69,7 +69,7 @@ def test_pytorch_candidates_find_the_same(
 def test_bf16_is_left_out_where_the_cpu_has_none(
     small_config: Config, small_detector: nn.Module, metadata: Metadata, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runtimes, "has_quick_bf16", lambda: False)
+    monkeypatch.setattr(runtimes, "has_bf16_arithmetic", lambda: False)
     transform = make_batch_transform(small_config, is_train=False)
     candidates = dict(make_candidates(small_detector, transform, metadata, [Path("m.onnx")]))
     for name in ("PyTorch, folded, bf16", "m.onnx in OpenVINO, bf16"):
@@ -84,7 +84,7 @@ def test_bf16_does_not_touch_the_model(
     make_batch: Callable[[Config, int], Tensor],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(runtimes, "has_quick_bf16", lambda: True)
+    monkeypatch.setattr(runtimes, "has_bf16_arithmetic", lambda: True)
     transform = make_batch_transform(small_config, is_train=False)
     candidates = dict(make_candidates(small_detector, transform, metadata, [Path("m.pt2")]))
     images = make_batch(small_config, 1)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ssd.engine.precision import in_precision, select_dtype, shorten_weights
+from ssd.engine.precision import has_bf16_arithmetic, in_precision, select_dtype, shorten_weights
 from ssd.utils.errors import ConfigError
 
 OFF, BF16, FP16 = torch.float32, torch.bfloat16, torch.float16
@@ -50,12 +50,11 @@ def test_formats_that_a_device_lacks(monkeypatch: pytest.MonkeyPatch, device: st
 @pytest.mark.parametrize(
     ("capabilities", "groups", "name", "expected"),
     [
-        ({"avx512_bf16": True, "amx_bf16": False}, 1, "auto", BF16),
-        ({"avx512_bf16": False, "amx_bf16": True}, 1, "auto", BF16),
-        ({"avx512_bf16": True}, 2, "auto", BF16),  # grouped, but not depthwise
-        ({"avx512_bf16": True}, 4, "auto", OFF),
-        ({"avx512_bf16": True}, 1, "off", OFF),
-        ({"avx512_bf16": False, "avx512_f": True}, 1, "auto", OFF),
+        ({"avx512_bf16": True, "amx_bf16": True}, 1, "auto", BF16),
+        ({"amx_bf16": True}, 2, "auto", BF16),  # grouped, but not depthwise
+        ({"amx_bf16": True}, 4, "auto", OFF),
+        ({"amx_bf16": True}, 1, "off", OFF),
+        ({"avx512_bf16": True, "amx_bf16": False}, 1, "auto", OFF),
         ({"architecture": "arm64"}, 1, "auto", OFF),
         ({}, 4, "bf16", BF16),
     ],
@@ -66,6 +65,17 @@ def test_auto_on_a_cpu_asks_the_processor_and_the_network(
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
     network = nn.Sequential(nn.Conv2d(1, 4, 1), nn.Conv2d(4, 4, 3, groups=groups))
     assert select_dtype(name, torch.device("cpu"), "TEST.AMP", network) == expected
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "has_arithmetic"),
+    [({"avx512_bf16": True}, True), ({"amx_bf16": True}, True), ({"avx512_f": True, "avx512_bf16": False}, False)],
+)
+def test_what_counts_as_arithmetic_in_bf16(
+    monkeypatch: pytest.MonkeyPatch, capabilities: dict[str, bool], has_arithmetic: bool
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+    assert has_bf16_arithmetic() is has_arithmetic
 
 
 def test_training_on_a_cpu_is_short_only_where_it_is_asked_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
