@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install quickstart test lint docs
+.PHONY: install quickstart test coverage lint docs
 
 install: $(VENV)/installed
 
@@ -28,12 +28,18 @@ quickstart: install
 # `make test WORKERS=8` where there are more cores; a worker takes one, and about 2 GB. Three runs, of new processes: where
 # other tests followed in the same one, the exporters' and run-times' native code has brought Python down.
 WORKERS ?= 2
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(PYTEST_OPTIONS)
 
 test: install
 	$(PYTEST) tests/deploy
 	$(PYTEST) tests/engine
 	$(PYTEST) --ignore tests/deploy --ignore tests/engine
+
+# What the tests run of ssd/, line by line; what they run in processes of their own is not seen.
+coverage: install
+	rm -f .coverage
+	$(MAKE) test PYTEST_OPTIONS='--cov=ssd --cov-append --cov-report='
+	$(BIN)/python -m coverage report --sort=cover --show-missing --skip-covered
 
 lint: install
 	$(BIN)/ruff check .
