@@ -145,6 +145,6 @@ def test_the_entry_of_a_config(folder: Path) -> None:
 def test_ten_thousand_rows_are_quick(folder: Path) -> None:
     rows = "a.png,40,30,cat,1,2,11,12\n" * 10_000
     path = write(folder, "filename,width,height,class,xmin,ymin,xmax,ymax\n" + rows)
-    start = time.perf_counter()
+    start = time.process_time()
     assert len(CSVDataset(path).get_annotation(0)[1][0]) == 10_000
-    assert time.perf_counter() - start < 2  # 0.1 s where this was written
+    assert time.process_time() - start < 2  # 0.1 s where this was written

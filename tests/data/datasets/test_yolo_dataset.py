@@ -211,6 +211,6 @@ def test_the_entry_of_a_config(root: Path) -> None:
 def test_ten_thousand_rows_are_quick(root: Path) -> None:
     describe(root)
     write_text(root / "labels/train/a.txt", BOX * 10_000)
-    start = time.perf_counter()
+    start = time.process_time()
     assert len(YOLODataset(root, "train").get_annotation(0)[1][0]) == 10_000
-    assert time.perf_counter() - start < 2  # 0.1 s where this was written
+    assert time.process_time() - start < 2  # 0.1 s where this was written
