@@ -18,6 +18,7 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 # 16,384 x 16,384, which is 0.8 GB as RGB. Scans and aerial photographs stay below; what a small file may unpack to does
 # not fill the memory of a machine that can hold a detector, even if every decoding thread meets one.
 MAX_PIXELS = 2**28
+_MAX_SIDE = 10**6  # libpng's limit; OpenCV's own is little above
 _MAX_FILE_BYTES = 8 * MAX_PIXELS  # as RGBA of 16 bits, uncompressed
 # Reduction -> flag. IMREAD_REDUCED_COLOR_n is that of grey images with that of BGR.
 _REDUCTION_FLAGS = {
@@ -174,6 +175,10 @@ def _check_limit(size: tuple[int, int], name: str) -> None:
             f"{name}: {size[0]} x {size[1]} pixels are more than the {MAX_PIXELS} that are read; "
             "cut the image into parts, or shrink it, beforehand"
         )
+    if max(size) > _MAX_SIDE:
+        raise ImageError(
+            f"{name}: {size[0]} x {size[1]} pixels; no side may have more than {_MAX_SIDE}; cut the image into parts"
+        )
 
 
 def _decode(data: np.ndarray, name: str, flags: int) -> np.ndarray:
@@ -184,7 +189,7 @@ def _decode(data: np.ndarray, name: str, flags: int) -> np.ndarray:
         with silent_opencv():  # the ImageError says it all
             pixels = cv2.imdecode(data, flags)
     except cv2.error as error:
-        raise ImageError(f"{name}: {error.err}") from error
+        raise ImageError(f"{name}: OpenCV cannot decode this file: {error.err}") from error
     if pixels is None:
         _check_complete(data, name)
         raise ImageError(f"{name}: OpenCV cannot decode this file; convert it to PNG or JPEG")

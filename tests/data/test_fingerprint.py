@@ -53,6 +53,16 @@ def test_another_file_shows(write_voc) -> None:
     assert fingerprint(VOCDataset(root, "train"))["digest"] != before["digest"]
 
 
+def test_a_missing_file_shows(write_voc) -> None:
+    root = write_voc(IMAGES)
+    dataset = VOCDataset(root, "train")
+    before = fingerprint(dataset)
+    (root / "JPEGImages" / "b.png").unlink()
+    after = fingerprint(dataset)
+    assert after["num_images"] == before["num_images"]
+    assert after["digest"] != before["digest"]
+
+
 def test_coco(write_coco) -> None:
     content = {
         "images": [{"id": 1, "file_name": "1.png", "width": 40, "height": 30}],

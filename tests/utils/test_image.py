@@ -353,6 +353,34 @@ def test_a_file_too_large_for_an_image_is_not_read(tmp_path: Path) -> None:
         read_image(path)
 
 
+@pytest.mark.parametrize("file_format", ["PNG", "BMP", "TIFF", "PPM"])
+def test_a_side_that_no_decoder_takes(file_format: str, tmp_path: Path) -> None:
+    path = tmp_path / "strip"
+    Image.new("1" if file_format == "PPM" else "L", (1, 10**6 + 1)).save(path, file_format)
+    for read in (read_image, image_size):
+        with pytest.raises(ImageError, match=r"strip: 1 x 1000001 pixels; no side may have more than 1000000; cut"):
+            read(path)
+
+
+def test_an_error_of_the_decoder_names_the_file(
+    tmp_path: Path, pixels: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(encode(Image.fromarray(pixels), "PNG"))
+    decode = cv2.imdecode
+    monkeypatch.setattr(cv2, "imdecode", lambda _, flags: decode(np.empty(0, np.uint8), flags))
+    with pytest.raises(ImageError, match=r"a\.png: OpenCV cannot decode this file: !buf\.empty\(\)"):
+        read_image(path)
+
+
+@pytest.mark.parametrize("file_format", ["PNG", "JPEG", "WEBP"])
+def test_damaged_exif_turns_nothing(file_format: str, tmp_path: Path, pixels: np.ndarray) -> None:
+    path = tmp_path / "a"
+    Image.fromarray(pixels).save(path, file_format, exif=b"Exif\0\0no TIFF at all")
+    assert image_size(path) == (WIDTH, HEIGHT)
+    assert read_image(path).shape == (HEIGHT, WIDTH, 3)
+
+
 @pytest.mark.parametrize("size", [(1, 1), (20_000, 100), (1, 5000)])
 @pytest.mark.parametrize("file_format", ["JPEG", "PNG", "BMP"])
 def test_odd_sizes(file_format: str, size: tuple[int, int]) -> None:

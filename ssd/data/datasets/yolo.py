@@ -59,8 +59,8 @@ class YOLODataset(ListedDataset):
             label_path = label_path_of(path)
             try:
                 has_labels = os.path.exists(label_path)
-                rows = self._read_rows(label_path, layout, policy) if has_labels else []
                 num_labelled += has_labels
+                rows = self._read_rows(label_path, layout, policy) if has_labels else []
                 images.append(_to_image(path, label_path, rows, layout))
             except DatasetError as error:
                 policy.reject(error)

@@ -59,10 +59,7 @@ class YOLOLayout:
         return list(dict.fromkeys(found))
 
     def _images_of(self, name: str, split: str) -> Iterator[Path]:
-        path = self._find(self.folder, name)
-        if path is None:
-            require_path(self.folder / name, f"split {split}:")
-            return
+        path = self._find(self.folder, name) or require_path(self.folder / name, f"split {split}:")
         if path.is_dir():
             yield from _images_below(path)
         elif path.suffix.lower() in IMAGE_SUFFIXES:
@@ -177,10 +174,8 @@ def _read_obj_data(path: Path) -> YOLOLayout:
     pairs = dict(line.split("=", 1) for line in _lines(path, "description of the dataset") if "=" in line)
     values = {key.strip(): value.strip() for key, value in pairs.items()}
     layout = YOLOLayout(path, path.parent, ())
-    names = layout._find(path.parent, values.get("names", "obj.names"))
-    if names is None:
-        require_path(path.parent / values.get("names", "obj.names"), "list of class names")
-        raise AssertionError("require_path raises")
+    written = values.get("names", "obj.names")
+    names = layout._find(path.parent, written) or require_path(path.parent / written, "list of class names")
     no_splits = ("classes", "names", "backup", "eval", "results", "top", "labels")
     splits = {key: (value,) for key, value in values.items() if key not in no_splits and value}
     return YOLOLayout(path, path.parent, _read_names(names), splits)

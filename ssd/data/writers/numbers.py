@@ -17,11 +17,5 @@ def plain(number: Decimal) -> str:
 
 
 def start_and_extent(start: np.float32, end: np.float32) -> tuple[float, float]:
-    """Return the edges of a box as start and extent, whose sum in float64 is ``end`` to float32.
-
-    Short decimals if these will do, else the float64 numbers themselves, whose difference is exact or nearly so.
-    """
-    first, extent = float(shortest(start)), float(shortest(end) - shortest(start))
-    if np.float32(first + extent) == end and np.float32(first) == start:
-        return first, extent
-    return float(start), float(end) - float(start)
+    """Return the edges of a box as start and extent, short decimals whose sum in float64 is ``end`` to float32."""
+    return float(shortest(start)), float(shortest(end) - shortest(start))

@@ -262,6 +262,17 @@ def test_formats_from_elsewhere_are_checked_too(check: Callable, monkeypatch: py
     assert report.totals("train") == {"thing": 4}
 
 
+def test_boxes_of_a_table_are_told_with_their_rows(write_voc: Callable[..., Path], check: Callable) -> None:
+    folder = write_voc({"a": []}) / "JPEGImages"
+    table = folder / "boxes.csv"
+    table.write_text("a.png,9,2,3,8,cat\na.png,1,2,3,4,cat\na.png,50,2,60,8,cat\n")
+    report = check({"cells": {"FORMAT": "csv", "ANNOTATIONS": str(table)}})
+    assert kinds(report) == {"box inverted": 1, "box outside the image": 1}
+    first, last = sorted(report.all_problems, key=lambda problem: problem.field)
+    assert (first.field, last.field) == ("row 1", "row 3")
+    assert first.message == f"{table}: row 1: the box [9.0, 2.0, 3.0, 8.0] is inverted"
+
+
 def test_the_text_shows_the_first_and_counts_all(write_voc: Callable[..., Path], check: Callable) -> None:
     root = write_voc({f"{i}": [("cat", (9, 1, 5, 9)), CAT] for i in range(8)})
     report = check({"cells": voc(root, "train")})

@@ -126,8 +126,17 @@ def test_unreadable_tables(folder: Path) -> None:
         CSVDataset(write(folder, "filename,class\n\xfc", "latin-1"))
     with pytest.raises(DatasetError, match="no row that can be read"):
         CSVDataset(write(folder, "file,x1,y1,x2,y2,class\n"))
+    with pytest.raises(DatasetError, match=r"boxes\.csv: the first line must name columns .*; it is '?\"xx"):
+        CSVDataset(write(folder, '"' + "x" * 200_000))
     with pytest.raises(DatasetError, match="no CSV"):
         CSVDataset(write(folder, 'a.png,1,2,3,4,cat\n"' + "x" * 200_000))
+
+
+def test_no_image_is_left(folder: Path) -> None:
+    policy = SkipErrors()
+    with pytest.raises(DatasetError, match=r"boxes\.csv: none of 2 images can be used"):
+        CSVDataset(write(folder, "c.png,1,2,3,4,cat\nd.png,1,2,3,4,cat\n"), policy=policy)
+    assert policy.count == 2
 
 
 def test_the_entry_of_a_config(folder: Path) -> None:

@@ -4,6 +4,7 @@ Archives and pickles need no test here: the package unpacks none, and tests/util
 pickles in checkpoints.
 """
 
+import errno
 import json
 import os
 import time
@@ -153,6 +154,23 @@ def test_what_is_no_regular_file_is_not_waited_for(write_voc: Callable[..., Path
         VOCDataset(root, "train")[0]
     with pytest.raises(DatasetError, match="none of 1 images can be used"):
         VOCDataset(root, "train", policy=SkipErrors())
+
+
+def refuse(*_: object) -> None:
+    raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+
+def test_what_must_not_be_read(write_voc: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Root may read everything, so the refusal is made here."""
+
+    root = write_voc({"a": SOUND})
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(DatasetError, match=r"train\.txt: the split file cannot be read: Permission denied") as caught:
+        VOCDataset(root, "train")
+    assert caught.value.path == str(root / "ImageSets/Main/train.txt")
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(DatasetError, match=r"val\.txt does not exist\. The nearest .*Main; it holds: nothing"):
+        VOCDataset(root, "val")
 
 
 @pytest.mark.parametrize(

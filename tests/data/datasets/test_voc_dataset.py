@@ -158,6 +158,10 @@ _BOX = "<bndbox><xmin>1</xmin><ymin>1</ymin><xmax>9</xmax><ymax>9</ymax></bndbox
         ("<html/>", r"outermost tag must be <annotation>, found <html>"),
         ('<!DOCTYPE a [<!ENTITY e "cat">]><annotation/>', r"a\.xml: entities are refused"),
         (f"<annotation><object>{_BOX}</object></annotation>", r"object 1 of 1: <name> is missing or empty"),
+        (
+            f"<annotation><object><name>__background__</name>{_BOX}</object></annotation>",
+            r"a\.xml: object 1 of 1: <name> is __background__, which no object can be; remove the object",
+        ),
         ("<annotation><object><name>cat</name></object></annotation>", r"object 1 of 1: <bndbox> is missing"),
         (
             f"<annotation><object><name>cat</name>{_BOX.replace('>9<', '>nine<')}</object></annotation>",
@@ -200,6 +204,14 @@ def test_missing_paths(write_voc, tmp_path) -> None:
     (root / "ImageSets/Main/train.txt").write_text("a\n")
     with pytest.raises(DatasetError, match=r"image folder .*JPEGImages does not exist"):
         VOCDataset(root, "train")
+
+
+def test_a_folder_without_annotations(write_voc) -> None:
+    root = write_voc({"a": []})
+    (root / "Annotations/a.xml").unlink()
+    with pytest.raises(DatasetError, match=r"Annotations: no annotation there, which would end in \.xml") as caught:
+        VOCDataset(root, None)
+    assert caught.value.path == str(root / "Annotations")
 
 
 def test_no_object_anywhere_leaves_no_class_names(write_voc) -> None:

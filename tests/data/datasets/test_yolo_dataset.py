@@ -188,6 +188,52 @@ def test_missing_pieces(root: Path) -> None:
         YOLODataset(root, "train")
 
 
+def test_missing_pieces_of_darknet(root: Path) -> None:
+    (root / "obj.data").write_text("train = list.txt\nnames = nmaes.txt\n")
+    write_text(root / "names.txt", "cat\n")
+    with pytest.raises(
+        DatasetError, match=r"list of class names .*nmaes\.txt does not exist.* did you mean names\.txt"
+    ):
+        YOLODataset(root, "train")
+    (root / "obj.data").write_text("train = list.txt\nnames = names.txt\n")
+    with pytest.raises(DatasetError, match=r"split train: .*list\.txt does not exist"):
+        YOLODataset(root, "train")
+    (root / "list.txt").write_bytes(b"images/train/\xff.png\n")
+    with pytest.raises(DatasetError, match=r"list\.txt: not UTF-8 text"):
+        YOLODataset(root, "train")
+
+
+def test_two_descriptions(root: Path) -> None:
+    describe(root)
+    (root / "more.yml").write_text((root / "data.yaml").read_text())
+    with pytest.raises(DatasetError, match=r"several files describe a YOLO set: data\.yaml, more\.yml; name one"):
+        YOLODataset(root, "train")
+    assert len(YOLODataset(root / "more.yml", "train")) == 2
+
+
+def test_no_images(root: Path) -> None:
+    describe(root)
+    for path in (root / "images").rglob("*.png"):
+        path.unlink()
+    with pytest.raises(DatasetError, match=r"data\.yaml: split train has no image with suffix \.jpg"):
+        YOLODataset(root, "train")
+    with pytest.raises(DatasetError, match=r"data\.yaml: it has no image with suffix"):
+        YOLODataset(root)
+
+
+def test_blank_rows_and_rows_that_are_no_text(root: Path) -> None:
+    describe(root)
+    write_text(root / "labels/train/a.txt", f"\n  \n{BOX}\n7 0.5 0.5 0.1 0.1\n")
+    with pytest.raises(DatasetError, match=r"a\.txt: row 5: the class is '7'"):
+        YOLODataset(root, "train")
+    (root / "labels/train/a.txt").write_bytes(BOX.encode() + b"\xff")
+    with pytest.raises(DatasetError, match=r"a\.txt: not UTF-8 text"):
+        YOLODataset(root, "train")
+    policy = SkipErrors()
+    assert YOLODataset(root, "train", policy=policy).ids == ["images/train/b.png"]
+    assert policy.count == 1
+
+
 def test_boxes_follow_the_upright_image(root: Path) -> None:
     from PIL import Image
 

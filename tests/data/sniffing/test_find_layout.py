@@ -136,5 +136,20 @@ def test_folder_that_is_missing_or_a_file(tmp_path: Path) -> None:
 
 def test_broken_files_are_no_format(lay_out: Callable[[dict[str, str]], Path]) -> None:
     broken = {"a.json": '{"images": [', "data.yaml": "names: [", "b.csv": '"', "c.csv": "\0", "empty.json": ""}
+    broken |= {"escape.json": JSON.replace("a.png", r"\x.png"), "endless.csv": CSV + '"' + "x" * 200_000, "a.png": ""}
+    root = lay_out(broken)
+    (root / "latin.csv").write_bytes(CSV.replace("cat", "Bär").encode("latin-1"))
     with pytest.raises(ConfigError, match="no dataset found"):
-        find_layout(lay_out(broken))
+        find_layout(root)
+
+
+def test_annotations_of_images_that_are_not_there(lay_out: Callable[[dict[str, str]], Path]) -> None:
+    with pytest.raises(ConfigError, match=r"no dataset found\. It holds: a\.json, images/"):
+        find_layout(lay_out({"a.json": JSON, "images/b.png": ""}))
+
+
+def test_a_split_that_is_a_link_to_nowhere_is_none(lay_out: Callable[[dict[str, str]], Path]) -> None:
+    root = lay_out(LAYOUTS["voc"][0])
+    (root / "ImageSets/Main/val.txt").symlink_to(root / "nowhere.txt")
+    (root / "ImageSets/Main/cat_train.txt").write_text("a 1\n")
+    assert find_layout(root).splits == ["train"]

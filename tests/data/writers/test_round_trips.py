@@ -6,17 +6,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from ssd.data.catalog import make_dataset
 from ssd.data.class_names import unite_class_names
 from ssd.data.writers import FORMATS, Content, collect_content, write_dataset
 from ssd.data.writers.content import Record
 from ssd.data.writers.numbers import plain, shortest, start_and_extent
-from ssd.utils.errors import DatasetError, OutputError
+from ssd.utils.errors import ConfigError, DatasetError, OutputError
 from ssd.utils.image import write_image
 
 BOXES = {
@@ -148,11 +150,101 @@ def test_all_or_nothing(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="not empty"):
         write_dataset(tmp_path / "full", content, "voc")
     assert [path.name for path in (tmp_path / "full").iterdir()] == ["file"]
+    (tmp_path / "empty").mkdir()
+    write_dataset(tmp_path / "empty", content, "voc")
+    assert {path.name for path in (tmp_path / "empty").iterdir()} == {"Annotations", "ImageSets", "JPEGImages"}
     (tmp_path / "a.png").unlink()
     before = sorted(tmp_path.iterdir())
     with pytest.raises(OutputError):
         write_dataset(tmp_path / "new", content, "coco")
     assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize("link", [False, True])
+def test_yolo_gets_stored_pixels_where_exif_would_turn_them(
+    link: bool, write_coco: Callable[..., tuple[Path, Path]], tmp_path: Path
+) -> None:
+    """COCO's boxes are of 40 x 30 stored pixels here; YOLO's readers would turn the image to 30 x 40."""
+    folder, file = write_coco(one_box("a.jpg"))
+    pixels = np.random.default_rng(0).integers(0, 256, (30, 40, 3), np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(pixels).save(folder / "a.jpg", exif=exif)
+    stored = (folder / "a.jpg").read_bytes()
+    original = read({"all": {"FORMAT": "coco", "IMAGES": str(folder), "ANNOTATIONS": str(file)}})
+    written = write_dataset(tmp_path / "new", original, "yolo", link=link)
+    assert written.notes == ["1 images are annotated as they are stored and turned by EXIF; here they are PNG without."]
+    assert [path.name for path in (tmp_path / "new/images").iterdir()] == ["a.png"]
+    expected = cv2.imdecode(np.frombuffer(stored, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    np.testing.assert_array_equal(cv2.imread(str(tmp_path / "new/images/a.png")), expected)
+    assert (folder / "a.jpg").read_bytes() == stored
+    assert plain_content(read(written.entries)) == plain_content(original)
+
+
+def test_names_that_differ_by_their_folders_or_suffixes(tmp_path: Path) -> None:
+    """A copy has one folder of images, and an annotation file a stem."""
+    files = ["train/a.png", "valid/A.png", "valid/a.jpg", "valid/b.png", "valid/odd\nname.png"]
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set/classes.txt").write_text("cat\n")
+    for file in files:
+        split, name = file.split("/")
+        for folder in ("images", "labels"):
+            (tmp_path / "set" / split / folder).mkdir(parents=True, exist_ok=True)
+        write_image(np.full((30, 40, 3), len(name), np.uint8), tmp_path / "set" / split / "images" / name)
+        (tmp_path / "set" / split / "labels" / name).with_suffix(".txt").write_text("0 0.5 0.5 0.5 0.5\n")
+    entry = {"FORMAT": "yolo", "ROOT": str(tmp_path / "set")}
+    written = write_dataset(tmp_path / "new", read({"all": entry}), "voc")
+    names = sorted(path.name for path in (tmp_path / "new/JPEGImages").iterdir())
+    assert names == ["a.png", "b.png", "images_A.png", "images_a_2.jpg", "odd_name.png"]
+    assert sorted(path.stem for path in (tmp_path / "new/Annotations").iterdir()) == [name[:-4] for name in names]
+    (note,) = [note for note in written.notes if "renamed" in note]
+    assert note.endswith(" for plain names that differ before their suffix: 'A.png' is 'images_A.png', ...")
+    assert note.startswith("3 images are renamed,")
+    assert len(read(written.entries).records) == 5
+
+
+def one_box(file: str, **category: Any) -> dict[str, Any]:
+    """The content of a COCO file: a box in an image of 40 x 30 pixels."""
+    annotation = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4], "area": 12, "iscrowd": 0}
+    image = {"id": 1, "file_name": file, "width": 40, "height": 30}
+    return {"images": [image], "annotations": [annotation], "categories": [{"id": 1, "name": "cat", **category}]}
+
+
+@pytest.mark.parametrize("name", [" cat", "cat\n", "c\0t"])
+def test_names_of_classes_that_cannot_be_written(name: str, write_coco: Callable[..., tuple[Path, Path]]) -> None:
+    folder, file = write_coco(one_box("a.png", name=name))
+    with pytest.raises(DatasetError, match=r"the class name .* has spaces around it, or .*; rename the class"):
+        read({"all": {"FORMAT": "coco", "IMAGES": str(folder), "ANNOTATIONS": str(file)}})
+
+
+def test_a_missing_image_ends_it(write_coco: Callable[..., tuple[Path, Path]]) -> None:
+    folder, file = write_coco(one_box("a.png"))
+    (folder / "a.png").unlink()
+    with pytest.raises(DatasetError, match=r"a\.png: the image does not exist") as caught:
+        read({"all": {"FORMAT": "coco", "IMAGES": str(folder), "ANNOTATIONS": str(file)}})
+    assert caught.value.path == str(folder / "a.png")
+
+
+def test_a_format_that_tells_no_files() -> None:
+    class Elsewhere:
+        class_names = ("__background__", "cat")
+
+    with pytest.raises(ConfigError, match="dataset 'all': its format does not tell the files of its images"):
+        collect_content({"all": Elsewhere()})  # type: ignore[dict-item]
+
+
+def test_categories_in_another_order_are_numbered_anew(
+    write_coco: Callable[..., tuple[Path, Path]], tmp_path: Path
+) -> None:
+    content = one_box("a.png", id=4)
+    content["annotations"][0]["category_id"] = 4
+    content["categories"].append({"id": 2, "name": "dog", "supercategory": "animal"})
+    folder, file = write_coco(content)
+    entry = {"FORMAT": "coco", "IMAGES": str(folder), "ANNOTATIONS": str(file), "CLASSES": ["cat", "dog"]}
+    written = write_dataset(tmp_path / "new", read({"all": entry}), "coco")
+    found = json.loads(Path(written.entries["all"]["ANNOTATIONS"]).read_text())
+    assert found["categories"] == [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}]
+    assert [annotation["category_id"] for annotation in found["annotations"]] == [1]
 
 
 def test_parts_that_annotate_an_image_differently(write_coco: Callable[..., tuple[Path, Path]]) -> None:
