@@ -20,6 +20,13 @@ CONFIGS = [path.relative_to(ROOT).as_posix() for path in (ROOT / "configs").rglo
 SMALL = ["SOLVER.MAX_ITER", 20, "SOLVER.WARMUP_ITERS", 5, "MODEL.DEVICE", "cpu", "DATA_LOADER.NUM_WORKERS", 1]
 
 
+def test_public_names_are_listed_before_they_are_imported() -> None:
+    assert set(ssd.__all__) <= set(dir(ssd))
+    assert dir(ssd) == sorted(dir(ssd))
+    with pytest.raises(AttributeError, match="module 'ssd' has no attribute 'init_detecter'"):
+        ssd.init_detecter  # noqa: B018
+
+
 @pytest.fixture(scope="module")
 def archives(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A source distribution, and the wheel made of it; built from a copy, which leaves the tree as it is."""

@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from ssd.utils.terminal import say_line
@@ -37,7 +38,7 @@ def setup_logger(output_dir: str | Path | None, *, rank: int = 0) -> logging.Log
     logger.addHandler(_TerminalHandler())
     if output_dir is not None:
         Path(output_dir).mkdir(parents=True, exist_ok=True)
-        logger.addHandler(_FileHandler(Path(output_dir, "log.txt"), encoding="utf-8"))
+        logger.addHandler(_FileHandler(Path(output_dir, "log.txt"), encoding="utf-8", errors="backslashreplace"))
     for handler in logger.handlers:
         handler.setFormatter(logging.Formatter(_FORMAT))
     return logger
@@ -60,3 +61,8 @@ class _FileHandler(logging.FileHandler):
         elif not self._has_complained:
             self._has_complained = True
             sys.stderr.write(f"{self.baseFilename} cannot be written: {error.strerror}\n")
+
+    def close(self) -> None:
+        """End the file; of the lines that its disk has not taken ``handleError`` has told."""
+        with suppress(OSError):
+            super().close()

@@ -1,5 +1,7 @@
 """Configs that mean harm: nothing in them is executed or grows, and the error names the file."""
 
+import errno
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -94,6 +96,25 @@ def test_links_that_lead_nowhere(tmp_path: Path) -> None:
         load_config(tmp_path / "loop.yaml")
     with pytest.raises(ConfigError, match=r"_BASE_ names .*loop\.yaml, which does not exist"):
         load(tmp_path, "_BASE_: loop.yaml")
+
+
+def test_what_must_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Root may read everything, so the refusal is made here."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(Path, "read_text", refuse)
+    (tmp_path / "a.yaml").touch()
+    with pytest.raises(ConfigError, match=r"a\.yaml: the config cannot be read: Permission denied"):
+        load_config(tmp_path / "a.yaml")
+
+
+def test_values_of_new_keys_that_no_file_could_hold() -> None:
+    entry = {"FORMAT": "voc", "ROOT": Path("datasets")}
+    with pytest.raises(ConfigError, match=r"DATASETS\.CUSTOM\.mine must be text, a number, a list or a group, got \{"):
+        load_config(None, ["DATASETS.CUSTOM.mine", entry])
+    assert load_config(None, ["DATASETS.CUSTOM.mine", {**entry, "ROOT": "a"}]).DATASETS.CUSTOM.mine.ROOT == "a"
 
 
 def test_what_is_no_unicode(tmp_path: Path) -> None:

@@ -168,3 +168,8 @@ def test_a_plug_in_adds_a_format_and_a_set(monkeypatch) -> None:
         register_dataset("blank_train", {})
     with pytest.raises(ValueError, match="'voc_2007_test' is registered already"):
         register_dataset("voc_2007_test", {})
+
+
+def test_a_folder_whose_format_is_not_found_is_named_with_its_set(tmp_path) -> None:
+    with pytest.raises(ConfigError, match=r"dataset 'own': .*: no dataset found\. It holds: nothing"):
+        make_dataset("own", {"own": {"ROOT": str(tmp_path)}}, is_train=True)

@@ -3,6 +3,7 @@
 import csv
 import os
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -127,3 +128,10 @@ def test_without_a_folder_nothing_is_written(tmp_path: Path) -> None:
     monitor.show("picture", np.zeros((2, 2, 3), np.uint8), 1)
     monitor.close()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_memory_where_the_system_does_not_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+    device = torch.device("cpu")
+    assert 50 < monitor_module._memory_in_mebibytes(device) < 2**20
+    monkeypatch.setitem(sys.modules, "resource", None)  # as on Windows
+    assert monitor_module._memory_in_mebibytes(device) == 0

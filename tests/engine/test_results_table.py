@@ -3,6 +3,7 @@
 import csv
 import logging
 import math
+import shutil
 from pathlib import Path
 
 import pytest
@@ -86,3 +87,14 @@ def test_a_disk_that_takes_no_more_ends_nothing(tmp_path: Path, caplog: pytest.L
     fill(table, 0, 12)
     assert caplog.text.count("cannot be written") == 1
     assert len(table.rows) == 6
+
+
+def test_a_folder_that_goes_away_ends_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING, logger="ssd")
+    table = ResultsTable(tmp_path / "run" / "results.csv")
+    table.path.parent.mkdir()
+    fill(table, 0, 4)
+    shutil.rmtree(table.path.parent)
+    fill(table, 4, 12)
+    assert caplog.messages == [f"{table.path} cannot be written: No such file or directory; the training goes on"]
+    assert [row["iteration"] for row in table.rows] == ["2", "4", "6", "8", "10", "12"]

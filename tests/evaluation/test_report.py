@@ -70,3 +70,10 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
     with pytest.raises(ValueError, match="JSON"):
         write_json(path, {"AP": NAN})
     assert json.loads(path.read_text()) == {"AP": 0.5}
+
+
+def test_summary_is_without_classes():
+    coco = make_coco_result(dict.fromkeys(FIGURES, 0.5), {"cat": 0.1, "AP": 0.2})
+    assert list(coco.summary) == list(FIGURES)
+    voc = make_voc_result("voc", np.array([NAN, 0.5]), 0.5, ("__background__", "cat"))
+    assert voc.summary == {"mAP": 0.5}

@@ -101,3 +101,18 @@ def test_a_file_system_that_flushes_no_folders(
     monkeypatch.setattr(os, "fsync", fsync)
     with pytest.raises(OSError, match=os.strerror(number)) if is_error else nullcontext(), atomic_write(tmp_path / "a"):
         pass
+
+
+@pytest.mark.parametrize("error", [FileNotFoundError, PermissionError])
+def test_what_cannot_be_removed_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[OSError]) -> None:
+    """It was renamed a moment ago, or is another user's."""
+
+    def refuse(*_: object) -> None:
+        raise error
+
+    (tmp_path / ".a.12.tmp").touch()
+    (tmp_path / ".b.12.tmp").touch()
+    monkeypatch.setattr(Path, "unlink", refuse)
+    assert remove_stale(tmp_path) == []
+    monkeypatch.undo()
+    assert remove_stale(tmp_path) == [tmp_path / ".a.12.tmp", tmp_path / ".b.12.tmp"]

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 from yacs.config import CfgNode
 
+from ssd.utils import checkpoint_file
 from ssd.utils.checkpoint_file import read_checkpoint, write_checkpoint
 from ssd.utils.errors import CheckpointError
 
@@ -126,6 +127,23 @@ def test_no_content_whatever_gives_another_error(tmp_path: Path, head: bytes, ta
     path.write_bytes(head + tail)
     with pytest.raises(CheckpointError):
         read_checkpoint(path)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux' full device")
+def test_a_full_disk_is_named_not_what_torch_makes_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoint_file, "atomic_write", lambda _: Path("/dev/full").open("wb", buffering=0))
+    with pytest.raises(OSError, match="No space left on device"):
+        write_checkpoint(tmp_path / "a.pth", {"model": WEIGHTS})
+
+
+def test_other_errors_of_torch_stay_what_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("no such storage")
+
+    monkeypatch.setattr(torch, "save", fail)
+    with pytest.raises(RuntimeError, match="no such storage"):
+        write_checkpoint(tmp_path / "a.pth", {"model": WEIGHTS})
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])

@@ -81,3 +81,19 @@ def test_without_git(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_what_is_not_installed() -> None:
     assert environment.package_version("no-such-package-at-all") is None
+
+
+@pytest.mark.parametrize("content", [None, "processor\t: 0\nBogoMIPS\t: 50.00\n"])
+def test_a_system_that_does_not_tell_its_processor(content: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither macOS nor Linux on ARM does; the architecture stands for it."""
+
+    def read_text(path: Path) -> str:
+        assert str(path) == "/proc/cpuinfo"
+        if content is None:
+            raise FileNotFoundError(path)
+        return content
+
+    monkeypatch.setattr(Path, "read_text", read_text)
+    monkeypatch.setattr("platform.processor", lambda: "")
+    monkeypatch.setattr("platform.machine", lambda: "arm64")
+    assert environment.cpu_model() == "arm64"

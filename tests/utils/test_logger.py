@@ -106,3 +106,23 @@ def test_lines_do_not_tear_a_progress_bar(tmp_path: Path, monkeypatch: pytest.Mo
     line = next(line for line in terminal.getvalue().split("\n") if "started 3" in line)
     assert LINE.fullmatch(line.rpartition("\r")[2])
     assert LINE.fullmatch((tmp_path / "log.txt").read_text().strip())
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux' full device")
+def test_a_full_disk_is_complained_of_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "log.txt").symlink_to("/dev/full")
+    setup_logger(tmp_path)
+    for _ in range(3):
+        log()
+    setup_logger(None)  # ends the file
+    log()
+    written = capsys.readouterr()
+    assert written.out.count("started 3") == 4
+    assert written.err == f"{tmp_path}/log.txt cannot be written: No space left on device\n"
+
+
+def test_names_that_are_no_unicode_are_written_escaped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    setup_logger(tmp_path)
+    log("read %s", "a\udcff.jpg")
+    assert (tmp_path / "log.txt").read_text().endswith("read a\\udcff.jpg\n")
+    assert capsys.readouterr().err == ""

@@ -1,5 +1,6 @@
 """A name for each start of the same processes on the same store."""
 
+import socket
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
@@ -7,7 +8,7 @@ import pytest
 import torch.distributed as dist
 
 from ssd.utils.errors import TrainingError
-from ssd.utils.rendezvous import agree_on_name
+from ssd.utils.rendezvous import agree_on_name, meet
 
 SOON = timedelta(seconds=20)
 
@@ -37,3 +38,18 @@ def test_a_start_that_broke_off_leaves_no_trace() -> None:
         agree_on_name(store, 0, 3, timedelta(seconds=0.2))
     store.set_timeout(SOON)
     assert len(set(start(store, 3))) == 1
+
+
+def test_one_process_meets_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    monkeypatch.delenv("TORCHELASTIC_USE_AGENT_STORE", raising=False)
+    for name, value in (("MASTER_ADDR", "127.0.0.1"), ("MASTER_PORT", port), ("RANK", 0), ("WORLD_SIZE", 1)):
+        monkeypatch.setenv(name, str(value))
+    store, rank, world_size = meet(SOON)
+    assert (rank, world_size) == (0, 1)
+    store.set("key", "value")
+    assert store.get("key") == b"value"
+    assert isinstance(store, dist.PrefixStore)
+    assert store.underlying_store.check(["key"]) is False  # it has the prefix of this start

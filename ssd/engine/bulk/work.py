@@ -32,7 +32,7 @@ class Pace:
         self.num_done += count
         if time.monotonic() - self._last_line >= _SECONDS_PER_LINE:
             self._last_line = time.monotonic()
-            logger.info("%s of %d", self.speed(), self.total)
+            logger.info("%s; %d in all", self.speed(), self.total)
 
     def speed(self) -> str:
         """Return the number of images, the time they took and the speed, as words."""

@@ -193,6 +193,7 @@ def test_overlap_of_training_and_testing_is_found_by_content(
     assert problem.path == str(test / "JPEGImages/y.png")
     assert str(train / "JPEGImages/b.png") in problem.message
     assert report.num_errors == 1
+    assert f"\nbetween the datasets\n  error: train/test overlap: 1\n    {problem.message}\n" in report_to_text(report)
 
 
 def test_it_goes_on_after_a_set_that_cannot_be_used(

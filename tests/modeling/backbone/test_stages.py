@@ -36,6 +36,7 @@ def test_a_stage_begins_where_the_resolution_halves() -> None:
         ("mobilenet_v2_expansion", [2, 2, 3, 7, 5]),
         ("mobilenet_v3", [2, 2, 3, 6, 4]),
         ("efficient_net-b0", [3, 2, 2, 6, 5]),
+        ("squeezenet1_1", [2, 3, 3, 5]),
         ("resnet18", [2, 1, 1, 1]),
         ("resnet50", [2, 1, 1, 1]),
         ("tiny", [1, 2, 3, 3, 2, 1]),
