@@ -302,3 +302,17 @@ def test_a_name_that_is_no_unicode(demo: Demo, pictures: Path) -> None:
     assert "\\udcff.jpg: " in printed
     assert Path("drawn", name).is_file()
     assert entries(Path("a.json"))[0]["path"] == name
+
+
+def test_a_page_is_asked_for(demo: Demo, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[dict[str, Any]] = []
+    monkeypatch.setattr(
+        "ssd.commands.demo.serve", lambda predictor, **options: calls.append({**options, "of": predictor})
+    )
+    status, _, errors = demo("--web", "--host", "0.0.0.0", "--port", 8000, "--score_threshold", 0.25)
+    assert (status, errors) == (0, "")
+    (call,) = calls
+    assert (call["host"], call["port"], call["score_threshold"]) == ("0.0.0.0", 8000, 0.25)
+    assert call["of"].class_names == ("__background__", "cat", "dog", "snow leopard")
+    assert not Path("demo").exists()
+    assert names_in(Path.cwd()) == []

@@ -66,7 +66,10 @@ def convert_foreign(checkpoint: CheckpointContent, kind: str, class_names: Seque
     converted = convert(checkpoint, foreign)
     count = count_classes(converted.weights)
     if count is None:
-        raise CheckpointError(f"{checkpoint.source} was recognised as {foreign.title}, but has no headers")
+        raise CheckpointError(
+            f"{checkpoint.source} was recognised as {foreign.title}, but has no headers of the first level; fetch it "
+            "again"
+        )
     known = tuple(class_names) or converted.class_names or PUBLISHED_CLASSES.get(count, ())[1:]
     if known and len(known) != count - 1:
         raise ConfigError(

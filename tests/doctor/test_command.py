@@ -60,6 +60,14 @@ def test_configs_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (finding.status, finding.remedy) == ("error", "install it anew")
 
 
+def test_a_version_and_an_import_make_one_finding() -> None:
+    version, broken = Finding("a", "ok", "1.2"), Finding("a", "error", "fails: OSError: x", "mend it")
+    assert examine._unite(version, broken) == Finding("a", "error", "1.2, fails: OSError: x", "mend it")
+    assert examine._unite(version, Finding("a", "ok", "")) == version
+    missing = Finding("a", "error", "not installed", "pip install a")
+    assert examine._unite(missing, broken) == missing
+
+
 def test_without_torch(tmp_path: Path) -> None:
     """Neither the command nor the checks of the other packages need it."""
     (tmp_path / "torch.py").write_text("raise OSError('libcudnn.so.9: cannot open shared object file')")

@@ -99,3 +99,36 @@ class TestGpu:
         assert finding.status == "error"
         assert "GPU 0: a convolution gives 108.0, not 27" in finding.found
         assert "pytorch.org/get-started" in finding.remedy
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "remedy"),
+    [
+        ("opencv-python", "libGL.so.1: cannot open shared object file", "apt-get install libgl1 libglib2.0-0; or, "),
+        ("torchvision", "operator torchvision::nms does not exist", "install both at once, from one index: pip "),
+        ("pandas", "numpy.dtype size changed", "pip install --force-reinstall pandas"),
+        ("operators", "No module named 'ssd.structures'", "the library lacks files; install it anew"),
+        ("threads", "it rains", "if all the packages are well, this is a mistake of the library: please report it"),
+    ],
+)
+def test_remedies(name: str, error: str, remedy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise ImportError(error)
+
+    monkeypatch.setattr(probes, "_import", fail)
+    monkeypatch.setattr(probes, "_PROBES", dict.fromkeys(probes._PROBES, fail))
+    finding = run_probe(name)
+    assert (finding.status, finding.found) == ("error", f"fails: ImportError: {error}")
+    assert remedy in finding.remedy
+
+
+def test_a_detection_that_makes_no_sense(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Found:
+        boxes = ((0.0, 1.0, float("nan"), 9.0),)
+
+        def __len__(self) -> int:
+            return 1
+
+    monkeypatch.setattr("ssd.engine.predictor.Predictor.predict", lambda *_: [Found()])
+    finding = run_probe("detection")
+    assert (finding.status, finding.found) == ("error", "a random detector finds 1 boxes, of [0.0, 1.0, nan, 9.0]")

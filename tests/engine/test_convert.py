@@ -18,6 +18,8 @@ from ssd.data.datasets import BACKGROUND, VOC_CLASSES
 from ssd.engine.convert import main
 from ssd.engine.foreign import network_differences, read_detector
 from ssd.engine.initial_model import build_new_model
+from ssd.engine.trained import own_config
+from ssd.modeling.detector import build_detection_model
 from ssd.utils.checkpoint_file import read_checkpoint
 from ssd.utils.errors import CheckpointError, ConfigError
 
@@ -120,6 +122,46 @@ def test_mistakes(args: list[str], message: str, convert: Convert, foreign: Path
     assert (status, message in err) == (1, True), err
 
 
+@pytest.fixture(scope="session")
+def of_lufficc(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint as lufficc/SSD leaves it: random weights of three classes that it does not name."""
+    cfg = load_config(shipped_config("mobilenet_v2_ssd320_voc0712"), ["MODEL.NUM_CLASSES", 3])
+    model = build_detection_model(cfg, pretrained=False)
+    path = tmp_path_factory.mktemp("lufficc") / "model_final.pth"
+    torch.save({"model": model.state_dict(), "iteration": 7}, path)
+    return path
+
+
+def test_to_and_from_lufficc(convert: Convert, of_lufficc: Path, tmp_path: Path) -> None:
+    ours, theirs = tmp_path / "ours.pth", tmp_path / "theirs.pth"
+    status, out, _ = convert(of_lufficc, "-o", ours, "--classes", "cat,dog")
+    assert status == 0
+    assert "lufficc/SSD\n" in out
+    assert "2 classes (cat, dog)" in out
+    assert "Note: The priors are taken for those of mobilenet_v2_ssd320_voc0712; see MODEL.PRIORS." in out
+    status, out, _ = convert(ours, "-o", theirs, "--to", "lufficc")
+    assert status == 0
+    assert f"Written for lufficc/SSD: {theirs}\n" in out
+    (difference,) = re.findall("There differs: (.*)", out)
+    for text in ('MODEL.NUM_CLASSES "3"', 'MODEL.BACKBONE.NAME "mobilenet_v2"', 'INPUT.IMAGE_SIZE "320"'):
+        assert text in difference
+    written, read = torch.load(theirs), torch.load(of_lufficc)
+    assert list(written) == ["model"]
+    assert list(written["model"]) == list(read["model"])
+    assert all(torch.equal(value, written["model"][name]) for name, value in read["model"].items())
+
+
+def test_a_file_of_lufficc_brings_its_config(of_lufficc: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        cfg = own_config(read_detector(str(of_lufficc)))
+    assert caplog.messages == [
+        f"{of_lufficc}: The priors are taken for those of mobilenet_v2_ssd320_voc0712; see MODEL.PRIORS."
+    ]
+    assert (cfg.MODEL.BACKBONE.NAME, cfg.MODEL.NUM_CLASSES) == ("mobilenet_v2", 3)
+    with pytest.raises(ConfigError, match=r"does not name its 2 classes; give a config with .*MODEL\.WEIGHTS_CLASSES"):
+        ssd.init_detector(of_lufficc)
+
+
 def test_a_config_that_somebody_wrote_is_not_overwritten(convert: Convert, foreign: Path, tmp_path: Path) -> None:
     config = tmp_path / "shop.yaml"
     config.write_text("MODEL: {NUM_CLASSES: 3}\n")
@@ -156,6 +198,12 @@ def test_damaged_files(convert: Convert, foreign: Path, tmp_path: Path) -> None:
     assert "recognised as mb3-small-ssd-lite" in err
     assert "fetch it again" in err
     assert not (tmp_path / "x.pth").exists()
+    removed = "regression_headers.0."
+    torch.save({name: value for name, value in weights.items() if removed not in name}, tmp_path / "gap.pth")
+    status, _, err = convert(tmp_path / "gap.pth", "-o", tmp_path / "x.pth")
+    assert status == 1
+    assert f"{tmp_path / 'gap.pth'} was recognised as mb3-small-ssd-lite" in err
+    assert "has no headers of the first level; fetch it again" in err
 
 
 class TestAsOurOwn:
@@ -224,6 +272,7 @@ OUTPUT_DIR: {tmp_path / "out"}
             (["INPUT.PIXEL_MEAN", [0, 0, 0]], r"INPUT\.PIXEL_MEAN is \[0, 0, 0\], there \[127"),
             (["INPUT.IMAGE_SIZE", 320], r"INPUT\.IMAGE_SIZE is \[320, 320\], there \[300, 300\]"),
             (["MODEL.BACKBONE.NAME", "mobilenet_v2"], r"MODEL\.BACKBONE\.NAME is mobilenet_v2, there"),
+            (["MODEL.PRIORS.ASPECT_RATIOS", [[2]] * 6], r"MODEL\.PRIORS gives 2000 priors, there 3000"),
             (["MODEL.PRIORS.CLIP", False], r"puts \d+ priors elsewhere, by up to [\d.]+ pixels; there MIN_SIZES \[60"),
         ],
     )

@@ -1,6 +1,8 @@
 """ssd data: convert, split, browse, and the config that split writes."""
 
 import json
+import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -77,6 +79,21 @@ def test_convert_a_set_of_a_config_and_what_is_no_set(
     assert not (tmp_path / "c").exists()
 
 
+def test_convert_a_set_of_the_catalogue(
+    data: Run, scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(scenes, tmp_path / "VOC2007")
+    for path in (tmp_path / "VOC2007/Annotations").iterdir():
+        path.write_text(re.sub("<name>.*?</name>", "<name>cat</name>", path.read_text()))
+    monkeypatch.setenv("VOC_ROOT", str(tmp_path))
+    status, output, errors = data("convert", "voc_2007_test", "-o", tmp_path / "new", "--to", "csv")
+    assert (status, errors) == (0, "")
+    assert len(boxes_of(section(output), tmp_path)) == 4
+    status, _, errors = data("convert", "voc_2007_test", "--split", "a", "-o", tmp_path / "b", "--to", "csv")
+    assert status == 1
+    assert "--split chooses a part of a folder, and voc_2007_test is the name of a dataset" in errors
+
+
 @pytest.fixture
 def shapes(tmp_path: Path) -> Path:
     """60 images in YOLO's layout, a third with a rare class, every sixth a smaller copy of the one before it."""
@@ -132,6 +149,36 @@ def test_written_config_trains_on_the_parts(data: Run, shapes: Path, tmp_path: P
     assert cfg.MODEL.BACKBONE.NAME == "mobilenet_v2"
     assert data("split", shapes, "-o", tmp_path / "more", "--write-config", own)[0] != 0
     assert not (tmp_path / "more").exists()
+
+
+def test_split_keeps_the_format_and_tells_classes_without_objects(data: Run, shapes: Path, tmp_path: Path) -> None:
+    (shapes / "classes.txt").write_text("ball\nbox\ncone\n")
+    config = tmp_path / "own.yaml"
+    config.write_text(yaml.safe_dump({"DATASETS": {"CUSTOM": {"shapes": {"ROOT": str(shapes)}}}}))
+    status, output, errors = data("split", f"{config}:shapes", "-o", tmp_path / "parts")
+    assert (status, errors) == (0, "")
+    assert f"{tmp_path / 'parts'}: 60 images, yolo\n" in output
+    assert (tmp_path / "parts/data.yaml").is_file()
+    assert "\nno object: cone\n" in output
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--base", "vgg_ssd300_voc0712"], "--base goes with --write-config"),
+        (["--write-config", "own.yml.txt"], "--write-config own.yml.txt must end in .yaml"),
+        (["--write-config", "own.yaml", "--base", "vgg_ssd300_voc712"], "did you mean"),
+        (["--parts", "train=0.98,val=0.01,test=0.01"], "60 images leave none for test"),
+    ],
+)
+def test_mistakes_in_a_split(
+    options: list[str], message: str, data: Run, shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    status, _, errors = data("split", shapes, "-o", tmp_path / "parts", *options)
+    assert status == 1
+    assert message in errors
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["shapes"]
 
 
 @pytest.mark.parametrize(
@@ -196,4 +243,9 @@ def test_browse_shows_a_class(data: Run, shapes: Path, tmp_path: Path) -> None:
     status, _, errors = data("browse", config, "--show", "cat")
     assert status != 0
     assert "ball, box" in errors
+    for path in (shapes / "labels").iterdir():
+        path.write_text("0 0.5 0.5 0.5 0.5\n")
+    status, _, errors = data("browse", config, "--show", "box")
+    assert status == 1
+    assert "DATASETS.TRAIN ['shapes']: no image has an object of box" in errors
     assert data("browse", config, "--num", 0)[0] != 0

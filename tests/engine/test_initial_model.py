@@ -96,6 +96,11 @@ def test_mistakes(tmp_path: Path) -> None:
     torch.save(old.backbone.state_dict(), path)
     with pytest.raises(CheckpointError, match=r"weights of a backbone alone go to MODEL\.BACKBONE\.PRETRAINED"):
         build_new_model(config(3, "MODEL.WEIGHTS", path), CELLS)
+    torch.save({"model": {"box_head.mine.weight": torch.ones(9)}}, path)
+    with pytest.raises(
+        CheckpointError, match=r"old\.pth holds no detector, which MODEL\.WEIGHTS takes; the weights of"
+    ):
+        build_new_model(config(3, "MODEL.WEIGHTS", path), CELLS)
     with pytest.raises(CheckpointError, match=r"missing\.pth"):
         build_new_model(config(3, "MODEL.WEIGHTS", "missing.pth"), CELLS)
     with pytest.raises(ConfigError, match=r"FREEZE_STAGES would keep random weights"):

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import ssd
 from ssd.config import load_config
 from ssd.engine.trained import read_trained
 from ssd.utils.checkpoint_folder import tag_checkpoint
@@ -64,3 +65,9 @@ def test_damage_in_the_scripts(script: Callable[..., tuple[int, str, str]], trai
         assert f"Using {earlier} in its place" in log
     assert "iteration 3 of 4" in log
     assert torch.load(last)["iteration"] == 4
+
+
+def test_weights_of_no_detector(config_file: Path, tmp_path: Path) -> None:
+    torch.save({"model": {"box_head.mine.weight": torch.ones(9)}}, tmp_path / "own.pth")
+    with pytest.raises(CheckpointError, match=r"own\.pth names no classes, and holds no SSD of this library"):
+        ssd.init_detector(config_file, tmp_path / "own.pth")

@@ -116,6 +116,55 @@ def test_a_damaged_pickle(tmp_path: Path) -> None:
         read_weights(str(path))
 
 
+class Recorded(dict):
+    """A dictionary of its own class, as a project keeps its settings in."""
+
+
+@pytest.fixture
+def of_a_project(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Puts Recorded into a module `utils`."""
+    module = types.ModuleType("utils")
+    module.Recorded = Recorded  # type: ignore[attr-defined]
+    monkeypatch.setattr(Recorded, "__module__", "utils")
+    monkeypatch.setitem(sys.modules, "utils", module)
+
+
+@pytest.mark.usefixtures("of_a_project")
+@pytest.mark.parametrize("protocol", [1, 2])
+def test_settings_in_a_class_of_their_own(protocol: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Old protocols make objects by copyreg._reconstructor; entries of such a dictionary are dropped."""
+    path = tmp_path / "model.pth"
+    content = {"settings": Recorded(lr=0.1), "dtype": torch.float16, "model": {"a": torch.ones(2)}}
+    torch.save(content, path, pickle_protocol=protocol)
+    monkeypatch.delitem(sys.modules, "utils")
+    found = read_weights(str(path))
+    assert torch.equal(found.weights["a"], torch.ones(2))
+    assert isinstance(found.content["settings"], Shell)
+    assert not isinstance(found.content["settings"], dict)
+    assert found.content["dtype"] is torch.float16
+
+
+@pytest.mark.filterwarnings("ignore:Couldn't retrieve source code")
+def test_a_network_that_is_the_whole_file(network: nn.Module, tmp_path: Path) -> None:
+    torch.save(network, tmp_path / "model.pth")
+    assert list(read_weights(str(tmp_path / "model.pth")).weights) == list(network.state_dict())
+
+
+def test_an_object_that_is_no_checkpoint(tmp_path: Path) -> None:
+    torch.save([torch.optim.SGD([torch.zeros(1)], lr=1)], tmp_path / "a.pth")
+    with pytest.raises(CheckpointError, match=r"a\.pth: a checkpoint is a dictionary, this holds a list"):
+        read_weights(str(tmp_path / "a.pth"))
+
+
+def test_objects_in_a_damaged_file(tmp_path: Path) -> None:
+    """Its pickle says how many elements a tensor has; its record has fewer."""
+    path = tmp_path / "cut.pth"
+    torch.save({"model": nn.ReLU(), "weight": torch.ones(64)}, path, _use_new_zipfile_serialization=False)
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(CheckpointError, match=r"cut\.pth: damaged.*fetch it again"):
+        load_inert(path, str(path))
+
+
 def test_no_weights(tmp_path: Path) -> None:
     path = tmp_path / "log.pth"
     torch.save({"epoch": 3, "loss": [1.0]}, path)

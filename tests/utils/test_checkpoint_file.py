@@ -1,7 +1,10 @@
 import argparse
 import pickle
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pytest
@@ -131,7 +134,12 @@ def test_no_content_whatever_gives_another_error(tmp_path: Path, head: bytes, ta
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux' full device")
 def test_a_full_disk_is_named_not_what_torch_makes_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checkpoint_file, "atomic_write", lambda _: Path("/dev/full").open("wb", buffering=0))
+    @contextmanager
+    def open_full(_: Path) -> Iterator[BinaryIO]:
+        with open("/dev/full", "wb", buffering=0) as file:
+            yield file
+
+    monkeypatch.setattr(checkpoint_file, "atomic_write", open_full)
     with pytest.raises(OSError, match="No space left on device"):
         write_checkpoint(tmp_path / "a.pth", {"model": WEIGHTS})
 

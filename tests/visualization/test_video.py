@@ -161,3 +161,13 @@ def test_mp4v_is_said_aloud(tmp_path: Path, caplog: pytest.LogCaptureFixture) ->
 def test_h264_says_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     write_frames(tmp_path / "a.mp4")
     assert not caplog.records
+
+
+def test_pyav_without_h264_says_what_has_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(av, "codecs_available", {"mpeg4"})
+    with caplog.at_level(logging.WARNING, "ssd"):
+        write_frames(tmp_path / "a.mp4")
+    assert "For H.264, this PyAV has no H.264 encoder; the one that pip installs has" in caplog.text
+    assert cv2.VideoCapture(str(tmp_path / "a.mp4")).isOpened()

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from torchvision.ops import box_iou
 
 import ssd
@@ -181,8 +182,10 @@ def test_every_prior_has_its_place(centers: str) -> None:
 
 def test_without_objects(detector: Predictor) -> None:
     """Known to have none is not the same as unknown."""
-    assert explain(detector, make_image()).matching is None
-    matching = explain(detector, make_image(), [], []).matching
+    unknown, none = explain(detector, make_image()), explain(detector, make_image(), [], [])
+    assert unknown.matching is None
+    assert [(it.trace(0).best_gt, it.trace(0).best_gt_iou) for it in (unknown, none)] == [(None, 0.0)] * 2
+    matching = none.matching
     assert matching is not None
     assert (int(matching.pos_mask.sum()), int(matching.neg_mask.sum())) == (0, 3)
     assert matching.losses["reg_loss"] == 0
@@ -212,6 +215,10 @@ def test_mistakes(detector: Predictor, explanation: Explanation) -> None:
     exported = Predictor(lambda images: [], (64, 96), CLASS_NAMES)
     with pytest.raises(ConfigError, match="function tells detections only"):
         explain(exported, image)
+    other = make_detector()
+    other.network.network.box_head = nn.Identity()  # type: ignore[attr-defined]
+    with pytest.raises(ConfigError, match=r"MODEL\.BOX_HEAD\.NAME gives Identity; what can be explained is SSDBoxHead"):
+        explain(other, image)
 
 
 def test_public_name() -> None:

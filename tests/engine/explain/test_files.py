@@ -11,10 +11,12 @@ import torch
 from ssd.cli import main as ssd_main
 from ssd.config import load_config
 from ssd.data import build_datasets
+from ssd.engine.explain import pictures
 from ssd.engine.explain.command import main, parse_args
 from ssd.engine.explain.explain import explain
 from ssd.engine.explain.explanation import Explanation
 from ssd.utils.image import read_image, write_image
+from ssd.visualization.explain_plots import ObjectDrawing
 from tests.engine.explain.small import BOXES, LABELS, make_detector, make_image, make_model
 
 ROOT = Path(__file__).parents[3]
@@ -59,6 +61,20 @@ def test_the_numbers_agree(explanation: Explanation) -> None:
     assert detection["num_above"] == (explanation.class_scores[:, 1:] > found.score_threshold).sum()
     for item in report["trace"]["suppressed"]:
         assert detection["candidates"][item["candidate"]]["suppressed_by"] == report["trace"]["candidate"]
+
+
+def test_objects_say_what_they_are_learnt_by(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every object has a prior of its own until there are more objects than priors."""
+    drawn: list[ObjectDrawing] = []
+    monkeypatch.setattr(pictures, "plot_matches", lambda image, objects: drawn.extend(objects))
+    explanation = explain(make_detector(), make_image(), [BOXES[0]] + [BOXES[2]] * 560, [2] + [1] * 560)
+    assert explanation.matching is not None
+    assert len(explanation.priors) == 560
+    pictures.draw_matches(explanation, explanation.matching)
+    assert [item.name for item in drawn] == ["dog"] + ["cat"] * 560
+    assert re.fullmatch(r"\d+ priors?, best IoU 0\.[5-9]\d, level.*", drawn[0].text)
+    assert drawn[1].text == "forced, IoU 0.01, level 1"
+    assert [item.text for item in drawn].count("no prior is left for it") == len(drawn[0].matched)
 
 
 def test_an_image_in_which_nothing_is_found(tmp_path: Path) -> None:

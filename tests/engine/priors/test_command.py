@@ -64,6 +64,22 @@ def test_a_fit_derives_from_the_config(config_file: Path, tmp_path: Path, capsys
     assert priors(target) == 0
 
 
+def test_a_fit_keeps_what_the_command_line_says(config_file: Path, scenes: Path, tmp_path: Path) -> None:
+    """Groups too; and the numbers of priors, which follow from other ratios, are written anew."""
+    target = tmp_path / "fitted.yaml"
+    entry = {"FORMAT": "voc", "ROOT": str(scenes), "SPLIT": "trainval"}
+    options = ["DATASETS.CUSTOM.mine", entry, "DATASETS.TRAIN", "('mine',)", "--num_images", 8]
+    ratios = ["MODEL.PRIORS.ASPECT_RATIOS", [[2, 3]] * 4, "MODEL.PRIORS.BOXES_PER_LOCATION", [6] * 4]
+    assert priors(config_file, *options, *ratios, "--fit", target, "--max_ratios", 1) == 0
+    fitted = load_config(target)
+    assert dict(fitted.DATASETS.CUSTOM.mine) == entry
+    assert fitted.DATASETS.TRAIN == ("mine",)
+    ratios_of_levels = fitted.MODEL.PRIORS.ASPECT_RATIOS
+    assert max(map(len, ratios_of_levels)) == 1
+    assert list(fitted.MODEL.PRIORS.BOXES_PER_LOCATION) == [2 + 2 * len(own) for own in ratios_of_levels]
+    assert priors(target) == 0
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -1,5 +1,7 @@
 """The fit: it finds what is there to find, keeps what fits, and respects the levels."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -117,3 +119,25 @@ def test_centres_are_those_of_the_network() -> None:
     x, y = layout.centers(1)
     assert (len(x), len(y)) == (8, 6)
     assert (x[1].item(), y[1].item()) == pytest.approx((24 / 128, 24 / 96))
+
+
+def test_a_single_level() -> None:
+    """It is for all sizes, and shares its objects with no other one."""
+    whole = make_layout(config())
+    priors = whole.priors[: whole.level_sizes[0]]
+    fields = ("feature_maps", "strides", "min_sizes", "max_sizes", "aspect_ratios")
+    layout = replace(whole, priors=priors, **{name: getattr(whole, name)[:1] for name in fields})
+    fitted = fit_priors(layout, make_fit_boxes([boxes_of((13, 13))], layout, 5000))
+    assert fitted.objective > fitted.objective_before
+    assert len(fitted.min_sizes) == len(fitted.max_sizes) == len(fitted.aspect_ratios) == 1
+    assert 11 <= fitted.min_sizes[0] <= 16
+
+
+def test_a_search_that_does_not_settle_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    images = boxes_of((15, 20), (40, 60), (90, 30))
+    settled, _ = fit(config(), images)
+    assert settled.num_sweeps > 1
+    monkeypatch.setattr("ssd.engine.priors.fit._MAX_SWEEPS", 1)
+    fitted, _ = fit(config(), images)
+    assert fitted.num_sweeps == 1
+    assert fitted.objective_before < fitted.objective <= settled.objective

@@ -1,12 +1,16 @@
 """What `ssd priors` says in words."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import torch
 
 from ssd.engine.priors.groups import Group
 from ssd.engine.priors.layout import Layout
 from ssd.engine.priors.measure import Coverage
-from ssd.engine.priors.report import Part
-from ssd.engine.priors.verdict import make_verdict
+from ssd.engine.priors.report import Level, Part, PriorReport
+from ssd.engine.priors.text import report_to_text
+from ssd.engine.priors.verdict import compare, make_verdict
 
 LAYOUT = Layout(
     image_size=(320, 320),
@@ -59,3 +63,26 @@ def test_many_small_objects_do_too() -> None:
     assert "15% of the objects have sides below 44" in verdict(
         group("cell", 85, recall=0.99, side=80), group("platelet", 15, recall=0.95, side=23)
     )
+
+
+def test_a_fit_names_the_classes_that_lose_by_it() -> None:
+    def part(*recalls: float) -> Part:
+        classes = [group(name, 10, recall=recall, side=80) for name, recall in zip("abc", recalls, strict=True)]
+        return Part(1, classes[0], by_size=classes, by_aspect=classes, by_class=classes)
+
+    first, lost = compare(part(0.9, 0.8, 0.5), part(0.95, 0.77, 0.49), Path("new.yaml"))
+    assert first.startswith("new.yaml: 95.0% of the objects reach the threshold, before 90.0%; ")
+    assert lost == "These lose by it: b (77% of 10)."
+    assert len(compare(part(0.9, 0.8, 0.5), part(0.9, 0.79, 0.6), Path("new.yaml"))) == 1
+
+
+def test_of_many_classes_the_worst_are_listed() -> None:
+    classes = [group(f"kind {number}", 1, recall=number / 100, side=80) for number in range(23)]
+    part = Part(1, classes[0], by_size=classes[:1], by_aspect=classes[:1], by_class=classes)
+    level = Level(1, (20, 20), 16.0, [(60, 60), (80, 80)], 1200, best={"data": 1.0}, positives={"data": 1.0})
+    text = report_to_text(PriorReport((320, 320), 0.5, [level], {"data": part}, ["Good."]))
+    assert "  ... and 3 more classes\n" in text
+    assert "kind 19" in text
+    assert "kind 20" not in text
+    few = replace(part, by_class=classes[:20])
+    assert "more classes" not in report_to_text(PriorReport((320, 320), 0.5, [level], {"data": few}, []))

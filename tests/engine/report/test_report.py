@@ -10,8 +10,10 @@ import pytest
 
 from ssd.engine.report import write_report
 from ssd.engine.report.classes import describe_choice, pick_classes, pick_confused
+from ssd.engine.report.metrics import make_metrics_section
+from ssd.evaluation import analyse
 from tests.engine.report.sets import FACTS, FAR, HOSTILE, LEFT, PictureSet, evaluated, three_classes
-from tests.evaluation.analysis.sets import predicted
+from tests.evaluation.analysis.sets import predicted, random_set
 
 _VOID = {"meta", "link", "img", "source"}
 
@@ -133,6 +135,46 @@ def test_datasets_at_the_edge(case: str, tmp_path: Path) -> None:
     assert list(page.rows("All classes")) == list(dataset.class_names[1:])
     assert any("nothing was detected" in text for _, text in page.all("p"))
     assert not any("nan" in "".join(text).split() for _, _, text in page.elements)
+
+
+class UnevenSet(PictureSet):
+    """Its second image is half as wide and high."""
+
+    def __getitem__(self, index):
+        image, _, _ = super().__getitem__(index)
+        return image[: self.get_img_info(index)["height"], : self.get_img_info(index)["width"]], None, index
+
+    def get_img_info(self, index):
+        return {"width": 320, "height": 240} if index == 1 else {"width": 640, "height": 480}
+
+
+def test_what_is_too_much_is_counted(tmp_path: Path) -> None:
+    """Images of two sizes, more errors in one than are listed, and more classes than the matrix shows."""
+    names = [f"class {label}" for label in range(1, 23)]
+    missed = [([300 + 9 * number, 300, 380 + 9 * number, 400], number + 4) for number in range(13)]
+    dataset = UnevenSet([[(LEFT, 1), *missed], [(LEFT, 2)], [(LEFT, 3)]], names)
+    predictions = [predicted((LEFT, label, 0.95)) for label in (1, 2, 3)]
+    path = write_report(evaluated(dataset, predictions, tmp_path), FACTS, tmp_path)
+    page = Page(path.read_text(encoding="utf-8"))
+    texts = ["".join(text) for _, _, text in page.elements]
+    assert any("widths 320 to 640, heights 240 to 480; 67% are 640 × 480" in text for text in texts)
+    assert any("20 of 22 classes: those confused most with others." in text for text in texts)
+    assert [text for text in texts if text.startswith("and ")] == ["and 3 more"]
+    assert [text.split()[0] for text in texts if text.endswith(": missed")] == [f"M{place}" for place in range(1, 11)]
+
+
+def test_coco_has_two_columns_of_ap(tmp_path: Path) -> None:
+    dataset, predictions = random_set(0, num_images=6)
+    analysis = analyse(dataset, predictions, metric="coco")
+    evaluation = evaluated(dataset, predictions, tmp_path)
+    assert evaluation.result.metric == "coco"
+    section = make_metrics_section(evaluation.result, analysis)
+    rows = Page(section.content).rows("All classes")
+    ap = {name: evaluation.result.values[f"AP/{name}"] for name in dataset.class_names[1:]}
+    assert {name: cells[2] for name, cells in rows.items()} == pytest.approx(ap)
+    assert {name: cells[3] for name, cells in rows.items()} == pytest.approx(
+        dict(zip(dataset.class_names[1:], analysis.ap[1:].tolist(), strict=True))
+    )
 
 
 @pytest.mark.slow
