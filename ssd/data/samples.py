@@ -3,7 +3,6 @@
 Legend: B images, G the most objects that one of them has, S_h and S_w height and width of the network input.
 """
 
-import itertools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -116,14 +115,15 @@ class TrainingSamples(Dataset[TrainingSample]):
 
     def _replace(self, key: tuple[int, int], replacement: Replacement, error: SSDError) -> TrainingSample:
         index, position = key
-        for attempt in itertools.count():
+        attempt = 0
+        while True:  # draw ends it
             replacement.report(index, error)
             index = replacement.draw(position, attempt, error)
             try:
                 return self._show(self._plan((index, position)))
             except (ImageError, DatasetError) as next_error:
                 error = next_error
-        raise AssertionError("draw ends it")
+            attempt += 1
 
     def _plan(self, key: tuple[int, int], is_turned: bool = False) -> _Plan:
         index, position = key

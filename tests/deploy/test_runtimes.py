@@ -96,6 +96,22 @@ def test_bf16_does_not_touch_the_model(
     assert {parameter.dtype for parameter in small_detector.parameters()} == {torch.float32}
 
 
+def test_bf16_is_asked_of_openvino(
+    small_config: Config, small_detector: nn.Module, metadata: Metadata, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[tuple[Path, dict[str, object]]] = []
+    monkeypatch.setattr(runtimes, "has_bf16_arithmetic", lambda: True)
+    monkeypatch.setattr(runtimes, "OpenVinoNetwork", lambda path, **options: calls.append((path, options)))
+    transform = make_batch_transform(small_config, is_train=False)
+    candidates = dict(make_candidates(small_detector, transform, metadata, [Path("m.onnx")]))
+    candidates["m.onnx in OpenVINO"](2)
+    candidates["m.onnx in OpenVINO, bf16"](3)
+    assert calls == [
+        (Path("m.onnx"), {"num_threads": 2}),
+        (Path("m.onnx"), {"num_threads": 3, "precision": "bf16"}),
+    ]
+
+
 @pytest.mark.slow
 def test_compiled(
     small_config: Config,

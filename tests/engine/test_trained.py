@@ -67,7 +67,22 @@ def test_damage_in_the_scripts(script: Callable[..., tuple[int, str, str]], trai
     assert torch.load(last)["iteration"] == 4
 
 
-def test_weights_of_no_detector(config_file: Path, tmp_path: Path) -> None:
-    torch.save({"model": {"box_head.mine.weight": torch.ones(9)}}, tmp_path / "own.pth")
+HEADERS = ("box_head.predictor.cls_headers.0.bias", "box_head.predictor.reg_headers.0.bias")
+
+
+@pytest.mark.parametrize(
+    "weights",
+    [
+        {"box_head.mine.weight": torch.ones(9)},
+        {HEADERS[0]: torch.ones(8)},
+        {HEADERS[0]: torch.ones(8), HEADERS[1]: torch.ones(0)},
+        {HEADERS[0]: torch.ones(8), HEADERS[1]: torch.ones(3)},
+        {HEADERS[0]: torch.ones(9), HEADERS[1]: torch.ones(8)},
+        {HEADERS[0]: torch.ones(()), HEADERS[1]: torch.ones(())},
+    ],
+    ids=["none", "no offsets", "empty", "three offsets", "no whole number", "scalars"],
+)
+def test_weights_of_no_detector(weights: dict[str, torch.Tensor], config_file: Path, tmp_path: Path) -> None:
+    torch.save({"model": weights}, tmp_path / "own.pth")
     with pytest.raises(CheckpointError, match=r"own\.pth names no classes, and holds no SSD of this library"):
         ssd.init_detector(config_file, tmp_path / "own.pth")

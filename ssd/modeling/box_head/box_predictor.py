@@ -4,6 +4,7 @@ B images, P priors over all levels, A priors per cell, C classes with background
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import torch
@@ -16,7 +17,7 @@ from ssd.modeling.layers import SeparableConv2d
 BACKGROUND_PRIOR = 0.99  # Focal Loss, arXiv:1708.02002, Sec. 4.1
 
 
-class BoxPredictor(nn.Module):
+class BoxPredictor(nn.Module, ABC):
     """One classification and one regression header a level; subclasses choose the convolution.
 
     Args:
@@ -36,13 +37,13 @@ class BoxPredictor(nn.Module):
             self.reg_headers.append(self.reg_block(level, channels, boxes_per_location))
         self.reset_parameters()
 
+    @abstractmethod
     def cls_block(self, level: int, out_channels: int, boxes_per_location: int) -> nn.Module:
         """Build the classification header of a level: ``out_channels`` to A * C channels."""
-        raise NotImplementedError
 
+    @abstractmethod
     def reg_block(self, level: int, out_channels: int, boxes_per_location: int) -> nn.Module:
         """Build the regression header of a level: ``out_channels`` to A * 4 channels."""
-        raise NotImplementedError
 
     @torch.no_grad()
     def reset_parameters(self) -> None:

@@ -105,7 +105,10 @@ def count_classes(weights: StateDict) -> int | None:
     reg_header = headers[-1].replace(".cls_headers.", ".reg_headers.") if headers else ""
     if reg_header not in weights:
         return None
-    return 4 * len(weights[headers[-1]]) // len(weights[reg_header])  # A * C rows against A * 4
+    num_scores, num_offsets = weights[headers[-1]].numel(), weights[reg_header].numel()  # A * C and A * 4
+    if num_offsets == 0 or num_offsets % 4 or 4 * num_scores % num_offsets:
+        return None
+    return 4 * num_scores // num_offsets
 
 
 def _class_layers(model: nn.Module) -> list[str]:

@@ -7,7 +7,7 @@ from torch import nn
 
 from ssd.config import load_config
 from ssd.modeling import registry
-from ssd.modeling.box_head.box_predictor import flatten_levels, last_conv
+from ssd.modeling.box_head.box_predictor import BoxPredictor, flatten_levels, last_conv
 
 PREDICTORS = ["SSDBoxPredictor", "SSDLiteBoxPredictor", "PlainSSDLiteBoxPredictor", "SeparableBoxPredictor"]
 
@@ -57,3 +57,12 @@ def test_values_of_one_prior_lie_side_by_side() -> None:
     second = 100 + torch.arange(6.0).reshape(1, 6, 1, 1)
     flat = flatten_levels([first, second], 3)
     assert flat.tolist() == [[[0, 2, 4], [6, 8, 10], [1, 3, 5], [7, 9, 11], [100, 101, 102], [103, 104, 105]]]
+
+
+def test_a_predictor_of_ones_own_must_build_both_headers() -> None:
+    class Half(BoxPredictor):
+        def cls_block(self, level: int, out_channels: int, boxes_per_location: int) -> nn.Module:
+            return nn.Conv2d(out_channels, boxes_per_location * self.num_classes, 1)
+
+    with pytest.raises(TypeError, match=r"abstract class Half .*reg_block"):
+        Half(load_config(None))
