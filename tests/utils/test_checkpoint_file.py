@@ -1,10 +1,11 @@
 import argparse
+import errno
+import io
 import pickle
 from collections import OrderedDict
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any
 
 import numpy as np
 import pytest
@@ -132,16 +133,31 @@ def test_no_content_whatever_gives_another_error(tmp_path: Path, head: bytes, ta
         read_checkpoint(path)
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux' full device")
-def test_a_full_disk_is_named_not_what_torch_makes_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    @contextmanager
-    def open_full(_: Path) -> Iterator[BinaryIO]:
-        with open("/dev/full", "wb", buffering=0) as file:
-            yield file
+class FullFile(io.RawIOBase):
+    """Takes some writes, then raises."""
 
-    monkeypatch.setattr(checkpoint_file, "atomic_write", open_full)
-    with pytest.raises(OSError, match="No space left on device"):
+    def __init__(self, num_writes: int, error: BaseException):
+        self.num_writes, self.error = num_writes, error
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any, /) -> int:
+        self.num_writes -= 1
+        if self.num_writes < 0:
+            raise self.error
+        return len(data)
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()], ids=repr)
+@pytest.mark.parametrize("num_writes", [0, 1, 4, 7])
+def test_what_ends_a_write_is_raised_not_what_torch_makes_of_it(
+    num_writes: int, error: BaseException, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoint_file, "atomic_write", lambda _: nullcontext(FullFile(num_writes, error)))
+    with pytest.raises(type(error)) as caught:
         write_checkpoint(tmp_path / "a.pth", {"model": WEIGHTS})
+    assert caught.value is error
 
 
 def test_other_errors_of_torch_stay_what_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
