@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ssd.config.shipped import shipped_names
 from ssd.doctor.finding import Finding
 from ssd.doctor.isolated import run_isolated
 from ssd.doctor.machine import check_folders, check_shared_memory
@@ -50,9 +49,17 @@ def to_text(findings: Sequence[Finding]) -> str:
 
 def _check_library() -> Finding:
     found = f"{__version__} in {os.fspath(_PACKAGE)}, on {platform.platform()}"
-    if not shipped_names():
+    if not _has_configs():
         return Finding("ssd-detector", "error", f"{found}: its configs are missing", "install it anew")
     return Finding("ssd-detector", "ok", found)
+
+
+def _has_configs() -> bool:
+    try:
+        from ssd.config.shipped import shipped_names
+    except (ImportError, OSError):  # of yacs or PyYAML, whose own findings tell
+        return True
+    return bool(shipped_names())
 
 
 def _unite(version: Finding, imported: Finding) -> Finding:

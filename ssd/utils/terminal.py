@@ -2,23 +2,26 @@
 
 import os
 import sys
-
-from tqdm import tqdm
+from collections.abc import Callable
 
 
 def say(text: str) -> None:
     """Write to the standard output what ``printable`` makes of a text; nobody need be there any more to read it."""
-    try:
-        sys.stdout.write(printable(text))
-        sys.stdout.flush()
-    except OSError:
-        discard_output()
+    _write(lambda: sys.stdout.write(printable(text)))
 
 
 def say_line(line: str) -> None:
     """Write a line as ``say`` does, above a running progress bar instead of through it."""
+    from tqdm import tqdm  # not above: `ssd doctor` speaks where packages are missing, too
+
+    _write(lambda: tqdm.write(printable(line), file=sys.stdout))
+
+
+def _write(write: Callable[[], object]) -> None:
+    if sys.stdout is None or sys.stdout.closed:  # as in a process without a console
+        return
     try:
-        tqdm.write(printable(line), file=sys.stdout)
+        write()
         sys.stdout.flush()
     except OSError:
         discard_output()

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from ssd.commands.doctor import main
+from ssd.config import shipped
 from ssd.doctor import examine
 from ssd.doctor.finding import Finding
-from ssd.doctor.probes import run_probe
+from ssd.doctor.probes import MODULES, run_probe
 
 ROOT = Path(__file__).parents[2]
 
@@ -55,7 +56,7 @@ def test_text() -> None:
 
 
 def test_configs_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(examine, "shipped_names", list)
+    monkeypatch.setattr(shipped, "shipped_names", list)
     finding = examine._check_library()
     assert (finding.status, finding.remedy) == ("error", "install it anew")
 
@@ -82,6 +83,19 @@ def test_without_torch(tmp_path: Path) -> None:
     assert findings["detection"]["found"].startswith("not tried, since it needs torch, torchvision")
     for name in ("numpy", "opencv-python", "pycocotools", "matplotlib", "tensorboard"):
         assert findings[name]["status"] == "ok", findings[name]
+
+
+def test_without_any_package(tmp_path: Path) -> None:
+    for module in MODULES.values():
+        (tmp_path / f"{module.partition('.')[0]}.py").write_text("raise ImportError('removed')")
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}"}
+    command = [sys.executable, "-m", "ssd.cli", "doctor", "--json"]
+    run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert run.returncode == 1, run.stderr
+    findings = {finding["name"]: finding for finding in json.loads(run.stdout)["findings"]}
+    for name in MODULES:
+        assert findings[name]["status"] == "error", findings[name]
+        assert "removed" in findings[name]["found"]
 
 
 @pytest.mark.slow

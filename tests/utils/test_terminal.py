@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from ssd.utils.terminal import say
+from ssd.utils.terminal import say, say_line
 
 
 def test_what_the_output_cannot_encode_is_said_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -14,6 +14,15 @@ def test_what_the_output_cannot_encode_is_said_all_the_same(monkeypatch: pytest.
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(content, encoding="ascii", write_through=True))
     say("dä\udcff.jpg\n")
     assert content.getvalue().strip() == b"d\\xe4\\udcff.jpg"
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_nobody_listens_where_there_is_no_output(monkeypatch: pytest.MonkeyPatch, is_there: bool) -> None:
+    stream = io.StringIO()
+    stream.close()
+    monkeypatch.setattr(sys, "stdout", stream if is_there else None)
+    say("line\n")
+    say_line("line")
 
 
 CHATTY = """

@@ -32,7 +32,7 @@ def parse_args(args: Sequence[str]) -> argparse.Namespace:
         "ssd explain",
     )
     parser.usage = (
-        "%(prog)s (IMAGE | --dataset NAME --index I) (--config-file FILE | --ckpt FILE) [options] [KEY VALUE ...]"
+        "%(prog)s (IMAGE | --dataset NAME --index I) [--config-file FILE] [--ckpt FILE] [options] [KEY VALUE ...]"
     )
     help_text = "path or URL of an image whose objects are not known; or leave it out and name --dataset"
     parser.add_argument("image", nargs="?", metavar="IMAGE", help=help_text)
