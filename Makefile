@@ -16,7 +16,7 @@ $(VENV)/installed: pyproject.toml
 	@touch $@
 
 quickstart: install
-	$(BIN)/python -m ssd.data.scenes --output datasets/scenes
+	$(BIN)/ssd data scenes --output datasets/scenes
 	$(BIN)/python train.py --config-file configs/quickstart.yaml --log_step 50
 	$(BIN)/python demo.py --config-file configs/quickstart.yaml --score_threshold 0.5 \
 		--images_dir demo --output_dir outputs/quickstart/drawn

@@ -13,10 +13,10 @@ from ssd.data import build_datasets, make_batch_transform, make_train_loader
 from ssd.data.samples import TrainingSamples
 from ssd.data.transforms import BatchTransform
 from ssd.engine.precision import in_precision, make_network, select_dtype
-from ssd.engine.predictor import Predictor
 from ssd.engine.prefetch import prefetch
 from ssd.engine.step import make_step_options, step
-from ssd.engine.torch_network import TorchNetwork
+from ssd.inference.predictor import Predictor
+from ssd.inference.torch_network import TorchNetwork
 from ssd.modeling.anchors import PriorBox
 from ssd.modeling.box_head import MultiBoxLoss, PostProcessor
 from ssd.modeling.box_head.target_assigner import TargetAssigner

@@ -14,11 +14,9 @@ from pathlib import Path
 from unittest import mock
 
 from ssd import cli
+from ssd.commands import data as data_command
 from ssd.config import cfg, defaults
-from ssd.engine import data_command
 
-# Other commands than those of `ssd`: module with a function main, and how it is called.
-SCENES = ("ssd.data.scenes.__main__", "python -m ssd.data.scenes")
 KEY = re.compile(r"^cfg\.([A-Z_.]+) = (.*)$")
 
 
@@ -92,7 +90,6 @@ def _commands() -> Iterator[tuple[str, str, list[str]]]:
         if name == "data":
             for part in data_command.COMMANDS:
                 yield f"ssd data {part}", module, [part]
-    yield SCENES[1], SCENES[0], []
 
 
 def _help(module: str, args: list[str]) -> str:

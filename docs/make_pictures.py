@@ -16,12 +16,12 @@ from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from ssd.config import Config, load_config
-from ssd.data.scenes import render_scene
 from ssd.modeling.anchors import PriorBox, encode_boxes, match_priors
 from ssd.modeling.box_head import PostProcessor
 from ssd.modeling.box_head.loss import hard_negative_mining
 from ssd.structures.boxes import center_to_corner, corner_to_center, pairwise_iou
-from ssd.visualization.style import GREEN, ORANGE, SKY_BLUE, VERMILLION, WIDE, add_legend, make_figure, series_style
+from ssd.tools.data.scenes import render_scene
+from ssd.visualization.theme import GREEN, ORANGE, SKY_BLUE, VERMILLION, WIDE, add_legend, make_figure, series_style
 
 SIDE = 300  # pixels of the scene and of the network input
 SEED, NUMBER = 0, 5  # of the scene

@@ -6,18 +6,18 @@ from typing import TYPE_CHECKING, Any
 from ssd.version import __version__
 
 if TYPE_CHECKING:
-    from ssd.engine.api import inference_detector, init_detector
-    from ssd.engine.detections import Detections
-    from ssd.engine.explain.explain import explain
+    from ssd.inference.api import inference_detector, init_detector
+    from ssd.inference.detections import Detections
+    from ssd.tools.explain.explain import explain
 
 __all__ = ["Detections", "__version__", "explain", "inference_detector", "init_detector"]
 
 # Where the names are. They are imported when they are used: importing ``ssd`` alone does not load PyTorch.
 _MODULES = {
-    "Detections": "ssd.engine.detections",
-    "explain": "ssd.engine.explain.explain",
-    "inference_detector": "ssd.engine.api",
-    "init_detector": "ssd.engine.api",
+    "Detections": "ssd.inference.detections",
+    "explain": "ssd.tools.explain.explain",
+    "inference_detector": "ssd.inference.api",
+    "init_detector": "ssd.inference.api",
 }
 
 

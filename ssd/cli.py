@@ -3,20 +3,20 @@
 import sys
 from collections.abc import Sequence
 
-from ssd.engine.subcommands import Commands, make_command_parser, run_command
+from ssd.commands.subcommands import Commands, make_command_parser, run_command
 from ssd.version import __version__
 
 COMMANDS: Commands = {
-    "check-data": ("ssd.engine.check_data", "list all that is wrong with the datasets of a config"),
-    "convert": ("ssd.engine.convert", "bring checkpoints of other SSDs here, and back"),
-    "data": ("ssd.engine.data_command", "convert datasets to other formats, split them, draw them"),
+    "check-data": ("ssd.commands.check_data", "list all that is wrong with the datasets of a config"),
+    "convert": ("ssd.commands.convert", "bring checkpoints of other SSDs here, and back"),
+    "data": ("ssd.commands.data", "convert datasets to other formats, split them, draw them"),
     "demo": ("ssd.commands.demo", "detect in images and videos, and draw what is found"),
     "doctor": ("ssd.commands.doctor", "look at an installation, and say what mends it"),
-    "explain": ("ssd.engine.explain.command", "show how a detector sees one image, in pictures and numbers"),
-    "export": ("ssd.deploy.command", "write a trained detector as an ONNX file or a torch.export program"),
-    "predict": ("ssd.deploy.predict_command", "detect in many images, by many processes or machines"),
-    "priors": ("ssd.engine.priors.command", "tell how priors cover the training boxes, and fit them"),
-    "reproduce": ("ssd.engine.reproduce", "do the training of a manifest once more and compare"),
+    "explain": ("ssd.commands.explain", "show how a detector sees one image, in pictures and numbers"),
+    "export": ("ssd.commands.export", "write a trained detector as an ONNX file or a torch.export program"),
+    "predict": ("ssd.commands.predict", "detect in many images, by many processes or machines"),
+    "priors": ("ssd.commands.priors", "tell how priors cover the training boxes, and fit them"),
+    "reproduce": ("ssd.commands.reproduce", "do the training of a manifest once more and compare"),
     "test": ("ssd.commands.test", "evaluate a detector"),
     "train": ("ssd.commands.train", "train a detector"),
 }

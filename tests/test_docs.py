@@ -26,24 +26,24 @@ from torchvision.models import regnet_y_400mf
 
 import ssd
 from ssd import cli, config
+from ssd.commands import data as data_command
+from ssd.commands import data_scenes as scenes_command
 from ssd.commands import doctor
 from ssd.config import load_config
 from ssd.config.shipped import shipped_names
 from ssd.data import build_datasets, catalog, make_batch_transform, make_test_loader, make_train_loader
-from ssd.data.scenes import __main__ as scenes_command
-from ssd.doctor.finding import Finding
-from ssd.engine import data_command
-from ssd.engine.saving import Outputs
 from ssd.engine.setup import with_num_classes
 from ssd.engine.trainer import step
 from ssd.evaluation import evaluate
-from ssd.interop.sources import SOURCES
+from ssd.inference.saving import Outputs
+from ssd.inference.video_writer import VideoWriter
 from ssd.modeling import registry
 from ssd.modeling.detector import build_detection_model
 from ssd.structures import Container
+from ssd.tools.doctor.finding import Finding
 from ssd.utils.errors import ConfigError, DatasetError
 from ssd.utils.image import read_image, write_image
-from ssd.visualization import VideoWriter
+from ssd.weights.formats.sources import SOURCES
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -452,8 +452,6 @@ def read_python(words: list[str], *, is_name_enough: bool = False) -> None:
             module = data_command.COMMANDS[part][0]
         case ["-m", "ssd.cli", name, *rest]:
             module = cli.COMMANDS[name][0]
-        case ["-m", "ssd.data.scenes", *rest]:
-            module = scenes_command.__name__
         case ["-m", "benchmarks", *rest]:
             module = "benchmarks.__main__"
         case ["-m", ("venv" | "build" | "http.server"), *_]:

@@ -10,23 +10,24 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 
+_CORE = {"structures", "utils"}
+_PARTS = {"config", "modeling", "data", "solver", "evaluation", "visualization", *_CORE}
 ALLOWED: dict[str, set[str]] = {
     "structures": set(),
     "utils": {"structures"},
-    "config": {"utils"},
-    "modeling": {"structures", "utils"},
-    "data": {"structures", "utils"},
-    "solver": {"utils"},
-    "evaluation": {"structures", "utils"},
-    "visualization": {"structures", "utils"},
-    "interop": {"structures", "utils"},
-    "engine": {
-        *("config", "data", "evaluation", "interop", "modeling", "solver", "structures", "utils", "visualization"),
-    },
+    "config": _CORE,
+    "modeling": _CORE,
+    "data": _CORE,
+    "solver": _CORE,
+    "evaluation": _CORE,
+    "visualization": _CORE,
+    "weights": {"config", "modeling", *_CORE},
+    "engine": {"weights", *_PARTS},
+    "inference": {"weights", "config", "modeling", "data", "visualization", *_CORE},
 }
-ALLOWED["deploy"] = {"engine", "version", *ALLOWED["engine"]}
-ALLOWED["doctor"] = {"config", "data", "engine", "modeling", "utils", "version"}
-ALLOWED["commands"] = {"doctor", "engine", *ALLOWED["engine"]}
+ALLOWED["deploy"] = {"inference", "evaluation", "version", *ALLOWED["inference"]}
+ALLOWED["tools"] = {"engine", "deploy", *ALLOWED["engine"], *ALLOWED["deploy"]}
+ALLOWED["commands"] = {"tools", *ALLOWED["tools"]}
 
 
 def imported_packages(path: Path) -> Iterator[str]:
@@ -71,7 +72,7 @@ def test_importing_ssd_is_cheap() -> None:
 
 def test_the_public_names_come_when_they_are_used() -> None:
     code = "import ssd; print(ssd.init_detector.__module__, set(ssd.__all__) <= set(dir(ssd)), ssd.Detections.__name__)"
-    assert run_python(code) == "ssd.engine.api True Detections\n"
+    assert run_python(code) == "ssd.inference.api True Detections\n"
     assert run_python("import ssd; print(hasattr(ssd, 'detect'))") == "False\n"
 
 

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from ssd import cli
-from ssd.data.scenes import __main__ as scenes_command
 from tests.test_docs import file_name, read_blocks
 
 ROOT = Path(__file__).parents[1]
@@ -33,12 +32,9 @@ SMALLER = {
 def run_command(line: str) -> None:
     """Run a line of a bash block in this process, and see that it succeeds."""
     words = shlex.split(line, comments=True)
-    if words[:3] == ["python", "-m", "ssd.data.scenes"]:
-        is_dataset = "--output" in words
-        scenes_command.main([*words[3:], *(SMALLER["scenes"] if is_dataset else [])])
-    else:
-        assert words[0] == "ssd", line
-        assert cli.main([*words[1:], *SMALLER.get(words[1], [])]) == 0, line
+    assert words[0] == "ssd", line
+    name = "scenes" if words[1:3] == ["data", "scenes"] and "--output" in words else words[1]
+    assert cli.main([*words[1:], *SMALLER.get(name, [])]) == 0, line
 
 
 def run_page(blocks: list[tuple[str, str]], folder: Path) -> None:

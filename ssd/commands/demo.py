@@ -4,18 +4,18 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from ssd.commands.web import serve
 from ssd.data.datasets import BACKGROUND, COCO_CLASSES, VOC_CLASSES
-from ssd.data.sources import Source, open_source
-from ssd.engine.api import make_predictor
-from ssd.engine.interrupt import InterruptGuard
-from ssd.engine.predictor import Predictor
-from ssd.engine.progress import Progress
-from ssd.engine.saving import Outputs, Summary, refuse_source_folders
 from ssd.engine.setup import CKPT_HELP, INTERRUPTED, add_flag, make_parser, parse_tile, run_script
-from ssd.engine.trained import start_trained, trained_class_names
+from ssd.inference.api import make_predictor
+from ssd.inference.predictor import Predictor
+from ssd.inference.progress import Progress
+from ssd.inference.saving import Outputs, Summary, refuse_source_folders
+from ssd.inference.sources import Source, open_source
+from ssd.inference.web import serve
 from ssd.utils.errors import ImageError
+from ssd.utils.interrupt import InterruptGuard
 from ssd.utils.terminal import say
+from ssd.weights.trained import start_trained, trained_class_names
 
 CLASSES = {"voc": VOC_CLASSES, "coco": COCO_CLASSES}
 

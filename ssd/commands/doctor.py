@@ -5,7 +5,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from ssd.doctor.examine import examine, to_text
+from ssd.tools.doctor.examine import examine, to_text
 from ssd.utils.terminal import say
 
 

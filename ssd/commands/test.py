@@ -6,10 +6,10 @@ from pathlib import Path
 
 from ssd.data import build_datasets, make_batch_transform, make_test_loader
 from ssd.engine.inference import evaluate_datasets
-from ssd.engine.report import describe_run, write_report
 from ssd.engine.setup import CKPT_HELP, add_flag, make_parser, run_script
-from ssd.engine.trained import build_trained_model, start_trained
+from ssd.tools.report import describe_run, write_report
 from ssd.utils.distributed import get_rank, get_world_size, said_once
+from ssd.weights.trained import build_trained_model, start_trained
 
 
 def main(args: Sequence[str] | None = None) -> int:

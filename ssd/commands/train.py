@@ -18,8 +18,6 @@ from ssd.data.replay import BatchReplay
 from ssd.engine.evaluator import Evaluator
 from ssd.engine.finite_check import FiniteCheck
 from ssd.engine.first_batch import make_first_batch
-from ssd.engine.initial_model import build_new_model
-from ssd.engine.interrupt import InterruptGuard
 from ssd.engine.manifest import finish_manifest, start_manifest
 from ssd.engine.monitor import TrainingMonitor
 from ssd.engine.precision import in_precision, make_network, select_dtype
@@ -33,6 +31,8 @@ from ssd.modeling.sync_batch_norm import synchronise_batch_norm
 from ssd.solver import make_lr_scheduler, make_optimizer
 from ssd.utils.checkpoint import Checkpointer
 from ssd.utils.distributed import broadcast_text, get_rank, get_world_size, in_turns, is_main, said_once
+from ssd.utils.interrupt import InterruptGuard
+from ssd.weights.initial_model import build_new_model
 
 logger = logging.getLogger(__name__)
 

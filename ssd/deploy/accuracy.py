@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from ssd.data.datasets import DetectionDataset
 from ssd.deploy.dataset_images import DatasetImages
-from ssd.engine.detections import Detections
-from ssd.engine.predictor import Predictor
 from ssd.evaluation import evaluate
+from ssd.inference.detections import Detections
+from ssd.inference.predictor import Predictor
 from ssd.structures import Container
 
 

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from ssd.data.datasets import DetectionDataset
 from ssd.data.samples import resize_image
-from ssd.data.sources import Frame
 from ssd.deploy.accuracy import measure_accuracy
 from ssd.deploy.dataset_images import ReadImages
 from ssd.deploy.latency import measure_latency
@@ -20,7 +19,8 @@ from ssd.deploy.parity import Cut, agreement, compare_all
 from ssd.deploy.report import AgreementCheck, ExportReport, ParityCheck
 from ssd.deploy.runtimes import PlainNetwork, as_predictor, exported_networks, make_candidates
 from ssd.deploy.trained import Trained
-from ssd.engine.predictor import Network
+from ssd.inference.predictor import Network
+from ssd.inference.sources import Frame
 from ssd.utils.cores import available_cores
 from ssd.utils.errors import MissingPackageError
 

@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 
 from ssd.data.datasets import DetectionDataset
-from ssd.data.sources import Frame, PendingFrame, Source
+from ssd.inference.sources import Frame, PendingFrame, Source
 from ssd.utils.errors import ImageError
 
 

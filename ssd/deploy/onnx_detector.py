@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from ssd.deploy.exported_network import ExportedNetwork
-from ssd.engine.predictor import Predictor
+from ssd.inference.predictor import Predictor
 from ssd.utils.errors import DeviceError
 from ssd.utils.extras import import_extra
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from ssd.deploy.exported_network import ExportedNetwork
-from ssd.engine.predictor import Predictor
+from ssd.inference.predictor import Predictor
 from ssd.utils.extras import import_extra
 
 # Numbers of images that compiled networks are kept for: whole batches, the last of a source, single images.

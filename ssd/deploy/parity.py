@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from ssd.engine.detections import Detections
+from ssd.inference.detections import Detections
 from ssd.structures.boxes import pairwise_iou
 
 _ROUNDING = 1e-6  # of a score, where no pair shows how far scores differ

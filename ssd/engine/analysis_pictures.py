@@ -19,9 +19,9 @@ def draw_analysis(evaluation: DatasetEvaluation) -> dict[str, np.ndarray]:
     if sum(len(image["labels"]) for image in evaluation.predictions) > _MAX_DETECTIONS:
         return {}
     # Here, since matplotlib is slow to import.
-    from ssd.engine.report.classes import MAX_CONFUSED, MAX_LINES, pick_classes, pick_confused
-    from ssd.visualization.report.plots import plot_confusion, plot_lines
-    from ssd.visualization.style import figure_to_rgb
+    from ssd.evaluation.analysis.classes import MAX_CONFUSED, MAX_LINES, pick_classes, pick_confused
+    from ssd.visualization.plots import plot_confusion, plot_lines
+    from ssd.visualization.theme import figure_to_rgb
 
     analysis = analyse(evaluation.dataset, evaluation.predictions, metric=evaluation.result.metric)
     names = analysis.tables.class_names

@@ -25,8 +25,8 @@ def write_learning_curves(table: ResultsTable) -> None:
     """
     if not table.rows:
         return
-    from ssd.visualization.style import figure_to_rgb, figure_to_svg  # matplotlib is slow to import
-    from ssd.visualization.training_plots import plot_learning_curves
+    from ssd.engine.training_plots import plot_learning_curves
+    from ssd.visualization.theme import figure_to_rgb, figure_to_svg  # matplotlib is slow to import
 
     figure = plot_learning_curves(*read_curves(table))
     path = table.path.with_name("learning_curves.svg")

@@ -8,7 +8,6 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from ssd.engine.interrupt import InterruptGuard
 from ssd.engine.monitor import TrainingMonitor
 from ssd.engine.prefetch import Batch, prefetch
 from ssd.engine.seeding import seed_iteration
@@ -16,6 +15,7 @@ from ssd.engine.step import StepOptions, step
 from ssd.structures import Container
 from ssd.utils.checkpoint import Checkpointer
 from ssd.utils.distributed import Agreement, get_rank, get_world_size, is_main, wait_for_all
+from ssd.utils.interrupt import InterruptGuard
 
 logger = logging.getLogger(__name__)
 

@@ -1,6 +1,5 @@
-"""Drawing of detections, and videos of the drawings."""
+"""Draw detections on images."""
 
 from ssd.visualization.drawing import draw_detections
-from ssd.visualization.video import VideoWriter
 
-__all__ = ["VideoWriter", "draw_detections"]
+__all__ = ["draw_detections"]

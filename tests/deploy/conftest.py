@@ -11,12 +11,12 @@ from torchvision.ops import box_iou
 from ssd.config import Config, load_config
 from ssd.data import make_batch_transform
 from ssd.data.samples import resize_image
-from ssd.data.scenes.scene import render_scene
 from ssd.deploy import export_onnx, export_program, make_metadata
 from ssd.modeling.box_head.box_predictor import last_conv
 from ssd.modeling.detector import build_detection_model
 from ssd.structures import Container
 from ssd.structures.size import height_width
+from ssd.tools.data.scenes.scene import render_scene
 from ssd.utils.image import read_image
 
 DEMO = Path(__file__).parents[2] / "demo"

@@ -9,7 +9,7 @@ from torch import Tensor
 from ssd.config import load_config
 from ssd.data import build_datasets
 from ssd.deploy.accuracy import measure_accuracy
-from ssd.engine.predictor import Predictor
+from ssd.inference.predictor import Predictor
 from ssd.structures import Container
 
 SIZE = (24, 32)  # of the network, a quarter of that of the scenes

@@ -8,8 +8,8 @@ import pytest
 
 from ssd.config import load_config
 from ssd.data import build_datasets
-from ssd.data.sources import Frame, PendingFrame, open_source
 from ssd.deploy.dataset_images import DatasetImages, ReadImages, choose_images, first_images
+from ssd.inference.sources import Frame, PendingFrame, open_source
 from ssd.utils.errors import ImageError
 
 

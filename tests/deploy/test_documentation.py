@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch import nn
 
+from ssd.commands.export import parse_args
 from ssd.config import Config
 from ssd.deploy import export_onnx, export_program, make_metadata
-from ssd.deploy.command import parse_args
 from ssd.deploy.metadata import to_json
 
 PAGE = (Path(__file__).parents[2] / "docs" / "deployment.md").read_text()

@@ -16,7 +16,7 @@ from ssd.deploy.parity import (
     match_close,
     match_overlapping,
 )
-from ssd.engine.detections import Detections
+from ssd.inference.detections import Detections
 
 CUT = Cut(score_threshold=0.01, max_per_image=100)
 CLASSES = ("__background__", "apple", "pear")

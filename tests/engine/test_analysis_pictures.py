@@ -7,7 +7,7 @@ import pytest
 
 from ssd.engine import analysis_pictures
 from ssd.engine.analysis_pictures import draw_analysis
-from tests.engine.report.sets import evaluated, three_classes
+from tests.tools.report.sets import evaluated, three_classes
 
 
 def test_three_pictures_but_for_too_many_detections(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,6 @@ from ssd.data import build_datasets, make_batch_transform, make_test_loader, mak
 from ssd.engine.finite import FiniteGuard
 from ssd.engine.finite_check import FiniteCheck
 from ssd.engine.inference import evaluate_datasets
-from ssd.engine.interrupt import InterruptGuard
 from ssd.engine.monitor import TrainingMonitor
 from ssd.engine.precision import make_network
 from ssd.engine.setup import with_num_classes
@@ -28,6 +27,7 @@ from ssd.solver import ModelAverage, make_lr_scheduler, make_optimizer
 from ssd.structures import Container
 from ssd.utils.checkpoint import Checkpointer
 from ssd.utils.errors import CheckpointError, TrainingError
+from ssd.utils.interrupt import InterruptGuard
 
 NEVER = Periods(log=0, save=0, evaluate=0)
 

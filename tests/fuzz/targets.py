@@ -10,14 +10,14 @@ import numpy as np
 
 from ssd.config import cfg, load_config, parse_config
 from ssd.data import build_datasets
-from ssd.data.check.images import check_images
-from ssd.data.check.objects import count_objects
-from ssd.data.check.problem import CollectErrors
 from ssd.data.datasets import COCODataset, DetectionDataset, VOCDataset
 from ssd.data.datasets.paths import MissingPathError
 from ssd.data.datasets.policy import RaiseErrors, SkipErrors
 from ssd.data.samples import TrainingSamples
 from ssd.evaluation import eval_detection_coco
+from ssd.tools.data.check.images import check_images
+from ssd.tools.data.check.objects import count_objects
+from ssd.tools.data.check.problem import CollectErrors
 
 ROOT = Path(__file__).parents[2]
 POLICIES = (RaiseErrors, SkipErrors, CollectErrors)

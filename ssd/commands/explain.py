@@ -1,0 +1,99 @@
+"""The command `ssd explain`: how a detector sees one image, in pictures and numbers."""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ssd.config import Config
+from ssd.data.catalog import make_dataset
+from ssd.engine.setup import CKPT_HELP, add_flag, make_parser, run_script
+from ssd.inference.api import make_predictor
+from ssd.inference.predictor import Predictor
+from ssd.tools.explain.explain import explain
+from ssd.tools.explain.explanation import Explanation
+from ssd.tools.explain.report import explanation_to_text
+from ssd.utils.errors import ConfigError
+from ssd.utils.terminal import say
+from ssd.weights.trained import start_trained, trained_class_names
+
+
+def main(args: Sequence[str]) -> int:
+    """Run `ssd explain`."""
+    parsed = parse_args(args)
+    return run_script(lambda: run(parsed))
+
+
+def parse_args(args: Sequence[str]) -> argparse.Namespace:
+    """Read the command line behind `ssd explain`."""
+    parser = make_parser(
+        "Show how a detector sees one image: priors, matches, hard negatives, and how a detection came to be.",
+        "ssd explain",
+    )
+    parser.usage = (
+        "%(prog)s (IMAGE | --dataset NAME --index I) [--config-file FILE] [--ckpt FILE] [options] [KEY VALUE ...]"
+    )
+    help_text = "path or URL of an image whose objects are not known; or leave it out and name --dataset"
+    parser.add_argument("image", nargs="?", metavar="IMAGE", help=help_text)
+    add_flag(parser, "--ckpt", metavar="FILE", help=CKPT_HELP)
+    help_text = "take image and objects from a dataset of the config or of the catalogue"
+    add_flag(parser, "--dataset", metavar="NAME", help=help_text)
+    add_flag(parser, "--index", type=int, default=0, metavar="I", help="which of its images, from 0 (%(default)s)")
+    help_text = "the detection whose history is told, from 0, the best (%(default)s)"
+    add_flag(parser, "--detection", type=int, default=0, metavar="N", help=help_text)
+    help_text = "for explain.html, explain.json and the pictures (%(default)s)"
+    parser.add_argument("-o", "--output", type=Path, default=Path("explained"), metavar="FOLDER", help=help_text)
+    return sort_words(parser.parse_intermixed_args(args))
+
+
+def sort_words(args: argparse.Namespace) -> argparse.Namespace:
+    """Tell IMAGE from the first KEY: a dataset takes its place."""
+    words = [*args.opts, *([args.image] if args.image is not None else [])]
+    args.image, args.opts = None, words
+    if args.dataset is None and words:
+        args.image, *args.opts = words
+    return args
+
+
+def run(args: argparse.Namespace) -> int:
+    """Explain, print the most important numbers, and write the files; return the exit status.
+
+    Raises:
+        ConfigError: the configuration or an option is wrong.
+        CheckpointError: there is no checkpoint, or it does not fit.
+        DownloadError, MissingPackageError: see ``start_trained``.
+        DeviceError: likewise.
+        DatasetError: the dataset is missing or malformed.
+        ImageError: the image cannot be read.
+        OutputError: a file cannot be written.
+    """
+    check_args(args)
+    cfg, device, checkpoint = start_trained(args)
+    detector = make_predictor(cfg, checkpoint, trained_class_names(cfg, checkpoint), device)
+    explanation = explain_what_is_named(args, cfg, detector)
+    paths = explanation.draw(args.output, args.detection)
+    say(explanation_to_text(explanation, args.detection))
+    say(f"\nWritten: {', '.join(str(path) for path in paths)}\n")
+    return 0
+
+
+def check_args(args: argparse.Namespace) -> None:
+    """Raise ConfigError for options that are wrong."""
+    if args.dataset is None and args.image is None:
+        raise ConfigError("nothing to explain: name an IMAGE, or --dataset NAME with --index I")
+    if args.dataset is not None and len(args.opts) % 2:
+        raise ConfigError(f"--dataset {args.dataset} gives the image: leave {args.opts[0]!r} out, or --dataset")
+
+
+def explain_what_is_named(args: argparse.Namespace, cfg: Config, detector: Predictor) -> Explanation:
+    """Explain IMAGE, or the image of the dataset with the objects that training would see."""
+    if args.dataset is None:
+        return explain(detector, args.image)
+    options: dict[str, Any] = {"is_train": True, "on_error": cfg.DATASETS.ON_ERROR}
+    dataset = make_dataset(args.dataset, cfg.DATASETS.CUSTOM, class_names=detector.class_names, **options)
+    if not 0 <= args.index < len(dataset):
+        raise ConfigError(f"--index {args.index}: {args.dataset} has {len(dataset)} images, counted from 0")
+    image, target, _ = dataset[args.index]
+    explanation = explain(detector, image, target["boxes"], target["labels"])
+    return replace(explanation, name=f"{args.dataset}[{args.index}]")

@@ -1,8 +1,0 @@
-"""Whatever a user calls images, as frames: files, folders, addresses, videos, cameras, arrays."""
-
-from ssd.data.sources.frames import Frame, PendingFrame, Source, VideoInfo
-from ssd.data.sources.opening import open_source
-from ssd.data.sources.read_ahead import read_ahead
-from ssd.data.sources.video import VIDEO_SUFFIXES
-
-__all__ = ["VIDEO_SUFFIXES", "Frame", "PendingFrame", "Source", "VideoInfo", "open_source", "read_ahead"]

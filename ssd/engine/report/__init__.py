@@ -1,6 +1,0 @@
-"""The report on an evaluated detector: one HTML page a dataset."""
-
-from ssd.engine.report.run_facts import RunFacts, describe_run
-from ssd.engine.report.write import REPORT, write_report
-
-__all__ = ["REPORT", "RunFacts", "describe_run", "write_report"]

@@ -1,0 +1,1 @@
+"""Commands' tools around training: data, priors, reports, explanations, bulk prediction, installation checks."""

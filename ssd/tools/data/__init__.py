@@ -1,0 +1,1 @@
+"""Check, split, convert and browse datasets."""

@@ -1,0 +1,150 @@
+"""``explain``: run a detector on one image, and keep all that it computes on the way."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ssd.data.samples import resize_image
+from ssd.data.transforms.geometry import GeometricDraw, map_boxes
+from ssd.engine.precision import InPrecision
+from ssd.inference.predictor import Predictor
+from ssd.inference.sources import Frame, open_source
+from ssd.inference.sources.images import SingleImage
+from ssd.inference.torch_network import TorchNetwork
+from ssd.modeling.box_head import MultiBoxLoss, SSDBoxHead
+from ssd.structures.boxes import center_to_corner
+from ssd.tools.explain.candidates import follow_candidates
+from ssd.tools.explain.explanation import Explanation
+from ssd.tools.explain.layout import make_levels
+from ssd.tools.explain.matching import match
+from ssd.utils.errors import ConfigError, ImageError
+
+
+def explain(
+    detector: Predictor,
+    image: object,
+    boxes: np.ndarray | Sequence[Sequence[float]] | None = None,
+    labels: np.ndarray | Sequence[int | str] | None = None,
+) -> Explanation:
+    """Show how a detector works, on one image.
+
+    The numbers come from the functions by which it is trained and by which it detects. The network is in evaluation
+    mode and the image whole: training augments it first, and normalises by the batch.
+
+    Args:
+        detector: of ``init_detector``.
+        image: path, URL, PIL image, RGB array, tensor (3, H, W), or content of a file.
+        boxes: (G, 4) the objects, corner form in pixels of the original image, if they are known. As in training they
+            are clipped, and those whose centre lies outside of the image are left out.
+        labels: (G,) their classes, by name or number from 1.
+
+    Raises:
+        ImageError: the image cannot be read, or is not one.
+        ConfigError: the detector is not of PyTorch, or has another head than SSDBoxHead; or boxes and labels do not
+            fit each other, or name an unknown class.
+    """
+    frame = _read(image)
+    head = find_head(detector)
+    pixels = resize_image(frame.image, detector.image_size)
+    cls_logits, bbox_pred = predict(detector, head, pixels)  # (1, P, C), (1, P, 4)
+
+    height, width = detector.image_size
+    size = torch.tensor([width, height, width, height], device=head.priors.device)
+    predictions = head.post_process.decode(cls_logits, bbox_pred, head.priors)
+    orig_size = frame.image.shape[1], frame.image.shape[0]
+    matching = None
+    if boxes is not None or labels is not None:
+        gt_boxes, gt_labels = relative_boxes(boxes, labels, orig_size, detector.class_names)
+        matching = match(head, cls_logits, bbox_pred, gt_boxes, gt_labels)
+    return Explanation(
+        name=frame.name,
+        image=pixels,
+        orig_size=orig_size,
+        class_names=detector.class_names,
+        levels=make_levels(head.prior_box, (head.priors * size).cpu()),
+        priors=(center_to_corner(head.priors) * size).cpu(),
+        class_scores=cls_logits[0].softmax(dim=1).cpu(),
+        offsets=bbox_pred[0].cpu(),
+        boxes=predictions.boxes[0].cpu(),
+        candidates=follow_candidates(head.post_process, predictions),
+        matching=matching,
+    )
+
+
+def find_head(detector: Predictor) -> SSDBoxHead:
+    """Return the head of a detector.
+
+    Raises:
+        ConfigError: it is none of ours.
+    """
+    if not isinstance(detector.network, TorchNetwork):
+        raise ConfigError(
+            f"{type(detector.network).__name__} tells detections only; explain the checkpoint that it was made from"
+        )
+    model = detector.network.network
+    head = (model.model if isinstance(model, InPrecision) else model).box_head
+    if not isinstance(head, SSDBoxHead) or not isinstance(head.loss, MultiBoxLoss):
+        raise ConfigError(f"MODEL.BOX_HEAD.NAME gives {type(head).__name__}; what can be explained is SSDBoxHead")
+    return head
+
+
+def predict(detector: Predictor, head: SSDBoxHead, image: np.ndarray) -> tuple[Tensor, Tensor]:
+    """Return what the network predicts when the detector detects: cls_logits (1, P, C) and bbox_pred (1, P, 4).
+
+    Args:
+        detector: whose head it is.
+        head: see ``find_head``.
+        image: RGB uint8 (S_h, S_w, 3).
+    """
+    caught: list[tuple[Tensor, Tensor]] = []
+    with head.predictor.register_forward_hook(lambda _, __, outputs: caught.append(outputs)):
+        detector.network(torch.from_numpy(image).permute(2, 0, 1)[None])
+    ((cls_logits, bbox_pred),) = caught
+    return cls_logits.float().clone(), bbox_pred.float().clone()  # ordinary tensors, made out of inference mode
+
+
+def relative_boxes(
+    boxes: np.ndarray | Sequence[Sequence[float]] | None,
+    labels: np.ndarray | Sequence[int | str] | None,
+    size: tuple[int, int],
+    class_names: Sequence[str],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return objects as training sees them: boxes float32 (G, 4) relative to the image, labels int64 (G,).
+
+    Args:
+        boxes: (G, 4) corner form in pixels.
+        labels: (G,) by name or number.
+        size: (width, height) of the image.
+        class_names: background first.
+
+    Raises:
+        ConfigError: see ``explain``.
+    """
+    numbers = np.array([_number(label, class_names) for label in ([] if labels is None else labels)], dtype=np.int64)
+    corners = np.asarray([] if boxes is None else boxes, dtype=np.float64)
+    if corners.size == 0:
+        corners = corners.reshape(0, 4)
+    if corners.shape != (len(numbers), 4):
+        raise ConfigError(
+            f"boxes and labels must have shapes (G, 4) and (G,) with one G; got {corners.shape} and {numbers.shape}"
+        )
+    return map_boxes(corners, numbers, GeometricDraw((0, 0, *size), mirror=False))
+
+
+def _number(label: int | str, class_names: Sequence[str]) -> int:
+    if isinstance(label, str) and label in class_names[1:]:
+        return list(class_names).index(label)
+    if not isinstance(label, str) and 1 <= label < len(class_names):
+        return int(label)
+    known = ", ".join(f"{number} {name}" for number, name in enumerate(class_names) if number)
+    raise ConfigError(f"labels: {label!r} is no class of the detector, which are {known}")
+
+
+def _read(image: object) -> Frame:
+    source = open_source(image)
+    if not isinstance(source, SingleImage):
+        raise ImageError(f"{image!r} may be many images; one can be explained at a time")
+    (pending,) = source
+    return pending.read()

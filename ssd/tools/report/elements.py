@@ -1,0 +1,144 @@
+"""Parts of a page as HTML. Whatever is not called ``content`` is plain text, and is escaped here."""
+
+import base64
+import html
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from matplotlib.figure import Figure
+
+from ssd.visualization.theme import DARK, LIGHT, Theme, figure_to_svg
+
+Cell = str | float | None
+_CSS_DPI = 96  # CSS pixels of an inch
+_MAX_SHRUNK = 500  # CSS pixels; wider plots, whose letters could not be read on a phone, are scrolled there
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table.
+
+    Attributes:
+        title: above it.
+        spec: how its numbers are written, as for ``format``; None for a column of text.
+        hint: what it means, where the title does not say it.
+    """
+
+    title: str
+    spec: str | None = None
+    hint: str = ""
+
+
+def escape(text: str) -> str:
+    """Return text as HTML; what cannot be printed, as a replacement character."""
+    return html.escape("".join(letter if letter.isprintable() or letter == "\n" else "\ufffd" for letter in text))
+
+
+def paragraph(text: str) -> str:
+    """Return a paragraph."""
+    return f"<p>{escape(text)}</p>\n"
+
+
+def code(text: str) -> str:
+    """Return lines that a click selects as a whole, for copying."""
+    return f'<pre class="copy">{escape(text)}</pre>\n'
+
+
+def details(summary: str, content: str) -> str:
+    """Return what is shown when its summary is clicked."""
+    return f"<details><summary>{escape(summary)}</summary>\n{content}</details>\n"
+
+
+def fact_list(rows: Iterable[tuple[str, str]]) -> str:
+    """Return names and values, one pair a row."""
+    entries = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>\n" for name, value in rows)
+    return f'<dl class="facts">\n{entries}</dl>\n'
+
+
+def tiles(rows: Iterable[tuple[str, str]]) -> str:
+    """Return the most important values in large letters, by name."""
+    entries = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>\n" for name, value in rows)
+    return f'<dl class="tiles">\n{entries}</dl>\n'
+
+
+def table(caption: str, columns: Sequence[Column], rows: Iterable[Sequence[Cell]]) -> str:
+    """Return a table that its readers sort by clicking a title. The first cell of a row names the row."""
+    heads = "".join(
+        f'<th scope="col"{"" if column.spec is None else " class=number"}{_title(column.hint)}>'
+        f'<button type="button">{escape(column.title)}</button></th>'
+        for column in columns
+    )
+    body = "".join(f"<tr>{_row(columns, row)}</tr>\n" for row in rows)
+    return (
+        f'<div class="scroll" role="region" tabindex="0" aria-label="{escape(caption)}"><table class="sortable">\n'
+        f"<caption>{escape(caption)}</caption>\n<thead><tr>{heads}</tr></thead>\n<tbody>\n{body}</tbody></table></div>\n"
+    )
+
+
+def plot(draw: Callable[[Theme], Figure], alt: str, caption: str) -> str:
+    """Return a figure with its caption, drawn for the light and the dark theme.
+
+    Args:
+        draw: given a theme, returns the figure.
+        alt: what the figure shows, for those who do not see it.
+        caption: below it.
+    """
+    figures = [draw(theme) for theme in (LIGHT, DARK)]
+    light, dark = (data_uri("image/svg+xml", figure_to_svg(figure).encode()) for figure in figures)
+    width, height = (round(inches * _CSS_DPI) for inches in figures[0].get_size_inches())
+    dark_source = f'<source media="screen and (prefers-color-scheme: dark)" srcset="{dark}">'
+    image = f'<img src="{light}" width="{width}" height="{height}" alt="{escape(alt)}">'
+    picture = f"<picture>{dark_source}{image}</picture>"
+    if width > _MAX_SHRUNK:
+        picture = f'<div class="scroll wide" role="region" tabindex="0" aria-label="Plot">{picture}</div>'
+    return f"<figure>{picture}<figcaption>{escape(caption)}</figcaption></figure>\n"
+
+
+def photo(jpeg: bytes, size: tuple[int, int], alt: str, caption: str, items: Sequence[str]) -> str:
+    """Return an image with its caption and a list below it.
+
+    Args:
+        jpeg: the file.
+        size: width and height in pixels.
+        alt: what it shows.
+        caption: below it.
+        items: of the list.
+    """
+    entries = "".join(f"<li>{escape(item)}</li>" for item in items)
+    image = f'<img src="{data_uri("image/jpeg", jpeg)}" width="{size[0]}" height="{size[1]}" alt="{escape(alt)}">'
+    return f"<figure>{image}<figcaption>{escape(caption)}<ul>{entries}</ul></figcaption></figure>\n"
+
+
+def gallery(contents: Iterable[str]) -> str:
+    """Return figures and tables beside each other, as many as there is room for."""
+    entries = "".join(f"<div>{content}</div>\n" for content in contents)
+    return f'<div class="gallery">\n{entries}</div>\n'
+
+
+def data_uri(media_type: str, content: bytes) -> str:
+    """Return a file as an address that holds it."""
+    return f"data:{media_type};base64,{base64.b64encode(content).decode()}"
+
+
+def number(value: float | None, spec: str) -> str:
+    """Return a number by a format, and a dash for what is not defined."""
+    return "–" if value is None or math.isnan(value) else format(value, spec)
+
+
+def _row(columns: Sequence[Column], row: Sequence[Cell]) -> str:
+    cells = [_cell(column, value) for column, value in zip(columns, row, strict=True)]
+    name = escape(str(row[0]))
+    return f'<th scope="row">{name}</th>{"".join(cells[1:])}'
+
+
+def _cell(column: Column, value: Cell) -> str:
+    if column.spec is None or isinstance(value, str):
+        return f"<td>{'' if value is None else escape(str(value))}</td>"
+    is_known = value is not None and not math.isnan(value)
+    sort_key = f"{value:.9g}" if is_known else ""
+    return f'<td class="number" data-value="{sort_key}">{number(value, column.spec)}</td>'
+
+
+def _title(hint: str) -> str:
+    return f' title="{escape(hint)}"' if hint else ""

@@ -1,0 +1,212 @@
+"""The plots of a report on a detector. What they show is also said by line style, marker, hatching or number."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from ssd.visualization.theme import (
+    HEIGHT,
+    LIGHT,
+    SMALL_FONT_SIZE,
+    WIDTH,
+    Theme,
+    add_legend,
+    bar_style,
+    make_figure,
+    series_style,
+)
+
+ALL_CLASSES = "all classes"
+_ROW = 0.26  # inches of a row of bars
+_MAX_NAME = 20  # letters
+_MAX_WRITTEN = 12  # rows of a confusion matrix whose cells have room for numbers
+
+
+def plot_lines(
+    lines: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    labels: tuple[str, str],
+    theme: Theme = LIGHT,
+    *,
+    marked_x: float | None = None,
+) -> Figure:
+    """Draw curves from 0 to 1 on both axes, their legend below.
+
+    Args:
+        lines: x (N,) and y (N,) by name; that of ALL_CLASSES is the thickest.
+        labels: of the axes.
+        theme: of the figure.
+        marked_x: gets an upright line.
+    """
+    rows = -(-len(lines) // 2)
+    figure, grid = make_figure(theme, height=HEIGHT + 0.2 * rows)
+    axes = grid[0, 0]
+    handles = []
+    for index, (name, (x, y)) in enumerate(lines.items()):
+        style = {**series_style(index, theme), "markevery": (0.02 * index, 0.2)}
+        if name == ALL_CLASSES:
+            style = {"color": theme.text, "linewidth": 3}
+        handles += axes.plot(x, y, label=plain(name), **style)
+    if marked_x is not None:
+        axes.axvline(marked_x, color=theme.muted, linewidth=1)
+    axes.set(xlabel=labels[0], ylabel=labels[1], xlim=(0, 1.01), ylim=(0, 1.02))
+    if handles:
+        legend = add_legend(axes, theme, loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=2, handlelength=3.2)
+        legend.set_frame_on(False)
+    else:
+        _say(axes, "nothing to find or nothing found", theme)
+    return figure
+
+
+def plot_class_bars(values: Mapping[str, float], label: str, theme: Theme = LIGHT) -> Figure:
+    """Draw a bar from 0 to 1 for each class, from top to bottom; nan is a class without an object.
+
+    Args:
+        values: by name.
+        label: of the axis.
+        theme: of the figure.
+    """
+    figure, axes = _bars(list(values), theme)
+    numbers = np.array(list(values.values()), dtype=np.float64)
+    bars = axes.barh(range(len(values)), np.nan_to_num(numbers), height=0.72, **bar_style(0, theme))
+    texts = ["no object" if np.isnan(value) else f"{value:.2f}" for value in numbers]
+    axes.bar_label(bars, texts, padding=3, color=theme.text, fontsize=SMALL_FONT_SIZE)
+    axes.set(xlabel=label, xlim=(0, 1.12))
+    return figure
+
+
+def plot_costs(costs: Mapping[str, float], theme: Theme = LIGHT) -> Figure:
+    """Draw what each kind of error costs, from top to bottom.
+
+    Args:
+        costs: AP by the kind's name.
+        theme: of the figure.
+    """
+    figure, axes = _bars(list(costs), theme)
+    values = np.nan_to_num(np.array(list(costs.values()), dtype=np.float64))
+    for index, value in enumerate(values):
+        bars = axes.barh([index], [value], height=0.72, **bar_style(index, theme))
+        axes.bar_label(bars, [f"{100 * value:.1f}"], padding=3, color=theme.text, fontsize=SMALL_FONT_SIZE)
+    most = max(float(values.max(initial=0)), 0.01)
+    axes.set(xlabel="AP that is lost", xlim=(min(0.0, 1.3 * float(values.min(initial=0))), 1.15 * most))
+    axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0 if most > 0.04 else 1, symbol=""))
+    return figure
+
+
+def plot_confusion(matrix: np.ndarray, rows: Sequence[str], columns: Sequence[str], theme: Theme = LIGHT) -> Figure:
+    """Draw a confusion matrix; the darker a cell, the greater its share of the row.
+
+    Args:
+        matrix: counts (R, C).
+        rows: their names.
+        columns: their names.
+        theme: of the figure.
+    """
+    side = 2.2 + 0.3 * len(rows) if len(rows) > _MAX_WRITTEN else 2.2 + 0.5 * len(rows)
+    figure, grid = make_figure(theme, width=max(WIDTH, side + 0.6), height=max(HEIGHT, side - 0.4))
+    axes = grid[0, 0]
+    share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    axes.pcolormesh(share, cmap=theme.colormap, vmin=0, vmax=1, edgecolors=theme.grid, linewidth=0.5)
+    axes.grid(visible=False)
+    axes.set(xlabel="detected as", ylabel="is", ylim=(len(rows), 0))
+    axes.set_xticks(np.arange(len(columns)) + 0.5, [plain(name) for name in columns], rotation=45, ha="right")
+    axes.set_yticks(np.arange(len(rows)) + 0.5, [plain(name) for name in rows])
+    axes.tick_params(length=0)
+    if len(rows) <= _MAX_WRITTEN:
+        for (row, column), count in np.ndenumerate(matrix):
+            _write_count(axes, (column, row), int(count), float(share[row, column]), theme)
+    return figure
+
+
+def plot_reliability(confidence: np.ndarray, precision: np.ndarray, counts: np.ndarray, theme: Theme = LIGHT) -> Figure:
+    """Draw which part of the detections is right against their scores, and how many they are.
+
+    Args:
+        confidence: mean score of each bin (N,), nan in an empty one.
+        precision: the part of it that is right (N,), likewise.
+        counts: its detections (N,).
+        theme: of the figure.
+    """
+    figure, grid = make_figure(theme, height=HEIGHT + 0.9, rows=2)
+    upper, lower = grid[:, 0]
+    figure.set_layout_engine("constrained", hspace=0.02)
+    grid[0, 0].get_gridspec().set_height_ratios([3, 1])
+    known = counts > 0
+    edges = np.linspace(0, 1, len(counts) + 1)
+    upper.plot([0, 1], [0, 1], color=theme.muted, linestyle="--", linewidth=1.2, label="calibrated")
+    upper.plot(confidence[known], precision[known], label="detections", **series_style(0, theme))
+    upper.set(ylabel="right, share", xlim=(0, 1), ylim=(0, 1.02))
+    add_legend(upper, theme, loc="upper left")
+    lower.bar(edges[:-1], counts, width=1 / len(counts), align="edge", **bar_style(0, theme))
+    lower.set(xlabel="score", ylabel="detections", xlim=(0, 1))
+    lower.set_yscale("symlog", linthresh=1)
+    lower.set_ylim(0, 10 * max(int(counts.max(initial=0)), 1))
+    return figure
+
+
+def plot_sizes(sides: np.ndarray, is_found: np.ndarray, theme: Theme = LIGHT) -> Figure:
+    """Draw how many objects of each size are found and missed.
+
+    Args:
+        sides: of the square of equal area (G,), in pixels.
+        is_found: (G,).
+        theme: of the figure.
+    """
+    figure, grid = make_figure(theme)
+    axes = grid[0, 0]
+    if not len(sides):
+        _say(axes, "no object", theme)
+        return figure
+    low, high = np.log2(max(float(sides.min()), 1)), np.log2(max(float(sides.max()), 2))
+    edges = 2 ** np.arange(np.floor(2 * low) / 2, np.floor(2 * high) / 2 + 0.6, 0.5)  # half octaves
+    found, missed = (np.histogram(sides[chosen], edges)[0] for chosen in (is_found, ~is_found))
+    options = {"width": np.diff(edges), "align": "edge"}
+    axes.bar(edges[:-1], found, label="found", **options, **bar_style(0, theme))
+    axes.bar(edges[:-1], missed, bottom=found, label="missed", **options, **bar_style(1, theme))
+    ticks = 2.0 ** np.arange(np.floor(np.log2(edges[0])), np.ceil(np.log2(edges[-1])) + 0.5)
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.set(xlabel="side of the square of equal area, pixels", ylabel="objects", xlim=(edges[0], edges[-1]))
+    axes.set_ylim(0, 1.28 * float((found + missed).max(initial=1)))
+    axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
+    add_legend(axes, theme, loc="upper left", ncols=2)
+    return figure
+
+
+def plain(name: str) -> str:
+    """Return a name as a label whatever its letters: short, not read as mathematics, not left out as a private one."""
+    name = "".join(letter if letter.isprintable() else "\ufffd" for letter in name)
+    name = name if len(name) <= _MAX_NAME else f"{name[: _MAX_NAME - 1]}…"
+    name = f" {name}" if name.startswith("_") else name
+    return name.replace("$", r"\$")
+
+
+def _bars(names: Sequence[str], theme: Theme) -> tuple[Figure, Axes]:
+    """A figure for a horizontal bar a name."""
+    figure, grid = make_figure(theme, height=0.9 + _ROW * max(len(names), 3))
+    axes = grid[0, 0]
+    axes.grid(visible=False, axis="y")
+    axes.set_yticks(range(len(names)), [plain(name) for name in names])
+    axes.set_ylim(max(len(names), 1) - 0.4, -0.6)
+    axes.tick_params(axis="y", length=0)
+    return figure, axes
+
+
+def _write_count(axes: Axes, cell: tuple[int, int], count: int, share: float, theme: Theme) -> None:
+    """In letters that stand out from the cell; not a zero."""
+    if count:
+        red, green, blue, _ = theme.colormap(share)
+        is_bright = 0.2126 * red**2.2 + 0.7152 * green**2.2 + 0.0722 * blue**2.2 > 0.18  # equal contrast to both
+        color = "#000000" if is_bright else "#FFFFFF"
+        axes.text(cell[0] + 0.5, cell[1] + 0.5, _short(count), color=color, ha="center", va="center",
+                  fontsize=SMALL_FONT_SIZE)  # fmt: skip
+
+
+def _short(count: int) -> str:
+    return str(count) if count < 10_000 else f"{count / 1000:.0f}k"
+
+
+def _say(axes: Axes, text: str, theme: Theme) -> None:
+    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color=theme.muted)

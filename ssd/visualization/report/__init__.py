@@ -1,1 +1,0 @@
-"""Pages of HTML with plots, tables and pictures, each one file that needs nothing else."""

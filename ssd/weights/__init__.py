@@ -1,0 +1,1 @@
+"""Files of weights of any project, and models made from them."""

@@ -1,0 +1,55 @@
+"""The command that checks datasets."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ssd.commands.check_data import main
+
+
+def check(*arguments: object) -> int:
+    return main([str(argument) for argument in arguments])
+
+
+def test_sound_data(config_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert check(config_file, "--json", tmp_path / "report.json") == 0
+    output = capsys.readouterr().out
+    assert "train_scenes (train): 8 images listed, 8 readable" in output
+    assert output.endswith("errors: 0, warnings: 0\n")
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert (report["errors"], report["warnings"], report["problems"]) == (0, 0, [])
+    assert [item["name"] for item in report["sets"]] == ["train_scenes", "test_scenes"]
+    assert sum(report["totals"]["train"].values()) == sum(report["sets"][0]["objects"]["by_class"].values()) > 0
+
+
+def test_an_error_decides_the_exit_status_and_a_warning_does_not(
+    config_file: Path, scenes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    custom = ["DATASETS.CUSTOM.copy", str({"FORMAT": "voc", "ROOT": str(tmp_path / "copy"), "SPLIT": "trainval"})]
+    only = ["DATASETS.TRAIN", "('copy',)", "DATASETS.TEST", "()"]
+    (tmp_path / "copy").mkdir()
+    for name in ("Annotations", "JPEGImages"):
+        (tmp_path / "copy" / name).symlink_to(scenes / name)
+    (tmp_path / "copy/ImageSets/Main").mkdir(parents=True)
+    ids = (scenes / "ImageSets/Main/trainval.txt").read_text().split()
+    split = tmp_path / "copy/ImageSets/Main/trainval.txt"
+    split.write_text("\n".join([*ids, ids[0]]))
+    assert check(config_file, *custom, *only, "--json", tmp_path / "report.json") == 0
+    assert "warning: duplicate image: 1" in capsys.readouterr().out
+    (problem,) = json.loads((tmp_path / "report.json").read_text())["sets"][0]["problems"]
+    assert (problem["severity"], problem["kind"]) == ("warning", "duplicate image")
+    split.write_text("\n".join([*ids, "nowhere_é", "nowhere_2"]), encoding="utf-8")
+    assert check(config_file, *custom, *only, "--show", "1") == 1
+    output = capsys.readouterr().out
+    assert "error: missing annotation file: 2" in output
+    assert "nowhere_é.xml" in output
+    assert "nowhere_2.xml" not in output
+
+
+def test_mistakes_of_the_command(config_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert check(config_file, "--json", tmp_path / "nowhere" / "report.json") == 1
+    output = capsys.readouterr()
+    assert "report.json: cannot be written: No such file or directory" in output.err
+    assert check(config_file, "DATASETS.TRAIN", "()", "DATASETS.TEST", "()") == 1
+    assert "DATASETS.TRAIN and DATASETS.TEST are empty" in capsys.readouterr().err

@@ -1,0 +1,249 @@
+"""`ssd export` from the command line to files, report and exit status."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import onnx
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ssd.cli import main
+from ssd.commands import export as command
+from ssd.config import Config, load_config
+from ssd.data.datasets import BACKGROUND
+from ssd.deploy import OnnxDetector, checks, read_metadata
+from ssd.deploy.latency import Candidate
+from ssd.deploy.trained import load_trained
+from ssd.engine.setup import with_num_classes
+from ssd.structures import Container
+from ssd.tools.data.scenes.scene import render_scene
+
+NAMES = (BACKGROUND, "circle", "crescent", "cross", "heart", "ring", "square", "star", "triangle")
+
+
+@pytest.fixture
+def checkpoint(config_file: Path, make_detector: Callable[[Config], nn.Module], tmp_path: Path) -> Path:
+    """A detector of scenes as a training leaves it, though its weights are random."""
+    cfg = with_num_classes(load_config(config_file), NAMES)
+    path = tmp_path / "model_final.pth"
+    state = {"model": make_detector(cfg).state_dict(), "class_names": list(NAMES), "config": cfg.dump()}
+    torch.save(state, path)
+    return path
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    folder = tmp_path / "some pictures"
+    folder.mkdir()
+    for number in range(3):
+        image, _ = render_scene(1, number, (160, 120))
+        assert cv2.imwrite(str(folder / f"{number}.png"), image[..., ::-1])
+    return folder
+
+
+@pytest.fixture
+def export(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., Any]:
+    """Run `ssd export` on the checkpoint; return exit status, standard output and error, and the report."""
+
+    def run(output: str, *args: object) -> tuple[int, str, str, dict[str, Any]]:
+        path = tmp_path / "exported" / output
+        status = main(["export", "--ckpt", str(checkpoint), "-o", str(path), *map(str, args)])
+        printed = capsys.readouterr()
+        report = path.with_suffix(".report.json")
+        return status, printed.out, printed.err, json.loads(report.read_text()) if report.exists() else {}
+
+    return run
+
+
+@pytest.fixture
+def _no_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exporting writes an empty file, which is enough where nobody runs it."""
+
+    def write(_: nn.Module, path: Path, *__: Any, **___: Any) -> Path:
+        path.touch()
+        return path
+
+    monkeypatch.setattr(command, "export_onnx", write)
+
+
+def test_everything(
+    export: Callable[..., Any], tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A checkpoint alone is enough: its config names the scenes, which it is compared, calibrated and measured on."""
+    fixed = [Candidate("a way to run it", lambda _: lambda images: images.sum())]
+    monkeypatch.setattr(checks, "make_candidates", lambda *_: fixed)
+    status, out, _, report = export("model.onnx", "--int8", "--evaluate", "TEST.CLIP_BOXES", "True")
+    assert status == 0
+    assert report["is_same"]
+    assert sorted(path.name for path in (tmp_path / "exported").iterdir()) == [
+        *("model.int8.json", "model.int8.onnx", "model.json", "model.onnx", "model.report.json"),
+    ]
+    runtimes = ["model.onnx in ONNX Runtime", "model.onnx in OpenVINO"]
+    assert [(row["name"], row["batch_size"]) for row in report["parity"]] == [
+        (name, size) for name in runtimes for size in (1, 5)
+    ]
+    for row in report["parity"]:
+        assert len(row["parity"]["images"]) == 4  # test scenes
+        assert row["parity"]["num_matched"] > 50
+        assert row["parity"]["box_difference"] < 0.1
+    assert len(report["agreement"]) == 2
+    assert [row["name"] for row in report["accuracy"]] == ["PyTorch", "model.onnx", "model.int8.onnx"]
+    assert report["accuracy"][0]["value"] == pytest.approx(report["accuracy"][1]["value"], abs=1e-6)
+    assert {row["name"] for row in report["latency"]} == {"a way to run it"}
+    assert report["notes"] == []
+    assert report["machine"]["cpu"]
+    assert "mAP on test_scenes (voc): PyTorch " in out
+    assert "a way to run it" in out
+
+    model = tmp_path / "exported" / "model.onnx"
+    assert read_metadata(model).clip_boxes
+    detector = OnnxDetector(model)
+    assert detector.class_names == NAMES
+    assert len(detector.predict(pictures)) == 3
+
+
+def test_raw_with_images_of_ones_own(
+    export: Callable[..., Any], config_file: Path, pictures: Path, tmp_path: Path
+) -> None:
+    options = ("--raw", "--images", pictures, "--num-images", 2, "--skip-latency")
+    status, out, _, report = export("raw.onnx", "--config_file", config_file, *options)
+    assert status == 0
+    names = [image["name"] for image in report["parity"][0]["parity"]["images"]]
+    assert names == [str(pictures / "0.png"), str(pictures / "1.png")]
+    graph = onnx.load(tmp_path / "exported" / "raw.onnx").graph
+    assert [output.name for output in graph.output] == ["cls_logits", "bbox_pred"]
+    assert report["latency"] == []
+    assert "Milliseconds" not in out
+
+
+@pytest.mark.filterwarnings("default::FutureWarning")  # of torch.export
+def test_a_program(export: Callable[..., Any]) -> None:
+    status, out, _, report = export("model.pt2", "--skip_latency")
+    assert status == 0
+    assert [row["name"] for row in report["parity"]] == ["model.pt2", "model.pt2"]
+    assert "model.pt2 beside PyTorch, batches of 5" in out
+
+
+@pytest.mark.usefixtures("_no_file")
+def test_without_images_nothing_is_silently_left_out(
+    export: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fixed = [Candidate("a way to run it", lambda _: lambda images: images.sum())]
+    monkeypatch.setattr(checks, "make_candidates", lambda *_: fixed)
+    gone = ("DATASETS.CUSTOM.test_scenes.ROOT", "gone")
+    status, out, _, report = export("model.onnx", *gone)
+    assert status == 0
+    assert "WARNING: Nothing to compare on" in out
+    assert "Not checked: whether the exported detector finds what the model finds: name --images." in out
+    assert "latency on a real image" in report["notes"][1]
+    assert report["parity"] == []
+    assert report["latency"][0]["milliseconds"] > 0
+
+
+def test_what_int8_and_a_missing_runtime_leave_out_is_said(
+    export: Callable[..., Any], pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    gone = ("DATASETS.CUSTOM.train_scenes.ROOT", "gone")
+    options = ("--int8", "--skip-latency", "--calibration-images", 2)
+    status, out, _, report = export("model.onnx", *options, "--images", pictures, *gone)
+    assert status == 0
+    assert "Not checked: what int8 costs in average precision: --evaluate" in out
+    assert "Not checked: model.onnx in OpenVINO: openvino cannot be imported" in out
+    assert {row["name"] for row in report["parity"]} == {"model.onnx in ONNX Runtime"}
+    assert [row["name"] for row in report["agreement"]] == ["model.int8.onnx in ONNX Runtime"]
+
+
+@pytest.mark.usefixtures("_no_file")
+def test_another_result_is_the_exit_status(export: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A runtime that drops the best detection of each image."""
+
+    def broken(*_: object) -> dict[str, Callable[[int | None], Callable[[Tensor], list[Container]]]]:
+        return {"broken": lambda _: lambda images: [without_first(found) for found in reference(images)]}
+
+    def reference(images: Tensor) -> list[Container]:
+        return plain[0](images)
+
+    def without_first(found: Container) -> Container:
+        rest = Container(**{name: found[name][1:] for name in found})
+        rest.img_width, rest.img_height = found.img_width, found.img_height
+        return rest
+
+    plain: list[Any] = []
+    original = checks.PlainNetwork
+
+    def remember(*args: Any) -> Any:
+        plain.append(original(*args))
+        return plain[0]
+
+    monkeypatch.setattr(checks, "PlainNetwork", remember)
+    monkeypatch.setattr(checks, "exported_networks", broken)
+    status, out, _, report = export("model.onnx", "--skip-latency")
+    assert status == 1
+    assert not report["is_same"]
+    assert "another result: test_scenes, image 0: 1 of" in out
+    assert len(report["parity"][0]["parity"]["different"]) == 4
+
+
+MISTAKES = [
+    (("model.pb",), "model.pb must end in .onnx or .pt2"),
+    (("model.pt2", "--int8"), "--int8 quantises ONNX files"),
+    (("model.onnx", "--num-images", "0"), "--num_images must be at least 1, got 0"),
+    (("model.onnx", "--images", "nowhere"), "nowhere: there is no such file or folder"),
+    (("model.onnx", "TEST.NMS_THRESHOL", "0.5"), "unknown key TEST.NMS_THRESHOL; did you mean TEST.NMS_THRESHOLD?"),
+    (("model.onnx", "--evaluate", "TEST.METRIC", "coco"), "'coco' needs a dataset with a COCO annotation file"),
+    (("model.onnx", "--evaluate", "DATASETS.CUSTOM.test_scenes.ROOT", "gone"), "gone"),
+    (("model.onnx", "--int8", "DATASETS.CUSTOM.train_scenes.ROOT", "gone"), "--int8 needs images; name --images"),
+    (("model.onnx", "--int8", "DATASETS.TRAIN", "()"), "--int8 needs images; name --images"),
+    (("model.onnx", "MODEL.NUM_CLASSES", "5"), "MODEL.NUM_CLASSES is 5, but there are 9 classes"),
+]
+
+
+@pytest.mark.parametrize(("args", "message"), MISTAKES, ids=[message[:25] for _, message in MISTAKES])
+def test_mistakes_end_in_a_message(
+    export: Callable[..., Any], tmp_path: Path, args: tuple[str, ...], message: str
+) -> None:
+    status, _, error, _ = export(*args)
+    assert status == 1
+    assert error.startswith("error: ")
+    assert message in error
+    assert not list(tmp_path.glob("exported/*"))
+
+
+def test_neither_config_nor_checkpoint(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["export", "-o", "model.onnx"]) == 1
+    assert "--ckpt or --config-file is missing" in capsys.readouterr().err
+
+
+def test_a_checkpoint_of_no_known_kind(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.save({"model": {"weight": torch.zeros(1)}}, tmp_path / "other.pth")
+    assert main(["export", "--ckpt", str(tmp_path / "other.pth"), "-o", str(tmp_path / "model.onnx")]) == 1
+    assert "other.pth is of no kind that is known: its " in capsys.readouterr().err
+
+
+def test_an_output_that_cannot_be_written(export: Callable[..., Any], tmp_path: Path, pictures: Path) -> None:
+    (tmp_path / "exported").write_text("a file")
+    status, _, error, _ = export("model.onnx", "--images", pictures)
+    assert status == 1
+    assert "cannot be written" in error
+
+
+def test_noise_stands_in_for_an_image(checkpoint: Path) -> None:
+    _, trained = load_trained(None, str(checkpoint), [], complete=True)
+    noise = checks._one_image(trained.metadata, [])
+    assert (noise.shape, noise.dtype) == ((1, 3, 96, 128), torch.uint8)
+    assert noise.float().std() > 50
+    assert torch.equal(noise, checks._one_image(trained.metadata, []))
+
+
+def test_it_is_exported_in_float32_on_the_cpu(checkpoint: Path) -> None:
+    cfg, trained = load_trained(None, str(checkpoint), ["TEST.AMP", "bf16"], complete=False)
+    assert (cfg.TEST.AMP, cfg.MODEL.DEVICE, trained.metadata.kind) == ("off", "cpu", "raw")
+    assert type(trained.model).__name__ == "SSDDetector"
+    assert not trained.model.training
+    assert trained.metadata.class_names == NAMES

@@ -1,0 +1,229 @@
+"""Frames are told apart by their grey level, 8 a frame."""
+
+import gc
+import logging
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from ssd.inference.sources import Frame, VideoInfo, open_source
+from ssd.inference.sources.video import VideoSource
+from ssd.utils.errors import ImageError
+
+from .conftest import FRAME_RATE, HEIGHT, WIDTH, write_frames
+
+
+def read_all(path: Path) -> tuple[list[Frame], list[ImageError]]:
+    frames, errors = [], []
+    for pending in open_source(path):
+        try:
+            frames.append(pending.read())
+        except ImageError as error:
+            errors.append(error)
+    return frames, errors
+
+
+def level(frame: Frame) -> int:
+    return round(float(np.median(frame.image[HEIGHT // 2 :])) / 8)
+
+
+def test_a_video_in_order_with_its_header(video: Path) -> None:
+    frames, errors = read_all(video)
+    assert errors == []
+    assert [level(frame) for frame in frames] == list(range(30))
+    assert [frame.index for frame in frames] == list(range(30))
+    assert frames[17].name == f"{video}, frame 17"
+    assert {frame.path for frame in frames} == {None}
+    assert {frame.video for frame in frames} == {VideoInfo(str(video), FRAME_RATE, 30, (WIDTH, HEIGHT))}
+    assert {frame.image.shape for frame in frames} == {(HEIGHT, WIDTH, 3)}
+
+
+@pytest.mark.parametrize(("name", "codec"), [("a.mp4", "mp4v"), ("größe 猫 %03d.mkv", "mp4v"), ("B.MOV", "mp4v")])
+def test_other_containers(tmp_path: Path, name: str, codec: str) -> None:
+    path = write_frames(tmp_path / name, 12, codec)
+    frames, errors = read_all(path)
+    assert errors == []
+    assert len(frames) == 12
+    assert np.abs([level(frame) - frame.index for frame in frames]).max() <= 1  # coded coarsely
+
+
+def test_frames_are_rgb(tmp_path: Path) -> None:
+    path = tmp_path / "red.avi"
+    writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter_fourcc(*"MJPG"), 10, (WIDTH, HEIGHT))
+    writer.write(np.full((HEIGHT, WIDTH, 3), (0, 0, 250), np.uint8))
+    writer.release()
+    ((frame,), _) = read_all(path)
+    assert np.abs(frame.image.mean(axis=(0, 1)) - (250, 0, 0)).max() < 5
+
+
+def test_it_can_be_walked_again_and_abandoned(video: Path) -> None:
+    source = open_source(video)
+    first = iter(source)
+    assert [level(next(first).read()) for _ in range(3)] == [0, 1, 2]
+    assert [level(pending.read()) for pending in source] == list(range(30))
+    assert level(next(first).read()) == 3
+    first.close()
+    assert [level(pending.read()) for pending in source] == list(range(30))
+
+
+def test_an_abandoned_walk_closes_the_file(video: Path) -> None:
+    def num_open() -> int:
+        links = [os.path.join("/proc/self/fd", number) for number in os.listdir("/proc/self/fd")]
+        return sum(os.path.exists(link) and os.path.samefile(link, video) for link in links)
+
+    if not os.path.isdir("/proc/self/fd"):
+        pytest.skip("only Linux tells which files are open")
+    source = open_source(video)
+    frames = iter(source)
+    next(frames)
+    assert num_open() == 1
+    frames.close()
+    assert num_open() == 0
+    del source, frames
+    unused = open_source(video)
+    assert num_open() == 1
+    del unused
+    gc.collect()
+    assert num_open() == 0
+
+
+@pytest.mark.parametrize("kept", [0.3, 0.6])
+def test_a_video_that_ends_in_its_midst_gives_what_there_is_and_one_error(
+    video: Path, tmp_path: Path, kept: float, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "half.avi"
+    content = video.read_bytes()
+    path.write_bytes(content[: int(len(content) * kept)])
+    assert open_source(path).num_frames == 30
+    frames, errors = read_all(path)
+    assert 3 < len(frames) < 25
+    assert [level(frame) for frame in frames[:-1]] == list(range(len(frames) - 1))  # the last may be half a frame
+    (error,) = errors
+    assert str(error) == f"{path}: it ends, or is damaged, after {len(frames)} of the 30 frames it promises"
+    assert capfd.readouterr().err == ""
+
+
+class FakeCapture:
+    """What a header promises and what comes are any two numbers."""
+
+    def __init__(self, promised: float, frames: int, *, rate: float = 10.0, last_second: float | None = None):
+        self.values = {cv2.CAP_PROP_FRAME_COUNT: promised, cv2.CAP_PROP_FPS: rate}
+        self.values |= {cv2.CAP_PROP_FRAME_WIDTH: 4.0, cv2.CAP_PROP_FRAME_HEIGHT: 2.0}
+        self.left = frames
+        self.last_second = last_second if last_second is not None else (frames - 1) / 10
+        self.is_released = False
+
+    def get(self, key: int) -> float:
+        return self.last_second * 1000 if key == cv2.CAP_PROP_POS_MSEC else self.values[key]
+
+    def read(self) -> tuple[bool, np.ndarray | None]:
+        self.left -= 1
+        return (True, np.zeros((2, 4, 3), np.uint8)) if self.left >= 0 else (False, None)
+
+    def isOpened(self) -> bool:  # noqa: N802 (OpenCV's name)
+        return True
+
+    def release(self) -> None:
+        self.is_released = True
+
+
+def fake(monkeypatch: pytest.MonkeyPatch, capture: FakeCapture, address: str | int = "a.mp4") -> VideoSource:
+    monkeypatch.setattr(cv2, "VideoCapture", lambda *_: capture)
+    return VideoSource(address)
+
+
+def outcome(source: VideoSource) -> tuple[int, str]:
+    """Frames that came, and the message of the error behind them."""
+    num_frames = 0
+    for pending in source:
+        try:
+            pending.read()
+        except ImageError as error:
+            return num_frames, str(error)
+        num_frames += 1
+    return num_frames, ""
+
+
+def test_a_few_frames_less_are_a_warning(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        assert outcome(fake(monkeypatch, FakeCapture(promised=100, frames=96))) == (96, "")
+    assert "after 96 of the 100 frames" in caplog.text
+    count, message = outcome(fake(monkeypatch, FakeCapture(promised=100, frames=94)))
+    assert count == 94
+    assert "after 94 of the 100 frames" in message
+
+
+def test_a_video_that_came_to_its_end_in_time_is_complete(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A variable frame rate: the header's number is that of its duration at an average rate."""
+    capture = FakeCapture(promised=100, frames=60, last_second=9.8)
+    with caplog.at_level(logging.WARNING):
+        assert outcome(fake(monkeypatch, capture)) == (60, "")
+    assert "after 60 of the 100 frames" in caplog.text
+    assert outcome(fake(monkeypatch, FakeCapture(promised=100, frames=140))) == (140, "")
+
+
+@pytest.mark.parametrize("promised", [-1, 0, -9.2e18, 1e15, float("nan")])
+def test_a_number_that_is_none_promises_nothing(monkeypatch: pytest.MonkeyPatch, promised: float) -> None:
+    source = fake(monkeypatch, FakeCapture(promised=promised, frames=5))
+    assert source.num_frames is None
+    assert outcome(source) == (5, "")
+
+
+@pytest.mark.parametrize(("rate", "expected"), [(29.97, 29.97), (0, 0), (90_000, 0), (-1, 0), (float("nan"), 0)])
+def test_a_frame_rate_that_is_none_is_unknown(monkeypatch: pytest.MonkeyPatch, rate: float, expected: float) -> None:
+    assert fake(monkeypatch, FakeCapture(10, 10, rate=rate)).info.frame_rate == expected
+
+
+def test_a_video_without_a_frame_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    capture = FakeCapture(promised=0, frames=0)
+    assert outcome(fake(monkeypatch, capture)) == (0, "a.mp4: no frame can be decoded")
+    assert capture.is_released
+
+
+def test_a_camera_has_no_end_but_by_accident(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = fake(monkeypatch, FakeCapture(promised=-1, frames=3), address=0)
+    assert source.info == VideoInfo("camera 0", 10.0, None, (4, 2))
+    assert outcome(source) == (3, "camera 0: no more frames came after 3; is it still connected?")
+
+
+def test_enormous_frames_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    capture = FakeCapture(promised=10, frames=10)
+    capture.values |= {cv2.CAP_PROP_FRAME_WIDTH: 33_000.0, cv2.CAP_PROP_FRAME_HEIGHT: 33_000.0}
+    with pytest.raises(ImageError, match="33000 x 33000"):
+        fake(monkeypatch, capture)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a video\n" * 50])
+def test_a_file_that_is_no_video(tmp_path: Path, content: bytes, capfd: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "street.mp4"
+    path.write_bytes(content)
+    with pytest.raises(ImageError, match=r"street\.mp4: not a video, or an incomplete one"):
+        open_source(path)
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("source", [87, "87", np.int64(87)])
+def test_no_camera(source: object, capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ImageError, match="camera 87: there is no such camera, or another program uses it"):
+        open_source(source)
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("scheme", ["rtsp", "RTSP", "rtmp", "tcp"])
+def test_an_address_without_a_stream(scheme: str, capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ImageError, match=rf"^{scheme}://127\.0\.0\.1:9/live: no video came from there") as caught:
+        open_source(f"{scheme}://me:secret@127.0.0.1:9/live")
+    assert "secret" not in str(caught.value)
+    assert capfd.readouterr().err == ""
+
+
+def test_a_stream_is_given_up_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody sends to this port."""
+    monkeypatch.setattr("ssd.inference.sources.video._TIMEOUT_MILLISECONDS", 300)
+    with pytest.raises(ImageError, match="no video came"):
+        open_source("udp://127.0.0.1:58731")

@@ -1,0 +1,164 @@
+"""A server on this machine; nothing goes out."""
+
+import base64
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import unquote
+
+import cv2
+import numpy as np
+import pytest
+
+from ssd.inference.sources import open_source, web
+from ssd.utils.errors import ImageError
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+PNG = cv2.imencode(".png", PIXELS[..., ::-1])[1].tobytes()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    video = b""
+
+    def do_GET(self) -> None:
+        path = unquote(self.path.partition("?")[0])
+        if path == "/secret.png" and self.headers.get("Authorization") != _basic("me:pass@word"):
+            self.send_error(401)
+        elif path in ("/a.png", "/größe 猫.png", "/image", "/secret.png"):
+            self._send(PNG)
+        elif path == "/page.jpg":
+            self._send(b"<html>no image here</html>")
+        elif path == "/empty.png":
+            self._send(b"")
+        elif path == "/short.png":
+            self._send(PNG, length=len(PNG) + 100)
+        elif path == "/long.png":
+            self._send(b"", length=2**40)
+        elif path == "/endless.png":
+            self._stream(b"x" * 65536, pause=0)
+        elif path == "/slow.png":
+            self._stream(b"x", pause=0.05)
+        elif path == "/street.avi":
+            self._send(self.video)
+        elif path == "/moved.png":
+            self.send_response(302)
+            self.send_header("Location", "/a.png")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+        else:
+            self.send_error(404)
+
+    def _send(self, content: bytes, length: int | None = None) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content) if length is None else length))
+        self.send_header("Connection", "close")
+        self.end_headers()
+        self.wfile.write(content)
+        self.close_connection = True
+
+    def _stream(self, piece: bytes, pause: float) -> None:
+        self.send_response(200)
+        self.send_header("Connection", "close")
+        self.end_headers()
+        self.close_connection = True
+        try:
+            for _ in range(400):
+                self.wfile.write(piece)
+                time.sleep(pause)
+        except OSError:
+            pass  # the client hung up
+
+    def log_message(self, *_: object) -> None:
+        """Nothing on stderr."""
+
+
+def _basic(user: str) -> str:
+    return f"Basic {base64.b64encode(user.encode()).decode()}"
+
+
+@pytest.fixture(scope="module")
+def host(video: Path) -> Iterator[str]:
+    _Handler.video = video.read_bytes()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    yield f"127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.mark.parametrize(
+    "path", ["a.png", "größe 猫.png", "gr%C3%B6%C3%9Fe%20%E7%8C%AB.png", "image", "a.png?b=1#c", "moved.png"]
+)
+def test_an_image_is_fetched_when_it_is_read(host: str, path: str) -> None:
+    url = f"http://{host}/{path}"
+    source = open_source(url)
+    assert source.num_frames == 1
+    (pending,) = source
+    frame = pending.read()
+    np.testing.assert_array_equal(frame.image, PIXELS)
+    assert (frame.name, frame.path) == (url, None)
+
+
+def test_a_password_is_used_and_not_shown(host: str) -> None:
+    (pending,) = open_source(f"HTTP://me:pass%40word@{host}/secret.png")
+    frame = pending.read()
+    assert frame.name == f"HTTP://{host}/secret.png"
+    np.testing.assert_array_equal(frame.image, PIXELS)
+    (pending,) = open_source(f"http://me:wrong@{host}/secret.png")
+    with pytest.raises(ImageError, match="401") as caught:
+        pending.read()
+    assert "wrong" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("nothing.png", "404"),
+        ("page.jpg", "not an image"),
+        ("empty.png", "empty"),
+        ("short.png", r"the connection broke after \d+ of \d+ bytes"),
+        ("long.png", "more than the 268435456 bytes that are fetched"),
+    ],
+)
+def test_what_is_not_fetched_is_the_error_of_its_frame(host: str, path: str, message: str) -> None:
+    (pending,) = open_source(f"http://{host}/{path}")
+    with pytest.raises(ImageError, match=rf"^http://{host}/{path}: .*{message}"):
+        pending.read()
+
+
+def test_an_answer_without_length_is_cut_at_the_limit(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(web, "_MAX_BYTES", 500_000)
+    with pytest.raises(ImageError, match="more than the 500000 bytes"):
+        web.fetch_image(f"http://{host}/endless.png")
+
+
+def test_an_answer_that_trickles_is_given_up(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(web, "_MAX_SECONDS", 0.3)
+    start = time.monotonic()
+    with pytest.raises(ImageError, match=r"bytes came in 0\.3 seconds"):
+        web.fetch_image(f"http://{host}/slow.png")
+    assert time.monotonic() - start < 10
+
+
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:9/a.png", "http://[bad/a.png", "https:///a.png", "http://host:port/a"]
+)
+def test_an_address_that_nobody_answers(url: str) -> None:
+    (pending,) = open_source(url)
+    with pytest.raises(ImageError, match="check the address"):
+        pending.read()
+
+
+def test_a_video_goes_to_opencv(host: str) -> None:
+    source = open_source(f"http://{host}/street.avi?token=1")
+    assert source.num_frames == 30
+    frames = [pending.read() for pending in source]
+    assert len(frames) == 30
+    assert frames[3].name == f"http://{host}/street.avi?token=1, frame 3"
+    with pytest.raises(ImageError, match=r"nothing\.mp4: no video came from there"):
+        open_source(f"http://{host}/nothing.mp4")

@@ -1,0 +1,157 @@
+"""Each format is read back by a reader of its own: COCO's API, our VOC datasets, json, supervision."""
+
+import json
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import cv2
+import numpy as np
+import pytest
+from pycocotools.coco import COCO
+
+from ssd.data.datasets import VOCDataset
+from ssd.inference.detections import Detections
+from ssd.inference.sources import VideoInfo
+from ssd.utils.errors import ConfigError
+
+CLASS_NAMES = ("__background__", "cat", "dog & <co>", "pers\u00f6n")
+WIDTH, HEIGHT = 80, 60
+BOXES = np.array([[1, 2, 30, 40], [5.5, 6.25, 60.125, 50.0625], [0, 0, 80, 60], [10.1, 10.2, 12.3, 12.4]], np.float32)
+
+
+def make(**changes: object) -> Detections:
+    fields = {
+        "boxes": BOXES,
+        "labels": np.array([2, 1, 2, 3]),
+        "scores": np.array([0.9, 0.8, 0.5, 0.25], np.float32),
+        "class_names": CLASS_NAMES,
+        "orig_size": (WIDTH, HEIGHT),
+    }
+    return Detections(**{**fields, **changes})
+
+
+NOTHING = make()[:0]
+
+
+def test_coco_results() -> None:
+    first, second, *_ = make().to_coco(7)
+    assert first == {"image_id": 7, "category_id": 2, "bbox": [1.0, 2.0, 29.0, 38.0], "score": float(np.float32(0.9))}
+    assert second["bbox"] == [5.5, 6.25, 54.625, 43.8125]
+    ids = make().to_coco(7, category_ids={1: 17, 2: 18, 3: 90})
+    assert [entry["category_id"] for entry in ids] == [18, 17, 18, 90]
+    assert NOTHING.to_coco(7, category_ids={}) == []
+    with pytest.raises(ConfigError, match="category_ids has no entry for label 3, "):
+        make().to_coco(7, category_ids={1: 17, 2: 18})
+
+
+def test_coco_results_are_loaded_by_its_api(capsys: pytest.CaptureFixture[str]) -> None:
+    ground_truth = COCO()
+    ground_truth.dataset = {"images": [{"id": 7}], "categories": [{"id": number} for number in (1, 2, 3)], "info": {}}
+    ground_truth.createIndex()
+    entries = json.loads(json.dumps(make().to_coco(7)))
+    loaded = ground_truth.loadRes(entries)
+    boxes = np.array([annotation["bbox"] for annotation in loaded.loadAnns(loaded.getAnnIds(imgIds=[7]))])
+    boxes[:, 2:] += boxes[:, :2]
+    np.testing.assert_allclose(boxes, BOXES, atol=1e-5)
+
+
+def write_voc(root: Path, xml: str) -> VOCDataset:
+    for folder in ("Annotations", "ImageSets/Main", "JPEGImages"):
+        (root / folder).mkdir(parents=True)
+    (root / "ImageSets/Main/test.txt").write_text("a\n")
+    (root / "Annotations/a.xml").write_text(xml, encoding="utf-8")
+    cv2.imwrite(str(root / "JPEGImages/a.png"), np.zeros((HEIGHT, WIDTH, 3), np.uint8))
+    return VOCDataset(root, "test", class_names=CLASS_NAMES)
+
+
+def test_a_voc_annotation_is_read_as_the_same_boxes(tmp_path: Path) -> None:
+    dataset = write_voc(tmp_path / "voc", make(path=tmp_path / "photos" / "a.png").to_voc_xml())
+    _, target, _ = dataset[0]
+    np.testing.assert_allclose(target["boxes"], BOXES, atol=5e-4)
+    assert target["labels"].tolist() == [2, 1, 2, 3]
+    assert dataset.get_img_info(0) == {"height": HEIGHT, "width": WIDTH}
+
+
+def test_voc_boxes_are_clipped_when_they_are_read(tmp_path: Path) -> None:
+    outside = np.array([[-5, -6, 90, 70]], np.float32)
+    detections = make(boxes=outside, labels=np.array([1]), scores=np.array([0.5], np.float32))
+    _, target, _ = write_voc(tmp_path / "voc", detections.to_voc_xml())[0]
+    np.testing.assert_allclose(target["boxes"], [[0, 0, WIDTH, HEIGHT]])
+
+
+def test_a_voc_annotation_of_nothing_is_a_negative(tmp_path: Path) -> None:
+    _, target, _ = write_voc(tmp_path / "voc", NOTHING.to_voc_xml())[0]
+    assert target["boxes"].shape == (0, 4)
+
+
+def test_the_tags_of_a_voc_annotation() -> None:
+    root = ElementTree.fromstring(make(path=Path("photos/a 1.jpg")).to_voc_xml())
+    assert [(tag, root.findtext(tag)) for tag in ("folder", "filename", "segmented")] == [
+        *(("folder", "photos"), ("filename", "a 1.jpg"), ("segmented", "0"))
+    ]
+    assert [child.text for child in root.find("size")] == ["80", "60", "3"]
+    first = root.find("object")
+    tags = ["name", "pose", "truncated", "difficult", "score", "bndbox"]
+    assert [child.tag for child in first] == tags
+    assert [first.findtext(tag) for tag in tags[:-1]] == ["dog & <co>", "Unspecified", "0", "0", "0.9"]
+    assert [(child.tag, float(child.text)) for child in first.find("bndbox")] == [
+        *(("xmin", 2), ("ymin", 3), ("xmax", 31), ("ymax", 41))
+    ]
+
+
+def test_characters_that_xml_forbids_are_replaced() -> None:
+    root = ElementTree.fromstring(make(name="a\x00b\x1f\udcffc\tü\U0001f431").to_voc_xml())
+    assert root.findtext("filename") == "a\ufffdb\ufffd\ufffdc\tü\U0001f431"
+
+
+def test_json() -> None:
+    video = VideoInfo("größe.mp4", 29.97, None, (WIDTH, HEIGHT))
+    text = make(name="größe.mp4, frame 7", index=7, video=video).to_json()
+    assert "\n" not in text
+    assert "größe" in text
+    content = json.loads(text)
+    objects = content.pop("objects")
+    assert content == {
+        "name": "größe.mp4, frame 7",
+        "path": None,
+        "index": 7,
+        "width": WIDTH,
+        "height": HEIGHT,
+        "video": {"name": "größe.mp4", "frame_rate": 29.97, "num_frames": None, "width": WIDTH, "height": HEIGHT},
+    }
+    assert objects[0] == {"name": "dog & <co>", "label": 2, "score": 0.9, "box": [1, 2, 30, 40]}
+    assert objects[3] == {"name": "pers\u00f6n", "label": 3, "score": 0.25, "box": [10.1, 10.2, 12.3, 12.4]}
+    content = json.loads(NOTHING[:].to_json())
+    assert (content["objects"], content["video"], content["index"]) == ([], None, 0)
+    assert json.loads(make(path=Path("a/b.jpg")).to_json())["path"] == str(Path("a/b.jpg"))
+
+
+def test_json_keeps_every_bit() -> None:
+    rng = np.random.default_rng(0)
+    boxes = rng.uniform(-10, 5000, (100, 4)).astype(np.float32)
+    scores = np.sort(rng.uniform(0, 1, 100).astype(np.float32))[::-1]
+    objects = json.loads(make(boxes=boxes, labels=np.ones(100, int), scores=scores).to_json())["objects"]
+    np.testing.assert_array_equal(np.array([item["box"] for item in objects], np.float32), boxes)
+    np.testing.assert_array_equal(np.array([item["score"] for item in objects], np.float32), scores)
+
+
+def test_supervision() -> None:
+    supervision = pytest.importorskip("supervision")
+    detections = make()
+    converted = detections.to_supervision()
+    assert isinstance(converted, supervision.Detections)
+    np.testing.assert_array_equal(converted.xyxy, BOXES)
+    np.testing.assert_array_equal(converted.confidence, detections.scores)
+    assert converted.class_id.tolist() == [2, 1, 2, 3]
+    assert converted["class_name"].tolist() == detections.names
+    assert converted[converted.confidence > 0.6]["class_name"].tolist() == detections.names[:2]
+    assert len(NOTHING.to_supervision()) == 0
+    converted.xyxy[:] = 0
+    np.testing.assert_array_equal(detections.boxes, BOXES)
+
+
+def test_a_missing_supervision_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "supervision", None)
+    with pytest.raises(ImportError, match="pip install supervision"):
+        make().to_supervision()

@@ -1,0 +1,215 @@
+"""Tiles cover the image; an object is found once, wherever the tiles cut it."""
+
+import itertools
+
+import pytest
+import torch
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from ssd.inference.tiling import OVERLAP, Corners, merge_views, tile_corners
+from ssd.structures import Container
+
+NETWORK = 100  # sides of the network input in these tests
+IOU_THRESHOLD = 0.45
+
+Box = tuple[float, float, float, float]
+
+
+def test_corners_by_hand() -> None:
+    # A stride of 3 in each direction; the last column and row are moved inside.
+    assert tile_corners((9, 6), (4, 4), overlap=0.25) == [
+        *((0, 0, 4, 4), (3, 0, 7, 4), (5, 0, 9, 4)),
+        *((0, 2, 4, 6), (3, 2, 7, 6), (5, 2, 9, 6)),
+    ]
+    assert tile_corners((10, 4), (4, 4), overlap=0.25) == [(0, 0, 4, 4), (3, 0, 7, 4), (6, 0, 10, 4)]
+
+
+@pytest.mark.parametrize("size", [(1, 1), (300, 300), (300, 10), (299, 300)])
+def test_an_image_no_larger_than_a_tile_has_none(size: tuple[int, int]) -> None:
+    assert tile_corners(size, (300, 300)) == []
+
+
+def test_a_long_image_has_tiles_of_its_own_height() -> None:
+    assert tile_corners((500, 20), (300, 300)) == [(0, 0, 300, 20), (200, 0, 500, 20)]
+
+
+sides = st.integers(1, 700)
+tile_sides = st.integers(5, 300)
+
+
+@given(st.tuples(sides, sides), st.tuples(tile_sides, tile_sides), st.sampled_from([0.0, 0.2, 0.5]))
+def test_tiles_cover_the_image(size: tuple[int, int], tile: tuple[int, int], overlap: float) -> None:
+    corners = tile_corners(size, tile, overlap)
+    assume(corners)
+    assert len(corners) == len(set(corners))
+    for axis in (0, 1):
+        spans = sorted({(corner[axis], corner[axis + 2]) for corner in corners})
+        assert (spans[0][0], spans[-1][1]) == (0, size[axis])
+        assert all(end - start == min(tile[axis], size[axis]) for start, end in spans)
+        overlaps = [first[1] - second[0] for first, second in itertools.pairwise(spans)]
+        assert all(found >= int(overlap * tile[axis]) for found in overlaps)
+    columns, rows = ({(c[axis], c[axis + 2]) for c in corners} for axis in (0, 1))
+    assert len(corners) == len(columns) * len(rows)
+
+
+def found_in(view: Corners, objects: list[tuple[Box, int, float]], fragment_score: float = 0.0) -> Container:
+    """What a perfect detector finds in a part of an image: of each object (box, label, score) what can be seen.
+
+    What the view cuts off scores ``fragment_score``, and is not found at all if that is zero.
+    """
+    x1, y1, x2, y2 = view
+    boxes, labels, scores = [], [], []
+    for box, label, score in objects:
+        seen = (max(box[0], x1), max(box[1], y1), min(box[2], x2), min(box[3], y2))
+        if seen[0] >= seen[2] or seen[1] >= seen[3]:
+            continue
+        score = score if seen == box else fragment_score
+        if score:
+            boxes.append([seen[0] - x1, seen[1] - y1, seen[2] - x1, seen[3] - y1])
+            labels.append(label)
+            scores.append(score)
+    found = Container(
+        boxes=torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4),
+        labels=torch.tensor(labels, dtype=torch.int64),
+        scores=torch.tensor(scores, dtype=torch.float32),
+    )
+    found.img_width, found.img_height = x2 - x1, y2 - y1
+    return found.resize((NETWORK, NETWORK))
+
+
+def nothing() -> Container:
+    return found_in((0, 0, 1, 1), [])
+
+
+def merged(views: list[Container], corners: list[Corners], size: tuple[int, int]) -> list[tuple[Box, int, float]]:
+    found = merge_views(views, corners, size, IOU_THRESHOLD)
+    assert (found.img_width, found.img_height) == size
+    boxes = [tuple(round(value, 2) for value in box) for box in found["boxes"].tolist()]
+    scores = [round(score, 4) for score in found["scores"].tolist()]
+    return list(zip(boxes, found["labels"].tolist(), scores, strict=True))  # type: ignore[arg-type]
+
+
+def test_without_tiles_it_is_plain_prediction() -> None:
+    objects = [((10.0, 20.0, 30.0, 60.0), 1, 0.9), ((10.0, 20.0, 30.0, 60.0), 1, 0.8)]
+    view = found_in((0, 0, 200, 100), objects)
+    found = merge_views([view], [], (200, 100), IOU_THRESHOLD)
+    assert torch.equal(found["boxes"], view.resize((200, 100))["boxes"])  # two: the network's own NMS has had its say
+    assert found["scores"].tolist() == view["scores"].tolist()
+
+
+lengths = st.floats(0.01, 0.75 * OVERLAP)
+places = st.floats(0, 1)
+
+
+@given(
+    st.tuples(st.integers(60, 500), st.integers(60, 500)),
+    st.integers(50, 200),
+    st.tuples(lengths, lengths),
+    st.tuples(places, places),
+    st.floats(0.01, 1),
+)
+def test_a_small_object_is_found_once(
+    size: tuple[int, int], tile: int, length: Box, place: Box, fragment_score: float
+) -> None:
+    """However sure the tiles that cut it are of what they see, and though the whole image is too coarse for it."""
+    corners = tile_corners(size, (tile, tile))
+    assume(corners)
+    width, height = (round(tile * side, 2) for side in length)
+    x1, y1 = (round((total - side) * at, 2) for total, side, at in zip(size, (width, height), place, strict=True))
+    box = (x1, y1, round(x1 + width, 2), round(y1 + height, 2))
+    views = [nothing(), *(found_in(corner, [(box, 3, 0.5)], fragment_score) for corner in corners)]
+    ((found, label, score),) = merged(views, corners, size)
+    assert found == pytest.approx(box, abs=0.02)
+    assert (label, score) == (3, 0.5)
+
+
+CORNERS = tile_corners((340, 100), (100, 100))  # from 0, 80, 160 and 240
+
+
+def test_tiles_by_hand() -> None:
+    assert [corner[0] for corner in CORNERS] == [0, 80, 160, 240]
+
+
+@pytest.mark.parametrize(
+    "box",
+    [
+        (20.0, 10.0, 95.0, 90.0),  # in the first tile; the second sees 15 of its 75 columns
+        (85.0, 10.0, 175.0, 90.0),  # in the second; the first sees 15, the third 15
+        (50.0, 10.0, 150.0, 90.0),  # in none, but in the whole image
+        (5.0, 5.0, 335.0, 95.0),  # larger than a tile
+    ],
+)
+@pytest.mark.parametrize("fragment_score", [0.3, 0.9])
+def test_parts_of_a_large_object_give_way(box: Box, fragment_score: float) -> None:
+    objects = [(box, 1, 0.6)]
+    whole = found_in((0, 0, 340, 100), objects)
+    views = [whole, *(found_in(corner, objects, fragment_score) for corner in CORNERS)]
+    assert merged(views, CORNERS, (340, 100)) == [(box, 1, 0.6)]
+
+
+def test_a_part_stays_where_the_whole_is_not_found() -> None:
+    box = (50.0, 10.0, 150.0, 90.0)
+    views = [nothing(), *(found_in(corner, [(box, 1, 0.6)], 0.4) for corner in CORNERS)]
+    found = merged(views, CORNERS, (340, 100))
+    assert found == [((50.0, 10.0, 100.0, 90.0), 1, 0.4), ((80.0, 10.0, 150.0, 90.0), 1, 0.4)]
+
+
+def test_a_part_does_not_give_way_to_a_guess() -> None:
+    """A box that holds it but scores less than half, or is of another class."""
+    part = ((50.0, 10.0, 100.0, 90.0), 1, 0.8)
+    for label, score in ((1, 0.3), (2, 0.8)):
+        guess = ((20.0, 0.0, 320.0, 100.0), label, score)
+        views = [found_in((0, 0, 340, 100), [guess]), found_in(CORNERS[0], [part]), *(nothing() for _ in CORNERS[1:])]
+        assert sorted(merged(views, CORNERS, (340, 100))) == sorted([part, guess])
+
+
+def test_an_object_within_another_of_its_class_stays() -> None:
+    outer, inner = ((10.0, 10.0, 70.0, 90.0), 1, 0.9), ((30.0, 30.0, 50.0, 50.0), 1, 0.8)
+    views = [nothing(), *(found_in(corner, [outer, inner]) for corner in CORNERS)]
+    assert merged(views, CORNERS, (340, 100)) == [outer, inner]
+
+
+def test_an_object_at_the_border_of_the_image_is_not_cut() -> None:
+    """Its part that the whole image misses is no part: the best of both views stays by NMS alone."""
+    at_the_border = ((0.0, 0.0, 40.0, 100.0), 1, 0.5)
+    around = ((0.0, 0.0, 100.0, 100.0), 1, 0.5)
+    views = [found_in((0, 0, 340, 100), [around]), found_in(CORNERS[0], [at_the_border])]
+    views += [nothing() for _ in CORNERS[1:]]
+    assert sorted(merged(views, CORNERS, (340, 100))) == sorted([at_the_border, around])
+
+
+def test_classes_do_not_meet_and_scores_descend() -> None:
+    objects = [
+        ((10.0, 10.0, 40.0, 40.0), 1, 0.5),
+        ((10.0, 10.0, 40.0, 40.0), 2, 0.7),
+        ((85.0, 5.0, 95.0, 15.0), 1, 0.6),
+    ]
+    views = [found_in((0, 0, 340, 100), objects[:1]), *(found_in(corner, objects) for corner in CORNERS)]
+    expected = [objects[1], objects[2], objects[0]]
+    assert merged(views, CORNERS, (340, 100)) == expected
+
+
+def test_two_views_of_one_object_keep_the_better_box() -> None:
+    box: Box = (20.0, 20.0, 60.0, 60.0)
+    coarse: Box = (18.0, 18.0, 63.0, 62.0)
+    views = [found_in((0, 0, 340, 100), [(coarse, 1, 0.6)]), found_in(CORNERS[0], [(box, 1, 0.8)])]
+    views += [nothing() for _ in CORNERS[1:]]
+    assert merged(views, CORNERS, (340, 100)) == [(box, 1, 0.8)]
+
+
+def test_many_cut_boxes_are_compared_in_parts() -> None:
+    """More than meet the whole ones at once."""
+    generator = torch.Generator().manual_seed(0)
+    left: Tensor = 30 + 10 * torch.rand(600, 1, generator=generator)
+    boxes = torch.cat([left, left / 2, torch.full_like(left, 100), left / 2 + 60], dim=1)
+    parts = Container(boxes=boxes, labels=torch.ones(600, dtype=torch.int64), scores=torch.full((600,), 0.4))
+    parts.img_width = parts.img_height = NETWORK
+    whole = ((25.0, 10.0, 130.0, 90.0), 1, 0.5)
+    views = [found_in((0, 0, 340, 100), [whole]), parts, *(nothing() for _ in CORNERS[1:])]
+    assert merged(views, CORNERS, (340, 100)) == [whole]
+
+
+def test_nothing_anywhere() -> None:
+    assert merged([nothing() for _ in range(5)], CORNERS, (340, 100)) == []

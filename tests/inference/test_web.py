@@ -1,0 +1,148 @@
+"""The page of `ssd demo --web`; its parts here, and in a browser where Gradio and Chromium are installed (slow)."""
+
+import json
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ssd.inference.api import init_detector
+from ssd.inference.detections import Detections
+from ssd.inference.web import COLUMNS, explain, find, select, serve
+from ssd.utils.errors import ImageError, MissingPackageError
+from ssd.utils.image import write_image
+
+ROOT = Path(__file__).parents[2]
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+
+
+@pytest.fixture
+def found() -> Detections:
+    return Detections(
+        boxes=np.array([[1, 2, 30.26, 40], [5, 5, 20, 20], [0, 0, 9, 9]], dtype=np.float32),
+        labels=np.array([1, 2, 1]),
+        scores=np.array([0.9, 0.6, 0.2], dtype=np.float32),
+        class_names=("__background__", "cat", "dog"),
+        orig_size=(48, 64),
+        name="animals.png",
+        pixels=np.zeros((64, 48, 3), dtype=np.uint8),
+    )
+
+
+def test_a_selection_is_the_same_in_picture_table_and_json(found: Detections) -> None:
+    shown = select(found, 0.5, [])
+    assert shown.rows == [["cat", 0.9, 1.0, 2.0, 30.3, 40.0], ["dog", 0.6, 5.0, 5.0, 20.0, 20.0]]
+    assert len(shown.rows[0]) == len(COLUMNS)
+    assert shown.summary == "2 objects in 48 x 64 pixels; 1 more below the threshold or of other classes"
+    np.testing.assert_array_equal(shown.drawn, found[:2].draw(score_threshold=0))
+    assert json.loads(shown.json) == json.loads(found[:2].to_json())
+
+
+def test_classes_are_chosen_by_name(found: Detections) -> None:
+    shown = select(found, 0.0, ["dog"])
+    assert [row[0] for row in shown.rows] == ["dog"]
+    assert shown.summary.startswith("1 object in ")
+    nothing = select(found, 1.0, [])
+    assert nothing.rows == []
+    np.testing.assert_array_equal(nothing.drawn, found.image)
+
+
+def test_all_is_found_that_the_network_gives(detector_file: Path, tmp_path: Path) -> None:
+    write_image(np.random.default_rng(0).integers(0, 255, (60, 80, 3), dtype=np.uint8), tmp_path / "noise.png")
+    predictor = init_detector(detector_file, device="cpu")
+    found = find(predictor, tmp_path / "noise.png")
+    (expected,) = predictor.predict(tmp_path / "noise.png", score_threshold=0.0)
+    assert len(found) == len(expected) > 0
+    assert found.pixels is not None
+    assert (found.name, found.path) == ("noise.png", None)
+
+
+def test_errors_do_not_show_folders(tmp_path: Path) -> None:
+    path = tmp_path / "upload" / "broken.jpg"
+    assert explain(ImageError(f"{path}: no image"), str(path)) == "broken.jpg: no image"
+
+
+def test_without_gradio_the_extra_is_named(monkeypatch: pytest.MonkeyPatch, detector_file: Path) -> None:
+    monkeypatch.setitem(sys.modules, "gradio", None)
+    with pytest.raises(MissingPackageError, match=r"web"):
+        serve(init_detector(detector_file, device="cpu"), score_threshold=0.5, host="127.0.0.1", port=0)
+
+
+@pytest.fixture
+def page_url(detector_file: Path) -> Iterator[str]:
+    pytest.importorskip("gradio")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "demo.py", "--ckpt", str(detector_file), "--web", "--port", str(port)]
+    process = subprocess.Popen([*command, "--score_threshold", "0.3"], cwd=ROOT)
+    url = f"http://127.0.0.1:{port}/"
+    try:
+        for _ in range(120):
+            try:
+                urllib.request.urlopen(url, timeout=5).close()
+                break
+            except OSError:
+                assert process.poll() is None, "the server has ended"
+                time.sleep(0.5)
+        yield url
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+def test_in_a_browser(page_url: str, tmp_path: Path) -> None:
+    """Drop an image, move the threshold, choose a class, download; nothing is asked of another machine."""
+    api = pytest.importorskip("playwright.sync_api")
+    (tmp_path / "broken.jpg").write_bytes(b"no image")
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        page = browser.new_page()
+        requests: list[str] = []
+        errors: list[Any] = []
+        page.on("request", lambda request: requests.append(request.url))
+        page.on("pageerror", lambda error: errors.append(error))
+        page.goto(page_url)
+        upload = page.locator("#image input[type=file]")
+        upload.set_input_files(ROOT / "demo" / "scene_1.jpg")
+        page.wait_for_selector("#drawn img")
+        page.wait_for_function("document.querySelector('#summary').innerText.includes('pixels')")
+        threshold = page.locator("#threshold input[type=number]")
+        threshold.fill("1")
+        threshold.press("Enter")
+        page.wait_for_function("document.querySelector('#summary').innerText.startsWith('0 objects')")
+        threshold.fill("0")
+        threshold.press("Enter")
+        page.wait_for_function("/^[1-9]/.test(document.querySelector('#summary').innerText)")
+        total = int(page.inner_text("#summary").split()[0])
+        page.click("#classes input")
+        page.keyboard.type("cat")
+        page.keyboard.press("Enter")
+        page.wait_for_function("/^[1-9].*more below/.test(document.querySelector('#summary').innerText)")
+        cats = int(page.inner_text("#summary").split()[0])
+        assert cats < total
+        page.wait_for_timeout(500)
+        with page.expect_download() as download:
+            page.click("#download")
+        assert download.value.suggested_filename == "scene_1.json"
+        content = json.loads(Path(download.value.path()).read_text())
+        assert len(content["objects"]) == cats
+        page.set_viewport_size({"width": 390, "height": 800})
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        assert page.evaluate("[...document.querySelectorAll('#drawn img')].every(image => image.naturalWidth > 0)")
+        page.goto(page_url)
+        upload.set_input_files(tmp_path / "broken.jpg")
+        page.wait_for_selector("text=broken.jpg: not an image")
+        browser.close()
+    assert not errors
+    assert not [url for url in requests if not url.startswith((page_url, "data:", "blob:"))]

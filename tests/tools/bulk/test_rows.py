@@ -1,0 +1,90 @@
+import io
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ssd.inference.detections import Detections
+from ssd.tools.bulk.rows import Failure, Row, write_json_lines, write_parquet
+from ssd.utils.errors import MissingPackageError
+
+CLASSES = ("__background__", "cat", "große Katze")
+ODD = "caf\udce9.jpg"  # as os.fsdecode reads the byte E9
+
+
+def make_detections(num: int, name: str, index: int) -> Detections:
+    generator = np.random.default_rng(num)
+    return Detections(
+        boxes=generator.uniform(-10, 600, (num, 4)).astype(np.float32),
+        labels=generator.integers(1, 3, num),
+        scores=np.sort(generator.random(num).astype(np.float32))[::-1],
+        class_names=CLASSES,
+        orig_size=(640, 480),
+        name=name,
+        path=Path(name),
+        index=index,
+    )
+
+
+ROWS: list[Row] = [
+    make_detections(5, "a b.jpg", 3),
+    Failure("http://host/ä.jpg", None, 4, "http://host/ä.jpg: not an image"),
+    make_detections(0, ODD, 5),
+    Failure(ODD, Path(ODD), 6, f"{ODD}: the file is empty"),
+]
+
+
+def test_json_lines_are_those_of_detections_and_errors() -> None:
+    file = io.BytesIO()
+    write_json_lines(ROWS, CLASSES, file)
+    full, failed, empty, odd = map(json.loads, file.getvalue().decode().splitlines())
+    for line, detections in ((full, ROWS[0]), (empty, ROWS[2])):
+        assert isinstance(detections, Detections)
+        assert line == {**json.loads(detections.to_json()), "error": None}
+    assert failed == {
+        **{"name": "http://host/ä.jpg", "path": None, "index": 4, "width": None, "height": None, "video": None},
+        **{"objects": [], "error": "http://host/ä.jpg: not an image"},
+    }
+    assert list(failed) == list(full)
+    assert (odd["name"], odd["path"], odd["error"]) == (ODD, ODD, f"{ODD}: the file is empty")
+
+
+def test_parquet_holds_the_same_bits() -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    file = io.BytesIO()
+    write_parquet(ROWS, CLASSES, file)
+    table = parquet.read_table(io.BytesIO(file.getvalue()))
+    assert json.loads(table.schema.metadata[b"class_names"]) == list(CLASSES)
+    full, failed, empty, odd = table.to_pylist()
+    for row, detections in ((full, ROWS[0]), (empty, ROWS[2])):
+        assert isinstance(detections, Detections)
+        assert np.array_equal(np.array(row["boxes"], np.float32).reshape(-1, 4), detections.boxes)
+        assert np.array_equal(np.array(row["scores"], np.float32), detections.scores)
+        assert (row["labels"], row["names"]) == (detections.labels.tolist(), detections.names)
+        assert (row["width"], row["height"], row["index"]) == (640, 480, detections.index)
+        assert row["error"] is None
+    assert (full["file"], empty["file"]) == ("a b.jpg", "caf\\udce9.jpg")
+    assert failed == {
+        **{"file": "http://host/ä.jpg", "index": 4, "width": None, "height": None},
+        **{"boxes": [], "labels": [], "names": [], "scores": [], "error": "http://host/ä.jpg: not an image"},
+    }
+    assert odd["error"] == "caf\\udce9.jpg: the file is empty"
+
+
+def test_parquet_has_one_schema_whatever_is_found() -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    schemas = []
+    for rows in (ROWS, ROWS[1:2], ROWS[2:3]):
+        file = io.BytesIO()
+        write_parquet(rows, CLASSES, file)
+        schemas.append(parquet.read_schema(io.BytesIO(file.getvalue())))
+    assert schemas[0].equals(schemas[1], check_metadata=True)
+    assert schemas[0].equals(schemas[2], check_metadata=True)
+
+
+def test_parquet_needs_pyarrow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(MissingPackageError, match=r"pip install -e '\.\[parquet\]'"):
+        write_parquet(ROWS, CLASSES, io.BytesIO())

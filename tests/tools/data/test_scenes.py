@@ -1,0 +1,378 @@
+"""Rendered scenes: exact masks and boxes, flags, fairness, determinism, and what is on disk."""
+
+import json
+from pathlib import Path
+from xml.etree import ElementTree
+
+import cv2
+import numpy as np
+import pytest
+
+from ssd.commands.data_scenes import main
+from ssd.data.datasets.voc import VOCDataset
+from ssd.tools.data.scenes import SHAPES, SceneObject, render_scene, write_scenes
+from ssd.tools.data.scenes.layout import annotate, place_shapes
+from ssd.tools.data.scenes.patterns import PATTERNS, paint_pattern
+from ssd.tools.data.scenes.scene import paint_scene
+from ssd.tools.data.scenes.shapes import Layer, rasterise
+from ssd.utils.errors import DatasetError
+
+SIZE = (320, 240)
+DEMO = Path(__file__).parents[3] / "demo"
+
+
+def rectangle(name: str, left: int, top: int, right: int, bottom: int) -> Layer:
+    """A layer that covers exactly the pixels of a corner-form box."""
+    return Layer(name, left, top, np.full((bottom - top, right - left), 255, np.uint8))
+
+
+def layers_of(number: int, seed: int = 0) -> list[Layer]:
+    return place_shapes(np.random.default_rng((seed, number, 0)), SIZE)
+
+
+# ---- shapes
+
+
+def test_rasterise_covers_exactly_the_pixels_of_an_aligned_square() -> None:
+    corners = np.array([[-10.0, -10], [10, -10], [10, 10], [-10, 10]])
+    layer = rasterise("square", [corners])
+    rows, columns = np.nonzero(layer.mask)
+    assert (layer.left + columns.min(), layer.left + columns.max()) == (-10, 9)
+    assert (layer.top + rows.min(), layer.top + rows.max()) == (-10, 9)
+    assert layer.mask.sum() == 400
+
+
+def test_rasterise_anti_aliases_a_border_within_a_pixel() -> None:
+    corners = np.array([[0.0, 0], [10.4, 0], [10.4, 10], [0, 10]])
+    layer = rasterise("square", [corners])
+    edge = layer.coverage[5 - layer.top, 10 - layer.left]
+    assert edge == pytest.approx(0.4 * 255, abs=0.25 * 255)
+    assert 0 < edge < 255
+
+
+@pytest.mark.parametrize(
+    ("name", "area"),
+    [
+        ("circle", np.pi * 0.9**2),
+        ("ring", np.pi * (0.95**2 - 0.55**2)),  # the hole is no part of the mask
+        ("square", 2.0),
+        ("triangle", 3 * np.sqrt(3) / 4),
+        ("star", 10 * 0.5 * 0.42 * np.sin(np.pi / 5)),
+        ("cross", 4 * 0.6 * (0.95 - 0.3) + 0.6**2),
+    ],
+)
+def test_area_of_shapes(name: str, area: float) -> None:
+    radius = 200
+    layer = rasterise(name, [contour * radius for contour in SHAPES[name]()])
+    assert layer.mask.sum() / radius**2 == pytest.approx(area, rel=0.02)
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_shapes_are_of_one_size_and_centred(name: str) -> None:
+    points = np.concatenate(SHAPES[name]())
+    assert 0.85 <= np.linalg.norm(points, axis=1).max() <= 1.2
+    assert np.abs(points.max(axis=0) + points.min(axis=0)).max() <= 0.6
+
+
+# ---- annotations
+
+
+def test_box_of_a_whole_shape_and_of_the_visible_part() -> None:
+    below, above = rectangle("square", 40, 50, 100, 90), rectangle("circle", 40, 50, 60, 130)
+    assert annotate([below, above], SIZE) == [
+        SceneObject("square", (60, 50, 100, 90), is_truncated=False, is_difficult=False),
+        SceneObject("circle", (40, 50, 60, 130), is_truncated=False, is_difficult=False),
+    ]
+
+
+def test_truncated_shape_is_cut_at_the_border() -> None:
+    (found,) = annotate([rectangle("star", -10, 220, 40, 250)], SIZE)
+    assert found == SceneObject("star", (0, 220, 40, 240), is_truncated=True, is_difficult=False)
+    (touching,) = annotate([rectangle("star", 0, 210, 50, 240)], SIZE)
+    assert not touching.is_truncated
+
+
+@pytest.mark.parametrize(
+    ("visible_columns", "expected"),
+    [(100, "easy"), (50, "easy"), (49, "difficult"), (10, "difficult"), (9, "hidden"), (0, "hidden")],
+)
+def test_visibility_decides_on_difficult_and_hidden(visible_columns: int, expected: str) -> None:
+    below, above = rectangle("heart", 100, 50, 200, 150), rectangle("ring", 100 + visible_columns, 40, 260, 160)
+    hearts = [found for found in annotate([below, above], SIZE) if found.name == "heart"]
+    assert [found.is_difficult for found in hearts] == {"easy": [False], "difficult": [True], "hidden": []}[expected]
+
+
+def test_visibility_counts_what_the_border_cuts_off_too() -> None:
+    # Half is outside the image, and a fifth of the rest is covered: 40 % are visible.
+    layers = [rectangle("cross", -50, 0, 50, 100), rectangle("ring", 40, 0, 100, 100)]
+    assert annotate(layers, SIZE)[0] == SceneObject("cross", (0, 0, 40, 100), is_truncated=True, is_difficult=True)
+
+
+def test_small_shapes_are_difficult() -> None:
+    small, enough = rectangle("cross", 10, 10, 21, 60), rectangle("cross", 60, 10, 72, 60)
+    assert [found.is_difficult for found in annotate([small, enough], SIZE)] == [True, False]
+
+
+def test_shapes_outside_the_image_are_not_annotated() -> None:
+    assert annotate([rectangle("circle", 400, 300, 450, 350)], SIZE) == []
+    assert annotate([], SIZE) == []
+
+
+def test_boxes_equal_the_extents_of_painted_indices() -> None:
+    """The oracle paints the index of each shape over those before it and looks for what is left."""
+    num_boxes = 0
+    for number in range(1, 81):
+        layers = layers_of(number)
+        indices = np.full((1240, 1320), -1)  # a margin of 500 pixels around the image
+        for index, layer in enumerate(layers):
+            rows, columns = np.nonzero(layer.mask)
+            indices[rows + layer.top + 500, columns + layer.left + 500] = index
+        expected = []
+        for index, layer in enumerate(layers):
+            rows, columns = np.nonzero(indices[500:740, 500:820] == index)
+            if len(rows) >= 0.1 * layer.mask.sum():
+                expected.append((columns.min(), rows.min(), columns.max() + 1, rows.max() + 1))
+        assert [found.box for found in annotate(layers, SIZE)] == expected
+        num_boxes += len(expected)
+    assert num_boxes > 200
+
+
+# ---- the distribution
+
+
+def test_scenes_are_varied_and_classes_are_even() -> None:
+    scenes = [annotate(layers_of(number), SIZE) for number in range(1, 401)]
+    objects = [found for scene in scenes for found in scene]
+    counts = [sum(found.name == name for found in objects) for name in SHAPES]
+    assert len(SHAPES) == 8
+    assert min(counts) > 0.8 * len(objects) / 8
+    assert max(counts) < 1.2 * len(objects) / 8
+    assert 4 <= sum(not scene for scene in scenes) <= 40  # a few empty ones
+    assert {len(scene) for scene in scenes} == set(range(9))
+    assert 0.005 < np.mean([found.is_difficult for found in objects]) < 0.06
+    assert 0.05 < np.mean([found.is_truncated for found in objects]) < 0.25
+    sides = np.array([max(box[2] - box[0], box[3] - box[1]) for box in (found.box for found in objects)])
+    assert np.percentile(sides, 5) < 30
+    assert np.percentile(sides, 95) > 110
+
+
+def test_shapes_stand_out_from_what_they_cover() -> None:
+    num_shapes = 0
+    for number in range(1, 31):
+        layers = layers_of(number)
+        if not layers:
+            continue
+        above = layers[-1]
+        # The same draws, except for the noise.
+        before, after = (
+            paint_scene(np.random.default_rng(number), shown, SIZE).astype(int) for shown in (layers[:-1], layers)
+        )
+        (found,) = annotate([above], SIZE)
+        xmin, ymin, xmax, ymax = found.box
+        top, left = ymin - above.top, xmin - above.left
+        mask = above.mask[top : top + ymax - ymin, left : left + xmax - xmin]
+        difference = np.linalg.norm(after - before, axis=2)[ymin:ymax, xmin:xmax][mask]
+        assert np.median(difference) > 60
+        num_shapes += 1
+    assert num_shapes > 20
+
+
+@pytest.mark.parametrize("name", PATTERNS)
+@pytest.mark.parametrize("size", [(1, 1), (3, 40), (240, 320)])
+def test_patterns_have_the_size_and_both_ends_of_the_range(name: str, size: tuple[int, int]) -> None:
+    fields = [PATTERNS[name](np.random.default_rng(seed), size) for seed in range(20)]
+    assert all(field.shape == size and field.dtype == np.float32 for field in fields)
+    if size == (240, 320):
+        assert min(field.min() for field in fields) < 0.2
+        assert max(field.max() for field in fields) > 0.8
+
+
+def test_pattern_stays_between_its_colours() -> None:
+    first, second = np.array([10.0, 200, 30]), np.array([60.0, 100, 30])
+    for seed in range(30):
+        image = paint_pattern(np.random.default_rng(seed), (20, 30), (first, second))
+        assert image.shape == (20, 30, 3)
+        assert (image >= [10, 100, 30]).all()
+        assert (image <= [60, 200, 30]).all()
+
+
+# ---- determinism
+
+
+def test_a_scene_is_a_function_of_seed_and_number() -> None:
+    image, objects = render_scene(3, 7, SIZE)
+    again, same_objects = render_scene(3, 7, SIZE)
+    np.testing.assert_array_equal(image, again)
+    assert objects == same_objects
+    assert image.shape == (240, 320, 3)
+    assert image.dtype == np.uint8
+    for other_seed, other_number in ((4, 7), (3, 8)):
+        assert render_scene(other_seed, other_number, SIZE)[1] != objects
+
+
+def test_annotations_of_format_1_do_not_change() -> None:
+    """Whoever changes what is drawn raises the format number, so that old folders are not taken for new ones."""
+    assert [(found.name, found.box, found.is_truncated) for found in annotate(layers_of(8), SIZE)] == [
+        ("triangle", (193, 129, 218, 155), False),
+        ("star", (53, 46, 104, 97), False),
+        ("circle", (98, 71, 196, 181), False),
+        ("crescent", (130, 14, 163, 56), False),
+        ("crescent", (20, 104, 107, 188), False),
+    ]
+
+
+# ---- on disk
+
+
+def write_small(root: Path, **changes: int) -> None:
+    parameters = {"num_train": 4, "num_test": 2, "seed": 0} | changes
+    write_scenes(root, image_size=(160, 120), **parameters)
+
+
+def contents(root: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
+
+
+def test_voc_layout(tmp_path: Path) -> None:
+    root = tmp_path / "scenes"
+    write_small(root)
+    splits = {name: (root / "ImageSets/Main" / f"{name}.txt").read_text().split() for name in ("trainval", "test")}
+    assert splits == {"trainval": ["000001", "000002", "000003", "000004"], "test": ["500001", "500002"]}
+    ids = splits["trainval"] + splits["test"]
+    assert sorted(path.stem for path in (root / "JPEGImages").glob("*.jpg")) == ids
+    assert sorted(path.stem for path in (root / "Annotations").glob("*.xml")) == ids
+    for image_id in ids:
+        annotation = ElementTree.parse(root / "Annotations" / f"{image_id}.xml").getroot()
+        image = cv2.imread(str(root / "JPEGImages" / annotation.findtext("filename")))
+        size = [int(annotation.findtext(f"size/{field}")) for field in ("height", "width", "depth")]
+        assert size == list(image.shape) == [120, 160, 3]
+        _, objects = render_scene(0, int(image_id), (160, 120))
+        assert [read_object(element) for element in annotation.iter("object")] == objects
+
+
+def read_object(element: ElementTree.Element) -> SceneObject:
+    xmin, ymin, xmax, ymax = (int(element.findtext(f"bndbox/{name}")) for name in ("xmin", "ymin", "xmax", "ymax"))
+    flags = {f"is_{name}": {"0": False, "1": True}[element.findtext(name)] for name in ("truncated", "difficult")}
+    return SceneObject(element.findtext("name"), (xmin - 1, ymin - 1, xmax, ymax), **flags)
+
+
+def test_the_image_file_shows_the_scene_in_true_colours(tmp_path: Path) -> None:
+    write_small(tmp_path)
+    image, _ = render_scene(0, 1, (160, 120))
+    stored = cv2.cvtColor(cv2.imread(str(tmp_path / "JPEGImages/000001.jpg")), cv2.COLOR_BGR2RGB)
+    smooth, expected = (cv2.blur(picture, (9, 9)).astype(int) for picture in (stored, image))  # without the noise
+    assert np.abs(smooth - expected).mean() < 2
+
+
+def test_the_reader_of_voc_sets_accepts_it(tmp_path: Path) -> None:
+    write_small(tmp_path, num_train=30)
+    dataset = VOCDataset(tmp_path, "trainval", keep_difficult=True)
+    assert dataset.class_names == ("__background__", *sorted(SHAPES))
+    for index in range(len(dataset)):
+        image, target, _ = dataset[index]
+        _, objects = render_scene(0, index + 1, (160, 120))
+        assert image.shape == (120, 160, 3)
+        assert [dataset.class_names[label] for label in target["labels"]] == [found.name for found in objects]
+
+
+def test_scenes_do_not_depend_on_how_many_there_are(tmp_path: Path) -> None:
+    few, many = tmp_path / "few", tmp_path / "many"
+    write_small(few, num_train=2, num_test=1)
+    write_small(many, num_train=3, num_test=2)
+    kept = {name: data for name, data in contents(few).items() if name.startswith(("JPEGImages", "Annotations"))}
+    assert len(kept) == 6
+    assert kept.items() <= contents(many).items()
+
+
+def test_a_complete_set_is_left_as_it_is(tmp_path: Path) -> None:
+    write_small(tmp_path)
+    (tmp_path / "JPEGImages/000001.jpg").write_bytes(b"mine")
+    write_small(tmp_path)
+    assert (tmp_path / "JPEGImages/000001.jpg").read_bytes() == b"mine"
+
+
+def test_an_interrupted_set_is_rendered_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    write_small(whole)
+
+    def render_two(seed: int, number: int, image_size: tuple[int, int]) -> tuple[np.ndarray, list[SceneObject]]:
+        if number > 2:
+            raise KeyboardInterrupt
+        return render_scene(seed, number, image_size)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("ssd.tools.data.scenes.write.render_scene", render_two)
+        with pytest.raises(KeyboardInterrupt):
+            write_small(broken)
+    assert len(list((broken / "JPEGImages").iterdir())) == 2
+    assert not list((broken / "ImageSets/Main").iterdir())
+    write_small(broken)
+    assert contents(broken) == contents(whole)
+
+
+@pytest.mark.parametrize("changes", [{"seed": 1}, {"num_train": 5}, {"num_test": 3}])
+def test_sets_are_never_mixed(tmp_path: Path, changes: dict[str, int]) -> None:
+    write_small(tmp_path)
+    before = contents(tmp_path)
+    with pytest.raises(DatasetError, match=r"other parameters.*remove the folder or choose another"):
+        write_small(tmp_path, **changes)
+    assert contents(tmp_path) == before
+
+
+def test_foreign_folders_and_damaged_records_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "photo.jpg").write_bytes(b"mine")
+    with pytest.raises(DatasetError, match=r"holds no rendered scenes.*choose another"):
+        write_small(tmp_path)
+    with pytest.raises(DatasetError, match="holds no rendered scenes"):
+        write_small(tmp_path / "photo.jpg")
+    (tmp_path / "scenes.json").write_text('{"seed": ')
+    with pytest.raises(DatasetError, match="damaged"):
+        write_small(tmp_path)
+    assert sorted(contents(tmp_path)) == ["photo.jpg", "scenes.json"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [({"num_train": 0}, "not 0, 2"), ({"num_test": 100_000}, "not 4, 100000"), ({"seed": -1}, "negative")],
+)
+def test_parameters_out_of_range(tmp_path: Path, changes: dict[str, int], message: str) -> None:
+    with pytest.raises(DatasetError, match=message):
+        write_small(tmp_path / "scenes", **changes)
+    assert not (tmp_path / "scenes").exists()
+
+
+# ---- command line
+
+
+def test_command_line_writes_the_dataset(tmp_path: Path) -> None:
+    main(["--output", str(tmp_path), "--train", "2", "--test", "1", "--size", "96x64", "--seed", "5"])
+    parameters = json.loads((tmp_path / "scenes.json").read_text())
+    assert parameters == {"format": 1, "seed": 5, "train": 2, "test": 1, "size": [96, 64]}
+    assert cv2.imread(str(tmp_path / "JPEGImages/500001.jpg")).shape == (64, 96, 3)
+
+
+def test_command_line_writes_the_samples_of_the_repository(tmp_path: Path) -> None:
+    main(["--demo", str(tmp_path), "--seed", "140"])
+    assert sorted(contents(tmp_path)) == [f"scene_{index}.jpg" for index in range(1, 7)]
+    for path in tmp_path.iterdir():
+        made, stored = (cv2.imread(str(folder / path.name)).astype(int) for folder in (tmp_path, DEMO))
+        assert made.shape == (240, 320, 3)
+        assert np.abs(made - stored).mean() < 2  # JPEG coders differ a little
+        assert (DEMO / path.name).stat().st_size < 80_000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--size", "320"], "expected WIDTHxHEIGHT like 320x240, got '320'"),
+        (["--size", "32x320"], "64 to 4096 a side, not 32x320"),
+        (["--seed", "-1"], "must not be negative"),
+    ],
+)
+def test_command_line_explains_mistakes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["--output", str(tmp_path / "scenes"), *arguments])
+    assert stop.value.code == 2
+    assert message in capsys.readouterr().err

@@ -1,0 +1,74 @@
+"""Division by classes, seeds and groups."""
+
+import numpy as np
+import pytest
+
+from ssd.tools.data.split import divide
+
+SHARES = {"train": 0.8, "test": 0.2}
+
+
+def images(counts: dict[int, int]) -> list[np.ndarray]:
+    """So many images with one object of each label; label 0: without objects."""
+    return [np.array([label] if label else [], np.int64) for label, count in counts.items() for _ in range(count)]
+
+
+def names_of(labels: list[np.ndarray]) -> list[str]:
+    return [f"{row}.jpg" for row in range(len(labels))]
+
+
+def count(labels: list[np.ndarray], rows: list[int]) -> dict[int, int]:
+    found = [int(labels[row][0]) if len(labels[row]) else 0 for row in rows]
+    return {label: found.count(label) for label in sorted(set(found))}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_each_class_is_divided_by_the_shares(seed: int) -> None:
+    labels = images({0: 10, 1: 200, 2: 20, 3: 5})
+    parts = divide(names_of(labels), labels, np.arange(len(labels)), SHARES, seed)
+    assert count(labels, parts["train"]) == {0: 8, 1: 160, 2: 16, 3: 4}
+    assert sorted(parts["train"] + parts["test"]) == list(range(len(labels)))
+
+
+def test_images_with_several_classes() -> None:
+    rng = np.random.default_rng(0)
+    labels = [np.unique(rng.choice([1, 1, 1, 2, 2, 3], size=rng.integers(1, 4))) for _ in range(300)]
+    parts = divide(names_of(labels), labels, np.arange(300), SHARES, 0)
+    for label in (1, 2, 3):
+        shares = [np.mean([label in labels[row] for row in rows]) for rows in parts.values()]
+        assert shares[0] == pytest.approx(shares[1], abs=0.06)
+
+
+def test_the_seed_and_the_names_alone_decide() -> None:
+    labels = images({1: 30, 2: 20})
+    names, rows = names_of(labels), np.arange(50)
+    first = divide(names, labels, rows, SHARES, 0)
+    assert divide(names, labels, rows, SHARES, 0) == first
+    assert divide(names, labels, rows, SHARES, 1) != first
+    back = divide(names[::-1], labels[::-1], rows, SHARES, 0)
+    assert {names[::-1][row] for row in back["test"]} == {names[row] for row in first["test"]}
+
+
+def test_the_division_is_the_same_on_every_machine() -> None:
+    labels = images({1: 10})
+    assert divide(names_of(labels), labels, np.arange(10), SHARES, 0)["test"] == [5, 9]
+
+
+def test_groups_stay_together() -> None:
+    labels = images({1: 60, 2: 40})
+    groups = np.arange(100) // 4
+    parts = divide(names_of(labels), labels, groups, SHARES, 3)
+    assert not {int(groups[row]) for row in parts["train"]} & {int(groups[row]) for row in parts["test"]}
+    assert len(parts["test"]) == 20
+
+
+def test_three_parts_and_one() -> None:
+    labels = images({1: 100})
+    names, rows = names_of(labels), np.arange(100)
+    sizes = {part: len(found) for part, found in divide(names, labels, rows, {"a": 0.7, "b": 0.2, "c": 0.1}, 0).items()}
+    assert sizes == {"a": 70, "b": 20, "c": 10}
+    assert divide(names, labels, rows, {"all": 1.0}, 0) == {"all": list(range(100))}
+
+
+def test_nothing_to_divide() -> None:
+    assert divide([], [], np.arange(0), SHARES, 0) == {"train": [], "test": []}

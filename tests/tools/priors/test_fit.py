@@ -1,0 +1,143 @@
+"""The fit: it finds what is there to find, keeps what fits, and respects the levels."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from ssd.config import Config, load_config
+from ssd.tools.priors.boxes import ImageBoxes
+from ssd.tools.priors.fit import FittedPriors, fit_priors
+from ssd.tools.priors.layout import Layout, make_layout, with_priors
+from ssd.tools.priors.level_fit import size_bounds
+from ssd.tools.priors.measure import Coverage, measure
+from ssd.tools.priors.objective import make_fit_boxes, misplacement, overlap_worth
+
+SMALL = [
+    *("MODEL.BACKBONE.NAME", "tiny", "INPUT.IMAGE_SIZE", 128, "MODEL.PRIORS.MIN_SIZES", [24, 40, 64, 90]),
+    *("MODEL.PRIORS.MAX_SIZES", [40, 64, 90, 120], "MODEL.PRIORS.ASPECT_RATIOS", [[2], [2], [2], [2]]),
+]
+
+
+def config(*overrides: object) -> Config:
+    return load_config(None, [*SMALL, *overrides])
+
+
+def boxes_of(*kinds: tuple[float, float], count: int = 40, seed: int = 0) -> list[ImageBoxes]:
+    """Images of one object a kind, (width, height) in pixels of 128, anywhere inside; labels from 1."""
+    generator = torch.Generator().manual_seed(seed)
+    size = torch.tensor(kinds) / 128
+    images = []
+    for _ in range(count):
+        low = torch.rand(len(kinds), 2, generator=generator) * (1 - size)
+        images.append(ImageBoxes(torch.cat([low, low + size], dim=1), torch.arange(1, len(kinds) + 1)))
+    return images
+
+
+def fit(cfg: Config, images: list[ImageBoxes], max_ratios: int | None = None) -> tuple[FittedPriors, Coverage]:
+    layout = make_layout(cfg)
+    fitted = fit_priors(layout, make_fit_boxes([images], layout, 5000), max_ratios)
+    after = make_layout(with_priors(cfg, fitted.min_sizes, fitted.max_sizes, fitted.aspect_ratios))
+    return fitted, measure(images, after)
+
+
+def test_small_objects_get_a_small_prior_and_the_others_keep_theirs() -> None:
+    images = boxes_of((13, 13), (70, 70))
+    before = measure(images, make_layout(config()))
+    fitted, after = fit(config(), images)
+    assert before.is_reached[before.labels == 1].float().mean() < 0.2
+    assert after.is_reached[after.labels == 1].float().mean() > 0.5
+    assert after.is_reached[after.labels == 2].all()
+    assert 11 <= fitted.min_sizes[0] <= 16
+    assert fitted.objective > fitted.objective_before
+    assert set(after.best_level[after.labels == 1].tolist()) == {0}
+    assert set(after.best_level[after.labels == 2].tolist()) <= {1, 2}
+
+
+def test_large_objects_stay_with_the_levels_for_them() -> None:
+    """A smaller prior of a coarse level would overlap the small objects too; they are not its own."""
+    fitted, after = fit(config(), boxes_of((20, 20), (30, 30)))
+    layout = make_layout(config())
+    for level in range(layout.num_levels):
+        low, high = size_bounds(layout, level)
+        sides = fitted.min_sizes[level], (fitted.min_sizes[level] * fitted.max_sizes[level]) ** 0.5
+        assert all(low - 0.5 <= side <= high + 0.5 for side in sides)
+        assert fitted.min_sizes[level] == round(fitted.min_sizes[level], 1)
+    assert fitted.min_sizes[2:] == layout.min_sizes[2:]
+    assert fitted.max_sizes[2:] == layout.max_sizes[2:]
+    assert set(after.best_level.tolist()) == {0}
+
+
+def test_long_objects_get_their_ratio() -> None:
+    fitted, after = fit(config(), boxes_of((60, 15)))
+    assert any(ratio in (3, 4) for ratio in fitted.aspect_ratios[0])
+    assert all(len(ratios) == 1 for ratios in fitted.aspect_ratios)
+    assert after.is_reached.float().mean() > 0.9
+
+
+@pytest.mark.parametrize("most", [0, 2])
+def test_the_number_of_ratios_is_limited(most: int) -> None:
+    fitted, _ = fit(config("MODEL.PRIORS.ASPECT_RATIOS", [[2, 3]] * 4), boxes_of((50, 15), (20, 30)), most)
+    assert max(map(len, fitted.aspect_ratios)) <= most
+
+
+def test_pairs_and_whole_sizes_survive() -> None:
+    ratios = [[[2, 0.5]], [[4, 9]], [], [2]]
+    fitted, _ = fit(config("MODEL.PRIORS.ASPECT_RATIOS", ratios), boxes_of((40, 20)))
+    assert fitted.aspect_ratios[1:] == ratios[1:]
+
+
+def test_the_same_boxes_give_the_same_priors() -> None:
+    images = boxes_of((15, 20), (40, 60), (90, 30))
+    assert fit(config(), images)[0] == fit(config(), images)[0]
+
+
+def test_the_worth_of_an_overlap() -> None:
+    worth = overlap_worth(torch.tensor([0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 1.0]), 0.5)
+    torch.testing.assert_close(worth, torch.tensor([0, 0, 0.125, 0.75, 0.875, 1, 1]))
+
+
+def test_misplacement_in_octaves() -> None:
+    found = misplacement(torch.tensor([12.0, 48, 240]), make_layout(config()))
+    # Levels for (0, 40), 40 to 64, 64 to 90, and (90, infinity): distances of 12, 48 and 240.
+    assert found[0].tolist() == pytest.approx([0, 0.2630, 2.5850], abs=1e-4)
+    assert found[1].tolist() == pytest.approx([1.7370, 0, 1.9069], abs=1e-4)
+    assert found[3].tolist() == pytest.approx([2.9069, 0.9069, 0], abs=1e-4)
+
+
+def test_weights_are_fair_to_groups_and_classes() -> None:
+    layout = make_layout(config())
+    rare = ImageBoxes(torch.tensor([[0.1, 0.1, 0.5, 0.6]] * 5), torch.tensor([1, 1, 1, 1, 2]))
+    boxes = make_fit_boxes([[rare], [ImageBoxes(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64))]], layout, 5000)
+    torch.testing.assert_close(boxes.weights, torch.tensor([0.5, 0.5, 0.5, 0.5, 1.0]) / 3)
+    torch.testing.assert_close(boxes.sides, torch.full((5,), 128 * 0.2**0.5))
+    assert len(make_fit_boxes([[rare]], layout, 2).sides) == 2
+
+
+def test_centres_are_those_of_the_network() -> None:
+    layout: Layout = make_layout(config("INPUT.IMAGE_SIZE", (96, 128)))
+    x, y = layout.centers(1)
+    assert (len(x), len(y)) == (8, 6)
+    assert (x[1].item(), y[1].item()) == pytest.approx((24 / 128, 24 / 96))
+
+
+def test_a_single_level() -> None:
+    """It is for all sizes, and shares its objects with no other one."""
+    whole = make_layout(config())
+    priors = whole.priors[: whole.level_sizes[0]]
+    fields = ("feature_maps", "strides", "min_sizes", "max_sizes", "aspect_ratios")
+    layout = replace(whole, priors=priors, **{name: getattr(whole, name)[:1] for name in fields})
+    fitted = fit_priors(layout, make_fit_boxes([boxes_of((13, 13))], layout, 5000))
+    assert fitted.objective > fitted.objective_before
+    assert len(fitted.min_sizes) == len(fitted.max_sizes) == len(fitted.aspect_ratios) == 1
+    assert 11 <= fitted.min_sizes[0] <= 16
+
+
+def test_a_search_that_does_not_settle_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    images = boxes_of((15, 20), (40, 60), (90, 30))
+    settled, _ = fit(config(), images)
+    assert settled.num_sweeps > 1
+    monkeypatch.setattr("ssd.tools.priors.fit._MAX_SWEEPS", 1)
+    fitted, _ = fit(config(), images)
+    assert fitted.num_sweeps == 1
+    assert fitted.objective_before < fitted.objective <= settled.objective

@@ -1,0 +1,220 @@
+"""The report: its figures, its markup, and datasets at the edge."""
+
+import json
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ssd.evaluation import analyse
+from ssd.evaluation.analysis.classes import describe_choice, pick_classes, pick_confused
+from ssd.tools.report import write_report
+from ssd.tools.report.metrics import make_metrics_section
+from tests.evaluation.analysis.sets import predicted, random_set
+from tests.tools.report.sets import FACTS, FAR, HOSTILE, LEFT, PictureSet, evaluated, three_classes
+
+_VOID = {"meta", "link", "img", "source"}
+
+
+class Page(HTMLParser):
+    """Elements of a page: (tag, attributes, text directly inside) in order. Every tag must be closed."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str], list[str]]] = []
+        self._open: list[int] = []
+        self.feed(text)
+        self.close()
+        assert not self._open
+
+    def handle_starttag(self, tag, attributes):
+        self.elements.append((tag, dict(attributes), []))
+        if tag not in _VOID:
+            self._open.append(len(self.elements) - 1)
+
+    def handle_endtag(self, tag):
+        assert self.elements[self._open.pop()][0] == tag
+
+    def handle_data(self, data):
+        if self._open:
+            self.elements[self._open[-1]][2].append(data)
+
+    def all(self, tag):
+        return [(attributes, "".join(text)) for name, attributes, text in self.elements if name == tag]
+
+    def rows(self, caption):
+        """The cells of a table by the name of the row: numbers where they are, else texts."""
+        inside, rows = False, {}
+        for tag, attributes, text in self.elements:
+            if tag == "table":
+                inside = False
+            elif tag == "caption":
+                inside = "".join(text).startswith(caption)
+            elif inside and tag == "th" and attributes["scope"] == "row":
+                cells = rows.setdefault("".join(text), [])
+            elif inside and tag == "td":
+                key = attributes.get("data-value")
+                cells.append("".join(text) if key is None else float(key) if key else None)
+        return rows
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Page:
+    folder = tmp_path_factory.mktemp("report")
+    path = write_report(evaluated(*three_classes(), folder), FACTS, folder)
+    return Page(path.read_text(encoding="utf-8"))
+
+
+def test_the_figures_are_those_of_the_evaluation(page: Page, tmp_path: Path) -> None:
+    values = evaluated(*three_classes(), tmp_path).result.values
+    assert page.rows("Figures")["mAP"][0] == pytest.approx(values["mAP"], rel=1e-8)
+    rows = page.rows("All classes")
+    assert list(rows) == ["cat", "dog", HOSTILE]
+    assert rows["cat"][:3] == [2, 3, pytest.approx(values["cat"], rel=1e-8)]
+    assert rows["dog"][:3] == [2, 3, pytest.approx(values["dog"], rel=1e-8)]
+    assert rows[HOSTILE] == [0, 1, *[None] * 5, *[None] * 5]
+
+
+def test_errors_are_counted(page: Page) -> None:
+    counts = {kind: cells[0] for kind, cells in page.rows("Errors by kind").items()}
+    assert counts == {"class": 1, "localisation": 1, "both": 0, "duplicate": 1, "background": 1, "missed": 1}
+    assert page.rows("Objects by class")["dog"] == [2, 0.5, 2, 0, 1, 1, 70, 1]  # sides 40 and 100
+    assert any("2 missed, 1 false alarm, 1 found" in text for _, text in page.all("figcaption"))
+    items = [text for _, text in page.all("li")]
+    assert "F1 dog 0.95: is cat" in items
+    assert "M1 cat: missed" in items
+
+
+def test_the_page_needs_nothing_else(page: Page) -> None:
+    addresses = [
+        attributes[name]
+        for _, attributes, _ in page.elements
+        for name in ("src", "srcset", "href")
+        if name in attributes
+    ]
+    assert len(addresses) > 20
+    assert all(address.startswith(("data:", "#")) for address in addresses)
+    assert len(page.all("script")) == 1
+    assert not {"iframe", "object", "embed", "form"} & {tag for tag, _, _ in page.elements}
+
+
+def test_the_page_is_accessible(page: Page) -> None:
+    ids = [attributes["id"] for _, attributes, _ in page.elements if "id" in attributes]
+    assert len(set(ids)) == len(ids)
+    links = [attributes["href"][1:] for attributes, _ in page.all("a")]
+    assert len(links) == 9
+    assert set(links) <= set(ids)
+    for attributes, _ in page.all("img"):
+        assert attributes["alt"]
+        assert int(attributes["width"]) > 0
+        assert int(attributes["height"]) > 0
+    assert all(attributes["scope"] in ("row", "col") for attributes, _ in page.all("th"))
+    assert len(page.all("caption")) == len(page.all("table"))
+    assert {attributes["lang"] for attributes, _ in page.all("html")} == {"en"}
+    assert len(page.all("source")) == len([1 for attributes, _ in page.all("img") if "svg" in attributes["src"][:20]])
+
+
+def test_thresholds_can_be_copied(page: Page) -> None:
+    texts = [text for attributes, text in page.all("pre") if attributes.get("class") == "copy"]
+    flag, yaml, per_class = texts[:3]
+    threshold = float(flag.removeprefix("--score_threshold "))
+    assert yaml == f"TEST: {{CONFIDENCE_THRESHOLD: {threshold:g}}}"
+    assert set(json.loads(per_class)) == {"cat", "dog"}
+
+
+@pytest.mark.parametrize("case", ["no detections", "no objects"])
+def test_datasets_at_the_edge(case: str, tmp_path: Path) -> None:
+    dataset, predictions = three_classes()
+    if case == "no detections":
+        predictions = [predicted()] * 3
+    else:
+        dataset, predictions = PictureSet([[], []], ["cat"]), [predicted((LEFT, 1, 0.5)), predicted()]
+    page = Page(write_report(evaluated(dataset, predictions, tmp_path), FACTS, tmp_path).read_text(encoding="utf-8"))
+    assert list(page.rows("All classes")) == list(dataset.class_names[1:])
+    assert any("nothing was detected" in text for _, text in page.all("p"))
+    assert not any("nan" in "".join(text).split() for _, _, text in page.elements)
+
+
+class UnevenSet(PictureSet):
+    """Its second image is half as wide and high."""
+
+    def __getitem__(self, index):
+        image, _, _ = super().__getitem__(index)
+        return image[: self.get_img_info(index)["height"], : self.get_img_info(index)["width"]], None, index
+
+    def get_img_info(self, index):
+        return {"width": 320, "height": 240} if index == 1 else {"width": 640, "height": 480}
+
+
+def test_what_is_too_much_is_counted(tmp_path: Path) -> None:
+    """Images of two sizes, more errors in one than are listed, and more classes than the matrix shows."""
+    names = [f"class {label}" for label in range(1, 23)]
+    missed = [([300 + 9 * number, 300, 380 + 9 * number, 400], number + 4) for number in range(13)]
+    dataset = UnevenSet([[(LEFT, 1), *missed], [(LEFT, 2)], [(LEFT, 3)]], names)
+    predictions = [predicted((LEFT, label, 0.95)) for label in (1, 2, 3)]
+    path = write_report(evaluated(dataset, predictions, tmp_path), FACTS, tmp_path)
+    page = Page(path.read_text(encoding="utf-8"))
+    texts = ["".join(text) for _, _, text in page.elements]
+    assert any("widths 320 to 640, heights 240 to 480; 67% are 640 × 480" in text for text in texts)
+    assert any("20 of 22 classes: those confused most with others." in text for text in texts)
+    assert [text for text in texts if text.startswith("and ")] == ["and 3 more"]
+    assert [text.split()[0] for text in texts if text.endswith(": missed")] == [f"M{place}" for place in range(1, 11)]
+
+
+def test_coco_has_two_columns_of_ap(tmp_path: Path) -> None:
+    dataset, predictions = random_set(0, num_images=6)
+    analysis = analyse(dataset, predictions, metric="coco")
+    evaluation = evaluated(dataset, predictions, tmp_path)
+    assert evaluation.result.metric == "coco"
+    section = make_metrics_section(evaluation.result, analysis)
+    rows = Page(section.content).rows("All classes")
+    ap = {name: evaluation.result.values[f"AP/{name}"] for name in dataset.class_names[1:]}
+    assert {name: cells[2] for name, cells in rows.items()} == pytest.approx(ap)
+    assert {name: cells[3] for name, cells in rows.items()} == pytest.approx(
+        dict(zip(dataset.class_names[1:], analysis.ap[1:].tolist(), strict=True))
+    )
+
+
+@pytest.mark.slow
+def test_eighty_classes_stay_readable(tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    images = [[(LEFT, label), (FAR, int(draw.integers(1, 81)))] for label in range(1, 79)]  # two have almost nothing
+    dataset = PictureSet(images, [f"class {label}" for label in range(1, 81)])
+    predictions = [
+        predicted((LEFT, label if draw.random() < 0.7 else int(draw.integers(1, 81)), draw.random()))
+        for label in range(1, 79)
+    ]
+    path = write_report(evaluated(dataset, predictions, tmp_path), FACTS, tmp_path)
+    page = Page(path.read_text(encoding="utf-8"))
+    assert len(page.rows("All classes")) == 80
+    assert any("24 of 80 classes: the 12 best and the 12 worst" in text for _, text in page.all("figcaption"))
+    assert all(int(attributes["height"]) < 1000 for attributes, _ in page.all("img"))
+    assert path.stat().st_size < 4e6
+
+
+def test_the_command_writes_a_report(
+    script: Callable[..., tuple[int, str, str]], trained: Path, tmp_path: Path
+) -> None:
+    status, log, _ = script("test.py", "--config-file", trained, "--report")
+    assert status == 0
+    path = tmp_path / "out" / "inference" / "test_scenes" / "report.html"
+    assert f"Report: {path}" in log
+    text = path.read_text(encoding="utf-8")
+    assert "3</dd>" in text  # iterations of the training
+    assert "BACKBONE:" in text
+    values = json.loads((path.parent / "metrics.json").read_text())["values"]
+    assert Page(text).rows("Figures")["mAP"][0] == pytest.approx(values["mAP"], rel=1e-8)
+
+
+def test_classes_for_a_plot() -> None:
+    ap = np.array([np.nan, 0.1, 0.9, np.nan, 0.5, 0.3])
+    assert pick_classes(ap, 4) == [2, 4, 5, 1]
+    assert pick_classes(ap, 3) == [2, 5, 1]
+    assert describe_choice([2, 4, 5, 1], 4, 8) == ""
+    assert describe_choice([2, 4, 5, 1], 6, 8) == " 4 of 6 classes: those with objects."
+    assert describe_choice([2, 5, 1], 6, 3) == " 3 of 6 classes: the 1 best and the 2 worst by AP."
+    confusion = np.array([[0, 9, 0, 0], [9, 5, 0, 0], [0, 0, 1, 2], [0, 0, 0, 1]])
+    assert pick_confused(confusion, 2) == [2, 3]
+    assert pick_confused(confusion, 9) == [1, 2, 3]

@@ -1,0 +1,73 @@
+"""The plots of a report: what they say in letters, and with nothing to show."""
+
+from functools import partial
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from ssd.visualization.plots import (
+    ALL_CLASSES,
+    plain,
+    plot_class_bars,
+    plot_confusion,
+    plot_costs,
+    plot_lines,
+    plot_reliability,
+    plot_sizes,
+)
+from ssd.visualization.theme import figure_to_svg
+
+EMPTY = np.empty(0)
+
+
+def texts(figure) -> list[str]:
+    root = ElementTree.fromstring(figure_to_svg(figure))
+    return ["".join(element.itertext()) for element in root.iter("{http://www.w3.org/2000/svg}text")]
+
+
+def test_names_of_any_letters() -> None:
+    names = ["$\\alpha$ and $", "_hidden", "日本 \x07", "x" * 50]
+    figure = plot_lines({name: (np.array([0, 1]), np.array([1, 0])) for name in names}, ("x", "y"))
+    shown = texts(figure)
+    assert {"$\\alpha$ and $", " _hidden", "日本 \ufffd", "x" * 19 + "…"} <= set(shown)
+    assert plain("person") == "person"
+
+
+def test_a_confusion_matrix_writes_its_counts() -> None:
+    matrix = np.array([[5, 1, 0], [0, 12000, 2], [3, 0, 0]])
+    shown = texts(plot_confusion(matrix, ["cat", "dog", "nothing there"], ["cat", "dog", "missed"]))
+    assert sorted(set(shown) & {"5", "1", "0", "12k", "2", "3"}) == ["1", "12k", "2", "3", "5"]
+    assert {"cat", "dog", "nothing there", "missed", "detected as", "is"} <= set(shown)
+    many = np.eye(13, dtype=int) * 7
+    names = [f"class {number}" for number in range(13)]
+    assert "7" not in texts(plot_confusion(many, names, names))  # no room
+
+
+def test_bars_say_their_values() -> None:
+    assert {"0.25", "no object"} <= set(texts(plot_class_bars({"cat": 0.25, "dog": float("nan")}, "AP")))
+    assert {"12.5", "0.0", "-1.0"} <= set(texts(plot_costs({"class": 0.125, "both": float("nan"), "missed": -0.01})))
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        partial(plot_lines, {}, ("x", "y")),
+        partial(plot_class_bars, {}, "AP"),
+        partial(plot_costs, {"class": float("nan")}),
+        partial(plot_confusion, np.zeros((1, 1), int), ["nothing there"], ["missed"]),
+        partial(plot_reliability, np.full(10, np.nan), np.full(10, np.nan), np.zeros(10, int)),
+        partial(plot_sizes, EMPTY, EMPTY.astype(bool)),
+        partial(plot_sizes, np.array([0.0]), np.array([True])),
+        partial(plot_lines, {ALL_CLASSES: (EMPTY, EMPTY)}, ("x", "y"), marked_x=0.5),
+    ],
+)
+def test_nothing_to_show(draw) -> None:
+    assert len(texts(draw())) > 2
+
+
+def test_found_and_missed_objects_add_up() -> None:
+    figure = plot_sizes(np.array([10.0, 10.5, 40.0, 200.0]), np.array([True, False, True, True]))
+    heights = [patch.get_height() for patch in figure.axes[0].patches]
+    half = len(heights) // 2
+    assert (sum(heights[:half]), sum(heights[half:])) == (3, 1)

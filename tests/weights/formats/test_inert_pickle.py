@@ -1,0 +1,199 @@
+"""Pickled networks: their weights are found, nothing of them is called, and what does not belong is refused."""
+
+import collections
+import os
+import pickle
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from ssd.utils.errors import CheckpointError
+from ssd.weights.formats.inert_pickle import Shell, load_inert, state_dict_of
+from ssd.weights.formats.reading import read_weights
+
+
+@pytest.fixture
+def network(monkeypatch: pytest.MonkeyPatch) -> nn.Module:
+    """A network whose class lies in a module `model`, which is gone when the file is read."""
+    module = types.ModuleType("model")
+
+    class SSD300(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.rescale_factors = nn.Parameter(torch.arange(3.0))
+            self.base = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+            self.register_buffer("scratch", torch.zeros(2), persistent=False)
+            self.priors = torch.ones(5, 4)  # no weight
+
+    SSD300.__module__, SSD300.__qualname__ = "model", "SSD300"
+    module.SSD300 = SSD300  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "model", module)
+    return SSD300()
+
+
+@pytest.mark.parametrize("is_zip", [True, False], ids=["zip", "legacy"])
+@pytest.mark.filterwarnings("ignore:Couldn't retrieve source code")
+def test_the_weights_of_a_pickled_network(
+    is_zip: bool, network: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = network.state_dict()
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9)
+    network.base(torch.rand(1, 3, 8, 8)).sum().backward()
+    optimizer.step()
+    path = tmp_path / "BEST_checkpoint.pth.tar"
+    content = {"epoch": 3, "model": network, "optimizer": optimizer}
+    torch.save(content, path, _use_new_zipfile_serialization=is_zip)
+    monkeypatch.delitem(sys.modules, "model")
+    found = read_weights(str(path))
+    assert list(found.weights) == list(expected)
+    assert all(torch.equal(found.weights[name], expected[name]) for name in expected)
+    assert found.content["epoch"] == 3
+    assert isinstance(found.content["model"], Shell)
+    assert "model" not in sys.modules
+
+
+def test_objects_beside_the_weights(tmp_path: Path) -> None:
+    weights = collections.OrderedDict(a=torch.ones(2))
+    path = tmp_path / "epoch_3.pth"
+    torch.save({"state_dict": weights, "optimizer": torch.optim.SGD([torch.zeros(1)], lr=1)}, path)
+    assert torch.equal(read_weights(str(path)).weights["a"], weights["a"])
+
+
+class Calls:
+    """Pickled as a call."""
+
+    def __init__(self, function: Any, *args: Any):
+        self.call = function, args
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self.call
+
+
+@pytest.mark.parametrize(
+    ("function", "args", "name"),
+    [
+        (os.system, ("touch PROOF",), "(posix|nt).system"),
+        (eval, ("open('PROOF', 'w')",), "__builtin__.eval"),
+        (exec, ("open('PROOF', 'w')",), "__builtin__.exec"),
+        (getattr, ("text", "upper"), "__builtin__.getattr"),
+        (torch.load, ("PROOF",), "torch.serialization.load"),
+    ],
+)
+def test_calls_are_refused(
+    function: Any, args: tuple[Any, ...], name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "evil.pth"
+    torch.save({"model": {"a": torch.ones(1)}, "extra": Calls(function, *args)}, path)
+    with pytest.raises(
+        CheckpointError, match=rf"evil\.pth: refused\. Its pickle names {name}, .* Nothing of it was executed"
+    ):
+        read_weights(str(path))
+    assert not (tmp_path / "PROOF").exists()
+
+
+def test_what_looks_like_a_network_is_called_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    called = []
+    module = types.ModuleType("models")
+    module.Loader = lambda *args: called.append(args)  # type: ignore[attr-defined]
+    module.Loader.__module__, module.Loader.__qualname__ = "models", "Loader"
+    monkeypatch.setitem(sys.modules, "models", module)
+    path = tmp_path / "model.pth"
+    torch.save({"model": {"a": torch.ones(1)}, "extra": Calls(module.Loader, "rm -rf")}, path)
+    assert list(read_weights(str(path)).weights) == ["a"]
+    assert not called
+
+
+def test_a_damaged_pickle(tmp_path: Path) -> None:
+    path = tmp_path / "cut.pth"
+    path.write_bytes(pickle.dumps({"model": Calls(os.getcwd)}, protocol=2)[:-3])
+    with pytest.raises(CheckpointError, match=r"cut\.pth: (refused|damaged|not a checkpoint)"):
+        read_weights(str(path))
+
+
+class Recorded(dict):
+    """A dictionary of its own class, as a project keeps its settings in."""
+
+
+@pytest.fixture
+def of_a_project(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Puts Recorded into a module `utils`."""
+    module = types.ModuleType("utils")
+    module.Recorded = Recorded  # type: ignore[attr-defined]
+    monkeypatch.setattr(Recorded, "__module__", "utils")
+    monkeypatch.setitem(sys.modules, "utils", module)
+
+
+@pytest.mark.usefixtures("of_a_project")
+@pytest.mark.parametrize("protocol", [1, 2])
+def test_settings_in_a_class_of_their_own(protocol: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Old protocols make objects by copyreg._reconstructor; entries of such a dictionary are dropped."""
+    path = tmp_path / "model.pth"
+    content = {"settings": Recorded(lr=0.1), "dtype": torch.float16, "model": {"a": torch.ones(2)}}
+    torch.save(content, path, pickle_protocol=protocol)
+    monkeypatch.delitem(sys.modules, "utils")
+    found = read_weights(str(path))
+    assert torch.equal(found.weights["a"], torch.ones(2))
+    assert isinstance(found.content["settings"], Shell)
+    assert not isinstance(found.content["settings"], dict)
+    assert found.content["dtype"] is torch.float16
+
+
+@pytest.mark.filterwarnings("ignore:Couldn't retrieve source code")
+def test_a_network_that_is_the_whole_file(network: nn.Module, tmp_path: Path) -> None:
+    torch.save(network, tmp_path / "model.pth")
+    assert list(read_weights(str(tmp_path / "model.pth")).weights) == list(network.state_dict())
+
+
+def test_an_object_that_is_no_checkpoint(tmp_path: Path) -> None:
+    torch.save([torch.optim.SGD([torch.zeros(1)], lr=1)], tmp_path / "a.pth")
+    with pytest.raises(CheckpointError, match=r"a\.pth: a checkpoint is a dictionary, this holds a list"):
+        read_weights(str(tmp_path / "a.pth"))
+
+
+def test_objects_in_a_damaged_file(tmp_path: Path) -> None:
+    """Its pickle says how many elements a tensor has; its record has fewer."""
+    path = tmp_path / "cut.pth"
+    torch.save({"model": nn.ReLU(), "weight": torch.ones(64)}, path, _use_new_zipfile_serialization=False)
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(CheckpointError, match=r"cut\.pth: damaged.*fetch it again"):
+        load_inert(path, str(path))
+
+
+def test_no_weights(tmp_path: Path) -> None:
+    path = tmp_path / "log.pth"
+    torch.save({"epoch": 3, "loss": [1.0]}, path)
+    with pytest.raises(CheckpointError, match=r"no weights under any of the keys state_dict, model, .* epoch, loss"):
+        read_weights(str(path))
+    torch.save([torch.ones(1)], path)
+    with pytest.raises(CheckpointError, match="is a dictionary, this holds a list"):
+        read_weights(str(path))
+
+
+def test_prefixes_of_wrappers_go(tmp_path: Path) -> None:
+    path = tmp_path / "parallel.pth"
+    torch.save({"module.module.a": torch.ones(1), "module.module.b": torch.ones(1)}, path)
+    assert list(read_weights(str(path)).weights) == ["a", "b"]
+    torch.save({"module.a": torch.ones(1), "b": torch.ones(1), "submodule.c": torch.ones(1)}, path)
+    assert list(read_weights(str(path)).weights) == ["a", "b", "submodule.c"]
+
+
+def test_two_networks_in_one_file(tmp_path: Path) -> None:
+    path = tmp_path / "both.pth"
+    torch.save({"module.a": torch.ones(1), "b": torch.ones(1), "a": torch.ones(1)}, path)
+    with pytest.raises(CheckpointError, match=r"both\.pth has a both with and without the prefix module\."):
+        read_weights(str(path))
+
+
+def test_a_shell_without_a_state_has_no_weights(tmp_path: Path) -> None:
+    assert state_dict_of(Shell()) == {}
+    path = tmp_path / "shell.pth"
+    torch.save({"model": nn.ReLU()}, path)
+    assert isinstance(load_inert(path, "shell.pth")["model"], Shell)
+    with pytest.raises(CheckpointError, match="no weights"):
+        read_weights(str(path))

@@ -1,0 +1,117 @@
+"""lufficc/SSD: which config goes with a file, and what its own must say for a detector of ours."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from ssd.config import load_config
+from ssd.modeling.detector import build_detection_model
+from ssd.utils.errors import CheckpointError
+from ssd.weights.formats.lufficc import SOURCE, TARGET, differences, restore
+from tests.weights.formats import peers
+
+CONFIGS = [
+    *(f"vgg_ssd{size}_{data}" for size in (300, 512) for data in ("voc0712", "coco_trainval35k")),
+    *("mobilenet_v2_ssd320_voc0712", "mobilenet_v3_ssd320_voc0712", "efficient_net_b3_ssd300_voc0712"),
+]
+OURS = ["mobilenet_v1_ssd300_voc0712", "resnet18_ssd300_voc0712", "efficient_net_b0_ssd300_coco2017"]
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_each_of_its_seven(name: str) -> None:
+    weights = peers.meta_weights(f"lufficc_{name}")
+    converted = peers.convert(SOURCE, weights)
+    assert (converted.config, converted.notes) == (name, ())
+    assert all(converted.weights[key] is value for key, value in weights.items())
+    with torch.device("meta"):
+        peers.build(converted)
+    assert restore(converted.weights, ()) == {"model": weights}
+
+
+def test_classes_of_ones_own_have_the_priors_of_voc() -> None:
+    weights = peers.meta_weights("lufficc_vgg_ssd512_coco_trainval35k", {r".*\.cls_headers\.": (81, 4)})
+    converted = peers.convert(SOURCE, weights)
+    assert converted.config == "vgg_ssd512_voc0712"
+    assert "vgg_ssd512_voc0712; see MODEL.PRIORS" in converted.notes[0]
+    with torch.device("meta"):
+        model = peers.build(converted).config.MODEL
+    assert model.NUM_CLASSES == 4
+
+
+def test_its_mobilenets_have_one_config_for_any_data() -> None:
+    weights = peers.meta_weights(
+        "lufficc_mobilenet_v2_ssd320_voc0712", {r".*\.cls_headers\.(5|\d\.conv\.3)\.": (21, 81)}
+    )
+    converted = peers.convert(SOURCE, weights)
+    assert converted.config == "mobilenet_v2_ssd320_voc0712"
+    with torch.device("meta"):
+        model = peers.build(converted).config.MODEL
+    assert model.NUM_CLASSES == 81
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_networks_that_it_has_not(name: str) -> None:
+    with torch.device("meta"):
+        weights = build_detection_model(load_config(peers.ROOT / "configs" / f"{name}.yaml"), False).state_dict()
+    assert not SOURCE.recognises(list(weights))
+    with pytest.raises(CheckpointError, match="these weights are of another network"):
+        restore(weights, ())
+
+
+def test_damaged() -> None:
+    name = "box_head.predictor.cls_headers.0.bias"
+    with torch.device("meta"):
+        peers.check_damaged(SOURCE, peers.meta_weights("lufficc_vgg_ssd300_voc0712"), name, name)
+
+
+def test_nothing_is_to_be_set_for_its_defaults() -> None:
+    assert TARGET.differences is differences
+    assert differences(peers.complete_config("vgg_ssd300_voc0712")) == []
+
+
+def test_what_its_config_must_say() -> None:
+    (told,) = differences(peers.complete_config("mobilenet_v2_ssd320_voc0712"))
+    assert told == (
+        "Its config must say, in the file or on the command line: "
+        'MODEL.BACKBONE.NAME "mobilenet_v2" '
+        'MODEL.BACKBONE.OUT_CHANNELS "[96, 1280, 512, 256, 256, 64]" '
+        'MODEL.PRIORS.FEATURE_MAPS "[20, 10, 5, 3, 2, 1]" '
+        'MODEL.PRIORS.STRIDES "[16, 32, 64, 107, 160, 320]" '
+        'MODEL.PRIORS.MIN_SIZES "[60, 105, 150, 195, 240, 285]" '
+        'MODEL.PRIORS.MAX_SIZES "[105, 150, 195, 240, 285, 330]" '
+        'MODEL.PRIORS.ASPECT_RATIOS "[[2, 3], [2, 3], [2, 3], [2, 3], [2, 3], [2, 3]]" '
+        'MODEL.PRIORS.BOXES_PER_LOCATION "[6, 6, 6, 6, 6, 6]" '
+        'MODEL.BOX_HEAD.PREDICTOR "SSDLiteBoxPredictor" '
+        'INPUT.IMAGE_SIZE "320"'
+    )
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "sentence"),
+    [
+        ("MODEL.PRIORS.CLIP", False, 'MODEL.PRIORS.CLIP "False"'),
+        ("TEST.MAX_PER_IMAGE", 200, 'TEST.MAX_PER_IMAGE "200"'),
+        ("INPUT.PIXEL_STD", [58, 57, 57], "INPUT.PIXEL_STD is [58, 57, 57]"),
+        ("MODEL.PRIORS.CENTERS", "map", "MODEL.PRIORS.CENTERS is map"),
+        ("TEST.PRE_NMS_TOP_K", 400, "no limits per class"),
+        ("TEST.MAX_PER_CLASS", 50, "no limits per class"),
+        ("TEST.CLIP_BOXES", True, "does not clip boxes"),
+    ],
+)
+def test_each_difference_is_told(key: str, value: Any, sentence: str) -> None:
+    (told,) = differences(peers.complete_config("vgg_ssd300_voc0712", key, value))
+    assert sentence in told
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "sentence"),
+    [
+        ("MODEL.PRIORS.CLIP", "size", "MODEL.PRIORS.CLIP is size"),
+        ("MODEL.PRIORS.ASPECT_RATIOS", [[2], [[2, 0.4], 3], [2, 3], [2, 3], [2], [2]], "ASPECT_RATIOS has pairs"),
+        ("INPUT.IMAGE_SIZE", (300, 310), "takes square images only"),
+    ],
+)
+def test_what_it_cannot_be_told(key: str, value: Any, sentence: str) -> None:
+    (told,) = differences(peers.complete_config("vgg_ssd300_voc0712", key, value))
+    assert sentence in told

@@ -1,0 +1,88 @@
+"""Which checkpoint is evaluated and detected with."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+import ssd
+from ssd.config import load_config
+from ssd.utils.checkpoint_folder import tag_checkpoint
+from ssd.utils.errors import CheckpointError
+from ssd.weights.trained import read_trained
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A run whose last checkpoint, of iteration 4, is damaged in a weight."""
+    for iteration in (2, 4):
+        torch.save(
+            {"model": {"box_head.weight": torch.ones(9)}, "iteration": iteration},
+            tmp_path / f"model_00000{iteration}.pth",
+        )
+    last = tmp_path / "model_000004.pth"
+    last.write_bytes(last.read_bytes().replace(torch.ones(9).numpy().tobytes(), torch.zeros(9).numpy().tobytes()))
+    tag_checkpoint(tmp_path, str(last))
+    return tmp_path
+
+
+def test_of_a_run_the_last_whole_one_is_read(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    trained = read_trained(load_config(None, ["OUTPUT_DIR", str(folder)]), None)
+    assert (trained["iteration"], trained["source"]) == (2, str(folder / "model_000002.pth"))
+    assert "model_000004.pth: damaged" in caplog.text
+
+
+def test_one_that_was_named_must_be_whole(folder: Path) -> None:
+    cfg = load_config(None, ["OUTPUT_DIR", str(folder)])
+    assert read_trained(cfg, str(folder / "model_000002.pth"))["iteration"] == 2
+    with pytest.raises(CheckpointError, match=r"model_000004\.pth: damaged, the checksum of its record"):
+        read_trained(cfg, str(folder / "model_000004.pth"))
+
+
+def test_there_must_be_one(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="no checkpoint: OUTPUT_DIR"):
+        read_trained(load_config(None, ["OUTPUT_DIR", str(tmp_path)]), None)
+
+
+def test_damage_in_the_scripts(script: Callable[..., tuple[int, str, str]], trained: Path, tmp_path: Path) -> None:
+    """test.py with --ckpt refuses the file; without, and train.py, go back to the one before."""
+    last = tmp_path / "out" / "model_final.pth"
+    saved = torch.load(last)
+    earlier = tmp_path / "out" / "model_000003.pth"
+    last.rename(earlier)
+    torch.save(saved, last)
+    weight = saved["model"]["box_head.predictor.cls_headers.0.bias"].numpy().tobytes()
+    last.write_bytes(last.read_bytes().replace(weight, bytes(len(weight))))
+
+    status, _, error = script("test.py", "--config-file", trained, "--ckpt", last)
+    assert status == 1
+    assert error.startswith(f"error: {last}: damaged, the checksum of its record ")
+    for name, options in (("test.py", ()), ("train.py", ("--skip-test", "SOLVER.MAX_ITER", 4))):
+        status, log, _ = script(name, "--config-file", trained, *options)
+        assert status == 0
+        assert f"{last}: damaged" in log
+        assert f"Using {earlier} in its place" in log
+    assert "iteration 3 of 4" in log
+    assert torch.load(last)["iteration"] == 4
+
+
+HEADERS = ("box_head.predictor.cls_headers.0.bias", "box_head.predictor.reg_headers.0.bias")
+
+
+@pytest.mark.parametrize(
+    "weights",
+    [
+        {"box_head.mine.weight": torch.ones(9)},
+        {HEADERS[0]: torch.ones(8)},
+        {HEADERS[0]: torch.ones(8), HEADERS[1]: torch.ones(0)},
+        {HEADERS[0]: torch.ones(8), HEADERS[1]: torch.ones(3)},
+        {HEADERS[0]: torch.ones(9), HEADERS[1]: torch.ones(8)},
+        {HEADERS[0]: torch.ones(()), HEADERS[1]: torch.ones(())},
+    ],
+    ids=["none", "no offsets", "empty", "three offsets", "no whole number", "scalars"],
+)
+def test_weights_of_no_detector(weights: dict[str, torch.Tensor], config_file: Path, tmp_path: Path) -> None:
+    torch.save({"model": weights}, tmp_path / "own.pth")
+    with pytest.raises(CheckpointError, match=r"own\.pth names no classes, and holds no SSD of this library"):
+        ssd.init_detector(config_file, tmp_path / "own.pth")
