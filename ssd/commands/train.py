@@ -14,7 +14,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from ssd.config import Config
 from ssd.data import build_datasets, make_batch_transform, make_test_loader, make_train_loader
 from ssd.data.datasets import DetectionDataset
-from ssd.data.replay import BatchReplay
+from ssd.data.samplers import batch_images
 from ssd.engine.evaluator import Evaluator
 from ssd.engine.finite_check import FiniteCheck
 from ssd.engine.first_batch import make_first_batch
@@ -93,7 +93,8 @@ def train_config(
     start_iteration = 0 if stored is None else resume(checkpointer, cfg, stored, max_iter=max_iter)
     share = {"rank": get_rank(), "world_size": get_world_size()}
     loader = make_train_loader(own_cfg, train_sets, start_iteration, **share)
-    check = make_check(options, checkpointer, BatchReplay(loader, cfg.DATASETS.TRAIN, train_sets), stored)
+    images_of = partial(batch_images, loader, train_sets)
+    check = make_check(options, checkpointer, images_of, stored)
     save_config(cfg)
     start_manifest(cfg, vars(args), train_sets, test_sets, model, device=device, start_iteration=start_iteration)
 
@@ -179,11 +180,14 @@ def make_checkpointer(
 
 
 def make_check(
-    options: StepOptions, checkpointer: Checkpointer, replay: BatchReplay, stored: StoredTraining | None
+    options: StepOptions,
+    checkpointer: Checkpointer,
+    images_of: Callable[[int], list[str]],
+    stored: StoredTraining | None,
 ) -> FiniteCheck:
     """Build what ends the training if it diverges; it counts on from the checkpoint that is continued."""
     assert options.guard is not None
-    check = FiniteCheck(options.guard, checkpointer, replay)
+    check = FiniteCheck(options.guard, checkpointer, images_of)
     if stored is not None:
         check.resume(stored.checkpoint)
     return check

@@ -3,23 +3,19 @@
 import logging
 import math
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from torch.nn.utils import get_total_norm
 
-from ssd.data.replay import ReplayedBatch
 from ssd.engine.finite import BadStep, FiniteGuard
-from ssd.engine.reproducer import describe_batch, make_reproducer
 from ssd.utils.checkpoint import Checkpointer
-from ssd.utils.checkpoint_file import write_checkpoint
 from ssd.utils.distributed import is_main, wait_for_all
 from ssd.utils.errors import CheckpointError, SSDError, TrainingError
 from ssd.utils.shorten import shorten
 
 logger = logging.getLogger(__name__)
 
-_MAX_FILES = 5  # batches that are kept of steps that are left out, beside that of the last one
+_MAX_NAMED = 5  # skipped steps whose images are named, beside those of the last one
 _COUNT = "nonfinite_steps"  # in checkpoints
 _REMEDY = (
     "the training diverged. Lower SOLVER.LR, lengthen SOLVER.WARMUP_ITERS or lower SOLVER.WARMUP_FACTOR, and continue "
@@ -31,24 +27,24 @@ class FiniteCheck:
     """Asks whether steps were left out since the last time, and raises TrainingError when there are too many.
 
     Of several processes all must call it, and all decide alike; rank 0 writes to the folder of the checkpoints:
-    nonfinite_XXXXXX.pth, the batch of iteration XXXXXX (see ``make_reproducer``), and for the step that ends the
-    training nonfinite_XXXXXX_model.pth, a checkpoint with the weights that it met, from which no run continues.
+    for the step that ends the training nonfinite_XXXXXX_model.pth, a checkpoint with the weights before it, from which
+    no run continues.
 
     Args:
         guard: leaves the steps out.
         checkpointer: of the training; its ``extra`` gets the number of steps left out.
-        replay: makes a batch anew; None = batches are not kept.
+        batch_images: Names the images of an iteration's batch; None = they are not named.
     """
 
     def __init__(
         self,
         guard: FiniteGuard,
         checkpointer: Checkpointer,
-        replay: Callable[[int], ReplayedBatch] | None = None,
+        batch_images: Callable[[int], list[str]] | None = None,
     ):
         self._guard = guard
         self._checkpointer = checkpointer
-        self._replay = replay
+        self._batch_images = batch_images
         self._count = 0
 
     def resume(self, checkpoint: Mapping[str, Any]) -> None:
@@ -99,13 +95,8 @@ class FiniteCheck:
         name = f"nonfinite_{bad.iteration:06d}"
         folder = self._checkpointer.save_dir
         try:
-            if folder and self._replay is not None and (is_last or self._count <= _MAX_FILES):
-                batch = self._replay(bad.iteration)
-                logger.warning("Its images:\n%s", describe_batch(batch, self._checkpointer.extra["class_names"]))
-                path = Path(folder, f"{name}.pth")
-                path.parent.mkdir(parents=True, exist_ok=True)
-                write_checkpoint(path, make_reproducer(bad, batch, self._checkpointer.extra))
-                files.append(str(path))
+            if self._batch_images is not None and (is_last or self._count <= _MAX_NAMED):
+                logger.warning("Its images: %s", ", ".join(self._batch_images(bad.iteration)))
             if folder and is_last:
                 self._checkpointer.save(f"{name}_model", tag_last=False, iteration=bad.iteration - 1)
                 files.append(f"{name}_model.pth")
