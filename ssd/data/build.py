@@ -13,10 +13,11 @@ from torch.utils.data import DataLoader
 from yacs.config import CfgNode
 
 from ssd.data.catalog import dataset_names, make_dataset
-from ssd.data.datasets import BACKGROUND, ArrayDataset, DetectionDataset
+from ssd.data.datasets import ArrayDataset, DetectionDataset
 from ssd.data.samplers import IterationSampler, share_of_batches
 from ssd.data.samples import ResizedSamples, TrainingSamples, collate_test, collate_training
 from ssd.data.transforms.geometry import GeometricSteps
+from ssd.structures.class_names import BACKGROUND
 from ssd.structures.size import height_width
 from ssd.utils.cores import available_cores
 from ssd.utils.errors import ConfigError

@@ -13,18 +13,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ssd.data.datasets import (
-    COCO_CLASSES,
-    VOC_CLASSES,
-    COCODataset,
-    CSVDataset,
-    DetectionDataset,
-    VOCDataset,
-    YOLODataset,
-)
+from ssd.data.datasets import COCODataset, CSVDataset, DetectionDataset, VOCDataset, YOLODataset
 from ssd.data.datasets.find import find_layout
 from ssd.data.datasets.paths import MissingPathError
 from ssd.data.datasets.policy import RAISE_ERRORS, ErrorPolicy, SkipErrors, check_class_names, make_policy
+from ssd.structures.class_names import COCO_CLASSES, VOC_CLASSES
 from ssd.utils.errors import ConfigError, DatasetError
 from ssd.utils.registry import Registry
 

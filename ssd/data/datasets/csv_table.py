@@ -13,8 +13,9 @@ import numpy as np
 from ssd.data.datasets.base import AnnotatedImage, ArrayDataset
 from ssd.data.datasets.folders import Layout, find_annotation_files
 from ssd.data.datasets.paths import MissingPathError, path_inside, read_text, require_path
-from ssd.data.datasets.policy import BACKGROUND, RAISE_ERRORS, ErrorPolicy, mistake_at, read_number
+from ssd.data.datasets.policy import RAISE_ERRORS, ErrorPolicy, mistake_at, read_number
 from ssd.data.datasets.sizes import MISSING, image_size_of, true_size
+from ssd.structures.class_names import BACKGROUND
 from ssd.utils.errors import DatasetError
 from ssd.utils.image import IMAGE_SUFFIXES
 from ssd.utils.shorten import shorten

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
+from ssd.structures.class_names import BACKGROUND
 from ssd.utils.errors import ConfigError, DatasetError
 from ssd.utils.shorten import shorten
 
 logger = logging.getLogger(__name__)
 
-BACKGROUND = "__background__"
 ON_ERROR = ("raise", "skip")
 MAX_COORDINATE = 1e9  # pixels; a larger one is no coordinate, and would overflow in later arithmetic
 CLIPPED = "clipped to the image"

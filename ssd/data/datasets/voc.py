@@ -14,18 +14,14 @@ from defusedxml.common import DefusedXmlException
 from ssd.data.datasets.base import AnnotatedImage, ArrayDataset
 from ssd.data.datasets.folders import Layout, folders_in, has_images, has_suffix
 from ssd.data.datasets.paths import MissingPathError, names_in, path_inside, read_file, read_lines, require_path
-from ssd.data.datasets.policy import BACKGROUND, RAISE_ERRORS, ErrorPolicy, mistake_at, read_number
+from ssd.data.datasets.policy import RAISE_ERRORS, ErrorPolicy, mistake_at, read_number
 from ssd.data.datasets.sizes import MISSING, true_size
 from ssd.structures import Container
+from ssd.structures.class_names import BACKGROUND
 from ssd.utils.errors import DatasetError
 from ssd.utils.image import IMAGE_SUFFIXES
 from ssd.utils.shorten import shorten
 
-# The twenty classes of the 2007 to 2012 challenges, in the order of their labels.
-VOC_CLASSES = (
-    "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog",
-    "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
-)  # fmt: skip
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 
