@@ -2,8 +2,9 @@
 
 import argparse
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -17,15 +18,16 @@ from ssd.data.datasets import DetectionDataset
 from ssd.data.replay import BatchReplay
 from ssd.engine.evaluator import Evaluator
 from ssd.engine.finite_check import FiniteCheck
-from ssd.engine.first_batch import make_first_batch
 from ssd.engine.manifest import finish_manifest, start_manifest
 from ssd.engine.monitor import TrainingMonitor
 from ssd.engine.precision import in_precision, make_network, select_dtype
+from ssd.engine.prefetch import Batch
 from ssd.engine.resume import StoredTraining, find_training, read_training, resume, with_stored_schedule
 from ssd.engine.scaling import check_same_processes, describe_scaling, scale_to_processes
 from ssd.engine.setup import add_flag, make_parser, parse_bool, run_script, save_config, start_run, with_num_classes
 from ssd.engine.step import StepOptions, make_step_options
 from ssd.engine.trainer import BatchTransform, Periods, Stepper, train
+from ssd.engine.training_pictures import draw_first_batch, positive_priors, to_pixels
 from ssd.modeling.detector import build_detection_model
 from ssd.modeling.sync_batch_norm import synchronise_batch_norm
 from ssd.solver import make_lr_scheduler, make_optimizer
@@ -100,12 +102,17 @@ def train_config(
     log_dir = Path(cfg.OUTPUT_DIR, "tf_logs") if args.use_tensorboard else None
     monitor = TrainingMonitor(start_iteration, max_iter, device, log_dir, Path(cfg.OUTPUT_DIR))
     evaluate = make_evaluator(cfg, options.evaluated(model), test_sets, checkpointer, monitor)
-    batch_transform = make_training_transform(cfg, model, class_names, monitor, is_new=stored is None)
+    batch_transform = make_batch_transform(cfg, is_train=True, **share)
+    batches: Iterable[Batch] = loader
+    if stored is None and is_main():
+        batches = show_first_batch(
+            cfg, iter(loader), batch_transform, detector=model, class_names=class_names, monitor=monitor
+        )
     network = make_network(cfg, model, dtype)
     interrupt = InterruptGuard(patient=get_world_size() > 1)
     is_complete = train(
         Stepper(network, batch_transform, optimizer, scheduler, cfg.SOLVER.SEED, options),
-        loader,
+        batches,
         start_iteration,
         max_iter,
         Periods(args.log_step, args.save_step, args.eval_step),
@@ -189,15 +196,22 @@ def make_check(
     return check
 
 
-def make_training_transform(
-    cfg: Config, model: nn.Module, class_names: Sequence[str], monitor: TrainingMonitor, *, is_new: bool
-) -> BatchTransform:
-    """Build what colours and normalises the batches; at the start of a training rank 0 draws the first one."""
-    transform = make_batch_transform(cfg, is_train=True, rank=get_rank(), world_size=get_world_size())
-    if not is_new or not is_main():
-        return transform
-    show = partial(monitor.show, "first_batch", iteration=1)
-    return make_first_batch(cfg, transform, detector=model, class_names=class_names, show=show)
+def show_first_batch(
+    cfg: Config,
+    batches: Iterator[Batch],
+    transform: BatchTransform,
+    detector: nn.Module,
+    *,
+    class_names: Sequence[str],
+    monitor: TrainingMonitor,
+) -> Iterator[Batch]:
+    """Draw the first batch as the network sees it; return all batches."""
+    first = next(batches)
+    device = next(detector.parameters()).device
+    images, targets = first[0].to(device), first[1].to(device)
+    pixels = to_pixels(transform(images, targets, 0), cfg.INPUT.PIXEL_MEAN, cfg.INPUT.PIXEL_STD)
+    monitor.show_first_batch(draw_first_batch(pixels, targets, positive_priors(detector, targets), class_names))
+    return chain([first], batches)
 
 
 def make_evaluator(
