@@ -16,7 +16,7 @@ from ssd.structures.ops import nms
 # ``max_per_image`` detections, more candidates could not change them.
 FIRST_CANDIDATES = 256
 # Candidates of all images in one NMS on a CPU, where its work grows with their square.
-_CPU_CANDIDATES = 2**11
+CPU_CANDIDATES = 2**11
 # Pixels; NMS looks for boxes no further, so that a network that diverges on one image does not move those of others.
 _FAR = 1e6
 
@@ -79,7 +79,7 @@ class PostProcessor:
 
     def _detect(self, scores: Tensor, boxes: Tensor, num_candidates: int) -> list[Container]:
         """Detect by the best candidates of each image; where they yield too little, by four times as many."""
-        images_at_once = max(1, _CPU_CANDIDATES // num_candidates) if boxes.device.type == "cpu" else len(boxes)
+        images_at_once = max(1, CPU_CANDIDATES // num_candidates) if boxes.device.type == "cpu" else len(boxes)
         if len(boxes) > images_at_once:
             parts = zip(scores.split(images_at_once), boxes.split(images_at_once), strict=True)
             return [detections for part in parts for detections in self._detect(*part, num_candidates)]
@@ -88,7 +88,7 @@ class PostProcessor:
         is_kept = self.suppress(best_scores, candidate_boxes, labels)
         counts = is_kept.sum(dim=1)
         is_enough = (counts >= self.max_per_image) | (best_scores[:, -1:] <= self.score_threshold).any(dim=1)
-        if best_scores.shape[1] == scores[0].numel():
+        if best_scores.shape[1] == scores.shape[1] * scores.shape[2]:
             is_enough[:] = True
         columns = (candidate_boxes[is_kept], labels[is_kept], best_scores[is_kept])
         fields = [column.split(counts.tolist()) for column in columns]
