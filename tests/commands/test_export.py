@@ -21,7 +21,7 @@ from ssd.deploy.latency import Candidate
 from ssd.deploy.trained import load_trained
 from ssd.engine.setup import with_num_classes
 from ssd.structures import Container
-from ssd.tools.data.scenes.scene import render_scene
+from ssd.tools.data.scenes import render_scene
 
 NAMES = (BACKGROUND, "circle", "crescent", "cross", "heart", "ring", "square", "star", "triangle")
 

@@ -16,7 +16,7 @@ from ssd.deploy.nms_op import suppress, suppress_best
 from ssd.engine.precision import InPrecision
 from ssd.modeling.box_head import PostProcessor
 from ssd.structures import Container
-from ssd.tools.data.scenes.scene import render_scene
+from ssd.tools.data.scenes import render_scene
 from ssd.utils.errors import ExportError
 
 NAMES = ("__background__", "a", "b", "c", "d")
