@@ -1,29 +1,86 @@
-"""Dividing a dataset into parts that have the same mix of classes.
-
-Legend: N images, C classes, P parts.
-"""
+"""Divide a dataset into parts with the same mix of classes. N images, C classes, P parts."""
 
 import hashlib
+import os
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
+
+from ssd.data.datasets.sizes import read_annotated_image
+from ssd.tools.data.content import Content
+from ssd.tools.data.near_duplicates import Look, group_looks, look_of
+from ssd.utils.cores import available_cores, map_rows
+from ssd.utils.errors import ConfigError
+
+_REDUCTION = 4  # scale at which a JPEG is decoded for its look
+_PART = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+
+
+def parse_parts(text: str) -> dict[str, float]:
+    """Parse ``train=0.8,test=0.2``.
+
+    Raises:
+        ConfigError: the text has another form, a name twice, or shares whose sum is not 1.
+    """
+    shares: dict[str, float] = {}
+    for item in text.split(","):
+        name, _, share = (word.strip() for word in item.partition("="))
+        try:
+            value = float(share)
+        except ValueError:
+            value = 0.0
+        if not _PART.fullmatch(name) or not 0 < value <= 1 or name in shares:
+            raise ConfigError(
+                f"--parts {text}: expected different names with shares, like train=0.8,test=0.2; got {item}"
+            )
+        shares[name] = value
+    if abs(sum(shares.values()) - 1) > 1e-6:
+        raise ConfigError(f"--parts {text}: the sum of the shares is {sum(shares.values()):g}, not 1")
+    return shares
+
+
+def split_content(content: Content, shares: Mapping[str, float], seed: int) -> tuple[Content, int]:
+    """Divide all images of a dataset; near duplicates stay together.
+
+    Returns:
+        The content with its new parts, and the number of images that follow a near duplicate.
+
+    Raises:
+        ConfigError: a part would be empty.
+        DatasetError: an image has another size than annotated.
+        ImageError: an image cannot be decoded.
+    """
+
+    def look(row: int) -> Look:
+        record = content.records[row]
+        return look_of(read_annotated_image(record.path, record.width, record.height, _REDUCTION)[0])
+
+    groups = group_looks(list(map_rows(look, len(content.records), available_cores())))
+    names = [f"{os.path.basename(record.path)} {record.name}" for record in content.records]
+    parts = divide(names, [record.labels for record in content.records], groups, shares, seed)
+    empty = [part for part, rows in parts.items() if not rows]
+    if empty:
+        raise ConfigError(f"--parts: {len(names)} images leave none for {', '.join(empty)}")
+    return replace(content, parts=parts), len(groups) - len(np.unique(groups))
 
 
 def divide(
     names: Sequence[str], labels: Sequence[np.ndarray], groups: np.ndarray, shares: Mapping[str, float], seed: int
 ) -> dict[str, list[int]]:
-    """Divide images so that each class, and what has no object, is in each part by its share, as nearly as may be.
+    """Divide images so that each part has its share of each class and of the images without objects.
 
     Rarest class first, each group of images goes to the part that still lacks most of that class (Sechidis, Tsoumakas
     and Vlahavas, "On the Stratification of Multi-Label Data", 2011, Sec. 3.2, with groups in place of examples). The
-    order, and so the result, is a function of the seed and the names alone, on every machine.
+    result is a function of the seed and the names alone, on every machine.
 
     Args:
-        names: of N images, different from each other.
+        names: Names of N images, all different.
         labels: int64 (G,) of the objects of each image; may be empty.
         groups: int64 (N,); images of one group stay together.
-        shares: of each of P parts; their sum is 1.
-        seed: another seed gives another division.
+        shares: Share of each of P parts; their sum is 1.
+        seed: Seed of the order.
 
     Returns:
         Rows of each part, ascending.
@@ -41,8 +98,9 @@ def divide(
         left = content[part_of < 0].sum(axis=0)
         rarest = int(np.where(left > 0, left, np.inf).argmin())
         candidates = np.flatnonzero((part_of < 0) & (content[:, rarest] > 0))
-        for group in candidates[np.argsort(-sizes[candidates], kind="stable")]:  # what is large fits only at first
-            part = _neediest(lacking[:, rarest], room)
+        for group in candidates[np.argsort(-sizes[candidates], kind="stable")]:  # large groups fit only at first
+            neediest = np.flatnonzero(lacking[:, rarest] >= lacking[:, rarest].max() - 1e-9)  # sums of fractions round
+            part = neediest[room[neediest].argmax()]
             part_of[group] = part
             lacking[part] -= content[group]
             room[part] -= sizes[group]
@@ -52,8 +110,29 @@ def divide(
     }
 
 
+def table_of_parts(content: Content) -> str:
+    """Return a table of the images and the objects of each class in each part."""
+    num_classes = len(content.class_names)
+    counts = np.zeros((num_classes, len(content.parts)), dtype=np.int64)
+    for column, rows in enumerate(content.parts.values()):
+        labels = np.concatenate([content.records[row].labels for row in rows])
+        counts[:, column] = np.bincount(labels, minlength=num_classes + 1)[1:]
+    table = [("", list(content.parts)), ("images", [len(rows) for rows in content.parts.values()])]
+    table += [(name, row.tolist()) for name, row in zip(content.class_names, counts, strict=True) if row.any()]
+    width = max(map(len, ("images", *content.class_names)))
+    sizes = [max(len(part), 8) for part in content.parts]
+    lines = [
+        f"{name:<{width}}" + "".join(f"  {cell:>{size}}" for cell, size in zip(cells, sizes, strict=True))
+        for name, cells in table
+    ]
+    unused = [name for name, row in zip(content.class_names, counts, strict=True) if not row.any()]
+    if unused:
+        lines.append(f"no object: {', '.join(unused)}")
+    return "\n".join(lines) + "\n"
+
+
 def _presence(labels: Sequence[np.ndarray]) -> np.ndarray:
-    """Whether each image has each class; the last column is that of images without objects."""
+    """Whether each image has each class, int64 (N, C + 1); the last column is that of images without objects."""
     num_classes = max((int(item.max()) for item in labels if len(item)), default=0)
     presence = np.zeros((len(labels), num_classes + 1), dtype=np.int64)
     for row, item in enumerate(labels):
@@ -63,15 +142,9 @@ def _presence(labels: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def _rows_by_group(names: Sequence[str], groups: np.ndarray, seed: int) -> list[list[int]]:
-    """The rows of each group; groups and rows in an order that hashes give."""
+    """Rows of each group; hashes give the order of groups and rows."""
     digests = [hashlib.blake2b(f"{seed} {name}".encode(errors="surrogateescape")).digest() for name in names]
     rows_of: dict[int, list[int]] = {}
     for row in sorted(range(len(names)), key=lambda row: digests[row]):
         rows_of.setdefault(int(groups[row]), []).append(row)
     return list(rows_of.values())
-
-
-def _neediest(lacking: np.ndarray, room: np.ndarray) -> int:
-    """The part that lacks most of a class; of several, the one with most room."""
-    candidates = np.flatnonzero(lacking >= lacking.max() - 1e-9)  # sums of fractions round
-    return int(candidates[room[candidates].argmax()])
