@@ -4,8 +4,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from ssd.commands.arguments import add_flag
 from ssd.commands.subcommands import Commands, make_command_parser, run_command
-from ssd.engine.setup import add_flag
 
 COMMANDS: Commands = {
     "browse": ("ssd.commands.data_browse", "draw training images beside their augmented samples"),

@@ -4,8 +4,9 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from ssd.commands.arguments import add_config_arguments, add_flag
+from ssd.commands.run import run_script
 from ssd.config import load_config
-from ssd.engine.setup import add_config_arguments, add_flag, run_script
 from ssd.tools.data.browse import browse
 from ssd.utils.errors import ConfigError
 from ssd.utils.terminal import say

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 
 from ssd.commands.data import make_source_parser
-from ssd.engine.setup import run_script
+from ssd.commands.run import run_script
 from ssd.tools.data.content import collect_content
 from ssd.tools.data.source import open_datasets
 from ssd.tools.data.writers import FORMATS, check_output_folder, datasets_yaml, write_dataset

@@ -4,9 +4,10 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from ssd.commands.arguments import add_flag
 from ssd.commands.data import make_source_parser
+from ssd.commands.run import run_script
 from ssd.config.shipped import base_text, find_config, shipped_config, similar_configs
-from ssd.engine.setup import add_flag, run_script
 from ssd.tools.data.content import collect_content
 from ssd.tools.data.source import open_datasets
 from ssd.tools.data.split import parse_parts, split_content, table_of_parts

@@ -12,10 +12,11 @@ from typing import Any
 
 import yaml
 
+from ssd.commands.arguments import add_flag
+from ssd.commands.run import run_script
 from ssd.config import Config, parse_config
 from ssd.engine.manifest import MANIFEST, read_manifest
 from ssd.engine.manifest_changes import changes_on_the_way, changes_since, last_training, result_differences
-from ssd.engine.setup import add_flag, run_script
 from ssd.utils.atomic import atomic_write
 from ssd.utils.errors import ConfigError, OutputError, os_errors_as
 from ssd.utils.interrupt import InterruptGuard

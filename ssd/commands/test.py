@@ -4,12 +4,13 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from ssd.commands.arguments import CKPT_HELP, add_flag, make_parser
+from ssd.commands.run import run_script, start_trained
 from ssd.data import build_datasets, make_batch_transform, make_test_loader
 from ssd.engine.inference import evaluate_datasets
-from ssd.engine.setup import CKPT_HELP, add_flag, make_parser, run_script
 from ssd.tools.report import describe_run, write_report
 from ssd.utils.distributed import get_rank, get_world_size, said_once
-from ssd.weights.trained import build_trained_model, start_trained
+from ssd.weights.trained import build_trained_model
 
 
 def main(args: Sequence[str] | None = None) -> int:

@@ -11,7 +11,10 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from ssd.commands.arguments import add_flag, make_parser, parse_bool
+from ssd.commands.run import run_script, start_run
 from ssd.config import Config
+from ssd.config.node import with_num_classes
 from ssd.data import build_datasets, make_batch_transform, make_test_loader, make_train_loader
 from ssd.data.datasets import DetectionDataset
 from ssd.data.replay import BatchReplay
@@ -20,10 +23,9 @@ from ssd.engine.finite_check import FiniteCheck
 from ssd.engine.first_batch import make_first_batch
 from ssd.engine.manifest import finish_manifest, start_manifest
 from ssd.engine.monitor import TrainingMonitor
-from ssd.engine.precision import in_precision, make_network, select_dtype
 from ssd.engine.resume import StoredTraining, find_training, read_training, resume, with_stored_schedule
 from ssd.engine.scaling import check_same_processes, describe_scaling, scale_to_processes
-from ssd.engine.setup import add_flag, make_parser, parse_bool, run_script, save_config, start_run, with_num_classes
+from ssd.engine.setup import save_config
 from ssd.engine.step import StepOptions, make_step_options
 from ssd.engine.trainer import BatchTransform, Periods, Stepper, train
 from ssd.modeling.detector import build_detection_model
@@ -33,6 +35,7 @@ from ssd.utils.checkpoint import Checkpointer
 from ssd.utils.distributed import broadcast_text, get_rank, get_world_size, in_turns, is_main, said_once
 from ssd.utils.interrupt import InterruptGuard
 from ssd.weights.initial_model import build_new_model
+from ssd.weights.precision import in_precision, make_network, select_dtype
 
 logger = logging.getLogger(__name__)
 

@@ -21,12 +21,11 @@ from pathlib import Path
 from typing import Any
 
 from ssd.data.datasets.base import DetectionDataset
-from ssd.data.datasets.coco import COCO_CLASSES
 from ssd.data.datasets.paths import MissingPathError
 from ssd.data.datasets.policy import ErrorPolicy, SkipErrors, make_policy
-from ssd.data.datasets.voc import VOC_CLASSES
 from ssd.data.formats import DATASET_FORMATS, checked_path
 from ssd.data.sniffing import find_layout
+from ssd.structures.class_names import COCO_CLASSES, VOC_CLASSES
 from ssd.utils.errors import ConfigError
 
 __all__ = ["DATASET_FORMATS", "dataset_names", "make_dataset", "open_dataset", "register_dataset"]

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from ssd.data.datasets import BACKGROUND, ArrayDataset, DetectionDataset
+from ssd.data.datasets import ArrayDataset, DetectionDataset
+from ssd.structures.class_names import BACKGROUND
 from ssd.utils.errors import ConfigError
 
 

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from ssd.deploy.metadata import Metadata
 from ssd.deploy.nms_op import DROPPED
-from ssd.engine.precision import InPrecision
 from ssd.modeling.anchors import decode_boxes
 from ssd.structures.boxes import center_to_corner, clip_boxes
 from ssd.utils.errors import ExportError
+from ssd.weights.precision import InPrecision
 
 # Pixels. As in PostProcessor, NMS looks for boxes no further.
 _FAR = 1e6

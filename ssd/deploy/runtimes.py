@@ -16,12 +16,12 @@ from ssd.deploy.metadata import Metadata
 from ssd.deploy.onnx_detector import OnnxNetwork
 from ssd.deploy.openvino_detector import OpenVinoNetwork
 from ssd.deploy.program_network import ProgramNetwork
-from ssd.engine.precision import has_bf16_arithmetic, in_precision
 from ssd.inference.folding import fold_batch_norms
 from ssd.inference.predictor import Network, Predictor
 from ssd.inference.torch_network import TorchNetwork
 from ssd.structures import Container
 from ssd.utils.errors import DeviceError
+from ssd.weights.precision import has_bf16_arithmetic, in_precision
 
 
 class PlainNetwork:

@@ -5,9 +5,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from ssd.engine.precision import shorten_weights
 from ssd.inference.folding import fold_batch_norms
 from ssd.structures import Container
+from ssd.weights.precision import shorten_weights
 
 
 class TorchNetwork:

@@ -11,10 +11,10 @@ from yacs.config import CfgNode
 
 from ssd.config import Config, load_config, parse_config
 from ssd.config.shipped import shipped_config
-from ssd.data.datasets import BACKGROUND, COCO_CLASSES, VOC_CLASSES
 from ssd.modeling.anchors import PriorBox
 from ssd.modeling.backbone import build_backbone
 from ssd.modeling.detector.levels import fill_in_levels
+from ssd.structures.class_names import BACKGROUND, COCO_CLASSES, VOC_CLASSES
 from ssd.structures.size import height_width
 from ssd.utils.errors import CheckpointError, ConfigError
 from ssd.weights.formats.reading import CheckpointContent, read_weights

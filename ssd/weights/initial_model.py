@@ -7,8 +7,8 @@ from typing import Any
 from torch import nn
 
 from ssd.config import Config
-from ssd.data.datasets import BACKGROUND
 from ssd.modeling.detector import build_detection_model
+from ssd.structures.class_names import BACKGROUND
 from ssd.utils.errors import CheckpointError, ConfigError
 from ssd.weights.foreign import explained, network_differences, read_detector
 from ssd.weights.trained import known_classes

@@ -1,6 +1,5 @@
 """A trained model from a checkpoint, its config and the names of its classes."""
 
-import argparse
 import logging
 from collections.abc import Sequence
 from typing import Any
@@ -9,17 +8,14 @@ import torch
 from torch import nn
 
 from ssd.config import Config, load_config, parse_config
-from ssd.data.datasets import BACKGROUND
-from ssd.engine.precision import in_precision, select_dtype
-from ssd.engine.setup import start_process, start_run, with_num_classes
+from ssd.config.node import with_num_classes
 from ssd.modeling.detector import build_detection_model
+from ssd.structures.class_names import BACKGROUND
 from ssd.utils.checkpoint_folder import read_last
-from ssd.utils.distributed import in_turns
 from ssd.utils.errors import CheckpointError, ConfigError
-from ssd.utils.launch import read_launch
-from ssd.utils.logger import setup_logger
 from ssd.utils.model_weights import load_model_weights
 from ssd.weights.foreign import PUBLISHED_CLASSES, check_network, explained, published_config, read_detector
+from ssd.weights.precision import in_precision, select_dtype
 from ssd.weights.transfer import count_classes
 
 logger = logging.getLogger(__name__)
@@ -76,33 +72,6 @@ def read_with_config(
     assert checkpoint is not None, "there is neither a config nor a checkpoint"
     trained = read_detector(checkpoint)
     return own_config(trained).with_overrides(["MODEL.DEVICE", "auto", *overrides]), trained
-
-
-def start_trained(
-    args: argparse.Namespace, *, log_dir: bool = False, distributed: bool = False
-) -> tuple[Config, torch.device, dict[str, Any]]:
-    """Set up the process for a detector that the command line names: by a config, a checkpoint or both.
-
-    Args:
-        args: of ``make_parser``, and ``ckpt`` as in ``read_trained``.
-        log_dir: see ``start_process``.
-        distributed: likewise.
-
-    Returns:
-        The config, the device, and the checkpoint of ``read_trained``.
-
-    Raises:
-        ConfigError, DeviceError: see ``start_run``.
-        CheckpointError, DownloadError, MissingPackageError: see ``read_with_config``.
-    """
-    if args.config_file is None and args.ckpt is not None:
-        setup_logger(None, rank=read_launch().rank)
-        cfg, checkpoint = read_with_config(None, args.ckpt, args.opts)
-        device = start_process(cfg, f"of {args.ckpt}", args.opts, log_dir=log_dir, distributed=distributed)
-        return cfg, device, checkpoint
-    cfg, device = start_run(args, log_dir=log_dir, distributed=distributed)
-    with in_turns():
-        return cfg, device, read_trained(cfg, args.ckpt)
 
 
 def own_config(checkpoint: dict[str, Any]) -> Config:

@@ -6,8 +6,6 @@ import numpy as np
 
 from ssd.structures import Container
 
-BACKGROUND = "__background__"
-
 # RGB uint8 (H, W, 3); Container(boxes float32 (G, 4) corner form in pixels, labels int64 (G,)); the sample's index.
 Sample = tuple[np.ndarray, Container, int]
 

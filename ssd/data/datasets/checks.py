@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ssd.data.datasets.base import BACKGROUND
+from ssd.structures.class_names import BACKGROUND
 from ssd.utils.errors import DatasetError
 from ssd.utils.shorten import shorten
 

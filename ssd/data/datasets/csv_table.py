@@ -8,13 +8,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ssd.data.datasets.base import BACKGROUND
 from ssd.data.datasets.checks import MAX_COORDINATE
 from ssd.data.datasets.csv_columns import CORNERS, Columns, find_columns
 from ssd.data.datasets.listed import ListedDataset, ListedImage
 from ssd.data.datasets.paths import MissingPathError, path_inside, read_file, require_path
 from ssd.data.datasets.policy import RAISE_ERRORS, ErrorPolicy
 from ssd.data.datasets.sizes import MISSING, image_size_of, true_size
+from ssd.structures.class_names import BACKGROUND
 from ssd.utils.errors import DatasetError
 from ssd.utils.image import IMAGE_SUFFIXES
 from ssd.utils.shorten import shorten

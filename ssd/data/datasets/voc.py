@@ -17,12 +17,6 @@ from ssd.utils.errors import DatasetError
 from ssd.utils.image import IMAGE_SUFFIXES
 from ssd.utils.shorten import shorten
 
-# The twenty classes of the 2007 to 2012 challenges, in the order of their labels.
-VOC_CLASSES = (
-    "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog",
-    "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
-)  # fmt: skip
-
 
 class VOCDataset(ArrayDataset):
     """Images and boxes of one split; see ``ArrayDataset``.

@@ -10,10 +10,10 @@ import defusedxml.ElementTree
 import numpy as np
 from defusedxml.common import DefusedXmlException
 
-from ssd.data.datasets.base import BACKGROUND
 from ssd.data.datasets.checks import MAX_COORDINATE
 from ssd.data.datasets.paths import read_file
 from ssd.data.datasets.policy import RAISE_ERRORS
+from ssd.structures.class_names import BACKGROUND
 from ssd.utils.errors import DatasetError
 from ssd.utils.shorten import shorten
 

@@ -60,7 +60,9 @@ def browse(cfg: CfgNode, folder: Path, num: int, classes: Sequence[str] = ()) ->
     known = datasets[0].class_names
     unknown = [name for name in classes if name not in known[1:]]
     if unknown:
-        raise ConfigError(f"--show {','.join(classes)}: no class is called {unknown[0]!r}; there are {', '.join(known[1:])}")
+        raise ConfigError(
+            f"--show {','.join(classes)}: no class is called {unknown[0]!r}; there are {', '.join(known[1:])}"
+        )
     samples = augmented_samples(cfg, datasets, [known.index(name) for name in classes])
     pairs = [_make_pair(sample) for sample in islice(samples, num)]
     if not pairs:

@@ -8,7 +8,6 @@ from torch import Tensor
 
 from ssd.data.samples import resize_image
 from ssd.data.transforms.geometry import GeometricDraw, map_boxes
-from ssd.engine.precision import InPrecision
 from ssd.inference.predictor import Predictor
 from ssd.inference.sources import Frame, open_source
 from ssd.inference.sources.images import SingleImage
@@ -20,6 +19,7 @@ from ssd.tools.explain.explanation import Explanation
 from ssd.tools.explain.layout import make_levels
 from ssd.tools.explain.matching import match
 from ssd.utils.errors import ConfigError, ImageError
+from ssd.weights.precision import InPrecision
 
 
 def explain(
