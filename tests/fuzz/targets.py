@@ -7,6 +7,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from ssd.tools.data.check.images import check_images
+from ssd.tools.data.check.objects import count_objects
+from ssd.tools.data.check.problem import CollectErrors
 
 from ssd.config import cfg, load_config, parse_config
 from ssd.data import build_datasets
@@ -15,9 +18,6 @@ from ssd.data.datasets.paths import MissingPathError
 from ssd.data.datasets.policy import RaiseErrors, SkipErrors
 from ssd.data.samples import TrainingSamples
 from ssd.evaluation import eval_detection_coco
-from ssd.tools.data.check.images import check_images
-from ssd.tools.data.check.objects import count_objects
-from ssd.tools.data.check.problem import CollectErrors
 
 ROOT = Path(__file__).parents[2]
 POLICIES = (RaiseErrors, SkipErrors, CollectErrors)

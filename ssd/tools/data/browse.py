@@ -67,7 +67,7 @@ def browse(cfg: CfgNode, folder: Path, num: int, classes: Sequence[str] = ()) ->
     pairs = [_make_pair(sample) for sample in islice(samples, num)]
     if not pairs:
         raise DatasetError(f"DATASETS.TRAIN {list(cfg.DATASETS.TRAIN)}: no image has an object of {', '.join(classes)}")
-    paths = []
+    paths: list[Path] = []
     with os_errors_as(OutputError, folder):
         folder.mkdir(parents=True, exist_ok=True)
         for start in range(0, len(pairs), _PAIRS):

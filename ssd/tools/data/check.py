@@ -12,43 +12,35 @@ from yacs.config import CfgNode
 from ssd.data.catalog import open_dataset
 from ssd.data.class_names import unite_class_names
 from ssd.data.datasets import ArrayDataset, DetectionDataset
-from ssd.data.datasets.checks import CLIPPED
 from ssd.data.datasets.sizes import SIZE_MISMATCH, SIZE_SLIP, unreadable_kind
 from ssd.data.reader import TwoPartDataset
-from ssd.tools.data.check_report import QUANTILES, DataReport, ObjectCounts, Problem, SetReport
-from ssd.tools.data.near_duplicates import map_rows
-from ssd.utils.cores import available_cores
+from ssd.tools.data.check_report import DUPLICATE, QUANTILES, DataReport, ObjectCounts, SetReport, to_problems
+from ssd.utils.cores import available_cores, map_rows
 from ssd.utils.errors import ConfigError, DatasetError, ImageError, SSDError
-
-_DUPLICATE = "duplicate image"
-_WARNINGS = (_DUPLICATE, SIZE_SLIP, f"box {CLIPPED}")  # training and evaluation handle these
-
-
-class ImageFinding(NamedTuple):
-    """Name and problem of one image, and the digest of its pixels; None = it has none."""
-
-    name: str
-    digest: bytes | None
-    problem: Problem | None
 
 
 class CollectErrors:
-    """An ``ErrorPolicy`` that raises nothing and collects all errors in ``problems``."""
+    """An ``ErrorPolicy`` that raises nothing and collects all errors."""
 
     reads_headers = False  # all images are decoded later
     wants_notes = True
 
     def __init__(self) -> None:
-        self.problems: list[Problem] = []
+        self.errors: list[DatasetError] = []
 
-    def reject(self, error: SSDError) -> None:
+    def reject(self, error: DatasetError) -> None:
         """Collect an error."""
-        if isinstance(error, DatasetError):
-            self.problems.append(_problem(error.kind, error, error.path or "", error.field))
-        else:
-            self.problems.append(_problem("unusable dataset", error))
+        self.errors.append(error)
 
     note = reject
+
+
+class ImageFinding(NamedTuple):
+    """Name, digest of the pixels (None = not readable) and error (None = no error) of one image."""
+
+    name: str
+    digest: bytes | None
+    error: DatasetError | None
 
 
 def check_data(cfg: CfgNode) -> DataReport:
@@ -59,29 +51,35 @@ def check_data(cfg: CfgNode) -> DataReport:
     """
     if not cfg.DATASETS.TRAIN and not cfg.DATASETS.TEST:
         raise ConfigError("DATASETS.TRAIN and DATASETS.TEST are empty; name a dataset to check in one of them")
-    between: list[Problem] = []
     sets: list[SetReport] = []
+    between: list[DatasetError] = []
     class_names: Sequence[str] | None = None
-    trained: dict[bytes, str] = {}  # digest -> name
+    trained: dict[bytes | None, str] = {}  # digest -> name of the image
     for role in ("train", "test"):
-        names = list(dict.fromkeys(cfg.DATASETS[role.upper()]))
-        policies = {name: CollectErrors() for name in names}
-        opened = {name: _open(cfg, name, role, class_names, policies[name]) for name in names}
-        usable = {name: dataset for name, dataset in opened.items() if dataset is not None}
+        names = dict.fromkeys(cfg.DATASETS[role.upper()])
+        opened = {name: _open_set(cfg, name, role, class_names) for name in names}
+        usable = {name: dataset for name, (dataset, _) in opened.items() if dataset is not None}
         if class_names is None:
             try:
                 unite_class_names(list(usable), list(usable.values()))
             except ConfigError as error:
-                between.append(_problem("different classes", error))
+                between.append(DatasetError(str(error), kind="different classes"))
             class_names = next((dataset.class_names for dataset in usable.values()), None)
-        for name, dataset in opened.items():
-            report, images = _check_set(name, role, dataset, policies[name].problems)
-            sets.append(report)
+        for name, (dataset, errors) in opened.items():
+            if dataset is None:
+                sets.append(SetReport(name, role, 0, 0, None, to_problems(errors)))
+                continue
+            images = check_images(dataset, name)
+            errors += [*(image.error for image in images if image.error), *_find_duplicates(images)]
+            num_readable = sum(image.digest is not None for image in images)
+            num_listed = getattr(dataset, "num_listed", len(images))  # a format from elsewhere may not have it
+            counts = count_objects(dataset)
+            sets.append(SetReport(name, role, num_listed, num_readable, counts, to_problems(errors)))
             if role == "train":
-                trained.update({image.digest: image.name for image in images if image.digest})
+                trained |= {image.digest: image.name for image in images if image.digest}
             else:
                 between += _find_overlap(images, trained)
-    return DataReport(sets, between)
+    return DataReport(sets, to_problems(between))
 
 
 def check_images(dataset: DetectionDataset, name: str) -> list[ImageFinding]:
@@ -95,24 +93,20 @@ def check_images(dataset: DetectionDataset, name: str) -> list[ImageFinding]:
 def count_objects(dataset: DetectionDataset) -> ObjectCounts:
     """Count and measure the objects of a dataset, difficult ones included."""
     num_classes = len(dataset.class_names)
-    objects, images = np.zeros(num_classes, np.int64), np.zeros(num_classes, np.int64)
-    num_without = 0
-    extents, sizes = [np.empty((0, 2))], [np.empty((0, 2))]
+    counts, extents, sizes = [], [np.empty((0, 2))], [np.empty((0, 2))]
     for row in range(len(dataset)):
         _, (boxes, labels, *_) = dataset.get_annotation(row)
         info = dataset.get_img_info(row)
-        counts = np.bincount(labels, minlength=num_classes)
-        objects += counts
-        images += counts > 0
-        num_without += len(labels) == 0
+        counts.append(np.bincount(labels, minlength=num_classes)[1:])
         extents.append(boxes[:, 2:] - boxes[:, :2])
         sizes.append(np.full((len(boxes), 2), (info["width"], info["height"])))
+    by_image = np.array(counts).reshape(len(dataset), num_classes - 1)
     extent, size = np.concatenate(extents).astype(np.float64), np.concatenate(sizes)
     names = dataset.class_names[1:]
     return ObjectCounts(
-        by_class=dict(zip(names, objects[1:].tolist(), strict=True)),
-        images_by_class=dict(zip(names, images[1:].tolist(), strict=True)),
-        num_images_without=num_without,
+        by_class=dict(zip(names, by_image.sum(axis=0).tolist(), strict=True)),
+        images_by_class=dict(zip(names, (by_image > 0).sum(axis=0).tolist(), strict=True)),
+        num_images_without=int((by_image == 0).all(axis=1).sum()),
         widths=_quantiles(extent[:, 0]),
         heights=_quantiles(extent[:, 1]),
         sides=_quantiles(np.sqrt((extent / size).prod(axis=1))),
@@ -123,32 +117,17 @@ def _quantiles(values: np.ndarray) -> tuple[float, ...] | None:
     return tuple(np.quantile(values, QUANTILES).tolist()) if len(values) else None
 
 
-def _problem(kind: str, message: object, path: str = "", field: str = "") -> Problem:
-    return Problem("warning" if kind in _WARNINGS else "error", kind, path, field, str(message))
-
-
-def _open(
-    cfg: CfgNode, name: str, role: str, class_names: Sequence[str] | None, policy: CollectErrors
-) -> DetectionDataset | None:
+def _open_set(
+    cfg: CfgNode, name: str, role: str, class_names: Sequence[str] | None
+) -> tuple[DetectionDataset | None, list[DatasetError]]:
+    """A dataset (None = cannot be used) and the errors of its annotations."""
+    policy = CollectErrors()
     try:
-        return open_dataset(name, cfg.DATASETS.CUSTOM, policy, is_train=role == "train", class_names=class_names)
+        dataset = open_dataset(name, cfg.DATASETS.CUSTOM, policy, is_train=role == "train", class_names=class_names)
     except SSDError as error:
-        path = (error.path or "") if isinstance(error, DatasetError) else ""
-        field = error.field if isinstance(error, DatasetError) else ""
-        policy.problems.append(_problem("unusable dataset", error, path, field))
-        return None
-
-
-def _check_set(
-    name: str, role: str, dataset: DetectionDataset | None, problems: list[Problem]
-) -> tuple[SetReport, list[ImageFinding]]:
-    if dataset is None:
-        return SetReport(name, role, 0, 0, None, problems), []
-    images = check_images(dataset, name)
-    problems = [*problems, *(image.problem for image in images if image.problem), *_find_duplicates(images)]
-    num_listed = getattr(dataset, "num_listed", len(images))  # a format from elsewhere may not have it
-    num_readable = sum(image.digest is not None for image in images)
-    return SetReport(name, role, num_listed, num_readable, count_objects(dataset), problems), images
+        path, field = getattr(error, "path", None), getattr(error, "field", "")
+        return None, [*policy.errors, DatasetError(str(error), path=path, field=field, kind="unusable dataset")]
+    return dataset, policy.errors
 
 
 def _check_image(dataset: DetectionDataset, row: int) -> ImageFinding:
@@ -157,44 +136,35 @@ def _check_image(dataset: DetectionDataset, row: int) -> ImageFinding:
     try:
         image = dataset.read_image(row)[0] if isinstance(dataset, TwoPartDataset) else dataset[row][0]
     except ImageError as error:
-        return ImageFinding(name, None, _problem(unreadable_kind(path) if path else "corrupt image", error, name))
+        kind = unreadable_kind(path) if path else "corrupt image"
+        return ImageFinding(name, None, DatasetError(str(error), path=name, kind=kind))
     except DatasetError as error:
-        return ImageFinding(name, None, _problem(error.kind, error, error.path or "", error.field))
-    info = dataset.get_img_info(row)
-    annotated, found = (info["width"], info["height"]), (image.shape[1], image.shape[0])
-    problem = None
-    if annotated != found:
-        kind = SIZE_SLIP if annotated == found[::-1] else SIZE_MISMATCH
-        message = f"the image is {found[0]} x {found[1]} pixels but annotated as {annotated[0]} x {annotated[1]}"
-        problem = _problem(kind, f"{name}: {message}", name)
+        return ImageFinding(name, None, error)
     # Equal for two files with the same pixels, in any format and with any metadata.
     key = str(image.shape).encode()
     digest = hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=16, key=key).digest()
-    return ImageFinding(name, digest, problem)
+    info = dataset.get_img_info(row)
+    annotated, found = (info["width"], info["height"]), (image.shape[1], image.shape[0])
+    if annotated == found:
+        return ImageFinding(name, digest, None)
+    kind = SIZE_SLIP if annotated == found[::-1] else SIZE_MISMATCH
+    message = f"{name}: the image is {found[0]} x {found[1]} pixels but annotated as {annotated[0]} x {annotated[1]}"
+    return ImageFinding(name, digest, DatasetError(message, path=name, kind=kind))
 
 
-def _find_duplicates(images: Sequence[ImageFinding]) -> list[Problem]:
-    """A problem for each image with the pixels of an earlier one."""
+def _find_duplicates(images: Sequence[ImageFinding]) -> list[DatasetError]:
     first: dict[bytes, str] = {}
-    problems = []
+    errors = []
     for name, digest, _ in images:
-        if digest is None:
-            continue
-        earlier = first.setdefault(digest, name)
+        earlier = name if digest is None else first.setdefault(digest, name)
         if earlier is not name:
             same = "listed more than once" if earlier == name else f"the same pixels as {earlier}"
-            problems.append(_problem(_DUPLICATE, f"{name}: {same}", name))
-    return problems
+            errors.append(DatasetError(f"{name}: {same}", path=name, kind=DUPLICATE))
+    return errors
 
 
-def _find_overlap(images: Sequence[ImageFinding], trained: dict[bytes, str]) -> list[Problem]:
-    """Test images with the pixels of a training image; equal file names are no proof."""
-    return [
-        _problem(
-            "train/test overlap",
-            f"{image.name}, to be tested on, has the pixels of {trained[image.digest]}",
-            image.name,
-        )
-        for image in images
-        if image.digest in trained
-    ]
+def _find_overlap(images: Sequence[ImageFinding], trained: dict[bytes | None, str]) -> list[DatasetError]:
+    """Errors of test images with the pixels of a training image; equal file names are no proof."""
+    message, kind = "{}, to be tested on, has the pixels of {}", "train/test overlap"
+    found = [(image.name, trained[image.digest]) for image in images if image.digest in trained]
+    return [DatasetError(message.format(name, other), path=name, kind=kind) for name, other in found]

@@ -5,20 +5,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ssd.data.datasets.checks import CLIPPED
+from ssd.data.datasets.sizes import SIZE_SLIP
+from ssd.utils.errors import DatasetError
+
+DUPLICATE = "duplicate image"
+_WARNINGS = (DUPLICATE, SIZE_SLIP, f"box {CLIPPED}")  # kinds that training and evaluation handle; others are errors
 QUANTILES = (0.0, 0.1, 0.5, 0.9, 1.0)
 
 
 @dataclass(frozen=True)
 class Problem:
-    """A mistake in a dataset.
-
-    Attributes:
-        severity: "error" if an image, an annotation or an object is lost, or a metric would be wrong; else "warning".
-        kind: A few words, by which problems are counted.
-        path: File with the mistake; empty = none.
-        field: Place in the file; empty = the whole file.
-        message: Text for users; names path and field too.
-    """
+    """A mistake in a dataset, see ``DatasetError``; the severity is "error" or "warning", no path or field is empty."""
 
     severity: str
     kind: str
@@ -31,12 +29,7 @@ class Problem:
 class ObjectCounts:
     """Number and sizes of the objects of a dataset, without boxes that training leaves out.
 
-    Attributes:
-        by_class: Number of objects of each class, in the order of the labels.
-        images_by_class: Number of images with an object of each class.
-        num_images_without: Number of images without objects.
-        widths, heights: QUANTILES of the boxes in pixels; None without boxes.
-        sides: QUANTILES of the square root of (area of the box / area of its image).
+    Widths and heights are QUANTILES of the boxes in pixels, sides those of sqrt(area of the box / area of its image).
     """
 
     by_class: dict[str, int]
@@ -84,9 +77,18 @@ class DataReport:
         return dict(totals)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the report as containers, strings and numbers, for JSON."""
+        """Return the report as plain containers, for JSON."""
         totals = {role: self.totals(role) for role in ("train", "test")}
         return {"errors": self.count("error"), "warnings": self.count("warning"), "totals": totals, **asdict(self)}
+
+
+def to_problems(errors: Sequence[DatasetError]) -> list[Problem]:
+    """Convert errors to problems, with their severity."""
+    severities = ["warning" if error.kind in _WARNINGS else "error" for error in errors]
+    return [
+        Problem(severity, error.kind, error.path or "", error.field, str(error))
+        for severity, error in zip(severities, errors, strict=True)
+    ]
 
 
 def report_to_text(report: DataReport, num_shown: int = 5) -> str:

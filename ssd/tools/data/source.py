@@ -34,9 +34,9 @@ def open_datasets(
         ConfigError: the source does not exist, or its parts have different classes.
         DatasetError: the data is missing or malformed.
     """
-    is_folder, name, custom = os.path.isdir(source), source, {}
+    name = source
     path, colon, after_colon = source.rpartition(":")
-    if is_folder:
+    if os.path.isdir(source):
         entries = _entries_of_folder(Path(source), split)
     else:
         if config_file is None and colon and path.endswith((".yaml", ".yml")):

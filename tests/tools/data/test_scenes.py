@@ -7,13 +7,13 @@ from xml.etree import ElementTree
 import cv2
 import numpy as np
 import pytest
+from ssd.tools.data.scenes.layout import annotate, place_shapes
+from ssd.tools.data.scenes.patterns import PATTERNS, paint_pattern
+from ssd.tools.data.scenes.scene import paint_scene
 
 from ssd.commands.data_scenes import main
 from ssd.data.datasets.voc import VOCDataset
 from ssd.tools.data.scenes import SHAPES, SceneObject, render_scene, write_scenes
-from ssd.tools.data.scenes.layout import annotate, place_shapes
-from ssd.tools.data.scenes.patterns import PATTERNS, paint_pattern
-from ssd.tools.data.scenes.scene import paint_scene
 from ssd.tools.data.scenes.shapes import Layer, rasterise
 from ssd.utils.errors import DatasetError
 
