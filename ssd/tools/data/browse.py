@@ -23,14 +23,7 @@ _PAIRS = 8  # on a sheet
 
 
 class Augmented(NamedTuple):
-    """A training image and its sample.
-
-    Attributes:
-        dataset, row: Place of the image.
-        pixels: Sample without normalisation, float RGB (H, W, 3).
-        boxes: float32 (G, 4) corner form, relative to the sample.
-        labels: int64 (G,).
-    """
+    """Place of a training image, and its sample: pixels are float (H, W, 3), without normalisation; boxes relative."""
 
     dataset: DetectionDataset
     row: int
@@ -40,13 +33,7 @@ class Augmented(NamedTuple):
 
 
 def browse(cfg: CfgNode, folder: Path, num: int, classes: Sequence[str] = ()) -> tuple[list[Path], int]:
-    """Write sheets ``browse_01.jpg``, ... with the first images of the training.
-
-    Args:
-        cfg: Configuration with DATASETS.TRAIN.
-        folder: Folder of the sheets.
-        num: Largest number of images.
-        classes: Take only images with an object of one of these; empty = all images.
+    """Write sheets ``browse_01.jpg``, ... with the first ``num`` training images, or those with one of ``classes``.
 
     Returns:
         The paths of the sheets, and the number of images.
@@ -88,15 +75,12 @@ def augmented_samples(
     size = cfg.SOLVER.BATCH_SIZE
     batches = IterationSampler(len(located), size, -(-len(located) // size), seed=cfg.SOLVER.SEED)
     for iteration, keys in enumerate(batches):
-        shown = [
-            place
-            for place, (index, position) in enumerate(keys)
-            if position < len(located) and _has_label(*located[index], labels)
-        ]
-        if not shown:
-            continue
-        images, targets, ids = collate_training(loader.dataset.__getitems__(keys))  # type: ignore[attr-defined]
-        pixels = transform(images, targets, iteration).permute(0, 2, 3, 1).numpy() * std + mean
+        is_first_epoch = [position < len(located) for _, position in keys]
+        has_label = [_has_label(*located[index], labels) for index, _ in keys]
+        shown = np.flatnonzero(np.logical_and(is_first_epoch, has_label)).tolist()
+        if shown:
+            images, targets, ids = collate_training([loader.dataset[key] for key in keys])
+            pixels = transform(images, targets, iteration).permute(0, 2, 3, 1).numpy() * std + mean
         for place in shown:
             is_object = (targets["labels"][place] > 0).numpy()
             boxes, found = targets["boxes"][place].numpy()[is_object], targets["labels"][place].numpy()[is_object]
@@ -107,30 +91,26 @@ def _has_label(dataset: DetectionDataset, row: int, labels: Sequence[int]) -> bo
     return not labels or bool(np.isin(dataset.get_annotation(row)[1][1], labels).any())
 
 
-def _make_pair(sample: Augmented) -> tuple[tuple[np.ndarray, str], tuple[np.ndarray, str]]:
+def _make_pair(sample: Augmented) -> list[tuple[np.ndarray, str]]:
     """The image and its sample with their boxes, each with its caption."""
     dataset, row, pixels, sample_boxes, sample_labels = sample
     image, target, _ = dataset[row]
-    height, width, _ = image.shape
-    boxes, labels = np.asarray(target["boxes"]) / np.tile([width, height], 2), np.asarray(target["labels"])
+    boxes, labels = np.asarray(target["boxes"]) / np.tile(image.shape[1::-1], 2), np.asarray(target["labels"])
     name = dataset.image_path(row).name if isinstance(dataset, ArrayDataset) else dataset.get_annotation(row)[0]
     augmented = np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
-    return (
-        (_draw(image, boxes, labels, dataset.class_names), f"{name}: {_caption(image, labels)}"),
-        (
-            _draw(augmented, sample_boxes, sample_labels, dataset.class_names),
-            f"augmented: {_caption(augmented, sample_labels)}",
-        ),
-    )
+    return [
+        _make_tile(name, image, boxes, labels, dataset.class_names),
+        _make_tile("augmented", augmented, sample_boxes, sample_labels, dataset.class_names),
+    ]
 
 
-def _draw(image: np.ndarray, boxes: np.ndarray, labels: np.ndarray, class_names: Sequence[str]) -> np.ndarray:
-    """The image at the size of a tile, with boxes relative to it."""
+def _make_tile(
+    title: str, image: np.ndarray, boxes: np.ndarray, labels: np.ndarray, class_names: Sequence[str]
+) -> tuple[np.ndarray, str]:
+    """The resized image with its relative boxes, and its caption."""
     scale = _TILE / max(image.shape[:2])
     height, width = (max(1, round(side * scale)) for side in image.shape[:2])
     resized = resize_image(image, (height, width))
-    return draw_detections(resized, boxes * np.tile([width, height], 2), labels, None, class_names)
-
-
-def _caption(image: np.ndarray, labels: np.ndarray) -> str:
-    return f"{image.shape[1]} x {image.shape[0]}, {len(labels)} object{'' if len(labels) == 1 else 's'}"
+    drawn = draw_detections(resized, boxes * np.tile([width, height], 2), labels, None, class_names)
+    objects = f"{len(labels)} object{'' if len(labels) == 1 else 's'}"
+    return drawn, f"{title}: {image.shape[1]} x {image.shape[0]}, {objects}"

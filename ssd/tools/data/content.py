@@ -18,15 +18,12 @@ _UNSAFE = re.compile(r"[^\w.,+=@()\[\]{}#%&~$!' -]")  # no list, table or XML ne
 
 @dataclass(frozen=True)
 class Record:
-    """One image.
+    """One image, with its boxes in corner form in pixels.
 
     Attributes:
-        name: File name in the new dataset, with a stem of its own.
-        path: Path of the file.
+        name: File name in the new dataset; no other has its stem.
         width, height: Annotated size in pixels.
-        boxes: float32 (G, 4) corner form in pixels.
         labels: int64 (G,), from 1.
-        is_difficult: bool (G,).
         num_crowds: Number of crowd regions, which are no objects.
         coco: Entry and annotations in a COCO file, crowds included; None = not kept.
     """
@@ -35,9 +32,9 @@ class Record:
     path: Path
     width: int
     height: int
-    boxes: np.ndarray
+    boxes: np.ndarray  # float32 (G, 4)
     labels: np.ndarray
-    is_difficult: np.ndarray
+    is_difficult: np.ndarray  # bool (G,)
     num_crowds: int = 0
     coco: tuple[dict[str, Any], list[dict[str, Any]]] | None = None
 
@@ -53,10 +50,9 @@ class Content:
 
     Attributes:
         class_names: Classes without background; label 1 is the first.
-        records: Each image once.
         parts: Rows of ``records`` by the name of the part; an image may be in several, or in none.
         categories: Those of the COCO file that all images come from, in the order of the labels; None = not kept.
-        num_outlines: Number of polygons and masks of objects, which are not kept but in ``Record.coco``.
+        num_outlines: Number of polygons and masks of objects, which only ``Record.coco`` keeps.
     """
 
     class_names: tuple[str, ...]
@@ -109,10 +105,8 @@ def _to_record(dataset: Any, index: int, with_coco: bool) -> Record:
     if not isinstance(dataset, COCODataset):
         return record
     annotations = dataset.coco.imgToAnns[image_id]
-    num_crowds = sum(bool(annotation["iscrowd"]) for annotation in annotations)
-    return replace(
-        record, num_crowds=num_crowds, coco=(dataset.coco.imgs[image_id], annotations) if with_coco else None
-    )
+    entries = (dataset.coco.imgs[image_id], annotations) if with_coco else None
+    return replace(record, num_crowds=sum(bool(item["iscrowd"]) for item in annotations), coco=entries)
 
 
 def _is_equal(one: Record, two: Record) -> bool:

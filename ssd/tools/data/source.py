@@ -19,16 +19,15 @@ logger = logging.getLogger(__name__)
 def open_datasets(
     source: str, *, config_file: str | None = None, split: str | None = None, on_error: str = "raise"
 ) -> tuple[dict[str, DetectionDataset], str]:
-    """Open the datasets of a source by split, all with the same classes.
+    """Open the datasets of a folder, CONFIG.yaml:NAME, or name, all with the same classes.
 
     Args:
-        source: A folder, CONFIG.yaml:NAME, or the name of a dataset.
         config_file: Config whose DATASETS.CUSTOM has the name.
         split: Split of the folder; None = all.
         on_error: Value for DATASETS.ON_ERROR.
 
     Returns:
-        The datasets, and the name of the format of the first.
+        The datasets by split, and the name of the format of the first.
 
     Raises:
         ConfigError: the source does not exist, or its parts have different classes.
@@ -37,7 +36,10 @@ def open_datasets(
     name = source
     path, colon, after_colon = source.rpartition(":")
     if os.path.isdir(source):
-        entries = _entries_of_folder(Path(source), split)
+        layout = find_layout(Path(source))
+        chosen = list(layout.entries) if split is None else [layout.choose_split(split)]
+        logger.info("%s: %s, %s", source, layout.title, ", ".join(part or "no splits" for part in chosen))
+        entries = {part or "all": layout.entries[part] for part in chosen}
     else:
         if config_file is None and colon and path.endswith((".yaml", ".yml")):
             config_file, name = path, after_colon
@@ -57,13 +59,6 @@ def open_datasets(
     }
     unite_class_names(list(datasets), list(datasets.values()))
     return datasets, _format_of(next(iter(entries.values())), name)
-
-
-def _entries_of_folder(root: Path, split: str | None) -> dict[str, Mapping[str, Any]]:
-    layout = find_layout(root)
-    chosen = list(layout.entries) if split is None else [layout.choose_split(split)]
-    logger.info("%s: %s, %s", root, layout.title, ", ".join(part or "no splits" for part in chosen))
-    return {part or "all": layout.entries[part] for part in chosen}
 
 
 def _format_of(entry: Mapping[str, Any], name: str) -> str:

@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -39,11 +39,7 @@ class PerceptualHash(NamedTuple):
 
 
 def parse_parts(text: str) -> dict[str, float]:
-    """Parse ``train=0.8,test=0.2``.
-
-    Raises:
-        ConfigError: the text has another form, a name twice, or shares whose sum is not 1.
-    """
+    """Parse ``train=0.8,test=0.2``: different names, and shares whose sum is 1."""
     shares: dict[str, float] = {}
     for item in text.split(","):
         name, _, share = (word.strip() for word in item.partition("="))
@@ -62,15 +58,11 @@ def parse_parts(text: str) -> dict[str, float]:
 
 
 def split_content(content: Content, shares: Mapping[str, float], seed: int) -> tuple[Content, int]:
-    """Divide all images of a dataset; near duplicates stay together.
-
-    Returns:
-        The content with its new parts, and the number of images that follow a near duplicate.
+    """Return the content with its images in new parts, and the number of images that follow a near duplicate.
 
     Raises:
         ConfigError: a part would be empty.
-        DatasetError: an image has another size than annotated.
-        ImageError: an image cannot be decoded.
+        DatasetError, ImageError: an image cannot be decoded, or has another size than annotated.
     """
 
     def hash_row(row: int) -> PerceptualHash:
@@ -96,7 +88,7 @@ def divide(
     result is a function of the seed and the names alone, on every machine.
 
     Args:
-        names: Names of N images, all different.
+        names: N different names.
         labels: int64 (G,) of the objects of each image; may be empty.
         groups: int64 (N,); images of one group stay together.
         shares: Share of each of P parts; their sum is 1.
@@ -106,7 +98,11 @@ def divide(
         Rows of each part, ascending.
     """
     presence = _presence(labels)  # (N, C + 1)
-    rows_of = _rows_by_group(names, groups, seed)
+    digests = [hashlib.blake2b(f"{seed} {name}".encode(errors="surrogateescape")).digest() for name in names]
+    rows_by_group: dict[int, list[int]] = {}
+    for row in sorted(range(len(names)), key=lambda row: digests[row]):
+        rows_by_group.setdefault(int(groups[row]), []).append(row)
+    rows_of = list(rows_by_group.values())
     content = np.array([presence[rows].sum(axis=0) for rows in rows_of])  # (groups, C + 1)
     content = content.reshape(len(rows_of), presence.shape[1])
     sizes = np.array([len(rows) for rows in rows_of])
@@ -157,26 +153,21 @@ def group_near_duplicates(hashes: Sequence[PerceptualHash]) -> np.ndarray:
 
 def table_of_parts(content: Content) -> str:
     """Return a table of the images and the objects of each class in each part."""
-    num_classes = len(content.class_names)
-    counts = np.zeros((num_classes, len(content.parts)), dtype=np.int64)
-    for column, rows in enumerate(content.parts.values()):
+    columns = []
+    for rows in content.parts.values():
         labels = np.concatenate([content.records[row].labels for row in rows])
-        counts[:, column] = np.bincount(labels, minlength=num_classes + 1)[1:]
-    table: list[tuple[str, list[Any]]] = [
-        ("", list(content.parts)),
-        ("images", [len(rows) for rows in content.parts.values()]),
-    ]
-    table += [(name, row.tolist()) for name, row in zip(content.class_names, counts, strict=True) if row.any()]
-    width = max(map(len, ("images", *content.class_names)))
+        columns.append([len(rows), *np.bincount(labels, minlength=len(content.class_names) + 1)[1:].tolist()])
+    names = ["images", *content.class_names]
+    width = max(map(len, names))
     sizes = [max(len(part), 8) for part in content.parts]
+    table = [("", tuple(content.parts)), *zip(names, zip(*columns, strict=True), strict=True)]
     lines = [
         f"{name:<{width}}" + "".join(f"  {cell:>{size}}" for cell, size in zip(cells, sizes, strict=True))
         for name, cells in table
+        if any(cells)
     ]
-    unused = [name for name, row in zip(content.class_names, counts, strict=True) if not row.any()]
-    if unused:
-        lines.append(f"no object: {', '.join(unused)}")
-    return "\n".join(lines) + "\n"
+    unused = [name for name, cells in table if not any(cells)]
+    return "\n".join([*lines, *([f"no object: {', '.join(unused)}"] if unused else [])]) + "\n"
 
 
 def _presence(labels: Sequence[np.ndarray]) -> np.ndarray:
@@ -187,12 +178,3 @@ def _presence(labels: Sequence[np.ndarray]) -> np.ndarray:
         presence[row, item - 1] = 1
         presence[row, -1] = len(item) == 0
     return presence
-
-
-def _rows_by_group(names: Sequence[str], groups: np.ndarray, seed: int) -> list[list[int]]:
-    """Rows of each group; hashes give the order of groups and rows."""
-    digests = [hashlib.blake2b(f"{seed} {name}".encode(errors="surrogateescape")).digest() for name in names]
-    rows_of: dict[int, list[int]] = {}
-    for row in sorted(range(len(names)), key=lambda row: digests[row]):
-        rows_of.setdefault(int(groups[row]), []).append(row)
-    return list(rows_of.values())

@@ -27,21 +27,12 @@ _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 def write_dataset(
     folder: Path, content: Content, format_name: str, *, link: bool = False
 ) -> tuple[dict[str, dict[str, Any]], list[str]]:
-    """Write a dataset to a new folder; an error leaves nothing behind.
+    """Write a dataset to a new or empty folder, in one of FORMATS; an error leaves nothing behind.
 
-    Boxes read back as the same float32 numbers.
-
-    Args:
-        folder: New or empty folder.
-        content: Images and annotations.
-        format_name: One of FORMATS.
-        link: Write symbolic links to the images instead of copies.
+    Boxes read back as the same float32 numbers. With ``link``, images are symbolic links instead of copies.
 
     Returns:
         Entries for DATASETS.CUSTOM by the name of the part, and a sentence for each loss of the format.
-
-    Raises:
-        OutputError: the folder is not empty, or cannot be written.
     """
     write = {"voc": _write_voc, "coco": _write_coco, "yolo": _write_yolo, "csv": _write_csv}[format_name]
     with _new_folder(folder) as draft:
@@ -58,22 +49,35 @@ def write_dataset(
 
 
 def datasets_yaml(folder: Path, entries: Mapping[str, Mapping[str, Any]], *, with_roles: bool = False) -> str:
-    """Return the section DATASETS of a config, with names made of the folder and the part.
+    """Return the section DATASETS of a config for the entries of a dataset in ``folder`` by the name of the part.
 
-    Args:
-        folder: Folder of the dataset.
-        entries: Entries for CUSTOM by the name of the part.
-        with_roles: Also set TRAIN to the first and TEST to the second part.
+    With ``with_roles``, TRAIN is the first and TEST the second part.
     """
     stem = "".join(letter if letter.isalnum() else "_" for letter in folder.resolve().name) or "own"
     custom = {f"{stem}_{part}": dict(entry) for part, entry in entries.items()}
     section: dict[str, Any] = {"CUSTOM": custom}
     if with_roles:
         section |= {role: [name] for role, name in zip(("TRAIN", "TEST"), custom, strict=False)}
-    # None: one line for each innermost collection
+    # Style None puts innermost collections on one line.
     return yaml.safe_dump(
         {"DATASETS": section}, default_flow_style=None, width=10**6, sort_keys=False, allow_unicode=True
     )
+
+
+def make_xml(tag: str, content: object) -> ElementTree.Element:
+    """Build an indented XML element with a text, or with a list of (tag, content) of its children."""
+
+    def build(tag: str, content: object) -> ElementTree.Element:
+        element = ElementTree.Element(tag)
+        if isinstance(content, list):
+            element.extend(build(*child) for child in content)
+        else:
+            element.text = str(content)
+        return element
+
+    root = build(tag, content)
+    ElementTree.indent(root)
+    return root
 
 
 def check_output_folder(folder: Path) -> None:
@@ -104,18 +108,9 @@ def _make_entry(folder: Path, part: str, content: Content, format_name: str) -> 
     else:
         file = f"{part}.csv" if format_name == "csv" else f"annotations/instances_{part}.json"
         entry = {"FORMAT": format_name, "IMAGES": str(folder / "images"), "ANNOTATIONS": str(folder / file)}
-    if format_name in ("voc", "csv") and _needs_class_names(content):
+    if format_name in ("voc", "csv"):  # they have no list of classes
         entry["CLASSES"] = list(content.class_names)
     return entry
-
-
-def _needs_class_names(content: Content) -> bool:
-    """Whether a part has no object of some class, or the classes are not sorted, so that CLASSES must be given."""
-    for rows in content.parts.values():
-        labels = {label for row in rows for label in content.records[row].labels.tolist()}
-        if len(labels) < len(content.class_names):
-            return True
-    return list(content.class_names) != sorted(content.class_names)
 
 
 def _describe_losses(content: Content, format_name: str) -> list[str]:
@@ -146,7 +141,6 @@ def _write_voc(folder: Path, content: Content) -> list[str]:
     lists.mkdir(parents=True)
     for record in content.records:
         tree = ElementTree.ElementTree(_voc_annotation(record, content.class_names))
-        ElementTree.indent(tree)
         tree.write(annotations / f"{record.stem}.xml", encoding="utf-8")
     for part, rows in content.parts.items():
         (lists / f"{part}.txt").write_text("".join(f"{content.records[row].stem}\n" for row in rows), encoding="utf-8")
@@ -156,22 +150,14 @@ def _write_voc(folder: Path, content: Content) -> list[str]:
 
 
 def _voc_annotation(record: Record, class_names: tuple[str, ...]) -> ElementTree.Element:
-    def add(parent: ElementTree.Element, tag: str, text: object) -> None:
-        ElementTree.SubElement(parent, tag).text = str(text)
-
-    root = ElementTree.Element("annotation")
-    add(root, "filename", record.name)
-    size = ElementTree.SubElement(root, "size")
-    for tag, value in (("width", record.width), ("height", record.height), ("depth", 3)):
-        add(size, tag, value)
+    size = [("width", record.width), ("height", record.height), ("depth", 3)]
+    fields: list[tuple[str, object]] = [("filename", record.name), ("size", size)]
     for box, label, is_difficult in zip(record.boxes, record.labels, record.is_difficult, strict=True):
-        node = ElementTree.SubElement(root, "object")
-        add(node, "name", class_names[label - 1])
-        add(node, "difficult", int(is_difficult))
-        corners = ElementTree.SubElement(node, "bndbox")
-        for tag, value in zip(_CORNERS, box, strict=True):
-            add(corners, tag, f"{(_shortest(value) + 1).normalize():f}")  # VOC counts from 1
-    return root
+        corners = [f"{(_shortest(value) + 1).normalize():f}" for value in box]  # VOC counts from 1
+        bndbox = list(zip(_CORNERS, corners, strict=True))
+        name = class_names[label - 1]
+        fields.append(("object", [("name", name), ("difficult", int(is_difficult)), ("bndbox", bndbox)]))
+    return make_xml("annotation", fields)
 
 
 def _write_coco(folder: Path, content: Content) -> list[str]:

@@ -31,14 +31,7 @@ _MIN_CONTRAST, _MAX_COLOR_DRAWS = 100, 12
 
 @dataclass(frozen=True)
 class SceneObject:
-    """Annotation of one shape.
-
-    Attributes:
-        name: Class of the shape.
-        box: Corner form in pixels around the visible part; the last column is ``box[2] - 1``.
-        is_truncated: Whether a part is outside the image.
-        is_difficult: Whether little of it is visible, or it is very small.
-    """
+    """Class of a shape, and the box of its visible part: corner form in pixels, without row and column of the end."""
 
     name: str
     box: tuple[int, int, int, int]
@@ -47,10 +40,7 @@ class SceneObject:
 
 
 def render_scene(seed: int, number: int, image_size: tuple[int, int]) -> tuple[np.ndarray, list[SceneObject]]:
-    """Render the scene of a seed and a number, both not negative.
-
-    Args:
-        image_size: (width, height) in pixels.
+    """Render the scene of a seed and a number, both not negative, of (width, height) pixels.
 
     Returns:
         The image, RGB uint8 (H, W, 3), and its annotations.
@@ -96,19 +86,11 @@ def annotate(layers: Sequence[Layer], image_size: tuple[int, int]) -> list[Scene
 
 
 def paint_scene(rng: Generator, layers: Sequence[Layer], image_size: tuple[int, int]) -> np.ndarray:
-    """Paint shapes on a background, with random colours, patterns, outlines, shadows and noise.
-
-    Args:
-        layers: Shapes, each above those before it.
-        image_size: (width, height) in pixels.
-
-    Returns:
-        RGB uint8 (H, W, 3).
-    """
+    """Paint shapes on a background, with random colours, patterns, outlines, shadows and noise; RGB uint8 (H, W, 3)."""
     first, other = (random_color(rng, saturation=(0.05, 0.7), value=(0.15, 0.95)) for _ in range(2))
     canvas = paint_pattern(rng, image_size[::-1], (first, first + rng.uniform(0.2, 0.7) * (other - first)))
     for layer in layers:
-        colors = _contrasting_colors(rng, _pixels_under(layer, canvas))
+        colors = _contrasting_colors(rng, layer, canvas)
         if rng.random() < 0.6:
             _cast_shadow(rng, canvas, layer)
         paint = paint_pattern(rng, layer.coverage.shape, colors)
@@ -135,7 +117,9 @@ def _place_shape(rng: Generator, occupied: np.ndarray) -> Layer:
     deformation = _draw_deformation(rng) * (diameter / 2)
     layer = rasterise(name, [contour @ deformation.T for contour in SHAPES[name]])
     places = [_draw_place(rng, layer, (width, height)) for _ in range(_NUM_PLACES)]
-    return min(places, key=lambda place: _num_covered(place, occupied))
+    windows = [_overlap_windows(place, occupied) for place in places]
+    covered = [np.count_nonzero(occupied[in_image] & layer.mask[in_layer]) for in_image, in_layer in windows]
+    return places[int(np.argmin(covered))]
 
 
 def _draw_deformation(rng: Generator) -> np.ndarray:
@@ -156,20 +140,11 @@ def _draw_place(rng: Generator, layer: Layer, image_size: tuple[int, int]) -> La
     return replace(layer, left=round(x * image_size[0] - columns / 2), top=round(y * image_size[1] - rows / 2))
 
 
-def _num_covered(layer: Layer, occupied: np.ndarray) -> int:
-    in_image, in_layer = _overlap_windows(layer, occupied)
-    return int(np.count_nonzero(occupied[in_image] & layer.mask[in_layer]))
-
-
-def _pixels_under(layer: Layer, canvas: np.ndarray) -> np.ndarray:
-    """At most 64 of the pixels that a shape is going to cover, float (N, 3)."""
+def _contrasting_colors(rng: Generator, layer: Layer, canvas: np.ndarray) -> Colors:
+    """Draw two tones until they are far from most of the pixels below a shape, or take the farthest of the draws."""
     in_image, in_layer = _overlap_windows(layer, canvas)
-    pixels = canvas[in_image][layer.mask[in_layer]].astype(np.float64)
-    return pixels[:: len(pixels) // 64 + 1]
-
-
-def _contrasting_colors(rng: Generator, under: np.ndarray) -> Colors:
-    """Draw two tones until they are far from most of the pixels ``under`` (N, 3), or take the farthest of the draws."""
+    under = canvas[in_image][layer.mask[in_layer]].astype(np.float64)  # (N, 3)
+    under = under[:: len(under) // 64 + 1]  # 64 pixels are enough
     best_colors, best_contrast = (np.zeros(3), np.zeros(3)), -1.0
     for _ in range(_MAX_COLOR_DRAWS):
         color = random_color(rng, saturation=(0.2, 1.0), value=(0.25, 1.0))

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from ssd.tools.data.scenes.render import SceneObject, render_scene
+from ssd.tools.data.writers import make_xml
 from ssd.utils.atomic import atomic_write
 from ssd.utils.errors import DatasetError
 
@@ -37,7 +38,7 @@ def write_scenes(
     last, so a set that can be read is complete.
 
     Args:
-        root: Folder of the dataset; new, empty, or one that this function wrote.
+        root: New or empty folder, or one that this function wrote.
         num_train, num_test: Number of scenes in each split.
         image_size: (width, height) in pixels.
         seed: Seed of the scenes, not negative.
@@ -45,8 +46,8 @@ def write_scenes(
     Raises:
         DatasetError: a parameter is out of range, or the folder contains something else.
     """
-    root = Path(root)
     _check_parameters(num_train, num_test, image_size, seed)
+    root = Path(root)
     splits = {
         "trainval": range(_FIRST_TRAIN, _FIRST_TRAIN + num_train),
         "test": range(_FIRST_TEST, _FIRST_TEST + num_test),
@@ -71,7 +72,7 @@ def write_scenes(
 
 def write_samples(folder: str | os.PathLike[str], *, seed: int) -> None:
     """Write six scenes that are in no dataset as ``scene_1.jpg`` to ``scene_6.jpg``, without annotations."""
-    _check_seed(seed)
+    _check_parameters(1, 1, _SAMPLE_SIZE, seed)
     Path(folder).mkdir(parents=True, exist_ok=True)
     for index in range(_NUM_SAMPLES):
         image, _ = render_scene(seed, _FIRST_SAMPLE + index, _SAMPLE_SIZE)
@@ -80,25 +81,14 @@ def write_samples(folder: str | os.PathLike[str], *, seed: int) -> None:
 
 def _make_annotation(filename: str, image_size: tuple[int, int], objects: list[SceneObject]) -> ElementTree.Element:
     """The VOC annotation; its corners count from 1 and include the last row and column."""
-    root = ElementTree.Element("annotation")
-    width, height = image_size
-    _add_fields(root, {"folder": "scenes", "filename": filename})
-    _add_fields(ElementTree.SubElement(root, "size"), {"width": width, "height": height, "depth": 3})
-    _add_fields(root, {"segmented": 0})
+    size = [("width", image_size[0]), ("height", image_size[1]), ("depth", 3)]
+    fields: list[tuple[str, object]] = [("folder", "scenes"), ("filename", filename), ("size", size), ("segmented", 0)]
     for found in objects:
-        node = ElementTree.SubElement(root, "object")
-        flags = {"truncated": int(found.is_truncated), "difficult": int(found.is_difficult)}
-        _add_fields(node, {"name": found.name, "pose": "Unspecified", **flags})
         xmin, ymin, xmax, ymax = found.box
-        corners = {"xmin": xmin + 1, "ymin": ymin + 1, "xmax": xmax, "ymax": ymax}
-        _add_fields(ElementTree.SubElement(node, "bndbox"), corners)
-    ElementTree.indent(root)
-    return root
-
-
-def _add_fields(parent: ElementTree.Element, fields: dict[str, Any]) -> None:
-    for name, value in fields.items():
-        ElementTree.SubElement(parent, name).text = str(value)
+        corners = [("xmin", xmin + 1), ("ymin", ymin + 1), ("xmax", xmax), ("ymax", ymax)]
+        flags = [("truncated", int(found.is_truncated)), ("difficult", int(found.is_difficult))]
+        fields.append(("object", [("name", found.name), ("pose", "Unspecified"), *flags, ("bndbox", corners)]))
+    return make_xml("annotation", fields)
 
 
 def _encode_jpeg(image: np.ndarray, quality: int) -> bytes:
@@ -111,12 +101,8 @@ def _check_parameters(num_train: int, num_test: int, image_size: tuple[int, int]
     if not (1 <= num_train <= _MAX_SCENES and 1 <= num_test <= _MAX_SCENES):
         raise DatasetError(f"scenes: each split has 1 to {_MAX_SCENES} images, not {num_train}, {num_test}")
     if not all(_MIN_SIDE <= side <= _MAX_SIDE for side in image_size):
-        width, height = image_size
-        raise DatasetError(f"scenes: the image size must be {_MIN_SIDE} to {_MAX_SIDE} a side, not {width}x{height}")
-    _check_seed(seed)
-
-
-def _check_seed(seed: int) -> None:
+        size = "x".join(map(str, image_size))
+        raise DatasetError(f"scenes: the image size must be {_MIN_SIDE} to {_MAX_SIDE} a side, not {size}")
     if seed < 0:
         raise DatasetError(f"scenes: the seed must not be negative, but is {seed}")
 

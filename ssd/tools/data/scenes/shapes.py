@@ -25,13 +25,7 @@ _FRACTION_BITS = 4
 
 @dataclass(frozen=True)
 class Layer:
-    """A shape at its place in a scene.
-
-    Attributes:
-        name: Class of the shape.
-        left, top: Pixel of the image below the first pixel of ``coverage``; may be outside the image.
-        coverage: uint8 (h, w), 255 where the shape covers a pixel completely.
-    """
+    """A shape at its place in a scene: ``coverage``, uint8 (h, w), begins at (left, top), maybe outside the image."""
 
     name: str
     left: int
@@ -122,14 +116,6 @@ def random_color(rng: Generator, saturation: tuple[float, float], value: tuple[f
     return np.array(colorsys.hsv_to_rgb(*hsv)) * 255
 
 
-def _plain(rng: Generator, size: Size) -> np.ndarray:
-    return np.full(size, rng.random(), np.float32)
-
-
-def _gradient(rng: Generator, size: Size) -> np.ndarray:
-    return _ramp(size, rng.uniform(0, 2 * np.pi)) + 0.5
-
-
 def _glow(rng: Generator, size: Size) -> np.ndarray:
     height, width = size
     y = np.arange(height, dtype=np.float32) / height - np.float32(rng.random())
@@ -140,10 +126,6 @@ def _glow(rng: Generator, size: Size) -> np.ndarray:
 def _waves(rng: Generator, size: Size) -> np.ndarray:
     angle, phase = rng.uniform(0, 2 * np.pi, 2)
     return 0.5 + 0.5 * np.sin(_ramp(size, angle) * _radians(rng) + np.float32(phase))
-
-
-def _stripes(rng: Generator, size: Size) -> np.ndarray:
-    return _sharpen(_waves(rng, size))
 
 
 def _checker(rng: Generator, size: Size) -> np.ndarray:
@@ -181,11 +163,11 @@ def _sharpen(field: np.ndarray) -> np.ndarray:
 
 
 PATTERNS: dict[str, Callable[[Generator, Size], np.ndarray]] = {
-    "plain": _plain,
-    "gradient": _gradient,
+    "plain": lambda rng, size: np.full(size, rng.random(), np.float32),
+    "gradient": lambda rng, size: _ramp(size, rng.uniform(0, 2 * np.pi)) + 0.5,
     "glow": _glow,
     "waves": _waves,
-    "stripes": _stripes,
+    "stripes": lambda rng, size: _sharpen(_waves(rng, size)),
     "checker": _checker,
     "blobs": _blobs,
     "grain": _grain,
