@@ -9,20 +9,19 @@ import numpy as np
 from tqdm import tqdm
 from yacs.config import CfgNode
 
+from ssd.data.build import unite_class_names
 from ssd.data.catalog import open_dataset
-from ssd.data.class_names import unite_class_names
 from ssd.data.datasets import ArrayDataset, DetectionDataset
+from ssd.data.datasets.policy import ErrorPolicy
 from ssd.data.datasets.sizes import SIZE_MISMATCH, SIZE_SLIP, unreadable_kind
-from ssd.data.reader import TwoPartDataset
 from ssd.tools.data.check_report import DUPLICATE, QUANTILES, DataReport, ObjectCounts, SetReport, to_problems
 from ssd.utils.cores import available_cores, map_rows
 from ssd.utils.errors import ConfigError, DatasetError, ImageError, SSDError
 
 
-class CollectErrors:
-    """An ``ErrorPolicy`` that raises nothing and collects all errors."""
+class CollectErrors(ErrorPolicy):
+    """Raise nothing and collect all errors."""
 
-    reads_headers = False  # all images are decoded later
     wants_notes = True
 
     def __init__(self) -> None:
@@ -134,7 +133,7 @@ def _check_image(dataset: DetectionDataset, row: int) -> ImageFinding:
     path = dataset.image_path(row) if isinstance(dataset, ArrayDataset) else None
     name = f"image {row}" if path is None else str(path)
     try:
-        image = dataset.read_image(row)[0] if isinstance(dataset, TwoPartDataset) else dataset[row][0]
+        image = dataset[row][0]
     except ImageError as error:
         kind = unreadable_kind(path) if path else "corrupt image"
         return ImageFinding(name, None, DatasetError(str(error), path=name, kind=kind))

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ssd.data.datasets.checks import CLIPPED
+from ssd.data.datasets.policy import CLIPPED
 from ssd.data.datasets.sizes import SIZE_SLIP
 from ssd.utils.errors import DatasetError
 

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from ssd.data.build import unite_class_names
 from ssd.data.catalog import make_dataset
-from ssd.data.class_names import unite_class_names
 from ssd.tools.data.content import Content, Record, collect_content
 from ssd.tools.data.writers import FORMATS, write_dataset
 from ssd.utils.errors import ConfigError, DatasetError, OutputError
