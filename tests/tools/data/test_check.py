@@ -119,46 +119,28 @@ def test_every_mistake_of_a_voc_set_is_found(
     assert not caplog.records  # the report says it all
 
 
-def test_every_mistake_of_a_coco_set_is_found(write_coco: Callable, check: Callable[..., DataReport]) -> None:
-    names = ("1.png", "2.png", "3.png", "4.png", "5.png")
+def test_mistakes_of_a_coco_set_are_found(write_coco: Callable, check: Callable[..., DataReport]) -> None:
     content = {
-        "images": [{"id": i, "file_name": name, "width": 40, "height": 30} for i, name in enumerate(names)],
+        "images": [{"id": i, "file_name": f"{i}.png", "width": 40, "height": 30} for i in range(3)],
         "categories": [{"id": 1, "name": "cat"}],
-        "annotations": [{"id": 7, "image_id": 0, "category_id": 1, "bbox": [1, 1, 5, 5]}],
+        "annotations": [{"id": i, "image_id": 0, "category_id": 1, "bbox": [1, 1, 5, 5]} for i in range(3)],
     }
     folder, path = write_coco(content)
-    for number, name in enumerate(names):
-        cv2.imwrite(str(folder / name), np.full((30, 40, 3), number * 20, np.uint8))
-    (folder / "2.png").unlink()
-    (folder / "3.png").write_bytes(b"")
-    content["images"][3]["height"] = 60
-    content["images"][4]["width"] = "40"
-    content["images"] += [{"id": 9, "file_name": "../1.png"}, {"id": 0, "file_name": "1.png"}, {"id": 10}]
-    content["annotations"] += [
-        {"id": 8, "image_id": 0, "category_id": 1, "bbox": [1, 1, 0, 5]},
-        {"id": 9, "image_id": 0, "category_id": 1, "bbox": [1, 1, -2, 5]},
-        {"id": 10, "image_id": 4, "category_id": 1, "bbox": [20, 20, 30, 5]},
-        {"id": 11, "image_id": 0, "category_id": 5, "bbox": [1, 1, 2, 5]},
-        {"id": 12, "image_id": 0, "category_id": 1, "bbox": [1, 1, 2]},
-    ]
+    (folder / "1.png").write_bytes(b"")
+    content["images"][2]["height"] = 60
+    content["images"].append({"id": 9, "file_name": "../1.png"})
+    content["annotations"][1]["bbox"] = [1, 1, -2, 5]
+    content["annotations"][2]["category_id"] = 5
     path.write_text(json.dumps(content))
     report = check({"shop": {"FORMAT": "coco", "IMAGES": str(folder), "ANNOTATIONS": str(path)}})
-    assert kinds(report) == {
-        "malformed annotation": 4,
-        "unknown class": 1,
-        "size slip": 1,
-        "box of zero area": 1,
-        "box inverted": 1,
-        "box clipped to the image": 1,
-        "missing image": 1,
-        "empty image": 1,
-        "size mismatch": 1,
+    assert {problem.kind: problem.field for problem in report.all_problems} == {
+        "malformed annotation": "image 9",
+        "box inverted": "annotation 1 of image 0",
+        "unknown class": "annotation 2 of image 0",
+        "empty image": "",
+        "size mismatch": "",
     }
-    assert report.sets[0].images_listed == 8
-    assert report.sets[0].images_readable == 2
-    fields = {problem.kind: problem.field for problem in report.all_problems}
-    assert fields["box inverted"] == "annotation 9 of image 0"
-    assert fields["unknown class"] == "annotation 11 of image 0"
+    assert (report.sets[0].images_listed, report.sets[0].images_readable) == (4, 1)
 
 
 def test_duplicates_are_found_by_content(write_voc: Callable[..., Path], check: Callable[..., DataReport]) -> None:
@@ -194,6 +176,8 @@ def test_overlap_of_training_and_testing_is_found_by_content(
 def test_it_goes_on_after_a_set_that_cannot_be_used(
     write_voc: Callable[..., Path], check: Callable[..., DataReport], tmp_path: Path
 ) -> None:
+    with pytest.raises(ConfigError, match=r"DATASETS\.TRAIN"):
+        check({})
     root = write_voc({"a": [("dog", (9, 1, 5, 9)), CAT]})
     custom = {
         "one": voc(tmp_path / "nowhere", "train"),
@@ -215,11 +199,6 @@ def test_classes_of_several_sets(write_voc: Callable[..., Path], check: Callable
     (test / "ImageSets/Main/test.txt").write_text("b\n")
     (problem,) = check({"cells": voc(train, "train"), "test_cells": voc(test, "test")}).all_problems
     assert (problem.kind, problem.field) == ("unknown class", "object 2 of 2")  # the classes are those of training
-
-
-def test_nothing_to_check_is_an_error(make_cfg: Callable[..., Config]) -> None:
-    with pytest.raises(ConfigError, match=r"DATASETS\.TRAIN"):
-        check_data(make_cfg())
 
 
 def test_formats_from_elsewhere_are_checked_too(check: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -248,15 +227,6 @@ def test_formats_from_elsewhere_are_checked_too(check: Callable, monkeypatch: py
     assert kinds(report) == {"corrupt image": 1, "size mismatch": 1, "duplicate image": 1}
     assert report.sets[0].images_listed == 4
     assert report.totals("train") == {"thing": 4}
-
-
-def test_boxes_of_a_table_are_told_with_their_rows(write_voc: Callable[..., Path], check: Callable) -> None:
-    folder = write_voc({"a": []}) / "JPEGImages"
-    table = folder / "boxes.csv"
-    table.write_text("a.png,9,2,3,8,cat\na.png,1,2,3,4,cat\na.png,50,2,60,8,cat\n")
-    report = check({"cells": {"FORMAT": "csv", "ANNOTATIONS": str(table)}})
-    assert kinds(report) == {"box inverted": 1, "box outside the image": 1}
-    assert sorted(problem.field for problem in report.all_problems) == ["row 1", "row 3"]
 
 
 def test_the_text_shows_the_first_and_counts_all(write_voc: Callable[..., Path], check: Callable) -> None:
