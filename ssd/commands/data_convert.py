@@ -14,8 +14,7 @@ from ssd.utils.terminal import say
 
 def main(args: Sequence[str]) -> int:
     """Run `ssd data convert`."""
-    parsed = parse_args(args)
-    return run_script(lambda: run(parsed))
+    return run_script(lambda: run(parse_args(args)))
 
 
 def parse_args(args: Sequence[str]) -> argparse.Namespace:

@@ -19,12 +19,11 @@ logger = logging.getLogger(__name__)
 def open_datasets(
     source: str, *, config_file: str | None = None, split: str | None = None, on_error: str = "raise"
 ) -> tuple[dict[str, DetectionDataset], str]:
-    """Open the datasets of a folder, CONFIG.yaml:NAME, or name, all with the same classes.
+    """Open the datasets of a folder, of CONFIG.yaml:NAME, or of a name, all with the same classes.
 
     Args:
         config_file: Config whose DATASETS.CUSTOM has the name.
         split: Split of the folder; None = all.
-        on_error: Value for DATASETS.ON_ERROR.
 
     Returns:
         The datasets by split, and the name of the format of the first.

@@ -9,7 +9,6 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -20,7 +19,6 @@ from ssd.utils.cores import available_cores, map_rows
 from ssd.utils.errors import ConfigError
 
 _REDUCTION = 4  # scale at which a JPEG is decoded for its hash
-_PART = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 # A difference hash: whether each of 8 x 8 cells is brighter than its right neighbour (N. Krawetz, "Kind of Like That",
 # hackerfactor.com, 2013). Measured on 364 blood smears (BCCD) and 125 photographs (of COCO): copies of half the
 # size, as JPEG of quality 30, or brighter by 10, differ in at most 5 bits and 10.5 of 255; different images in at least
@@ -31,27 +29,16 @@ _SIDE, _MAX_DIFFERENCE = 16, 12.0
 _BLOCK = 1024  # rows compared with all others at a time
 
 
-class PerceptualHash(NamedTuple):
-    """Difference hash, bool (64,), and grey thumbnail, uint8 (256,), of an image."""
-
-    bits: np.ndarray
-    thumbnail: np.ndarray
-
-
 def parse_parts(text: str) -> dict[str, float]:
     """Parse ``train=0.8,test=0.2``: different names, and shares whose sum is 1."""
     shares: dict[str, float] = {}
     for item in text.split(","):
-        name, _, share = (word.strip() for word in item.partition("="))
-        try:
-            value = float(share)
-        except ValueError:
-            value = 0.0
-        if not _PART.fullmatch(name) or not 0 < value <= 1 or name in shares:
+        match = re.fullmatch(r"\s*([A-Za-z][A-Za-z0-9_-]*)\s*=\s*(\d*\.?\d+)\s*", item)
+        if match is None or match[1] in shares or not 0 < float(match[2]) <= 1:
             raise ConfigError(
                 f"--parts {text}: expected different names with shares, like train=0.8,test=0.2; got {item}"
             )
-        shares[name] = value
+        shares[match[1]] = float(match[2])
     if abs(sum(shares.values()) - 1) > 1e-6:
         raise ConfigError(f"--parts {text}: the sum of the shares is {sum(shares.values()):g}, not 1")
     return shares
@@ -65,7 +52,7 @@ def split_content(content: Content, shares: Mapping[str, float], seed: int) -> t
         DatasetError, ImageError: an image cannot be decoded, or has another size than annotated.
     """
 
-    def hash_row(row: int) -> PerceptualHash:
+    def hash_row(row: int) -> np.ndarray:
         record = content.records[row]
         return hash_image(read_annotated_image(record.path, record.width, record.height, _REDUCTION)[0])
 
@@ -126,18 +113,19 @@ def divide(
     }
 
 
-def hash_image(image: np.ndarray) -> PerceptualHash:
-    """Hash an RGB uint8 image (H, W, 3)."""
+def hash_image(image: np.ndarray) -> np.ndarray:
+    """Return the difference hash, 64 bits, and the pixels of a grey thumbnail of an RGB uint8 image; uint8 (320,)."""
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     cells = cv2.resize(grey, (_CELLS + 1, _CELLS), interpolation=cv2.INTER_AREA)
     thumbnail = cv2.resize(grey, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
-    return PerceptualHash((cells[:, :-1] > cells[:, 1:]).ravel(), thumbnail.ravel())
+    return np.concatenate([(cells[:, :-1] > cells[:, 1:]).ravel(), thumbnail.ravel()]).astype(np.uint8)
 
 
-def group_near_duplicates(hashes: Sequence[PerceptualHash]) -> np.ndarray:
+def group_near_duplicates(hashes: Sequence[np.ndarray]) -> np.ndarray:
     """Return the group of each image, int64 (N,): the first row that it is similar to, directly or over others."""
-    signs = np.array([item.bits for item in hashes], dtype=np.float32).reshape(-1, _CELLS**2) * 2 - 1
-    thumbnails = np.array([item.thumbnail for item in hashes], dtype=np.int16).reshape(-1, _SIDE**2)
+    bits_and_pixels = np.array(hashes, dtype=np.int16).reshape(-1, _CELLS**2 + _SIDE**2)
+    signs = bits_and_pixels[:, : _CELLS**2].astype(np.float32) * 2 - 1
+    thumbnails = bits_and_pixels[:, _CELLS**2 :]
     groups = np.arange(len(hashes))
     for start in range(0, len(hashes), _BLOCK):
         bits = (_CELLS**2 - signs[start : start + _BLOCK] @ signs.T) / 2  # different bits; exact in float32

@@ -65,19 +65,13 @@ def datasets_yaml(folder: Path, entries: Mapping[str, Mapping[str, Any]], *, wit
 
 
 def make_xml(tag: str, content: object) -> ElementTree.Element:
-    """Build an indented XML element with a text, or with a list of (tag, content) of its children."""
-
-    def build(tag: str, content: object) -> ElementTree.Element:
-        element = ElementTree.Element(tag)
-        if isinstance(content, list):
-            element.extend(build(*child) for child in content)
-        else:
-            element.text = str(content)
-        return element
-
-    root = build(tag, content)
-    ElementTree.indent(root)
-    return root
+    """Build an XML element with a text, or with a list of (tag, content) of its children."""
+    element = ElementTree.Element(tag)
+    if isinstance(content, list):
+        element.extend(make_xml(*child) for child in content)
+    else:
+        element.text = str(content)
+    return element
 
 
 def check_output_folder(folder: Path) -> None:
@@ -141,6 +135,7 @@ def _write_voc(folder: Path, content: Content) -> list[str]:
     lists.mkdir(parents=True)
     for record in content.records:
         tree = ElementTree.ElementTree(_voc_annotation(record, content.class_names))
+        ElementTree.indent(tree)
         tree.write(annotations / f"{record.stem}.xml", encoding="utf-8")
     for part, rows in content.parts.items():
         (lists / f"{part}.txt").write_text("".join(f"{content.records[row].stem}\n" for row in rows), encoding="utf-8")

@@ -64,6 +64,7 @@ def write_scenes(
         image, objects = render_scene(seed, number, image_size)
         (root / f"JPEGImages/{number:06d}.jpg").write_bytes(_encode_jpeg(image, _JPEG_QUALITY))
         annotation = _make_annotation(f"{number:06d}.jpg", image_size, objects)
+        ElementTree.indent(annotation)
         (root / f"Annotations/{number:06d}.xml").write_bytes(ElementTree.tostring(annotation) + b"\n")
     for name, numbers in splits.items():
         with atomic_write(split_files[name]) as file:
