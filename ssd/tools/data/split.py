@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from ssd.data.datasets.sizes import read_annotated_image
-from ssd.tools.data.content import Content
+from ssd.tools.data.content import Content, Record
 from ssd.utils.cores import available_cores, map_rows
 from ssd.utils.errors import ConfigError
 
@@ -51,12 +51,8 @@ def split_content(content: Content, shares: Mapping[str, float], seed: int) -> t
         ConfigError: a part would be empty.
         DatasetError, ImageError: an image cannot be decoded, or has another size than annotated.
     """
-
-    def hash_row(row: int) -> np.ndarray:
-        record = content.records[row]
-        return hash_image(read_annotated_image(record.path, record.width, record.height, _REDUCTION)[0])
-
-    groups = group_near_duplicates(list(map_rows(hash_row, len(content.records), available_cores())))
+    hashes = map_rows(lambda row: _hash_record(content.records[row]), len(content.records), available_cores())
+    groups = group_near_duplicates(list(hashes))
     names = [f"{os.path.basename(record.path)} {record.name}" for record in content.records]
     parts = divide(names, [record.labels for record in content.records], groups, shares, seed)
     empty = [part for part, rows in parts.items() if not rows]
@@ -111,6 +107,10 @@ def divide(
         name: sorted(row for group in np.flatnonzero(part_of == part) for row in rows_of[group])
         for part, name in enumerate(shares)
     }
+
+
+def _hash_record(record: Record) -> np.ndarray:
+    return hash_image(read_annotated_image(record.path, record.width, record.height, _REDUCTION)[0])
 
 
 def hash_image(image: np.ndarray) -> np.ndarray:

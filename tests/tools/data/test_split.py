@@ -41,19 +41,14 @@ def test_images_with_several_classes() -> None:
         assert shares[0] == pytest.approx(shares[1], abs=0.06)
 
 
-def test_the_seed_and_the_names_alone_decide() -> None:
+def test_the_seed_and_the_names_alone_decide_on_every_machine() -> None:
     labels = images({1: 30, 2: 20})
     names, rows = names_of(labels), np.arange(50)
     first = divide(names, labels, rows, SHARES, 0)
-    assert divide(names, labels, rows, SHARES, 0) == first
     assert divide(names, labels, rows, SHARES, 1) != first
     back = divide(names[::-1], labels[::-1], rows, SHARES, 0)
     assert {names[::-1][row] for row in back["test"]} == {names[row] for row in first["test"]}
-
-
-def test_the_division_is_the_same_on_every_machine() -> None:
-    labels = images({1: 10})
-    assert divide(names_of(labels), labels, np.arange(10), SHARES, 0)["test"] == [5, 9]
+    assert divide(names[:10], labels[:10], rows[:10], SHARES, 0)["test"] == [5, 9]
 
 
 def test_groups_stay_together() -> None:

@@ -1,4 +1,4 @@
-"""Datasets written in one format after the other, and what a format does not hold."""
+"""Datasets written in one format after the other, and the losses of each format."""
 
 import itertools
 import json
