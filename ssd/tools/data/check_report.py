@@ -16,7 +16,7 @@ QUANTILES = (0.0, 0.1, 0.5, 0.9, 1.0)
 
 @dataclass(frozen=True)
 class Problem:
-    """A mistake in a dataset, see ``DatasetError``; the severity is "error" or "warning", no path or field is empty."""
+    """An "error" or a "warning" of a dataset, see ``DatasetError``; an unknown path or field is empty."""
 
     severity: str
     kind: str

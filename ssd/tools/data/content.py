@@ -24,8 +24,7 @@ class Record:
         name: File name in the new dataset; no other has its stem.
         width, height: Annotated size in pixels.
         labels: int64 (G,), from 1.
-        num_crowds: Number of crowd regions, which are no objects.
-        coco: Entry and annotations in a COCO file, crowds included; None = not kept.
+        coco: Entry and annotations in a COCO file, crowds included; None = another format.
     """
 
     name: str
@@ -35,7 +34,6 @@ class Record:
     boxes: np.ndarray  # float32 (G, 4)
     labels: np.ndarray
     is_difficult: np.ndarray  # bool (G,)
-    num_crowds: int = 0
     coco: tuple[dict[str, Any], list[dict[str, Any]]] | None = None
 
     @property
@@ -52,14 +50,14 @@ class Content:
         class_names: Classes without background; label 1 is the first.
         parts: Rows of ``records`` by the name of the part; an image may be in several, or in none.
         categories: Those of the COCO file that all images come from, in the order of the labels; None = not kept.
-        num_outlines: Number of polygons and masks of objects, which only ``Record.coco`` keeps.
+        num_polygons: Number of polygons in YOLO rows; only their boxes are kept.
     """
 
     class_names: tuple[str, ...]
     records: list[Record]
     parts: dict[str, list[int]]
     categories: list[dict[str, Any]] | None = None
-    num_outlines: int = 0
+    num_polygons: int = 0
 
 
 def collect_content(datasets: Mapping[str, DetectionDataset]) -> Content:
@@ -74,7 +72,8 @@ def collect_content(datasets: Mapping[str, DetectionDataset]) -> Content:
         if name != name.strip() or not name.isprintable():
             raise DatasetError(f"class name {name!r}: spaces around it or unprintable characters; rename the class")
     categories = _common_categories(list(datasets.values()))
-    content = Content(tuple(class_names), [], {}, categories, sum(map(_count_outlines, datasets.values())))
+    num_polygons = sum(dataset.num_polygons for dataset in datasets.values() if isinstance(dataset, YOLODataset))
+    content = Content(tuple(class_names), [], {}, categories, num_polygons)
     rows: dict[str, int] = {}
     taken: set[str] = set()
     for part, dataset in datasets.items():
@@ -82,7 +81,7 @@ def collect_content(datasets: Mapping[str, DetectionDataset]) -> Content:
             raise ConfigError(f"dataset {part!r}: its format has no paths of image files")
         keys = [os.path.abspath(dataset.image_path(index)) for index in range(len(dataset))]
         for index, key in enumerate(keys):
-            record = _to_record(dataset, index, with_coco=categories is not None)
+            record = _to_record(dataset, index)
             if key not in rows:
                 rows[key] = len(content.records)
                 content.records.append(replace(record, name=_choose_name(record.path, taken)))
@@ -94,19 +93,16 @@ def collect_content(datasets: Mapping[str, DetectionDataset]) -> Content:
     return content
 
 
-def _to_record(dataset: Any, index: int, with_coco: bool) -> Record:
+def _to_record(dataset: Any, index: int) -> Record:
     path = dataset.image_path(index)
     if not path.is_file():
         raise DatasetError(f"{path}: the image does not exist", path=path, kind=MISSING)
     image_id, (boxes, labels, *rest) = dataset.get_annotation(index)
     info = dataset.get_img_info(index)
     is_difficult = rest[0] if rest else np.zeros(len(labels), dtype=bool)
-    record = Record(path.name, path, info["width"], info["height"], boxes, labels, is_difficult)
-    if not isinstance(dataset, COCODataset):
-        return record
-    annotations = dataset.coco.imgToAnns[image_id]
-    entries = (dataset.coco.imgs[image_id], annotations) if with_coco else None
-    return replace(record, num_crowds=sum(bool(item["iscrowd"]) for item in annotations), coco=entries)
+    is_coco = isinstance(dataset, COCODataset)
+    coco = (dataset.coco.imgs[image_id], dataset.coco.imgToAnns[image_id]) if is_coco else None
+    return Record(path.name, path, info["width"], info["height"], boxes, labels, is_difficult, coco)
 
 
 def _is_equal(one: Record, two: Record) -> bool:
@@ -123,13 +119,6 @@ def _choose_name(path: Path, taken: set[str]) -> str:
         number += 1
     taken.add(chosen.lower())
     return chosen + suffix
-
-
-def _count_outlines(dataset: DetectionDataset) -> int:
-    if isinstance(dataset, COCODataset):
-        annotations = dataset.coco.dataset["annotations"]
-        return sum(bool(item.get("segmentation") and not item["iscrowd"]) for item in annotations)
-    return dataset.num_polygons if isinstance(dataset, YOLODataset) else 0
 
 
 def _common_categories(datasets: Sequence[DetectionDataset]) -> list[dict[str, Any]] | None:

@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -112,14 +113,17 @@ def _describe_losses(content: Content, format_name: str) -> list[str]:
     notes = []
     keeps_coco = format_name == "coco" and content.categories is not None
     num_difficult = sum(int(record.is_difficult.sum()) for record in content.records)
-    num_crowds = sum(record.num_crowds for record in content.records)
+    annotations = [item for record in content.records if record.coco for item in record.coco[1]]
+    num_crowds = sum(bool(item["iscrowd"]) for item in annotations)
+    num_outlines = sum(bool(item.get("segmentation") and not item["iscrowd"]) for item in annotations)
+    num_outlines += content.num_polygons
     renamed = [record for record in content.records if record.path.name != record.name]
     if num_difficult and format_name != "voc":
         notes.append(f"{num_difficult} objects are marked difficult; here they are ordinary ones, trained and tested.")
     if num_crowds and not keeps_coco:
         notes.append(f"{num_crowds} regions of crowds are left out; detections in them will count as wrong.")
-    if content.num_outlines and not keeps_coco:
-        notes.append(f"{content.num_outlines} outlines of objects are left out; their boxes are kept.")
+    if num_outlines and not keeps_coco:
+        notes.append(f"{num_outlines} outlines of objects are left out; their boxes are kept.")
     if renamed:
         old, new = shorten(renamed[0].path.name), shorten(renamed[0].name)
         notes.append(
@@ -157,15 +161,15 @@ def _voc_annotation(record: Record, class_names: tuple[str, ...]) -> ElementTree
 
 def _write_coco(folder: Path, content: Content) -> list[str]:
     """Write the annotation files; content that comes from COCO keeps its ids, outlines and other fields."""
-    categories = content.categories
-    if categories is None:
-        categories = [{"id": number, "name": name} for number, name in enumerate(content.class_names, start=1)]
+    new: list[dict[str, Any]] = [{"id": number, "name": name} for number, name in enumerate(content.class_names, 1)]
+    categories = content.categories or new
     category_ids = sorted(category["id"] for category in categories)
     (folder / "annotations").mkdir()
     for part, rows in content.parts.items():
         images, annotations = [], []
         for row in rows:
-            image, found = _coco_entries(content.records[row], row + 1, category_ids)
+            record = content.records[row] if content.categories else replace(content.records[row], coco=None)
+            image, found = _coco_entries(record, row + 1, category_ids)
             images.append(image)
             annotations += found
         if content.categories is None:

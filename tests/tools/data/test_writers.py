@@ -127,7 +127,7 @@ def coco_entry(write_coco: Callable[..., tuple[Path, Path]]) -> Callable[..., En
 
 def test_losses_of_a_format_are_counted(tmp_path: Path) -> None:
     content = one_image(tmp_path, np.array([[1, 2, 3, 4], [5, 6, 7, 8.5]]))
-    record = replace(content.records[0], is_difficult=np.array([True, False]), num_crowds=2)
+    record = replace(content.records[0], is_difficult=np.array([True, False]), coco=({}, [{"iscrowd": 1}] * 2))
     content = replace(content, records=[record])
     notes = {name: "\n".join(write_dataset(tmp_path / name, content, name)[1]) for name in FORMATS}
     assert ["1 objects are marked difficult" in notes[name] for name in FORMATS] == [False, True, True, True]
