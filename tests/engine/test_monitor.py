@@ -1,6 +1,7 @@
-"""What a training leaves to look at: a table, curves, pictures; and that it trains as without."""
+"""Table, curves and pictures of a training, which do not change what it trains."""
 
 import csv
+import logging
 import os
 import signal
 import sys
@@ -11,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 
-from ssd.engine import monitor as monitor_module
 from ssd.engine.monitor import TrainingMonitor
 
 Script = Callable[..., tuple[int, str, str]]
@@ -62,31 +62,19 @@ def read_tags(folder: Path) -> dict[str, set[str]]:
     return {kind: set(tags) for kind, tags in events.Tags().items() if isinstance(tags, list)}
 
 
-def test_what_is_shown_changes_no_bit_of_what_is_trained(
+def test_the_monitor_changes_no_bit_of_the_training(
     script: Script, config_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train(script, config_file, tmp_path / "shown")
     with monkeypatch.context() as patched:
-        patched.setattr("ssd.commands.train.make_training_transform", plain_transform)
-        patched.setattr(monitor_module, "write_learning_curves", lambda table: None)
-        patched.setattr(monitor_module, "draw_evaluation", lambda evaluation: {})
-        patched.setattr(monitor_module, "draw_analysis", lambda evaluation: {})
+        patched.setattr("ssd.commands.train.show_first_batch", lambda cfg, batches, *args, **kwargs: batches)
         train(script, config_file, tmp_path / "plain", "--use_tensorboard", False, "TEST.LOSS", False)
     assert not (tmp_path / "plain" / "first_batch.jpg").exists()
     shown, plain = (read(tmp_path / name / "results.csv") for name in ("shown", "plain"))
-    assert [row["iteration"] for row in plain] == [row["iteration"] for row in shown]
-    for one, other in zip(shown, plain, strict=True):
-        assert {name: one[name] for name in [*STEADY, "test_scenes/mAP"]} == {
-            name: other[name] for name in [*STEADY, "test_scenes/mAP"]
-        }
+    names = [*STEADY, "test_scenes/mAP"]
+    assert [[row[name] for name in names] for row in shown] == [[row[name] for name in names] for row in plain]
     states = [torch.load(tmp_path / name / "model_final.pth")["model"] for name in ("shown", "plain")]
     torch.testing.assert_close(*states, rtol=0, atol=0)
-
-
-def plain_transform(cfg, model, class_names, monitor, *, is_new):  # type: ignore[no-untyped-def]
-    from ssd.data import make_batch_transform
-
-    return make_batch_transform(cfg, is_train=True)
 
 
 def test_a_continued_training_has_the_table_of_an_unbroken_one(
@@ -121,17 +109,40 @@ def test_a_continued_training_has_the_table_of_an_unbroken_one(
         assert {name: one[name] for name in STEADY + MEASURED} == {name: other[name] for name in STEADY + MEASURED}
 
 
-def test_without_a_folder_nothing_is_written(tmp_path: Path) -> None:
-    monitor = TrainingMonitor(0, 2, torch.device("cpu"))
+def report(monitor: TrainingMonitor) -> None:
+    """Log an iteration, and end."""
     monitor.end_step({"total_loss": torch.tensor(1.0)}, 2, 1e-3)
     monitor.log(1)
-    monitor.show("picture", np.zeros((2, 2, 3), np.uint8), 1)
+    monitor.show_first_batch(np.zeros((2, 2, 3), np.uint8))
     monitor.close()
+
+
+def test_without_a_folder_nothing_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with caplog.at_level(logging.INFO, "ssd"):
+        report(TrainingMonitor(0, 2, torch.device("cpu")))
+        monkeypatch.setitem(sys.modules, "resource", None)  # as on Windows, where the memory is unknown
+        report(TrainingMonitor(0, 2, torch.device("cpu")))
+    memory = [int(message.partition("mem: ")[2].partition("M")[0]) for message in caplog.messages]
+    assert 50 < memory[0] < 2**20
+    assert memory[1] == 0
     assert list(tmp_path.iterdir()) == []
 
 
-def test_memory_where_the_system_does_not_tell(monkeypatch: pytest.MonkeyPatch) -> None:
-    device = torch.device("cpu")
-    assert 50 < monitor_module._memory_in_mebibytes(device) < 2**20
-    monkeypatch.setitem(sys.modules, "resource", None)  # as on Windows
-    assert monitor_module._memory_in_mebibytes(device) == 0
+def test_a_missing_tensorboard_is_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    report(TrainingMonitor(0, 2, torch.device("cpu"), tmp_path / "tf_logs", tmp_path))
+    (warning,) = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert str(tmp_path / "tf_logs") in warning
+    assert not (tmp_path / "tf_logs").exists()
+    assert (tmp_path / "first_batch.jpg").is_file()
+
+
+def test_a_first_batch_that_cannot_be_written_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    monitor = TrainingMonitor(0, 2, torch.device("cpu"), output_dir=tmp_path / "missing")
+    monitor.show_first_batch(np.zeros((2, 2, 3), np.uint8))
+    assert str(tmp_path / "missing" / "first_batch.jpg") in caplog.text
