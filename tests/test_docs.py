@@ -30,9 +30,9 @@ from ssd.commands import data as data_command
 from ssd.commands import data_scenes as scenes_command
 from ssd.commands import doctor
 from ssd.config import load_config
+from ssd.config.node import with_num_classes
 from ssd.config.shipped import shipped_names
 from ssd.data import build_datasets, catalog, make_batch_transform, make_test_loader, make_train_loader
-from ssd.engine.setup import with_num_classes
 from ssd.engine.trainer import step
 from ssd.evaluation import evaluate
 from ssd.inference.saving import Outputs

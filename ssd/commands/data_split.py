@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from ssd.commands.arguments import add_flag
+from ssd.commands.run import run_script
 from ssd.config.shipped import base_text, find_config, shipped_config, similar_configs
 from ssd.data.datasets.sizes import read_annotated_image
-from ssd.engine.setup import add_flag, run_script
 from ssd.tools.data.near_duplicates import group_looks, look_at_all
 from ssd.tools.data.source import add_source_arguments, datasets_yaml, open_datasets, set_names
 from ssd.tools.data.split import divide

@@ -8,10 +8,11 @@ from pathlib import Path
 
 from yacs.config import CfgNode
 
+from ssd.commands.arguments import add_config_arguments, add_flag
+from ssd.commands.run import run_script
 from ssd.config import load_config
 from ssd.data import build_datasets
 from ssd.data.transforms.geometry import GeometricSteps
-from ssd.engine.setup import add_config_arguments, add_flag, run_script
 from ssd.tools.priors.boxes import ImageBoxes, draw_boxes, read_boxes
 from ssd.tools.priors.derived_config import derived_yaml, write_config
 from ssd.tools.priors.finer import find_finer_index

@@ -233,3 +233,18 @@ def _read_yaml(path: Path, keep_base: bool = False) -> dict[str, Any]:
     if not keep_base:
         tree.pop(BASE_KEY, None)
     return tree
+
+
+def with_num_classes(cfg: Config, class_names: Sequence[str]) -> Config:
+    """Return a frozen config whose MODEL.NUM_CLASSES counts ``class_names`` (with background).
+
+    Raises:
+        ConfigError: it was set to something else.
+    """
+    if cfg.MODEL.NUM_CLASSES not in (0, len(class_names)):
+        names = ", ".join(class_names[1:])
+        raise ConfigError(
+            f"MODEL.NUM_CLASSES is {cfg.MODEL.NUM_CLASSES}, but there are {len(class_names)} classes with background: "
+            f"{names}. Set it to {len(class_names)}, or to 0 to follow the data"
+        )
+    return cfg.with_overrides(["MODEL.NUM_CLASSES", len(class_names)])

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ssd.engine.inference import DatasetEvaluation
 from ssd.evaluation import analyse
@@ -33,18 +33,15 @@ def to_pixels(inputs: Tensor, mean: Sequence[float], std: Sequence[float]) -> np
 
 
 @torch.no_grad()
-def positive_priors(detector: nn.Module, targets: Container) -> list[np.ndarray] | None:
-    """Return the priors (N, 4) in corner form that are matched in each image; None for the head of somebody else."""
-    head = detector.box_head
-    if not isinstance(head, SSDBoxHead):
-        return None
-    labels, _ = head.assign_targets(targets, head.priors)
-    priors = center_to_corner(head.priors)
+def positive_priors(box_head: SSDBoxHead, targets: Container) -> list[np.ndarray]:
+    """Return the priors (N, 4) in corner form that are matched to objects, for each image."""
+    labels = box_head.matcher(targets, box_head.priors).labels
+    priors = center_to_corner(box_head.priors)
     return [priors[row > 0].cpu().numpy() for row in labels]
 
 
 def draw_first_batch(
-    images: np.ndarray, targets: Container, priors: Sequence[np.ndarray] | None, class_names: Sequence[str]
+    images: np.ndarray, targets: Container, priors: Sequence[np.ndarray], class_names: Sequence[str]
 ) -> np.ndarray:
     """Draw images with their objects and, in thin black or white lines, their matched priors; 16 images at most.
 
@@ -61,9 +58,8 @@ def draw_first_batch(
     tiles, captions = [], []
     for row, image in enumerate(images[:_MAX_IMAGES]):
         is_object = labels[row] > 0
-        counts = {"object": int(is_object.sum())} | ({} if priors is None else {"prior": len(priors[row])})
-        own_priors = np.zeros((0, 4)) if priors is None else priors[row]
-        tiles.append(_draw_tile(image, boxes[row, is_object], labels[row, is_object], own_priors, class_names))
+        counts = {"object": int(is_object.sum()), "prior": len(priors[row])}
+        tiles.append(_draw_tile(image, boxes[row, is_object], labels[row, is_object], priors[row], class_names))
         captions.append(", ".join(f"{count} {name}{'s' * (count != 1)}" for name, count in counts.items()))
     return mosaic(tiles, _COLUMNS, captions)
 

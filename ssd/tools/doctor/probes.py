@@ -149,9 +149,9 @@ def _detection() -> Finding:
 
     from ssd.config import load_config
     from ssd.config.shipped import shipped_config
-    from ssd.data.datasets import BACKGROUND
     from ssd.inference.api import make_predictor
     from ssd.modeling.detector import build_detection_model
+    from ssd.structures.class_names import BACKGROUND
     from ssd.tools.data.scenes import SHAPES, render_scene
     from ssd.utils.device import select_device
 
