@@ -131,18 +131,12 @@ def test_without_a_folder_nothing_is_written(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_missing_tensorboard_is_a_warning(
+def test_a_missing_tensorboard_and_a_full_disk_are_warnings(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    report(TrainingMonitor(0, 2, torch.device("cpu"), tmp_path / "tf_logs", tmp_path))
-    (warning,) = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
-    assert str(tmp_path / "tf_logs") in warning
-    assert not (tmp_path / "tf_logs").exists()
-    assert (tmp_path / "first_batch.jpg").is_file()
-
-
-def test_a_first_batch_that_cannot_be_written_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    monitor = TrainingMonitor(0, 2, torch.device("cpu"), output_dir=tmp_path / "missing")
-    monitor.show_first_batch(np.zeros((2, 2, 3), np.uint8))
-    assert str(tmp_path / "missing" / "first_batch.jpg") in caplog.text
+    out = tmp_path / "missing"
+    report(TrainingMonitor(0, 2, torch.device("cpu"), out / "tf_logs", out))
+    warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    for warning, name in zip(warnings, ("tf_logs", "results.csv", "first_batch.jpg", "learning_curves"), strict=True):
+        assert name in warning

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from ssd.weights.precision import in_precision, make_network
 from torch import Tensor, nn
 from torch.amp import GradScaler
 
@@ -12,7 +13,6 @@ from ssd.engine.step import StepOptions, count_positives, make_step_options, ste
 from ssd.modeling.detector import build_detection_model
 from ssd.structures import Container
 from ssd.utils.errors import ConfigError
-from ssd.weights.precision import in_precision, make_network
 
 SMALL = [
     *("MODEL.BACKBONE.NAME", "tiny", "MODEL.BACKBONE.PRETRAINED", False, "INPUT.IMAGE_SIZE", 96),

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from ssd.engine.validation_loss import ValidationLoss, has_validation_loss, make_targets
+from ssd.weights.precision import in_precision
 from torch import nn
 
 from ssd.config import Config, load_config
@@ -14,9 +16,7 @@ from ssd.config.node import with_num_classes
 from ssd.data import build_datasets, make_batch_transform, make_test_loader
 from ssd.data.datasets import DetectionDataset
 from ssd.engine.inference import detect, evaluate_datasets
-from ssd.engine.validation_loss import ValidationLoss, has_validation_loss, make_targets
 from ssd.modeling.detector import build_detection_model
-from ssd.weights.precision import in_precision
 
 
 class Setting:
