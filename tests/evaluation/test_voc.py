@@ -41,7 +41,8 @@ def both_aps(detections, annotations, num_classes=2, inclusive_pixels=False):
 # fmt: off
 CURVES = {  # detections, annotations, precision, recall
     "hit, miss, hit": (
-        [detected((LEFT, 0.9), (RIGHT, 0.8), (MIDDLE, 0.7))], [annotated(LEFT, MIDDLE)], [1, 0.5, 2 / 3], [0.5, 0.5, 1]),
+        [detected((LEFT, 0.9), (RIGHT, 0.8), (MIDDLE, 0.7))], [annotated(LEFT, MIDDLE)],
+        [1, 0.5, 2 / 3], [0.5, 0.5, 1]),
     "a second detection of an object is a false positive": (
         [detected((LEFT, 0.7), (LEFT, 0.9), (MIDDLE, 0.8))], [annotated(LEFT, MIDDLE)], [1, 1, 2 / 3], [0.5, 1, 1]),
     # Both detections have their highest IoU with the first object, and the second one an IoU of 0.6 with the other.
