@@ -56,9 +56,10 @@ class YOLODataset(ArrayDataset):
         for path in paths:
             label_path = label_path_of(path)
             try:
-                lines = read_text(label_path, "annotation file").splitlines() if os.path.exists(label_path) else None
-                num_labelled += lines is not None
-                images.append(self._to_image(path, label_path, lines or [], layout, policy))
+                has_labels = os.path.exists(label_path)
+                num_labelled += has_labels
+                lines = read_text(label_path, "annotation file").splitlines() if has_labels else []
+                images.append(self._to_image(path, label_path, lines, layout, policy))
             except DatasetError as error:
                 policy.reject(error)
         if images and not num_labelled:
