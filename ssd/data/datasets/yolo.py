@@ -20,7 +20,7 @@ _MAX_RELATIVE = 2  # rounded boxes, and boxes that leave the image, stay below; 
 
 
 class YOLODataset(ArrayDataset):
-    """Images and boxes of one split, or of the whole folder.
+    """Images and boxes of one split, or of the whole folder; see ``ArrayDataset``.
 
     A row is the number of the class and the box: centre x and y, width and height, as fractions of the image. A row of
     segmentation, class and polygon x1 y1 x2 y2 ..., becomes the box of its points; of a pose the box is taken. An image
@@ -30,8 +30,6 @@ class YOLODataset(ArrayDataset):
         root: Folder, or its data.yaml or obj.data; see ``read_yolo_layout``.
         split: Name of a split; None = all images of the folder.
         class_names: Background first; None = the names in the files.
-        metric: See ``DetectionDataset``.
-        policy: Decides about malformed rows, and images that are missing or damaged.
 
     Attributes:
         num_polygons: Number of rows that were polygons.

@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 
 from ssd.data.datasets import COCODataset, VOCDataset
-from ssd.data.datasets.coco import read_coco_json
 from ssd.data.datasets.paths import path_inside
 from ssd.data.datasets.policy import SkipErrors
 from ssd.data.datasets.voc import read_voc_xml
@@ -126,13 +125,6 @@ def test_a_file_name_in_a_voc_file_cannot_leave_the_folder(write_voc: Callable[.
         VOCDataset(root, "train")
 
 
-def test_a_split_file_that_is_no_text(write_voc: Callable[..., Path]) -> None:
-    root = write_voc({"a": SOUND})
-    (root / "ImageSets/Main/train.txt").write_bytes(b"a\nb\xff\n")
-    with pytest.raises(DatasetError, match=r"train\.txt: not UTF-8"):
-        VOCDataset(root, "train")
-
-
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
 def test_what_is_no_regular_file_is_not_waited_for(write_voc: Callable[..., Path]) -> None:
     root = write_voc({"a": SOUND, "b": SOUND, "c": SOUND, "d": SOUND})
@@ -154,12 +146,11 @@ def test_what_is_no_regular_file_is_not_waited_for(write_voc: Callable[..., Path
         VOCDataset(root, "train", policy=SkipErrors())
 
 
-def refuse(*_: object) -> None:
-    raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-
-
 def test_what_must_not_be_read(write_voc: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
     """Root may read everything, so the refusal is made here."""
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
     root = write_voc({"a": SOUND})
     monkeypatch.setattr(Path, "read_bytes", refuse)
@@ -221,6 +212,7 @@ def changed(section: str, **values: Any) -> str:
         ('{"images": ' * 100_000, "nested"),
         ('{"images": ' + "9" * 5000 + "}", "not JSON"),
         ('{"images": []\0}', "broken JSON"),
+        ('{"images": "\udcff"}', "not JSON"),
         ('{"images": 3, "annotations": [], "categories": []}', "'images'"),
         (changed("annotations", bbox=[1, 2, float("nan"), 4]), r"annotations\[0\] .*image 1 has bbox \[1, 2, nan, 4\]"),
         (changed("annotations", bbox=[1, 2, float("inf"), 4]), r"bbox \[1, 2, inf, 4\]"),
@@ -244,17 +236,11 @@ def changed(section: str, **values: Any) -> str:
 )
 def test_hostile_coco_files(tmp_path: Path, text: str, fact: str) -> None:
     path = tmp_path / "a.json"
-    path.write_text(text)
+    path.write_text(text, errors="surrogateescape")
     with pytest.raises(DatasetError, match=fact) as caught:
         COCODataset(tmp_path, path)
     assert str(tmp_path) in str(caught.value.path)
     assert len(str(caught.value)) < 1000
-
-
-def test_what_is_no_unicode_in_a_coco_file(tmp_path: Path) -> None:
-    (tmp_path / "a.json").write_bytes(b'{"images": "\xff"}')
-    with pytest.raises(DatasetError, match=r"a\.json: not JSON"):
-        read_coco_json(tmp_path / "a.json")
 
 
 @pytest.mark.parametrize(

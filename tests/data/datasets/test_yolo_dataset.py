@@ -93,19 +93,15 @@ def test_labelimg_and_darknet(tmp_path: Path) -> None:
     assert YOLODataset(tmp_path, "train").ids == ["obj_train_data/a.png"]
 
 
-def test_polygons_become_their_boxes(root: Path) -> None:
+def test_polygons_and_poses_become_boxes(root: Path) -> None:
     describe(root)
     write_text(root / "labels/train/a.txt", "1 0.1 0.1 0.5 0.2 0.3 0.6\n0 0 0 0.5 0 0.5 0.5 0 0.5\n")
     dataset = YOLODataset(root, "train")
     np.testing.assert_allclose(dataset.get_annotation(0)[1][0], [[4, 3, 20, 18], [0, 0, 20, 15]], atol=1e-5)
     assert dataset.num_polygons == 2
-
-
-def test_poses_give_their_boxes(root: Path) -> None:
     describe(root, kpt_shape=[2, 3])
     write_text(root / "labels/train/a.txt", "0 0.25 0.5 0.5 0.2 0.1 0.1 2 0.3 0.3 1\n")
-    dataset = YOLODataset(root, "train")
-    np.testing.assert_allclose(dataset.get_annotation(0)[1][0], [[0, 12, 20, 18]], atol=1e-5)
+    np.testing.assert_allclose(YOLODataset(root, "train").get_annotation(0)[1][0], [[0, 12, 20, 18]], atol=1e-5)
 
 
 def test_the_folder_of_labels() -> None:
