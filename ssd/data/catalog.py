@@ -60,10 +60,6 @@ def make_dataset(
         is_train: Whether the set is trained on; formats may leave objects out of training.
         class_names: Background first; fixes the labels. None = as the entry or the annotations say.
         on_error: DATASETS.ON_ERROR.
-
-    Raises:
-        ConfigError: The name is unknown or taken twice, or its entry does not fit its format.
-        DatasetError: The data is missing or malformed.
     """
     policy = make_policy(on_error)
     dataset = open_dataset(name, custom, policy, is_train=is_train, class_names=class_names)

@@ -125,11 +125,7 @@ class Replacement:
         return int(self._is_damaged.sum())
 
     def draw(self, position: int, attempt: int, error: SSDError) -> int:
-        """Return the index of another sample for a position of the stream.
-
-        Raises:
-            DatasetError: Too many replacements were damaged too; ``attempt`` counts them, ``error`` is the last error.
-        """
+        """Return the index of another sample for a position of the stream."""
         if attempt == _MAX_DRAWS:
             raise DatasetError(
                 f"{_MAX_DRAWS} samples that were drawn in place of damaged ones are damaged too; the last: {error}. "

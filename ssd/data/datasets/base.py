@@ -85,9 +85,6 @@ class ArrayDataset(Dataset[Sample]):
         place: Where the images come from, for messages.
         policy: Decides about mistakes in the data.
         num_listed: Number of images that the annotations name, skipped ones included; None = all of ``images``.
-
-    Raises:
-        DatasetError: There is no image, or an object is of an unknown class.
     """
 
     def __init__(

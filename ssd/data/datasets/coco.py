@@ -45,9 +45,6 @@ class COCODataset(ArrayDataset):
 
     Attributes:
         contiguous_id_to_coco_id: Category id of each label that the file has.
-
-    Raises:
-        DatasetError: A path is missing, or the file is malformed or has annotations of an unknown class.
     """
 
     def __init__(

@@ -70,9 +70,6 @@ class CSVDataset(ArrayDataset):
     Args:
         ann_file: The table.
         data_dir: Folder that file names are relative to; None = that of the table.
-
-    Raises:
-        DatasetError: A path is missing, the table has no such columns, or a row is malformed.
     """
 
     def __init__(

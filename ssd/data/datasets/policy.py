@@ -76,11 +76,7 @@ def mistake_at(path: Path, field: str, problem: object, kind: str = "malformed a
 
 
 def check_class_names(names: Sequence[str], place: object) -> tuple[str, ...]:
-    """Return ``names`` with the background in front, so that the index is the label. ``place`` is for the error.
-
-    Raises:
-        DatasetError: A name is not a string, occurs twice or is that of the background, or there is no name.
-    """
+    """Return ``names`` with the background in front, so that the index is the label. ``place`` is for the error."""
     if not names:
         raise DatasetError(f"{place}: no class names; at least one object or a CLASSES list is needed")
     for name in names:

@@ -34,9 +34,6 @@ class VOCDataset(ArrayDataset):
         keep_difficult: Whether samples have the objects that are marked difficult. ``get_annotation`` always has them.
         images: Folder of the images in ``data_dir``; "." = ``data_dir`` itself.
         annotations: Folder of the annotations in ``data_dir``.
-
-    Raises:
-        DatasetError: A path is missing, or an annotation is malformed or of an unknown class.
     """
 
     def __init__(
@@ -260,14 +257,11 @@ def find_voc(root: Path) -> Layout | None:
         entries = {split: {**entry, "SPLIT": split} for split in splits} or {None: entry}
     else:
         mixed = [folder for folder in (root, *folders_in(root)) if has_suffix(folder, ".xml") and has_images(folder)]
+        options = {"FORMAT": "voc", "IMAGES": ".", "ANNOTATIONS": "."}
         if root in mixed:
-            mixed = [root]
-        entries = {
-            None if folder == root else folder.name: {
-                "FORMAT": "voc", "ROOT": str(folder), "IMAGES": ".", "ANNOTATIONS": "."
-            }
-            for folder in mixed
-        }  # fmt: skip
+            entries = {None: {**options, "ROOT": str(root)}}
+        else:
+            entries = {folder.name: {**options, "ROOT": str(folder)} for folder in mixed}
     return Layout("VOC", str(root), entries) if entries else None
 
 

@@ -33,9 +33,6 @@ class YOLODataset(ArrayDataset):
 
     Attributes:
         num_polygons: Number of rows that were polygons.
-
-    Raises:
-        DatasetError: A path is missing, no image has a text file, a file or row is malformed, or a class unknown.
     """
 
     def __init__(

@@ -35,11 +35,7 @@ class YOLOLayout:
     num_columns: int | None = None  # numbers in a row of a pose; None = rows are boxes or polygons
 
     def image_paths(self, split: str | None) -> list[Path]:
-        """Return the images of a split, or of the whole folder, each once.
-
-        Raises:
-            DatasetError: The split is unknown or empty, or a path is missing.
-        """
+        """Return the images of a split, or of the whole folder, each once."""
         if split is None:
             found = list(_images_below(self.folder))
         elif split in self.splits:
@@ -80,12 +76,7 @@ def _images_below(folder: Path) -> Iterator[Path]:
 
 
 def read_yolo_layout(root: Path) -> YOLOLayout:
-    """Read the description of a dataset: a data.yaml or obj.data, or a folder with one of them or a classes.txt.
-
-    Raises:
-        MissingPathError: The file or folder does not exist.
-        DatasetError: No file names the classes, or the file is malformed.
-    """
+    """Read the description of a dataset: a data.yaml or obj.data, or a folder with one of them or a classes.txt."""
     require_path(root, "dataset")
     if root.is_file():
         return _read_obj_data(root) if root.suffix == ".data" else _read_data_yaml(root)

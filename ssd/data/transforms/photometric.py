@@ -61,7 +61,7 @@ def draw_photometric(batch_size: int, generator: torch.Generator) -> Photometric
 
 
 def distort_colors(images: Tensor, draw: PhotometricDraw) -> Tensor:
-    """Apply a draw to images float (B, 3, H, W) RGB, 0 to 255, on the CPU. Only what was drawn is computed."""
+    """Apply a draw to images float (B, 3, H, W) RGB, 0 to 255, on the CPU. Neutral parts cost nothing."""
     contrast = draw.contrast.to(images)[:, None, None, None]
     shift = (draw.contrast * draw.brightness).to(images)[:, None, None, None]
     distorted = (images * contrast).add_(shift)  # contrast * (image + brightness)
