@@ -1,5 +1,4 @@
 import json
-import logging
 import pickle
 
 import cv2
@@ -92,20 +91,6 @@ def test_the_image_is_not_opened_for_boxes_that_fit_or_leave_by_rounding(write_c
     (folder / "1.png").unlink()
     with pytest.raises(DatasetError, match=r"image .*1\.png does not exist"):
         COCODataset(folder, ann_file)
-
-
-def test_bad_boxes_are_dropped_with_one_warning(write_coco, caplog) -> None:
-    content = _content()
-    content["annotations"][0]["bbox"] = [1, 2, 0, 4]
-    content["annotations"][3]["bbox"] = [50, 2, 5, 4]
-    with caplog.at_level(logging.WARNING):
-        dataset = COCODataset(*write_coco(content))
-    (record,) = caplog.records
-    message = record.getMessage()
-    assert "2 of 3 boxes" in message
-    assert "annotation 1 of image 3 [1, 2, 0, 4] is of zero area" in message
-    assert "annotation 4 of image 3 [50, 2, 5, 4] is outside" in message
-    assert len(dataset[1][1]["labels"]) == 0
 
 
 def test_coco_object_is_read_when_asked_for_and_complete(write_coco, capsys) -> None:

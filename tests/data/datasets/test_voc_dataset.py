@@ -81,23 +81,6 @@ def test_missing_size_is_read_from_the_image(write_voc, size) -> None:
     assert dataset.get_annotation(0)[1][0].tolist() == [[0, 0, 40, 8]]
 
 
-def test_a_box_that_leaves_the_annotated_size_makes_the_image_decide(write_voc) -> None:
-    size = "<size><width>30</width><height>40</height></size>"  # exchanged
-    box = "<bndbox><xmin>1</xmin><ymin>1</ymin><xmax>38</xmax><ymax>9</ymax></bndbox>"
-    root = write_voc({"a": f"<annotation>{size}<object><name>cat</name>{box}</object></annotation>"})
-    dataset = VOCDataset(root, "train")
-    assert dataset.get_img_info(0) == {"height": 30, "width": 40}
-    assert dataset.get_annotation(0)[1][0].tolist() == [[0, 0, 37, 8]]
-
-
-def test_another_size_than_annotated_is_an_error(write_voc) -> None:
-    size = "<size><width>400</width><height>300</height></size>"
-    root = write_voc({"a": f"<annotation>{size}</annotation>"})
-    dataset = VOCDataset(root, "train", class_names=("__background__", "cat"))
-    with pytest.raises(DatasetError, match=r"a\.png: the image is 40 x 30 pixels but annotated as 400 x 300"):
-        dataset[0]
-
-
 def test_annotation_and_image_apart_are_the_sample(write_voc) -> None:
     dataset = VOCDataset(write_voc({"a": [("cat", (1, 1, 9, 9)), ("dog", (2, 2, 9, 9), 1)]}, suffix=".jpg"), "train")
     image, target, _ = dataset[0]
@@ -143,12 +126,6 @@ def test_names_fall_back_to_lower_case(write_voc) -> None:
     assert VOCDataset(root, "train").class_names == ("__background__", "Cat", "DOG")
 
 
-def test_relabel(write_voc) -> None:
-    dataset = VOCDataset(write_voc({"a": [("dog", (1, 1, 9, 9)), ("cat", (1, 1, 9, 9))]}), "train")
-    dataset.relabel(("__background__", "ant", "cat", "cow", "dog"))
-    assert dataset.get_annotation(0)[1][1].tolist() == [4, 2]
-
-
 _BOX = "<bndbox><xmin>1</xmin><ymin>1</ymin><xmax>9</xmax><ymax>9</ymax></bndbox>"
 
 
@@ -166,7 +143,6 @@ _CAT = f"<annotation><object><name>cat</name>{_BOX}</object></annotation>"
         (_CAT.replace("cat", "__background__"), "object 1 of 1", "__background__"),
         (_CAT.replace(_BOX, ""), "object 1 of 1", "<bndbox>"),
         (_CAT.replace(">9<", ">nine<"), "object 1 of 1", "<xmax> is 'nine'"),
-        (_CAT.replace(">9<", ">nan<"), "object 1 of 1", "<xmax> is 'nan'"),
         (_CAT.replace("ymin", "top"), "object 1 of 1", "<ymin> is missing"),
         (_CAT.replace("cat", "cta"), "object 1 of 1", r"unknown class 'cta'; did you mean 'cat'\?.* cat, dog"),
     ],

@@ -115,7 +115,7 @@ def test_every_mistake_of_a_voc_set_is_found(
         assert problem.path, problem
         assert problem.field in problem.message
     fields = {problem.kind: problem.field for problem in report.all_problems}
-    assert fields["box inverted"] == "object 1 of 4, <bndbox>"
+    assert fields["box inverted"] == "object 1 of 4"
     assert fields["unknown class"] == "object 1 of 2"
     assert not caplog.records  # the report says it all
 
