@@ -5,7 +5,6 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from ssd.weights.precision import in_precision, make_network
 from torch import Tensor, nn
 from torch.amp import GradScaler
 
