@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from ssd.data.datasets import COCODataset
 from ssd.data.datasets.coco import read_coco_json
 from ssd.data.datasets.voc import read_voc_xml
-from ssd.tools.data.check.problem import CollectErrors
+from ssd.tools.data.check import CollectErrors
 from ssd.utils.errors import DatasetError
 
 relaxed = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -128,7 +128,7 @@ def test_any_entries_in_a_coco_file(tmp_path: Path, content: dict[str, Any]) -> 
             assert (boxes[:, 2:] > boxes[:, :2]).all()
             assert ((labels >= 1) & (labels < len(dataset.class_names))).all()
         assert len(dataset.coco.anns) == len(dataset.coco.dataset["annotations"])  # every id once
-    assert all(problem.path and problem.field in problem.message for problem in policy.problems)
+    assert all(error.path and error.field in str(error) for error in policy.errors)
 
 
 @relaxed
