@@ -1,4 +1,4 @@
-"""Detections in the formats of others. Legend: N objects."""
+"""Detections in other formats. Legend: N objects."""
 
 import json
 import re
@@ -20,21 +20,21 @@ _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 def to_coco(
     detections: "Detections", image_id: int, category_ids: Mapping[int, int] | None = None
 ) -> list[dict[str, Any]]:
-    """Return results as COCO's API loads them.
+    """Return results in the format of COCO's API: image_id, category_id, bbox [x, y, width, height] in pixels, score.
 
     Args:
-        detections: of one image.
-        image_id: of the image in the dataset.
-        category_ids: label -> the dataset's id of the class, for each class that is found; None = the label itself.
-
-    Returns:
-        A dictionary an object: image_id, category_id, bbox [x, y, width, height] in pixels of the original image,
-        score.
+        category_ids: Label -> category id of the dataset; None = the label itself.
 
     Raises:
-        ConfigError: a class that is found is not in ``category_ids``.
+        ConfigError: A detected class is missing in ``category_ids``.
     """
-    _check_category_ids(detections, category_ids)
+    labels = detections.labels.tolist()
+    missing = [] if category_ids is None else [label for label in labels if label not in category_ids]
+    if missing:
+        raise ConfigError(
+            f"category_ids has no entry for the detected label {missing[0]}, "
+            f"{detections.class_names[missing[0]]!r}; add one, or use filter(classes=...) first"
+        )
     boxes = detections.boxes.astype(np.float64)
     boxes = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)  # (N, 4)
     return [
@@ -44,26 +44,14 @@ def to_coco(
             "bbox": box,
             "score": score,
         }
-        for label, box, score in zip(
-            detections.labels.tolist(), boxes.tolist(), detections.scores.tolist(), strict=True
-        )
+        for label, box, score in zip(labels, boxes.tolist(), detections.scores.tolist(), strict=True)
     ]
 
 
-def _check_category_ids(detections: "Detections", category_ids: Mapping[int, int] | None) -> None:
-    missing = [] if category_ids is None else [n for n in detections.labels.tolist() if n not in category_ids]
-    if missing:
-        raise ConfigError(
-            f"category_ids has no entry for label {missing[0]}, {detections.class_names[missing[0]]!r}, which was "
-            "found; add one, or filter(classes=...) first"
-        )
-
-
 def to_voc_xml(detections: "Detections") -> str:
-    """Return an annotation as Pascal VOC has them, for correcting by hand or training on.
+    """Return a Pascal VOC annotation, with a <score> per object, which VOC readers ignore.
 
-    Corners count from 1 and are not rounded to whole pixels, so ``VOCDataset`` reads the same boxes, clipped to the
-    image. Each object also has its <score>, which readers of VOC pass over.
+    Corners count from 1 and are not rounded, so ``VOCDataset`` reads the same boxes, clipped to the image.
     """
     root = ElementTree.Element("annotation")
     folder = detections.path.parent.name if detections.path else ""
@@ -86,13 +74,26 @@ def _add_fields(parent: ElementTree.Element, fields: Mapping[str, Any]) -> None:
         ElementTree.SubElement(parent, name).text = _NO_XML_CHARACTER.sub("\ufffd", str(value))
 
 
+def to_yolo(detections: "Detections") -> str:
+    """Return a line per object: class from 0, centre x, centre y, width, height, score.
+
+    Coordinates are relative to the image and clipped to it; objects outside it are left out.
+    """
+    clipped = np.clip(detections.boxes.astype(np.float64) / np.tile(detections.orig_size, 2), 0, 1)  # (N, 4)
+    center, extent = (clipped[:, :2] + clipped[:, 2:]) / 2, clipped[:, 2:] - clipped[:, :2]  # (N, 2) each
+    return "".join(
+        f"{label - 1} {x:.6f} {y:.6f} {w:.6f} {h:.6f} {score:.6f}\n"
+        for label, (x, y), (w, h), score in zip(detections.labels, center, extent, detections.scores, strict=True)
+        if w > 0 and h > 0
+    )
+
+
 def to_json(detections: "Detections") -> str:
     """Return one line of JSON.
 
-    Its keys: ``name`` of the image; ``path`` of its file or null; ``index``; ``width`` and ``height`` of the image in
-    pixels; ``video``: null, or ``name``, ``frame_rate`` (0 = unknown), ``num_frames`` (null = unknown), ``width`` and
-    ``height``; ``objects``, best first: each with ``name`` of its class, ``label``, ``score`` and ``box`` [x1, y1, x2,
-    y2] in pixels of the image, which it may leave.
+    Keys: ``name``, ``path`` (null without a file), ``index``, ``width`` and ``height`` in pixels; ``video``: null, or
+    ``name``, ``frame_rate`` (0 = unknown), ``num_frames`` (null = unknown), ``width``, ``height``; ``objects``, best
+    first, each with class ``name``, ``label``, ``score`` and ``box`` [x1, y1, x2, y2] in pixels.
     """
     video = detections.video
     scores, boxes = _shortest(detections.scores), _shortest(detections.boxes.reshape(-1))
@@ -119,7 +120,7 @@ def to_json(detections: "Detections") -> str:
 
 
 def _shortest(values: np.ndarray) -> list[float]:
-    """Floats with as few digits as tell float32 values apart."""
+    """Return floats with the fewest digits that identify float32 values."""
     return [float(str(value)) for value in values.astype(np.float32)]
 
 

@@ -1,24 +1,28 @@
-"""What a source gives: images one after the other, each decoded when it is asked for."""
+"""Frames of a source, and decoding them in threads while the network works."""
 
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, NoReturn, Protocol, runtime_checkable
+from typing import NamedTuple, NoReturn, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
 from ssd.utils.errors import ImageError
 
+T = TypeVar("T")
+
 
 class VideoInfo(NamedTuple):
-    """What a video says of itself.
+    """Header of a video.
 
     Attributes:
-        name: path, address (without password) or "camera 0".
-        frame_rate: frames a second; 0 = unknown.
-        num_frames: as its header says; None = unknown, or without end (a camera).
-        size: (width, height) in pixels, turned upright.
+        name: Path, address without password, or "camera 0".
+        frame_rate: Frames per second; 0 = unknown.
+        num_frames: Number of frames that the header promises; None = unknown or without end (a camera).
+        size: (width, height) in pixels, upright.
     """
 
     name: str
@@ -33,10 +37,10 @@ class Frame:
 
     Attributes:
         image: RGB uint8, (H, W, 3).
-        name: for people: path, address, "image 3", "street.mp4, frame 17"; all numbers count from 0.
-        path: the image file that it was read from, if it was.
-        index: its number in the video, else in the source.
-        video: the video that it is part of, if it is.
+        name: Path, address, "image 3" or "street.mp4, frame 17"; numbers start at 0.
+        path: Image file, if it was read from one.
+        index: Number of the frame in its video, otherwise in the source.
+        video: Video that the frame belongs to, if any.
     """
 
     image: np.ndarray
@@ -47,12 +51,7 @@ class Frame:
 
 
 class PendingFrame(NamedTuple):
-    """An image that is not decoded yet.
-
-    Attributes:
-        name: as its Frame will have it.
-        read: decodes it, in any thread; raises ImageError if that fails.
-    """
+    """An image that is not decoded yet: its name, and a function that decodes it or raises ImageError, in any thread."""
 
     name: str
     read: Callable[[], Frame]
@@ -60,20 +59,66 @@ class PendingFrame(NamedTuple):
 
 @runtime_checkable
 class Source(Protocol):
-    """Images one after the other; iterating twice gives them twice, unless they come from an iterator or a camera."""
+    """Images in order. A source can be iterated again, unless it wraps an iterator or a camera."""
 
     @property
     def num_frames(self) -> int | None:
-        """How many there are; None = unknown. Of a video, what its header says."""
+        """Number of frames; None = unknown."""
 
     def __iter__(self) -> Iterator[PendingFrame]:
-        """Walk through them; nothing is decoded but frames of a video, which depend on each other."""
+        """Yield the frames; only those of videos are decoded here, since they depend on each other."""
 
 
 def failed_frame(name: str, error: ImageError) -> PendingFrame:
-    """Return the place of an image that cannot be had: reading it raises ``error``."""
+    """Return a frame whose ``read`` raises ``error``."""
     return PendingFrame(name, partial(_raise, error))
 
 
 def _raise(error: ImageError) -> NoReturn:
     raise error
+
+
+def read_ahead(
+    source: Source, prepare: Callable[[Frame], T], num_threads: int, depth: int
+) -> Generator[T | ImageError, None, None]:
+    """Yield ``prepare(frame)`` for every frame of ``source`` in order, or the ImageError of an unreadable frame.
+
+    One thread iterates the source, which decodes videos; ``num_threads`` others read and prepare images. Closing the
+    generator, or an error in it, ends the threads. ``depth`` is the number of frames in progress or waiting.
+    """
+    frames = iter(source)
+    # Threads wait for steps, never for the consumer, so an unfinished generator does not block the interpreter's exit.
+    walker = ThreadPoolExecutor(1, thread_name_prefix="ssd-walk")
+    readers = ThreadPoolExecutor(num_threads, thread_name_prefix="ssd-read")
+    step = partial(_submit_next, frames, readers, prepare)
+    try:
+        steps = deque(walker.submit(step) for _ in range(depth))
+        while (reading := steps.popleft().result()) is not None:
+            result = _result(reading)
+            del reading  # it holds the result, which the consumer may release before the next one
+            steps.append(walker.submit(step))
+            yield result
+            del result
+    finally:
+        walker.shutdown(cancel_futures=True)
+        readers.shutdown(cancel_futures=True)
+        if isinstance(frames, Generator):
+            frames.close()  # releases a camera now, not at garbage collection
+
+
+def _submit_next(
+    frames: Iterator[PendingFrame], readers: ThreadPoolExecutor, prepare: Callable[[Frame], T]
+) -> Future[T] | None:
+    pending = next(frames, None)
+    return None if pending is None else readers.submit(_read, pending, prepare)
+
+
+def _read(pending: PendingFrame, prepare: Callable[[Frame], T]) -> T:
+    return prepare(pending.read())
+
+
+def _result(reading: Future[T]) -> T | ImageError:
+    try:
+        return reading.result()
+    except ImageError as error:
+        return error
