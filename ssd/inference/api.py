@@ -28,22 +28,15 @@ def init_detector(
 ) -> Predictor:
     """Build a trained detector.
 
-    On a CPU, the process keeps freed memory for its next batch, and PyTorch uses at most as many threads as the process
-    has cores.
+    On a CPU, the process keeps freed memory for its next batch, and PyTorch uses no more threads than there are cores.
+    Errors are ConfigError, CheckpointError, DeviceError, DownloadError and MissingPackageError of ``ssd.utils.errors``.
 
     Args:
         config: YAML file, Config, or a checkpoint (path or URL that ends in .pth, .pt, .pth.tar or .safetensors) that
-            carries its own config, as those of this library do, or belongs to a known foreign project.
+            carries its own config or belongs to a known foreign project.
         checkpoint: Path or URL of the weights. None = ``config``, if that is a checkpoint, otherwise the last one of
             its OUTPUT_DIR.
         device: Replaces MODEL.DEVICE: auto (cuda, else mps, else cpu), cpu, mps, cuda, cuda:1, ...
-
-    Raises:
-        ConfigError: The config is missing or wrong, or the classes are unknown or do not fit MODEL.NUM_CLASSES.
-        CheckpointError: The checkpoint is missing or damaged, carries no config, or does not fit.
-        DeviceError: The device does not exist.
-        DownloadError: A URL cannot be fetched.
-        MissingPackageError: The package that reads safetensors is not installed.
     """
     torch_device = select_device(device)
     if not isinstance(config, Config) and os.fspath(config).partition("?")[0].lower().endswith(_CHECKPOINT_SUFFIXES):
@@ -75,15 +68,12 @@ def make_predictor(
 
 
 def inference_detector(detector: Predictor, images: object) -> Detections | list[Detections]:
-    """Detect in one image, or in a list of images.
+    """Detect in one image, or in each image of a list.
 
     Args:
         detector: Detector of ``init_detector``.
         images: An image (path, URL, PIL image, RGB array, tensor (3, H, W), bytes of a file), or a list of images, or
             a tensor (B, 3, H, W).
-
-    Returns:
-        Detections of the image; a list for a list or batch.
 
     Raises:
         ImageError: An image cannot be read; or it is a folder, video or iterable, which ``Predictor.predict`` takes.

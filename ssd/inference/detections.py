@@ -3,7 +3,7 @@
 import difflib
 import os
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -33,10 +33,7 @@ class Detections:
         scores: float32 (N,), descending.
         class_names: Index = label, background first.
         orig_size: (width, height) of the image in pixels.
-        name: Path, address, "image 3" or "street.mp4, frame 17".
-        path: Image file, if it was read from one.
-        index: Number of the frame in its video, otherwise of the image in its source.
-        video: Video of the frame, if any.
+        name, path, index, video: Origin of the image, see ``Frame``.
         pixels: Image, RGB uint8 (H, W, 3), if it was kept.
     """
 
@@ -83,11 +80,7 @@ class Detections:
 
     @property
     def image(self) -> np.ndarray:
-        """Image, RGB uint8 (H, W, 3); read from its file if its pixels were not kept.
-
-        Raises:
-            ImageError: There is no file, or it cannot be read or has changed.
-        """
+        """Image, RGB uint8 (H, W, 3); read from its file if the pixels were not kept, with ImageError on failure."""
         if self.pixels is not None:
             return self.pixels
         if self.path is None:
@@ -103,11 +96,7 @@ class Detections:
     def filter(
         self, score_threshold: float | None = None, classes: str | int | Collection[str | int] | None = None
     ) -> "Detections":
-        """Return the objects that score above a threshold and belong to some classes, in their order.
-
-        Args:
-            score_threshold: None = any score.
-            classes: Names or labels, or one of either; None = all.
+        """Return the objects that score above a threshold and belong to some classes (names or labels), in order.
 
         Raises:
             ConfigError: A class is unknown.
@@ -121,23 +110,16 @@ class Detections:
         return self[is_kept]
 
     def draw(self, score_threshold: float = 0.5) -> np.ndarray:
-        """Return the image with the boxes that score above a threshold, RGB uint8 (H, W, 3).
-
-        Raises:
-            ImageError: See ``image``.
-        """
+        """Return the image with the boxes that score above a threshold, RGB uint8 (H, W, 3)."""
         shown = self.filter(score_threshold)
         return draw_detections(self.image, shown.boxes, shown.labels, shown.scores, self.class_names)
 
     def show(self, out_file: str | os.PathLike[str] | None = None, score_threshold: float = 0.5) -> None:
-        """Write the drawn image to a file, or open it in the image viewer of this machine.
+        """Write the drawn image to a file, or open it in an image viewer.
 
         Args:
             out_file: Its suffix names the format; its folder is created. None = open the viewer.
             score_threshold: Objects that score above it are drawn.
-
-        Raises:
-            ImageError: See ``image``; or the file cannot be written, or there is no viewer.
         """
         drawn = self.draw(score_threshold)
         if out_file is not None:
@@ -148,21 +130,10 @@ class Detections:
         elif not ImageShow.show(Image.fromarray(drawn), title=self.name):
             raise ImageError(f"{self.name}: no image viewer found; pass out_file to show()")
 
-    def to_coco(self, image_id: int, category_ids: Mapping[int, int] | None = None) -> list[dict[str, Any]]:
-        """Return a COCO result per object; see ``detection_formats.to_coco``."""
-        return detection_formats.to_coco(self, image_id, category_ids)
-
-    def to_voc_xml(self) -> str:
-        """Return a Pascal VOC annotation; see ``detection_formats.to_voc_xml``."""
-        return detection_formats.to_voc_xml(self)
-
-    def to_json(self) -> str:
-        """Return one line of JSON; see ``detection_formats.to_json``."""
-        return detection_formats.to_json(self)
-
-    def to_supervision(self) -> Any:
-        """Return ``supervision.Detections``; see ``detection_formats.to_supervision``."""
-        return detection_formats.to_supervision(self)
+    to_coco = detection_formats.to_coco
+    to_voc_xml = detection_formats.to_voc_xml
+    to_json = detection_formats.to_json
+    to_supervision = detection_formats.to_supervision
 
     def _label_of(self, item: str | int) -> int:
         names = self.class_names[1:]

@@ -18,10 +18,8 @@ class OutputNames:
     """Names the files of images and videos, relative to an output folder.
 
     Images keep their names. Those of the first source folder go directly into the output folder, those of another one
-    into a subfolder with its name, so none overwrites another. Memory grows with the number of folders and videos only.
-
-    Args:
-        reserved: Stem in lower case that no text file of an image gets.
+    into a subfolder with its name. Memory grows with the number of folders and videos only. No text file of an image
+    gets the stem ``reserved`` (lower case).
     """
 
     def __init__(self, reserved: str = ""):
@@ -36,10 +34,7 @@ class OutputNames:
         return path if path.suffix.lower() in IMAGE_SUFFIXES else path.with_name(f"{path.name}.jpg")
 
     def text(self, detections: Detections) -> Path:
-        """Return the path of the text file of an image or frame.
-
-        The name is STEM.txt, or STEM.jpg.txt where two images of a folder share a stem, and for addresses.
-        """
+        """Return the path of the text file: STEM.txt; STEM.jpg.txt for addresses and where images share a stem."""
         if detections.video is not None:
             return Path(self._video_stem(detections.video), f"{detections.index:06d}.txt")
         path = self._locate(detections)

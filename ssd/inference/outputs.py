@@ -28,11 +28,8 @@ class Outputs:
         txt: Folder of text files with YOLO labels and scores; classes.txt names the classes.
 
     Attributes:
-        failures: An error per failed image, written to the JSON file.
-        is_complete: Whether the source came to its end, written to the JSON file.
-
-    Raises:
-        OutputError: A folder or the JSON file cannot be written.
+        failures: An error per failed image, for the JSON file.
+        is_complete: Whether the source came to its end, for the JSON file.
     """
 
     def __init__(
@@ -53,12 +50,7 @@ class Outputs:
         self._stack = ExitStack()
 
     def add(self, detections: Detections) -> None:
-        """Write the detections of one image.
-
-        Raises:
-            ImageError: A file of this image cannot be written.
-            OutputError: A file of several images cannot be written.
-        """
+        """Write the detections of one image; raise ImageError for its own files, OutputError for those of several."""
         if self._json is not None:
             self._write_json(self._separator + detections.to_json())
             self._separator = ",\n"
@@ -160,12 +152,7 @@ def _refuse_to_replace(path: Path, source: Path | None, kind: type[SSDError]) ->
 
 
 def refuse_source_folders(outputs: Mapping[str, Path | None], sources: Sequence[str]) -> None:
-    """Raise OutputError if an output folder holds sources, whose names the outputs share.
-
-    Args:
-        outputs: Option -> its folder; None = not written.
-        sources: Files, folders and glob patterns; others are ignored.
-    """
+    """Raise OutputError if an output folder, by its option, holds sources: files, folders or matches of patterns."""
     for source in sources:
         pattern = glob.escape(source) if os.path.isfile(source) else source
         parents = {os.path.dirname(match) for match in glob.iglob(pattern, recursive=True)}

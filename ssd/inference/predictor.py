@@ -18,8 +18,7 @@ from ssd.structures import Container
 from ssd.utils.cores import available_cores
 from ssd.utils.errors import ConfigError, ImageError
 
-# Maps RGB uint8 images (B, 3, S_h, S_w) on the CPU to one Container per image on the CPU, with boxes in pixels of the
-# network input.
+# Maps RGB uint8 images (B, 3, S_h, S_w) to one Container per image, boxes in pixels of the network input; on the CPU.
 Network = Callable[[Tensor], list[Container]]
 OnError = Callable[[ImageError], None] | None
 
@@ -54,11 +53,7 @@ class Predictor:
         self.nms_threshold = nms_threshold
 
     def __call__(self, image: np.ndarray) -> Detections:
-        """Detect in one image, RGB uint8 (H, W, 3).
-
-        Raises:
-            ImageError: It has another shape or type.
-        """
+        """Detect in one image, RGB uint8 (H, W, 3)."""
         check_array(image, "image")
         (found,) = self.predict(image, stream=True)
         return found
@@ -97,26 +92,22 @@ class Predictor:
         tile: int | bool | None = None,
         on_error: OnError = None,
     ) -> list[Detections] | Iterator[Detections]:
-        """Detect in every image of a source, in its order.
-
-        Images are decoded and resized in threads while the network works. A camera or another stream without end is
-        processed frame by frame, without waiting for a full batch.
+        """Detect in every image of a source, in its order; images are read in threads while the network works.
 
         Args:
             source: Paths, URLs, folders, glob patterns, videos, cameras, arrays, ...: see ``open_source``.
-            stream: Return an iterator, which holds only a few batches. Its results carry the pixels of their image;
-                those of a list do so only for images without a file or video. Closing it ends its threads. A camera
-                needs it, since it has no end.
-            batch_size: Images or tiles per batch. On a CPU more gain little and cost memory; a GPU takes 32 and more.
+            stream: Return an iterator, which holds only a few batches, and whose results carry the pixels of their
+                image; those of a list do so only for images without a file or video. Closing it ends its threads.
+            batch_size: Images or tiles per batch, 1 for a camera. A GPU takes 32 and more; a CPU gains little.
             score_threshold: Objects that score above it are returned; None = that of the constructor.
-            tile: Also detect in square tiles of this side in pixels, or of the network's size for True; for images
-                much larger than the network. Tiles overlap by a fifth; see ``merge_views``.
+            tile: Also detect in square tiles of this side in pixels, or of the network's size for True; see
+                ``merge_views``.
             on_error: Called with the ImageError of each unreadable image, which is skipped. None = the error is raised
                 after the results of the images before it.
 
         Raises:
             ImageError: The source cannot be opened, or see ``on_error``.
-            ConfigError: ``batch_size`` is below 1, or ``tile`` is too small.
+            ConfigError: ``batch_size`` or ``tile`` is too small.
         """
         if batch_size < 1:
             raise ConfigError(f"batch_size must be at least 1, got {batch_size}")

@@ -33,22 +33,13 @@ _CUT_AT_ONCE = 256  # bounds the memory of comparing cut boxes with whole ones
 
 @dataclass
 class ImageViews:
-    """Views of an image and their detections.
+    """Views of an image, and their detections so far."""
 
-    Attributes:
-        frame: The image, without pixels if they are not needed any more.
-        size: (width, height) in pixels.
-        resized: The whole image at the network's size.
-        corners: Corners of the tiles.
-        keeps_pixels: Whether the result carries the pixels.
-        found: Detections of the views so far.
-    """
-
-    frame: Frame
-    size: tuple[int, int]
-    resized: np.ndarray
-    corners: list[Corners]
-    keeps_pixels: bool
+    frame: Frame  # without pixels if they are not needed any more
+    size: tuple[int, int]  # (width, height) in pixels
+    resized: np.ndarray  # the whole image at the network's size
+    corners: list[Corners]  # of the tiles
+    keeps_pixels: bool  # whether the result carries the pixels
     found: list[Container] = field(default_factory=list)
 
     @property
@@ -66,13 +57,9 @@ class ImageViews:
 def make_views(
     frame: Frame, image_size: tuple[int, int], *, tile: tuple[int, int] | None, keeps_pixels: bool
 ) -> ImageViews:
-    """Resize an image and divide it into tiles.
+    """Resize an image to ``image_size`` (height, width) and divide it into tiles of (width, height), in pixels.
 
-    Args:
-        frame: The image.
-        image_size: (height, width) of the network input in pixels.
-        tile: (width, height) of a tile in pixels; None = no tiles.
-        keeps_pixels: Whether the result carries pixels that can be read again from a file or video; others always are.
+    ``keeps_pixels`` is for images of files and videos, which can be read again; other results always carry pixels.
     """
     size = frame.image.shape[1], frame.image.shape[0]
     corners = tile_corners(size, tile) if tile else []
@@ -84,12 +71,7 @@ def make_views(
 
 
 def tile_corners(size: tuple[int, int], tile: tuple[int, int], overlap: float = OVERLAP) -> list[Corners]:
-    """Cover an image with tiles.
-
-    Args:
-        size: (width, height) of the image in pixels.
-        tile: (width, height) of a tile, cut to the size of the image.
-        overlap: Minimal overlap of neighbouring tiles, relative to a tile, in [0, 1).
+    """Cover an image of (width, height) with tiles of (width, height) pixels that overlap at least by a part in [0, 1).
 
     Returns:
         Corners (x1, y1, x2, y2) in pixels, row by row. The last tile of a row or column is moved inside. Empty if the
@@ -132,12 +114,9 @@ def merge_views(
 
     Args:
         views: Detections of each view; boxes in pixels of the network input.
-        corners: See ``tile_corners``.
+        corners: Corners of the tiles, see ``tile_corners``.
         size: (width, height) of the image in pixels.
         iou_threshold: Threshold of NMS.
-
-    Returns:
-        ``boxes`` (N, 4) corner form in pixels of the image, ``labels`` (N,), ``scores`` (N,) descending.
     """
     whole, *tiles = views
     whole = whole.resize(size)
@@ -163,10 +142,7 @@ def merge_views(
 def _ownership(sides: Tensor, spans: Sequence[tuple[int, int]], span: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """Return which boxes of a tile are its own along one axis, and which its edges cut: two bool (N,).
 
-    Args:
-        sides: (N, 2) first and last coordinate of each box.
-        spans: First and last coordinate of all tiles, ascending.
-        span: First and last coordinate of this tile.
+    ``sides`` (N, 2), ``spans`` and ``span`` are first and last coordinates of the boxes, all tiles and this tile.
     """
     index, centers = spans.index(span), sides.mean(dim=1)
     is_own, is_cut = torch.ones_like(centers, dtype=torch.bool), torch.zeros_like(centers, dtype=torch.bool)

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol
 
 import cv2
 import numpy as np
@@ -24,15 +23,11 @@ _ITU_601 = 5  # FFmpeg's matrix from RGB to YUV; players assume another one for 
 
 
 class VideoWriter:
-    """Writes RGB frames as an MP4 file, which appears under its name when it is complete.
+    """Writes RGB frames as an MP4 file, which replaces ``path`` when it is complete.
 
     A context, which completes the file with the frames so far when it ends, also by an error or Ctrl-C. The first frame
     sets the size; later ones are resized to it. Odd widths and heights grow by a pixel that repeats the last one, since
-    both codecs halve the resolution of colours.
-
-    Args:
-        path: Name that ends in .mp4; an existing file is replaced.
-        frame_rate: Frames per second; 0 = unknown, written as 25.
+    both codecs halve the resolution of colours. A frame rate of 0 = unknown is written as 25.
     """
 
     def __init__(self, path: Path, frame_rate: float):
@@ -40,14 +35,10 @@ class VideoWriter:
         self.frame_rate = Fraction(frame_rate or _UNKNOWN_FRAME_RATE).limit_denominator(_MAX_DENOMINATOR)
         self._temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp.mp4")
         self._size = (0, 0)
-        self._encoder: _Encoder | None = None
+        self._encoder: _H264Encoder | _Mp4vEncoder | None = None
 
     def write(self, image: np.ndarray) -> None:
-        """Append a frame, RGB uint8 (H, W, 3).
-
-        Raises:
-            OutputError: The file cannot be written.
-        """
+        """Append a frame, RGB uint8 (H, W, 3); raise OutputError if the file cannot be written."""
         with os_errors_as(OutputError, self.path):
             if self._encoder is None:
                 self._size = width, height = image.shape[1], image.shape[0]
@@ -59,11 +50,7 @@ class VideoWriter:
             self._encoder.write(cv2.copyMakeBorder(image, 0, bottom, 0, right, cv2.BORDER_REPLICATE))
 
     def close(self) -> None:
-        """Complete the file; without a frame there is none.
-
-        Raises:
-            OutputError: The file cannot be written.
-        """
+        """Complete the file; without a frame there is none."""
         encoder, self._encoder = self._encoder, None
         if encoder is None:
             return
@@ -83,16 +70,8 @@ class VideoWriter:
         self.close()
 
 
-class _Encoder(Protocol):
-    """Writes frames of one even size; raises OSError on failure."""
-
-    def write(self, image: np.ndarray) -> None: ...
-
-    def close(self) -> None: ...
-
-
-def _open_encoder(path: Path, size: tuple[int, int], frame_rate: Fraction) -> _Encoder:
-    """Return the best available encoder; the log says how to get a better one."""
+def _open_encoder(path: Path, size: tuple[int, int], frame_rate: Fraction) -> "_H264Encoder | _Mp4vEncoder":
+    """Return the best available encoder for frames of an even size; the log says how to get a better one."""
     try:
         import av
     except ImportError:

@@ -31,17 +31,10 @@ _LAUNCH_OPTIONS: dict[str, Any] = {
 
 
 class Selection(NamedTuple):
-    """Chosen detections of one image, as the page shows them.
+    """Chosen detections of one image, as the page shows them."""
 
-    Attributes:
-        drawn: Image with boxes, RGB uint8 (H, W, 3).
-        rows: A row per object, see COLUMNS; boxes in pixels of the image.
-        summary: A sentence with the numbers of objects.
-        json: The objects as JSON, see ``Detections.to_json``.
-    """
-
-    drawn: np.ndarray
-    rows: list[list[str | float]]
+    drawn: np.ndarray  # RGB uint8 (H, W, 3)
+    rows: list[list[str | float]]  # COLUMNS of each object; boxes in pixels
     summary: str
     json: str
 
@@ -60,13 +53,7 @@ def select(found: Detections, score_threshold: float, classes: Sequence[str]) ->
 
 
 def serve(predictor: Predictor, *, score_threshold: float, host: str, port: int) -> None:
-    """Serve the page until Ctrl-C.
-
-    Args:
-        predictor: Detector, called for one image at a time.
-        score_threshold: Initial threshold of the page.
-        host: Address to listen on: 127.0.0.1 = this machine only, 0.0.0.0 = its whole network.
-        port: Port to listen on.
+    """Serve the page until Ctrl-C, with an initial threshold; the host 0.0.0.0 is visible to other machines too.
 
     Raises:
         MissingPackageError: Gradio is not installed.
@@ -86,11 +73,7 @@ def serve(predictor: Predictor, *, score_threshold: float, host: str, port: int)
 
 
 def make_page(predictor: Predictor, score_threshold: float, folder: Path) -> tuple[Any, Any]:
-    """Build the Gradio page and its theme; ``folder`` gets the files for download.
-
-    Raises:
-        MissingPackageError: Gradio is not installed.
-    """
+    """Build the Gradio page and its theme; ``folder`` gets the files for download."""
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when it is imported
     gr = import_extra("gradio", "web")
     theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])  # no downloads

@@ -16,19 +16,12 @@ T = TypeVar("T")
 
 
 class VideoInfo(NamedTuple):
-    """Header of a video.
+    """Header of a video."""
 
-    Attributes:
-        name: Path, address without password, or "camera 0".
-        frame_rate: Frames per second; 0 = unknown.
-        num_frames: Number of frames that the header promises; None = unknown or without end (a camera).
-        size: (width, height) in pixels, upright.
-    """
-
-    name: str
-    frame_rate: float
-    num_frames: int | None
-    size: tuple[int, int]
+    name: str  # path, address without password, or "camera 0"
+    frame_rate: float  # frames per second; 0 = unknown
+    num_frames: int | None  # None = unknown, or without end (a camera)
+    size: tuple[int, int]  # (width, height) in pixels, upright
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +44,7 @@ class Frame:
 
 
 class PendingFrame(NamedTuple):
-    """An image that is not decoded yet: its name, and a function that decodes it or raises ImageError, in any thread."""
+    """An image that is not decoded yet; ``read`` decodes it in any thread, or raises ImageError."""
 
     name: str
     read: Callable[[], Frame]
@@ -90,13 +83,17 @@ def read_ahead(
     # Threads wait for steps, never for the consumer, so an unfinished generator does not block the interpreter's exit.
     walker = ThreadPoolExecutor(1, thread_name_prefix="ssd-walk")
     readers = ThreadPoolExecutor(num_threads, thread_name_prefix="ssd-read")
-    step = partial(_submit_next, frames, readers, prepare)
+
+    def read_next() -> Future[T] | None:
+        pending = next(frames, None)
+        return None if pending is None else readers.submit(lambda: prepare(pending.read()))
+
     try:
-        steps = deque(walker.submit(step) for _ in range(depth))
+        steps = deque(walker.submit(read_next) for _ in range(depth))
         while (reading := steps.popleft().result()) is not None:
-            result = _result(reading)
+            result = _result_of(reading)
             del reading  # it holds the result, which the consumer may release before the next one
-            steps.append(walker.submit(step))
+            steps.append(walker.submit(read_next))
             yield result
             del result
     finally:
@@ -106,18 +103,7 @@ def read_ahead(
             frames.close()  # releases a camera now, not at garbage collection
 
 
-def _submit_next(
-    frames: Iterator[PendingFrame], readers: ThreadPoolExecutor, prepare: Callable[[Frame], T]
-) -> Future[T] | None:
-    pending = next(frames, None)
-    return None if pending is None else readers.submit(_read, pending, prepare)
-
-
-def _read(pending: PendingFrame, prepare: Callable[[Frame], T]) -> T:
-    return prepare(pending.read())
-
-
-def _result(reading: Future[T]) -> T | ImageError:
+def _result_of(reading: Future[T]) -> T | ImageError:
     try:
         return reading.result()
     except ImageError as error:

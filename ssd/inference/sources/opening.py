@@ -2,7 +2,7 @@
 
 import glob
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,16 +13,7 @@ from torch import Tensor
 
 from ssd.inference.sources.addresses import address_path, address_scheme, fetch_image, public_address
 from ssd.inference.sources.frames import Frame, PendingFrame, Source, failed_frame
-from ssd.inference.sources.still_images import (
-    ImageFolder,
-    SingleImage,
-    TensorBatch,
-    array_to_rgb,
-    check_array,
-    check_tensor,
-    pil_to_rgb,
-    tensor_to_rgb,
-)
+from ssd.inference.sources.still_images import ImageFolder, SingleImage, check_tensor, open_pixels
 from ssd.inference.sources.video import STREAM_SCHEMES, VIDEO_SUFFIXES, VideoSource
 from ssd.utils.errors import ImageError
 from ssd.utils.image import IMAGE_SUFFIXES, read_image
@@ -54,8 +45,11 @@ def open_source(source: object, name: str = "image") -> Source:
         return SingleImage(name, partial(_read_bytes, source, name))
     if isinstance(source, int | np.integer) and not isinstance(source, bool):
         return VideoSource(int(source))
+    if isinstance(source, Tensor) and source.ndim == 4:
+        check_tensor(source, name)
+        return ManySources(source, len(source), f"{name}[{{}}]")
     if isinstance(source, np.ndarray | Tensor | Image.Image):
-        return _open_pixels(source, name)
+        return open_pixels(source, name)
     if isinstance(source, Source):
         return source
     if isinstance(source, list | tuple):
@@ -66,16 +60,20 @@ def open_source(source: object, name: str = "image") -> Source:
 
 
 class ManySources:
-    """Frames of several sources in order. A source that cannot be opened is one frame that cannot be read."""
+    """Frames of several sources in order. A source that cannot be opened is one frame that cannot be read.
 
-    def __init__(self, items: Iterable[object], num_frames: int | None):
+    ``name`` is the format of the names of images that have no path or address.
+    """
+
+    def __init__(self, items: Iterable[object], num_frames: int | None, name: str = "image {}"):
         self._items = items
         self.num_frames = num_frames
+        self._name = name
 
     def __iter__(self) -> Iterator[PendingFrame]:
         index = 0
         for item in self._items:
-            for pending in _open_or_fail(item, f"image {index}"):
+            for pending in _open_or_fail(item, self._name.format(index)):
                 yield PendingFrame(pending.name, partial(_read_numbered, pending, index))
                 index += 1
 
@@ -90,18 +88,6 @@ def _open_or_fail(item: object, name: str) -> Iterable[PendingFrame]:
 def _read_numbered(pending: PendingFrame, index: int) -> Frame:
     frame = pending.read()
     return frame if frame.video else replace(frame, index=index)
-
-
-def _open_pixels(pixels: np.ndarray | Tensor | Image.Image, name: str) -> Source:
-    if isinstance(pixels, np.ndarray):
-        check_array(pixels, name)
-        return SingleImage(name, partial(array_to_rgb, pixels))
-    if isinstance(pixels, Image.Image):
-        return SingleImage(name, partial(pil_to_rgb, pixels, name))
-    if pixels.ndim == 4:
-        return TensorBatch(pixels, name)
-    check_tensor(pixels, name)
-    return SingleImage(name, partial(tensor_to_rgb, pixels, name))
 
 
 def _open_address(address: str) -> Source:
@@ -142,25 +128,17 @@ def _open_glob(pattern: str) -> Source:
     return ManySources(paths, _count(paths))
 
 
-def _count(items: Iterable[object]) -> int | None:
-    """Return the number of frames of the items without opening them; None if that would be needed."""
-    total = 0
-    for item in items:
-        if isinstance(item, Tensor) and item.ndim == 4:
-            total += len(item)
-        elif isinstance(item, np.ndarray | Tensor | Image.Image | bytes) or _is_image_path(item):
-            total += 1
-        else:
-            return None
-    return total
+def _count(items: Sequence[object]) -> int | None:
+    """Return the number of frames, or None where only opening the items would tell."""
+    return len(items) if all(_is_one_image(item) for item in items) else None
 
 
-def _is_image_path(item: object) -> bool:
-    """Decide by the suffix, which avoids a stat for each of a million files."""
-    if not isinstance(item, str | os.PathLike):
-        return False
-    path = os.fsdecode(item)
-    return path.lower().endswith(IMAGE_SUFFIXES) and not any(wildcard in path for wildcard in _WILDCARDS)
+def _is_one_image(item: object) -> bool:
+    """Decide for paths by the suffix, which avoids a stat for each of a million files."""
+    if isinstance(item, str | os.PathLike):
+        path = os.fsdecode(item)
+        return path.lower().endswith(IMAGE_SUFFIXES) and not any(wildcard in path for wildcard in _WILDCARDS)
+    return isinstance(item, np.ndarray | Image.Image | bytes) or (isinstance(item, Tensor) and item.ndim == 3)
 
 
 def _read_bytes(content: bytes, name: str) -> np.ndarray:

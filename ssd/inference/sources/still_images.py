@@ -37,21 +37,6 @@ class SingleImage:
         yield PendingFrame(self._name, lambda: Frame(self._read(), self._name, self._path))
 
 
-class TensorBatch:
-    """A source of the images of a tensor (B, 3, H, W), see ``check_tensor``."""
-
-    def __init__(self, tensor: Tensor, name: str):
-        check_tensor(tensor, name)
-        self.num_frames = len(tensor)
-        self._tensor = tensor
-        self._name = name
-
-    def __iter__(self) -> Iterator[PendingFrame]:
-        for row, image in enumerate(self._tensor):
-            name = f"{self._name}[{row}]"
-            yield PendingFrame(name, partial(_read_row, image, name, row))
-
-
 class ImageFolder:
     """A source of the images directly inside a folder, sorted by name; see ``image_names`` for its errors."""
 
@@ -66,12 +51,19 @@ class ImageFolder:
             yield PendingFrame(path, partial(_read_file, path, index))
 
 
-def _read_row(image: Tensor, name: str, index: int) -> Frame:
-    return Frame(tensor_to_rgb(image, name), name, index=index)
-
-
 def _read_file(path: str, index: int) -> Frame:
     return Frame(read_image(path), path, Path(path), index)
+
+
+def open_pixels(pixels: np.ndarray | Tensor | Image.Image, name: str) -> SingleImage:
+    """Open one image that is in memory."""
+    if isinstance(pixels, np.ndarray):
+        check_array(pixels, name)
+        return SingleImage(name, partial(array_to_rgb, pixels))
+    if isinstance(pixels, Image.Image):
+        return SingleImage(name, partial(pil_to_rgb, pixels, name))
+    check_tensor(pixels, name)
+    return SingleImage(name, partial(tensor_to_rgb, pixels, name))
 
 
 def check_array(array: np.ndarray, name: str) -> None:
@@ -86,7 +78,7 @@ def check_array(array: np.ndarray, name: str) -> None:
 
 
 def array_to_rgb(array: np.ndarray) -> np.ndarray:
-    """Return an image that passed ``check_array`` as contiguous RGB, without copying if it is that; alpha is dropped."""
+    """Return an image that passed ``check_array`` as contiguous RGB, without a copy if possible; alpha is dropped."""
     if array.ndim == 2 or array.shape[2] == 1:
         return cv2.cvtColor(np.ascontiguousarray(array), cv2.COLOR_GRAY2RGB)
     return np.ascontiguousarray(array if array.shape[2] == 3 else array[..., :3])
