@@ -9,8 +9,8 @@ import urllib.request
 
 import numpy as np
 
+from ssd.inference.sources.still_images import bytes_to_rgb
 from ssd.utils.errors import ImageError
-from ssd.utils.image import read_image
 
 _MAX_BYTES = 2**28  # encoded images of read_image's largest size rarely need more than a byte per pixel
 _TIMEOUT = 20  # seconds, for the connection and each piece
@@ -53,10 +53,7 @@ def fetch_image(url: str, max_bytes: int = _MAX_BYTES, max_seconds: float = _MAX
         raise ImageError(f"{name}: {error}; check the address") from error
     except (OSError, http.client.HTTPException, ValueError) as error:  # of urllib and the socket
         raise ImageError(f"{name}: {error}; check the address and the network") from error
-    try:
-        return read_image(content)
-    except ImageError as error:
-        raise ImageError(f"{name}: {error}") from error
+    return bytes_to_rgb(content, name)
 
 
 def _make_request(url: str) -> urllib.request.Request:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ssd.inference.sources.addresses import address_path, address_scheme, fetch_image, public_address
 from ssd.inference.sources.frames import Frame, PendingFrame, Source, failed_frame
-from ssd.inference.sources.still_images import ImageFolder, SingleImage, check_tensor, open_pixels
+from ssd.inference.sources.still_images import ImageFolder, SingleImage, check_tensor, open_image
 from ssd.inference.sources.video import STREAM_SCHEMES, VIDEO_SUFFIXES, VideoSource
 from ssd.utils.errors import ImageError
 from ssd.utils.image import IMAGE_SUFFIXES, read_image
@@ -41,15 +41,13 @@ def open_source(source: object, name: str = "image") -> Source:
     """
     if isinstance(source, str | os.PathLike):
         return _open_address(os.fsdecode(source))
-    if isinstance(source, bytes):
-        return SingleImage(name, partial(_read_bytes, source, name))
     if isinstance(source, int | np.integer) and not isinstance(source, bool):
         return VideoSource(int(source))
     if isinstance(source, Tensor) and source.ndim == 4:
         check_tensor(source, name)
         return ManySources(source, len(source), f"{name}[{{}}]")
-    if isinstance(source, np.ndarray | Tensor | Image.Image):
-        return open_pixels(source, name)
+    if isinstance(source, np.ndarray | Tensor | Image.Image | bytes):
+        return open_image(source, name)
     if isinstance(source, Source):
         return source
     if isinstance(source, list | tuple):
@@ -139,10 +137,3 @@ def _is_one_image(item: object) -> bool:
         path = os.fsdecode(item)
         return path.lower().endswith(IMAGE_SUFFIXES) and not any(wildcard in path for wildcard in _WILDCARDS)
     return isinstance(item, np.ndarray | Image.Image | bytes) or (isinstance(item, Tensor) and item.ndim == 3)
-
-
-def _read_bytes(content: bytes, name: str) -> np.ndarray:
-    try:
-        return read_image(content)
-    except ImageError as error:
-        raise ImageError(f"{name}: {error}") from error

@@ -55,8 +55,10 @@ def _read_file(path: str, index: int) -> Frame:
     return Frame(read_image(path), path, Path(path), index)
 
 
-def open_pixels(pixels: np.ndarray | Tensor | Image.Image, name: str) -> SingleImage:
-    """Open one image that is in memory."""
+def open_image(pixels: np.ndarray | Tensor | Image.Image | bytes, name: str) -> SingleImage:
+    """Open one image that is in memory; bytes are those of an image file."""
+    if isinstance(pixels, bytes):
+        return SingleImage(name, partial(bytes_to_rgb, pixels, name))
     if isinstance(pixels, np.ndarray):
         check_array(pixels, name)
         return SingleImage(name, partial(array_to_rgb, pixels))
@@ -64,6 +66,14 @@ def open_pixels(pixels: np.ndarray | Tensor | Image.Image, name: str) -> SingleI
         return SingleImage(name, partial(pil_to_rgb, pixels, name))
     check_tensor(pixels, name)
     return SingleImage(name, partial(tensor_to_rgb, pixels, name))
+
+
+def bytes_to_rgb(content: bytes, name: str) -> np.ndarray:
+    """Decode an image file and name it in the ImageError."""
+    try:
+        return read_image(content)
+    except ImageError as error:
+        raise ImageError(f"{name}: {error}") from error
 
 
 def check_array(array: np.ndarray, name: str) -> None:
