@@ -90,7 +90,7 @@ def load_predictor(args: argparse.Namespace) -> Predictor:
 
 def detect(predictor: Predictor, source: Source, outputs: Outputs, args: argparse.Namespace) -> None:
     """Detect in a source, write and print the detections; Ctrl-C ends it after the current image."""
-    summary = Summary(predictor.class_names)
+    summary = Summary()
     with InterruptGuard() as interrupt, outputs, Progress(source.num_frames) as progress:
 
         def fail(error: ImageError) -> None:

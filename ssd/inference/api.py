@@ -69,12 +69,9 @@ def make_predictor(
 
 
 def inference_detector(detector: Predictor, images: object) -> Detections | list[Detections]:
-    """Detect in one image, or in each image of a list.
+    """Detect in an image, or in each image of a list or of a tensor (B, 3, H, W).
 
-    Args:
-        detector: Detector of ``init_detector``.
-        images: An image (path, URL, PIL image, RGB array, tensor (3, H, W), bytes of a file), or a list of images, or
-            a tensor (B, 3, H, W).
+    An image is a path, URL, PIL image, RGB array, tensor (3, H, W) or the bytes of a file.
 
     Raises:
         ImageError: An image cannot be read; or it is a folder, video or iterable, which ``Predictor.predict`` takes.

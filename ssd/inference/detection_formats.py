@@ -12,6 +12,7 @@ from ssd.utils.errors import ConfigError
 
 if TYPE_CHECKING:
     from ssd.inference.detections import Detections
+    from ssd.inference.sources import VideoInfo
 
 _NO_XML_CHARACTER = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # XML 1.0, section 2.2
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
@@ -20,13 +21,9 @@ _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 def to_coco(
     detections: "Detections", image_id: int, category_ids: Mapping[int, int] | None = None
 ) -> list[dict[str, Any]]:
-    """Return results in the format of COCO's API: image_id, category_id, bbox [x, y, width, height] in pixels, score.
+    """Return results in the format of COCO's API, whose bbox is [x, y, width, height] in pixels.
 
-    Args:
-        category_ids: Label -> category id of the dataset; None = the label itself.
-
-    Raises:
-        ConfigError: A detected class is missing in ``category_ids``.
+    ``category_ids`` maps labels to those of the dataset; None = the label itself. A missing label is a ConfigError.
     """
     labels = detections.labels.tolist()
     missing = [] if category_ids is None else [label for label in labels if label not in category_ids]
@@ -35,16 +32,12 @@ def to_coco(
             f"category_ids has no entry for the detected label {missing[0]}, "
             f"{detections.class_names[missing[0]]!r}; add one, or use filter(classes=...) first"
         )
+    categories = labels if category_ids is None else [category_ids[label] for label in labels]
     boxes = detections.boxes.astype(np.float64)
     boxes = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)  # (N, 4)
     return [
-        {
-            "image_id": image_id,
-            "category_id": label if category_ids is None else category_ids[label],
-            "bbox": box,
-            "score": score,
-        }
-        for label, box, score in zip(labels, boxes.tolist(), detections.scores.tolist(), strict=True)
+        {"image_id": image_id, "category_id": category, "bbox": box, "score": score}
+        for category, box, score in zip(categories, boxes.tolist(), detections.scores.tolist(), strict=True)
     ]
 
 
@@ -89,13 +82,10 @@ def to_yolo(detections: "Detections") -> str:
 
 
 def to_json(detections: "Detections") -> str:
-    """Return one line of JSON.
+    """Return one line of JSON: origin and size of the image, and its objects with boxes [x1, y1, x2, y2] in pixels.
 
-    Keys: ``name``, ``path`` (null without a file), ``index``, ``width`` and ``height`` in pixels; ``video``: null, or
-    ``name``, ``frame_rate`` (0 = unknown), ``num_frames`` (null = unknown), ``width``, ``height``; ``objects``, best
-    first, each with class ``name``, ``label``, ``score`` and ``box`` [x1, y1, x2, y2] in pixels.
+    The fields are those of ``Detections`` and ``VideoInfo``; null and a frame rate of 0 mean unknown.
     """
-    video = detections.video
     scores, boxes = _shortest(detections.scores), _shortest(detections.boxes.reshape(-1))
     content = {
         "name": detections.name,
@@ -103,14 +93,7 @@ def to_json(detections: "Detections") -> str:
         "index": detections.index,
         "width": detections.orig_size[0],
         "height": detections.orig_size[1],
-        "video": video
-        and {
-            "name": video.name,
-            "frame_rate": video.frame_rate,
-            "num_frames": video.num_frames,
-            "width": video.size[0],
-            "height": video.size[1],
-        },
+        "video": detections.video and _video_to_json(detections.video),
         "objects": [
             {"name": name, "label": label, "score": scores[row], "box": boxes[4 * row : 4 * row + 4]}
             for row, (name, label) in enumerate(zip(detections.names, detections.labels.tolist(), strict=True))
@@ -119,17 +102,19 @@ def to_json(detections: "Detections") -> str:
     return json.dumps(content, ensure_ascii=False)
 
 
+def _video_to_json(video: "VideoInfo") -> dict[str, Any]:
+    fields = video._asdict()
+    width, height = fields.pop("size")
+    return {**fields, "width": width, "height": height}
+
+
 def _shortest(values: np.ndarray) -> list[float]:
     """Return floats with the fewest digits that identify float32 values."""
     return [float(str(value)) for value in values.astype(np.float32)]
 
 
 def to_supervision(detections: "Detections") -> Any:
-    """Return ``supervision.Detections``: xyxy, confidence, class_id (our label), data["class_name"].
-
-    Raises:
-        ImportError: supervision is not installed.
-    """
+    """Return ``supervision.Detections``; its class_id is our label, data["class_name"] the name of the class."""
     try:
         import supervision
     except ImportError as error:

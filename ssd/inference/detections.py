@@ -87,20 +87,14 @@ class Detections:
             raise ImageError(f"{self.name}: its pixels were not kept; use predict(..., stream=True)")
         image = read_image(self.path)
         if image.shape[1::-1] != self.orig_size:
-            (old_width, old_height), (height, width) = self.orig_size, image.shape[:2]
-            raise ImageError(
-                f"{self.path}: {old_width} x {old_height} pixels at detection, now {width} x {height}; detect again"
-            )
+            sizes = f"{self.orig_size} pixels at detection, now {image.shape[1::-1]}"
+            raise ImageError(f"{self.path} has changed: {sizes}; detect again")
         return image
 
     def filter(
         self, score_threshold: float | None = None, classes: str | int | Collection[str | int] | None = None
     ) -> "Detections":
-        """Return the objects that score above a threshold and belong to some classes (names or labels), in order.
-
-        Raises:
-            ConfigError: A class is unknown.
-        """
+        """Return the objects that score above a threshold and belong to some classes: names, labels or one of them."""
         is_kept = np.ones(len(self), dtype=bool)
         if score_threshold is not None:
             is_kept &= self.scores > score_threshold
@@ -115,12 +109,7 @@ class Detections:
         return draw_detections(self.image, shown.boxes, shown.labels, shown.scores, self.class_names)
 
     def show(self, out_file: str | os.PathLike[str] | None = None, score_threshold: float = 0.5) -> None:
-        """Write the drawn image to a file, or open it in an image viewer.
-
-        Args:
-            out_file: Its suffix names the format; its folder is created. None = open the viewer.
-            score_threshold: Objects that score above it are drawn.
-        """
+        """Write the drawn image to a file, whose suffix names the format, or open it in an image viewer."""
         drawn = self.draw(score_threshold)
         if out_file is not None:
             path = Path(out_file)

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
+from typing import Any
 
 from ssd.inference.detection_formats import to_yolo
 from ssd.inference.detections import Detections
@@ -25,11 +25,7 @@ class Outputs:
         class_names: Index = label, background first.
         drawn: Folder of annotated images and videos; None = not written (also for the others).
         json: JSON file with the detections of all images; an error in the context leaves an old file unchanged.
-        txt: Folder of text files with YOLO labels and scores; classes.txt names the classes.
-
-    Attributes:
-        failures: An error per failed image, for the JSON file.
-        is_complete: Whether the source came to its end, for the JSON file.
+        txt: Folder of a text file per image or frame, see ``to_yolo``; classes.txt names the classes.
     """
 
     def __init__(
@@ -41,13 +37,19 @@ class Outputs:
         txt: Path | None = None,
     ):
         self.class_names = class_names
-        self.failures: list[str] = []
-        self.is_complete = True
+        self.failures: list[str] = []  # an error per failed image, for the JSON file
+        self.is_complete = True  # whether the source came to its end, for the JSON file
         self._json = json
         self._separator = "\n"
-        self._txt = _TxtFolder(txt, class_names) if txt else None
+        self._txt = txt
+        self._txt_names = OutputNames(reserved="classes")
         self._drawn = _DrawnFolder(drawn) if drawn else None
         self._stack = ExitStack()
+        if txt is not None:
+            with os_errors_as(OutputError, txt):
+                txt.mkdir(parents=True, exist_ok=True)
+                text = "".join(f"{name}\n" for name in class_names[1:])
+                (txt / "classes.txt").write_text(text, encoding="utf-8")
 
     def add(self, detections: Detections) -> None:
         """Write the detections of one image; raise ImageError for its own files, OutputError for those of several."""
@@ -55,7 +57,10 @@ class Outputs:
             self._write_json(self._separator + detections.to_json())
             self._separator = ",\n"
         if self._txt is not None:
-            self._txt.add(detections)
+            path = self._txt / self._txt_names.text(detections)
+            with os_errors_as(ImageError, path):
+                path.parent.mkdir(exist_ok=True)
+                path.write_text(to_yolo(detections), encoding="utf-8")
         if self._drawn is not None:
             self._drawn.add(detections)
 
@@ -70,11 +75,9 @@ class Outputs:
             self._stack = stack.pop_all()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if kind is not None or self._json is None:
-            self._stack.__exit__(kind, error, trace)
+    def __exit__(self, *error: Any) -> None:
+        if error[0] is not None or self._json is None:
+            self._stack.__exit__(*error)
             return
         with os_errors_as(OutputError, self._json), self._stack:
             end = f'"failures": {_dump(self.failures)},\n"complete": {_dump(self.is_complete)}'
@@ -88,23 +91,6 @@ class Outputs:
 
 def _dump(value: list[str] | bool) -> str:
     return json.dumps(value, ensure_ascii=False)
-
-
-class _TxtFolder:
-    """A text file per image or frame, see ``to_yolo``; empty without objects."""
-
-    def __init__(self, folder: Path, class_names: Sequence[str]):
-        self._folder = folder
-        self._names = OutputNames(reserved="classes")
-        with os_errors_as(OutputError, folder):
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / "classes.txt").write_text("".join(f"{name}\n" for name in class_names[1:]), encoding="utf-8")
-
-    def add(self, detections: Detections) -> None:
-        path = self._folder / self._names.text(detections)
-        with os_errors_as(ImageError, path):
-            path.parent.mkdir(exist_ok=True)
-            path.write_text(to_yolo(detections), encoding="utf-8")
 
 
 class _DrawnFolder:

@@ -107,7 +107,6 @@ class Predictor:
 
         Raises:
             ImageError: The source cannot be opened, or see ``on_error``.
-            ConfigError: ``batch_size`` or ``tile`` is too small.
         """
         if batch_size < 1:
             raise ConfigError(f"batch_size must be at least 1, got {batch_size}")

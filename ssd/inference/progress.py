@@ -2,10 +2,8 @@
 
 import sys
 import time
-from collections.abc import Sequence
-from types import TracebackType
+from collections import Counter
 
-import numpy as np
 from tqdm import tqdm
 
 from ssd.inference.detections import Detections, count_objects
@@ -64,32 +62,28 @@ class Progress:
     def __enter__(self) -> "Progress":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._bar.close()
 
 
 class Summary:
-    """Number of objects of each class, and of the images that show one. Legend: C classes with background."""
+    """Number of objects of each class, and of the images that show one."""
 
-    def __init__(self, class_names: Sequence[str]):
-        self.class_names = class_names
-        self._num_objects = np.zeros(len(class_names), np.int64)  # (C,)
-        self._num_images = np.zeros(len(class_names), np.int64)  # (C,)
+    def __init__(self) -> None:
+        self._num_objects: Counter[str] = Counter()
+        self._num_images: Counter[str] = Counter()
         self._num_images_with_any = 0
 
     def add(self, detections: Detections) -> None:
         """Count the objects of one image."""
-        counts = np.bincount(detections.labels, minlength=len(self.class_names))
-        self._num_objects += counts
-        self._num_images += counts > 0
+        self._num_objects.update(detections.names)
+        self._num_images.update(set(detections.names))
         self._num_images_with_any += len(detections) > 0
 
     def table(self) -> str:
         """Return a line for each class that was found, the most frequent first, and one for all classes."""
-        labels = [label for label in np.argsort(-self._num_objects, kind="stable") if self._num_objects[label]]
-        rows = [(self.class_names[label], self._num_objects[label], self._num_images[label]) for label in labels]
-        rows = [("class", "detections", "images"), *rows, ("all", self._num_objects.sum(), self._num_images_with_any)]
-        width = max(len(name) for name, _, _ in rows)
-        return "\n".join(f"{name:<{width}}  {objects!s:>10}  {images!s:>8}" for name, objects, images in rows)
+        rows = [(name, count, self._num_images[name]) for name, count in self._num_objects.most_common()]
+        rows.append(("all", self._num_objects.total(), self._num_images_with_any))
+        width = max(len("class"), *(len(name) for name, _, _ in rows))
+        lines = [f"{name:<{width}}  {objects:>10}  {images:>8}" for name, objects, images in rows]
+        return "\n".join([f"{'class':<{width}}  {'detections':>10}  {'images':>8}", *lines])

@@ -18,7 +18,7 @@ from ssd.structures import Container
 
 OVERLAP = 0.2  # of neighbouring tiles, relative to a tile
 
-Corners = tuple[int, int, int, int]
+Corners = tuple[int, int, int, int]  # x1, y1, x2, y2 in pixels
 
 _NO_PIXELS = np.empty((0, 0, 3), np.uint8)
 # A tile leaves a box to its neighbour when the centre is nearer to that by this part of their overlap. Boxes of one
@@ -57,25 +57,20 @@ class ImageViews:
 def make_views(
     frame: Frame, image_size: tuple[int, int], *, tile: tuple[int, int] | None, keeps_pixels: bool
 ) -> ImageViews:
-    """Resize an image to ``image_size`` (height, width) and divide it into tiles of (width, height), in pixels.
-
-    ``keeps_pixels`` is for images of files and videos, which can be read again; other results always carry pixels.
-    """
+    """Resize an image to ``image_size`` (height, width), and divide it into tiles of (width, height) pixels."""
     size = frame.image.shape[1], frame.image.shape[0]
     corners = tile_corners(size, tile) if tile else []
     resized = resize_image(frame.image, image_size)
-    keeps_pixels = keeps_pixels or (frame.path is None and frame.video is None)
+    keeps_pixels = keeps_pixels or (frame.path is None and frame.video is None)  # others can be read again
     if not keeps_pixels and not corners:
         frame = replace(frame, image=_NO_PIXELS)
     return ImageViews(frame, size, resized, corners, keeps_pixels)
 
 
 def tile_corners(size: tuple[int, int], tile: tuple[int, int], overlap: float = OVERLAP) -> list[Corners]:
-    """Cover an image of (width, height) with tiles of (width, height) pixels that overlap at least by a part in [0, 1).
+    """Return the tiles (width, height) of an image (width, height), row by row; none if it is no larger than a tile.
 
-    Returns:
-        Corners (x1, y1, x2, y2) in pixels, row by row. The last tile of a row or column is moved inside. Empty if the
-        image is no larger than a tile.
+    Neighbours overlap at least by this part of a tile; the last ones of a row or column are moved inside.
     """
     if size[0] <= tile[0] and size[1] <= tile[1]:
         return []
@@ -110,13 +105,8 @@ def merge_views(
 
     An object no larger than three quarters of the overlap is whole in some tile and is found once: tiles that may cut
     it leave it to the one with the nearest centre. A part of a larger object that an edge has cut off gives way to the
-    whole, if that is found. Class-wise NMS does the rest.
-
-    Args:
-        views: Detections of each view; boxes in pixels of the network input.
-        corners: Corners of the tiles, see ``tile_corners``.
-        size: (width, height) of the image in pixels.
-        iou_threshold: Threshold of NMS.
+    whole, if that is found. Class-wise NMS does the rest. Boxes of the views are in pixels of the network input, the
+    results in those of the image of ``size`` (width, height).
     """
     whole, *tiles = views
     whole = whole.resize(size)

@@ -27,22 +27,12 @@ _TRACE_ERRORS = (fx.proxy.TraceError, TypeError, AttributeError, RuntimeError)
 class TorchNetwork:
     """Detects in batches of the network's size.
 
-    This works on a copy of the detector, in channels-last memory, whose batch norms are folded into convolutions.
-
-    Args:
-        detector: Detector on its device; not modified.
-        batch_transform: Normalises uint8 images on the device.
-        dtype: Number format of the network under autocast.
-
-    Attributes:
-        network: The copy.
+    ``network`` is a copy of the detector on its device, in channels-last memory, with batch norms folded into
+    convolutions. ``batch_transform`` normalises uint8 images, ``dtype`` is the number format under autocast.
     """
 
     def __init__(
-        self,
-        detector: SSDDetector,
-        batch_transform: Callable[[Tensor], Tensor],
-        dtype: torch.dtype = torch.float32,
+        self, detector: SSDDetector, batch_transform: Callable[[Tensor], Tensor], dtype: torch.dtype = torch.float32
     ):
         network: SSDDetector = fold_batch_norms(detector)
         if dtype != torch.float32:
@@ -56,18 +46,13 @@ class TorchNetwork:
 
     @torch.inference_mode()
     def __call__(self, images: Tensor) -> list[Container]:
-        """Detect in a batch of uint8 images (B, 3, S_h, S_w) RGB on the CPU.
-
-        Returns:
-            One Container per image, on the CPU: ``boxes`` (N, 4) corner form in pixels of the network input,
-            ``labels`` (N,) int64 from 1, ``scores`` (N,) descending.
-        """
+        """Detect in RGB uint8 images (B, 3, S_h, S_w) on the CPU; return ``box_head.detect``'s results on the CPU."""
         found = self.network.box_head.detect(self.predict(images))
         return [detections.to("cpu") for detections in found]
 
     @torch.inference_mode()
     def predict(self, images: Tensor) -> Predictions:
-        """Return the raw predictions for uint8 images (B, 3, S_h, S_w) RGB on the CPU."""
+        """Return the raw predictions for RGB uint8 images (B, 3, S_h, S_w) on the CPU."""
         if self._device.type == "cuda":
             images = images.pin_memory()  # else the copy waits for the device
         pixels = self._batch_transform(images.to(self._device, non_blocking=True))

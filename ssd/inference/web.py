@@ -53,12 +53,7 @@ def select(found: Detections, score_threshold: float, classes: Sequence[str]) ->
 
 
 def serve(predictor: Predictor, *, score_threshold: float, host: str, port: int) -> None:
-    """Serve the page until Ctrl-C, with an initial threshold; the host 0.0.0.0 is visible to other machines too.
-
-    Raises:
-        MissingPackageError: Gradio is not installed.
-        ConfigError: The address or the port is not available.
-    """
+    """Serve the page until Ctrl-C, with an initial threshold; the host 0.0.0.0 is visible to other machines too."""
     with tempfile.TemporaryDirectory(prefix="ssd-web-") as folder:
         page, theme = make_page(predictor, score_threshold, Path(folder))
         try:
@@ -84,7 +79,8 @@ def make_page(predictor: Predictor, score_threshold: float, folder: Path) -> tup
             with gr.Column():
                 kinds = ["upload", "webcam", "clipboard"]
                 image = gr.Image(label="Image", type="filepath", sources=kinds, elem_id="image")
-                image.preprocess = upload_path
+                # Gradio would decode the upload first, with errors for developers.
+                image.preprocess = lambda upload: None if upload is None else upload.path
                 slider = gr.Slider(0, 1, score_threshold, step=0.01, label="Score threshold", elem_id="threshold")
                 names = list(predictor.class_names[1:])
                 chosen = gr.Dropdown(names, multiselect=True, label="Classes", info="None: all", elem_id="classes")
@@ -131,8 +127,3 @@ class Callbacks:
         file.write_text(f"{shown.json}\n")
         button = self.gradio.DownloadButton(value=str(file), interactive=True)
         return [shown.drawn, shown.rows, shown.summary, button]
-
-
-def upload_path(payload: Any) -> str | None:
-    """Return the path of an uploaded file; Gradio would decode it first, with errors for developers."""
-    return None if payload is None else payload.path

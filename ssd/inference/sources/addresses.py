@@ -40,11 +40,7 @@ def address_path(address: str) -> str:
 
 
 def fetch_image(url: str, max_bytes: int = _MAX_BYTES, max_seconds: float = _MAX_SECONDS) -> np.ndarray:
-    """Fetch an image over http or https into memory and return it as RGB uint8, (H, W, 3).
-
-    Raises:
-        ImageError: The address cannot be reached, exceeds a limit, or is not an image.
-    """
+    """Fetch an image over http or https as RGB uint8 (H, W, 3); any failure is an ImageError."""
     name = public_address(url)
     try:
         content = _fetch(url, max_bytes, max_seconds)

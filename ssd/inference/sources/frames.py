@@ -26,21 +26,13 @@ class VideoInfo(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """A decoded image.
+    """A decoded image."""
 
-    Attributes:
-        image: RGB uint8, (H, W, 3).
-        name: Path, address, "image 3" or "street.mp4, frame 17"; numbers start at 0.
-        path: Image file, if it was read from one.
-        index: Number of the frame in its video, otherwise in the source.
-        video: Video that the frame belongs to, if any.
-    """
-
-    image: np.ndarray
-    name: str
-    path: Path | None = None
-    index: int = 0
-    video: VideoInfo | None = None
+    image: np.ndarray  # RGB uint8, (H, W, 3)
+    name: str  # path, address, "image 3" or "street.mp4, frame 17"; numbers start at 0
+    path: Path | None = None  # image file, if it was read from one
+    index: int = 0  # number of the frame in its video, otherwise in the source
+    video: VideoInfo | None = None  # video that the frame belongs to, if any
 
 
 class PendingFrame(NamedTuple):

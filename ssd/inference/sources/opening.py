@@ -34,10 +34,8 @@ def open_source(source: object, name: str = "image") -> Source:
             ("**" matches folders); number of a camera (int or digits); address of a stream (rtsp, rtmp, udp, ...);
             bytes of an image file; PIL image; uint8 array (H, W, 3) RGB, (H, W, 4) or (H, W); tensor (3, H, W) or
             (B, 3, H, W) RGB, uint8 or float 0..1; a list or iterable of these, each opened in its turn; or a Source.
+            Anything else, or a failure, is an ImageError.
         name: Name of an image that has no path or address.
-
-    Raises:
-        ImageError: It is none of these, is missing, holds no image, or cannot be opened as a video.
     """
     if isinstance(source, str | os.PathLike):
         return _open_address(os.fsdecode(source))
@@ -58,10 +56,7 @@ def open_source(source: object, name: str = "image") -> Source:
 
 
 class ManySources:
-    """Frames of several sources in order. A source that cannot be opened is one frame that cannot be read.
-
-    ``name`` is the format of the names of images that have no path or address.
-    """
+    """Frames of several sources in order. A source that cannot be opened is one frame that cannot be read."""
 
     def __init__(self, items: Iterable[object], num_frames: int | None, name: str = "image {}"):
         self._items = items

@@ -79,10 +79,19 @@ def bytes_to_rgb(content: bytes, name: str) -> np.ndarray:
 def check_array(array: np.ndarray, name: str) -> None:
     """Raise ImageError unless the array is an image: uint8 (H, W, 3), (H, W, 4), (H, W, 1) or (H, W)."""
     channels = array.shape[2] if array.ndim == 3 else 1
+    hint = ""
     if array.ndim not in (2, 3) or channels not in (1, 3, 4):
-        raise _unexpected("an array", array, name, f"expected (H, W, 3){_shape_hint(array.shape)}")
+        if array.ndim == 4:
+            hint = "; pass a batch as list(array)"
+        elif array.ndim == 3 and array.shape[0] in (1, 3, 4):
+            hint = "; use array.transpose(1, 2, 0)"
+        raise _unexpected("an array", array, name, f"expected (H, W, 3){hint}")
     if array.dtype != np.uint8:
-        raise _unexpected("an array", array, name, f"expected uint8{_dtype_hint(array.dtype)}")
+        if array.dtype.kind == "f":
+            hint = "; if its values are 0..1, use (array * 255).round().astype(numpy.uint8)"
+        elif array.dtype == np.uint16:
+            hint = "; use (array >> 8).astype(numpy.uint8)"
+        raise _unexpected("an array", array, name, f"expected uint8{hint}")
     if array.size == 0:
         raise _unexpected("an array", array, name, "it has no pixels")
 
@@ -105,11 +114,7 @@ def check_tensor(tensor: Tensor, name: str) -> None:
 
 
 def tensor_to_rgb(tensor: Tensor, name: str) -> np.ndarray:
-    """Return a tensor (3, H, W) that passed ``check_tensor`` as RGB.
-
-    Raises:
-        ImageError: Float values are outside 0..1.
-    """
+    """Return a tensor (3, H, W) that passed ``check_tensor`` as RGB; float values outside 0..1 are an ImageError."""
     pixels = tensor.detach().permute(1, 2, 0)
     if pixels.is_floating_point():
         pixels = pixels.float()
@@ -122,10 +127,9 @@ def tensor_to_rgb(tensor: Tensor, name: str) -> np.ndarray:
 
 
 def pil_to_rgb(image: Image.Image, name: str) -> np.ndarray:
-    """Return a PIL image as RGB, turned upright by its EXIF tag, as ``read_image`` returns files.
+    """Return a PIL image as RGB, upright by its EXIF tag, as ``read_image`` returns files.
 
-    Raises:
-        ImageError: It cannot be decoded, has no pixels, or its mode has no defined white (I, F) or no way to RGB (La).
+    Modes without a defined white (I, F) or a way to RGB (La) are an ImageError.
     """
     try:
         with _pillow_lock:  # a list may hold an image twice, and Image.load is not thread-safe
@@ -155,15 +159,3 @@ def pil_to_rgb(image: Image.Image, name: str) -> np.ndarray:
 def _unexpected(kind: str, value: np.ndarray | Tensor, name: str, reason: str) -> ImageError:
     dtype = str(value.dtype).removeprefix("torch.")
     return ImageError(f"{name}: {kind} of {dtype} and shape {tuple(value.shape)}; {reason}")
-
-
-def _shape_hint(shape: tuple[int, ...]) -> str:
-    if len(shape) == 4:
-        return "; pass a batch as list(array)"
-    return "; use array.transpose(1, 2, 0)" if len(shape) == 3 and shape[0] in (1, 3, 4) else ""
-
-
-def _dtype_hint(dtype: np.dtype) -> str:
-    if dtype.kind == "f":
-        return "; if its values are 0..1, use (array * 255).round().astype(numpy.uint8)"
-    return "; use (array >> 8).astype(numpy.uint8)" if dtype == np.uint16 else ""

@@ -20,7 +20,6 @@ VIDEO_SUFFIXES = (
     *(".ogv", ".mjpeg"),
 )
 STREAM_SCHEMES = ("rtsp", "rtsps", "rtmp", "rtmps", "rtp", "udp", "tcp", "srt")
-_TIMEOUT = 10.0  # seconds for a stream to open, and for each of its frames
 _MAX_FRAMES = 2**40  # OpenCV returns such numbers for an unknown duration
 _MAX_FRAME_RATE = 1000  # above, it is the time base of a stream of unknown rate
 # The header's count is often an estimate from the duration, or includes hidden frames. A video is incomplete when both
@@ -31,17 +30,11 @@ _TOLERANCE = 0.05
 class VideoSource:
     """Frames of a video file, an address or a camera (its number). Each iteration decodes from the start.
 
-    A file that ends before the promised number of frames gives those it has, then a frame whose ``read`` raises an
-    ImageError with both numbers. A camera that stops does the same.
-
-    Args:
-        timeout: Seconds for a stream to open, and for each of its frames.
-
-    Raises:
-        ImageError: It cannot be opened.
+    A video that ends before the promised number of frames, or a camera that stops, gives those it has, then a frame
+    whose ``read`` raises ImageError. ``timeout`` is that of a stream to open and of each of its frames, in seconds.
     """
 
-    def __init__(self, address: str | int, timeout: float = _TIMEOUT):
+    def __init__(self, address: str | int, timeout: float = 10.0):
         self._address = address
         self._timeout = timeout
         self._capture: cv2.VideoCapture | None = _open_capture(address, timeout)
