@@ -16,8 +16,8 @@ import pytest
 
 from ssd.inference.api import init_detector
 from ssd.inference.detections import Detections
-from ssd.inference.web import COLUMNS, explain, find, select, serve
-from ssd.utils.errors import ImageError, MissingPackageError
+from ssd.inference.web import COLUMNS, Callbacks, select, serve
+from ssd.utils.errors import MissingPackageError
 from ssd.utils.image import write_image
 
 ROOT = Path(__file__).parents[2]
@@ -41,7 +41,7 @@ def test_a_selection_is_the_same_in_picture_table_and_json(found: Detections) ->
     shown = select(found, 0.5, [])
     assert shown.rows == [["cat", 0.9, 1.0, 2.0, 30.3, 40.0], ["dog", 0.6, 5.0, 5.0, 20.0, 20.0]]
     assert len(shown.rows[0]) == len(COLUMNS)
-    assert shown.summary == "2 objects in 48 x 64 pixels; 1 more below the threshold or of other classes"
+    assert shown.summary.startswith("2 objects in 48 x 64 pixels; 1 more")
     np.testing.assert_array_equal(shown.drawn, found[:2].draw(score_threshold=0))
     assert json.loads(shown.json) == json.loads(found[:2].to_json())
 
@@ -55,19 +55,37 @@ def test_classes_are_chosen_by_name(found: Detections) -> None:
     np.testing.assert_array_equal(nothing.drawn, found.image)
 
 
-def test_all_is_found_that_the_network_gives(detector_file: Path, tmp_path: Path) -> None:
-    write_image(np.random.default_rng(0).integers(0, 255, (60, 80, 3), dtype=np.uint8), tmp_path / "noise.png")
+class FakeGradio:
+    """The two names that the callbacks take from Gradio."""
+
+    class Error(Exception):
+        def __init__(self, message: str, **_: object):
+            super().__init__(message)
+
+    @staticmethod
+    def DownloadButton(**options: Any) -> dict[str, Any]:  # noqa: N802
+        return options
+
+
+def test_callbacks(detector_file: Path, tmp_path: Path) -> None:
+    """All detections are kept for the threshold; folders of uploads are not shown."""
     predictor = init_detector(detector_file, device="cpu")
-    found = find(predictor, tmp_path / "noise.png")
-    (expected,) = predictor.predict(tmp_path / "noise.png", score_threshold=0.0)
-    assert len(found) == len(expected) > 0
-    assert found.pixels is not None
+    callbacks = Callbacks(FakeGradio, predictor, tmp_path)
+    path = tmp_path / "noise.png"
+    write_image(np.random.default_rng(0).integers(0, 255, (60, 80, 3), dtype=np.uint8), path)
+    found, drawn, rows, summary, button = callbacks.detect(str(path), 0.5, [])
+    (expected,) = predictor.predict(path, score_threshold=0.0)
+    assert len(found) == len(expected) > len(rows)
     assert (found.name, found.path) == ("noise.png", None)
-
-
-def test_errors_do_not_show_folders(tmp_path: Path) -> None:
-    path = tmp_path / "upload" / "broken.jpg"
-    assert explain(ImageError(f"{path}: no image"), str(path)) == "broken.jpg: no image"
+    assert drawn.shape == (60, 80, 3)
+    assert summary.startswith(f"{len(rows)} object")
+    assert Path(button["value"]).name == "noise.json"
+    assert len(json.loads(Path(button["value"]).read_text())["objects"]) == len(rows)
+    assert len(callbacks.show(found, 0.0, [])[1]) == len(found)
+    assert callbacks.detect(None, 0.5, [])[:4] == [None, None, [], ""]
+    (tmp_path / "broken.jpg").write_bytes(b"no image")
+    with pytest.raises(FakeGradio.Error, match=r"^broken\.jpg: "):
+        callbacks.detect(str(tmp_path / "broken.jpg"), 0.5, [])
 
 
 def test_without_gradio_the_extra_is_named(monkeypatch: pytest.MonkeyPatch, detector_file: Path) -> None:

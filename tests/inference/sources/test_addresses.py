@@ -12,7 +12,8 @@ import cv2
 import numpy as np
 import pytest
 
-from ssd.inference.sources import open_source, web
+from ssd.inference.sources import open_source
+from ssd.inference.sources.addresses import fetch_image
 from ssd.utils.errors import ImageError
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
@@ -121,36 +122,32 @@ def test_a_password_is_used_and_not_shown(host: str) -> None:
         ("nothing.png", "404"),
         ("page.jpg", "not an image"),
         ("empty.png", "empty"),
-        ("short.png", r"the connection broke after \d+ of \d+ bytes"),
-        ("long.png", "more than the 268435456 bytes that are fetched"),
+        ("short.png", rf"{len(PNG)} of {len(PNG) + 100} bytes"),
+        ("long.png", "268435456 bytes"),
     ],
 )
-def test_what_is_not_fetched_is_the_error_of_its_frame(host: str, path: str, message: str) -> None:
+def test_a_failure_is_the_error_of_its_frame(host: str, path: str, message: str) -> None:
     (pending,) = open_source(f"http://{host}/{path}")
     with pytest.raises(ImageError, match=rf"^http://{host}/{path}: .*{message}"):
         pending.read()
 
 
-def test_an_answer_without_length_is_cut_at_the_limit(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(web, "_MAX_BYTES", 500_000)
-    with pytest.raises(ImageError, match="more than the 500000 bytes"):
-        web.fetch_image(f"http://{host}/endless.png")
-
-
-def test_an_answer_that_trickles_is_given_up(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(web, "_MAX_SECONDS", 0.3)
+def test_limits_of_size_and_time(host: str) -> None:
+    """Of an answer without a length, and of a slow one."""
+    with pytest.raises(ImageError, match="500000 bytes"):
+        fetch_image(f"http://{host}/endless.png", max_bytes=500_000)
     start = time.monotonic()
-    with pytest.raises(ImageError, match=r"bytes came in 0\.3 seconds"):
-        web.fetch_image(f"http://{host}/slow.png")
+    with pytest.raises(ImageError, match=r"0\.3 seconds"):
+        fetch_image(f"http://{host}/slow.png", max_seconds=0.3)
     assert time.monotonic() - start < 10
 
 
 @pytest.mark.parametrize(
     "url", ["http://127.0.0.1:9/a.png", "http://[bad/a.png", "https:///a.png", "http://host:port/a"]
 )
-def test_an_address_that_nobody_answers(url: str) -> None:
+def test_an_address_without_a_server(url: str) -> None:
     (pending,) = open_source(url)
-    with pytest.raises(ImageError, match="check the address"):
+    with pytest.raises(ImageError, match=r"^https?://"):
         pending.read()
 
 
@@ -160,5 +157,5 @@ def test_a_video_goes_to_opencv(host: str) -> None:
     frames = [pending.read() for pending in source]
     assert len(frames) == 30
     assert frames[3].name == f"http://{host}/street.avi?token=1, frame 3"
-    with pytest.raises(ImageError, match=r"nothing\.mp4: no video came from there"):
+    with pytest.raises(ImageError, match=r"nothing\.mp4"):
         open_source(f"http://{host}/nothing.mp4")
