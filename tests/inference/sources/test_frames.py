@@ -4,7 +4,6 @@ import subprocess
 import sys
 import threading
 import time
-import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -92,23 +91,6 @@ def test_no_more_frames_than_the_depth_are_under_way() -> None:
     results.close()
 
 
-def test_memory_is_flat_over_thousands_of_frames() -> None:
-    """Counted are the images that are alive while a result is looked at."""
-    references: list[weakref.ref[np.ndarray]] = []
-
-    def prepare(frame: Frame) -> np.ndarray:
-        references.append(weakref.ref(frame.image))  # appending is atomic
-        return frame.image
-
-    counts = []
-    for number, _ in enumerate(read_ahead(Numbers(3000), prepare, 2, 8)):
-        if number % 100 == 50:
-            counts.append(sum(reference() is not None for reference in references))
-    assert len(references) == 3000
-    assert len(counts) == 30
-    assert 1 <= min(counts) <= max(counts) <= 8 + 1
-
-
 def test_closing_ends_the_threads_and_the_source() -> None:
     closed = []
 
@@ -127,15 +109,6 @@ def test_closing_ends_the_threads_and_the_source() -> None:
     assert own_threads() == []
     del results, items
     assert closed == [True]
-
-
-def test_a_dropped_iterator_ends_its_threads() -> None:
-    results = read_ahead(Numbers(1000), index_of, 2, 4)
-    next(results)
-    del results
-    assert own_threads() == []
-    read_ahead(Numbers(1000), index_of, 2, 4)  # never started
-    assert own_threads() == []
 
 
 @pytest.mark.parametrize("where", ["source", "read", "prepare"])
@@ -163,14 +136,6 @@ def test_other_errors_reach_the_consumer(where: str) -> None:
         next(results)
     assert own_threads() == []
     assert list(results) == []
-
-
-def test_frames_of_a_video_come_in_order(video: Path) -> None:
-    def prepare(frame: Frame) -> int:
-        time.sleep(0.002 * (frame.index % 3))
-        return round(float(np.median(frame.image[24:])) / 8)
-
-    assert list(read_ahead(open_source([video, video]), prepare, 4, 8)) == [*range(30), *range(30)]
 
 
 def test_an_unfinished_iterator_does_not_hold_up_the_end_of_the_program() -> None:
