@@ -1,4 +1,4 @@
-"""Small datasets for the analysis: by hand, and at random."""
+"""Small datasets: by hand, and at random."""
 
 import contextlib
 import io
@@ -29,18 +29,18 @@ class VOCSet:
 
 
 class COCOSet:
-    """The images and annotations of a COCO file; category ids are twice the labels, images by descending id."""
+    """Images and annotations of a COCO file; category ids are 100 - label, images come by descending id."""
 
     metric = "coco"
 
     def __init__(self, annotations, num_images, num_classes):
         self.class_names = ("__background__", *(f"class {label}" for label in range(1, num_classes + 1)))
-        self.contiguous_id_to_coco_id = {label: 2 * label for label in range(1, num_classes + 1)}
+        self.contiguous_id_to_coco_id = {label: 100 - label for label in range(1, num_classes + 1)}
         self.ids = list(range(num_images))[::-1]
         self.coco = COCO()
         self.coco.dataset = {
             "images": [{"id": image_id} for image_id in self.ids],
-            "categories": [{"id": 2 * label, "name": f"class {label}"} for label in range(1, num_classes + 1)],
+            "categories": [{"id": 100 - label, "name": f"class {label}"} for label in range(1, num_classes + 1)],
             "annotations": annotations,
         }
         with contextlib.redirect_stdout(io.StringIO()):
@@ -53,7 +53,7 @@ class COCOSet:
         rows = [item for item in self.coco.imgToAnns[self.ids[index]] if not item["iscrowd"]]
         boxes = np.array([item["bbox"] for item in rows], dtype=np.float32).reshape(-1, 4)
         boxes[:, 2:] += boxes[:, :2]
-        return self.ids[index], (boxes, np.array([item["category_id"] // 2 for item in rows], dtype=np.int64))
+        return self.ids[index], (boxes, np.array([100 - item["category_id"] for item in rows], dtype=np.int64))
 
 
 def predicted(*rows):
@@ -78,7 +78,7 @@ def random_set(seed, *, grid=1e-3, num_images=25, num_classes=4, num_detections=
         objects, labels = boxes(num_objects), draw.integers(1, num_classes + 1, num_objects)
         for (x1, y1, x2, y2), label in zip(objects.tolist(), labels.tolist(), strict=True):
             size = {"bbox": [x1, y1, x2 - x1, y2 - y1], "area": (x2 - x1) * (y2 - y1) * draw.uniform(0.6, 1)}
-            place = {"image_id": image_id, "category_id": 2 * label, "iscrowd": int(draw.random() < 0.1)}
+            place = {"image_id": image_id, "category_id": 100 - label, "iscrowd": int(draw.random() < 0.1)}
             annotations.append({"id": len(annotations) + 1, **size, **place})
         found, found_labels = boxes(num_detections), draw.integers(1, num_classes + 1, num_detections)
         if num_objects:

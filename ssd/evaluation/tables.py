@@ -1,4 +1,4 @@
-"""All detections and objects of a dataset as flat arrays, and which of them overlap.
+"""Detections and objects of a dataset as flat arrays, and the pairs that overlap.
 
 Legend: D detections, G objects, K pairs of a detection and an object of the same image. Boxes are in corner form, in
 pixels of the original image.
@@ -18,11 +18,9 @@ from ssd.evaluation.inputs import (
 )
 from ssd.evaluation.voc import box_iou
 
-MIN_OVERLAP = 0.1  # IoU of what TIDE calls background (Bolya et al., ECCV 2020, Sec. 2.2); pairs below it are not kept
-_COCO_MAX_DETECTIONS = 100  # of a class and image, best first, that COCO's figures look at
-# Shape and dtype of the columns of DetectionTable and ObjectTable where there is none.
-_DETECTION_COLUMNS: Any = ((0, np.int64), ((0, 4), np.float64), (0, np.float64), (0, np.int64), (0, np.float32))
-_OBJECT_COLUMNS: Any = (*_DETECTION_COLUMNS[:4], (0, np.bool_), (0, np.bool_))
+MIN_OVERLAP = 0.1  # least IoU of a pair; below it is TIDE's background (Bolya et al., ECCV 2020, Sec. 2.2)
+_COCO_MAX_DETECTIONS = 100  # of a class and image, best first, as in COCO's figures
+_NO_DETECTIONS = ImageDetections(np.empty((0, 4), np.float32), np.empty(0, np.int64), np.empty(0, np.float32))
 
 
 class DetectionTable(NamedTuple):
@@ -38,7 +36,7 @@ class DetectionTable(NamedTuple):
 class ObjectTable(NamedTuple):
     """images (G,), boxes (G, 4) float64, areas (G,), labels (G,) from 1, is_ignored (G,), is_crowd (G,).
 
-    Ignored objects, VOC's difficult ones and COCO's crowds, need not be found. A crowd takes any number of detections.
+    Ignored are VOC's difficult objects and COCO's crowds. A crowd matches any number of detections.
     """
 
     images: np.ndarray
@@ -50,7 +48,7 @@ class ObjectTable(NamedTuple):
 
 
 class PairTable(NamedTuple):
-    """detections (K,) and objects (K,) by their rows, iou (K,) of MIN_OVERLAP or more; by ascending detection."""
+    """Rows of detections (K,) and objects (K,), and their iou (K,) of MIN_OVERLAP or more; by ascending detection."""
 
     detections: np.ndarray
     objects: np.ndarray
@@ -58,15 +56,15 @@ class PairTable(NamedTuple):
 
 
 class Tables(NamedTuple):
-    """What was detected and what there is, in the order in which the metric ranks equal scores.
+    """Detections and objects, in the order in which the metric ranks equal scores.
 
     Attributes:
-        metric: voc07, voc or coco; by its rules detections and objects are matched.
-        class_names: by label, the background first.
-        num_images: of the dataset.
-        detections: those that the metric counts.
-        objects: those that the metric knows.
-        pairs: detections and objects that overlap. With a crowd, the part of the detection that lies in it counts.
+        metric: voc07, voc or coco.
+        class_names: Names by label, the background first.
+        num_images: Number of images in the dataset.
+        detections: Detections that the metric counts.
+        objects: Objects that the metric counts or ignores.
+        pairs: Detections and objects that overlap. The iou with a crowd is intersection / area of the detection.
     """
 
     metric: str
@@ -78,7 +76,7 @@ class Tables(NamedTuple):
 
     @property
     def num_classes(self) -> int:
-        """Classes including background."""
+        """Number of classes including background."""
         return len(self.class_names)
 
     def count_objects(self, is_ignored: np.ndarray | None = None) -> np.ndarray:
@@ -88,34 +86,27 @@ class Tables(NamedTuple):
 
 
 def make_tables(dataset: EvaluationDataset, detections: Sequence[ImageDetections], metric: str) -> Tables:
-    """Build the tables of a dataset.
-
-    Args:
-        dataset: what was predicted.
-        detections: see ``read_detections``.
-        metric: see ``resolve_metric``.
-    """
+    """Build the tables of a dataset for one of the METRICS."""
     if metric == "coco":
         assert is_coco_dataset(dataset)
         return _make_coco_tables(dataset, detections)
     inclusive_pixels = not is_coco_dataset(dataset)  # as in ``evaluate``
-    found, truth, pairs = [], [], []
+    found, truth, ious = [], [], []
     for index, image in enumerate(detections):
         annotation = read_annotation(dataset, index)
         found.append(_detection_rows(index, image, inclusive_pixels))
         boxes = annotation.boxes.astype(np.float64)
-        no_crowd = np.zeros(len(boxes), dtype=bool)
-        rows = (_filled(index, boxes), boxes, _areas(boxes, inclusive_pixels), annotation.labels)
-        truth.append(ObjectTable(*rows, annotation.is_difficult, no_crowd))
-        pairs.append(box_iou(image.boxes, annotation.boxes, inclusive_pixels))
-    return _join(metric, dataset, found, truth, pairs)
+        rows = (np.full(len(boxes), index), boxes, _areas(boxes, inclusive_pixels), annotation.labels)
+        truth.append(ObjectTable(*rows, annotation.is_difficult, np.zeros(len(boxes), dtype=bool)))
+        ious.append(box_iou(image.boxes, annotation.boxes, inclusive_pixels))
+    return _join(metric, dataset, found, truth, ious)
 
 
 def _make_coco_tables(dataset: CocoEvaluationDataset, detections: Sequence[ImageDetections]) -> Tables:
-    """As COCOeval sees them: images by ascending id, all annotations of the file, 100 detections a class and image."""
+    """As COCOeval: images by ascending id, all annotations of the file, 100 detections of a class and image."""
     label_of = {category_id: label for label, category_id in dataset.contiguous_id_to_coco_id.items()}
     ids = [dataset.get_annotation(index)[0] for index in range(len(dataset))]
-    found, truth, pairs = [], [], []
+    found, truth, ious = [], [], []
     for index in sorted(range(len(ids)), key=ids.__getitem__):
         image = _coco_detections(detections[index], list(label_of.values()))
         annotations = [item for item in dataset.coco.imgToAnns[ids[index]] if item["category_id"] in label_of]
@@ -124,15 +115,15 @@ def _make_coco_tables(dataset: CocoEvaluationDataset, detections: Sequence[Image
         image = image._replace(boxes=_to_corners(xywh))  # float32 sizes, as in the results list
         found.append(_detection_rows(index, image, inclusive_pixels=False))
         truth.append(objects)
-        pairs.append(_coco_iou(image.boxes, objects))
-    return _join("coco", dataset, found, truth, pairs)
+        ious.append(box_iou(image.boxes, objects.boxes, inclusive_pixels=False, is_crowd=objects.is_crowd))
+    return _join("coco", dataset, found, truth, ious)
 
 
 def _coco_detections(image: ImageDetections, labels: Sequence[int]) -> ImageDetections:
     order = np.argsort(-image.scores, kind="stable")
     order = order[np.argsort(image.labels[order], kind="stable")]
     ranked = image.labels[order]
-    place = np.arange(len(ranked)) - np.searchsorted(ranked, ranked)  # in its class
+    place = np.arange(len(ranked)) - np.searchsorted(ranked, ranked)  # within its class
     kept = np.sort(order[(place < _COCO_MAX_DETECTIONS) & np.isin(ranked, labels)])
     return ImageDetections(image.boxes[kept], image.labels[kept], image.scores[kept])
 
@@ -142,23 +133,12 @@ def _coco_objects(index: int, annotations: Sequence[dict[str, Any]], label_of: d
     crowd = np.array([bool(item.get("iscrowd", 0)) for item in annotations], dtype=bool)
     areas = [item.get("area", item["bbox"][2] * item["bbox"][3]) for item in annotations]
     labels = np.array([label_of[item["category_id"]] for item in annotations], dtype=np.int64)
-    return ObjectTable(_filled(index, boxes), boxes, np.array(areas, dtype=np.float64), labels, crowd, crowd)
-
-
-def _coco_iou(boxes: np.ndarray, objects: ObjectTable) -> np.ndarray:
-    """IoU (D, G); with a crowd, intersection over the area of the detection."""
-    sides = np.minimum(boxes[:, None, 2:], objects.boxes[:, 2:]) - np.maximum(boxes[:, None, :2], objects.boxes[:, :2])
-    overlap = np.clip(sides, 0, None).prod(axis=-1)
-    own = _areas(boxes, inclusive_pixels=False)[:, None]
-    union = np.where(objects.is_crowd, own, own + _areas(objects.boxes, inclusive_pixels=False) - overlap)
-    return overlap / np.maximum(union, np.finfo(np.float64).tiny)
+    return ObjectTable(np.full(len(boxes), index), boxes, np.array(areas, dtype=np.float64), labels, crowd, crowd)
 
 
 def _detection_rows(index: int, image: ImageDetections, inclusive_pixels: bool) -> DetectionTable:
-    boxes = image.boxes.astype(np.float64)
-    return DetectionTable(
-        _filled(index, boxes), boxes, _areas(boxes, inclusive_pixels), image.labels.astype(np.int64), image.scores
-    )
+    boxes, images = image.boxes.astype(np.float64), np.full(len(image.labels), index)
+    return DetectionTable(images, boxes, _areas(boxes, inclusive_pixels), image.labels.astype(np.int64), image.scores)
 
 
 def _join(
@@ -168,29 +148,22 @@ def _join(
     truth: Sequence[ObjectTable],
     ious: Sequence[np.ndarray],
 ) -> Tables:
-    """The tables of all images as one; ious are (D, G) of each image."""
-    first_row = np.cumsum([0, *(len(image.labels) for image in found)])
-    first_object = np.cumsum([0, *(len(image.labels) for image in truth)])
-    near = [np.nonzero(iou >= MIN_OVERLAP) for iou in ious]
-    no_detections = DetectionTable(*(np.empty(shape, kind) for shape, kind in _DETECTION_COLUMNS))
-    no_objects = ObjectTable(*(np.empty(shape, kind) for shape, kind in _OBJECT_COLUMNS))
-    no_pairs = (np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))
-    pairs = [
-        (rows + row, columns + column, iou[rows, columns])
-        for (rows, columns), iou, row, column in zip(near, ious, first_row, first_object, strict=False)
-    ]
+    """Concatenate the tables of all images; ious are (D, G) of each image. Empty tables give the dtypes."""
+    first_rows = np.cumsum([0, *(len(image.labels) for image in found)])[:-1]
+    first_objects = np.cumsum([0, *(len(image.labels) for image in truth)])[:-1]
+    pairs = [(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))]
+    for iou, first_row, first_object in zip(ious, first_rows, first_objects, strict=True):
+        rows, objects = np.nonzero(iou >= MIN_OVERLAP)
+        pairs.append((rows + first_row, objects + first_object, iou[rows, objects]))
+    no_detections, no_objects = _detection_rows(0, _NO_DETECTIONS, False), _coco_objects(0, [], {})
     return Tables(
         metric,
         tuple(dataset.class_names),
         len(dataset),
         DetectionTable(*map(np.concatenate, zip(no_detections, *found, strict=True))),
         ObjectTable(*map(np.concatenate, zip(no_objects, *truth, strict=True))),
-        PairTable(*map(np.concatenate, zip(no_pairs, *pairs, strict=True))),
+        PairTable(*map(np.concatenate, zip(*pairs, strict=True))),
     )
-
-
-def _filled(index: int, boxes: np.ndarray) -> np.ndarray:
-    return np.full(len(boxes), index)
 
 
 def _areas(boxes: np.ndarray, inclusive_pixels: bool) -> np.ndarray:

@@ -5,7 +5,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from ssd.tools.report.marked_image import _draw_tags, mark_errors
+from ssd.tools.report.error_sections import mark_errors, place_tags
 
 NONE = np.empty((0, 4))
 
@@ -39,25 +39,10 @@ def test_large_images_are_reduced_and_boxes_kept_inside() -> None:
     assert pixels.shape == (200, 300, 3)
 
 
-def test_tags_of_the_same_box_do_not_cover_each_other(monkeypatch) -> None:
-    drawn = []
-
-    class Recorder:
-        def textlength(self, text, font):
-            return 20
-
-        def rectangle(self, place, **kwargs):
-            drawn.append(place)
-
-        def text(self, *args, **kwargs):
-            pass
-
-    boxes = [[100, 100, 200, 200]] * 8
-    _draw_tags(Recorder(), (400, 300), [("F", boxes[:4], "red"), ("M", boxes[4:], "yellow")])
-    assert len(drawn) == 8
-    for index, (left, top, right, bottom) in enumerate(drawn):
+def test_tags_of_the_same_box_do_not_cover_each_other() -> None:
+    places = place_tags([[100, 100, 200, 200]] * 8, [(26, 20)] * 8, (400, 300))
+    assert len(places) == 8
+    for index, (left, top, right, bottom) in enumerate(places):
         assert left >= 0
         assert right < 400
-        assert all(
-            right <= other[0] or other[2] <= left or bottom <= other[1] or other[3] <= top for other in drawn[:index]
-        )
+        assert all(right <= x1 or x2 <= left or bottom <= y1 or y2 <= top for x1, y1, x2, y2 in places[:index])

@@ -1,20 +1,69 @@
 """Sections on the dataset and the run."""
 
+import shlex
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
+from typing import Any
 
 import numpy as np
+import torch
 
+from ssd.config import Config
 from ssd.data.datasets import DetectionDataset
 from ssd.evaluation import Analysis
 from ssd.evaluation.analysis import AREAS
 from ssd.tools.report.elements import Column, code, details, fact_list, gallery, plot, table
 from ssd.tools.report.page import Section
-from ssd.tools.report.run_facts import RunFacts
+from ssd.utils.environment import describe_code, describe_machine, describe_versions
 from ssd.visualization.plots import plot_sizes
 
 
+@dataclass(frozen=True)
+class RunFacts:
+    """Names and values of the facts of a run, in order, and its resolved configuration as YAML."""
+
+    facts: tuple[tuple[str, str], ...]
+    config: str
+
+
+def describe_run(cfg: Config, config_file: str, checkpoint: Mapping[str, Any], device: torch.device) -> RunFacts:
+    """Return the facts of this evaluation.
+
+    Args:
+        cfg: Resolved configuration.
+        config_file: Source of the configuration.
+        checkpoint: Checkpoint of ``read_trained``.
+        device: Device of the model.
+    """
+    machine, commit = describe_machine(device), describe_code()
+    size = cfg.INPUT.IMAGE_SIZE
+    height, width = (size, size) if isinstance(size, int) else size
+    facts = {
+        "date": f"{datetime.now().astimezone():%Y-%m-%d %H:%M %Z}",
+        "command": shlex.join(sys.argv),
+        "config": config_file,
+        "checkpoint": checkpoint["source"],
+        "iterations of its training": str(checkpoint.get("iteration", "unknown")),
+        "network": f"{cfg.MODEL.BACKBONE.NAME}, {width} × {height} pixels",
+        "device": " ".join(str(value) for value in (machine["device"], machine["gpu"]) if value),
+        "processor": f"{machine['cpu']}, {machine['cores']} cores, {machine['threads']} threads",
+        "system": str(machine["system"]),
+        "versions": ", ".join(f"{name} {version}" for name, version in describe_versions().items() if version),
+        "commit": f"{commit['commit'] or 'unknown'}{' with changes' if commit['is_changed'] else ''}",
+    }
+    return RunFacts(tuple(facts.items()), cfg.dump())
+
+
+def make_run_section(run: RunFacts) -> Section:
+    """Return the section on the run."""
+    return Section("run", "Run", fact_list(run.facts) + details("The resolved configuration", code(run.config)))
+
+
 def make_data_section(name: str, dataset: DetectionDataset, analysis: Analysis) -> Section:
-    """Return what the dataset holds, and which sizes are found."""
+    """Return the section on the images and objects, and on the sizes that are found."""
     objects, threshold = analysis.tables.objects, analysis.threshold
     counted = ~objects.is_ignored
     hits = analysis.matches.is_hit & (analysis.tables.detections.scores > threshold)
@@ -37,14 +86,8 @@ def make_data_section(name: str, dataset: DetectionDataset, analysis: Analysis) 
     return Section("data", "Data", gallery([fact_list(facts), figure]) + _class_table(analysis, is_found))
 
 
-def make_run_section(run: RunFacts) -> Section:
-    """Return what was run."""
-    config = details("The resolved configuration", code(run.config))
-    return Section("run", "Run", fact_list(run.facts) + config)
-
-
 def _class_table(analysis: Analysis, is_found: np.ndarray) -> str:
-    objects, num_classes = analysis.tables.objects, analysis.tables.num_classes
+    objects = analysis.tables.objects
     counted = ~objects.is_ignored
     columns = [
         Column("class"),
@@ -56,27 +99,27 @@ def _class_table(analysis: Analysis, is_found: np.ndarray) -> str:
         Column("ignored", ",d", "difficult, or crowds"),
     ]
     rows = []
-    for label in range(1, num_classes):
+    for label, name in enumerate(analysis.tables.class_names[1:], start=1):
         own = counted & (objects.labels == label)
         areas, count = objects.areas[own], int(own.sum())
-        # Limits belong to the smaller group here, so that each object counts once.
+        # A limit belongs to the smaller group here, so that each object counts once.
         groups = np.bincount(np.searchsorted([AREAS["small"][1], AREAS["medium"][1]], areas), minlength=3)
         found = float(is_found[own].mean()) if count else None
         side = float(np.median(np.sqrt(areas))) if count else None
         ignored = int((objects.is_ignored & (objects.labels == label)).sum())
-        images = len(np.unique(objects.images[own]))
-        rows.append((analysis.tables.class_names[label], count, found, images, *groups.tolist(), side, ignored))
+        rows.append((name, count, found, len(np.unique(objects.images[own])), *groups.tolist(), side, ignored))
     return table("Objects by class", columns, rows)
 
 
 def _describe_sizes(dataset: DetectionDataset) -> str:
-    """The commonest size of the images, and the extremes."""
+    """Most frequent size of the images, and the extremes."""
     infos = [dataset.get_img_info(index) for index in range(len(dataset))]
     sizes, counts = np.unique([(info["width"], info["height"]) for info in infos], axis=0, return_counts=True)
     width, height = sizes[counts.argmax()].tolist()
-    common = f"{width} × {height}"
     if len(sizes) == 1:
-        return f"all {common}"
+        return f"all {width} × {height}"
     (low_width, low_height), (high_width, high_height) = sizes.min(axis=0).tolist(), sizes.max(axis=0).tolist()
-    share = counts.max() / counts.sum()
-    return f"widths {low_width} to {high_width}, heights {low_height} to {high_height}; {share:.0%} are {common}"
+    return (
+        f"widths {low_width} to {high_width}, heights {low_height} to {high_height}; "
+        f"{counts.max() / counts.sum():.0%} are {width} × {height}"
+    )
