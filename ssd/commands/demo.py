@@ -33,8 +33,8 @@ def parse_args(args: Sequence[str] | None = None) -> argparse.Namespace:
     parser = make_parser(description, None if args is None else "ssd demo")
     add_flag(parser, "--ckpt", metavar="FILE", help=CKPT_HELP)
     add_flag(parser, "--images_dir", default="demo", metavar="DIR", help="folder, without --source (%(default)s)")
-    help_text = "image, folder, glob pattern, video, URL or number of a camera; may be given several times"
-    add_flag(parser, "--source", action="append", metavar="SOURCE", help=help_text)
+    help_text = "image, folder, glob pattern, video, URL or number of a camera; may be repeated"
+    add_flag(parser, "--source", action="append", help=help_text)
     help_text = "keep objects that score above it (%(default)s)"
     add_flag(parser, "--score_threshold", type=float, default=0.7, metavar="S", help=help_text)
     add_flag(parser, "--batch_size", type=int, default=8, metavar="N", help="images per batch (%(default)s)")
@@ -82,10 +82,8 @@ def load_predictor(args: argparse.Namespace) -> Predictor:
     """Build the detector from a config, a checkpoint or both."""
     cfg, device, checkpoint = start_trained(args)
     if args.dataset_type and "class_names" not in checkpoint:
-        class_names = [BACKGROUND, *CLASSES[args.dataset_type]]
-    else:
-        class_names = [*trained_class_names(cfg, checkpoint)]
-    return make_predictor(cfg, checkpoint, class_names, device)
+        return make_predictor(cfg, checkpoint, [BACKGROUND, *CLASSES[args.dataset_type]], device)
+    return make_predictor(cfg, checkpoint, trained_class_names(cfg, checkpoint), device)
 
 
 def detect(predictor: Predictor, source: Source, outputs: Outputs, args: argparse.Namespace) -> None:

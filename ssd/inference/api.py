@@ -82,6 +82,4 @@ def inference_detector(detector: Predictor, images: object) -> Detections | list
         return found
     if isinstance(images, list | tuple | Tensor):
         return detector.predict(source)
-    raise ImageError(
-        f"{images!r} may be many images; use detector.predict(...), with stream=True for one result after the other"
-    )
+    raise ImageError(f"{images!r} may be many images; use detector.predict(...), with stream=True for one by one")

@@ -102,7 +102,7 @@ def _split_address(name: str) -> tuple[str, str]:
 
 
 def _clean(name: str) -> str:
-    """Return a name for every file system: other characters as %XX, and a hash in place of what is too long."""
+    """Return a name for every file system: other characters as %XX, a hash at the end of a long one."""
     cleaned = _FORBIDDEN.sub(lambda match: f"%{ord(match[0]):02X}", name)
     if not cleaned.strip("."):
         return ""

@@ -1,7 +1,4 @@
-"""Views of an image: the whole and, if asked, its tiles; and one set of detections from those of its views.
-
-Legend: V views (the whole image, then its tiles), N boxes of all views.
-"""
+"""Views of an image: the whole, then its tiles; and one set of detections from those of V views. Legend: N boxes."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace

@@ -13,8 +13,8 @@ from ssd.inference.sources.still_images import bytes_to_rgb
 from ssd.utils.errors import ImageError
 
 _MAX_BYTES = 2**28  # encoded images of read_image's largest size rarely need more than a byte per pixel
-_TIMEOUT = 20  # seconds, for the connection and each piece
 _MAX_SECONDS = 300  # in total; a slow server may keep sending single bytes
+_TIMEOUT = 20  # seconds, for the connection and each piece
 _CHUNK_BYTES = 1 << 16
 # Kept when an address with spaces or non-ASCII letters is quoted; "%" since it may be quoted already.
 _SAFE = "%/:=&?~#+!$,;'@()*[]"
