@@ -60,20 +60,20 @@ def test_length_names_and_words() -> None:
     assert make().names == ["dog", "cat", "dog", "person"]
     assert repr(make(name="a.jpg")) == "<Detections in a.jpg, 80 x 60: 2 dog, 1 cat, 1 person>"
     assert repr(nothing()) == "<Detections in image, 80 x 60: nothing>"
-    assert nothing().names == []
+    assert nothing().names == list(nothing()) == []
+    assert [(item.names, item.boxes.tolist()) for item in make()] == [
+        ([name], [box]) for name, box in zip(make().names, BOXES, strict=True)
+    ]
 
 
 @pytest.mark.parametrize(
     ("rows", "expected"),
     [
         (0, [0]),
-        (-1, [3]),
-        (np.int64(2), [2]),
-        (slice(1, 3), [1, 2]),
+        (np.int64(-1), [3]),
         (slice(None, None, 2), [0, 2]),
         ([2, 0], [2, 0]),
         ([], []),
-        (np.array([3]), [3]),
         ([True, False, False, True], [0, 3]),
         (np.array([0.9, 0.8, 0.5, 0.25]) > 0.5, [0, 1]),
         (np.zeros(4, bool), []),
@@ -99,26 +99,17 @@ def test_missing_rows(rows: object) -> None:
             detections[rows]
 
 
-def test_iterating_gives_one_object_at_a_time() -> None:
-    assert [(len(item), item.names, item.boxes.tolist()) for item in make()] == [
-        (1, [name], [box]) for name, box in zip(make().names, BOXES, strict=True)
-    ]
-    assert list(nothing()) == []
-
-
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
         ({}, [0, 1, 2, 3]),
         ({"score_threshold": 0.5}, [0, 1]),  # above it
-        ({"score_threshold": 0.0}, [0, 1, 2, 3]),
         ({"classes": "dog"}, [0, 2]),
         ({"classes": 1}, [1]),
         ({"classes": ["person", "dog"]}, [0, 2, 3]),
         ({"classes": ("person", np.int64(1))}, [1, 3]),
-        ({"classes": {3}, "score_threshold": 0.3}, []),
         ({"classes": []}, []),
-        ({"classes": "cat", "score_threshold": 0.3}, [1]),
+        ({"classes": {1, 3}, "score_threshold": 0.3}, [1]),
     ],
 )
 def test_filter_keeps_the_order(arguments: dict, expected: list[int]) -> None:

@@ -183,14 +183,6 @@ def test_classes_do_not_meet_and_scores_descend() -> None:
     assert merged(views, CORNERS, (340, 100)) == expected
 
 
-def test_two_views_of_one_object_keep_the_better_box() -> None:
-    box: Box = (20.0, 20.0, 60.0, 60.0)
-    coarse: Box = (18.0, 18.0, 63.0, 62.0)
-    views = [found_in((0, 0, 340, 100), [(coarse, 1, 0.6)]), found_in(CORNERS[0], [(box, 1, 0.8)])]
-    views += [nothing() for _ in CORNERS[1:]]
-    assert merged(views, CORNERS, (340, 100)) == [(box, 1, 0.8)]
-
-
 def test_many_cut_boxes_are_compared_in_parts() -> None:
     """More than meet the whole ones at once."""
     generator = torch.Generator().manual_seed(0)

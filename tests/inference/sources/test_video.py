@@ -1,7 +1,6 @@
 """Frames are told apart by their grey level, 8 a frame."""
 
 import gc
-import logging
 import os
 from pathlib import Path
 
@@ -136,7 +135,7 @@ def fake(monkeypatch: pytest.MonkeyPatch, capture: FakeCapture, address: str | i
     return VideoSource(address)
 
 
-def outcome(source: VideoSource) -> tuple[int, str]:
+def walk(source: VideoSource) -> tuple[int, str]:
     """Frames that came, and the message of the error behind them."""
     num_frames = 0
     for pending in source:
@@ -148,47 +147,47 @@ def outcome(source: VideoSource) -> tuple[int, str]:
     return num_frames, ""
 
 
-def test_a_few_frames_less_are_a_warning(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.WARNING):
-        assert outcome(fake(monkeypatch, FakeCapture(promised=100, frames=96))) == (96, "")
-    assert "96 of the 100 frames" in caplog.text
-    count, message = outcome(fake(monkeypatch, FakeCapture(promised=100, frames=94)))
-    assert count == 94
-    assert "94 of the 100 frames" in message
-
-
-def test_a_video_that_came_to_its_end_in_time_is_complete(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(
+    ("promised", "frames", "last_second", "outcome"),
+    [
+        (100, 96, None, "warning"),
+        (100, 94, None, "error"),
+        (100, 60, 9.8, "warning"),  # a variable frame rate: complete in time
+        (100, 140, None, ""),
+        *((unknown, 5, None, "") for unknown in (-1, 0, -9.2e18, 1e15, float("nan"))),
+    ],
+)
+def test_the_number_of_frames_against_the_header(
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    promised: float,
+    frames: int,
+    last_second: float | None,
+    outcome: str,
 ) -> None:
-    """A variable frame rate: the header's number is that of its duration at an average rate."""
-    capture = FakeCapture(promised=100, frames=60, last_second=9.8)
-    with caplog.at_level(logging.WARNING):
-        assert outcome(fake(monkeypatch, capture)) == (60, "")
-    assert "60 of the 100 frames" in caplog.text
-    assert outcome(fake(monkeypatch, FakeCapture(promised=100, frames=140))) == (140, "")
+    source = fake(monkeypatch, FakeCapture(promised, frames, last_second=last_second))
+    assert source.num_frames == (100 if promised == 100 else None)
+    count, message = walk(source)
+    assert count == frames
+    fact = f"{frames} of the {promised} frames"
+    assert (fact in message) == (outcome == "error")
+    assert (fact in caplog.text) == (outcome == "warning")
 
 
-@pytest.mark.parametrize("promised", [-1, 0, -9.2e18, 1e15, float("nan")])
-def test_a_number_that_is_none_promises_nothing(monkeypatch: pytest.MonkeyPatch, promised: float) -> None:
-    source = fake(monkeypatch, FakeCapture(promised=promised, frames=5))
-    assert source.num_frames is None
-    assert outcome(source) == (5, "")
-
-
-@pytest.mark.parametrize(("rate", "expected"), [(29.97, 29.97), (0, 0), (90_000, 0), (-1, 0), (float("nan"), 0)])
-def test_a_frame_rate_that_is_none_is_unknown(monkeypatch: pytest.MonkeyPatch, rate: float, expected: float) -> None:
-    assert fake(monkeypatch, FakeCapture(10, 10, rate=rate)).info.frame_rate == expected
+@pytest.mark.parametrize("rate", [29.97, 0, 90_000, -1, float("nan")])
+def test_frame_rates(monkeypatch: pytest.MonkeyPatch, rate: float) -> None:
+    assert fake(monkeypatch, FakeCapture(10, 10, rate=rate)).info.frame_rate == (29.97 if rate == 29.97 else 0)
 
 
 def test_a_video_without_frames_and_a_camera_that_stops(monkeypatch: pytest.MonkeyPatch) -> None:
     capture = FakeCapture(promised=0, frames=0)
-    count, message = outcome(fake(monkeypatch, capture))
+    count, message = walk(fake(monkeypatch, capture))
     assert count == 0
     assert message.startswith("a.mp4: ")
     assert capture.is_released
     source = fake(monkeypatch, FakeCapture(promised=-1, frames=3), address=0)
     assert source.info == VideoInfo("camera 0", 10.0, None, (4, 2))
-    count, message = outcome(source)
+    count, message = walk(source)
     assert count == 3
     assert message.startswith("camera 0: ")
 
