@@ -35,7 +35,7 @@ from ssd.config.shipped import shipped_names
 from ssd.data import build_datasets, catalog, make_batch_transform, make_test_loader, make_train_loader
 from ssd.engine.trainer import step
 from ssd.evaluation import evaluate
-from ssd.inference.saving import Outputs
+from ssd.inference.outputs import Outputs
 from ssd.inference.video_writer import VideoWriter
 from ssd.modeling import registry
 from ssd.modeling.detector import build_detection_model

@@ -1,4 +1,4 @@
-"""Names for what is written about an image or a video: readable, and none given twice."""
+"""Names of output files for images and videos: readable and unique."""
 
 import hashlib
 import os
@@ -10,52 +10,42 @@ from ssd.inference.detections import Detections
 from ssd.inference.sources import VideoInfo
 from ssd.utils.image import IMAGE_SUFFIXES
 
-_MAX_LENGTH = 60  # characters of a name made from an address: up to 240 bytes, and file systems allow 255
+_MAX_LENGTH = 60  # characters of a name from an address: up to 240 bytes of UTF-8, file systems allow 255
 _FORBIDDEN = re.compile(r'[\x00-\x1f%/\\:*?"<>|]')
 
 
 class OutputNames:
-    """Gives each image and video a name inside an output folder.
+    """Names the files of images and videos, relative to an output folder.
 
-    Images keep their names. Those of the first source folder go straight into the output folder, those of every other
-    one into a subfolder named after theirs, so no two overwrite each other. What is remembered grows with the number
-    of folders and videos, not with that of images.
-
-    Args:
-        reserved: stems that images must not have in the output folder, in small letters.
+    Images keep their names. Those of the first source folder go directly into the output folder, those of another one
+    into a subfolder with its name. Memory grows with the number of folders and videos only. No text file of an image
+    gets the stem ``reserved`` (lower case).
     """
 
-    def __init__(self, reserved: tuple[str, ...] = ()):
+    def __init__(self, reserved: str = ""):
         self._reserved = reserved
         self._folders: dict[str, str] = {}
         self._videos: dict[str, str] = {}
         self._taken: set[str] = set()
 
     def picture(self, detections: Detections) -> Path:
-        """Return where the annotated image goes, relative to the output folder: with the suffix of its source."""
-        folder, name = self._locate(detections)
-        is_writable = Path(name).suffix.lower() in IMAGE_SUFFIXES
-        return folder / (name if is_writable else f"{name}.jpg")
+        """Return the path of the annotated image, with the suffix of its source."""
+        path = self._locate(detections)
+        return path if path.suffix.lower() in IMAGE_SUFFIXES else path.with_name(f"{path.name}.jpg")
 
     def text(self, detections: Detections) -> Path:
-        """Return where the text file of an image or of a frame goes, relative to the output folder.
-
-        It is STEM.txt; the suffix stays in it (STEM.jpg.txt) where two images of a folder share a stem, and for
-        addresses, which cannot be asked for others.
-        """
+        """Return the path of the text file: STEM.txt; STEM.jpg.txt for addresses and where images share a stem."""
         if detections.video is not None:
             return Path(self._video_stem(detections.video), f"{detections.index:06d}.txt")
-        folder, name = self._locate(detections)
-        stem = Path(name).stem
-        is_shared = stem.lower() in self._reserved or detections.path is None or _has_twin(detections.path)
-        return folder / f"{name if is_shared else stem}.txt"
+        path = self._locate(detections)
+        is_shared = path.stem.lower() == self._reserved or detections.path is None or _shares_stem(detections.path)
+        return path.with_name(f"{path.name if is_shared else path.stem}.txt")
 
     def video(self, video: VideoInfo) -> Path:
-        """Return where the annotated video goes, relative to the output folder."""
+        """Return the path of the annotated video."""
         return Path(f"{self._video_stem(video)}.mp4")
 
-    def _locate(self, detections: Detections) -> tuple[Path, str]:
-        """The subfolder and the name of an image."""
+    def _locate(self, detections: Detections) -> Path:
         if detections.path is not None:
             path = Path(os.path.abspath(detections.path))
             place, wanted, name = str(path.parent), path.parent.name, path.name
@@ -64,7 +54,7 @@ class OutputNames:
             wanted = _clean(place.rpartition("/")[2])
         if place not in self._folders:
             self._folders[place] = self._claim(wanted) if self._folders else ""
-        return Path(self._folders[place]), name or "image"
+        return Path(self._folders[place], name or "image")
 
     def _video_stem(self, video: VideoInfo) -> str:
         if video.name not in self._videos:
@@ -76,29 +66,29 @@ class OutputNames:
         return self._videos[video.name]
 
     def _claim(self, wanted: str) -> str:
-        """The wanted name, or with a number behind it if it is taken."""
+        """Return the wanted name, with a number if it is taken; case is ignored, as in some file systems."""
         wanted = wanted or "images"
         name, number = wanted, 1
-        while name.casefold() in self._taken:  # not every file system tells small letters from capitals
+        while name.casefold() in self._taken:
             number += 1
             name = f"{wanted}_{number}"
         self._taken.add(name.casefold())
         return name
 
 
-def _has_twin(path: Path) -> bool:
-    """Whether another image of the folder could differ in its suffix only."""
-    if Path(path.stem).suffix.lower() in IMAGE_SUFFIXES:  # a.jpg.png, beside the text of an a.jpg
+def _shares_stem(path: Path) -> bool:
+    """Whether another image of the folder may differ in its suffix only."""
+    if Path(path.stem).suffix.lower() in IMAGE_SUFFIXES:  # a.jpg.png, next to the text of an a.jpg
         return True
     suffixes = [form(suffix) for suffix in IMAGE_SUFFIXES for form in (str, str.upper, str.capitalize)]
-    twins = (path.with_suffix(suffix) for suffix in suffixes if suffix != path.suffix)
-    return any(twin.exists() and not twin.samefile(path) for twin in twins)
+    others = (path.with_suffix(suffix) for suffix in suffixes if suffix != path.suffix)
+    return any(other.exists() and not other.samefile(path) for other in others)
 
 
 def _split_address(name: str) -> tuple[str, str]:
-    """The place of an image without a file, or of a video, before the last slash, and a clean file name.
+    """Return the part of an address or name before the last slash, without password, and a clean file name.
 
-    User and password of an address are in neither. Its query counts only where the path alone does not name an image.
+    The query of an address belongs to the name only where the path alone does not name an image.
     """
     if "://" not in name:
         place, _, last = name.replace("\\", "/").rpartition("/")
@@ -112,7 +102,7 @@ def _split_address(name: str) -> tuple[str, str]:
 
 
 def _clean(name: str) -> str:
-    """A name that every file system takes: other characters as %XX, and a hash for what makes it too long."""
+    """Return a name for every file system: other characters as %XX, a hash at the end of a long one."""
     cleaned = _FORBIDDEN.sub(lambda match: f"%{ord(match[0]):02X}", name)
     if not cleaned.strip("."):
         return ""

@@ -1,10 +1,10 @@
+"""Reading ahead: order, errors, memory and threads."""
+
 import subprocess
 import sys
 import threading
 import time
-import weakref
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -90,23 +90,6 @@ def test_no_more_frames_than_the_depth_are_under_way() -> None:
     results.close()
 
 
-def test_memory_is_flat_over_thousands_of_frames() -> None:
-    """Counted are the images that are alive while a result is looked at."""
-    references: list[weakref.ref[np.ndarray]] = []
-
-    def prepare(frame: Frame) -> np.ndarray:
-        references.append(weakref.ref(frame.image))  # appending is atomic
-        return frame.image
-
-    counts = []
-    for number, _ in enumerate(read_ahead(Numbers(3000), prepare, 2, 8)):
-        if number % 100 == 50:
-            counts.append(sum(reference() is not None for reference in references))
-    assert len(references) == 3000
-    assert len(counts) == 30
-    assert 1 <= min(counts) <= max(counts) <= 8 + 1
-
-
 def test_closing_ends_the_threads_and_the_source() -> None:
     closed = []
 
@@ -125,25 +108,6 @@ def test_closing_ends_the_threads_and_the_source() -> None:
     assert own_threads() == []
     del results, items
     assert closed == [True]
-
-
-def test_an_error_of_the_consumer_ends_the_threads() -> None:
-    def consume() -> None:
-        for _ in read_ahead(Numbers(1000), index_of, 2, 4):
-            raise KeyError
-
-    with pytest.raises(KeyError):
-        consume()
-    assert own_threads() == []
-
-
-def test_an_iterator_that_is_dropped_ends_its_threads() -> None:
-    results = read_ahead(Numbers(1000), index_of, 2, 4)
-    next(results)
-    del results
-    assert own_threads() == []
-    read_ahead(Numbers(1000), index_of, 2, 4)  # never begun
-    assert own_threads() == []
 
 
 @pytest.mark.parametrize("where", ["source", "read", "prepare"])
@@ -173,19 +137,10 @@ def test_other_errors_reach_the_consumer(where: str) -> None:
     assert list(results) == []
 
 
-def test_frames_of_a_video_come_in_order(video: Path) -> None:
-    def prepare(frame: Frame) -> int:
-        time.sleep(0.002 * (frame.index % 3))
-        return round(float(np.median(frame.image[24:])) / 8)
-
-    assert list(read_ahead(open_source([video, video]), prepare, 4, 8)) == [*range(30), *range(30)]
-
-
 def test_an_unfinished_iterator_does_not_hold_up_the_end_of_the_program() -> None:
     code = """
 import numpy as np
-from ssd.inference.sources import open_source
-from ssd.inference.sources import read_ahead
+from ssd.inference.sources import open_source, read_ahead
 results = read_ahead(open_source(np.zeros((2, 2), np.uint8) for _ in range(10**9)), lambda frame: frame, 2, 4)
 next(results)
 print("end")
