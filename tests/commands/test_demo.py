@@ -224,10 +224,10 @@ def test_classes_of_a_checkpoint_that_names_none(
     run = ("demo.py", "--ckpt", tmp_path / "three.pth", "--source", pictures / "a.jpg", "--save_txt", tmp_path / "txt")
     status, _, error = script(*run, "--no_draw")
     assert status == 1
-    assert "does not name its 3 classes; give a config with their names in MODEL.WEIGHTS_CLASSES" in error
+    assert "three.pth does not name its 3 classes; set MODEL.WEIGHTS_CLASSES" in error
     status, _, error = script(*run, "--dataset_type", "voc", "--no_draw")
     assert status == 1
-    assert "MODEL.NUM_CLASSES is 4, but there are 21 classes with background: aeroplane" in error
+    assert "three.pth has 3 classes, but 20 names are given: aeroplane" in error
     status, _, _ = script(*run, "--no_draw", "MODEL.WEIGHTS_CLASSES", ["x", "y", "z"])
     assert status == 0
     assert (tmp_path / "txt" / "classes.txt").read_text() == "x\ny\nz\n"

@@ -161,11 +161,11 @@ def test_published_checkpoints_name_no_classes(tmp_path: Path, names: tuple[str,
 
 def test_the_config_may_name_the_classes(tmp_path: Path, checkpoint: Path) -> None:
     path = make_checkpoint(tmp_path / "nameless.pth", config())
-    with pytest.raises(ConfigError, match=r"nameless\.pth does not name its 2 classes; .* in MODEL\.WEIGHTS_CLASSES"):
+    with pytest.raises(ConfigError, match=r"nameless\.pth .* 2 classes; .*MODEL\.WEIGHTS_CLASSES"):
         init_detector(config(), path)
     named = config("MODEL.WEIGHTS_CLASSES", ["a", "b"])
     assert init_detector(named, path).class_names == ("__background__", "a", "b")
-    assert init_detector(named, checkpoint).class_names == tuple(CLASS_NAMES)  # which were another detector's
+    assert init_detector(named, checkpoint).class_names == ("__background__", "a", "b")
 
 
 @pytest.mark.parametrize("name", ["ssd300.pt", "checkpoint_ssd300.pth.tar", "MODEL.PTH"])
@@ -223,7 +223,7 @@ def test_weights_that_do_not_fit(tmp_path: Path, checkpoint: Path) -> None:
         init_detector(config("MODEL.PRIORS.ASPECT_RATIOS", [[2, 3]] * 4), checkpoint)
     model = build_detection_model(config())
     write_checkpoint(tmp_path / "backbone.pth", {"model": model.backbone.state_dict()})
-    with pytest.raises(CheckpointError, match=r"backbone\.pth is of no kind that is known"):
+    with pytest.raises(CheckpointError, match=r"backbone\.pth has no known format"):
         init_detector(config(), tmp_path / "backbone.pth")
 
 

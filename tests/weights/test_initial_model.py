@@ -1,6 +1,5 @@
 """What a training starts from: MODEL.WEIGHTS of various origins, pretrained and random weights."""
 
-import logging
 from pathlib import Path
 
 import pytest
@@ -60,21 +59,6 @@ def test_published_weights_do_not_name_their_classes(
     assert torch.equal(cls_rows(new, 3), cls_rows(old, count)[:, rows])
 
 
-def test_names_given_by_the_user_go_first(tmp_path: Path) -> None:
-    old = write(tmp_path / "old.pth", 3, class_names=[BACKGROUND, "a", "b"])
-    overrides = ["MODEL.WEIGHTS", str(tmp_path / "old.pth"), "MODEL.WEIGHTS_CLASSES", ["white", "red"]]
-    new = build_new_model(config(3, *overrides), CELLS)
-    assert torch.equal(cls_rows(new, 3), cls_rows(old, 3)[:, [0, 2, 1]])
-
-
-def test_as_many_classes_without_names_are_the_same(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    old = write(tmp_path / "old.pth", 3)
-    with caplog.at_level(logging.WARNING):
-        new = build_new_model(config(3, "MODEL.WEIGHTS", str(tmp_path / "old.pth")), CELLS)
-    assert torch.equal(cls_rows(new, 3), cls_rows(old, 3))
-    assert "does not name its 2 classes: taken for those of the training" in caplog.text
-
-
 def test_parts_that_start_anew(tmp_path: Path) -> None:
     write(tmp_path / "old.pth", 3)
     overrides = ["MODEL.WEIGHTS", str(tmp_path / "old.pth"), "MODEL.WEIGHTS_EXCEPT", ["box_head"]]
@@ -89,10 +73,6 @@ def test_parts_that_start_anew(tmp_path: Path) -> None:
 def test_mistakes(tmp_path: Path) -> None:
     path = str(tmp_path / "old.pth")
     old = write(tmp_path / "old.pth", 4)
-    with pytest.raises(ConfigError, match=r"does not name its 3 classes; set MODEL\.WEIGHTS_CLASSES"):
-        build_new_model(config(3, "MODEL.WEIGHTS", path), CELLS)
-    with pytest.raises(ConfigError, match=r"WEIGHTS_CLASSES has 2 names, but .*old\.pth 3 classes"):
-        build_new_model(config(3, "MODEL.WEIGHTS", path, "MODEL.WEIGHTS_CLASSES", ["a", "b"]), CELLS)
     torch.save(old.backbone.state_dict(), path)
     with pytest.raises(CheckpointError, match=r"weights of a backbone alone go to MODEL\.BACKBONE\.PRETRAINED"):
         build_new_model(config(3, "MODEL.WEIGHTS", path), CELLS)

@@ -2,15 +2,14 @@
 
 import shlex
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 import torch
 
 from ssd.config import Config
 from ssd.utils.environment import describe_code, describe_machine, describe_versions
+from ssd.weights.loaded_checkpoint import LoadedCheckpoint
 
 
 @dataclass(frozen=True)
@@ -26,7 +25,7 @@ class RunFacts:
     config: str
 
 
-def describe_run(cfg: Config, config_file: str, checkpoint: Mapping[str, Any], device: torch.device) -> RunFacts:
+def describe_run(cfg: Config, config_file: str, checkpoint: LoadedCheckpoint, device: torch.device) -> RunFacts:
     """Return the facts of this process's evaluation.
 
     Args:
@@ -42,8 +41,8 @@ def describe_run(cfg: Config, config_file: str, checkpoint: Mapping[str, Any], d
         "date": f"{datetime.now().astimezone():%Y-%m-%d %H:%M %Z}",
         "command": shlex.join(sys.argv),
         "config": config_file,
-        "checkpoint": checkpoint["source"],
-        "iterations of its training": str(checkpoint.get("iteration", "not known")),
+        "checkpoint": checkpoint.source,
+        "iterations of its training": "not known" if checkpoint.iteration is None else str(checkpoint.iteration),
         "network": f"{cfg.MODEL.BACKBONE.NAME}, {_describe_size(cfg.INPUT.IMAGE_SIZE)} pixels",
         "device": " ".join(str(value) for value in (machine["device"], machine["gpu"]) if value),
         "processor": f"{machine['cpu']}, {machine['cores']} cores, {machine['threads']} threads",

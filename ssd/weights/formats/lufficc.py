@@ -1,15 +1,19 @@
-"""lufficc/SSD, ``{"model", "optimizer", ...}``: its names and layouts are ours, so weights stay as they are."""
+"""lufficc/SSD, ``{"model", "optimizer", ...}``: its names and layouts are ours. Its files carry no config."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ssd.utils.errors import CheckpointError
-from ssd.weights.formats.headers import count_classes
-from ssd.weights.formats.lufficc_settings import differences
-from ssd.weights.formats.source import Converted, Source, StateDict
-from ssd.weights.formats.target import Target
+from yacs.config import CfgNode
 
-# A tensor that each of its networks has and those below it have not, and the config.
+from ssd.modeling.backbone.pretrained import StateDict
+from ssd.structures.size import height_width
+from ssd.utils.errors import CheckpointError
+from ssd.weights.formats.format import Converted, Format
+from ssd.weights.formats.layouts import count_classes
+
+TITLE = "lufficc/SSD"
+
+# A tensor that each network has and those below it lack, and its config.
 _NETWORKS = {
     "backbone.extras.9.weight": "vgg_ssd512_voc0712",
     "backbone.l2_norm.weight": "vgg_ssd300_voc0712",
@@ -21,16 +25,31 @@ _COCO_CONFIGS = {
     "vgg_ssd300_voc0712": "vgg_ssd300_coco_trainval35k",
     "vgg_ssd512_voc0712": "vgg_ssd512_coco_trainval35k",
 }
+# Its defaults of the keys that decide what given weights detect. It derives none from another.
+_DEFAULTS: dict[str, Any] = {
+    "MODEL.NUM_CLASSES": 21,
+    "MODEL.CENTER_VARIANCE": 0.1,
+    "MODEL.SIZE_VARIANCE": 0.2,
+    "MODEL.BACKBONE.NAME": "vgg",
+    "MODEL.BACKBONE.OUT_CHANNELS": [512, 1024, 512, 256, 256, 256],
+    "MODEL.PRIORS.FEATURE_MAPS": [38, 19, 10, 5, 3, 1],
+    "MODEL.PRIORS.STRIDES": [8, 16, 32, 64, 100, 300],
+    "MODEL.PRIORS.MIN_SIZES": [30, 60, 111, 162, 213, 264],
+    "MODEL.PRIORS.MAX_SIZES": [60, 111, 162, 213, 264, 315],
+    "MODEL.PRIORS.ASPECT_RATIOS": [[2], [2, 3], [2, 3], [2, 3], [2], [2]],
+    "MODEL.PRIORS.BOXES_PER_LOCATION": [4, 6, 6, 6, 4, 4],
+    "MODEL.PRIORS.CLIP": True,
+    "MODEL.BOX_HEAD.PREDICTOR": "SSDBoxPredictor",
+    "INPUT.IMAGE_SIZE": 300,
+    "INPUT.PIXEL_MEAN": [123, 117, 104],
+    "TEST.NMS_THRESHOLD": 0.45,
+    "TEST.CONFIDENCE_THRESHOLD": 0.01,
+    "TEST.MAX_PER_IMAGE": 100,
+}
 
 
-def convert(weights: StateDict, content: Mapping[str, Any]) -> Converted:
-    """Find the config of a detector of lufficc/SSD.
-
-    Raises:
-        CheckpointError: the weights are of another network, or the headers of the first level are missing or do not go
-            together.
-    """
-    config = _config(weights)
+def _convert(weights: StateDict, content: Mapping[str, Any]) -> Converted:
+    config = find_config(weights)
     num_classes = count_classes(weights)
     if num_classes == 81:
         config = _COCO_CONFIGS.get(config, config)
@@ -38,37 +57,92 @@ def convert(weights: StateDict, content: Mapping[str, Any]) -> Converted:
     return Converted(dict(weights), config, notes=notes)
 
 
-def restore(weights: StateDict, class_names: Sequence[str]) -> dict[str, Any]:
-    """Return the weights as a checkpoint that lufficc/SSD reads.
-
-    Args:
-        weights: of a network that it has, in our names, which are its.
-        class_names: not in such a file.
+def find_config(weights: StateDict) -> str:
+    """Return the config of the network of these weights, for VOC where there are two.
 
     Raises:
-        CheckpointError: they are of another network.
+        CheckpointError: lufficc/SSD has no such network.
     """
-    _config(weights)
-    return {"model": dict(weights)}
-
-
-def _config(weights: StateDict) -> str:
     for name, config in _NETWORKS.items():
         if name in weights:
             return config
     raise CheckpointError(
-        "lufficc/SSD has VGG16, MobileNetV2, MobileNetV3 large and EfficientNet-B3, and these weights are of another "
-        "network"
+        f"{TITLE} has VGG16, MobileNetV2, MobileNetV3 large and EfficientNet-B3; these weights are of another network"
     )
 
 
-SOURCE = Source(
-    name="lufficc",
-    title="lufficc/SSD",
-    marks=(
-        r"backbone\.(l2_norm|features\.18\.0|features\.16\.0|_blocks\.25\._project_conv)\.weight$",
-        r"box_head\.predictor\.cls_headers\.0\..*bias$",
+def differences(cfg: CfgNode) -> list[str]:
+    """Return sentences on the settings of a config that lufficc/SSD must be given, or does not have.
+
+    Args:
+        cfg: Config with the levels that follow from its backbone.
+    """
+    if len(set(height_width(cfg.INPUT.IMAGE_SIZE))) > 1:
+        return ["It takes square images only: it cannot run this network"]
+    missing = _missing_values(cfg)
+    values = {key: _plain(cfg, key) for key in _DEFAULTS if key not in missing}
+    settings = " ".join(f'{key} "{value}"' for key, value in values.items() if value != _DEFAULTS[key])
+    told = [f"Its config must say, in the file or on the command line: {settings}"] if settings else []
+    return [*told, *missing.values(), *_missing_keys(cfg)]
+
+
+def _plain(cfg: CfgNode, key: str) -> Any:
+    """Return the value of a key as lufficc/SSD writes it: lists without tuples, squares as one number."""
+    value: Any = cfg
+    for part in key.split("."):
+        value = value[part]
+    if key in ("MODEL.PRIORS.FEATURE_MAPS", "MODEL.PRIORS.STRIDES"):
+        return [_side(entry) for entry in value]
+    if key == "INPUT.IMAGE_SIZE":
+        return _side(value)
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [list(entry) if isinstance(entry, Sequence) else entry for entry in value]
+    return value
+
+
+def _side(size: Any) -> int | tuple[int, int]:
+    height, width = height_width(size)
+    return height if height == width else (height, width)
+
+
+def _missing_values(cfg: CfgNode) -> dict[str, str]:
+    """Return sentences on keys that it has, but without this value."""
+    priors, found = cfg.MODEL.PRIORS, {}
+    if priors.CLIP == "size":
+        found["MODEL.PRIORS.CLIP"] = (
+            "It clips whole priors or none, and MODEL.PRIORS.CLIP is size: some large boxes move there"
+        )
+    if any(isinstance(ratio, Sequence) for ratios in priors.ASPECT_RATIOS for ratio in ratios):
+        found["MODEL.PRIORS.ASPECT_RATIOS"] = (
+            "It has each ratio of priors with its inverse, and MODEL.PRIORS.ASPECT_RATIOS has pairs"
+        )
+    return found
+
+
+def _missing_keys(cfg: CfgNode) -> list[str]:
+    test, found = cfg.TEST, []
+    if any(value != 1 for value in cfg.INPUT.PIXEL_STD):
+        found.append(
+            f"It does not divide pixels, and INPUT.PIXEL_STD is {list(cfg.INPUT.PIXEL_STD)}: divide by it in its "
+            "transforms, after the mean is subtracted"
+        )
+    if cfg.MODEL.PRIORS.CENTERS == "map":
+        found.append("It places priors by STRIDES, and MODEL.PRIORS.CENTERS is map: boxes move there")
+    if test.PRE_NMS_TOP_K >= 0 or test.MAX_PER_CLASS >= 0:
+        found.append("It has no limits per class: TEST.PRE_NMS_TOP_K and MAX_PER_CLASS are -1 there")
+    if test.CLIP_BOXES:
+        found.append("It does not clip boxes: clip them afterwards, or compare with TEST.CLIP_BOXES False")
+    return found
+
+
+FORMATS = (
+    Format(
+        name="lufficc",
+        title=TITLE,
+        marks=(
+            r"backbone\.(l2_norm|features\.18\.0|features\.16\.0|_blocks\.25\._project_conv)\.weight$",
+            r"box_head\.predictor\.cls_headers\.0\..*bias$",
+        ),
+        convert=_convert,
     ),
-    convert=convert,
 )
-TARGET = Target("lufficc", "lufficc/SSD", restore, differences)

@@ -1,15 +1,24 @@
-"""SSD300 of sgrvinod's tutorial: whole pickled models, of which the state dict is read.
+"""SSD300 of sgrvinod's tutorial: pickled models.
 
-The six priors of a cell are in the order 1, the large square, 2, 3, 1/2, .333; ours has each ratio beside its inverse.
+The six priors of a cell have the order 1, the large square, 2, 3, 1/2, .333; ours has each ratio beside its inverse.
 """
 
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from ssd.weights.formats.headers import CLS_HEADERS, REG_HEADERS, take_priors, with_headers
-from ssd.weights.formats.source import Converted, Source, StateDict, rename, required
-from ssd.weights.formats.vgg import L2_NORM, rules, vgg_names
+from ssd.modeling.backbone.pretrained import StateDict
+from ssd.utils.errors import CheckpointError
+from ssd.weights.formats.format import Converted, Format, rename
+from ssd.weights.formats.layouts import (
+    CLS_HEADERS,
+    L2_NORM,
+    REG_HEADERS,
+    layer_rules,
+    take_priors,
+    vgg_names,
+    with_headers,
+)
 
 _SCALE = "rescale_factors"
 _CONVS = ["1_1", "1_2", "2_1", "2_2", "3_1", "3_2", "3_3", "4_1", "4_2", "4_3", "5_1", "5_2", "5_3", "6", "7"]
@@ -24,32 +33,23 @@ _NAMES = {
     ),
 }
 _SIX_PRIORS = (0, 1, 2, 4, 3, 5)
+_NOTE = "This project shrinks images with Pillow, which averages all pixels; ours interpolates: scores differ a little."
 
 
-def convert(weights: StateDict, content: Mapping[str, Any]) -> Converted:
-    """Convert a detector of sgrvinod's tutorial.
-
-    Raises:
-        CheckpointError: the scales of conv4_3 are missing, a header of six priors has other channels, or a name is
-            unexpected.
-    """
-    flat = {**weights, _SCALE: required(weights, _SCALE).flatten()}  # (1, 512, 1, 1) there
-    ours = rename(flat, rules(_NAMES))
+def _convert(weights: StateDict, content: Mapping[str, Any]) -> Converted:
+    if _SCALE not in weights:
+        raise CheckpointError(f"missing tensor: {_SCALE}")
+    ours = rename({**weights, _SCALE: weights[_SCALE].flatten()}, layer_rules(_NAMES))  # (1, 512, 1, 1) to (512,)
     six = rf"({CLS_HEADERS}|{REG_HEADERS})\.[123]\..+"
     ours = with_headers(ours, six, partial(take_priors, num_priors=6, indices=_SIX_PRIORS))
-    return Converted(
-        ours,
-        "interop/sgrvinod_ssd300_voc",
-        notes=(
-            "This project shrinks images by Pillow's filter, which averages all pixels, and ours by interpolation "
-            "between the nearest: scores differ a little.",
-        ),
-    )
+    return Converted(ours, "interop/sgrvinod_ssd300_voc", notes=(_NOTE,))
 
 
-SOURCE = Source(
-    name="sgrvinod",
-    title="SSD300 of sgrvinod/a-PyTorch-Tutorial-to-Object-Detection",
-    marks=(r"rescale_factors$", r"base\.conv1_1\.weight$", r"pred_convs\.cl_conv4_3\.weight$"),
-    convert=convert,
+FORMATS = (
+    Format(
+        name="sgrvinod",
+        title="SSD300 of sgrvinod/a-PyTorch-Tutorial-to-Object-Detection",
+        marks=(r"rescale_factors$", r"base\.conv1_1\.weight$", r"pred_convs\.cl_conv4_3\.weight$"),
+        convert=_convert,
+    ),
 )

@@ -19,14 +19,17 @@ from torch import Tensor, nn
 from ssd.config import Config, load_config
 from ssd.modeling.anchors import decode_boxes
 from ssd.modeling.backbone import build_backbone
+from ssd.modeling.backbone.pretrained import StateDict
 from ssd.modeling.box_head.post_processor import PostProcessor
 from ssd.modeling.detector import build_detection_model
 from ssd.modeling.detector.levels import fill_in_levels
 from ssd.structures.boxes import center_to_corner, clip_boxes
 from ssd.utils.errors import CheckpointError
 from ssd.utils.model_weights import check_model_weights, load_model_weights
-from ssd.weights.formats.source import Converted, Source, StateDict
-from ssd.weights.transfer import count_classes
+from ssd.weights.foreign import find_format
+from ssd.weights.formats import Converted
+from ssd.weights.formats.layouts import count_classes
+from ssd.weights.formats.reading import CheckpointContent
 from tests.hashed import hashed
 
 ROOT = Path(__file__).parents[3]
@@ -100,11 +103,6 @@ def meta_weights(listing: str, classes: Mapping[str, tuple[int, int]] | None = N
     return {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
 
 
-def empty_weights(listing: str) -> StateDict:
-    """Like ``meta_weights``, for what must be built: tensors whose values do not matter."""
-    return {name: torch.empty(shape) for name, shape in read_shapes(listing).items()}
-
-
 def load_peer(name: str, listing: str = "") -> Peer:
     """Read goldens/peers/``name``.npz, and fill the weights whose names and shapes ``listing`` (= ``name``) has."""
     peer = Peer(fill(read_shapes(listing or name)), np.load(GOLDENS / "peers" / f"{name}.npz"))
@@ -114,10 +112,14 @@ def load_peer(name: str, listing: str = "") -> Peer:
     return peer
 
 
-def convert(source: Source, weights: StateDict, content: Mapping[str, Any] | None = None) -> Converted:
-    """Convert, after the file was recognised by its names."""
-    assert source.recognises(list(weights))
-    return source.convert(weights, content or {})
+def convert(weights: StateDict, content: Mapping[str, Any] | None = None) -> Converted:
+    """Convert by the format that recognises the names."""
+    return find_format(CheckpointContent("file", weights, {})).convert(weights, content or {})
+
+
+def build_listed(listing: str) -> Detector:
+    """Build what a listing converts to; the values of its weights do not matter."""
+    return build(convert({name: torch.empty(shape) for name, shape in read_shapes(listing).items()}))
 
 
 def build(converted: Converted) -> Detector:
@@ -311,15 +313,15 @@ def check_predictions(detector: Detector, images: Tensor, expected: tuple[Tensor
         torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5)
 
 
-def check_damaged(source: Source, weights: StateDict, name: str, ours: str) -> None:
-    """Files with a tensor less, one more, or one of another shape are refused by that name.
+def check_damaged(weights: StateDict, name: str, ours: str) -> None:
+    """Check that files with a tensor less, one more, or one of another shape are refused by that name.
 
     Args:
-        source: their kind.
-        weights: whole, in their names.
-        name: of one of them.
-        ours: its name here.
+        weights: Whole, in their names.
+        name: One of their names.
+        ours: Its name here.
     """
+    format = find_format(CheckpointContent("file", weights, {}))
     either = f"{re.escape(name)}|{re.escape(ours)}"
     damaged = {
         either: {key: value for key, value in weights.items() if key != name},
@@ -328,4 +330,4 @@ def check_damaged(source: Source, weights: StateDict, name: str, ours: str) -> N
     }
     for message, content in damaged.items():
         with pytest.raises(CheckpointError, match=message):
-            check_fits(source.convert(content, {}))
+            check_fits(format.convert(content, {}))

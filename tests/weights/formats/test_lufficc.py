@@ -1,4 +1,4 @@
-"""lufficc/SSD: which config goes with a file, and what its own must say for a detector of ours."""
+"""lufficc/SSD: the config of a file, and the settings that it needs for a detector of ours."""
 
 from typing import Any
 
@@ -8,7 +8,8 @@ import torch
 from ssd.config import load_config
 from ssd.modeling.detector import build_detection_model
 from ssd.utils.errors import CheckpointError
-from ssd.weights.formats.lufficc import SOURCE, TARGET, differences, restore
+from ssd.weights.formats import FORMATS
+from ssd.weights.formats.lufficc import differences, find_config
 from tests.weights.formats import peers
 
 CONFIGS = [
@@ -21,17 +22,16 @@ OURS = ["mobilenet_v1_ssd300_voc0712", "resnet18_ssd300_voc0712", "efficient_net
 @pytest.mark.parametrize("name", CONFIGS)
 def test_each_of_its_seven(name: str) -> None:
     weights = peers.meta_weights(f"lufficc_{name}")
-    converted = peers.convert(SOURCE, weights)
+    converted = peers.convert(weights)
     assert (converted.config, converted.notes) == (name, ())
     assert all(converted.weights[key] is value for key, value in weights.items())
     with torch.device("meta"):
         peers.build(converted)
-    assert restore(converted.weights, ()) == {"model": weights}
 
 
 def test_classes_of_ones_own_have_the_priors_of_voc() -> None:
     weights = peers.meta_weights("lufficc_vgg_ssd512_coco_trainval35k", {r".*\.cls_headers\.": (81, 4)})
-    converted = peers.convert(SOURCE, weights)
+    converted = peers.convert(weights)
     assert converted.config == "vgg_ssd512_voc0712"
     assert "vgg_ssd512_voc0712; see MODEL.PRIORS" in converted.notes[0]
     with torch.device("meta"):
@@ -43,7 +43,7 @@ def test_its_mobilenets_have_one_config_for_any_data() -> None:
     weights = peers.meta_weights(
         "lufficc_mobilenet_v2_ssd320_voc0712", {r".*\.cls_headers\.(5|\d\.conv\.3)\.": (21, 81)}
     )
-    converted = peers.convert(SOURCE, weights)
+    converted = peers.convert(weights)
     assert converted.config == "mobilenet_v2_ssd320_voc0712"
     with torch.device("meta"):
         model = peers.build(converted).config.MODEL
@@ -54,19 +54,12 @@ def test_its_mobilenets_have_one_config_for_any_data() -> None:
 def test_networks_that_it_has_not(name: str) -> None:
     with torch.device("meta"):
         weights = build_detection_model(load_config(peers.ROOT / "configs" / f"{name}.yaml"), False).state_dict()
-    assert not SOURCE.recognises(list(weights))
-    with pytest.raises(CheckpointError, match="these weights are of another network"):
-        restore(weights, ())
-
-
-def test_damaged() -> None:
-    name = "box_head.predictor.cls_headers.0.bias"
-    with torch.device("meta"):
-        peers.check_damaged(SOURCE, peers.meta_weights("lufficc_vgg_ssd300_voc0712"), name, name)
+    assert not FORMATS["lufficc"].recognises(list(weights))
+    with pytest.raises(CheckpointError, match="lufficc/SSD has VGG16"):
+        find_config(weights)
 
 
 def test_nothing_is_to_be_set_for_its_defaults() -> None:
-    assert TARGET.differences is differences
     assert differences(peers.complete_config("vgg_ssd300_voc0712")) == []
 
 

@@ -14,9 +14,7 @@ from torchvision.models.detection import SSDLite320_MobileNet_V3_Large_Weights, 
 import ssd
 from ssd.data.samples import resize_image
 from ssd.inference.predictor import Predictor
-from ssd.weights.formats import torchvision_ssdlite
-from ssd.weights.formats.torchvision_slots import NUM_SLOTS, SLOTS
-from ssd.weights.formats.torchvision_ssdlite import SOURCE
+from ssd.weights.formats.torchvision import NUM_SLOTS, SLOTS
 from tests.weights.formats import peers
 
 NAME = "torchvision_ssdlite320_mobilenet_v3_large"
@@ -25,22 +23,6 @@ CATEGORIES = SSDLite320_MobileNet_V3_Large_Weights.COCO_V1.meta["categories"]
 UNUSED_SLOTS = sorted(set(range(NUM_SLOTS)) - set(SLOTS))
 SIZE = 320
 NUM_COMPARED = 250  # of 300 detections: the last may change places with those that are cut off
-
-
-def test_recording() -> None:
-    peer = peers.load_peer(NAME, LISTING)
-    converted = peers.convert(SOURCE, peer.weights)
-    assert "category" in converted.notes[0]
-    detector = peers.build(converted)
-    peers.check_network(detector, peer.recorded, peers.predict(detector, peer.recorded), classes=SLOTS)
-
-
-def test_detections_of_the_recording(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of all 91 classes, since the ten without a category compete in the recording."""
-    monkeypatch.setattr(torchvision_ssdlite, "NUM_SLOTS", 0)  # as if they were classes of one's own
-    peer = peers.load_peer(NAME, LISTING)
-    detector = peers.build(peers.convert(SOURCE, peer.weights))
-    peers.check_detections(detector, peer.recorded, peers.predict(detector, peer.recorded))
 
 
 def test_slots_are_the_categories_of_torchvision() -> None:
@@ -153,7 +135,7 @@ def test_whole_tail_and_classes_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> 
     )
     images = np.random.RandomState(0).randint(256, size=(2, SIZE, SIZE, 3)).astype(np.uint8)
     randomise(model, images)
-    converted = peers.convert(SOURCE, model.state_dict())
+    converted = peers.convert(model.state_dict())
     assert converted.notes == ()
     detector = peers.build(converted)
     assert (detector.config.MODEL.BACKBONE.NAME, detector.config.MODEL.NUM_CLASSES) == ("mobilenet_v3_ssdlite", 4)
@@ -163,23 +145,3 @@ def test_whole_tail_and_classes_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> 
     for found, name in ((cls_logits, "cls_logits"), (bbox_pred, "bbox_regression")):
         assert expected[name].std() > 0.1
         torch.testing.assert_close(found, expected[name], rtol=1e-3, atol=1e-3)
-
-
-@pytest.mark.parametrize(
-    ("name", "ours"),
-    [
-        ("backbone.features.0.0.0.weight", "backbone.features.0.0.weight"),
-        ("backbone.features.0.12.block.2.fc1.bias", "backbone.features.12.conv.2.fc1.bias"),
-        ("backbone.features.0.13.1.running_var", "backbone.features.13.conv.0.1.running_var"),
-        ("backbone.features.1.0.3.0.weight", "backbone.features.13.conv.3.0.weight"),
-        ("backbone.features.1.2.block.0.1.weight", "backbone.features.15.conv.0.1.weight"),
-        ("backbone.features.1.3.1.weight", "backbone.features.16.1.weight"),
-        ("backbone.extra.3.2.1.bias", "backbone.extras.3.2.1.bias"),
-        ("head.classification_head.module_list.2.0.0.weight", "box_head.predictor.cls_headers.2.conv.0.weight"),
-        ("head.classification_head.module_list.4.1.bias", "box_head.predictor.cls_headers.4.conv.3.bias"),
-        ("head.regression_head.module_list.1.1.bias", "box_head.predictor.reg_headers.1.conv.3.bias"),
-    ],
-)
-def test_damaged(name: str, ours: str) -> None:
-    with torch.device("meta"):
-        peers.check_damaged(SOURCE, peers.meta_weights(LISTING), name, ours)
