@@ -8,7 +8,7 @@ from ssd.version import __version__
 
 COMMANDS: Commands = {
     "check-data": ("ssd.commands.check_data", "list all that is wrong with the datasets of a config"),
-    "convert": ("ssd.commands.convert", "bring checkpoints of other SSDs here, and back"),
+    "convert": ("ssd.commands.convert", "convert checkpoints of other SSDs, and ours to lufficc/SSD"),
     "data": ("ssd.commands.data", "convert datasets to other formats, split them, draw them"),
     "demo": ("ssd.commands.demo", "detect in images and videos, and draw what is found"),
     "doctor": ("ssd.commands.doctor", "look at an installation, and say what mends it"),
