@@ -18,8 +18,8 @@ from ssd.deploy.quantize import quantize_onnx
 from ssd.deploy.report import ExportReport, format_report, to_json
 from ssd.deploy.trained import Trained, load_trained
 from ssd.evaluation import resolve_metric
-from ssd.evaluation.report import write_json
 from ssd.inference.sources import Frame, Source, open_source
+from ssd.utils.atomic import write_json
 from ssd.utils.cores import limit_threads
 from ssd.utils.errors import ConfigError, DatasetError, OutputError, os_errors_as
 from ssd.utils.logger import setup_logger

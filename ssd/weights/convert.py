@@ -6,12 +6,12 @@ from typing import Any
 
 import torch
 
-from ssd.config import Config, parse_config
+from ssd.config import Config
 from ssd.config.node import with_num_classes
 from ssd.utils.atomic import atomic_write
 from ssd.utils.checkpoint_file import write_checkpoint
 from ssd.utils.errors import CheckpointError, ConfigError, OutputError, os_errors_as
-from ssd.weights.foreign import with_levels
+from ssd.weights.foreign import levels_of
 from ssd.weights.formats import lufficc
 from ssd.weights.loaded_checkpoint import LoadedCheckpoint, trained_class_names
 from ssd.weights.trained import build_trained_model, own_config, read_detector
@@ -110,5 +110,4 @@ def convert_to_lufficc(checkpoint: LoadedCheckpoint, cfg: Config, output: Path) 
         raise CheckpointError(f"{checkpoint.source} cannot be written for {lufficc.TITLE}: {error}") from error
     with os_errors_as(OutputError, output):
         write_checkpoint(output, {"model": dict(checkpoint.weights)})
-    complete = with_levels(with_num_classes(cfg, class_names))
-    return lufficc.differences(parse_config(complete.dump(), "levels"))
+    return lufficc.differences(with_num_classes(cfg, class_names), levels_of(cfg))

@@ -7,14 +7,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor
-from yacs.config import CfgNode
 
 from ssd.config import Config, load_config, parse_config
 from ssd.config.shipped import shipped_config
-from ssd.modeling.anchors import PriorBox
 from ssd.modeling.backbone import build_backbone
-from ssd.modeling.detector.levels import fill_in_levels
+from ssd.modeling.detector.levels import Levels, build_levels, make_prior_box
 from ssd.structures.class_names import BACKGROUND
 from ssd.structures.size import height_width
 from ssd.utils.errors import CheckpointError, ConfigError
@@ -160,11 +157,12 @@ def network_differences(cfg: Config, checkpoint: LoadedCheckpoint) -> list[str]:
     values = {key: (_value(cfg, key), _value(trained, key)) for key in _KEYS_OF_NETWORK}
     differences = [f"{key} is {one}, there {other}" for key, (one, other) in values.items() if not _is_same(one, other)]
     if not differences:  # else the priors may differ for that reason
-        differences = _prior_differences(PriorBox(with_levels(cfg))(), PriorBox(with_levels(trained))(), trained)
+        differences = _prior_differences(cfg, trained)
     return differences
 
 
-def _prior_differences(priors: Tensor, trained_priors: Tensor, trained: Config) -> list[str]:
+def _prior_differences(cfg: Config, trained: Config) -> list[str]:
+    priors, trained_priors = (make_prior_box(config, levels_of(config))() for config in (cfg, trained))  # (P, 4) each
     if priors.shape != trained_priors.shape:
         return [f"MODEL.PRIORS gives {len(priors)} priors, there {len(trained_priors)}"]
     distances = (priors - trained_priors).abs().amax(dim=1)
@@ -177,11 +175,10 @@ def _prior_differences(priors: Tensor, trained_priors: Tensor, trained: Config) 
     ]
 
 
-def with_levels(cfg: Config) -> CfgNode:
-    """Return a config with the keys that follow from its backbone, which is built without computing anything."""
-    cfg = cfg.with_overrides(["MODEL.BACKBONE.PRETRAINED", False])
+def levels_of(cfg: Config) -> Levels:
+    """Return the levels of the network of a config, whose backbone is built without computing anything."""
     with torch.device("meta"):
-        return fill_in_levels(cfg, build_backbone(cfg))
+        return build_levels(cfg, build_backbone(cfg, pretrained=False))
 
 
 def _value(cfg: Config, key: str) -> Any:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ssd.config import Config
 from ssd.modeling.backbone.pretrained import StateDict
 from ssd.modeling.box_head.box_predictor import last_conv
-from ssd.modeling.detector import build_detection_model
+from ssd.modeling.detector import SSDDetector, build_detection_model
 from ssd.utils.errors import CheckpointError, ConfigError
 from ssd.utils.model_weights import load_model_weights, matches_any
 from ssd.weights.foreign import explained, network_differences
@@ -31,7 +31,7 @@ _MAX_LISTED = 20
 _SYNONYMS = {"aeroplane": "airplane", "motorbike": "motorcycle", "sofa": "couch", "tvmonitor": "tv"}
 
 
-def build_new_model(cfg: Config, class_names: Sequence[str]) -> nn.Module:
+def build_new_model(cfg: Config, class_names: Sequence[str]) -> SSDDetector:
     """Build the model of a config with the weights of MODEL.WEIGHTS or MODEL.BACKBONE.PRETRAINED.
 
     Args:

@@ -5,19 +5,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import nn
 
 from ssd.config import Config, load_config, parse_config
 from ssd.config.node import with_num_classes
 from ssd.modeling.backbone.pretrained import StateDict
-from ssd.modeling.detector import build_detection_model
+from ssd.modeling.detector import SSDDetector, build_detection_model
 from ssd.utils.checkpoint_folder import read_last
 from ssd.utils.errors import CheckpointError, ConfigError
 from ssd.utils.model_weights import load_model_weights
 from ssd.weights.foreign import check_network, convert_foreign, explained
 from ssd.weights.formats.reading import CheckpointContent, read_weights
 from ssd.weights.loaded_checkpoint import LoadedCheckpoint
-from ssd.weights.precision import in_precision, select_dtype
 
 logger = logging.getLogger(__name__)
 
@@ -129,14 +127,12 @@ def _lufficc_config(checkpoint: LoadedCheckpoint) -> str | None:
 
 def build_trained_model(
     cfg: Config, checkpoint: LoadedCheckpoint, class_names: Sequence[str], device: torch.device
-) -> nn.Module:
+) -> SSDDetector:
     """Build the model of a config in evaluation mode, with the weights of a checkpoint.
 
-    It computes in the format of TEST.AMP.
-
     Raises:
-        ConfigError: MODEL.NUM_CLASSES is not the number of ``class_names``, the device lacks that format, or the
-            checkpoint was converted and trained with other settings.
+        ConfigError: MODEL.NUM_CLASSES is not the number of ``class_names``, or a foreign checkpoint was trained with
+            other settings.
         CheckpointError: The weights do not fit.
     """
     check_network(cfg, checkpoint)
@@ -144,6 +140,4 @@ def build_trained_model(
     with explained(checkpoint):
         load_model_weights(model, checkpoint.weights, checkpoint.source)
     logger.info("Loaded weights from %s", checkpoint.source)
-    dtype = select_dtype(cfg.TEST.AMP, device, "TEST.AMP", model)
-    model = model.to(device).to(memory_format=torch.channels_last)  # faster, on CPU and GPU
-    return in_precision(model, device.type, dtype).eval()
+    return model.to(device).to(memory_format=torch.channels_last).eval()  # faster, on CPU and GPU

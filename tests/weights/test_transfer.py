@@ -55,7 +55,7 @@ def test_shared_classes_keep_their_scores(predictor: str) -> None:
     old, new = build(len(OLD), predictor), build(len(NEW), predictor)
     load_detector_weights(new, old.state_dict(), "old.pth", trained_classes=OLD, class_names=NEW)
     images = torch.randn(2, 3, 96, 96)
-    (old_logits, old_boxes), (logits, boxes) = (m.box_head.predictor(m.backbone(images)) for m in (old, new))
+    (old_logits, old_boxes), (logits, boxes) = (model.predict(images) for model in (old, new))
     assert torch.equal(boxes, old_boxes)
     torch.testing.assert_close(logits[..., [0, 2, 3]], old_logits[..., [0, 3, 1]])
     for label in (1, 4, 5):
@@ -72,7 +72,7 @@ def test_the_same_classes_are_the_same_model() -> None:
 def test_new_rows_learn_apart() -> None:
     model = build(len(NEW))
     load_detector_weights(model, build(len(OLD)).state_dict(), "old.pth", trained_classes=OLD, class_names=NEW)
-    logits, _ = model.box_head.predictor(model.backbone(torch.randn(1, 3, 96, 96)))
+    logits, _ = model.predict(torch.randn(1, 3, 96, 96))
     logits[..., 1].sum().backward()
     gradient = model.box_head.predictor.cls_headers[0].bias.grad.unflatten(0, (-1, len(NEW)))
     assert (gradient[:, 1] != 0).all()

@@ -6,6 +6,7 @@ from typing import Any
 from yacs.config import CfgNode
 
 from ssd.modeling.backbone.pretrained import StateDict
+from ssd.modeling.detector.levels import Levels, nominal_strides
 from ssd.structures.size import height_width
 from ssd.utils.errors import CheckpointError
 from ssd.weights.formats.format import Converted, Format
@@ -71,16 +72,17 @@ def find_config(weights: StateDict) -> str:
     )
 
 
-def differences(cfg: CfgNode) -> list[str]:
-    """Return sentences on the settings of a config that lufficc/SSD must be given, or does not have.
+def differences(cfg: CfgNode, levels: Levels) -> list[str]:
+    """Return sentences on the settings that lufficc/SSD must be given, or does not have.
 
     Args:
-        cfg: Config with the levels that follow from its backbone.
+        cfg: Config of a detector.
+        levels: Levels of its network.
     """
     if len(set(height_width(cfg.INPUT.IMAGE_SIZE))) > 1:
         return ["It takes square images only: it cannot run this network"]
     missing = _missing_values(cfg)
-    values = {key: _plain(cfg, key) for key in _DEFAULTS if key not in missing}
+    values = {key: _plain(cfg, key) for key in _DEFAULTS if key not in missing} | _plain_levels(cfg, levels)
     settings = " ".join(f'{key} "{value}"' for key, value in values.items() if value != _DEFAULTS[key])
     told = [f"Its config must say, in the file or on the command line: {settings}"] if settings else []
     return [*told, *missing.values(), *_missing_keys(cfg)]
@@ -91,13 +93,21 @@ def _plain(cfg: CfgNode, key: str) -> Any:
     value: Any = cfg
     for part in key.split("."):
         value = value[part]
-    if key in ("MODEL.PRIORS.FEATURE_MAPS", "MODEL.PRIORS.STRIDES"):
-        return [_side(entry) for entry in value]
     if key == "INPUT.IMAGE_SIZE":
         return _side(value)
     if isinstance(value, Sequence) and not isinstance(value, str):
         return [list(entry) if isinstance(entry, Sequence) else entry for entry in value]
     return value
+
+
+def _plain_levels(cfg: CfgNode, levels: Levels) -> dict[str, Any]:
+    strides = cfg.MODEL.PRIORS.STRIDES or [nominal_strides(levels.image_size, size) for size in levels.feature_maps]
+    return {
+        "MODEL.BACKBONE.OUT_CHANNELS": list(levels.channels),
+        "MODEL.PRIORS.FEATURE_MAPS": [_side(size) for size in levels.feature_maps],
+        "MODEL.PRIORS.STRIDES": [_side(stride) for stride in strides],
+        "MODEL.PRIORS.BOXES_PER_LOCATION": levels.boxes_per_location,
+    }
 
 
 def _side(size: Any) -> int | tuple[int, int]:

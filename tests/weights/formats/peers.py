@@ -17,16 +17,14 @@ import torch
 from torch import Tensor, nn
 
 from ssd.config import Config, load_config
-from ssd.modeling.anchors import decode_boxes
-from ssd.modeling.backbone import build_backbone
 from ssd.modeling.backbone.pretrained import StateDict
-from ssd.modeling.box_head.post_processor import PostProcessor
-from ssd.modeling.detector import build_detection_model
-from ssd.modeling.detector.levels import fill_in_levels
+from ssd.modeling.box_head import Predictions
+from ssd.modeling.detector import SSDDetector, build_detection_model
+from ssd.modeling.detector.levels import make_prior_box
 from ssd.structures.boxes import center_to_corner, clip_boxes
 from ssd.utils.errors import CheckpointError
 from ssd.utils.model_weights import check_model_weights, load_model_weights
-from ssd.weights.foreign import find_format
+from ssd.weights.foreign import find_format, levels_of
 from ssd.weights.formats import Converted
 from ssd.weights.formats.layouts import count_classes
 from ssd.weights.formats.reading import CheckpointContent
@@ -57,13 +55,13 @@ class Detector(NamedTuple):
     """
 
     config: Config
-    model: nn.Module
+    model: SSDDetector
 
     @property
     def levels(self) -> list[tuple[int, int]]:
         """(cells, priors per cell) of every level."""
-        priors = fill_in_levels(self.config, self.model.backbone).MODEL.PRIORS
-        maps = zip(priors.FEATURE_MAPS, priors.BOXES_PER_LOCATION, strict=True)
+        levels = levels_of(self.config)
+        maps = zip(levels.feature_maps, levels.boxes_per_location, strict=True)
         return [(rows * columns, per_cell) for (rows, columns), per_cell in maps]
 
 
@@ -144,12 +142,15 @@ def _network(config: str, num_classes: int, overrides: tuple[Any, ...]) -> nn.Mo
         return build_detection_model(load_config(path, ["MODEL.NUM_CLASSES", num_classes, *overrides]), False)
 
 
-def complete_config(name: str, *overrides: Any) -> Config:
-    """A config of configs/, with the levels that follow from its backbone."""
-    path = ROOT / "configs" / f"{name}.yaml"
-    config = load_config(path, [*overrides, "MODEL.BACKBONE.PRETRAINED", False])
-    with torch.device("meta"):
-        return fill_in_levels(config, build_backbone(config))
+def read_config(name: str, *overrides: Any) -> Config:
+    """A config of configs/."""
+    return load_config(ROOT / "configs" / f"{name}.yaml", list(overrides))
+
+
+def priors_of(name: str) -> Tensor:
+    """Priors (P, 4) of a config of configs/."""
+    config = read_config(name)
+    return make_prior_box(config, levels_of(config))()
 
 
 def value_major_order(levels: Sequence[tuple[int, int]]) -> Tensor:
@@ -176,7 +177,7 @@ def predict(detector: Detector, recorded: Mapping[str, np.ndarray]) -> tuple[Ten
     pixels = np.random.RandomState(int(recorded["input_seed"])).normal(0, 1, (1, 3, size, size)).astype(np.float32)
     images = torch.from_numpy(pixels) * float(recorded["input_scale"])
     assert torch.equal(images.flatten()[:16], torch.from_numpy(recorded["input_head"]))
-    return detector.model.box_head.predictor(detector.model.backbone(images))
+    return detector.model.predict(images)
 
 
 def check_recording(
@@ -219,9 +220,8 @@ def check_network(
     factor = float(recorded["det_logit_factor"])  # brings the scores away from 0 and 1
     theirs = torch.from_numpy(recorded["class_logits"][..., columns] * factor).softmax(dim=2)
     np.testing.assert_allclose((cls_logits * factor).softmax(dim=2), theirs, rtol=0, atol=1e-4)
-    config = detector.config.MODEL
     offsets = bbox_pred * float(recorded["det_delta_factor"])
-    boxes = center_to_corner(decode_boxes(offsets, priors[chosen], config.CENTER_VARIANCE, config.SIZE_VARIANCE))
+    boxes = center_to_corner(detector.model.box_head.box_coder.decode(offsets, priors[chosen]))
     boxes = clip_boxes(boxes, 1, 1) if detector.config.TEST.CLIP_BOXES else boxes
     np.testing.assert_allclose(boxes[0], recorded["boxes_scaled"], rtol=0, atol=1e-4)
 
@@ -266,7 +266,7 @@ def check_detections(
 
 def _detect(detector: Detector, cls_logits: Tensor, bbox_pred: Tensor) -> dict[str, Tensor]:
     """Detections of one image, with boxes relative to it."""
-    found = PostProcessor(detector.config)(cls_logits, bbox_pred, detector.model.box_head.priors)[0]
+    (found,) = detector.model.box_head.detect(Predictions(cls_logits, bbox_pred))
     return {"boxes": found["boxes"] / found.img_width, "labels": found["labels"], "scores": found["scores"]}
 
 
@@ -307,7 +307,7 @@ def check_listing(detector: Detector, name: str) -> None:
 @torch.no_grad()
 def check_predictions(detector: Detector, images: Tensor, expected: tuple[Tensor, Tensor]) -> None:
     """Compare cls_logits and bbox_pred of images with those that were worked out layer by layer."""
-    predictions = detector.model.box_head.predictor(detector.model.backbone(images))
+    predictions = detector.model.predict(images)
     for ours, theirs in zip(predictions, expected, strict=True):
         assert theirs.std() > 0.05
         torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5)

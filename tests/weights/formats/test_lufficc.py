@@ -8,6 +8,7 @@ import torch
 from ssd.config import load_config
 from ssd.modeling.detector import build_detection_model
 from ssd.utils.errors import CheckpointError
+from ssd.weights.foreign import levels_of
 from ssd.weights.formats import FORMATS
 from ssd.weights.formats.lufficc import differences, find_config
 from tests.weights.formats import peers
@@ -59,12 +60,17 @@ def test_networks_that_it_has_not(name: str) -> None:
         find_config(weights)
 
 
+def differences_of(name: str, *overrides: Any) -> list[str]:
+    config = peers.read_config(name, *overrides)
+    return differences(config, levels_of(config))
+
+
 def test_nothing_is_to_be_set_for_its_defaults() -> None:
-    assert differences(peers.complete_config("vgg_ssd300_voc0712")) == []
+    assert differences_of("vgg_ssd300_voc0712") == []
 
 
 def test_what_its_config_must_say() -> None:
-    (told,) = differences(peers.complete_config("mobilenet_v2_ssd320_voc0712"))
+    (told,) = differences_of("mobilenet_v2_ssd320_voc0712")
     assert told == (
         "Its config must say, in the file or on the command line: "
         'MODEL.BACKBONE.NAME "mobilenet_v2" '
@@ -93,7 +99,7 @@ def test_what_its_config_must_say() -> None:
     ],
 )
 def test_each_difference_is_told(key: str, value: Any, sentence: str) -> None:
-    (told,) = differences(peers.complete_config("vgg_ssd300_voc0712", key, value))
+    (told,) = differences_of("vgg_ssd300_voc0712", key, value)
     assert sentence in told
 
 
@@ -106,5 +112,5 @@ def test_each_difference_is_told(key: str, value: Any, sentence: str) -> None:
     ],
 )
 def test_what_it_cannot_be_told(key: str, value: Any, sentence: str) -> None:
-    (told,) = differences(peers.complete_config("vgg_ssd300_voc0712", key, value))
+    (told,) = differences_of("vgg_ssd300_voc0712", key, value)
     assert sentence in told

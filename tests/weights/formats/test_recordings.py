@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 
-from ssd.modeling.anchors import PriorBox
 from ssd.weights.formats import torchvision
 from tests.weights.formats import peers
 
@@ -77,7 +76,7 @@ def test_every_recording_is_compared() -> None:
 
 def test_priors_of_mmdetections_512() -> None:
     """Compared in every run, since its recording is slow."""
-    priors = PriorBox(peers.complete_config("interop/mmdet_ssd512_voc"))()
+    priors = peers.priors_of("interop/mmdet_ssd512_voc")
     recorded = np.load(peers.GOLDENS / "peers" / "mmdet_ssd512_voc.npz")["priors_all"]
     np.testing.assert_allclose(priors, recorded, rtol=0, atol=1e-6)
 
@@ -85,7 +84,7 @@ def test_priors_of_mmdetections_512() -> None:
 def test_priors_of_sgrvinods_central_cell_by_hand() -> None:
     """Level 2 has scale .375 and the next .55; 10 cells, so the fifth is at .45."""
     start = 38 * 38 * 4 + 19 * 19 * 6 + (4 * 10 + 4) * 6
-    priors = PriorBox(peers.complete_config("interop/sgrvinod_ssd300_voc"))()[start : start + 6]
+    priors = peers.priors_of("interop/sgrvinod_ssd300_voc")[start : start + 6]
     root2, root3, between = 2**0.5, 3**0.5, (0.375 * 0.55) ** 0.5
     flat = 0.333**0.5
     expected = [

@@ -141,7 +141,7 @@ def test_whole_tail_and_classes_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> 
     assert (detector.config.MODEL.BACKBONE.NAME, detector.config.MODEL.NUM_CLASSES) == ("mobilenet_v3_ssdlite", 4)
     pixels = torch.from_numpy(images).permute(0, 3, 1, 2) / 127.5 - 1
     expected = model.head(list(model.backbone(pixels).values()))
-    cls_logits, bbox_pred = detector.model.box_head.predictor(detector.model.backbone(pixels))
+    cls_logits, bbox_pred = detector.model.predict(pixels)
     for found, name in ((cls_logits, "cls_logits"), (bbox_pred, "bbox_regression")):
         assert expected[name].std() > 0.1
         torch.testing.assert_close(found, expected[name], rtol=1e-3, atol=1e-3)
