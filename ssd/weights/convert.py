@@ -55,12 +55,6 @@ def convert_to_ours(source: str, output: Path, format: str = "auto", classes: Se
         output: File to write.
         format: See ``read_detector``.
         classes: Names of its classes, without background; empty = see ``trained_class_names``.
-
-    Raises:
-        CheckpointError: The checkpoint cannot be read or does not fit its network.
-        ConfigError: The classes are unknown, or have another number.
-        DownloadError, MissingPackageError: See ``read_detector``.
-        OutputError: A file cannot be written.
     """
     checkpoint = read_detector(source, format)
     if checkpoint.origin is None and checkpoint.config is None:
@@ -96,11 +90,6 @@ def convert_to_lufficc(checkpoint: LoadedCheckpoint, cfg: Config, output: Path) 
         checkpoint: Checkpoint of any project.
         cfg: Config of its network.
         output: File to write.
-
-    Raises:
-        CheckpointError: lufficc/SSD has no such network, or the weights do not fit the config.
-        ConfigError: The classes are unknown.
-        OutputError: The file cannot be written.
     """
     class_names = trained_class_names(cfg, checkpoint)
     build_trained_model(cfg, checkpoint, class_names, torch.device("cpu"))  # raises if it does not fit

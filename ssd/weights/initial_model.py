@@ -95,9 +95,6 @@ def load_detector_weights(
         trained_classes: Classes of the weights.
         class_names: Classes of the model.
         new: Regular expressions for the beginnings of names: these tensors keep their initial values.
-
-    Raises:
-        CheckpointError: Names or shapes differ beyond ``new``.
     """
     matches = match_classes(trained_classes, class_names)
     initial = model.state_dict()

@@ -70,9 +70,6 @@ def known_class_names(cfg: Config, checkpoint: LoadedCheckpoint, given: Sequence
         cfg: Config of the run.
         checkpoint: Checkpoint of any project.
         given: Names from the command line, without background. They go before MODEL.WEIGHTS_CLASSES.
-
-    Raises:
-        ConfigError: The weights have another number of classes.
     """
     names = checkpoint.class_names
     if given := given or cfg.MODEL.WEIGHTS_CLASSES if names is None or _is_meant(cfg, checkpoint) else given:
@@ -97,10 +94,6 @@ def trained_class_names(
         given: See ``known_class_names``.
         of_training: Classes of the training that starts from it, background first: the guess if there are as many
             and their number is not that of VOC or COCO.
-
-    Raises:
-        CheckpointError: The weights are no detector's.
-        ConfigError: The classes are unknown, or their number is wrong.
     """
     names = known_class_names(cfg, checkpoint, given)
     if names is not None:

@@ -57,10 +57,6 @@ def read_trained(cfg: Config, checkpoint: str | None) -> LoadedCheckpoint:
     Args:
         cfg: Reads OUTPUT_DIR.
         checkpoint: Path or URL; None = the last one of OUTPUT_DIR or, if that is damaged, the one before it.
-
-    Raises:
-        CheckpointError: There is none, or the one that was named is damaged or of no known format.
-        DownloadError, MissingPackageError: See ``read_detector``.
     """
     if checkpoint:
         return read_detector(checkpoint)
@@ -83,11 +79,6 @@ def read_with_config(
         config_file: None = the config that the checkpoint carries, but for its MODEL.DEVICE.
         checkpoint: Path or URL; None = the last one of OUTPUT_DIR. One of the two must be given.
         overrides: ``[KEY, VALUE, ...]``.
-
-    Raises:
-        ConfigError: The config is missing or wrong.
-        CheckpointError: The checkpoint is missing or damaged, or carries no config.
-        DownloadError, MissingPackageError: See ``read_detector``.
     """
     if config_file is not None:
         cfg = load_config(config_file, overrides)
@@ -98,12 +89,7 @@ def read_with_config(
 
 
 def own_config(checkpoint: LoadedCheckpoint) -> Config:
-    """Return the config that a checkpoint carries or, for one of lufficc/SSD, the config of its network.
-
-    Raises:
-        CheckpointError: There is none.
-        ConfigError: This version does not take it.
-    """
+    """Return the config that a checkpoint carries or, for one of lufficc/SSD, the config of its network."""
     source, remedy = checkpoint.source, "give the config file too"
     text = checkpoint.config or _lufficc_config(checkpoint)
     if not isinstance(text, str):

@@ -115,7 +115,7 @@ def test_names_of_classes(convert: Convert, foreign: Path, tmp_path: Path) -> No
         (["{foreign}", "-o", "x.pth", "--classes", "a,b,"], "none may be empty"),
         (["configs", "-o", "x.pth"], "configs is a folder, where a checkpoint is a file"),
         (["nothing.pth", "-o", "x.pth"], "'nothing.pth' does not exist"),
-        (["README.md", "-o", "x.pth"], "README.md: not a checkpoint"),
+        (["README.md", "-o", "x.pth"], "or not a checkpoint"),
     ],
 )
 def test_mistakes(

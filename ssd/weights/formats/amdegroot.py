@@ -9,26 +9,16 @@ from typing import Any
 
 from ssd.modeling.backbone.pretrained import StateDict
 from ssd.structures.class_names import COCO_CLASSES
+from ssd.weights.formats import layouts
 from ssd.weights.formats.format import Converted, Format, rename
-from ssd.weights.formats.layouts import (
-    CLS_HEADERS,
-    L2_NORM,
-    VGG_CONVS,
-    count_classes,
-    layer_rules,
-    level_names,
-    take_values,
-    vgg_names,
-    with_headers,
-)
 
 _NAMES = {
-    "L2Norm.weight": L2_NORM,
-    **vgg_names(
-        convs=[f"vgg.{conv}" for conv in VGG_CONVS],
+    "L2Norm.weight": layouts.L2_NORM,
+    **layouts.vgg_names(
+        convs=[f"vgg.{conv}" for conv in layouts.VGG_CONVS],
         extras=[f"extras.{index}" for index in range(8)],
-        cls_headers=level_names("conf.{}"),
-        reg_headers=level_names("loc.{}"),
+        cls_headers=layouts.level_names("conf.{}"),
+        reg_headers=layouts.level_names("loc.{}"),
     ),
 }
 _COCO_SLOTS, _COCO_CLASSES = 201, 81
@@ -43,14 +33,14 @@ _SLOTS_NOTE = (
 
 
 def _convert(weights: StateDict, content: Mapping[str, Any]) -> Converted:
-    ours = rename(weights, layer_rules(_NAMES))
-    num_classes = count_classes(ours)
+    ours = rename(weights, layouts.layer_rules(_NAMES))
+    num_classes = layouts.count_classes(ours)
     is_coco = num_classes in (_COCO_SLOTS, _COCO_CLASSES)
     config = f"interop/amdegroot_ssd300_{'coco' if is_coco else 'voc'}"
     if num_classes != _COCO_SLOTS:
         return Converted(ours, config, notes=(_CLIP_NOTE,))
-    keep_classes = partial(take_values, num_values=_COCO_SLOTS, indices=range(_COCO_CLASSES))
-    ours = with_headers(ours, rf"{CLS_HEADERS}\..+", keep_classes)
+    keep_classes = partial(layouts.take_values, num_values=_COCO_SLOTS, indices=range(_COCO_CLASSES))
+    ours = layouts.with_headers(ours, rf"{layouts.CLS_HEADERS}\..+", keep_classes)
     return Converted(ours, config, class_names=COCO_CLASSES, notes=(_CLIP_NOTE, _SLOTS_NOTE))
 
 

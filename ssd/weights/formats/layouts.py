@@ -74,11 +74,7 @@ def _split(header: Tensor, first: int, second: int) -> Tensor:
 
 
 def with_headers(weights: StateDict, pattern: str, change: Callable[[Tensor], Tensor]) -> StateDict:
-    """Apply ``change`` to the headers whose whole name matches a regular expression.
-
-    Raises:
-        CheckpointError: ``change`` failed; the message names the tensor.
-    """
+    """Apply ``change`` to the headers whose whole name matches a regular expression; errors name the tensor."""
     changed = dict(weights)
     for name, value in weights.items():
         if re.fullmatch(pattern, name):

@@ -80,12 +80,12 @@ def differences(cfg: CfgNode, levels: Levels) -> list[str]:
         levels: Levels of its network.
     """
     if len(set(height_width(cfg.INPUT.IMAGE_SIZE))) > 1:
-        return ["It takes square images only: it cannot run this network"]
-    missing = _missing_values(cfg)
+        return ["INPUT.IMAGE_SIZE must be square there: lufficc/SSD cannot run this network"]
+    missing = _missing_settings(cfg)
     values = {key: _plain(cfg, key) for key in _DEFAULTS if key not in missing} | _plain_levels(cfg, levels)
     settings = " ".join(f'{key} "{value}"' for key, value in values.items() if value != _DEFAULTS[key])
     told = [f"Its config must say, in the file or on the command line: {settings}"] if settings else []
-    return [*told, *missing.values(), *_missing_keys(cfg)]
+    return [*told, *missing.values()]
 
 
 def _plain(cfg: CfgNode, key: str) -> Any:
@@ -115,34 +115,22 @@ def _side(size: Any) -> int | tuple[int, int]:
     return height if height == width else (height, width)
 
 
-def _missing_values(cfg: CfgNode) -> dict[str, str]:
-    """Return sentences on keys that it has, but without this value."""
-    priors, found = cfg.MODEL.PRIORS, {}
-    if priors.CLIP == "size":
-        found["MODEL.PRIORS.CLIP"] = (
-            "It clips whole priors or none, and MODEL.PRIORS.CLIP is size: some large boxes move there"
-        )
-    if any(isinstance(ratio, Sequence) for ratios in priors.ASPECT_RATIOS for ratio in ratios):
-        found["MODEL.PRIORS.ASPECT_RATIOS"] = (
-            "It has each ratio of priors with its inverse, and MODEL.PRIORS.ASPECT_RATIOS has pairs"
-        )
-    return found
-
-
-def _missing_keys(cfg: CfgNode) -> list[str]:
-    test, found = cfg.TEST, []
-    if any(value != 1 for value in cfg.INPUT.PIXEL_STD):
-        found.append(
-            f"It does not divide pixels, and INPUT.PIXEL_STD is {list(cfg.INPUT.PIXEL_STD)}: divide by it in its "
-            "transforms, after the mean is subtracted"
-        )
-    if cfg.MODEL.PRIORS.CENTERS == "map":
-        found.append("It places priors by STRIDES, and MODEL.PRIORS.CENTERS is map: boxes move there")
-    if test.PRE_NMS_TOP_K >= 0 or test.MAX_PER_CLASS >= 0:
-        found.append("It has no limits per class: TEST.PRE_NMS_TOP_K and MAX_PER_CLASS are -1 there")
-    if test.CLIP_BOXES:
-        found.append("It does not clip boxes: clip them afterwards, or compare with TEST.CLIP_BOXES False")
-    return found
+def _missing_settings(cfg: CfgNode) -> dict[str, str]:
+    """Return a sentence on each key whose value it does not have."""
+    priors, test = cfg.MODEL.PRIORS, cfg.TEST
+    has_pairs = any(isinstance(ratio, Sequence) for ratios in priors.ASPECT_RATIOS for ratio in ratios)
+    has_std = any(value != 1 for value in cfg.INPUT.PIXEL_STD)
+    settings = {
+        "MODEL.PRIORS.CLIP": (priors.CLIP == "size", "clips whole priors or none: some large boxes move"),
+        "MODEL.PRIORS.ASPECT_RATIOS": (has_pairs, "has each ratio with its inverse"),
+        "MODEL.PRIORS.CENTERS": (priors.CENTERS == "map", "places priors by STRIDES: boxes move"),
+        "INPUT.PIXEL_STD": (has_std, "does not divide pixels: divide in its transforms, after the mean is subtracted"),
+        "TEST.PRE_NMS_TOP_K": (test.PRE_NMS_TOP_K >= 0, "has no limits per class"),
+        "TEST.MAX_PER_CLASS": (test.MAX_PER_CLASS >= 0, "has no limits per class"),
+        "TEST.CLIP_BOXES": (test.CLIP_BOXES, "does not clip boxes: clip them afterwards, or compare with False"),
+    }
+    found = {key: text for key, (is_missing, text) in settings.items() if is_missing}
+    return {key: f"{key} is {_plain(cfg, key)}, but lufficc/SSD {text}" for key, text in found.items()}
 
 
 FORMATS = (

@@ -12,42 +12,25 @@ from typing import Any
 
 from ssd.modeling.backbone.pretrained import StateDict, adapt_variances
 from ssd.utils.errors import CheckpointError
+from ssd.weights.formats import layouts
 from ssd.weights.formats.format import Converted, Format, rename
-from ssd.weights.formats.layouts import (
-    CLS_HEADERS,
-    L2_NORM,
-    REG_HEADERS,
-    VGG_CONVS,
-    background_first,
-    count_classes,
-    layer_rules,
-    level_names,
-    vgg_names,
-    with_depthwise_biases,
-    with_headers,
-)
 
-_CONVS = [f"backbone.features.{conv}" for conv in VGG_CONVS]
-_EXTRAS = range(10)  # of SSD512; SSD300 has the first eight
-_NAMES = {
-    "neck.l2_norm.weight": L2_NORM,
-    **vgg_names(
-        convs=_CONVS,
-        extras=[f"neck.extra_layers.{index // 2}.{index % 2}.conv" for index in _EXTRAS],
-        cls_headers=level_names("bbox_head.cls_convs.{}.0"),
-        reg_headers=level_names("bbox_head.reg_convs.{}.0"),
-    ),
-}
-_OLD_L2_NORM = "backbone.l2_norm.weight"
-_OLD_NAMES = {  # before 2.14
-    _OLD_L2_NORM: L2_NORM,
-    **vgg_names(
-        convs=_CONVS,
-        extras=[f"backbone.extra.{index}" for index in _EXTRAS],
-        cls_headers=level_names("bbox_head.cls_convs.{}"),
-        reg_headers=level_names("bbox_head.reg_convs.{}"),
-    ),
-}
+_OLD_L2_NORM = "backbone.l2_norm.weight"  # before 2.14
+
+
+def _vgg_rules(l2_norm: str, extras: str, header: str) -> list[tuple[str, str]]:
+    extra_names = [extras.format(index, index // 2, index % 2) for index in range(10)]  # SSD300 has the first eight
+    names = layouts.vgg_names(
+        convs=[f"backbone.features.{conv}" for conv in layouts.VGG_CONVS],
+        extras=extra_names,
+        cls_headers=layouts.level_names(f"bbox_head.cls_convs.{header}"),
+        reg_headers=layouts.level_names(f"bbox_head.reg_convs.{header}"),
+    )
+    return layouts.layer_rules({l2_norm: layouts.L2_NORM, **names})
+
+
+_RULES = _vgg_rules("neck.l2_norm.weight", "neck.extra_layers.{1}.{2}.conv", "{}.0")
+_OLD_RULES = _vgg_rules(_OLD_L2_NORM, "backbone.extra.{0}", "{}")
 _SSDLITE_EPS = 1e-3
 # (stage, block) of the inverted residuals in order (MobileNetV2, Table 2).
 _BLOCKS = [(stage, block) for stage, count in enumerate((1, 2, 3, 4, 3, 3, 1), start=1) for block in range(count)]
@@ -57,21 +40,22 @@ def _convert_vgg(weights: StateDict, content: Mapping[str, Any]) -> Converted:
     meta = _meta(content)
     is_old = _OLD_L2_NORM in weights
     notes = _version_notes(meta, is_old)
-    ours = rename(weights, layer_rules(_OLD_NAMES if is_old else _NAMES))
-    num_classes = count_classes(ours)
-    size, smallest_of_coco = (512, 0.1) if f"{CLS_HEADERS}.6.bias" in ours else (300, 0.15)
+    ours = rename(weights, _OLD_RULES if is_old else _RULES)
+    num_classes = layouts.count_classes(ours)
+    size, smallest_of_coco = (512, 0.1) if f"{layouts.CLS_HEADERS}.6.bias" in ours else (300, 0.15)
     data = _priors_of(meta, num_classes, smallest_of_coco)
     if num_classes not in (21, 81):
         notes += (f"The priors are taken for those of mmdetection's config for {data.upper()}; see MODEL.PRIORS.",)
-    ours = with_headers(ours, rf"{CLS_HEADERS}\..+", partial(background_first, num_classes=num_classes))
+    move_background = partial(layouts.background_first, num_classes=num_classes)
+    ours = layouts.with_headers(ours, rf"{layouts.CLS_HEADERS}\..+", move_background)
     return Converted(ours, f"interop/mmdet_ssd{size}_{data}", class_names=_class_names(meta), notes=notes)
 
 
 def _convert_ssdlite(weights: StateDict, content: Mapping[str, Any]) -> Converted:
-    ours = rename(weights, layer_rules(_ssdlite_names()))
-    ours = with_depthwise_biases(adapt_variances(ours, _SSDLITE_EPS))
-    scores = rf"{CLS_HEADERS}\.\d\.conv\.3\.\w+"
-    ours = with_headers(ours, scores, partial(background_first, num_classes=count_classes(ours)))
+    ours = rename(weights, layouts.layer_rules(_ssdlite_names()))
+    ours = layouts.with_depthwise_biases(adapt_variances(ours, _SSDLITE_EPS))
+    move_background = partial(layouts.background_first, num_classes=layouts.count_classes(ours))
+    ours = layouts.with_headers(ours, rf"{layouts.CLS_HEADERS}\.\d\.conv\.3\.\w+", move_background)
     return Converted(ours, "interop/mmdet_ssdlite320_mobilenetv2_coco", class_names=_class_names(_meta(content)))
 
 
@@ -92,7 +76,7 @@ def _ssdlite_names() -> dict[str, str]:
         for place, layer in enumerate(("0", "1.depthwise_conv", "1.pointwise_conv")):
             units[f"neck.extra_layers.{index}.{layer}"] = f"backbone.extras.{index}.{place}"
     for level in range(6):
-        for kind, ours in (("cls", CLS_HEADERS), ("reg", REG_HEADERS)):
+        for kind, ours in (("cls", layouts.CLS_HEADERS), ("reg", layouts.REG_HEADERS)):
             units[f"bbox_head.{kind}_convs.{level}.0"] = f"{ours}.{level}.conv"
             names[f"bbox_head.{kind}_convs.{level}.1"] = f"{ours}.{level}.conv.3"
     for theirs, ours in units.items():

@@ -22,19 +22,13 @@ _EXTRAS_AND_HEADERS = (
     (r"loc\.(.+)", r"box_head.predictor.reg_headers.\1"),
     (r"conf\.(.+)", r"box_head.predictor.cls_headers.\1"),
 )
+_STAGES = {0: "conv1", 1: "bn1", 4: "layer1", 5: "layer2", 6: "layer3"}  # by the number of the layer
 _NVIDIA_RULES = (
-    (r"feature_extractor\.feature_extractor\.0\.(.+)", r"backbone.conv1.\1"),
-    (r"feature_extractor\.feature_extractor\.1\.(.+)", r"backbone.bn1.\1"),
-    (r"feature_extractor\.feature_extractor\.4\.(.+)", r"backbone.layer1.\1"),
-    (r"feature_extractor\.feature_extractor\.5\.(.+)", r"backbone.layer2.\1"),
-    (r"feature_extractor\.feature_extractor\.6\.(.+)", r"backbone.layer3.\1"),
+    *((rf"feature_extractor\.feature_extractor\.{n}\.(.+)", rf"backbone.{stage}.\1") for n, stage in _STAGES.items()),
     *_EXTRAS_AND_HEADERS,
 )
 _MLPERF_RULES = (
-    (r"model\.layer1\.0\.(.+)", r"backbone.conv1.\1"),
-    (r"model\.layer1\.1\.(.+)", r"backbone.bn1.\1"),
-    (r"model\.layer1\.4\.(.+)", r"backbone.layer1.\1"),
-    (r"model\.layer1\.5\.(.+)", r"backbone.layer2.\1"),
+    *((rf"model\.layer1\.{n}\.(.+)", rf"backbone.{stage}.\1") for n, stage in _STAGES.items() if n < 6),
     (r"model\.layer2\.0\.(.+)", r"backbone.layer3.\1"),
     *_EXTRAS_AND_HEADERS,
 )
@@ -65,9 +59,6 @@ def prior_major(weights: StateDict, last: str = "") -> StateDict:
     Args:
         weights: All tensors.
         last: Name of the last convolution within a header, with a dot; "" if the header is one convolution.
-
-    Raises:
-        CheckpointError: The channels of a header are no multiple of the number of priors.
     """
     suffix = re.escape(last)
     for name, value in weights.items():

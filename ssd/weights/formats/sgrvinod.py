@@ -9,23 +9,15 @@ from typing import Any
 
 from ssd.modeling.backbone.pretrained import StateDict
 from ssd.utils.errors import CheckpointError
+from ssd.weights.formats import layouts
 from ssd.weights.formats.format import Converted, Format, rename
-from ssd.weights.formats.layouts import (
-    CLS_HEADERS,
-    L2_NORM,
-    REG_HEADERS,
-    layer_rules,
-    take_priors,
-    vgg_names,
-    with_headers,
-)
 
 _SCALE = "rescale_factors"
 _CONVS = ["1_1", "1_2", "2_1", "2_2", "3_1", "3_2", "3_3", "4_1", "4_2", "4_3", "5_1", "5_2", "5_3", "6", "7"]
 _LEVELS = ("conv4_3", "conv7", "conv8_2", "conv9_2", "conv10_2", "conv11_2")
 _NAMES = {
-    _SCALE: L2_NORM,
-    **vgg_names(
+    _SCALE: layouts.L2_NORM,
+    **layouts.vgg_names(
         convs=[f"base.conv{conv}" for conv in _CONVS],
         extras=[f"aux_convs.conv{stage}_{index}" for stage in range(8, 12) for index in (1, 2)],
         cls_headers=[f"pred_convs.cl_{level}" for level in _LEVELS],
@@ -39,9 +31,10 @@ _NOTE = "This project shrinks images with Pillow, which averages all pixels; our
 def _convert(weights: StateDict, content: Mapping[str, Any]) -> Converted:
     if _SCALE not in weights:
         raise CheckpointError(f"missing tensor: {_SCALE}")
-    ours = rename({**weights, _SCALE: weights[_SCALE].flatten()}, layer_rules(_NAMES))  # (1, 512, 1, 1) to (512,)
-    six = rf"({CLS_HEADERS}|{REG_HEADERS})\.[123]\..+"
-    ours = with_headers(ours, six, partial(take_priors, num_priors=6, indices=_SIX_PRIORS))
+    flat = {**weights, _SCALE: weights[_SCALE].flatten()}  # (1, 512, 1, 1) to (512,)
+    ours = rename(flat, layouts.layer_rules(_NAMES))
+    six = rf"({layouts.CLS_HEADERS}|{layouts.REG_HEADERS})\.[123]\..+"
+    ours = layouts.with_headers(ours, six, partial(layouts.take_priors, num_priors=6, indices=_SIX_PRIORS))
     return Converted(ours, "interop/sgrvinod_ssd300_voc", notes=(_NOTE,))
 
 

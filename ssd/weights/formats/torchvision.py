@@ -12,20 +12,8 @@ from typing import Any
 from ssd.modeling.backbone.pretrained import StateDict, adapt_variances
 from ssd.structures.class_names import COCO_CLASSES
 from ssd.utils.errors import CheckpointError
+from ssd.weights.formats import layouts
 from ssd.weights.formats.format import Converted, Format, rename
-from ssd.weights.formats.layouts import (
-    CLS_HEADERS,
-    L2_NORM,
-    REG_HEADERS,
-    VGG_CONVS,
-    count_classes,
-    layer_rules,
-    level_names,
-    take_values,
-    vgg_names,
-    with_depthwise_biases,
-    with_headers,
-)
 
 NUM_SLOTS = 91
 _UNUSED_SLOTS = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)  # ids without a category in COCO 2017
@@ -35,20 +23,20 @@ _SLOTS_NOTE = (
     "without a category are dropped: a trained detector gives them no probability, so the scores stay the same."
 )
 _SSD300_NAMES = {
-    "backbone.scale_weight": L2_NORM,
-    **vgg_names(
+    "backbone.scale_weight": layouts.L2_NORM,
+    **layouts.vgg_names(
         convs=[
-            *(f"backbone.features.{conv}" for conv in VGG_CONVS[:10]),
+            *(f"backbone.features.{conv}" for conv in layouts.VGG_CONVS[:10]),
             *(f"backbone.extra.0.{index}" for index in ("1", "3", "5", "7.1", "7.3")),
         ],
         extras=[f"backbone.extra.{pair}.{index}" for pair in range(1, 5) for index in (0, 2)],
-        cls_headers=level_names("head.classification_head.module_list.{}"),
-        reg_headers=level_names("head.regression_head.module_list.{}"),
+        cls_headers=layouts.level_names("head.classification_head.module_list.{}"),
+        reg_headers=layouts.level_names("head.regression_head.module_list.{}"),
     ),
 }
 _SSDLITE_HEADERS = {
-    r"head\.classification_head\.module_list": CLS_HEADERS,
-    r"head\.regression_head\.module_list": REG_HEADERS,
+    r"head\.classification_head\.module_list": layouts.CLS_HEADERS,
+    r"head\.regression_head\.module_list": layouts.REG_HEADERS,
 }
 _SSDLITE_RULES = (
     # Block 13 is split: its expansion ends features.0, and features.1 begins with the rest.
@@ -69,12 +57,12 @@ _WHOLE_CHANNELS = 960  # of the last layer; the reduced tail has half of them
 
 
 def _convert_ssd300(weights: StateDict, content: Mapping[str, Any]) -> Converted:
-    ours = rename(weights, layer_rules(_SSD300_NAMES))
+    ours = rename(weights, layouts.layer_rules(_SSD300_NAMES))
     return _with_classes(Converted(ours, "interop/torchvision_ssd300_coco"))
 
 
 def _convert_ssdlite(weights: StateDict, content: Mapping[str, Any]) -> Converted:
-    ours = with_depthwise_biases(adapt_variances(rename(weights, _SSDLITE_RULES), _SSDLITE_EPS))
+    ours = layouts.with_depthwise_biases(adapt_variances(rename(weights, _SSDLITE_RULES), _SSDLITE_EPS))
     if _LAST_LAYER not in ours:
         raise CheckpointError(f"missing tensor: {_LAST_LAYER}")
     is_whole = ours[_LAST_LAYER].shape[:1] == (_WHOLE_CHANNELS,)
@@ -84,11 +72,11 @@ def _convert_ssdlite(weights: StateDict, content: Mapping[str, Any]) -> Converte
 
 def _with_classes(converted: Converted) -> Converted:
     """Keep the classes of COCO of 91 slots; another number of classes is the user's own."""
-    if count_classes(converted.weights) != NUM_SLOTS:
+    if layouts.count_classes(converted.weights) != NUM_SLOTS:
         return converted
-    last = rf"{re.escape(CLS_HEADERS)}\.\d+\.(conv\.3\.)?(weight|bias)"
-    keep_classes = partial(take_values, num_values=NUM_SLOTS, indices=SLOTS)
-    weights = with_headers(converted.weights, last, keep_classes)
+    last = rf"{re.escape(layouts.CLS_HEADERS)}\.\d+\.(conv\.3\.)?(weight|bias)"
+    keep_classes = partial(layouts.take_values, num_values=NUM_SLOTS, indices=SLOTS)
+    weights = layouts.with_headers(converted.weights, last, keep_classes)
     return converted._replace(weights=weights, class_names=COCO_CLASSES, notes=(_SLOTS_NOTE,))
 
 

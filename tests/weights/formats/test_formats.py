@@ -80,5 +80,5 @@ def test_an_error_of_a_conversion_names_the_file_and_its_format() -> None:
     without = {name: value for name, value in weights.items() if name != "loc.0.bias"}
     damaged = {"strange": {**weights, "strange": torch.ones(1)}, r"reg_headers\.0\.bias": without}
     for message, content in damaged.items():
-        with pytest.raises(CheckpointError, match=rf"file\.pth .*SSD300 of amdegroot.* {message}"):
+        with pytest.raises(CheckpointError, match=rf"file\.pth .*SSD300 of amdegroot.*{message}"):
             convert_foreign(CheckpointContent("file.pth", content, {}))

@@ -93,9 +93,9 @@ def test_what_its_config_must_say() -> None:
         ("TEST.MAX_PER_IMAGE", 200, 'TEST.MAX_PER_IMAGE "200"'),
         ("INPUT.PIXEL_STD", [58, 57, 57], "INPUT.PIXEL_STD is [58, 57, 57]"),
         ("MODEL.PRIORS.CENTERS", "map", "MODEL.PRIORS.CENTERS is map"),
-        ("TEST.PRE_NMS_TOP_K", 400, "no limits per class"),
-        ("TEST.MAX_PER_CLASS", 50, "no limits per class"),
-        ("TEST.CLIP_BOXES", True, "does not clip boxes"),
+        ("TEST.PRE_NMS_TOP_K", 400, "TEST.PRE_NMS_TOP_K is 400"),
+        ("TEST.MAX_PER_CLASS", 50, "TEST.MAX_PER_CLASS is 50"),
+        ("TEST.CLIP_BOXES", True, "TEST.CLIP_BOXES is True"),
     ],
 )
 def test_each_difference_is_told(key: str, value: Any, sentence: str) -> None:
@@ -107,8 +107,12 @@ def test_each_difference_is_told(key: str, value: Any, sentence: str) -> None:
     ("key", "value", "sentence"),
     [
         ("MODEL.PRIORS.CLIP", "size", "MODEL.PRIORS.CLIP is size"),
-        ("MODEL.PRIORS.ASPECT_RATIOS", [[2], [[2, 0.4], 3], [2, 3], [2, 3], [2], [2]], "ASPECT_RATIOS has pairs"),
-        ("INPUT.IMAGE_SIZE", (300, 310), "takes square images only"),
+        (
+            "MODEL.PRIORS.ASPECT_RATIOS",
+            [[2], [[2, 0.4], 3], [2, 3], [2, 3], [2], [2]],
+            "[[2, 0.4], 3]",
+        ),
+        ("INPUT.IMAGE_SIZE", (300, 310), "INPUT.IMAGE_SIZE must be square"),
     ],
 )
 def test_what_it_cannot_be_told(key: str, value: Any, sentence: str) -> None:
