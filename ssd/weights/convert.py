@@ -26,10 +26,6 @@ def prepare_output(output: Path, source: str, *, has_config: bool) -> None:
         output: File to write.
         source: Path or URL of the checkpoint to convert.
         has_config: Whether a config is written beside it.
-
-    Raises:
-        ConfigError: It does not end in .pth, or is the file to convert.
-        OutputError: It cannot be written, or somebody else wrote the config beside it.
     """
     if output.suffix != ".pth":
         raise ConfigError(f"--output {output} must end in .pth")

@@ -28,15 +28,10 @@ class CheckpointContent(NamedTuple):
 
 
 def read_weights(source: str) -> CheckpointContent:
-    """Read a checkpoint of any project without executing anything in it.
-
-    Args:
-        source: Path or URL.
+    """Read a checkpoint of any project, a path or URL, without executing anything in it.
 
     Raises:
         CheckpointError: The file is missing, damaged, refused as unsafe, or holds no weights.
-        DownloadError: The URL cannot be fetched.
-        MissingPackageError: It is a safetensors file, and that package is not installed.
     """
     try:
         content: Any = read_content(source)

@@ -35,24 +35,14 @@ GOLDENS = ROOT / "tests" / "goldens"
 
 
 class Peer(NamedTuple):
-    """A recorded detector.
-
-    Attributes:
-        weights: under their names.
-        recorded: arrays of goldens/peers.
-    """
+    """A recorded detector: weights under their names, and the arrays of goldens/peers."""
 
     weights: StateDict
     recorded: Mapping[str, np.ndarray]
 
 
 class Detector(NamedTuple):
-    """A converted detector, built.
-
-    Attributes:
-        config: as the conversion names it, with its overrides.
-        model: in evaluation mode.
-    """
+    """A converted detector in evaluation mode, and its config with the overrides of the conversion."""
 
     config: Config
     model: SSDDetector
@@ -87,11 +77,9 @@ def fill_faster(shapes: Mapping[str, Sequence[int]]) -> StateDict:
 
 
 def meta_weights(listing: str, classes: Mapping[str, tuple[int, int]] | None = None) -> StateDict:
-    """Tensors without values of the names and shapes that ``listing`` has.
+    """Tensors without values of the names and shapes in a listing.
 
-    Args:
-        listing: see ``read_listing``.
-        classes: of headers, by regular expression, the number of values that they have there and that they get.
+    ``classes`` gives for headers, by regular expression, the number of values there and here.
     """
     shapes = read_shapes(listing)
     for pattern, (num_values, others) in (classes or {}).items():
@@ -200,11 +188,11 @@ def check_network(
     """Compare priors, predictions, class scores and decoded boxes with the recorded ones.
 
     Args:
-        detector: ours.
-        recorded: theirs.
-        predictions: of ``predict``.
-        order: our index (P,) of each of their priors; None = the same order.
-        classes: their index of each of our classes; None = the same. Classes that we have not are left out.
+        detector: Ours.
+        recorded: Theirs.
+        predictions: Result of ``predict``.
+        order: Our index (P,) of each of their priors; None = the same order.
+        classes: Their index of each of our classes; None = the same.
     """
     columns = slice(None) if classes is None else list(classes)
     priors = detector.model.box_head.priors
@@ -237,13 +225,7 @@ def check_detections(
 ) -> None:
     """Compare detections on the scaled predictions of the network, and on drawn ones, with the recorded ones.
 
-    Args:
-        detector: ours; its config must have their thresholds.
-        recorded: theirs.
-        predictions: of ``predict``.
-        order: as for check_network.
-        classes: as for check_network; all of theirs.
-        has_total: whether the number of detections is compared, besides the best.
+    The arguments are those of ``check_network``; without ``has_total`` only the best detections are compared.
     """
     num_classes, background = int(recorded["num_classes"]), int(recorded["background_index"])
     columns = torch.arange(num_classes) if classes is None else torch.tensor(classes)
@@ -314,13 +296,7 @@ def check_predictions(detector: Detector, images: Tensor, expected: tuple[Tensor
 
 
 def check_damaged(weights: StateDict, name: str, ours: str) -> None:
-    """Check that files with a tensor less, one more, or one of another shape are refused by that name.
-
-    Args:
-        weights: Whole, in their names.
-        name: One of their names.
-        ours: Its name here.
-    """
+    """Check that files without ``name``, with one more, or with another shape are refused by that name or ours."""
     format = find_format(CheckpointContent("file", weights, {}))
     either = f"{re.escape(name)}|{re.escape(ours)}"
     damaged = {
