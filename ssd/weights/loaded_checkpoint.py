@@ -71,9 +71,9 @@ def known_class_names(cfg: Config, checkpoint: LoadedCheckpoint, given: Sequence
         checkpoint: Checkpoint of any project.
         given: Names from the command line, without background. They go before MODEL.WEIGHTS_CLASSES.
     """
-    names = checkpoint.class_names
-    if given := given or cfg.MODEL.WEIGHTS_CLASSES if names is None or _is_meant(cfg, checkpoint) else given:
-        names = (BACKGROUND, *given)
+    if not given and (checkpoint.class_names is None or _is_meant(cfg, checkpoint)):
+        given = cfg.MODEL.WEIGHTS_CLASSES
+    names = (BACKGROUND, *given) if given else checkpoint.class_names
     count = checkpoint.num_classes
     if names is not None and count not in (None, len(names)):
         raise ConfigError(

@@ -121,7 +121,7 @@ def load_inert(path: Path, source: str) -> Any:
 
 
 def state_dict_of(module: Shell) -> dict[str, Tensor]:
-    """Return the state dict of the ``nn.Module`` of which ``module`` is the shell."""
+    """Return the state dict of a pickled ``nn.Module`` from its shell."""
     weights: dict[str, Tensor] = {}
     _collect(module, "", weights)
     return weights
