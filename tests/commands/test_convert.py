@@ -183,7 +183,8 @@ def test_where_nothing_can_be_written(convert: Convert, foreign: Path, tmp_path:
 
 
 @pytest.mark.parametrize(
-    ("removed", "named"), [("extras.0.conv1.weight", "extras.0"), ("regression_headers.0.", "reg_headers.0.bias")]
+    ("removed", "named"),
+    [("extras.0.conv1.weight", "extras.0"), ("regression_headers.0.", "box_head.predictor.reg_headers.0.")],
 )
 def test_damaged_files(removed: str, named: str, convert: Convert, foreign: Path, tmp_path: Path) -> None:
     weights = torch.load(foreign, weights_only=True)
