@@ -12,11 +12,11 @@ from ssd.inference.predictor import Predictor
 from ssd.inference.progress import Progress, Summary
 from ssd.inference.sources import Source, open_source
 from ssd.inference.web import serve
-from ssd.structures.class_names import BACKGROUND, COCO_CLASSES, VOC_CLASSES
+from ssd.structures.class_names import COCO_CLASSES, VOC_CLASSES
 from ssd.utils.errors import ImageError
 from ssd.utils.interrupt import InterruptGuard
 from ssd.utils.terminal import say
-from ssd.weights.trained import trained_class_names
+from ssd.weights.loaded_checkpoint import trained_class_names
 
 CLASSES = {"voc": VOC_CLASSES, "coco": COCO_CLASSES}
 
@@ -81,9 +81,8 @@ def run(args: argparse.Namespace) -> int:
 def load_predictor(args: argparse.Namespace) -> Predictor:
     """Build the detector from a config, a checkpoint or both."""
     cfg, device, checkpoint = start_trained(args)
-    if args.dataset_type and "class_names" not in checkpoint:
-        return make_predictor(cfg, checkpoint, [BACKGROUND, *CLASSES[args.dataset_type]], device)
-    return make_predictor(cfg, checkpoint, trained_class_names(cfg, checkpoint), device)
+    given = CLASSES[args.dataset_type] if args.dataset_type and checkpoint.class_names is None else ()
+    return make_predictor(cfg, checkpoint, trained_class_names(cfg, checkpoint, given), device)
 
 
 def detect(predictor: Predictor, source: Source, outputs: Outputs, args: argparse.Namespace) -> None:

@@ -28,8 +28,8 @@ cfg.MODEL.SIZE_VARIANCE = 0.2
 # OUTPUT_DIR goes before it: that run continues.
 cfg.MODEL.WEIGHTS = ""
 # Names of the classes of WEIGHTS, without background. Empty = as its checkpoint says; else those of VOC for 21 classes
-# and of COCO for 81. Classes whose name the training shares keep what they have learnt. They also name the classes of a
-# checkpoint to detect with, if nothing else does.
+# and of COCO for 81, with a warning. Classes whose name the training shares keep their weights. They also name the
+# classes of a checkpoint to evaluate or detect with, unless WEIGHTS is another file and that checkpoint names its own.
 cfg.MODEL.WEIGHTS_CLASSES = ()
 # Regular expressions: parts of the model that do not take WEIGHTS but start anew, such as ["box_head"].
 cfg.MODEL.WEIGHTS_EXCEPT = ()

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,8 +16,8 @@ from ssd.structures.size import height_width
 from ssd.utils.cores import limit_threads
 from ssd.utils.device import keep_freed_memory, select_device, select_dtype
 from ssd.utils.errors import ConfigError, ImageError
-from ssd.weights.foreign import read_detector
-from ssd.weights.trained import build_trained_model, own_config, read_trained, trained_class_names
+from ssd.weights.loaded_checkpoint import LoadedCheckpoint, trained_class_names
+from ssd.weights.trained import build_trained_model, own_config, read_detector, read_trained
 
 _CHECKPOINT_SUFFIXES = (".pth", ".pth.tar", ".pt", ".safetensors")
 
@@ -51,7 +50,7 @@ def init_detector(
 
 
 def make_predictor(
-    cfg: Config, checkpoint: dict[str, Any], class_names: Sequence[str], device: torch.device
+    cfg: Config, checkpoint: LoadedCheckpoint, class_names: Sequence[str], device: torch.device
 ) -> Predictor:
     """Build a detector from a config and a checkpoint of ``read_trained``; see ``build_trained_model`` for errors."""
     if device.type == "cpu":

@@ -11,27 +11,27 @@ _MAX_LISTED = 10
 
 
 def load_model_weights(model: nn.Module, state_dict: dict[str, Tensor], source: str) -> None:
-    """Load weights that must fit the model exactly.
+    """Load weights that must fit the model exactly; without a fit it stays unchanged.
 
     Args:
-        model: changed only if all weights fit.
-        state_dict: the weights by name.
-        source: where they come from, for error messages.
+        model: Model to load into.
+        state_dict: Weights by name.
+        source: Path or URL for messages.
 
     Raises:
-        CheckpointError: names or shapes differ.
+        CheckpointError: Names or shapes differ.
     """
     check_model_weights(model, state_dict, source)
     model.load_state_dict(state_dict)
 
 
 def matches_any(name: str, patterns: Sequence[str]) -> bool:
-    """Whether one of the regular expressions matches from the start of a tensor's name."""
+    """Return whether one of the regular expressions matches the beginning of a tensor's name."""
     return any(re.match(pattern, name) for pattern in patterns)
 
 
 def check_model_weights(model: nn.Module, state_dict: dict[str, Tensor], source: str) -> None:
-    """Raise CheckpointError that lists the differences if names or shapes are not those of the model."""
+    """Raise CheckpointError, with a list of the differences, if names or shapes are not those of the model."""
     expected = model.state_dict()
     missing = [name for name in expected if name not in state_dict]
     unexpected = [name for name in state_dict if name not in expected]
@@ -54,7 +54,7 @@ def check_model_weights(model: nn.Module, state_dict: dict[str, Tensor], source:
 
 
 def _listing(title: str, items: list[str]) -> list[str]:
-    """One line for up to ten items, or none."""
+    """Return one line with up to ten items, or no line without items."""
     if not items:
         return []
     rest = f"; and {len(items) - _MAX_LISTED} more" if len(items) > _MAX_LISTED else ""

@@ -154,6 +154,7 @@ def _detection() -> Finding:
     from ssd.structures.class_names import BACKGROUND
     from ssd.tools.data.scenes import SHAPES, render_scene
     from ssd.utils.device import select_device
+    from ssd.weights.loaded_checkpoint import LoadedCheckpoint
 
     cfg = load_config(shipped_config("quickstart"), ["MODEL.NUM_CLASSES", len(SHAPES) + 1])
     torch.manual_seed(0)
@@ -162,7 +163,7 @@ def _detection() -> Finding:
         torch.nn.init.normal_(header.weight, std=0.3)
         torch.nn.init.zeros_(header.bias)
     device = select_device("auto")
-    checkpoint = {"model": model.state_dict(), "source": "random weights"}
+    checkpoint = LoadedCheckpoint(model.state_dict(), "random weights")
     detector = make_predictor(cfg, checkpoint, (BACKGROUND, *SHAPES), device)
     image, _ = render_scene(0, 0, (320, 240))
     content = cv2.imencode(".png", image)[1].tobytes()
