@@ -8,8 +8,8 @@ from pathlib import Path
 from ssd.config import load_config
 from ssd.engine.setup import add_config_arguments, run_script
 from ssd.tools.data.check import check_data, report_to_text
-from ssd.utils.atomic import atomic_write
 from ssd.utils.errors import OutputError, os_errors_as
+from ssd.utils.files import atomic_write
 from ssd.utils.terminal import say
 
 

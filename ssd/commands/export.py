@@ -19,9 +19,9 @@ from ssd.engine.setup import add_flag, run_script
 from ssd.evaluation import resolve_metric
 from ssd.evaluation.report import write_json
 from ssd.inference.sources import Frame, Source, open_source
-from ssd.utils.cores import limit_threads
 from ssd.utils.errors import ConfigError, DatasetError, OutputError, os_errors_as
 from ssd.utils.logger import setup_logger
+from ssd.utils.machine import limit_threads
 from ssd.utils.terminal import say
 
 logger = logging.getLogger(__name__)

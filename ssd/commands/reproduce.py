@@ -16,8 +16,8 @@ from ssd.config import Config, parse_config
 from ssd.engine.manifest import MANIFEST, read_manifest
 from ssd.engine.manifest_changes import changes_on_the_way, changes_since, last_training, result_differences
 from ssd.engine.setup import add_flag, run_script
-from ssd.utils.atomic import atomic_write
 from ssd.utils.errors import ConfigError, OutputError, os_errors_as
+from ssd.utils.files import atomic_write
 from ssd.utils.interrupt import InterruptGuard
 from ssd.utils.logger import setup_logger
 

@@ -220,5 +220,5 @@ def make_evaluator(
         monitor=monitor,
         output_dir=Path(cfg.OUTPUT_DIR, "inference"),
         metric=cfg.TEST.METRIC,
-        has_losses=cfg.TEST.LOSS,
+        has_losses=cfg.TEST.VALIDATION_LOSS,
     )

@@ -1,27 +1,23 @@
 """Datasets and loaders from a configuration."""
 
 import logging
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from torch.utils.data import DataLoader
 from yacs.config import CfgNode
 
-from ssd.data.cache import GIGABYTE, ImageCache
 from ssd.data.catalog import dataset_names, make_dataset
 from ssd.data.class_names import unite_class_names
 from ssd.data.datasets import DetectionDataset
-from ssd.data.reader import make_cache
 from ssd.data.samplers import IterationSampler, share_of_batches
 from ssd.data.samples import ResizedSamples, TrainingSamples, collate_test, collate_training
 from ssd.data.transforms.geometry import GeometricSteps
 from ssd.data.workers import init_worker
 from ssd.structures.size import height_width
-from ssd.utils.cores import available_cores
+from ssd.utils.distributed import read_launch
 from ssd.utils.errors import ConfigError
-from ssd.utils.launch import read_launch
+from ssd.utils.machine import available_cores
 
 logger = logging.getLogger(__name__)
 
@@ -81,10 +77,6 @@ def make_train_loader(
 
     Returns:
         A loader of (images, targets, ids), see ``collate_training``.
-
-    Raises:
-        ConfigError: there is no space for the cache.
-        DatasetError: a dataset cannot be cached.
     """
     seed = cfg.SOLVER.SEED
     augmentation = cfg.INPUT.AUGMENTATION
@@ -95,7 +87,6 @@ def make_train_loader(
         seed,
         steps,
         reduced_decoding=cfg.DATA_LOADER.REDUCED_DECODING,
-        cache=_make_cache(cfg, datasets),
         skip_bad=cfg.DATASETS.ON_ERROR == "skip",
     )
     sampler = IterationSampler(
@@ -126,15 +117,6 @@ def make_test_loader(cfg: CfgNode, dataset: DetectionDataset, *, rank: int = 0, 
     samples = ResizedSamples(dataset, height_width(cfg.INPUT.IMAGE_SIZE))
     batches = [list(batch) for batch in share_of_batches(len(samples), cfg.TEST.BATCH_SIZE, rank, world_size)]
     return DataLoader(samples, batch_sampler=batches, collate_fn=collate_test, **_worker_options(cfg))
-
-
-def _make_cache(cfg: CfgNode, datasets: Sequence[DetectionDataset]) -> ImageCache | None:
-    """The cache of DATA_LOADER.CACHE."""
-    if cfg.DATA_LOADER.CACHE == "off":
-        return None
-    folder = Path(cfg.DATA_LOADER.CACHE_DIR or tempfile.gettempdir())
-    limit = int(cfg.DATA_LOADER.CACHE_GB * GIGABYTE)
-    return make_cache(datasets, limit, folder if cfg.DATA_LOADER.CACHE == "disk" else None)
 
 
 def _worker_options(cfg: CfgNode) -> dict:

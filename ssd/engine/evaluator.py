@@ -32,7 +32,7 @@ class Evaluator:
         monitor: shows metrics and pictures.
         output_dir: gets a folder a dataset.
         metric: TEST.METRIC.
-        has_losses: TEST.LOSS.
+        has_losses: TEST.VALIDATION_LOSS.
 
     Raises:
         ConfigError: the metric does not exist or does not fit one of the datasets.

@@ -14,8 +14,7 @@ from ssd.engine.reproducer import describe_batch, make_reproducer
 from ssd.utils.checkpoint import Checkpointer
 from ssd.utils.checkpoint_file import write_checkpoint
 from ssd.utils.distributed import is_main, wait_for_all
-from ssd.utils.errors import CheckpointError, SSDError, TrainingError
-from ssd.utils.shorten import shorten
+from ssd.utils.errors import CheckpointError, SSDError, TrainingError, shorten
 
 logger = logging.getLogger(__name__)
 

@@ -17,8 +17,8 @@ from ssd.engine.gather import gather_predictions
 from ssd.engine.validation_loss import ValidationLoss
 from ssd.evaluation import EvaluationResult, evaluate
 from ssd.structures import Container
-from ssd.utils.atomic import atomic_write
 from ssd.utils.distributed import is_main
+from ssd.utils.files import atomic_write
 
 logger = logging.getLogger(__name__)
 

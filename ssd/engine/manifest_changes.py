@@ -8,7 +8,7 @@ from ssd.config import Config
 from ssd.data import build_datasets
 from ssd.engine.manifest import describe_now
 from ssd.utils.device import select_device
-from ssd.utils.shorten import shorten
+from ssd.utils.errors import shorten
 
 # Of a machine, what no result depends on; the number of threads is set as it was.
 _WITHOUT_EFFECT = ("system", "cores", "threads")

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ssd.utils.atomic import atomic_write
+from ssd.utils.files import atomic_write
 
 logger = logging.getLogger(__name__)
 

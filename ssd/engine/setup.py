@@ -10,9 +10,8 @@ from pathlib import Path
 import torch
 
 from ssd.config import Config, load_config
-from ssd.config.shipped import find_config
+from ssd.config.files import find_config
 from ssd.engine.determinism import make_deterministic
-from ssd.utils.atomic import atomic_write
 from ssd.utils.device import keep_freed_memory
 from ssd.utils.distributed import (
     get_rank,
@@ -21,9 +20,11 @@ from ssd.utils.distributed import (
     is_main,
     join_processes,
     leave_processes,
+    read_launch,
+    select_local_device,
 )
 from ssd.utils.errors import ConfigError, SSDError
-from ssd.utils.launch import read_launch, select_local_device
+from ssd.utils.files import atomic_write
 from ssd.utils.logger import setup_logger
 
 logger = logging.getLogger(__name__)

@@ -54,23 +54,23 @@ def make_step_options(cfg: Config, detector: nn.Module, dtype: torch.dtype) -> S
     """Build the options of SOLVER for a detector that computes in ``dtype``; an average starts from its weights.
 
     Raises:
-        ConfigError: SOLVER.ACCUMULATE exceeds the batch, or the head does not tell which priors are positive.
+        ConfigError: SOLVER.MICRO_BATCHES exceeds the batch, or the head does not tell which priors are positive.
     """
-    if cfg.SOLVER.ACCUMULATE > cfg.SOLVER.BATCH_SIZE:
+    if cfg.SOLVER.MICRO_BATCHES > cfg.SOLVER.BATCH_SIZE:
         raise ConfigError(
-            f"SOLVER.ACCUMULATE is {cfg.SOLVER.ACCUMULATE}, but a batch of {cfg.SOLVER.BATCH_SIZE} images "
+            f"SOLVER.MICRO_BATCHES is {cfg.SOLVER.MICRO_BATCHES}, but a batch of {cfg.SOLVER.BATCH_SIZE} images "
             f"(SOLVER.BATCH_SIZE, a process) has no more than {cfg.SOLVER.BATCH_SIZE} parts"
         )
-    if cfg.SOLVER.ACCUMULATE > 1 and not hasattr(detector.box_head, "assign_targets"):
+    if cfg.SOLVER.MICRO_BATCHES > 1 and not hasattr(detector.box_head, "assign_targets"):
         raise ConfigError(
-            f"SOLVER.ACCUMULATE {cfg.SOLVER.ACCUMULATE} weights parts by their positives, which needs a head with "
-            f"assign_targets and priors; {type(detector.box_head).__name__} has none. Set it to 1"
+            f"SOLVER.MICRO_BATCHES {cfg.SOLVER.MICRO_BATCHES} weights parts by their positives, which needs a head "
+            f"with assign_targets and priors; {type(detector.box_head).__name__} has none. Set it to 1"
         )
     device_type = next(detector.parameters()).device.type
     return StepOptions(
         scaler=GradScaler(device_type, enabled=dtype == torch.float16),
         max_norm=cfg.SOLVER.GRAD_CLIP,
-        num_parts=cfg.SOLVER.ACCUMULATE,
+        num_parts=cfg.SOLVER.MICRO_BATCHES,
         count_positives=lambda targets: count_positives(detector, targets),
         average=ModelAverage(detector, cfg.SOLVER.EMA) if cfg.SOLVER.EMA > 0 else None,
         guard=FiniteGuard(detector, cfg.SOLVER.MAX_NONFINITE_STEPS),

@@ -93,7 +93,7 @@ def has_validation_loss(model: nn.Module) -> bool:
     if hasattr(head, "assign_targets") and hasattr(head, "priors"):
         return True
     if is_main():
-        message = "TEST.LOSS: no validation loss, since it needs a box_head with assign_targets and priors; %s has none"
+        message = "TEST.VALIDATION_LOSS needs a box_head with assign_targets and priors; %s has none"
         logger.warning(message, type(head).__name__)
     return False
 

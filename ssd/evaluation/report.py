@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ssd.utils.atomic import atomic_write
+from ssd.utils.files import atomic_write
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from ssd.inference.sources.video import VideoSource
 from ssd.inference.tiling import merge_views
 from ssd.inference.views import ImageViews, in_batches, make_views
 from ssd.structures import Container
-from ssd.utils.cores import available_cores
 from ssd.utils.errors import ConfigError, ImageError
+from ssd.utils.machine import available_cores
 
 # Maps uint8 images (B, 3, S_h, S_w), RGB and on the CPU, to one Container an image, on the CPU, with boxes in pixels of
 # the network input.

@@ -12,8 +12,7 @@ from typing import Protocol
 import cv2
 import numpy as np
 
-from ssd.utils.errors import OutputError, os_errors_as
-from ssd.utils.extras import install_command
+from ssd.utils.errors import OutputError, install_command, os_errors_as
 
 logger = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from yacs.config import CfgNode
 
 from ssd.config import Config, load_config, parse_config
-from ssd.config.shipped import shipped_config
+from ssd.config.files import shipped_config
 from ssd.data.datasets import BACKGROUND, COCO_CLASSES, VOC_CLASSES
 from ssd.modeling.anchors import PriorBox
 from ssd.modeling.backbone import build_backbone

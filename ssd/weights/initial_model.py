@@ -50,7 +50,7 @@ def build_new_model(cfg: Config, class_names: Sequence[str]) -> nn.Module:
             source,
             trained_classes=trained_classes,
             class_names=class_names,
-            new=cfg.MODEL.WEIGHTS_EXCEPT,
+            new=cfg.MODEL.WEIGHTS_EXCLUDE,
         )
     return model
 

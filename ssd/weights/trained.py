@@ -14,9 +14,8 @@ from ssd.engine.precision import in_precision, select_dtype
 from ssd.engine.setup import start_process, start_run, with_num_classes
 from ssd.modeling.detector import build_detection_model
 from ssd.utils.checkpoint_folder import read_last
-from ssd.utils.distributed import in_turns
+from ssd.utils.distributed import in_turns, read_launch
 from ssd.utils.errors import CheckpointError, ConfigError
-from ssd.utils.launch import read_launch
 from ssd.utils.logger import setup_logger
 from ssd.utils.model_weights import load_model_weights
 from ssd.weights.foreign import PUBLISHED_CLASSES, check_network, explained, published_config, read_detector

@@ -10,8 +10,7 @@ import pytest
 
 from ssd.commands.doctor import main
 from ssd.config import shipped
-from ssd.tools.doctor import examine
-from ssd.tools.doctor.finding import Finding
+from ssd.tools.doctor import Finding, examine
 from ssd.tools.doctor.probes import MODULES, run_probe
 
 ROOT = Path(__file__).parents[2]

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from ssd.config import Config, cfg, load_config
-from ssd.config.checks import CHECKS
-from ssd.config.node import _walk
+from ssd.config.node import CHECKS, _walk
 from ssd.utils.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]

@@ -78,7 +78,7 @@ def merged_laughs(levels: int = 9) -> str:
         ("SOLVER: {LR: .nan}", r"SOLVER\.LR must be positive"),
         ("SOLVER: {LR: .inf}", r"SOLVER\.LR must be positive"),
         ("SOLVER: {WEIGHT_DECAY: .inf}", r"SOLVER\.WEIGHT_DECAY must be 0 or more"),
-        ("MODEL: {WEIGHTS_EXCEPT: ['a{99999999999999}']}", "must be a list of regular expressions"),
+        ("MODEL: {WEIGHTS_EXCLUDE: ['a{99999999999999}']}", "must be a list of regular expressions"),
         ("_BASE_: " + "x" * 5000 + ".yaml", "does not exist"),
         ('_BASE_: "a\\0b.yaml"', "does not exist"),
         ("_BASE_: ~nobody_of_this_name/a.yaml", "does not exist"),

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
+from ssd.config.files import base_text, find_config, shipped_names, similar_configs
 
 from ssd.config import load_config, shipped
-from ssd.config.shipped import base_text, find_config, shipped_names, similar_configs
 from ssd.utils.errors import ConfigError
 
 CONFIGS = Path(__file__).parents[2] / "configs"

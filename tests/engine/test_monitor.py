@@ -24,7 +24,7 @@ def read(path: Path) -> list[dict[str, str]]:
 
 def train(script: Script, config_file: Path, out: Path, *options: object, max_iter: int = 6) -> str:
     flags = ("--log_step", 2, "--save_step", 3, "--eval_step", 3)
-    keys = ("OUTPUT_DIR", out, "SOLVER.MAX_ITER", max_iter, "TEST.LOSS", True)
+    keys = ("OUTPUT_DIR", out, "SOLVER.MAX_ITER", max_iter, "TEST.VALIDATION_LOSS", True)
     status, log, _ = script("train.py", "--config-file", config_file, *flags, *keys, *options)
     assert status == 0
     return log
@@ -71,7 +71,7 @@ def test_what_is_shown_changes_no_bit_of_what_is_trained(
         patched.setattr(monitor_module, "write_learning_curves", lambda table: None)
         patched.setattr(monitor_module, "draw_evaluation", lambda evaluation: {})
         patched.setattr(monitor_module, "draw_analysis", lambda evaluation: {})
-        train(script, config_file, tmp_path / "plain", "--use_tensorboard", False, "TEST.LOSS", False)
+        train(script, config_file, tmp_path / "plain", "--use_tensorboard", False, "TEST.VALIDATION_LOSS", False)
     assert not (tmp_path / "plain" / "first_batch.jpg").exists()
     shown, plain = (read(tmp_path / name / "results.csv") for name in ("shown", "plain"))
     assert [row["iteration"] for row in plain] == [row["iteration"] for row in shown]

@@ -150,7 +150,7 @@ def test_clipping_sees_the_gradient_of_all_parts(make_detector: Callable[[], nn.
 
 
 def config(num_parts: int, *overrides: object) -> Config:
-    return load_config(None, ["SOLVER.ACCUMULATE", num_parts, "SOLVER.BATCH_SIZE", 5, *overrides])
+    return load_config(None, ["SOLVER.MICRO_BATCHES", num_parts, "SOLVER.BATCH_SIZE", 5, *overrides])
 
 
 def test_positives_are_those_of_the_loss(make_detector: Callable[[], nn.Module]) -> None:
@@ -164,10 +164,10 @@ def test_mistakes() -> None:
     detector = nn.Module()
     detector.box_head = nn.Identity()
     with pytest.raises(
-        ConfigError, match=r"SOLVER\.ACCUMULATE 5 weights parts by their positives.*; Identity has none"
+        ConfigError, match=r"SOLVER\.MICRO_BATCHES 5 weights parts by their positives.*; Identity has none"
     ):
         make_step_options(config(5), detector, torch.float32)
-    with pytest.raises(ConfigError, match=r"SOLVER\.ACCUMULATE is 6, but a batch of 5 images \(SOLVER\.BATCH_SIZE"):
+    with pytest.raises(ConfigError, match=r"SOLVER\.MICRO_BATCHES is 6, but a batch of 5 images \(SOLVER\.BATCH_SIZE"):
         make_step_options(config(6), Line(), torch.float32)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ssd.utils.atomic import atomic_write, remove_stale
+from ssd.utils.files import atomic_write, remove_stale
 
 ROOT = Path(__file__).parents[2]
 
@@ -44,7 +44,7 @@ def start_writer(path: Path) -> subprocess.Popen[str]:
     """Start a process that holds half a file."""
     code = (
         "import sys, time, pathlib\n"
-        "from ssd.utils.atomic import atomic_write\n"
+        "from ssd.utils.files import atomic_write\n"
         "with atomic_write(pathlib.Path(sys.argv[1])) as file:\n"
         "    file.write(b'half'); file.flush(); print('written', flush=True); time.sleep(60)\n"
     )

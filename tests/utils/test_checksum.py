@@ -4,8 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ssd.utils.checkpoint_file import read_checkpoint, write_checkpoint
-from ssd.utils.checksum import check_records
+from ssd.utils.checkpoint_file import check_records, read_checkpoint, write_checkpoint
 from ssd.utils.errors import CheckpointError
 
 CHECKPOINT = {"model": {"a": torch.arange(40.0), "b": torch.ones(3)}, "iteration": 7, "config": "X: 1"}

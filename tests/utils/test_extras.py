@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 
 from ssd.utils import extras
-from ssd.utils.errors import MissingPackageError
-from ssd.utils.extras import import_extra
+from ssd.utils.errors import MissingPackageError, import_extra
 
 
 @pytest.mark.parametrize(

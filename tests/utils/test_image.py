@@ -18,12 +18,12 @@ from ssd.utils.image import (
     image_names,
     image_size,
     list_images,
+    log_levels,
     read_image,
     read_reduced_image,
     reduced_size,
     write_image,
 )
-from ssd.utils.opencv_log import log_levels
 
 WIDTH, HEIGHT = 64, 48
 ORIENTATION_TAG = 0x0112

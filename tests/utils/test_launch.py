@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from ssd.utils import launch
+from ssd.utils.distributed import Launch, read_launch, select_local_device
 from ssd.utils.errors import ConfigError, DeviceError
-from ssd.utils.launch import Launch, read_launch, select_local_device
 
 VARIABLES = {"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "4"}
 

@@ -3,7 +3,7 @@ import threading
 
 import pytest
 
-from ssd.utils.opencv_log import SILENT, log_levels, silence_ffmpeg, silent_opencv
+from ssd.utils.image import SILENT, log_levels, silence_ffmpeg, silent_opencv
 
 level = log_levels.getLogLevel
 

@@ -7,9 +7,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from ssd.utils.checkpoint_file import read_checkpoint
+from ssd.utils.checkpoint_file import read_checkpoint, require_safetensors, write_weights
 from ssd.utils.errors import CheckpointError, MissingPackageError
-from ssd.utils.safetensors_file import require_safetensors, write_weights
 
 WEIGHTS = {"conv.weight": torch.randn(4, 3, 3, 3), "norm.num_batches_tracked": torch.tensor(7)}
 

@@ -77,7 +77,7 @@ def test_as_many_classes_without_names_are_the_same(tmp_path: Path, caplog: pyte
 
 def test_parts_that_start_anew(tmp_path: Path) -> None:
     write(tmp_path / "old.pth", 3)
-    overrides = ["MODEL.WEIGHTS", str(tmp_path / "old.pth"), "MODEL.WEIGHTS_EXCEPT", ["box_head"]]
+    overrides = ["MODEL.WEIGHTS", str(tmp_path / "old.pth"), "MODEL.WEIGHTS_EXCLUDE", ["box_head"]]
     torch.manual_seed(2)
     new = build_new_model(config(3, *overrides, "MODEL.PRIORS.ASPECT_RATIOS", [[2, 3]] * 4), CELLS)
     torch.manual_seed(2)

@@ -12,8 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ssd.data.datasets.base import BACKGROUND
-from ssd.utils.errors import DatasetError
-from ssd.utils.shorten import shorten
+from ssd.utils.errors import DatasetError, shorten
 
 logger = logging.getLogger(__name__)
 

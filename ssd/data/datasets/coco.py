@@ -24,8 +24,7 @@ from ssd.data.datasets.coco_json import is_id, read_coco_json
 from ssd.data.datasets.paths import path_inside, require_path
 from ssd.data.datasets.policy import RAISE_ERRORS, ErrorPolicy
 from ssd.data.datasets.sizes import SIZE_SLIP, true_size
-from ssd.utils.errors import DatasetError
-from ssd.utils.shorten import shorten
+from ssd.utils.errors import DatasetError, shorten
 
 if TYPE_CHECKING:
     from pycocotools.coco import COCO

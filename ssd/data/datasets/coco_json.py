@@ -8,8 +8,7 @@ from typing import Any
 from ssd.data.datasets.checks import MAX_COORDINATE
 from ssd.data.datasets.paths import read_file
 from ssd.data.datasets.policy import RAISE_ERRORS
-from ssd.utils.errors import DatasetError
-from ssd.utils.shorten import shorten
+from ssd.utils.errors import DatasetError, shorten
 
 # The keys that each entry of a list of the file must have.
 _KEYS = {

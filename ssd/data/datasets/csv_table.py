@@ -15,9 +15,8 @@ from ssd.data.datasets.listed import ListedDataset, ListedImage
 from ssd.data.datasets.paths import MissingPathError, path_inside, read_file, require_path
 from ssd.data.datasets.policy import RAISE_ERRORS, ErrorPolicy
 from ssd.data.datasets.sizes import MISSING, image_size_of, true_size
-from ssd.utils.errors import DatasetError
+from ssd.utils.errors import DatasetError, shorten
 from ssd.utils.image import IMAGE_SUFFIXES
-from ssd.utils.shorten import shorten
 
 
 class _Row(NamedTuple):

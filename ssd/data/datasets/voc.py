@@ -13,9 +13,8 @@ from ssd.data.datasets.policy import RAISE_ERRORS, ErrorPolicy
 from ssd.data.datasets.sizes import MISSING, true_size
 from ssd.data.datasets.voc_xml import VOCAnnotation, read_voc_xml
 from ssd.structures import Container
-from ssd.utils.errors import DatasetError
+from ssd.utils.errors import DatasetError, shorten
 from ssd.utils.image import IMAGE_SUFFIXES
-from ssd.utils.shorten import shorten
 
 # The twenty classes of the 2007 to 2012 challenges, in the order of their labels.
 VOC_CLASSES = (

@@ -14,8 +14,7 @@ from ssd.data.datasets.base import BACKGROUND
 from ssd.data.datasets.checks import MAX_COORDINATE
 from ssd.data.datasets.paths import read_file
 from ssd.data.datasets.policy import RAISE_ERRORS
-from ssd.utils.errors import DatasetError
-from ssd.utils.shorten import shorten
+from ssd.utils.errors import DatasetError, shorten
 
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 

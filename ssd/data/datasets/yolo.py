@@ -15,8 +15,7 @@ from ssd.data.datasets.paths import MissingPathError, read_file
 from ssd.data.datasets.policy import RAISE_ERRORS, ErrorPolicy
 from ssd.data.datasets.sizes import image_size_of
 from ssd.data.datasets.yolo_files import YOLOLayout, read_yolo_layout
-from ssd.utils.errors import DatasetError
-from ssd.utils.shorten import shorten
+from ssd.utils.errors import DatasetError, shorten
 
 _MAX_RELATIVE = 2  # what is rounded or sticks out stays below; beyond, the numbers are pixels
 

@@ -10,9 +10,8 @@ import yaml
 
 from ssd.data.datasets.checks import check_class_names
 from ssd.data.datasets.paths import read_file, require_path
-from ssd.utils.errors import DatasetError
+from ssd.utils.errors import DatasetError, shorten
 from ssd.utils.image import IMAGE_SUFFIXES
-from ssd.utils.shorten import shorten
 
 _NO_SPLITS = frozenset(
     ("path", "names", "nc", "download", "yaml_file", "kpt_shape", "flip_idx", "channels", "roboflow")

@@ -7,8 +7,8 @@ from pathlib import Path
 from types import TracebackType
 
 from ssd.inference.detections import Detections
-from ssd.utils.atomic import atomic_write
 from ssd.utils.errors import OutputError, os_errors_as
+from ssd.utils.files import atomic_write
 
 
 class JsonFile:

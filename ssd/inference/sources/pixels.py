@@ -11,7 +11,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from ssd.utils.errors import ImageError
-from ssd.utils.pillow import PILLOW_ERRORS, cause
+from ssd.utils.image import PILLOW_ERRORS, cause
 
 # Values of float tensors may leave 0..1 by a quarter of a grey level, as those of a resized or unnormalised image do.
 _TOLERANCE = 0.25 / 255

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from ssd.tools.data.threads import map_rows
-from ssd.utils.cores import available_cores
+from ssd.utils.machine import available_cores
 
 # A difference hash: whether each of 8 x 8 cells is brighter than its right neighbour (N. Krawetz, "Kind of Like That",
 # hackerfactor.com, 2013). Measured on 364 blood smears (BCCD) and 125 photographs (of COCO): copies of half the

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from ssd.config import Config
-from ssd.utils.environment import describe_code, describe_machine, describe_versions
+from ssd.utils.machine import describe_code, describe_machine, describe_versions
 
 
 @dataclass(frozen=True)

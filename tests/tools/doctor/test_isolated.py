@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ssd.tools.doctor.finding import Finding
+from ssd.tools.doctor import Finding
 from ssd.tools.doctor.isolated import run_isolated
 
 

@@ -28,7 +28,7 @@ def test_detection() -> None:
 
 
 def test_detection_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ssd.config.shipped._FOLDERS", (tmp_path, tmp_path))
+    monkeypatch.setattr("ssd.config.files.FOLDERS", (tmp_path, tmp_path))
     finding = run_probe("detection")
     assert finding.status == "error"
     assert "ConfigError" in finding.found
@@ -38,7 +38,7 @@ class TestThreads:
     @pytest.mark.parametrize(("threads", "status"), [(4, "ok"), (9, "warning"), (1, "note")])
     def test_against_cores(self, threads: int, status: str, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
-        monkeypatch.setattr("ssd.utils.cores.available_cores", lambda: 4)
+        monkeypatch.setattr("ssd.utils.machine.available_cores", lambda: 4)
         monkeypatch.setenv("OMP_NUM_THREADS", str(threads))
         finding = run_probe("threads")
         assert finding.status == status

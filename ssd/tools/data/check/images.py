@@ -12,8 +12,8 @@ from ssd.data.datasets.sizes import SIZE_MISMATCH, SIZE_SLIP, unreadable_kind
 from ssd.data.reader import TwoPartDataset
 from ssd.tools.data.check.problem import DUPLICATE, Problem, to_problem
 from ssd.tools.data.threads import map_rows
-from ssd.utils.cores import available_cores
 from ssd.utils.errors import DatasetError, ImageError
+from ssd.utils.machine import available_cores
 
 
 class ImageFinding(NamedTuple):

@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 
 from ssd.tools.data.scenes.scene import SceneObject, render_scene
-from ssd.utils.atomic import atomic_write
 from ssd.utils.errors import DatasetError
+from ssd.utils.files import atomic_write
 
 logger = logging.getLogger(__name__)
 

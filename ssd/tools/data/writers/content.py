@@ -14,8 +14,7 @@ import numpy as np
 
 from ssd.data.datasets import ArrayDataset, COCODataset, DetectionDataset, YOLODataset
 from ssd.data.datasets.sizes import MISSING
-from ssd.utils.errors import ConfigError, DatasetError
-from ssd.utils.shorten import shorten
+from ssd.utils.errors import ConfigError, DatasetError, shorten
 
 _UNSAFE = re.compile(r"[^\w.,+=@()\[\]{}#%&~$!' -]")  # no list, table or XML needs to quote the rest
 
