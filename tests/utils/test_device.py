@@ -14,7 +14,7 @@ Machine = Callable[..., None]
 
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
-    """Pretend that the machine has so many GPUs, and MPS or not."""
+    """Simulate a number of GPUs, and MPS or none."""
 
     def pretend(*, gpus: int = 0, mps: bool = False) -> None:
         monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
@@ -32,34 +32,24 @@ def test_auto_takes_the_first_that_exists(machine: Machine, gpus: int, mps: bool
     assert select_device("auto") == torch.device(expected)
 
 
-def test_named_devices_that_exist(machine: Machine) -> None:
+def test_named_devices(machine: Machine) -> None:
     machine(gpus=2, mps=True)
     for name in ("cpu", "cuda", "cuda:1", "mps"):
         assert select_device(name) == torch.device(name)
-
-
-@pytest.mark.parametrize("name", ["cuda", "cuda:0"])
-def test_no_gpu(machine: Machine, name: str) -> None:
-    machine(gpus=0)
-    with pytest.raises(DeviceError, match=f"'{name}': .*set MODEL.DEVICE to cpu or auto"):
-        select_device(name)
-
-
-def test_index_too_high(machine: Machine) -> None:
-    machine(gpus=2)
-    with pytest.raises(DeviceError, match=r"'cuda:2': .* 2 GPU\(s\), the last one is 'cuda:1'"):
+    with pytest.raises(DeviceError, match=r"'cuda:2'.* 2 GPU"):
         select_device("cuda:2")
 
 
-def test_no_mps(machine: Machine) -> None:
-    machine(mps=False)
-    with pytest.raises(DeviceError, match="Apple silicon"):
-        select_device("mps")
+@pytest.mark.parametrize("name", ["cuda", "cuda:0", "mps"])
+def test_devices_that_this_machine_lacks(machine: Machine, name: str) -> None:
+    machine()
+    with pytest.raises(DeviceError, match=f"'{name}'.*MODEL.DEVICE"):
+        select_device(name)
 
 
 @pytest.mark.parametrize("name", ["gpu", "", "CUDA0", "xpu", "meta", "cuda:x"])
-def test_unknown_name_lists_the_choices(name: str) -> None:
-    with pytest.raises(DeviceError, match=f"unknown device '{name}'; .*auto, cpu, mps, cuda, cuda:N"):
+def test_an_unknown_name_lists_the_choices(name: str) -> None:
+    with pytest.raises(DeviceError, match=f"'{name}'.*auto, cpu, mps, cuda, cuda:N"):
         select_device(name)
 
 
