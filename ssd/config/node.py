@@ -46,9 +46,9 @@ def _is_size(value: Any) -> bool:
     return all(isinstance(side, int) and side > 0 for side in sides)
 
 
-def _are_aspect_ratios(value: Any) -> bool:
-    pairs = [ratio if isinstance(ratio, (list, tuple)) else [ratio, 1] for ratio in value]
-    return all(len(pair) == 2 and all(map(_is_positive, pair)) for pair in pairs)
+def _is_aspect_ratio(value: Any) -> bool:
+    pair = value if isinstance(value, (list, tuple)) else [value, 1]
+    return len(pair) == 2 and all(map(_is_positive, pair))
 
 
 def _is_regular_expression(value: Any) -> bool:
@@ -91,7 +91,7 @@ _CHECKS: dict[str, dict[str, _Check]] = {
     "MODEL.PRIORS": {
         **dict.fromkeys(("FEATURE_MAPS", "STRIDES"), _SIZES),
         **dict.fromkeys(("MIN_SIZES", "MAX_SIZES"), _NUMBERS),
-        "ASPECT_RATIOS": (_each(_are_aspect_ratios), "one list a level, like [[2], [2, 3]]"),
+        "ASPECT_RATIOS": (_each(_each(_is_aspect_ratio)), "one list a level, like [[2], [2, 3]]"),
         "CENTERS": _one_of("stride", "map"),
         "CLIP": _one_of(True, False, "size"),
     },

@@ -269,7 +269,7 @@ def test_every_format_is_held_to_the_limit(file_format: str, monkeypatch: pytest
 def test_the_limit_itself_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ssd.utils.image.MAX_PIXELS", 3072)
     assert read_image(zero_png(64, 48)).shape == (48, 64, 3)
-    with pytest.raises(ImageError, match="65 x 48 .* 3072 "):
+    with pytest.raises(ImageError, match=r"65 x 48 .* 3072 "):
         read_image(zero_png(65, 48))
 
 
