@@ -12,7 +12,6 @@ from ssd.config import Config, load_config
 from ssd.data import build_datasets, make_batch_transform, make_train_loader
 from ssd.data.samples import TrainingSamples
 from ssd.data.transforms import BatchTransform
-from ssd.engine.precision import in_precision, make_network, select_dtype
 from ssd.engine.prefetch import prefetch
 from ssd.engine.step import make_step_options, step
 from ssd.inference.predictor import Predictor
@@ -25,6 +24,7 @@ from ssd.solver import make_optimizer
 from ssd.structures import Container
 from ssd.structures.size import height_width
 from ssd.utils.device import keep_freed_memory
+from ssd.weights.precision import in_precision, make_network, select_dtype
 
 ROOT = Path(__file__).parents[1]
 

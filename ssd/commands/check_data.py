@@ -5,8 +5,9 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from ssd.commands.arguments import add_config_arguments
+from ssd.commands.run import run_script
 from ssd.config import load_config
-from ssd.engine.setup import add_config_arguments, run_script
 from ssd.tools.data.check import check_data, report_to_text
 from ssd.utils.errors import OutputError, os_errors_as
 from ssd.utils.files import atomic_write

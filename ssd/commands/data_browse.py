@@ -10,13 +10,14 @@ import numpy as np
 import torch
 from yacs.config import CfgNode
 
+from ssd.commands.arguments import add_config_arguments, add_flag
+from ssd.commands.run import run_script
 from ssd.config import load_config
 from ssd.data import build_datasets, make_batch_transform, make_train_loader
 from ssd.data.datasets import ArrayDataset, DetectionDataset
 from ssd.data.samplers import IterationSampler
 from ssd.data.samples import TrainingSample, resize_image
 from ssd.data.transforms import BatchTransform
-from ssd.engine.setup import add_config_arguments, add_flag, run_script
 from ssd.structures import Container
 from ssd.utils.errors import ConfigError, DatasetError, OutputError, os_errors_as
 from ssd.utils.image import write_image

@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Sequence
 
-from ssd.engine.setup import run_script
+from ssd.commands.run import run_script
 from ssd.tools.data.source import add_source_arguments, datasets_yaml, open_datasets, set_names
 from ssd.tools.data.writers import FORMATS, collect_content, write_dataset
 from ssd.tools.data.writers.write import check_output_folder

@@ -4,18 +4,19 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from ssd.data.datasets import BACKGROUND, COCO_CLASSES, VOC_CLASSES
-from ssd.engine.setup import CKPT_HELP, INTERRUPTED, add_flag, make_parser, parse_tile, run_script
+from ssd.commands.arguments import CKPT_HELP, add_flag, make_parser, parse_tile
+from ssd.commands.run import INTERRUPTED, run_script, start_trained
 from ssd.inference.api import make_predictor
 from ssd.inference.predictor import Predictor
 from ssd.inference.progress import Progress
 from ssd.inference.saving import Outputs, Summary, refuse_source_folders
 from ssd.inference.sources import Source, open_source
 from ssd.inference.web import serve
+from ssd.structures.class_names import BACKGROUND, COCO_CLASSES, VOC_CLASSES
 from ssd.utils.errors import ImageError
 from ssd.utils.interrupt import InterruptGuard
 from ssd.utils.terminal import say
-from ssd.weights.trained import start_trained, trained_class_names
+from ssd.weights.trained import trained_class_names
 
 CLASSES = {"voc": VOC_CLASSES, "coco": COCO_CLASSES}
 

@@ -6,9 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ssd.commands.arguments import CKPT_HELP, add_flag, make_parser
+from ssd.commands.run import run_script, start_trained
 from ssd.config import Config
 from ssd.data.catalog import make_dataset
-from ssd.engine.setup import CKPT_HELP, add_flag, make_parser, run_script
 from ssd.inference.api import make_predictor
 from ssd.inference.predictor import Predictor
 from ssd.tools.explain.explain import explain
@@ -16,7 +17,7 @@ from ssd.tools.explain.explanation import Explanation
 from ssd.tools.explain.report import explanation_to_text
 from ssd.utils.errors import ConfigError
 from ssd.utils.terminal import say
-from ssd.weights.trained import start_trained, trained_class_names
+from ssd.weights.trained import trained_class_names
 
 
 def main(args: Sequence[str]) -> int:

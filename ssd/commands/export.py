@@ -5,6 +5,8 @@ import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from ssd.commands.arguments import add_flag
+from ssd.commands.run import run_script
 from ssd.config import Config
 from ssd.data import build_datasets
 from ssd.data.datasets import DetectionDataset
@@ -15,13 +17,12 @@ from ssd.deploy.latency import describe_machine
 from ssd.deploy.quantize import quantize_onnx
 from ssd.deploy.report import ExportReport, format_report, to_json
 from ssd.deploy.trained import Trained, load_trained
-from ssd.engine.setup import add_flag, run_script
 from ssd.evaluation import resolve_metric
-from ssd.evaluation.report import write_json
 from ssd.inference.sources import Frame, Source, open_source
+from ssd.utils.atomic import write_json
+from ssd.utils.cores import limit_threads
 from ssd.utils.errors import ConfigError, DatasetError, OutputError, os_errors_as
 from ssd.utils.logger import setup_logger
-from ssd.utils.machine import limit_threads
 from ssd.utils.terminal import say
 
 logger = logging.getLogger(__name__)

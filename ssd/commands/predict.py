@@ -9,8 +9,9 @@ from typing import Any
 
 import torch
 
+from ssd.commands.arguments import add_flag, parse_tile
+from ssd.commands.run import run_script
 from ssd.config import Config
-from ssd.engine.setup import add_flag, parse_tile, run_script
 from ssd.inference.api import make_predictor
 from ssd.tools.bulk.counts import add_up, format_counts
 from ssd.tools.bulk.detect import PredictOptions

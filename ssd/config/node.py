@@ -314,3 +314,18 @@ def _suggestion(full_key: str, node: Config, root: Config) -> str:
             return f"; did you mean {close[0]}?"
     namesakes = sorted(key for key in everywhere if key.rpartition(".")[2] == last)
     return f"; did you mean {namesakes[0]}?" if namesakes else f"; keys there: {', '.join(sorted(siblings))}"
+
+
+def with_num_classes(cfg: Config, class_names: Sequence[str]) -> Config:
+    """Return a frozen config whose MODEL.NUM_CLASSES counts ``class_names`` (with background).
+
+    Raises:
+        ConfigError: The key has another value.
+    """
+    if cfg.MODEL.NUM_CLASSES not in (0, len(class_names)):
+        names = ", ".join(class_names[1:])
+        raise ConfigError(
+            f"MODEL.NUM_CLASSES is {cfg.MODEL.NUM_CLASSES}, but there are {len(class_names)} classes with background: "
+            f"{names}. Set it to {len(class_names)}, or to 0 to follow the data"
+        )
+    return cfg.with_overrides(["MODEL.NUM_CLASSES", len(class_names)])

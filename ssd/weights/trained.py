@@ -1,22 +1,17 @@
 """A trained model from a checkpoint, its config and the names of its classes."""
 
-import argparse
 import logging
 from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import nn
 
 from ssd.config import Config, load_config, parse_config
-from ssd.data.datasets import BACKGROUND
-from ssd.engine.precision import in_precision, select_dtype
-from ssd.engine.setup import start_process, start_run, with_num_classes
-from ssd.modeling.detector import build_detection_model
+from ssd.config.node import with_num_classes
+from ssd.modeling.detector import SSDDetector, build_detection_model
+from ssd.structures.class_names import BACKGROUND
 from ssd.utils.checkpoint_folder import read_last
-from ssd.utils.distributed import in_turns, read_launch
 from ssd.utils.errors import CheckpointError, ConfigError
-from ssd.utils.logger import setup_logger
 from ssd.utils.model_weights import load_model_weights
 from ssd.weights.foreign import PUBLISHED_CLASSES, check_network, explained, published_config, read_detector
 from ssd.weights.transfer import count_classes
@@ -77,33 +72,6 @@ def read_with_config(
     return own_config(trained).with_overrides(["MODEL.DEVICE", "auto", *overrides]), trained
 
 
-def start_trained(
-    args: argparse.Namespace, *, log_dir: bool = False, distributed: bool = False
-) -> tuple[Config, torch.device, dict[str, Any]]:
-    """Set up the process for a detector that the command line names: by a config, a checkpoint or both.
-
-    Args:
-        args: of ``make_parser``, and ``ckpt`` as in ``read_trained``.
-        log_dir: see ``start_process``.
-        distributed: likewise.
-
-    Returns:
-        The config, the device, and the checkpoint of ``read_trained``.
-
-    Raises:
-        ConfigError, DeviceError: see ``start_run``.
-        CheckpointError, DownloadError, MissingPackageError: see ``read_with_config``.
-    """
-    if args.config_file is None and args.ckpt is not None:
-        setup_logger(None, rank=read_launch().rank)
-        cfg, checkpoint = read_with_config(None, args.ckpt, args.opts)
-        device = start_process(cfg, f"of {args.ckpt}", args.opts, log_dir=log_dir, distributed=distributed)
-        return cfg, device, checkpoint
-    cfg, device = start_run(args, log_dir=log_dir, distributed=distributed)
-    with in_turns():
-        return cfg, device, read_trained(cfg, args.ckpt)
-
-
 def own_config(checkpoint: dict[str, Any]) -> Config:
     """Return the config that a checkpoint of ``read_trained`` carries.
 
@@ -160,14 +128,12 @@ def trained_class_names(cfg: Config, checkpoint: dict[str, Any]) -> Sequence[str
 
 def build_trained_model(
     cfg: Config, checkpoint: dict[str, Any], class_names: Sequence[str], device: torch.device
-) -> nn.Module:
+) -> SSDDetector:
     """Build the model of a config in evaluation mode, with the weights of a checkpoint of ``read_trained``.
 
-    It computes in the format of TEST.AMP.
-
     Raises:
-        ConfigError: MODEL.NUM_CLASSES is not the number of ``class_names``, the device lacks that format, or the
-            checkpoint was converted and trained with other settings.
+        ConfigError: MODEL.NUM_CLASSES is not the number of ``class_names``, or the checkpoint was converted and trained
+            with other settings.
         CheckpointError: the weights do not fit.
     """
     check_network(cfg, checkpoint)
@@ -175,6 +141,4 @@ def build_trained_model(
     with explained(checkpoint):
         load_model_weights(model, checkpoint["model"], checkpoint["source"])
     logger.info("Loaded weights from %s", checkpoint["source"])
-    dtype = select_dtype(cfg.TEST.AMP, device, "TEST.AMP", model)
-    model = model.to(device).to(memory_format=torch.channels_last)  # faster, on CPU and GPU
-    return in_precision(model, device.type, dtype).eval()
+    return model.to(device).to(memory_format=torch.channels_last).eval()  # faster, on CPU and GPU

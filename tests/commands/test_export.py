@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from ssd.cli import main
 from ssd.commands import export as command
 from ssd.config import Config, load_config
+from ssd.config.node import with_num_classes
 from ssd.data.datasets import BACKGROUND
 from ssd.deploy import OnnxDetector, checks, read_metadata
 from ssd.deploy.latency import Candidate
 from ssd.deploy.trained import load_trained
-from ssd.engine.setup import with_num_classes
 from ssd.structures import Container
 from ssd.tools.data.scenes.scene import render_scene
 

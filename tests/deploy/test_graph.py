@@ -13,11 +13,11 @@ from ssd.data.samples import resize_image
 from ssd.deploy.graph import CompleteDetector, RawDetector
 from ssd.deploy.metadata import make_metadata
 from ssd.deploy.nms_op import suppress, suppress_best
-from ssd.engine.precision import InPrecision
 from ssd.modeling.box_head import PostProcessor
 from ssd.structures import Container
 from ssd.tools.data.scenes.scene import render_scene
 from ssd.utils.errors import ExportError
+from ssd.weights.precision import InPrecision
 
 NAMES = ("__background__", "a", "b", "c", "d")
 OPTIONS = [

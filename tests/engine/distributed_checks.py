@@ -24,7 +24,6 @@ from ssd.config import Config, load_config
 from ssd.data.samplers import share_of_batches
 from ssd.engine.gather import gather_predictions
 from ssd.engine.monitor import TrainingMonitor
-from ssd.engine.precision import make_network
 from ssd.engine.step import StepOptions, make_step_options, step
 from ssd.engine.validation_loss import ValidationLoss
 from ssd.modeling.box_head import MultiBoxLoss
@@ -49,6 +48,7 @@ from ssd.utils.distributed import (
 )
 from ssd.utils.errors import TrainingError
 from ssd.utils.logger import setup_logger
+from ssd.weights.precision import make_network
 
 FOLDER = Path(sys.argv[1])
 

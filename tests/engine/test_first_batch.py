@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from ssd.config import load_config
+from ssd.config.node import with_num_classes
 from ssd.data import build_datasets, make_batch_transform, make_train_loader
 from ssd.engine import first_batch
 from ssd.engine.first_batch import FirstBatch, draw_batch, make_first_batch
-from ssd.engine.setup import with_num_classes
 from ssd.engine.step import count_positives
 from ssd.modeling.detector import build_detection_model
 from ssd.structures import Container

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from ssd.commands.arguments import make_parser, parse_bool, parse_tile
+from ssd.commands.run import run_script, start_run
 from ssd.engine import setup
-from ssd.engine.setup import make_parser, parse_bool, parse_tile, run_script, start_run
 from ssd.utils import launch
 from ssd.utils.errors import ConfigError
 

@@ -8,11 +8,11 @@ from torch import Tensor, nn
 from torch.amp import GradScaler
 
 from ssd.config import Config, load_config
-from ssd.engine.precision import in_precision, make_network
 from ssd.engine.step import StepOptions, count_positives, make_step_options, step
 from ssd.modeling.detector import build_detection_model
 from ssd.structures import Container
 from ssd.utils.errors import ConfigError
+from ssd.weights.precision import in_precision, make_network
 
 SMALL = [
     *("MODEL.BACKBONE.NAME", "tiny", "MODEL.BACKBONE.PRETRAINED", False, "INPUT.IMAGE_SIZE", 96),

@@ -13,13 +13,12 @@ from torch.amp import GradScaler
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ssd.config import Config, load_config
+from ssd.config.node import with_num_classes
 from ssd.data import build_datasets, make_batch_transform, make_test_loader, make_train_loader
 from ssd.engine.finite import FiniteGuard
 from ssd.engine.finite_check import FiniteCheck
 from ssd.engine.inference import evaluate_datasets
 from ssd.engine.monitor import TrainingMonitor
-from ssd.engine.precision import make_network
-from ssd.engine.setup import with_num_classes
 from ssd.engine.step import StepOptions, make_step_options
 from ssd.engine.trainer import Periods, Stepper, train
 from ssd.modeling.detector import build_detection_model
@@ -28,6 +27,7 @@ from ssd.structures import Container
 from ssd.utils.checkpoint import Checkpointer
 from ssd.utils.errors import CheckpointError, TrainingError
 from ssd.utils.interrupt import InterruptGuard
+from ssd.weights.precision import make_network
 
 NEVER = Periods(log=0, save=0, evaluate=0)
 

@@ -10,13 +10,13 @@ import torch
 from torch import nn
 
 from ssd.config import Config, load_config
+from ssd.config.node import with_num_classes
 from ssd.data import build_datasets, make_batch_transform, make_test_loader
 from ssd.data.datasets import DetectionDataset
 from ssd.engine.inference import detect, evaluate_datasets
-from ssd.engine.precision import in_precision
-from ssd.engine.setup import with_num_classes
 from ssd.engine.validation_loss import ValidationLoss, has_validation_loss, make_targets
 from ssd.modeling.detector import build_detection_model
+from ssd.weights.precision import in_precision
 
 
 class Setting:

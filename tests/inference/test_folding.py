@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ssd.engine.precision import in_precision
 from ssd.inference.folding import fold_batch_norms
 from ssd.modeling.backbone.efficient_net import SamePaddingConv2d
 from ssd.modeling.detector import build_detection_model
+from ssd.weights.precision import in_precision
 from tests.shipped_configs import CONFIGS, load_shipped
 
 # One of each family in the default run: attributes in a row, blocks with skips, headers, padding of its own, timm's.

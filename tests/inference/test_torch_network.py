@@ -6,10 +6,10 @@ from torch import Tensor, nn
 
 from ssd.config import Config, load_config
 from ssd.data import make_batch_transform
-from ssd.engine.precision import in_precision
 from ssd.inference.torch_network import TorchNetwork
 from ssd.modeling.detector import build_detection_model
 from ssd.structures import Container
+from ssd.weights.precision import in_precision
 
 SMALL = [
     *("MODEL.BACKBONE.NAME", "tiny", "MODEL.BACKBONE.PRETRAINED", False, "INPUT.IMAGE_SIZE", (64, 96)),

@@ -1,16 +1,17 @@
-"""The dataset formats that are built in, and the interface that a further one fulfils."""
+"""The built-in dataset formats, and the interface of a dataset."""
 
-from ssd.data.datasets.array_dataset import ArrayDataset
-from ssd.data.datasets.base import BACKGROUND, DetectionDataset, Sample
-from ssd.data.datasets.coco import COCO_CLASSES, COCODataset
+from ssd.data.datasets.base import AnnotatedImage, ArrayDataset, DetectionDataset, Sample
+from ssd.data.datasets.coco import COCODataset
 from ssd.data.datasets.csv_table import CSVDataset
-from ssd.data.datasets.voc import VOC_CLASSES, VOCDataset
+from ssd.data.datasets.voc import VOCDataset
 from ssd.data.datasets.yolo import YOLODataset
+from ssd.structures.class_names import BACKGROUND, COCO_CLASSES, VOC_CLASSES
 
 __all__ = [
     "BACKGROUND",
     "COCO_CLASSES",
     "VOC_CLASSES",
+    "AnnotatedImage",
     "ArrayDataset",
     "COCODataset",
     "CSVDataset",

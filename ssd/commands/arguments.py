@@ -1,0 +1,46 @@
+"""Command-line arguments that several commands share."""
+
+import argparse
+
+CONFIG_HELP = "YAML file, or the name of one of the library's configs, such as vgg_ssd300_voc0712.yaml"
+CKPT_HELP = "path or URL; default: the last one of OUTPUT_DIR. One of this library needs no --config-file"
+_OVERRIDES_HELP = "overrides of config keys"
+
+
+def make_parser(description: str, prog: str | None = None) -> argparse.ArgumentParser:
+    """Build a parser with the arguments of commands that take --config-file; ``prog`` None is the script's name."""
+    parser = argparse.ArgumentParser(prog, description=description)
+    add_flag(parser, "--config-file", default=None, metavar="FILE", help=CONFIG_HELP)
+    parser.add_argument(
+        "--local_rank", "--local-rank", type=int, default=0, help="ignored: the launcher sets LOCAL_RANK"
+    )
+    parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help=_OVERRIDES_HELP)
+    return parser
+
+
+def add_config_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add CONFIG and overrides, the first arguments of commands about a config."""
+    parser.add_argument("config", metavar="CONFIG", help=CONFIG_HELP)
+    parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help=_OVERRIDES_HELP)
+
+
+def add_flag(parser: argparse.ArgumentParser, name: str, **kwargs: object) -> None:
+    """Add an option in both spellings, with dashes and with underscores."""
+    stem = name.removeprefix("--")
+    spellings = dict.fromkeys([name, f"--{stem.replace('_', '-')}", f"--{stem.replace('-', '_')}"])
+    parser.add_argument(*spellings, **kwargs)  # type: ignore[arg-type]
+
+
+def parse_bool(text: str) -> bool:
+    """Read a truth value as options take it."""
+    values = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+    if text.lower() not in values:
+        raise argparse.ArgumentTypeError(f"expected true or false, got {text!r}")
+    return values[text.lower()]
+
+
+def parse_tile(text: str) -> int:
+    """Read the side of a tile."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"expected a number of pixels, or another option behind --tile; got {text!r}")
+    return int(text)

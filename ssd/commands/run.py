@@ -1,0 +1,102 @@
+"""Start a command: configuration, process, checkpoint; turn errors into messages and exit statuses."""
+
+import argparse
+import errno
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from ssd.config import Config, load_config
+from ssd.config.shipped import find_config
+from ssd.engine.setup import start_process
+from ssd.utils.distributed import get_rank, in_turns, is_distributed, is_lost_connection, leave_processes
+from ssd.utils.errors import ConfigError, SSDError
+from ssd.utils.launch import read_launch
+from ssd.utils.logger import setup_logger
+from ssd.weights.trained import read_trained, read_with_config
+
+INTERRUPTED = 130  # the shell's exit status for a process that Ctrl-C ended
+
+
+def start_run(
+    args: argparse.Namespace, *, log_dir: bool = True, distributed: bool = False
+) -> tuple[Config, torch.device]:
+    """Load the configuration, and set up the process for it.
+
+    Args:
+        args: parsed arguments of ``make_parser``.
+        log_dir: see ``start_process``.
+        distributed: likewise.
+
+    Raises:
+        ConfigError: the configuration is wrong, or see ``start_process``.
+        DeviceError: see ``start_process``.
+    """
+    if args.config_file is None:
+        raise ConfigError("--config-file is missing; for example --config-file vgg_ssd300_voc0712.yaml")
+    cfg = load_config(args.config_file, args.opts)
+    origin = str(find_config(args.config_file))
+    return cfg, start_process(cfg, origin, args.opts, log_dir=log_dir, distributed=distributed)
+
+
+def start_trained(
+    args: argparse.Namespace, *, log_dir: bool = False, distributed: bool = False
+) -> tuple[Config, torch.device, dict[str, Any]]:
+    """Set up the process for a detector that the command line names: by a config, a checkpoint or both.
+
+    Args:
+        args: of ``make_parser``, and ``ckpt`` as in ``read_trained``.
+        log_dir: see ``start_process``.
+        distributed: likewise.
+
+    Returns:
+        The config, the device, and the checkpoint of ``read_trained``.
+
+    Raises:
+        ConfigError, DeviceError: see ``start_run``.
+        CheckpointError, DownloadError, MissingPackageError: see ``read_with_config``.
+    """
+    if args.config_file is None and args.ckpt is not None:
+        setup_logger(None, rank=read_launch().rank)
+        cfg, checkpoint = read_with_config(None, args.ckpt, args.opts)
+        device = start_process(cfg, f"of {args.ckpt}", args.opts, log_dir=log_dir, distributed=distributed)
+        return cfg, device, checkpoint
+    cfg, device = start_run(args, log_dir=log_dir, distributed=distributed)
+    with in_turns():
+        return cfg, device, read_trained(cfg, args.ckpt)
+
+
+def run_script(main: Callable[[], int | None]) -> int:
+    """Run a command and return its exit status: 1 for what the user can mend, told in one message; 130 for Ctrl-C."""
+    try:
+        status = main() or 0
+        leave_processes()
+        return status
+    except SSDError as error:
+        sys.stderr.write(f"error: {_whose()}{error}\n")
+        return 1
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        place = error.filename or "OUTPUT_DIR"
+        sys.stderr.write(f"error: {_whose()}{place}: {error.strerror}; make room, and the same command continues\n")
+        return 1
+    except RuntimeError as error:
+        if not is_lost_connection(error):
+            raise
+        cause = str(error).partition("\n")[0]
+        sys.stderr.write(
+            f"error: {_whose()}another process has ended, or cannot be reached any more; its own message says why. "
+            f"The last checkpoint is what continues. ({cause})\n"
+        )
+        return 1
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        return INTERRUPTED
+
+
+def _whose() -> str:
+    """Which process speaks, where there are several."""
+    return f"rank {get_rank()}: " if is_distributed() else ""
