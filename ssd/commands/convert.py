@@ -12,9 +12,9 @@ from ssd.commands.arguments import add_flag
 from ssd.commands.run import run_script
 from ssd.config import load_config, parse_config
 from ssd.config.node import with_num_classes
-from ssd.utils.atomic import atomic_write
 from ssd.utils.checkpoint_file import write_checkpoint
 from ssd.utils.errors import CheckpointError, ConfigError, OutputError, os_errors_as
+from ssd.utils.files import atomic_write
 from ssd.utils.logger import setup_logger
 from ssd.utils.terminal import say
 from ssd.weights.foreign import read_detector, with_levels

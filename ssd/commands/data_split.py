@@ -12,15 +12,15 @@ import numpy as np
 
 from ssd.commands.arguments import add_flag
 from ssd.commands.run import run_script
-from ssd.config.shipped import base_text, find_config, shipped_config, similar_configs
+from ssd.config.files import base_text, find_config, shipped_config, similar_configs
 from ssd.data.datasets.sizes import read_annotated_image
 from ssd.tools.data.near_duplicates import group_looks, look_at_all
 from ssd.tools.data.source import add_source_arguments, datasets_yaml, open_datasets, set_names
 from ssd.tools.data.split import divide
 from ssd.tools.data.writers import FORMATS, Content, collect_content, write_dataset
 from ssd.tools.data.writers.write import check_output_folder
-from ssd.utils.atomic import atomic_write
 from ssd.utils.errors import ConfigError, OutputError, os_errors_as
+from ssd.utils.files import atomic_write
 from ssd.utils.logger import setup_logger
 from ssd.utils.terminal import say
 

@@ -14,9 +14,9 @@ from ssd.inference.sources import open_source
 from ssd.inference.sources.images import SingleImage, TensorBatch
 from ssd.inference.torch_network import TorchNetwork
 from ssd.structures.size import height_width
-from ssd.utils.cores import limit_threads
 from ssd.utils.device import keep_freed_memory, select_device, select_dtype
 from ssd.utils.errors import ConfigError, ImageError
+from ssd.utils.machine import limit_threads
 from ssd.weights.foreign import read_detector
 from ssd.weights.trained import build_trained_model, own_config, read_trained, trained_class_names
 

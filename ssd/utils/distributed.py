@@ -26,7 +26,6 @@ _LOST = ("gloo/", "monitoredBarrier", "Connection closed by peer", "Connection r
 _VARIABLES = ("RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 _cpu_group: dist.ProcessGroup | None = None  # one a process, like torch.distributed's own state
-_has_means = True  # whether ``mean_over_processes`` asks the others
 
 
 class Launch(NamedTuple):
@@ -139,22 +138,11 @@ def parallelise(module: nn.Module) -> nn.Module:
 
 def mean_over_processes(values: Tensor) -> Tensor:
     """Return the mean of a tensor over all processes, without waiting for the device; torch.compile accepts it."""
-    if not is_distributed() or not _has_means:
+    if not is_distributed():
         return values
     total = values.detach().clone()
     dist.all_reduce(total)
     return total / dist.get_world_size()
-
-
-@contextmanager
-def without_means() -> Iterator[None]:
-    """Make ``mean_over_processes`` return its argument: each process works on batches of its own."""
-    global _has_means
-    _has_means = False
-    try:
-        yield
-    finally:
-        _has_means = True
 
 
 @torch.no_grad()

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ssd.config import Config, load_config, parse_config
-from ssd.config.shipped import shipped_config
+from ssd.config.files import shipped_config
 from ssd.modeling.backbone import build_backbone
 from ssd.modeling.detector.levels import build_levels, make_prior_box, nominal_strides
 from ssd.structures.class_names import BACKGROUND, COCO_CLASSES, VOC_CLASSES
