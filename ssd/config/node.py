@@ -12,21 +12,11 @@ from typing import Any
 from yacs.config import CfgNode
 
 from ssd.config.files import MAX_INT, parse_yaml, read_chain
+from ssd.config.old_keys import refuse_both_names, with_current_keys
 from ssd.utils.errors import ConfigError, shorten
 
 logger = logging.getLogger(__name__)
 
-# Keys of version 1.0.0 -> their new name in the same group ("" = the key has no effect any more), and the new names of
-# values. Accepted for one version, with a warning.
-OLD_KEYS: dict[str, tuple[str, dict[str, str]]] = {
-    "MODEL.WEIGHTS_EXCEPT": ("MODEL.WEIGHTS_EXCLUDE", {}),
-    "DATA_LOADER.CACHE": ("", {}),
-    "DATA_LOADER.CACHE_GB": ("", {}),
-    "DATA_LOADER.CACHE_DIR": ("", {}),
-    "SOLVER.ACCUMULATE": ("SOLVER.MICRO_BATCHES", {}),
-    "SOLVER.BATCH_SIZE_OF": ("SOLVER.BATCH_SIZE_SCOPE", {"all": "global"}),
-    "TEST.LOSS": ("TEST.VALIDATION_LOSS", {}),
-}
 # Keys whose value may have a type other than that of the default.
 _ALTERNATIVE_TYPES: dict[str, tuple[type, ...]] = {
     "INPUT.IMAGE_SIZE": (int, tuple),
@@ -169,9 +159,7 @@ class Config(CfgNode):
         if len(cfg_list) % 2:
             raise ConfigError(f"overrides come in pairs KEY VALUE, but {len(cfg_list)} were given: {list(cfg_list)}")
         keys = [str(key) for key in cfg_list[0::2]]
-        for key in keys:
-            if key in OLD_KEYS and OLD_KEYS[key][0] in keys:
-                raise _both_names("command line: ", key)
+        refuse_both_names(keys, "command line: ")
         for key, value in zip(keys, cfg_list[1::2], strict=True):
             tree: Any = value
             for part in reversed(key.split(".")):
@@ -203,33 +191,6 @@ def dotted_keys(node: Config, prefix: str = "") -> Iterator[str]:
         yield prefix + key
         if isinstance(value, Config):
             yield from dotted_keys(value, f"{prefix}{key}.")
-
-
-def with_current_keys(tree: dict[str, Any], source: str = "") -> tuple[dict[str, Any], list[str]]:
-    """Replace the old keys of a plain dictionary, which is not changed; return the result and a note on each.
-
-    Raises:
-        ConfigError: The dictionary has both the old and the new name of a key.
-    """
-    tree, notes = dict(tree), []
-    for old_key, (new_key, values) in OLD_KEYS.items():
-        group_name, old_name = old_key.split(".")
-        group = _decode(tree.get(group_name))
-        if not isinstance(group, dict) or old_name not in group:
-            continue
-        tree[group_name] = {name: value for name, value in group.items() if name != old_name}
-        if new_key:
-            new_name, value = new_key.split(".")[1], group[old_name]
-            if new_name in group:
-                raise _both_names(source, old_key)
-            tree[group_name][new_name] = values.get(value, value) if isinstance(value, str) else value
-        notes.append(f"{old_key} is now called {new_key}" if new_key else f"{old_key} has no effect any more")
-    return tree, notes
-
-
-def _both_names(source: str, old_key: str) -> ConfigError:
-    new_key = OLD_KEYS[old_key][0]
-    return ConfigError(f"{source}{old_key} is the old name of {new_key}, and both are set; remove {old_key}")
 
 
 def _merge(tree: dict[str, Any], node: Config, path: tuple[str, ...], source: str, root: Config) -> None:

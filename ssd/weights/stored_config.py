@@ -8,7 +8,7 @@ import yaml
 
 from ssd.config import Config
 from ssd.config import cfg as defaults
-from ssd.config.node import with_current_keys
+from ssd.config.old_keys import with_current_keys
 from ssd.utils.errors import CheckpointError
 
 _ABSENT = object()

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ssd.config import load_config, parse_config
-from ssd.config.node import OLD_KEYS
+from ssd.config.old_keys import OLD_KEYS
 from ssd.utils.errors import ConfigError
 
 OLD = """
@@ -39,7 +39,7 @@ def test_in_a_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
 
 def test_on_the_command_line(caplog: pytest.LogCaptureFixture) -> None:
     options = ["MODEL.WEIGHTS_EXCEPT", "['box_head']", "SOLVER.ACCUMULATE", "4", "SOLVER.BATCH_SIZE_OF", "all"]
-    assert values(load_config(None, [*options, "SOLVER", "{'SEED': 3}", "TEST", "{'LOSS': False}"])) == EXPECTED
+    assert values(load_config(None, [*options, "TEST.LOSS", "False"])) == EXPECTED
     assert len(caplog.records) == 4
     load_config(None, ["DATA_LOADER.CACHE", "disk"])
     assert "DATA_LOADER.CACHE " in caplog.records[-1].getMessage()
