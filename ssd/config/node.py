@@ -135,14 +135,7 @@ class Config(CfgNode):
             self._merge_checked(tree, f"{path}: ")
 
     def merge_from_text(self, text: str, source: str) -> None:
-        """Merge the content of a YAML file without ``_BASE_``, such as ``dump`` gives.
-
-        Args:
-            source: Origin of the text, for messages.
-
-        Raises:
-            ConfigError: The text is no YAML, or a key or value does not fit.
-        """
+        """Merge YAML text without ``_BASE_``, such as ``dump`` gives; ``source`` is its origin, for messages."""
         self._merge_checked(parse_yaml(text, source), f"{source}: ", warn=False)  # a stored config is not edited
 
     @classmethod

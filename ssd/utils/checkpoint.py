@@ -13,14 +13,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from ssd.utils.checkpoint_file import SAFETENSORS, read_checkpoint, require_safetensors, write_checkpoint, write_weights
-from ssd.utils.checkpoint_folder import (
-    TAG_FILE,
-    has_checkpoint,
-    last_checkpoint,
-    read_last,
-    remove_old,
-    tag_checkpoint,
-)
+from ssd.utils.checkpoint_folder import TAG_FILE, has_checkpoint, last_checkpoint, read_last, remove_old, tag_checkpoint
 from ssd.utils.errors import CheckpointError, OutputError
 from ssd.utils.model_weights import check_model_weights
 
@@ -115,14 +108,7 @@ class Checkpointer:
         return last_checkpoint(self.save_dir)
 
     def load(self, path_or_url: str | os.PathLike[str] | None = None) -> dict[str, Any]:
-        """Read a checkpoint and ``restore`` it.
-
-        Args:
-            path_or_url: The checkpoint; None = the last one of ``save_dir``, see ``read_last``.
-
-        Raises:
-            CheckpointError: There is no checkpoint, it is damaged, or it does not fit.
-        """
+        """Read a checkpoint (None = the last one of ``save_dir``, see ``read_last``) and ``restore`` it."""
         if path_or_url is not None:
             return self.restore(read_checkpoint(path_or_url), os.fspath(path_or_url))
         found = read_last(self.save_dir)
@@ -142,9 +128,6 @@ class Checkpointer:
 
         Returns:
             The remaining values of the checkpoint.
-
-        Raises:
-            CheckpointError: The checkpoint does not fit.
         """
         rest = dict(checkpoint)
         average_weights = rest.pop("model")
@@ -188,15 +171,11 @@ class Checkpointer:
 def load_optimizer_state(optimizer: Optimizer, state_dict: dict[str, Any], source: str) -> None:
     """Restore the accumulated state of an optimizer (momentum, ...), but none of its hyper-parameters.
 
-    Learning rate, momentum and weight decay stay those of the running configuration.
+    Learning rate, momentum and weight decay stay those of the running configuration. If the state belongs to other
+    parameters or another kind of optimizer, CheckpointError is raised and nothing is changed.
 
     Args:
-        optimizer: Changed only if the state fits.
-        state_dict: ``Optimizer.state_dict()`` of an optimizer over the same parameters.
         source: Origin of the state, for messages.
-
-    Raises:
-        CheckpointError: The state belongs to other parameters, or to another kind of optimizer.
     """
     running, saved = optimizer.state_dict()["param_groups"], state_dict["param_groups"]
     sizes, saved_sizes = ([len(group["params"]) for group in groups] for groups in (running, saved))

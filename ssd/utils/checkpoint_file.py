@@ -46,13 +46,7 @@ _IS_FOLDER = 0x10  # attribute of a zip record, for which torch.load returns uni
 
 
 def write_checkpoint(path: str | os.PathLike[str], checkpoint: dict[str, Any]) -> None:
-    """Write ``checkpoint`` to ``path``, atomically.
-
-    Raises:
-        TypeError: It holds something other than tensors, numbers, strings, None, and lists, tuples and dictionaries of
-            them; the message names the key path.
-        OSError: The file cannot be written.
-    """
+    """Write ``checkpoint`` to ``path``, atomically; TypeError names the key path of a value that is not plain."""
     _check_plain(checkpoint, "")
     with atomic_write(Path(path)) as file:
         save_to(file, checkpoint)
@@ -70,11 +64,7 @@ def save_to(file: BinaryIO, checkpoint: dict[str, Any]) -> None:
 
 
 def write_weights(path: str | os.PathLike[str], weights: dict[str, Tensor], class_names: Sequence[str] = ()) -> None:
-    """Write weights to a safetensors file, atomically; class names, background first, go to its metadata as JSON.
-
-    Raises:
-        MissingPackageError: safetensors is not installed.
-    """
+    """Write weights to a safetensors file, atomically; class names, background first, go to its metadata as JSON."""
     metadata = {"format": "pt", **({"class_names": json.dumps(list(class_names))} if class_names else {})}
     tensors = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
     data = require_safetensors().save(tensors, metadata)
@@ -112,12 +102,7 @@ def read_checkpoint(path_or_url: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def read_content(source: str) -> dict[Any, Any]:
-    """Read the dictionary in a file of any origin, by path or URL, without executing anything in it.
-
-    Raises:
-        PickledObjectError: It holds objects.
-        CheckpointError, DownloadError, MissingPackageError: See ``read_checkpoint``.
-    """
+    """Read the dictionary in a file of any origin, as ``read_checkpoint``; PickledObjectError if it holds objects."""
     path = local_file(source)
     with path.open("rb") as file:
         start = file.read(100).lstrip().lower()
@@ -131,12 +116,7 @@ def read_content(source: str) -> dict[Any, Any]:
 
 
 def local_file(source: str) -> Path:
-    """Return the path of a checkpoint, after fetching it if ``source`` is a URL.
-
-    Raises:
-        CheckpointError: There is no such file.
-        DownloadError: The URL cannot be fetched.
-    """
+    """Return the path of a checkpoint, after fetching it if ``source`` is a URL."""
     path = cache_url(source) if is_url(source) else Path(source)
     if path.is_dir():
         raise CheckpointError(f"{source} is a folder, not a checkpoint file{nearest_checkpoints(path / '.pth')}")

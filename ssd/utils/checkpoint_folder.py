@@ -30,11 +30,7 @@ def tag_checkpoint(folder: str | os.PathLike[str], path: str) -> None:
 
 
 def last_checkpoint(folder: str | os.PathLike[str]) -> Path | None:
-    """Return the checkpoint that a folder names, or None.
-
-    Raises:
-        CheckpointError: The folder names a file that does not exist.
-    """
+    """Return the checkpoint that a folder names, or None; raise CheckpointError if the file does not exist."""
     if not has_checkpoint(folder):
         return None
     tag = Path(folder, TAG_FILE)

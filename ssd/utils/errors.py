@@ -103,11 +103,7 @@ def os_errors_as(kind: type[SSDError], path: str | os.PathLike[str]) -> Iterator
 
 
 def import_extra(package: str, extra: str) -> Any:
-    """Import an optional package or module, which ``extra`` of the library installs.
-
-    Raises:
-        MissingPackageError: It is not installed, or broken.
-    """
+    """Import an optional package or module, which ``extra`` installs; raise MissingPackageError if that fails."""
     try:
         return importlib.import_module(package)
     except ImportError as error:

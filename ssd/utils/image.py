@@ -104,11 +104,7 @@ def reduced_size(size: tuple[int, int], reduction: int) -> tuple[int, int]:
 
 
 def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
-    """Return (width, height) in pixels of the result of ``read_image``, from the file's header.
-
-    Raises:
-        ImageError: The file is missing, no image, or has more than MAX_PIXELS.
-    """
+    """Return (width, height) in pixels of the result of ``read_image``, from the file's header."""
     name = os.fspath(path)
     try:
         with open(path, "rb") as file, _open_with_pillow(file) as image:
@@ -120,11 +116,7 @@ def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
 
 
 def image_names(folder: str | os.PathLike[str]) -> list[str]:
-    """Return the file names of the images directly inside ``folder``, sorted.
-
-    Raises:
-        ImageError: The folder does not exist, cannot be read, or holds no image.
-    """
+    """Return the sorted file names of the images directly inside ``folder``; raise ImageError if there are none."""
     folder = os.fspath(folder)
     if not os.path.isdir(folder):
         raise ImageError(f"{folder}: no such folder")
@@ -139,11 +131,7 @@ def image_names(folder: str | os.PathLike[str]) -> list[str]:
 
 
 def write_image(image: np.ndarray, path: Path) -> None:
-    """Write an RGB image (H, W, 3) in the format that the suffix of ``path`` names.
-
-    Raises:
-        ImageError: OpenCV cannot encode it, or the file cannot be written.
-    """
+    """Write an RGB image (H, W, 3) in the format that the suffix of ``path`` names; raise ImageError if that fails."""
     try:
         with silent_opencv():
             done, encoded = cv2.imencode(path.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))

@@ -5,9 +5,11 @@ import math
 import os
 import platform
 import subprocess
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -15,18 +17,15 @@ import torch
 
 import ssd
 
+T = TypeVar("T")
+
 _PACKAGE = Path(ssd.__file__).parent
 _CGROUP = Path("/sys/fs/cgroup")
+_QUEUED = 1024  # rows given to the threads at a time
 
 
 def available_cores(cgroup: Path = _CGROUP) -> int:
-    """Return how many cores this process may use.
-
-    A container may show all cores of its machine and get the time of a few (``docker run --cpus 2``).
-
-    Args:
-        cgroup: Folder of the process's control group.
-    """
+    """Return how many cores this process may use: a container may show all of its machine and get the time of a few."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
     return min(cores, _time_share(cgroup) or cores)
 
@@ -36,6 +35,13 @@ def limit_threads(cgroup: Path = _CGROUP) -> None:
     cores = available_cores(cgroup)
     if torch.get_num_threads() > cores:
         torch.set_num_threads(cores)
+
+
+def map_rows(function: Callable[[int], T], num_rows: int, num_threads: int) -> Iterator[T]:
+    """Yield the results of a function for rows 0, 1, ... in order; a million rows are not queued at once."""
+    with ThreadPoolExecutor(num_threads) as pool:
+        for start in range(0, num_rows, _QUEUED):
+            yield from pool.map(function, range(start, min(start + _QUEUED, num_rows)))
 
 
 def _time_share(cgroup: Path) -> int | None:

@@ -24,11 +24,7 @@ class Registry(dict[str, Callable[..., Any]]):
         self.kind = kind
 
     def register(self, name: str, factory: Factory | None = None) -> Any:
-        """Add ``factory`` under ``name``, or return a decorator that does.
-
-        Raises:
-            ValueError: The name is taken; otherwise one plug-in would silently replace another.
-        """
+        """Add ``factory`` under ``name``, or return a decorator that does; raise ValueError if the name is taken."""
         if factory is None:
             return lambda decorated: self.register(name, decorated)
         if name in self:

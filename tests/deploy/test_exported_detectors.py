@@ -13,7 +13,7 @@ from ssd.config import Config
 from ssd.deploy import OnnxDetector, OnnxNetwork, OpenVinoDetector, OpenVinoNetwork, make_metadata, side_car
 from ssd.deploy.exported_network import ExportedNetwork, make_post_processor
 from ssd.structures import Container
-from ssd.tools.data.scenes.scene import render_scene
+from ssd.tools.data.scenes import render_scene
 from ssd.utils.errors import DeviceError, ExportError, MissingPackageError
 
 NAMES = ("__background__", "a", "b", "c", "d")

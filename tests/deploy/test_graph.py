@@ -15,7 +15,7 @@ from ssd.deploy.metadata import make_metadata
 from ssd.deploy.nms_op import suppress, suppress_best
 from ssd.modeling.box_head import PostProcessor
 from ssd.structures import Container
-from ssd.tools.data.scenes.scene import render_scene
+from ssd.tools.data.scenes import render_scene
 from ssd.utils.errors import ExportError
 from ssd.weights.precision import InPrecision
 

@@ -17,6 +17,9 @@ from unittest import mock
 import numpy as np
 import pytest
 import torch
+from ssd.engine.validation_loss import ValidationLoss
+from ssd.modeling.sync_batch_norm import SyncBatchNorm2d, synchronise_batch_norm
+from ssd.weights.precision import make_network
 from torch import Tensor, nn
 from torch.amp import GradScaler
 
@@ -25,11 +28,9 @@ from ssd.data.samplers import share_of_batches
 from ssd.engine.gather import gather_predictions
 from ssd.engine.monitor import TrainingMonitor
 from ssd.engine.step import StepOptions, make_step_options, step
-from ssd.engine.validation_loss import ValidationLoss
 from ssd.modeling.box_head import MultiBoxLoss
 from ssd.modeling.detector import build_detection_model
 from ssd.modeling.layers import BatchNorm2d
-from ssd.modeling.sync_batch_norm import SyncBatchNorm2d, synchronise_batch_norm
 from ssd.structures import Container
 from ssd.utils.distributed import (
     Agreement,
@@ -48,7 +49,6 @@ from ssd.utils.distributed import (
 )
 from ssd.utils.errors import TrainingError
 from ssd.utils.logger import setup_logger
-from ssd.weights.precision import make_network
 
 FOLDER = Path(sys.argv[1])
 

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from ssd.data.replay import BatchReplay, ReplayedBatch
+from ssd.engine.finite_check import FiniteCheck, describe
+from ssd.engine.reproducer import describe_batch
 from torch import Tensor
 
 from ssd.config import Config, load_config
 from ssd.config.node import with_num_classes
 from ssd.data import build_datasets, make_batch_transform, make_train_loader
-from ssd.data.replay import BatchReplay, ReplayedBatch
 from ssd.engine.finite import BadStep, FiniteGuard
-from ssd.engine.finite_check import FiniteCheck, describe
-from ssd.engine.reproducer import describe_batch
 from ssd.engine.step import make_step_options, step
 from ssd.modeling.detector import build_detection_model
 from ssd.solver import make_lr_scheduler, make_optimizer

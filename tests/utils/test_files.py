@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ssd.utils.files import atomic_write, remove_stale
+from ssd.utils.files import atomic_write, remove_stale, write_json, write_text
 
 ROOT = Path(__file__).parents[2]
 
@@ -113,3 +113,13 @@ def test_a_file_renamed_meanwhile_or_of_another_user_stays(
     (tmp_path / ".a.12.tmp").touch()
     monkeypatch.setattr(Path, "unlink", refuse)
     assert remove_stale(tmp_path) == []
+
+
+def test_text_is_utf8_and_json_is_strict(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.json"
+    write_text(path, "Hörnchen")
+    assert path.read_bytes() == "Hörnchen".encode()
+    write_json(path, {"Hörnchen": 0.5})
+    with pytest.raises(ValueError, match="JSON"):
+        write_json(path, {"Hörnchen": float("nan")})
+    assert path.read_text(encoding="utf-8") == '{"Hörnchen": 0.5}'
