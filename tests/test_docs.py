@@ -30,8 +30,8 @@ from ssd.commands import data as data_command
 from ssd.commands import data_scenes as scenes_command
 from ssd.commands import doctor
 from ssd.config import load_config
+from ssd.config.files import shipped_names
 from ssd.config.node import with_num_classes
-from ssd.config.shipped import shipped_names
 from ssd.data import build_datasets, catalog, make_batch_transform, make_test_loader, make_train_loader
 from ssd.engine.trainer import step
 from ssd.evaluation import evaluate
@@ -40,7 +40,7 @@ from ssd.inference.video_writer import VideoWriter
 from ssd.modeling import registry
 from ssd.modeling.detector import build_detection_model
 from ssd.structures import Container
-from ssd.tools.doctor.finding import Finding
+from ssd.tools.doctor import Finding
 from ssd.utils.errors import ConfigError, DatasetError
 from ssd.utils.image import read_image, write_image
 from ssd.weights.formats import FORMATS

@@ -20,10 +20,9 @@ from ssd.tools.bulk.part_folder import PartFolder
 from ssd.tools.bulk.ray_job import run_on_ray
 from ssd.tools.bulk.rows import FORMATS
 from ssd.tools.bulk.work import do_parts
-from ssd.utils.errors import ConfigError
-from ssd.utils.extras import import_extra
+from ssd.utils.distributed import Launch, read_launch, select_local_device
+from ssd.utils.errors import ConfigError, import_extra
 from ssd.utils.interrupt import InterruptGuard
-from ssd.utils.launch import Launch, read_launch, select_local_device
 from ssd.utils.logger import setup_logger
 from ssd.utils.terminal import say
 from ssd.weights.loaded_checkpoint import LoadedCheckpoint, trained_class_names

@@ -8,11 +8,10 @@ from collections.abc import Callable
 import torch
 
 from ssd.config import Config, load_config
-from ssd.config.shipped import find_config
+from ssd.config.files import find_config
 from ssd.engine.setup import start_process
-from ssd.utils.distributed import get_rank, in_turns, is_distributed, is_lost_connection, leave_processes
+from ssd.utils.distributed import get_rank, in_turns, is_distributed, is_lost_connection, leave_processes, read_launch
 from ssd.utils.errors import ConfigError, SSDError
-from ssd.utils.launch import read_launch
 from ssd.utils.logger import setup_logger
 from ssd.weights.loaded_checkpoint import LoadedCheckpoint
 from ssd.weights.trained import read_trained, read_with_config

@@ -10,8 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ssd.utils.errors import OutputError, os_errors_as
-from ssd.utils.extras import install_command
+from ssd.utils.errors import OutputError, install_command, os_errors_as
 
 logger = logging.getLogger(__name__)
 

@@ -12,8 +12,7 @@ import numpy as np
 
 from ssd.inference.detections import Detections
 from ssd.inference.predictor import Predictor
-from ssd.utils.errors import ConfigError, SSDError
-from ssd.utils.extras import import_extra
+from ssd.utils.errors import ConfigError, SSDError, import_extra
 
 logger = logging.getLogger(__name__)
 

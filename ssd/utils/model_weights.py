@@ -1,4 +1,4 @@
-"""Loading weights into a model that they must fit."""
+"""Loading of weights that must fit the model."""
 
 import re
 from collections.abc import Sequence
@@ -11,15 +11,10 @@ _MAX_LISTED = 10
 
 
 def load_model_weights(model: nn.Module, state_dict: dict[str, Tensor], source: str) -> None:
-    """Load weights that must fit the model exactly; without a fit it stays unchanged.
+    """Load weights that fit the model exactly; otherwise raise CheckpointError and change nothing.
 
     Args:
-        model: Model to load into.
-        state_dict: Weights by name.
-        source: Path or URL for messages.
-
-    Raises:
-        CheckpointError: Names or shapes differ.
+        source: Origin of the weights, for messages.
     """
     check_model_weights(model, state_dict, source)
     model.load_state_dict(state_dict)
@@ -38,13 +33,11 @@ def check_model_weights(model: nn.Module, state_dict: dict[str, Tensor], source:
     misshapen = [name for name in expected if name in state_dict and expected[name].shape != state_dict[name].shape]
     if not (missing or unexpected or misshapen):
         return
+    shapes = [f"{name} {_shape(state_dict[name])}, the model has {_shape(expected[name])}" for name in misshapen]
     lines = [
         *_listing("in the model but not in the checkpoint", missing),
         *_listing("in the checkpoint but not in the model", unexpected),
-        *_listing(
-            "of another shape",
-            [f"{name} {_shape(state_dict[name])}, the model has {_shape(expected[name])}" for name in misshapen],
-        ),
+        *_listing("of another shape", shapes),
     ]
     layers = [name.rpartition(".") for name in misshapen if ".cls_headers." in name]
     is_whole = {layer for layer, _, part in layers if part == "bias"} == {layer for layer, _, _ in layers}
@@ -54,7 +47,7 @@ def check_model_weights(model: nn.Module, state_dict: dict[str, Tensor], source:
 
 
 def _listing(title: str, items: list[str]) -> list[str]:
-    """Return one line with up to ten items, or no line without items."""
+    """Return one line for up to ten items, or none."""
     if not items:
         return []
     rest = f"; and {len(items) - _MAX_LISTED} more" if len(items) > _MAX_LISTED else ""

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from ssd.config import Config, load_config, parse_config
-from ssd.config.shipped import shipped_config
+from ssd.config.files import shipped_config
 from ssd.modeling.backbone import build_backbone
 from ssd.modeling.detector.levels import Levels, build_levels, make_prior_box
 from ssd.structures.class_names import BACKGROUND

@@ -69,7 +69,7 @@ def build_new_model(cfg: Config, class_names: Sequence[str]) -> SSDDetector:
             source,
             trained_classes=trained_classes,
             class_names=class_names,
-            new=cfg.MODEL.WEIGHTS_EXCEPT,
+            new=cfg.MODEL.WEIGHTS_EXCLUDE,
         )
     return model
 

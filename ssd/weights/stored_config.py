@@ -8,6 +8,7 @@ import yaml
 
 from ssd.config import Config
 from ssd.config import cfg as defaults
+from ssd.config.old_keys import with_current_keys
 from ssd.utils.errors import CheckpointError
 
 _ABSENT = object()
@@ -30,7 +31,7 @@ def read_stored_config(checkpoint: Mapping[str, Any], source: str) -> dict[str, 
         raise CheckpointError(f"{source}: its config is no YAML: {error}") from error
     if not isinstance(tree, dict):
         raise CheckpointError(f"{source}: its config is no mapping of keys to values")
-    return tree
+    return with_current_keys(tree, f"{source}: ")[0]
 
 
 def config_changes(stored: dict[str, Any], cfg: Config) -> list[str]:

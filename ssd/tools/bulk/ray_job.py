@@ -19,8 +19,7 @@ from ssd.tools.bulk.job import Job
 from ssd.tools.bulk.part_folder import PartFolder
 from ssd.tools.bulk.work import Pace
 from ssd.utils.device import select_device
-from ssd.utils.errors import DeviceError, SSDError
-from ssd.utils.extras import import_extra
+from ssd.utils.errors import DeviceError, SSDError, import_extra
 from ssd.utils.interrupt import InterruptGuard
 from ssd.weights.loaded_checkpoint import LoadedCheckpoint
 

@@ -1,11 +1,14 @@
-"""The library's configs by their names: from any folder, after a file of the user, in checkout and installation."""
+"""Config files: those of the library by name, from a checkout and an installation; ``_BASE_``; hostile YAML."""
 
+import errno
+import os
+import time
 from pathlib import Path
 
 import pytest
 
-from ssd.config import load_config, shipped
-from ssd.config.shipped import base_text, find_config, shipped_names, similar_configs
+from ssd.config import files, load_config
+from ssd.config.files import base_text, find_config, shipped_names, similar_configs
 from ssd.utils.errors import ConfigError
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -18,7 +21,7 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
         package = tmp_path / "site-packages" / "ssd"
         package.mkdir(parents=True)
         (package / "configs").symlink_to(CONFIGS)
-        monkeypatch.setattr(shipped, "_FOLDERS", (package / "configs", package.parent / "configs"))
+        monkeypatch.setattr(files, "FOLDERS", [package / "configs", package.parent / "configs"])
     folder = tmp_path / "work"
     folder.mkdir()
     monkeypatch.chdir(folder)
@@ -64,11 +67,9 @@ def test_every_config_has_a_name() -> None:
 
 
 def test_the_nearest_names() -> None:
-    with pytest.raises(
-        ConfigError, match=r"'vgg_ssd300_voc.yaml' does not exist; did you mean vgg_ssd300_voc0712\.yaml"
-    ):
+    with pytest.raises(ConfigError, match=r"'vgg_ssd300_voc.yaml'.* did you mean vgg_ssd300_voc0712\.yaml"):
         load_config("vgg_ssd300_voc.yaml")
-    with pytest.raises(ConfigError, match=r"'quickstart' does not exist; did you mean quickstart\.yaml\?"):
+    with pytest.raises(ConfigError, match=r"'quickstart'.* did you mean quickstart\.yaml\?"):
         load_config("quickstart")
     assert similar_configs("configs/own_dat.yaml") == "; did you mean examples/own_data.yaml?"
     assert similar_configs("nothing_of_the_kind.yaml") == ""
@@ -78,7 +79,7 @@ def test_the_nearest_names() -> None:
 def test_the_nearest_names_of_a_base(folder: Path) -> None:
     (folder / "parent.yaml").touch()
     (folder / "mine.yaml").write_text("_BASE_: parents.yaml\n")
-    with pytest.raises(ConfigError, match=r"names parents\.yaml, which does not exist; did you mean parent\.yaml"):
+    with pytest.raises(ConfigError, match=r"parents\.yaml.* did you mean parent\.yaml"):
         load_config("mine.yaml")
 
 
@@ -97,3 +98,55 @@ class TestTextOfABase:
     def test_any_other_is_relative(self, folder: Path) -> None:
         (folder / "parent.yaml").touch()
         assert base_text("parent.yaml", folder / "new" / "mine.yaml") == "../parent.yaml"
+
+
+def test_inheritance_that_is_circular_or_wrong(folder: Path) -> None:
+    (folder / "a.yaml").write_text("_BASE_: b.yaml\n")
+    (folder / "b.yaml").write_text("_BASE_: a.yaml\n")
+    with pytest.raises(ConfigError, match=r"a\.yaml -> b\.yaml -> a\.yaml"):
+        load_config("a.yaml")
+    (folder / "loop.yaml").symlink_to("loop.yaml")
+    with pytest.raises(ConfigError, match=r"loop\.yaml"):
+        load_config("loop.yaml")
+
+
+TEN = [", ".join([f"*a{i}"] * 10) for i in range(9)]  # 10 ** 9 values, were the aliases written out
+LAUGHS = "\n".join(["a0: &a0 [ha]", *(f"a{i}: &a{i} [{ten}]" for i, ten in enumerate(TEN, 1))])
+MERGED = "\n".join(["a0: &a0 {k: 1}", *(f"a{i}: &a{i} {{<<: [{ten}]}}" for i, ten in enumerate(TEN, 1))])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("OUTPUT_DIR: !!python/object/apply:os.mkdir [trap]", "OUTPUT_DIR: !!python/object/new:os.mkdir [trap]"),
+        *("OUTPUT_DIR: !!python/name:os.mkdir", "OUTPUT_DIR: !!python/tuple [1]", "SOLVER: {LR: !!binary aGk=}"),
+        *(LAUGHS, MERGED, "DATASETS: &d {CUSTOM: *d}", "[" * 5000, "a: {" * 5000),
+        *("SOLVER: {MAX_ITER: 0x" + "f" * 5000 + "}", "SOLVER: {MAX_ITER: " + "9" * 5000 + "}"),
+        *("SOLVER: {MAX_ITER: !!int _}", "SOLVER: {MAX_ITER: !!bool maybe}", "SOLVER: {LR: !!timestamp x}"),
+        *("DATASETS: {CUSTOM: {1: {FORMAT: voc}}}", "DATASETS: {CUSTOM: {? [a] : 1}}", "OUTPUT_DIR: a\0b"),
+        *("SOLVER: {LR: 0.1}\nSOLVER: {GAMMA: 0.1}", "[1, 2]", "SOLVER: {LR: ["),
+        *("_BASE_: " + "x" * 5000 + ".yaml", '_BASE_: "a\\0b.yaml"', "_BASE_: ~nobody_of_this_name/a.yaml"),
+        *("_BASE_: [a.yaml]", "_BASE_: nowhere.yaml"),
+    ],
+    ids=lambda text: text[:20],
+)
+def test_hostile_yaml_is_an_error_that_names_the_file(folder: Path, text: str) -> None:
+    start = time.process_time()
+    (folder / "a.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=r"a\.yaml"):
+        load_config("a.yaml")
+    assert not (folder / "trap").exists()
+    assert time.process_time() - start < 15  # a second where this was written
+
+
+def test_files_that_cannot_be_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "a.yaml").write_bytes(b"OUTPUT_DIR: \xff\n")
+    with pytest.raises(ConfigError, match=r"a\.yaml"):
+        load_config("a.yaml")
+
+    def refuse(*_: object, **__: object) -> None:  # root may read everything
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(Path, "read_text", refuse)
+    with pytest.raises(ConfigError, match=r"a\.yaml: .*Permission denied"):
+        load_config("a.yaml")

@@ -1,4 +1,4 @@
-"""Writing a file so that it is either complete or not there at all, also if the process or the machine dies."""
+"""Writing of files that are either complete or missing, even if the process or the machine dies."""
 
 import errno
 import json
@@ -13,17 +13,16 @@ from typing import Any, BinaryIO
 if sys.platform != "win32":
     import fcntl
 
-_TEMPORARY = re.compile(r"\..+\.\d+\.tmp")  # as ``atomic_write`` names them
+_TEMPORARY = re.compile(r"\..+\.\d+\.tmp")  # names that ``atomic_write`` gives
 _NO_SUCH_OPERATION = {errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF}
 
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[BinaryIO]:
-    """Open ``path`` for binary writing; its old content stays until the block has ended without an error.
+    """Open ``path`` for binary writing; its old content stays until the block ends without an error.
 
-    The bytes go to a temporary file beside it, which is flushed to the disk and then renamed; then the folder is
-    flushed too, so that the new name outlives a power cut. An error or an interrupt inside the block removes the
-    temporary file and leaves ``path`` as it was. What a killed process leaves is for ``remove_stale``.
+    The bytes go to a temporary file in the same folder, which is flushed to the disk and then renamed; then the folder
+    is flushed. An error inside the block removes the temporary file; ``remove_stale`` removes that of a killed process.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -39,9 +38,9 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
 
 
 def remove_stale(folder: Path) -> list[Path]:
-    """Remove the temporary files of ``atomic_write`` whose process was killed; return them.
+    """Remove the temporary files of ``atomic_write`` whose process was killed, and return them.
 
-    A file that a living process writes stays: it holds a lock, which ends with the process however that ends.
+    A file that a living process writes is locked, and stays.
     """
     if not folder.is_dir():
         return []
@@ -72,7 +71,7 @@ def _remove_unlocked(path: Path) -> bool:
 
 
 def _lock(file: BinaryIO) -> bool:
-    """Lock a file until it is closed; return False if another process has it, or its file system has no locks."""
+    """Lock a file until it is closed; return False if another process holds it, or there are no locks."""
     if sys.platform == "win32":  # which removes no file that is open
         return True
     try:
@@ -83,7 +82,6 @@ def _lock(file: BinaryIO) -> bool:
 
 
 def _flush_folder(folder: Path) -> None:
-    """Bring a folder's list of names to the disk."""
     if sys.platform == "win32":  # where a folder cannot be opened
         return
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
