@@ -13,8 +13,8 @@ from ssd.inference.detections import Detections
 from ssd.inference.output_names import OutputNames
 from ssd.inference.sources import VideoInfo
 from ssd.inference.video_writer import VideoWriter
-from ssd.utils.atomic import atomic_write
 from ssd.utils.errors import ImageError, OutputError, SSDError, os_errors_as
+from ssd.utils.files import atomic_write
 from ssd.utils.image import write_image
 
 

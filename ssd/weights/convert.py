@@ -8,9 +8,9 @@ import torch
 
 from ssd.config import Config
 from ssd.config.node import with_num_classes
-from ssd.utils.atomic import atomic_write
 from ssd.utils.checkpoint_file import write_checkpoint
 from ssd.utils.errors import CheckpointError, ConfigError, OutputError, os_errors_as
+from ssd.utils.files import atomic_write
 from ssd.weights.foreign import levels_of
 from ssd.weights.formats import lufficc
 from ssd.weights.loaded_checkpoint import LoadedCheckpoint, trained_class_names

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from ssd.config.files import shipped_config
 
 import ssd
 from ssd.commands.convert import main
 from ssd.config import Config, load_config
+from ssd.config.files import shipped_config
 from ssd.data.datasets import BACKGROUND, VOC_CLASSES
 from ssd.modeling.detector import build_detection_model
 from ssd.utils.checkpoint_file import read_checkpoint

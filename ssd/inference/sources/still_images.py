@@ -15,8 +15,7 @@ from torch import Tensor
 
 from ssd.inference.sources.frames import Frame, PendingFrame
 from ssd.utils.errors import ImageError
-from ssd.utils.image import image_names, read_image
-from ssd.utils.pillow import PILLOW_ERRORS, cause
+from ssd.utils.image import PILLOW_ERRORS, cause, image_names, read_image
 
 # Float values may leave 0..1 by a quarter of a grey level, as in resized or denormalised images.
 _TOLERANCE = 0.25 / 255
