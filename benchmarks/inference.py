@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from benchmarks import library, rivals
 from benchmarks.inputs import make_images, make_predictions, make_targets
@@ -11,6 +11,7 @@ from benchmarks.operations import count_operations, make_floor_timer
 from benchmarks.photos import photo_paths
 from benchmarks.plan import Plan
 from benchmarks.timing import Comparison, Timer, compare
+from ssd.modeling.detector import SSDDetector
 from ssd.structures.size import height_width
 
 _NUM_CLASSES = 21
@@ -58,16 +59,15 @@ def _measure_detection(plan: Plan, batch_size: int) -> Comparison:
     """From uint8 images on the device to detections on the host; all candidates post-process the same predictions."""
     pixels = (_images(plan, batch_size) * 255).to(torch.uint8)
     model = _build(plan)
-    priors = library.priors_of(model)
+    priors = model.box_head.priors
     targets = make_targets(batch_size, _NUM_CLASSES, plan.device)
     predictions = make_predictions(targets, priors, _NUM_CLASSES, min(_CANDIDATES, len(priors)))
     library.give_predictions(model, predictions)
     transform = library.build_transform(library.read_config(library.VGG_SSD300), is_train=False)
 
-    bf16_model = library.in_bf16(model, plan.device)
     timers = {
         "ssd, float32": plan.timer(lambda: library.detect(model, transform(pixels))),
-        "ssd, bf16": plan.timer(lambda: library.detect(bf16_model, transform(pixels))),
+        "ssd, bf16": plan.timer(lambda: library.detect(model, transform(pixels), bf16=True)),
     }
     if plan.device.type == "cuda":  # where bf16 is what one takes
         timers = dict(reversed(timers.items()))
@@ -122,7 +122,7 @@ def _images(plan: Plan, batch_size: int) -> Tensor:
     return make_images(batch_size, 96 if plan.is_quick else 300, plan.device)
 
 
-def _build(plan: Plan, *, channels_last: bool = True) -> nn.Module:
+def _build(plan: Plan, *, channels_last: bool = True) -> SSDDetector:
     options = library.TINY if plan.is_quick else ()
     cfg = library.read_config(library.VGG_SSD300, *options)
     return library.build_model(cfg, plan.device, channels_last=channels_last).eval()
@@ -131,7 +131,7 @@ def _build(plan: Plan, *, channels_last: bool = True) -> nn.Module:
 def _rival_timers(plan: Plan, pixels: Tensor) -> dict[str, Timer]:
     batch_size = len(pixels)
     targets = make_targets(batch_size, _NUM_CLASSES, plan.device)
-    priors = library.SSD300Head(plan.device, _NUM_CLASSES).priors
+    priors = library.build_ssd300_head(plan.device, _NUM_CLASSES).priors
     model = rivals.build_detector(make_predictions(targets, priors, _NUM_CLASSES, _CANDIDATES), plan.device)
 
     def detect(bf16: bool) -> Callable[[], object]:

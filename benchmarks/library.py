@@ -13,29 +13,21 @@ from ssd.data import build_datasets, make_batch_transform, make_train_loader
 from ssd.data.samples import TrainingSamples
 from ssd.data.transforms import BatchTransform
 from ssd.engine.prefetch import prefetch
-from ssd.engine.step import make_step_options, step
+from ssd.engine.step import make_step
 from ssd.inference.predictor import Predictor
 from ssd.inference.torch_network import TorchNetwork
-from ssd.modeling.anchors import PriorBox
-from ssd.modeling.box_head import MultiBoxLoss, PostProcessor
-from ssd.modeling.box_head.target_assigner import TargetAssigner
-from ssd.modeling.detector import build_detection_model
+from ssd.modeling.box_head import Predictions, SSDBoxHead
+from ssd.modeling.detector import SSDDetector, build_detection_model
 from ssd.solver import make_optimizer
 from ssd.structures import Container
 from ssd.structures.size import height_width
-from ssd.utils.device import keep_freed_memory
-from ssd.weights.precision import in_precision, make_network, select_dtype
+from ssd.utils.device import keep_freed_memory, select_dtype
 
 ROOT = Path(__file__).parents[1]
 
 VGG_SSD300 = "vgg_ssd300_voc0712"
 RESNET50_SSD300 = "resnet50_ssd300_coco2017"
 MOBILENET_V2_SSD320 = "mobilenet_v2_ssd320_voc0712"
-# The levels of SSD300, which a config may leave to the backbone: with them priors need no backbone.
-_SSD300_LEVELS = (
-    *("MODEL.PRIORS.FEATURE_MAPS", [38, 19, 10, 5, 3, 1], "MODEL.PRIORS.STRIDES", [8, 16, 32, 64, 100, 300]),
-    *("MODEL.PRIORS.BOXES_PER_LOCATION", [4, 6, 6, 6, 4, 4]),
-)
 # A network for a smoke run.
 TINY = (
     *("MODEL.BACKBONE.NAME", "tiny", "INPUT.IMAGE_SIZE", 96),
@@ -85,7 +77,7 @@ def build_samples(cfg: Config) -> TrainingSamples:
     return samples
 
 
-def build_model(cfg: Config, device: torch.device, *, channels_last: bool = True) -> nn.Module:
+def build_model(cfg: Config, device: torch.device, *, channels_last: bool = True) -> SSDDetector:
     """Build a detector, by default in the memory format in which train.py trains it."""
     model = build_detection_model(cfg).to(device)
     return model.to(memory_format=torch.channels_last) if channels_last else model
@@ -115,63 +107,47 @@ class TrainingStep:
         self.model = build_model(cfg, device, channels_last=channels_last).train()
         self.transform = build_transform(cfg, is_train=True)
         dtype = select_dtype(cfg.SOLVER.AMP, device, "SOLVER.AMP")
-        self._network = make_network(cfg, self.model, dtype)
-        self._options = make_step_options(cfg, self.model, dtype)
-        self._optimizer = make_optimizer(cfg, self.model)
+        self._step = make_step(cfg, self.model, make_optimizer(cfg, self.model), dtype)
 
     def __call__(self, images: Tensor, targets: Container) -> None:
         """Take one step on normalised images."""
-        step(self._network, self._optimizer, images, targets, self._options)
-
-
-def in_bf16(model: nn.Module, device: torch.device) -> nn.Module:
-    """Return a module that runs a detector in bfloat16."""
-    return in_precision(model, device.type, torch.bfloat16)
+        self._step.update(self._step.forward_backward(images, targets))
 
 
 @torch.inference_mode()
-def detect(model: nn.Module, images: Tensor) -> list[Container]:
+def detect(model: SSDDetector, images: Tensor, *, bf16: bool = False) -> list[Container]:
     """Detect in normalised images; the results are on the CPU."""
-    return [found.to("cpu") for found in model(images)]
+    with torch.autocast(images.device.type, torch.bfloat16, enabled=bf16):
+        predictions = model.predict(images)
+    return [found.to("cpu") for found in model.box_head.detect(predictions)]
 
 
 @torch.inference_mode()
-def predict(model: nn.Module, images: Tensor, *, bf16: bool = False) -> tuple[Tensor, Tensor]:
+def predict(model: SSDDetector, images: Tensor, *, bf16: bool = False) -> Predictions:
     """Run the network alone: class logits (B, P, C) and offsets (B, P, 4) at every prior."""
     with torch.autocast(images.device.type, torch.bfloat16, enabled=bf16):
-        return model.box_head.predictor(model.backbone(images))  # type: ignore[operator, union-attr]
+        return model.predict(images)
 
 
 def build_predictor(cfg: Config, device: torch.device, *, bf16: bool = False) -> Predictor:
     """Build what detects in files, as ``init_detector`` does, with random weights."""
     model = build_model(cfg, device).eval()
-    network = TorchNetwork(in_bf16(model, device) if bf16 else model, build_transform(cfg, is_train=False))
+    network = TorchNetwork(model, build_transform(cfg, is_train=False), torch.bfloat16 if bf16 else torch.float32)
     class_names = [str(label) for label in range(cfg.MODEL.NUM_CLASSES)]
     return Predictor(network, height_width(cfg.INPUT.IMAGE_SIZE), class_names)
 
 
-def priors_of(model: nn.Module) -> Tensor:
-    """Return the priors (P, 4) of a detector, centre form relative to the image."""
-    return model.box_head.priors  # type: ignore[union-attr, return-value]
-
-
 def give_predictions(model: nn.Module, predictions: tuple[Tensor, Tensor]) -> None:
-    """Let the predictor of a detector work as ever and return ``predictions``: those of random weights are not like
+    """Let the predictor of a detector work as usual and return ``predictions``: those of random weights are not like
     any that post-processing meets."""
     model.get_submodule("box_head.predictor").register_forward_hook(lambda *_: predictions)
 
 
-class SSD300Head:
-    """Matching, loss and post-processing of SSD300, without a network.
-
-    Args:
-        device: of all tensors.
-        num_classes: with background.
-    """
-
-    def __init__(self, device: torch.device, num_classes: int):
-        cfg = read_config(VGG_SSD300, *_SSD300_LEVELS, "MODEL.NUM_CLASSES", num_classes)
-        self.priors = PriorBox(cfg)().to(device)  # (P, 4) centre form relative to the image
-        self.assign = TargetAssigner(cfg)
-        self.loss = MultiBoxLoss(cfg.MODEL.NEG_POS_RATIO)
-        self.post_process = PostProcessor(cfg)
+def build_ssd300_head(device: torch.device, num_classes: int) -> SSDBoxHead:
+    """Build the head of SSD300 on VOC without a network: matching, loss and post-processing."""
+    cfg = read_config(VGG_SSD300, "MODEL.NUM_CLASSES", num_classes)
+    with torch.device("meta"):
+        head = build_detection_model(cfg).box_head
+    head.predictor = nn.Identity()
+    head.priors = head.prior_box()
+    return head.to(device)

@@ -11,6 +11,7 @@ from benchmarks import library, rivals
 from benchmarks.inputs import make_predictions, make_targets
 from benchmarks.plan import Plan
 from benchmarks.timing import Comparison, Timer, compare
+from ssd.modeling.box_head import Predictions, SSDBoxHead
 from ssd.structures import Container
 
 _NUM_CLASSES = 21
@@ -30,12 +31,17 @@ class Problem:
         their_targets: the same objects, as torchvision takes them.
     """
 
-    head: library.SSD300Head
+    head: SSDBoxHead
     targets: Container
     cls_logits: Tensor
     bbox_pred: Tensor
     theirs: rivals.TorchvisionHead
     their_targets: rivals.Targets
+
+    @property
+    def predictions(self) -> Predictions:
+        """The predictions as the head gives them."""
+        return Predictions(self.cls_logits, self.bbox_pred)
 
     def backward(self, loss: Tensor) -> None:
         """Compute the gradients of the predictions."""
@@ -67,7 +73,7 @@ def run(plan: Plan) -> Iterator[Comparison]:
 
 def make_problem(device: torch.device, batch_size: int) -> Problem:
     """Draw objects and predictions."""
-    head = library.SSD300Head(device, _NUM_CLASSES)
+    head = library.build_ssd300_head(device, _NUM_CLASSES)
     targets = make_targets(batch_size, _NUM_CLASSES, device)
     predictions = make_predictions(targets, head.priors, _NUM_CLASSES, _CANDIDATES)
     cls_logits, bbox_pred = (tensor.requires_grad_() for tensor in predictions)
@@ -78,17 +84,17 @@ def make_problem(device: torch.device, batch_size: int) -> Problem:
 def _assignment_timers(plan: Plan, problem: Problem) -> dict[str, Timer]:
     head, theirs = problem.head, problem.theirs
     return {
-        "ssd, whole batch": plan.timer(lambda: head.assign(problem.targets, head.priors)),
+        "ssd, whole batch": plan.timer(lambda: head.matcher(problem.targets, head.priors)),
         "torchvision (matching alone, boxes are not encoded)": plan.timer(lambda: theirs.match(problem.their_targets)),
         **problem.peer_timer(plan, "assignment"),
     }
 
 
 def _loss_timers(plan: Plan, problem: Problem) -> dict[str, Timer]:
-    assigned = problem.head.assign(problem.targets, problem.head.priors)
+    assigned = problem.head.matcher(problem.targets, problem.head.priors)
 
     def loss_alone() -> None:
-        problem.backward(sum_losses(problem.head.loss(problem.cls_logits, problem.bbox_pred, *assigned)))
+        problem.backward(sum_losses(problem.head.loss(problem.predictions, assigned).normalized()))
 
     return {
         "ssd": plan.timer(loss_alone),
@@ -99,10 +105,10 @@ def _loss_timers(plan: Plan, problem: Problem) -> dict[str, Timer]:
 
 def _training_loss_timers(plan: Plan, problem: Problem) -> dict[str, Timer]:
     head, theirs = problem.head, problem.theirs
-    cls_logits, bbox_pred = problem.cls_logits, problem.bbox_pred
+    cls_logits, bbox_pred = problem.predictions
 
     def match_and_sum() -> Tensor:
-        return sum_losses(head.loss(cls_logits, bbox_pred, *head.assign(problem.targets, head.priors)))
+        return sum_losses(head.losses(problem.predictions, problem.targets).normalized())
 
     timers = {"ssd": plan.timer(lambda: problem.backward(match_and_sum()))}
     if plan.device.type == "cuda":
@@ -116,7 +122,7 @@ def _training_loss_timers(plan: Plan, problem: Problem) -> dict[str, Timer]:
 
 
 def _floor_timer(plan: Plan, problem: Problem) -> dict[str, Timer]:
-    labels, _ = problem.head.assign(problem.targets, problem.head.priors)
+    labels, _ = problem.head.matcher(problem.targets, problem.head.priors)
     timer = plan.timer(lambda: problem.backward(problem.cross_entropy(labels)))
     return {"cross_entropy of the same logits, forward and backward (floor)": timer}
 

@@ -6,6 +6,7 @@ from benchmarks import library, rivals
 from benchmarks.inputs import count_candidates, make_predictions, make_targets, make_untrained_predictions
 from benchmarks.plan import Plan
 from benchmarks.timing import Comparison, compare
+from ssd.modeling.box_head import Predictions
 
 # Classes with background, candidates an image (None: an untrained network's), batch size on a CPU and on a GPU.
 _CASES: tuple[tuple[int, int | None, int, int], ...] = ((21, 5_000, 8, 64), (81, 50_000, 4, 64), (81, None, 1, 8))
@@ -19,7 +20,7 @@ def run(plan: Plan) -> Iterator[Comparison]:
 
 
 def _measure(plan: Plan, num_classes: int, candidates: int | None, batch_size: int) -> Comparison:
-    head = library.SSD300Head(plan.device, num_classes)
+    head = library.build_ssd300_head(plan.device, num_classes)
     if candidates is None:
         predictions = make_untrained_predictions(batch_size, len(head.priors), num_classes)
     else:
@@ -29,7 +30,7 @@ def _measure(plan: Plan, num_classes: int, candidates: int | None, batch_size: i
     theirs = rivals.TorchvisionHead(plan.device, num_classes, batch_size)
     arrays = {"cls_logits": cls_logits, "bbox_pred": bbox_pred}
     timers = {
-        "ssd": plan.timer(lambda: head.post_process(cls_logits, bbox_pred, head.priors)),
+        "ssd": plan.timer(lambda: head.detect(Predictions(cls_logits, bbox_pred))),
         "torchvision (400 candidates a class at most)": plan.timer(lambda: theirs.post_process(cls_logits, bbox_pred)),
         **plan.peer_timer("post_processing", arrays, device=str(plan.device)),
     }

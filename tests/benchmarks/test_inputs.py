@@ -40,7 +40,7 @@ def test_photos_are_fixed() -> None:
 
 @pytest.mark.parametrize(("num_classes", "candidates"), [(21, 5000), (81, 50_000)])
 def test_predictions_have_so_many_candidates(num_classes: int, candidates: int) -> None:
-    head = library.SSD300Head(CPU, num_classes)
+    head = library.build_ssd300_head(CPU, num_classes)
     targets = make_targets(2, num_classes, CPU)
     cls_logits, bbox_pred = make_predictions(targets, head.priors, num_classes, candidates)
     assert cls_logits.shape == (2, 8732, num_classes)
