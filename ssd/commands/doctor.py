@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from ssd.tools.doctor import Finding, examine
-from ssd.utils.terminal import say
+from ssd.utils.logger import say
 
 
 def main(args: Sequence[str] | None = None) -> int:

@@ -26,7 +26,7 @@ from ssd.tools.priors.text import report_to_text, verdict_lines
 from ssd.tools.priors.verdict import compare, describe_finer_level, make_verdict
 from ssd.utils.errors import ConfigError, DatasetError, OutputError, os_errors_as
 from ssd.utils.files import write_text
-from ssd.utils.terminal import say
+from ssd.utils.logger import say
 from ssd.visualization.theme import figure_to_svg
 
 logger = logging.getLogger(__name__)

@@ -10,9 +10,8 @@ from torch.amp import GradScaler
 from torch.optim import SGD
 from torch.optim.lr_scheduler import MultiStepLR
 
-from ssd.utils.checkpoint import Checkpointer, load_optimizer_state
+from ssd.utils.checkpoint import TAG_FILE, Checkpointer, load_optimizer_state
 from ssd.utils.checkpoint_file import read_checkpoint
-from ssd.utils.checkpoint_folder import TAG_FILE
 from ssd.utils.errors import CheckpointError, OutputError
 from tests.utils.small_net import Net, weights_of
 

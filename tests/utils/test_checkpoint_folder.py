@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ssd.utils.checkpoint_folder import TAG_FILE, has_checkpoint, last_checkpoint, read_last, tag_checkpoint
+from ssd.utils.checkpoint import TAG_FILE, has_checkpoint, last_checkpoint, read_last, tag_checkpoint
 from ssd.utils.errors import CheckpointError
 
 

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
+from ssd.utils.checkpoint_file import load_model_weights
 from ssd.utils.errors import CheckpointError
-from ssd.utils.model_weights import load_model_weights
 from tests.utils.small_net import Net, weights_of
 
 

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from ssd.utils.terminal import say, say_line
+from ssd.utils.logger import say, say_line
 
 
 def test_characters_that_the_output_cannot_encode(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -28,7 +28,7 @@ def test_without_an_output(monkeypatch: pytest.MonkeyPatch, is_there: bool) -> N
 CHATTY = """
 import logging
 from ssd.utils.logger import setup_logger
-from ssd.utils.terminal import say
+from ssd.utils.logger import say
 setup_logger(None)
 for number in range(20_000):
     say(f"line {number}\\n")
