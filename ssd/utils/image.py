@@ -6,7 +6,7 @@ import os
 import stat
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,14 @@ _REDUCTION_FLAGS = dict(zip((1, 2, 4, 8), (0, *_GREY_FLAGS), strict=True))
 # Errors of Pillow for files that are not, or not quite, images; the class depends on the format.
 PILLOW_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
 # Opened without Image.open, whose limit of pixels, and warning below it, differ from ours.
-_PILLOW_CLASSES = {b"\xff\xd8": JpegImageFile, b"\x89PNG": PngImageFile, b"BM": BmpImageFile, b"RIFF": WebPImageFile}
+_OPENERS: dict[bytes, Callable[[Any], Image.Image]] = {
+    **{b"\xff\xd8": JpegImageFile, b"\x89PNG": PngImageFile, b"BM": BmpImageFile, b"RIFF": WebPImageFile}
+}
+    b"\xff\xd8": JpegImageFile,
+    b"\x89PNG": PngImageFile,
+    b"BM": BmpImageFile,
+    b"RIFF": WebPImageFile,
+}
 _EXIF_ORIENTATION, _EXIF_TRANSPOSED = 0x0112, (5, 6, 7, 8)  # the orientations that swap width and height
 
 _log: Any = getattr(cv2.utils, "logging", cv2)  # has get- and setLogLevel; before OpenCV 5 it is cv2 itself
@@ -238,7 +245,7 @@ def _opened(source: str | os.PathLike[str] | bytes, name: str) -> Iterator[Image
         with io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb") as file:
             start = file.read(4)
             file.seek(0)
-            opened = next((kind for magic, kind in _PILLOW_CLASSES.items() if start.startswith(magic)), Image.open)
+            opened = next((kind for magic, kind in _OPENERS.items() if start.startswith(magic)), Image.open)
             with opened(file) as image:
                 yield image
     except PILLOW_ERRORS as error:
