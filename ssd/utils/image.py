@@ -35,11 +35,6 @@ PILLOW_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image
 _OPENERS: dict[bytes, Callable[[Any], Image.Image]] = {
     **{b"\xff\xd8": JpegImageFile, b"\x89PNG": PngImageFile, b"BM": BmpImageFile, b"RIFF": WebPImageFile}
 }
-    b"\xff\xd8": JpegImageFile,
-    b"\x89PNG": PngImageFile,
-    b"BM": BmpImageFile,
-    b"RIFF": WebPImageFile,
-}
 _EXIF_ORIENTATION, _EXIF_TRANSPOSED = 0x0112, (5, 6, 7, 8)  # the orientations that swap width and height
 
 _log: Any = getattr(cv2.utils, "logging", cv2)  # has get- and setLogLevel; before OpenCV 5 it is cv2 itself
