@@ -162,6 +162,8 @@ def cause(error: Exception) -> str:
         return "not an image, or its first bytes are damaged"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror  # "No such file or directory", "Permission denied", ...
+    if isinstance(error, Image.DecompressionBombError):
+        return str(error)
     return f"the image is damaged: {error}"
 
 
