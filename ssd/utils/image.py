@@ -53,10 +53,7 @@ def read_image(source: str | os.PathLike[str] | bytes, expected_size: tuple[int,
             only the stored orientation agrees with this size, it is returned.
 
     Returns:
-        RGB uint8, (H, W, 3).
-
-    Raises:
-        ImageError: The file is missing, empty, truncated, no image, or has more than MAX_PIXELS.
+        RGB uint8, (H, W, 3). ImageError is raised for a file that is missing, truncated, or has more than MAX_PIXELS.
     """
     return read_reduced_image(source, 1, expected_size)[0]
 

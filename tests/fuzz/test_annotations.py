@@ -26,19 +26,6 @@ TAGS = [
     *("annotation", "object", "name", "bndbox", "size", "width", "height"),
     *("xmin", "ymin", "xmax", "ymax", "difficult"),
 ]
-    "annotation",
-    "object",
-    "name",
-    "bndbox",
-    "size",
-    "width",
-    "height",
-    "xmin",
-    "ymin",
-    "xmax",
-    "ymax",
-    "difficult",
-]
 
 
 @relaxed
