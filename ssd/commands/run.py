@@ -22,7 +22,7 @@ INTERRUPTED = 130  # the shell's exit status for a process that Ctrl-C ended
 def start_run(
     args: argparse.Namespace, *, log_dir: bool = True, distributed: bool = False
 ) -> tuple[Config, torch.device]:
-    """Load the configuration that the arguments of ``make_parser`` name, and set up the process, see ``start_process``."""
+    """Load the configuration that the command line names, and set up the process, see ``start_process``."""
     if args.config_file is None:
         raise ConfigError("--config-file is missing; for example --config-file vgg_ssd300_voc0712.yaml")
     cfg = load_config(args.config_file, args.opts)
