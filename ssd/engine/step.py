@@ -21,9 +21,7 @@ from ssd.utils.errors import ConfigError
 class TrainingNetwork(nn.Module):
     """From images and targets to LossSums; this is compiled, and wrapped by DistributedDataParallel.
 
-    Args:
-        detector: The detector that is trained.
-        dtype: Number format of the network under autocast; weights, predictions and losses are float32.
+    The network computes in ``dtype`` under autocast; weights, predictions and losses are float32.
     """
 
     def __init__(self, detector: SSDDetector, dtype: torch.dtype = torch.float32):
@@ -45,7 +43,7 @@ class Step:
         network: Maps (images, targets) to LossSums, such as a TrainingNetwork.
         optimizer: Optimizer of its parameters.
         guard: Skips updates whose loss or gradient is not finite.
-        scaler: Scales the loss so that float16 gradients do not vanish; disabled for other formats.
+        scaler: Scales the loss so that float16 gradients do not vanish; None for other formats.
         max_norm: Norm to which longer gradients are clipped; 0 = never.
         micro_batches: Number of parts in which a batch goes through the network.
     """
@@ -68,17 +66,10 @@ class Step:
         self.micro_batches = micro_batches
 
     def forward_backward(self, images: Tensor, targets: Container) -> dict[str, Tensor]:
-        """Compute the gradients of a batch.
+        """Compute the gradients of a batch, and return the losses of all processes, "total_loss" (their sum) first.
 
-        Its losses are divided by the number of positives N of all parts and processes (SSD, eq. 1). N grows with each
+        The losses are divided by the number of positives N of all parts and processes (SSD, eq. 1). N grows with each
         part, so the gradients of the parts before are scaled to it.
-
-        Args:
-            images: (B, 3, H, W), normalised.
-            targets: Ground truth of these images.
-
-        Returns:
-            Losses of the images of all processes, "total_loss" (their sum) first.
         """
         self.optimizer.zero_grad()
         self.guard.begin()
@@ -90,7 +81,7 @@ class Step:
                 sums, part_num_pos = self.network(part, part_targets)
                 before, num_pos = num_pos, num_pos + mean_over_processes(part_num_pos.sum())
                 if i > 0:
-                    torch._foreach_mul_(self._gradients(), before / num_pos)
+                    torch._foreach_mul_([p.grad for p in self._parameters()], before / num_pos)
                 losses = torch.stack([loss / num_pos for loss in sums.values()])
                 self.scaler.scale(losses.sum()).backward()
             means = means * (before / num_pos) + mean_over_processes(losses.detach())
@@ -99,17 +90,15 @@ class Step:
 
     def update(self, losses: dict[str, Tensor]) -> None:
         """Clip the gradients and update the weights, unless ``losses`` or the gradients are not finite."""
-        norm = get_total_norm(self._gradients())
+        parameters = self._parameters()
+        norm = get_total_norm([p.grad for p in parameters])
         if self.max_norm > 0:
-            clip_grads_with_norm_(self._parameters(), self.max_norm, norm)
+            clip_grads_with_norm_(parameters, self.max_norm, norm)
         self.guard.step(self.optimizer, losses, norm, self.scaler)
         self.scaler.update()
 
     def _parameters(self) -> list[Tensor]:
         return [p for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None]
-
-    def _gradients(self) -> list[Tensor]:
-        return [p.grad for p in self._parameters() if p.grad is not None]
 
 
 def make_step(cfg: Config, detector: SSDDetector, optimizer: Optimizer, dtype: torch.dtype) -> Step:

@@ -16,21 +16,9 @@ from ssd.structures.boxes import center_to_corner
 
 @registry.BOX_HEADS.register("SSDBoxHead")
 class SSDBoxHead(nn.Module):
-    """Predict class scores and box offsets at every prior (SSD, Sec. 2.1).
+    """Predict class scores and box offsets at every prior (SSD, Sec. 2.1)."""
 
-    Args:
-        predictor: Maps features to cls_logits (B, P, C) and bbox_pred (B, P, 4).
-        prior_box: Lays out the priors.
-        box_coder: Decodes the offsets.
-        matcher: Maps (targets, priors) to the Assignment that is trained.
-        loss: Maps (predictions, assignment) to LossSums.
-        post_processor: Turns scores and boxes into detections.
-
-    Attributes:
-        priors: (P, 4) centre form relative to the image.
-    """
-
-    priors: Tensor
+    priors: Tensor  # (P, 4) centre form relative to the image
 
     def __init__(
         self,
@@ -59,9 +47,7 @@ class SSDBoxHead(nn.Module):
     def losses(self, predictions: Predictions, targets: Container) -> LossSums:
         """Compare predictions with ground truth.
 
-        Args:
-            predictions: Result of ``predict``.
-            targets: ``boxes`` (B, G, 4) corner form relative to the image, ``labels`` (B, G) int64, 0 = padding.
+        ``targets`` has ``boxes`` (B, G, 4) in corner form relative to the image, and ``labels`` (B, G) int64, 0 = padding.
         """
         return self.loss(predictions, self.matcher(targets, self.priors))
 
