@@ -12,26 +12,23 @@ from ssd.commands.arguments import add_flag, make_parser, parse_bool
 from ssd.commands.run import run_script, start_run
 from ssd.config import Config
 from ssd.config.node import with_num_classes
-from ssd.data import build_datasets, make_batch_transform, make_test_loader, make_train_loader
+from ssd.data import build_datasets, make_batch_transform, make_train_loader
 from ssd.data.datasets import DetectionDataset
 from ssd.data.samplers import batch_images
-from ssd.engine.evaluator import Evaluator
 from ssd.engine.finite import FiniteCheck
+from ssd.engine.make import make_detector, make_evaluator, make_step
 from ssd.engine.manifest import finish_manifest, start_manifest
 from ssd.engine.monitor import TrainingMonitor
 from ssd.engine.resume import StoredTraining, find_training, resume, with_stored_schedule
 from ssd.engine.scaling import config_of_process
-from ssd.engine.setup import save_config, synchronise_batch_norms
-from ssd.engine.step import make_step
+from ssd.engine.setup import save_config
 from ssd.engine.trainer import Intervals, Training, train
 from ssd.engine.training_pictures import show_first_batch
-from ssd.modeling.detector import SSDDetector, build_detection_model
 from ssd.solver import ModelAverage, make_lr_scheduler, make_optimizer
 from ssd.utils.checkpoint import Checkpointer
 from ssd.utils.device import select_dtype
-from ssd.utils.distributed import get_rank, get_world_size, in_turns, is_main, said_once
+from ssd.utils.distributed import get_rank, get_world_size, is_main, said_once
 from ssd.utils.interrupt import InterruptGuard
-from ssd.weights.initial_model import build_new_model
 
 logger = logging.getLogger(__name__)
 
@@ -119,43 +116,20 @@ def make_training(
     if stored:
         check.resume(stored.checkpoint)
     monitor = TrainingMonitor(start_iteration, solver.MAX_ITER, device, log_dir, Path(cfg.OUTPUT_DIR))
-    evaluated = average.module if average else detector
     return Training(
-        *(detector, average, loader, make_batch_transform(cfg, is_train=True, **ranks)),
-        *(step, scheduler, start_iteration, solver.MAX_ITER, solver.SEED),
-        *(intervals, monitor, checkpointer, make_evaluator(cfg, evaluated, test_sets, checkpointer, monitor)),
-        *(check, InterruptGuard(patient=get_world_size() > 1)),
-    )
-
-
-def make_evaluator(
-    cfg: Config,
-    detector: SSDDetector,
-    test_sets: Sequence[DetectionDataset],
-    checkpointer: Checkpointer,
-    monitor: TrainingMonitor,
-) -> Evaluator:
-    """Build the evaluator of ``detector`` on DATASETS.TEST."""
-    ranks = {"rank": get_rank(), "world_size": get_world_size()}
-    named_sets = zip(cfg.DATASETS.TEST, test_sets, strict=False)
-    return Evaluator(
         detector,
-        {name: make_test_loader(cfg, dataset, **ranks) for name, dataset in named_sets},
-        make_batch_transform(cfg, is_train=False),
+        average,
+        loader,
+        make_batch_transform(cfg, is_train=True, **ranks),
+        step,
+        scheduler,
+        start_iteration,
+        solver.MAX_ITER,
+        solver.SEED,
+        intervals,
+        monitor,
         checkpointer,
-        monitor=monitor,
-        output_dir=Path(cfg.OUTPUT_DIR, "inference"),
-        dtype=select_dtype(cfg.TEST.AMP, next(detector.parameters()).device, "TEST.AMP"),
-        metric=cfg.TEST.METRIC,
-        with_losses=cfg.TEST.VALIDATION_LOSS,
+        make_evaluator(cfg, average.module if average else detector, test_sets, checkpointer, monitor),
+        check,
+        InterruptGuard(patient=get_world_size() > 1),
     )
-
-
-def make_detector(cfg: Config, class_names: Sequence[str], device: torch.device, *, is_new: bool) -> SSDDetector:
-    """Build the detector that is trained; a new one has its initial weights."""
-    with in_turns():
-        detector = build_new_model(cfg, class_names) if is_new else build_detection_model(cfg, pretrained=False)
-    detector = detector.to(device).to(memory_format=torch.channels_last)  # faster, on CPU and GPU
-    if cfg.SOLVER.SYNC_BN and get_world_size() > 1:
-        synchronise_batch_norms(detector, device)
-    return detector

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from ssd.config import Config
 from ssd.engine.determinism import make_deterministic
@@ -63,17 +62,3 @@ def save_config(cfg: Config) -> None:
     with atomic_write(path) as file:
         file.write(cfg.dump().encode())
     logger.info("Resolved config: %s", path)
-
-
-def synchronise_batch_norms(model: nn.Module, device: torch.device) -> None:
-    """Replace the batch norms that are trained by torch.nn.SyncBatchNorm.
-
-    Raises:
-        ConfigError: The device is a CPU, for which PyTorch has none.
-    """
-    if device.type == "cpu":
-        raise ConfigError("SOLVER.SYNC_BN needs GPUs: PyTorch has no synchronised batch norm for CPUs; set it to False")
-    for module in list(model.modules()):
-        for name, layer in list(module.named_children()):
-            if isinstance(layer, nn.modules.batchnorm._BatchNorm) and layer.training:  # not the frozen ones
-                setattr(module, name, nn.SyncBatchNorm.convert_sync_batchnorm(layer))

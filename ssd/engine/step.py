@@ -9,13 +9,11 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.optim import Optimizer
 
-from ssd.config import Config
 from ssd.engine.finite import FiniteGuard
 from ssd.modeling.box_head import LossSums
 from ssd.modeling.detector import SSDDetector
 from ssd.structures import Container
-from ssd.utils.distributed import mean_over_processes, parallelise
-from ssd.utils.errors import ConfigError
+from ssd.utils.distributed import mean_over_processes
 
 
 class TrainingNetwork(nn.Module):
@@ -81,7 +79,7 @@ class Step:
                 sums, part_num_pos = self.network(part, part_targets)
                 before, num_pos = num_pos, num_pos + mean_over_processes(part_num_pos.sum())
                 if i > 0:
-                    torch._foreach_mul_([p.grad for p in self._parameters()], before / num_pos)
+                    torch._foreach_mul_(self._gradients(), before / num_pos)
                 losses = torch.stack([loss / num_pos for loss in sums.values()])
                 self.scaler.scale(losses.sum()).backward()
             means = means * (before / num_pos) + mean_over_processes(losses.detach())
@@ -90,38 +88,15 @@ class Step:
 
     def update(self, losses: dict[str, Tensor]) -> None:
         """Clip the gradients and update the weights, unless ``losses`` or the gradients are not finite."""
-        parameters = self._parameters()
-        norm = get_total_norm([p.grad for p in parameters])
+        norm = get_total_norm(self._gradients())
         if self.max_norm > 0:
-            clip_grads_with_norm_(parameters, self.max_norm, norm)
+            clip_grads_with_norm_(self.network.parameters(), self.max_norm, norm)
         self.guard.step(self.optimizer, losses, norm, self.scaler)
         self.scaler.update()
 
-    def _parameters(self) -> list[Tensor]:
-        return [p for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None]
-
-
-def make_step(cfg: Config, detector: SSDDetector, optimizer: Optimizer, dtype: torch.dtype) -> Step:
-    """Build the step of SOLVER for a detector that computes in ``dtype``; of several processes all must call this.
-
-    Raises:
-        ConfigError: SOLVER.MICRO_BATCHES exceeds the batch.
-    """
-    solver = cfg.SOLVER
-    if solver.MICRO_BATCHES > solver.BATCH_SIZE:
-        raise ConfigError(
-            f"SOLVER.MICRO_BATCHES is {solver.MICRO_BATCHES}, but a batch of {solver.BATCH_SIZE} images "
-            f"(SOLVER.BATCH_SIZE, for each process) has no more than {solver.BATCH_SIZE} parts"
-        )
-    network = parallelise(TrainingNetwork(detector, dtype))
-    return Step(
-        torch.compile(network) if solver.COMPILE else network,  # type: ignore[arg-type]
-        optimizer,
-        FiniteGuard(detector, solver.MAX_NONFINITE_STEPS),
-        scaler=GradScaler(next(detector.parameters()).device.type, enabled=dtype == torch.float16),
-        max_norm=solver.GRAD_CLIP,
-        micro_batches=solver.MICRO_BATCHES,
-    )
+    def _gradients(self) -> list[Tensor]:
+        parameters = (p for group in self.optimizer.param_groups for p in group["params"])
+        return [p.grad for p in parameters if p.grad is not None]
 
 
 def _no_sync(network: nn.Module) -> AbstractContextManager[None]:

@@ -98,7 +98,7 @@ def assign_own_priors(iou: Tensor, is_padding: Tensor) -> Tensor:
     """Give every object a prior of its own: of all pairs the best first, each object and each prior once.
 
     Returns:
-        Prior index (B, G) for IoU (B, G, P); P for padding, and for objects that remain when there are more than priors.
+        Prior index (B, G) for IoU (B, G, P); P for padding and for objects beyond the number of priors.
     """
     num_images, num_gts, num_priors = iou.shape
     images = torch.arange(num_images, device=iou.device)

@@ -45,9 +45,9 @@ class SSDBoxHead(nn.Module):
         return Predictions(*(output.to(torch.promote_types(output.dtype, torch.float32)) for output in outputs))
 
     def losses(self, predictions: Predictions, targets: Container) -> LossSums:
-        """Compare predictions with ground truth.
+        """Compare predictions with the boxes (B, G, 4) and labels (B, G) of targets.
 
-        ``targets`` has ``boxes`` (B, G, 4) in corner form relative to the image, and ``labels`` (B, G) int64, 0 = padding.
+        Boxes are in corner form relative to the image; labels are int64, 0 = padding.
         """
         return self.loss(predictions, self.matcher(targets, self.priors))
 
