@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
     training = make_training(cfg, train_sets, test_sets, device, stored, intervals=intervals, log_dir=log_dir)
     save_config(cfg)
     start = training.start_iteration
-    start_manifest(cfg, vars(args), train_sets, test_sets, training.detector, device=device, start_iteration=start)
+    start_manifest(cfg, vars(args), train_sets, test_sets, training.detector, start_iteration=start)
     if stored is None and is_main():
         training = show_first_batch(training, cfg.INPUT.PIXEL_MEAN, cfg.INPUT.PIXEL_STD)
     with training.interrupt:
@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
         if not args.skip_test:
             logger.info("Start evaluating...")
             training.evaluate(training.max_iter, is_final=True)
-        finish_manifest(cfg.OUTPUT_DIR, training.evaluated, () if args.skip_test else cfg.DATASETS.TEST)
+        finish_manifest(cfg.OUTPUT_DIR, training.evaluate.detector, () if args.skip_test else cfg.DATASETS.TEST)
     training.monitor.close()
     return 0 if is_complete else training.interrupt.exit_status
 

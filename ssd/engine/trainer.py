@@ -54,11 +54,6 @@ class Training:
     check: FiniteCheck
     interrupt: InterruptGuard  # holds the signal that ended the training, whichever process got it
 
-    @property
-    def evaluated(self) -> SSDDetector:
-        """The average of the detector's weights if there is one, else the detector."""
-        return self.average.module if self.average else self.detector
-
 
 def train(t: Training) -> bool:
     """Train to ``max_iter``, and return whether the end was reached; False after a signal, when it saves first.
