@@ -22,8 +22,6 @@ from ssd.utils.interrupt import InterruptGuard
 
 logger = logging.getLogger(__name__)
 
-BatchTransform = Callable[[Tensor, Container | None, int | None], Tensor]
-
 
 @dataclass(frozen=True)
 class Intervals:
@@ -41,7 +39,7 @@ class Training:
     detector: SSDDetector
     average: ModelAverage[SSDDetector] | None  # of the detector's weights
     data_loader: Iterable[Batch]
-    batch_transform: BatchTransform  # (images, targets, iteration from 0) -> images for the network
+    batch_transform: Callable[[Tensor, Container, int], Tensor]  # (images, targets, iteration from 0) -> pixels
     step: Step
     scheduler: LRScheduler
     start_iteration: int  # completed iterations
