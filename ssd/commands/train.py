@@ -20,8 +20,7 @@ from ssd.engine.make import make_detector, make_evaluator, make_step
 from ssd.engine.manifest import finish_manifest, start_manifest
 from ssd.engine.monitor import TrainingMonitor
 from ssd.engine.resume import StoredTraining, find_training, resume, with_stored_schedule
-from ssd.engine.scaling import config_of_process
-from ssd.engine.setup import save_config
+from ssd.engine.setup import config_of_process, save_config
 from ssd.engine.trainer import Intervals, Training, train
 from ssd.engine.training_pictures import show_first_batch
 from ssd.solver import ModelAverage, make_lr_scheduler, make_optimizer

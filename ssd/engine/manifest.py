@@ -10,13 +10,13 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import yaml
 from torch import nn
 
 from ssd.config import Config
-from ssd.data.datasets import DetectionDataset
-from ssd.data.fingerprint import fingerprint
+from ssd.data.datasets import ArrayDataset, DetectionDataset
 from ssd.utils.distributed import get_world_size, is_main, read_launch
 from ssd.utils.files import write_json
 from ssd.utils.machine import describe_code, describe_machine, describe_versions
@@ -94,6 +94,33 @@ def digest_weights(model: nn.Module) -> str:
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
+
+
+def fingerprint(dataset: DetectionDataset) -> dict[str, int | str]:
+    """Return the number of images and objects, and a digest of class names, image ids, files, sizes and annotations.
+
+    No image is read: of each file of the built-in formats, name and length count. The folder does not matter.
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    digest.update("\n".join(dataset.class_names).encode(errors="surrogateescape"))
+    num_objects = 0
+    for row in range(len(dataset)):
+        image_id, fields = dataset.get_annotation(row)
+        info = dataset.get_img_info(row)
+        line = f"\n{row} {image_id} {_describe_file(dataset, row)} {info['width']} {info['height']}"
+        digest.update(line.encode(errors="surrogateescape"))
+        for field in map(np.asarray, fields):
+            digest.update(f" {field.dtype.str} {field.shape}".encode())
+            digest.update(np.ascontiguousarray(field).tobytes())
+        num_objects += len(fields[0])
+    return {"num_images": len(dataset), "num_objects": num_objects, "digest": digest.hexdigest()}
+
+
+def _describe_file(dataset: DetectionDataset, row: int) -> str:
+    if not isinstance(dataset, ArrayDataset):
+        return ""
+    path = dataset.image_path(row)
+    return f"{path.name} {path.stat().st_size}" if path.exists() else path.name
 
 
 def _read_starts(path: Path) -> list[dict[str, Any]]:

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler
 
+from ssd.engine.determinism import seed_iteration
 from ssd.engine.evaluator import Evaluator
 from ssd.engine.finite import FiniteCheck
 from ssd.engine.monitor import TrainingMonitor
 from ssd.engine.prefetch import Batch, prefetch
-from ssd.engine.seeding import seed_iteration
 from ssd.engine.step import Step
 from ssd.modeling.detector import SSDDetector
 from ssd.solver import ModelAverage

@@ -10,8 +10,7 @@ from torch import nn
 from ssd.config import Config, load_config
 from ssd.data import build_datasets
 from ssd.data.datasets import DetectionDataset
-from ssd.data.fingerprint import fingerprint
-from ssd.engine.manifest import digest_weights, finish_manifest, start_manifest
+from ssd.engine.manifest import digest_weights, fingerprint, finish_manifest, start_manifest
 
 
 @pytest.fixture

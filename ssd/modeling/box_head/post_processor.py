@@ -8,9 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ssd.modeling.box_head.nms import class_wise_nms, rank_in_class
 from ssd.structures import Container
-from ssd.structures.boxes import clip_boxes
+from ssd.structures.boxes import class_wise_nms, clip_boxes, rank_in_class
 
 # Candidates of an image that NMS looks at first. Greedy NMS decides on a box by better ones alone, so if these yield
 # ``max_per_image`` detections, more candidates could not change them.
