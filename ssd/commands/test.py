@@ -9,6 +9,7 @@ from ssd.commands.run import run_script, start_trained
 from ssd.data import build_datasets, make_batch_transform, make_test_loader
 from ssd.engine.inference import evaluate_datasets
 from ssd.tools.report import describe_run, write_report
+from ssd.utils.device import select_dtype
 from ssd.utils.distributed import get_rank, get_world_size, said_once
 from ssd.weights.trained import build_trained_model
 
@@ -42,7 +43,10 @@ def run(args: argparse.Namespace) -> None:
     }
     output_dir = Path(args.output_dir or Path(cfg.OUTPUT_DIR, "inference"))
     transform = make_batch_transform(cfg, is_train=False)
-    evaluations = evaluate_datasets(model, loaders, transform, output_dir=output_dir, metric=cfg.TEST.METRIC)
+    dtype = select_dtype(cfg.TEST.AMP, device, "TEST.AMP", model)
+    evaluations = evaluate_datasets(
+        model, loaders, transform, output_dir=output_dir, dtype=dtype, metric=cfg.TEST.METRIC
+    )
     if args.report:
         facts = describe_run(cfg, args.config_file or f"of {args.ckpt}", checkpoint, device)
         for evaluation in evaluations:

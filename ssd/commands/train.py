@@ -2,14 +2,14 @@
 
 import argparse
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import torch
 from torch import nn
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 
 from ssd.commands.arguments import add_flag, make_parser, parse_bool
 from ssd.commands.run import run_script, start_run
@@ -17,25 +17,25 @@ from ssd.config import Config
 from ssd.config.node import with_num_classes
 from ssd.data import build_datasets, make_batch_transform, make_test_loader, make_train_loader
 from ssd.data.datasets import DetectionDataset
-from ssd.data.replay import BatchReplay
+from ssd.data.samplers import batch_images
 from ssd.engine.evaluator import Evaluator
-from ssd.engine.finite_check import FiniteCheck
-from ssd.engine.first_batch import make_first_batch
+from ssd.engine.finite import FiniteCheck
 from ssd.engine.manifest import finish_manifest, start_manifest
 from ssd.engine.monitor import TrainingMonitor
 from ssd.engine.resume import StoredTraining, find_training, read_training, resume, with_stored_schedule
 from ssd.engine.scaling import check_same_processes, describe_scaling, scale_to_processes
 from ssd.engine.setup import save_config
-from ssd.engine.step import StepOptions, make_step_options
-from ssd.engine.trainer import BatchTransform, Periods, Stepper, train
-from ssd.modeling.detector import build_detection_model
-from ssd.modeling.sync_batch_norm import synchronise_batch_norm
-from ssd.solver import make_lr_scheduler, make_optimizer
+from ssd.engine.step import make_step
+from ssd.engine.trainer import Intervals, Training, train
+from ssd.engine.training_pictures import draw_first_batch, positive_priors, to_pixels
+from ssd.modeling.detector import SSDDetector, build_detection_model
+from ssd.solver import ModelAverage, make_lr_scheduler, make_optimizer
 from ssd.utils.checkpoint import Checkpointer
+from ssd.utils.device import select_dtype
 from ssd.utils.distributed import broadcast_text, get_rank, get_world_size, in_turns, is_main, said_once
+from ssd.utils.errors import ConfigError
 from ssd.utils.interrupt import InterruptGuard
 from ssd.weights.initial_model import build_new_model
-from ssd.weights.precision import in_precision, make_network, select_dtype
 
 logger = logging.getLogger(__name__)
 
@@ -71,64 +71,102 @@ def run(args: argparse.Namespace) -> int:
     stored = find_stored(cfg.OUTPUT_DIR)
     if stored is not None and args.resume_schedule:
         cfg = with_stored_schedule(cfg, stored)
-    return train_config(cfg, args, device, stored, train_sets=train_sets, test_sets=test_sets)
+    intervals = Intervals(args.log_step, args.save_step, args.eval_step)
+    log_dir = Path(cfg.OUTPUT_DIR, "tf_logs") if args.use_tensorboard else None
+    training = make_training(cfg, train_sets, test_sets, device, stored, intervals=intervals, log_dir=log_dir)
+    save_config(cfg)
+    start = training.start_iteration
+    start_manifest(cfg, vars(args), train_sets, test_sets, training.detector, device=device, start_iteration=start)
+    if stored is None and is_main():
+        training = show_first_batch(cfg, training, class_names)
+    with training.interrupt:
+        is_complete = train(training)
+    if is_complete:
+        finish(cfg, training, None if args.skip_test else training.evaluate)
+    training.monitor.close()
+    return 0 if is_complete else training.interrupt.exit_status
 
 
-def train_config(
+def make_training(
     cfg: Config,
-    args: argparse.Namespace,
-    device: torch.device,
-    stored: StoredTraining | None,
-    *,
     train_sets: Sequence[DetectionDataset],
     test_sets: Sequence[DetectionDataset],
-) -> int:
-    """Build the training of a config, or continue it, and see it through; return the exit status."""
-    class_names = train_sets[0].class_names
-    own_cfg = make_own_config(cfg, stored)
-    max_iter = own_cfg.SOLVER.MAX_ITER
-    model = make_model(cfg, class_names, device, is_new=stored is None)
-    dtype = select_dtype(cfg.SOLVER.AMP, device, "SOLVER.AMP")
-    options = make_step_options(own_cfg, model, dtype)
-    optimizer = make_optimizer(own_cfg, model)
-    scheduler = make_lr_scheduler(own_cfg, optimizer)
-    checkpointer = make_checkpointer(cfg, model, optimizer, scheduler, options=options, class_names=class_names)
-    start_iteration = 0 if stored is None else resume(checkpointer, cfg, stored, max_iter=max_iter)
-    share = {"rank": get_rank(), "world_size": get_world_size()}
-    loader = make_train_loader(own_cfg, train_sets, start_iteration, **share)
-    check = make_check(options, checkpointer, BatchReplay(loader, cfg.DATASETS.TRAIN, train_sets), stored)
-    save_config(cfg)
-    start_manifest(cfg, vars(args), train_sets, test_sets, model, device=device, start_iteration=start_iteration)
+    device: torch.device,
+    stored: StoredTraining | None = None,
+    *,
+    intervals: Intervals,
+    log_dir: Path | None = None,
+) -> Training:
+    """Build every part of a training, and restore them from ``stored`` if there is a checkpoint to continue.
 
-    log_dir = Path(cfg.OUTPUT_DIR, "tf_logs") if args.use_tensorboard else None
+    Args:
+        cfg: The configuration, with MODEL.NUM_CLASSES.
+        train_sets: Datasets of DATASETS.TRAIN.
+        test_sets: Datasets of DATASETS.TEST, or none.
+        device: Device of the training.
+        stored: Checkpoint to continue from.
+        intervals: Iterations between log lines, checkpoints and evaluations.
+        log_dir: Folder of TensorBoard's event files; None = no event files.
+    """
+    class_names = train_sets[0].class_names
+    own_cfg = make_own_config(cfg, stored)  # the share of this process
+    max_iter = own_cfg.SOLVER.MAX_ITER
+    detector = make_detector(cfg, class_names, device, is_new=stored is None)
+    average = ModelAverage(detector, cfg.SOLVER.EMA) if cfg.SOLVER.EMA > 0 else None
+    optimizer = make_optimizer(own_cfg, detector)
+    scheduler = make_lr_scheduler(own_cfg, optimizer)
+    step = make_step(own_cfg, detector, optimizer, select_dtype(cfg.SOLVER.AMP, device, "SOLVER.AMP"))
+    checkpointer = Checkpointer(
+        *(detector, optimizer, scheduler, cfg.OUTPUT_DIR),
+        average=average.module if average else None,
+        scaler=step.scaler,
+        keep=cfg.CHECKPOINT.KEEP,
+        safetensors=cfg.CHECKPOINT.SAFETENSORS,
+    )
+    checkpointer.extra = {"class_names": list(class_names), "config": cfg.dump(), "world_size": get_world_size()}
+    start_iteration = resume(checkpointer, cfg, stored, max_iter=max_iter) if stored else 0
+    loader = make_train_loader(own_cfg, train_sets, start_iteration, rank=get_rank(), world_size=get_world_size())
+    check = FiniteCheck(step.guard, checkpointer, partial(batch_images, loader, train_sets))
+    if stored:
+        check.resume(stored.checkpoint)
     monitor = TrainingMonitor(start_iteration, max_iter, device, log_dir, Path(cfg.OUTPUT_DIR))
-    evaluate = make_evaluator(cfg, options.evaluated(model), test_sets, checkpointer, monitor)
-    batch_transform = make_training_transform(cfg, model, class_names, monitor, is_new=stored is None)
-    network = make_network(cfg, model, dtype)
-    interrupt = InterruptGuard(patient=get_world_size() > 1)
-    is_complete = train(
-        Stepper(network, batch_transform, optimizer, scheduler, cfg.SOLVER.SEED, options),
+    return Training(
+        detector,
         loader,
+        make_batch_transform(cfg, is_train=True, rank=get_rank(), world_size=get_world_size()),
+        step,
+        scheduler,
+        average,
         start_iteration,
         max_iter,
-        Periods(args.log_step, args.save_step, args.eval_step),
+        intervals,
+        seed=cfg.SOLVER.SEED,
         monitor=monitor,
         checkpointer=checkpointer,
-        evaluate=evaluate,
+        evaluate=make_evaluator(cfg, average.module if average else detector, test_sets, checkpointer, monitor),
         check=check,
-        interrupt=interrupt,
+        interrupt=InterruptGuard(patient=get_world_size() > 1),
     )
-    if is_complete:
-        finish(cfg, options.evaluated(model), None if args.skip_test else partial(evaluate, max_iter, is_final=True))
-    monitor.close()
-    return 0 if is_complete else interrupt.exit_status
 
 
-def finish(cfg: Config, model: nn.Module, evaluate: Callable[[], None] | None) -> None:
-    """Evaluate what was trained, unless ``evaluate`` is None, and add it to the manifest."""
+def show_first_batch(cfg: Config, training: Training, class_names: Sequence[str]) -> Training:
+    """Draw the first batch as the network sees it, and return the training with all batches."""
+    batches = iter(training.data_loader)
+    first = next(batches)
+    device = next(training.detector.parameters()).device
+    images, targets = first[0].to(device), first[1].to(device)
+    pixels = to_pixels(training.batch_transform(images, targets, 0), cfg.INPUT.PIXEL_MEAN, cfg.INPUT.PIXEL_STD)
+    priors = positive_priors(training.detector, targets)
+    training.monitor.show_first_batch(draw_first_batch(pixels, targets, priors, class_names))
+    return replace(training, data_loader=chain([first], batches))
+
+
+def finish(cfg: Config, training: Training, evaluate: Evaluator | None) -> None:
+    """Evaluate the trained model, unless ``evaluate`` is None, and complete the manifest."""
     if evaluate is not None:
         logger.info("Start evaluating...")
-        evaluate()
+        evaluate(training.max_iter, is_final=True)
+    model = training.average.module if training.average else training.detector
     finish_manifest(cfg.OUTPUT_DIR, model, () if evaluate is None else cfg.DATASETS.TEST)
 
 
@@ -140,7 +178,7 @@ def find_stored(output_dir: str) -> StoredTraining | None:
 
 
 def make_own_config(cfg: Config, stored: StoredTraining | None) -> Config:
-    """Return the config of one process's share of the training, and say what it has scaled."""
+    """Return the config of one process's share of the training, and log what was scaled."""
     world_size = get_world_size()
     if stored is not None:
         check_same_processes(cfg, stored.checkpoint, world_size)
@@ -150,70 +188,41 @@ def make_own_config(cfg: Config, stored: StoredTraining | None) -> Config:
     return own_cfg
 
 
-def make_model(cfg: Config, class_names: Sequence[str], device: torch.device, *, is_new: bool) -> nn.Module:
-    """Build the detector that is trained; a new one has the weights to start from."""
+def make_detector(cfg: Config, class_names: Sequence[str], device: torch.device, *, is_new: bool) -> SSDDetector:
+    """Build the detector that is trained; a new one has its initial weights."""
     with in_turns():
-        model = build_new_model(cfg, class_names) if is_new else build_detection_model(cfg, pretrained=False)
-    model = model.to(device).to(memory_format=torch.channels_last)  # faster, on CPU and GPU
+        detector = build_new_model(cfg, class_names) if is_new else build_detection_model(cfg, pretrained=False)
+    detector = detector.to(device).to(memory_format=torch.channels_last)  # faster, on CPU and GPU
     if cfg.SOLVER.SYNC_BN and get_world_size() > 1:
-        synchronise_batch_norm(model)
-    return model
+        synchronise_batch_norms(detector, device)
+    return detector
 
 
-def make_checkpointer(
-    cfg: Config,
-    model: nn.Module,
-    optimizer: Optimizer,
-    scheduler: LRScheduler,
-    *,
-    options: StepOptions,
-    class_names: Sequence[str],
-) -> Checkpointer:
-    """Build what saves and restores the training in OUTPUT_DIR."""
-    checkpointer = Checkpointer(
-        *(model, optimizer, scheduler, cfg.OUTPUT_DIR),
-        average=None if options.average is None else options.average.module,
-        scaler=options.scaler,
-        keep=cfg.CHECKPOINT.KEEP,
-        safetensors=cfg.CHECKPOINT.SAFETENSORS,
-    )
-    checkpointer.extra = {"class_names": list(class_names), "config": cfg.dump(), "world_size": get_world_size()}
-    return checkpointer
+def synchronise_batch_norms(detector: nn.Module, device: torch.device) -> None:
+    """Replace the batch norms that are trained by torch.nn.SyncBatchNorm.
 
-
-def make_check(
-    options: StepOptions, checkpointer: Checkpointer, replay: BatchReplay, stored: StoredTraining | None
-) -> FiniteCheck:
-    """Build what ends the training if it diverges; it counts on from the checkpoint that is continued."""
-    assert options.guard is not None
-    check = FiniteCheck(options.guard, checkpointer, replay)
-    if stored is not None:
-        check.resume(stored.checkpoint)
-    return check
-
-
-def make_training_transform(
-    cfg: Config, model: nn.Module, class_names: Sequence[str], monitor: TrainingMonitor, *, is_new: bool
-) -> BatchTransform:
-    """Build what colours and normalises the batches; at the start of a training rank 0 draws the first one."""
-    transform = make_batch_transform(cfg, is_train=True, rank=get_rank(), world_size=get_world_size())
-    if not is_new or not is_main():
-        return transform
-    show = partial(monitor.show, "first_batch", iteration=1)
-    return make_first_batch(cfg, transform, detector=model, class_names=class_names, show=show)
+    Raises:
+        ConfigError: The device is a CPU, for which PyTorch has none.
+    """
+    if device.type == "cpu":
+        raise ConfigError("SOLVER.SYNC_BN needs GPUs: PyTorch has no synchronised batch norm for CPUs; set it to False")
+    for module in list(detector.modules()):
+        for name, layer in list(module.named_children()):
+            if isinstance(layer, nn.modules.batchnorm._BatchNorm) and layer.training:  # not the frozen ones
+                setattr(module, name, nn.SyncBatchNorm.convert_sync_batchnorm(layer))
 
 
 def make_evaluator(
     cfg: Config,
-    model: nn.Module,
+    detector: SSDDetector,
     test_sets: Sequence[DetectionDataset],
     checkpointer: Checkpointer,
     monitor: TrainingMonitor,
 ) -> Evaluator:
-    """Build what evaluates ``model`` on DATASETS.TEST in the course of the training."""
-    device = next(model.parameters()).device
+    """Build the evaluator of ``detector`` on DATASETS.TEST."""
+    device = next(detector.parameters()).device
     return Evaluator(
-        in_precision(model, device.type, select_dtype(cfg.TEST.AMP, device, "TEST.AMP")),
+        detector,
         {
             name: make_test_loader(cfg, dataset, rank=get_rank(), world_size=get_world_size())
             for name, dataset in zip(cfg.DATASETS.TEST, test_sets, strict=False)
@@ -222,6 +231,7 @@ def make_evaluator(
         checkpointer,
         monitor=monitor,
         output_dir=Path(cfg.OUTPUT_DIR, "inference"),
+        dtype=select_dtype(cfg.TEST.AMP, device, "TEST.AMP"),
         metric=cfg.TEST.METRIC,
-        has_losses=cfg.TEST.LOSS,
+        with_losses=cfg.TEST.LOSS,
     )

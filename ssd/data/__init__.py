@@ -1,4 +1,4 @@
-"""From annotation files to batches on the device."""
+"""Datasets, augmentation and loaders: from annotation files to batches on the device."""
 
 from ssd.data.build import build_datasets, make_test_loader, make_train_loader
 from ssd.data.transforms import make_batch_transform

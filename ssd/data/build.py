@@ -1,23 +1,23 @@
 """Datasets and loaders from a configuration."""
 
 import logging
-import tempfile
+import multiprocessing
+import os
+import signal
+import threading
 from collections.abc import Sequence
-from pathlib import Path
 
+import cv2
 import torch
 from torch.utils.data import DataLoader
 from yacs.config import CfgNode
 
-from ssd.data.cache import GIGABYTE, ImageCache
 from ssd.data.catalog import dataset_names, make_dataset
-from ssd.data.class_names import unite_class_names
-from ssd.data.datasets import DetectionDataset
-from ssd.data.reader import make_cache
+from ssd.data.datasets import ArrayDataset, DetectionDataset
 from ssd.data.samplers import IterationSampler, share_of_batches
 from ssd.data.samples import ResizedSamples, TrainingSamples, collate_test, collate_training
 from ssd.data.transforms.geometry import GeometricSteps
-from ssd.data.workers import init_worker
+from ssd.structures.class_names import BACKGROUND
 from ssd.structures.size import height_width
 from ssd.utils.cores import available_cores
 from ssd.utils.errors import ConfigError
@@ -27,39 +27,62 @@ logger = logging.getLogger(__name__)
 
 
 def build_datasets(cfg: CfgNode, is_train: bool, class_names: Sequence[str] | None = None) -> list[DetectionDataset]:
-    """Build the datasets of DATASETS.TRAIN or TEST.
+    """Build the datasets of DATASETS.TRAIN or TEST, all with the same ``class_names``.
 
     Args:
-        cfg: the configuration.
-        is_train: which of the two; objects that are marked difficult are left out of training.
-        class_names: background first; fixes the labels, for example to those of a checkpoint. None = as the sets say,
-            and then all must say the same. VOC and CSV sets without CLASSES use the names that any of them has.
-
-    Returns:
-        One dataset per name, in order, all with the same ``class_names``.
+        cfg: Configuration.
+        is_train: Build those of TRAIN, without the objects that are marked difficult.
+        class_names: Background first; fixes the labels, for example to those of a checkpoint. None = the names of the
+            sets, which must be the same; VOC and CSV sets without CLASSES get the union of their names.
 
     Raises:
-        ConfigError: no dataset is named, a name is unknown, or the class names differ.
-        DatasetError: data is missing or malformed.
+        ConfigError: No dataset is named, a name is unknown, or the class names differ.
+        DatasetError: Data is missing or malformed.
     """
     key = "TRAIN" if is_train else "TEST"
     names = list(cfg.DATASETS.TRAIN if is_train else cfg.DATASETS.TEST)
     if not names:
-        examples = ", ".join(dataset_names()[:3])
         raise ConfigError(
             f'DATASETS.{key} is empty; name at least one dataset, for example ("{dataset_names()[-1]}",). '
-            f"The catalogue begins with {examples}; sets of your own go under DATASETS.CUSTOM"
+            f"The catalogue begins with {', '.join(dataset_names()[:3])}; sets of your own go under DATASETS.CUSTOM"
         )
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
         raise ConfigError(f"DATASETS.{key} names {', '.join(repeated)} more than once")
-    options = {"is_train": is_train, "class_names": class_names, "on_error": cfg.DATASETS.ON_ERROR}
-    datasets = [make_dataset(name, cfg.DATASETS.CUSTOM, **options) for name in names]
+    datasets = [
+        make_dataset(
+            name, cfg.DATASETS.CUSTOM, is_train=is_train, class_names=class_names, on_error=cfg.DATASETS.ON_ERROR
+        )
+        for name in names
+    ]
     if class_names is None:
         unite_class_names(names, datasets)
     for name, dataset in zip(names, datasets, strict=True):
         logger.info("%s: %d images, %d classes", name, len(dataset), len(dataset.class_names) - 1)
     return datasets
+
+
+def unite_class_names(names: Sequence[str], datasets: Sequence[DetectionDataset]) -> None:
+    """Give VOC and CSV sets without CLASSES the union of their class names, since each may lack objects of a class.
+
+    Args:
+        names: Names of the datasets, for the message.
+        datasets: Datasets that are used together.
+
+    Raises:
+        ConfigError: Two sets differ in their classes, or in the order of these.
+    """
+    open_sets = [dataset for dataset in datasets if isinstance(dataset, ArrayDataset) and dataset.names_are_written]
+    union = sorted({name for dataset in open_sets for name in dataset.class_names[1:]})
+    for open_set in open_sets:
+        open_set.relabel((BACKGROUND, *union))
+    for name, dataset in zip(names, datasets, strict=True):
+        if tuple(dataset.class_names) != tuple(datasets[0].class_names):
+            raise ConfigError(
+                f"datasets that are used together must have the same classes, in the same order. "
+                f"{names[0]}: {', '.join(datasets[0].class_names[1:])}. {name}: {', '.join(dataset.class_names[1:])}. "
+                "A CLASSES list in DATASETS.CUSTOM fixes them"
+            )
 
 
 def make_train_loader(
@@ -73,29 +96,23 @@ def make_train_loader(
     """Build the loader of the batches of iterations ``start_iteration`` to SOLVER.MAX_ITER - 1, counted from 0.
 
     Args:
-        cfg: the configuration.
-        datasets: trained on as one.
-        start_iteration: the first iteration; the samples are those of an unbroken run.
-        rank: of this process among those that train together.
-        world_size: number of these processes; each takes SOLVER.BATCH_SIZE images an iteration.
+        cfg: Configuration.
+        datasets: Datasets of the training, concatenated.
+        start_iteration: First iteration; the samples are those of an unbroken run.
+        rank: Rank of this process.
+        world_size: Number of processes that train together; each takes SOLVER.BATCH_SIZE images an iteration.
 
     Returns:
         A loader of (images, targets, ids), see ``collate_training``.
-
-    Raises:
-        ConfigError: there is no space for the cache.
-        DatasetError: a dataset cannot be cached.
     """
     seed = cfg.SOLVER.SEED
     augmentation = cfg.INPUT.AUGMENTATION
-    steps = GeometricSteps(expand=augmentation.EXPAND, crop=augmentation.CROP, mirror=augmentation.MIRROR)
     samples = TrainingSamples(
         datasets,
         height_width(cfg.INPUT.IMAGE_SIZE),
         seed,
-        steps,
+        GeometricSteps(expand=augmentation.EXPAND, crop=augmentation.CROP, mirror=augmentation.MIRROR),
         reduced_decoding=cfg.DATA_LOADER.REDUCED_DECODING,
-        cache=_make_cache(cfg, datasets),
         skip_bad=cfg.DATASETS.ON_ERROR == "skip",
     )
     sampler = IterationSampler(
@@ -107,18 +124,11 @@ def make_train_loader(
         rank=rank,
         world_size=world_size,
     )
-    options = _worker_options(cfg)
-    return DataLoader(samples, batch_sampler=sampler, collate_fn=collate_training, **options)
+    return DataLoader(samples, batch_sampler=sampler, collate_fn=collate_training, **_worker_options(cfg))
 
 
 def make_test_loader(cfg: CfgNode, dataset: DetectionDataset, *, rank: int = 0, world_size: int = 1) -> DataLoader:
-    """Build the loader of every image of ``dataset``, once and in order; of several processes each has a share.
-
-    Args:
-        cfg: the configuration.
-        dataset: what is evaluated.
-        rank: of this process among those that evaluate together.
-        world_size: number of these processes.
+    """Build the loader of every image of ``dataset``, once and in order; each of several processes gets a share.
 
     Returns:
         A loader of (images, image_sizes, ids), see ``collate_test``.
@@ -128,22 +138,34 @@ def make_test_loader(cfg: CfgNode, dataset: DetectionDataset, *, rank: int = 0, 
     return DataLoader(samples, batch_sampler=batches, collate_fn=collate_test, **_worker_options(cfg))
 
 
-def _make_cache(cfg: CfgNode, datasets: Sequence[DetectionDataset]) -> ImageCache | None:
-    """The cache of DATA_LOADER.CACHE."""
-    if cfg.DATA_LOADER.CACHE == "off":
-        return None
-    folder = Path(cfg.DATA_LOADER.CACHE_DIR or tempfile.gettempdir())
-    limit = int(cfg.DATA_LOADER.CACHE_GB * GIGABYTE)
-    return make_cache(datasets, limit, folder if cfg.DATA_LOADER.CACHE == "disk" else None)
-
-
 def _worker_options(cfg: CfgNode) -> dict:
     cores = max(available_cores() // read_launch().local_world_size, 1)
     num_workers = min(cfg.DATA_LOADER.NUM_WORKERS, cores)
     return {
         "num_workers": num_workers,
-        "persistent_workers": num_workers > 0,  # evaluation comes again
+        "persistent_workers": num_workers > 0,  # an evaluation follows another
         "pin_memory": cfg.DATA_LOADER.PIN_MEMORY and torch.cuda.is_available() and cfg.MODEL.DEVICE != "cpu",
         "worker_init_fn": init_worker,
-        "generator": torch.Generator(),  # of its own, or each pass would advance the global one
+        "generator": torch.Generator(),  # its own, or each pass would advance the global one
     }
+
+
+def init_worker(_: int) -> None:
+    """Give a worker process one thread, and let it ignore the signals that end a training.
+
+    A terminal sends Ctrl-C, and many schedulers SIGTERM, to all processes of a job. The main process then saves, for
+    which it may need one more batch, and ends the workers itself.
+    """
+    cv2.setNumThreads(0)  # the workers are the parallelism; PyTorch gives each of them one thread
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    if parent is not None and hasattr(signal, "sigwaitinfo"):  # Linux; elsewhere the sender of a signal is unknown
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_wait_for_sigterm, args=(parent.pid,), daemon=True).start()
+
+
+def _wait_for_sigterm(parent: int | None) -> None:
+    """End this process at a SIGTERM from its parent, as the handler of PyTorch does, and at no other."""
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
+        pass
+    os._exit(0)

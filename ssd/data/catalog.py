@@ -1,15 +1,8 @@
 """Datasets by name: the official sets, those of DATASETS.CUSTOM, and those that a plug-in registers.
 
 An entry is a mapping with FORMAT, the name of a factory in ``DATASET_FORMATS``, and the arguments of that factory in
-upper case. A further format is one registered factory, a further set one ``register_dataset`` call:
-
-    @DATASET_FORMATS.register("hdf5")
-    def make_hdf5_dataset(*, file, classes=None, is_train, class_names):
-        return HDF5Dataset(file, class_names or (BACKGROUND, *classes))
-
-    register_dataset("shop_train", {"FORMAT": "hdf5", "FILE": "shop/train.h5", "CLASSES": ["apple", "pear"]})
-
-An entry with ROOT and without FORMAT has its format found, see ``ssd.data.sniffing``.
+upper case. An entry with ROOT and without FORMAT has its format detected, see ``find_layout``. A plug-in registers a
+factory for a new format, and calls ``register_dataset`` for a new set; docs/extending.md has an example.
 """
 
 import difflib
@@ -20,20 +13,22 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ssd.data.datasets.base import DetectionDataset
+from ssd.data.datasets import COCODataset, CSVDataset, DetectionDataset, VOCDataset, YOLODataset
+from ssd.data.datasets.find import find_layout
 from ssd.data.datasets.paths import MissingPathError
-from ssd.data.datasets.policy import ErrorPolicy, SkipErrors, make_policy
-from ssd.data.formats import DATASET_FORMATS, checked_path
-from ssd.data.sniffing import find_layout
+from ssd.data.datasets.policy import RAISE_ERRORS, ErrorPolicy, SkipErrors, check_class_names, make_policy
 from ssd.structures.class_names import COCO_CLASSES, VOC_CLASSES
-from ssd.utils.errors import ConfigError
-
-__all__ = ["DATASET_FORMATS", "dataset_names", "make_dataset", "open_dataset", "register_dataset"]
+from ssd.utils.errors import ConfigError, DatasetError
+from ssd.utils.registry import Registry
 
 logger = logging.getLogger(__name__)
 
-_GIVEN = ("is_train", "class_names", "policy")  # parameters of a factory that are no keys of an entry
-
+# Contract: factory(**arguments, is_train, class_names) -> DetectionDataset. All parameters are keyword-only; all but
+# the last two are keys of an entry, in upper case there, optional if they have a default. ``class_names`` (background
+# first) fixes the labels; None = as the entry or the annotations say. A parameter ``policy`` gets the ErrorPolicy.
+DATASET_FORMATS = Registry("dataset format")
+_NO_KEYS = ("is_train", "class_names", "policy")  # parameters of a factory that are not keys of an entry
+_METRICS = ("voc07", "voc", "coco")
 _DEFAULT_ROOT = "datasets"
 _COCO_FILES = {  # name -> (image folder, annotation file)
     "coco_2014_train": ("train2014", "instances_train2014.json"),
@@ -47,19 +42,15 @@ _registered: dict[str, Mapping[str, Any]] = {}
 
 
 def register_dataset(name: str, entry: Mapping[str, Any]) -> None:
-    """Make ``name`` usable in DATASETS.TRAIN and TEST.
-
-    Raises:
-        ValueError: the name is taken.
-    """
-    if name in _registered or name in _official_entries():
+    """Make ``name`` usable in DATASETS.TRAIN and TEST. Raise ValueError if the name is taken."""
+    if name in _catalog():
         raise ValueError(f"dataset {name!r} is registered already")
     _registered[name] = dict(entry)
 
 
 def dataset_names() -> list[str]:
     """Return the names that need no DATASETS.CUSTOM entry, sorted."""
-    return sorted({**_official_entries(), **_registered})
+    return sorted(_catalog())
 
 
 def make_dataset(
@@ -73,15 +64,15 @@ def make_dataset(
     """Build the dataset called ``name``.
 
     Args:
-        name: of the catalogue or of ``custom``.
+        name: Name in the catalogue or in ``custom``.
         custom: DATASETS.CUSTOM, entries by name.
-        is_train: whether the set is trained on; formats may leave objects out of training.
-        class_names: background first; fixes the labels. None leaves them to the entry or the annotations.
-        on_error: DATASETS.ON_ERROR: "raise", or "skip", which leaves malformed data out and warns with a count.
+        is_train: Whether the set is trained on; formats may leave objects out of training.
+        class_names: Background first; fixes the labels. None = as the entry or the annotations say.
+        on_error: DATASETS.ON_ERROR: "raise", or "skip" to leave malformed data out and warn with a count.
 
     Raises:
-        ConfigError: the name is unknown or taken twice, or its entry does not fit its format.
-        DatasetError: the data is missing or malformed.
+        ConfigError: The name is unknown or taken twice, or its entry does not fit its format.
+        DatasetError: The data is missing or malformed.
     """
     policy = make_policy(on_error)
     dataset = open_dataset(name, custom, policy, is_train=is_train, class_names=class_names)
@@ -98,16 +89,17 @@ def open_dataset(
     is_train: bool,
     class_names: Sequence[str] | None = None,
 ) -> DetectionDataset:
-    """Build the dataset called ``name``; ``policy`` decides about mistakes in it. See ``make_dataset``."""
-    entry, found = _find_entry(name, custom), ""
-    if "FORMAT" not in entry:
-        entry, found = _find_format(name, entry)
-    factory = DATASET_FORMATS[entry["FORMAT"]]
-    arguments = {key.lower(): value for key, value in entry.items() if key != "FORMAT"}
-    _check_arguments(factory, entry, place=f"dataset {name!r}")
-    if "policy" in inspect.signature(factory).parameters:
-        arguments["policy"] = policy
+    """Build the dataset called ``name`` under a policy; see ``make_dataset``."""
+    entry = _find_entry(name, custom)
     try:
+        found = ""
+        if "FORMAT" not in entry:
+            entry, found = _detect_format(entry)
+        factory = DATASET_FORMATS[entry["FORMAT"]]
+        _check_keys(factory, entry)
+        arguments = {key.lower(): value for key, value in entry.items() if key != "FORMAT"}
+        if "policy" in inspect.signature(factory).parameters:
+            arguments["policy"] = policy
         dataset: DetectionDataset = factory(**arguments, is_train=is_train, class_names=class_names)
     except MissingPathError as error:
         message = f"dataset {name!r}: {error}{_root_hint(name)}"
@@ -119,59 +111,55 @@ def open_dataset(
     return dataset
 
 
-def _find_format(name: str, entry: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
-    """The entry of what lies in ROOT, and what that is in words."""
-    root, split = checked_path("ROOT", entry["ROOT"]), entry.get("SPLIT")
-    try:
-        layout = find_layout(Path(root))
-        split = layout.choose_split(None if split is None else str(split))
-    except ConfigError as error:
-        raise ConfigError(f"dataset {name!r}: {error}") from None
-    options = {key: value for key, value in entry.items() if key not in ("ROOT", "SPLIT")}
-    return {**layout.entries[split], **options}, layout.title + (f", split {split}" if split else "")
-
-
 def _find_entry(name: str, custom: Mapping[str, Any]) -> Mapping[str, Any]:
-    catalog = {**_official_entries(), **_registered}
+    catalog = _catalog()
     taken = sorted(set(catalog) & set(custom))
     if taken:
         raise ConfigError(f"DATASETS.CUSTOM.{taken[0]}: the catalogue has a dataset of this name; choose another")
-    if name not in catalog and name not in custom:
-        names = sorted({*catalog, *custom})
-        close = difflib.get_close_matches(name, names, n=3)
-        hint = f"did you mean {' or '.join(close)}" if close else f"is it one of {', '.join(names)}"
+    entries = {**catalog, **custom}
+    if name not in entries:
+        close = difflib.get_close_matches(name, entries, n=3)
+        hint = f"did you mean {' or '.join(close)}" if close else f"is it one of {', '.join(sorted(entries))}"
         raise ConfigError(f"unknown dataset {name!r}: {hint}? A set of your own needs an entry in DATASETS.CUSTOM")
-    entry = catalog[name] if name in catalog else custom[name]
+    entry: Any = entries[name]
     if not isinstance(entry, Mapping) or not {"FORMAT", "ROOT"} & set(entry):
-        formats = ", ".join(sorted(DATASET_FORMATS))
         hint = """; at the end of a command it is written "{'ROOT': ...}\"""" if isinstance(entry, str) else ""
         raise ConfigError(
-            f"DATASETS.CUSTOM.{name} must be a mapping with a FORMAT ({formats}), or with ROOT, a folder whose "
-            f"format is found, got {entry!r}{hint}"
+            f"DATASETS.CUSTOM.{name} must be a mapping with a FORMAT ({', '.join(sorted(DATASET_FORMATS))}), or with "
+            f"ROOT, a folder whose format is detected, got {entry!r}{hint}"
         )
     return entry
 
 
-def _check_arguments(factory: Any, entry: Mapping[str, Any], place: str) -> None:
+def _detect_format(entry: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+    """Return the entry of the dataset in ROOT, and its description."""
+    split = entry.get("SPLIT")
+    layout = find_layout(Path(_checked_path("ROOT", entry["ROOT"])))
+    split = layout.choose_split(None if split is None else str(split))
+    options = {key: value for key, value in entry.items() if key not in ("ROOT", "SPLIT")}
+    return {**layout.entries[split], **options}, layout.title + (f", split {split}" if split else "")
+
+
+def _check_keys(factory: Any, entry: Mapping[str, Any]) -> None:
     """Check the keys of an entry against the parameters of its factory."""
     parameters = {
-        key.upper(): parameter for key, parameter in inspect.signature(factory).parameters.items() if key not in _GIVEN
+        key.upper(): item for key, item in inspect.signature(factory).parameters.items() if key not in _NO_KEYS
     }
     for key in entry:
         if key != "FORMAT" and key not in parameters:
             close = difflib.get_close_matches(key.upper(), parameters, n=1)
             hint = f"did you mean {close[0]}?" if close else f"FORMAT {entry['FORMAT']} has {', '.join(parameters)}"
-            raise ConfigError(f"{place}: unknown key {key}; {hint}")
+            raise ConfigError(f"unknown key {key}; {hint}")
     missing = [key for key, item in parameters.items() if item.default is item.empty and key not in entry]
     if missing:
-        raise ConfigError(f"{place}: FORMAT {entry['FORMAT']} also needs {', '.join(missing)}")
+        raise ConfigError(f"FORMAT {entry['FORMAT']} also needs {', '.join(missing)}")
 
 
-def _official_entries() -> dict[str, dict[str, Any]]:
-    """The official sets, with the roots that the environment gives now."""
+def _catalog() -> dict[str, Mapping[str, Any]]:
+    """Return the entries of the official sets, with the roots in the environment, and of the registered ones."""
     voc_root = Path(os.environ.get("VOC_ROOT", _DEFAULT_ROOT))
     coco_root = Path(os.environ.get("COCO_ROOT", _DEFAULT_ROOT))
-    entries: dict[str, dict[str, Any]] = {}
+    entries: dict[str, Mapping[str, Any]] = {}
     for year in ("2007", "2012"):
         for split in ("train", "val", "trainval", "test"):
             entries[f"voc_{year}_{split}"] = {
@@ -188,14 +176,115 @@ def _official_entries() -> dict[str, dict[str, Any]]:
             "ANNOTATIONS": str(coco_root / "annotations" / file),
             "CLASSES": COCO_CLASSES,
         }
-    return entries
+    return {**entries, **_registered}
 
 
 def _root_hint(name: str) -> str:
-    """Which environment variable places an official set."""
-    if name not in _official_entries():
+    """Return the hint at the environment variable of an official set."""
+    if name in _registered or name not in _catalog():
         return ""
     variable, content = ("VOC_ROOT", "VOC2007 and VOC2012") if name.startswith("voc") else ("COCO_ROOT", "annotations")
     value = os.environ.get(variable)
     setting = f"is {value!r}" if value is not None else f"is not set, so it is {_DEFAULT_ROOT!r}"
     return f". The environment variable {variable} names the folder that holds {content}; it {setting}"
+
+
+@DATASET_FORMATS.register("voc")
+def make_voc_dataset(
+    *,
+    root: str,
+    split: str | None = None,
+    images: str = "JPEGImages",
+    annotations: str = "Annotations",
+    classes: Sequence[str] | None = None,
+    metric: str = "voc",
+    is_train: bool,
+    class_names: Sequence[str] | None,
+    policy: ErrorPolicy = RAISE_ERRORS,
+) -> VOCDataset:
+    """Build a set in VOC layout. Difficult objects are left out of training and kept for testing."""
+    return VOCDataset(
+        _checked_path("ROOT", root),
+        None if split is None else str(split),
+        class_names=class_names or _with_background(classes),
+        keep_difficult=not is_train,
+        metric=_checked_metric(metric),
+        policy=policy,
+        images=_checked_path("IMAGES", images),
+        annotations=_checked_path("ANNOTATIONS", annotations),
+    )
+
+
+@DATASET_FORMATS.register("coco")
+def make_coco_dataset(
+    *,
+    images: str,
+    annotations: str,
+    classes: Sequence[str] | None = None,
+    metric: str = "coco",
+    is_train: bool,
+    class_names: Sequence[str] | None,
+    policy: ErrorPolicy = RAISE_ERRORS,
+) -> COCODataset:
+    """Build a set in COCO format."""
+    names = class_names or _with_background(classes)
+    images, annotations = _checked_path("IMAGES", images), _checked_path("ANNOTATIONS", annotations)
+    return COCODataset(images, annotations, class_names=names, metric=_checked_metric(metric), policy=policy)
+
+
+@DATASET_FORMATS.register("yolo")
+def make_yolo_dataset(
+    *,
+    root: str,
+    split: str | None = None,
+    classes: Sequence[str] | None = None,
+    metric: str = "voc",
+    is_train: bool,
+    class_names: Sequence[str] | None,
+    policy: ErrorPolicy = RAISE_ERRORS,
+) -> YOLODataset:
+    """Build a set in the layout of YOLO; ROOT is its folder or its data.yaml."""
+    names = class_names or _with_background(classes)
+    root, split = _checked_path("ROOT", root), None if split is None else str(split)
+    return YOLODataset(root, split, class_names=names, metric=_checked_metric(metric), policy=policy)
+
+
+@DATASET_FORMATS.register("csv")
+def make_csv_dataset(
+    *,
+    annotations: str,
+    images: str | None = None,
+    classes: Sequence[str] | None = None,
+    metric: str = "voc",
+    is_train: bool,
+    class_names: Sequence[str] | None,
+    policy: ErrorPolicy = RAISE_ERRORS,
+) -> CSVDataset:
+    """Build a set from a table; IMAGES is the folder of the table by default."""
+    names = class_names or _with_background(classes)
+    annotations = _checked_path("ANNOTATIONS", annotations)
+    folder = None if images is None else _checked_path("IMAGES", images)
+    return CSVDataset(annotations, folder, class_names=names, metric=_checked_metric(metric), policy=policy)
+
+
+def _with_background(classes: Sequence[str] | None) -> tuple[str, ...] | None:
+    if classes is None:
+        return None
+    if isinstance(classes, str):
+        raise ConfigError(f"CLASSES must be a list of names, got {classes!r}; write [{classes}]")
+    try:
+        return check_class_names(classes, "CLASSES")
+    except DatasetError as error:
+        raise ConfigError(str(error)) from None
+
+
+def _checked_path(key: str, path: str) -> str:
+    if not isinstance(path, str):
+        raise ConfigError(f"{key} must be a path, got {path!r}")
+    return os.path.expanduser(path)
+
+
+def _checked_metric(metric: str) -> str:
+    if metric not in _METRICS:
+        raise ConfigError(f"METRIC must be one of {', '.join(_METRICS)}, got {metric!r}")
+    return metric

@@ -1,4 +1,4 @@
-"""Whether a dataset is still what it was."""
+"""Fingerprint of a dataset, to see whether it changed."""
 
 import hashlib
 import os
@@ -11,8 +11,7 @@ from ssd.data.datasets import ArrayDataset, DetectionDataset
 def fingerprint(dataset: DetectionDataset) -> dict[str, int | str]:
     """Return the number of images and objects, and a digest of class names, image ids, files, sizes and annotations.
 
-    It reads no image: of each file it takes name and length (of the built-in formats; others do not tell their files).
-    Where the dataset lies does not matter.
+    No image is read: of each file of the built-in formats, name and length count. The folder does not matter.
     """
     digest = hashlib.blake2b(digest_size=16)
     digest.update("\n".join(dataset.class_names).encode(errors="surrogateescape"))

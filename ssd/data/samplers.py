@@ -1,26 +1,41 @@
-"""Which samples make a batch: of the endless stream of training samples, and of a test set."""
+"""The sample stream of a training: which sample is at which position, and random numbers for each position.
 
-from collections.abc import Iterator
+All of it is a function of the seed and the position, so the stream is the same for any number of workers and
+processes, and after a restart.
+"""
+
+import logging
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
+from typing import Any
 
 import numpy as np
-from torch.utils.data import Sampler
+import torch
+from torch.utils.data import DataLoader, Sampler
+
+from ssd.data.datasets import ArrayDataset, DetectionDataset
+from ssd.utils.errors import DatasetError, SSDError
+
+logger = logging.getLogger(__name__)
+
+_MAX_DRAWS = 100  # damaged replacements in a row after which all samples are taken to be damaged
+_NAMED = 5  # damaged images, each with a warning; more of them are only counted
 
 
 class IterationSampler(Sampler[list[tuple[int, int]]]):
     """Batches of (index, position): position p of the stream shows sample p % N of the permutation of epoch p // N.
 
-    The stream is a function of the seed alone, so a run that starts at a later iteration, or that shares the batches
-    among processes, sees the same samples at the same positions. Batches run across the borders of epochs: all of
-    them are full and no sample is left out.
+    Batches cross the borders of epochs, so that all of them are full and no sample is left out.
 
     Args:
-        num_samples: N, the size of the dataset.
-        batch_size: per process.
-        max_iter: the iteration at which the stream ends.
-        start_iteration: the first iteration.
-        seed: of the permutations, at least 0.
-        rank: of this process among those that train together.
-        world_size: number of these processes.
+        num_samples: N, size of the dataset.
+        batch_size: Batch size of each process.
+        max_iter: Iteration at which the stream ends.
+        start_iteration: First iteration, counted from 0.
+        seed: Seed of the permutations, at least 0.
+        rank: Rank of this process.
+        world_size: Number of processes that train together.
     """
 
     def __init__(
@@ -56,19 +71,115 @@ class IterationSampler(Sampler[list[tuple[int, int]]]):
             for position in range(first, first + self.batch_size):
                 epoch, offset = divmod(position, self.num_samples)
                 if epoch != current_epoch:
-                    current_epoch, order = epoch, self._permutation(epoch)
+                    current_epoch = epoch
+                    order = np.random.default_rng((self.seed, epoch)).permutation(self.num_samples)
                 batch.append((int(order[offset]), position))
             yield batch
 
-    def _permutation(self, epoch: int) -> np.ndarray:
-        return np.random.default_rng((self.seed, epoch)).permutation(self.num_samples)
-
 
 def share_of_batches(num_samples: int, batch_size: int, rank: int, world_size: int) -> list[range]:
-    """Return the batches of indices of one process among those that go through a dataset together, once and in order.
+    """Return the batches of indices that one process evaluates, in order; each sample is in one batch of one process.
 
-    The batches are those of a single process, each whole, since a network may round differently in another batch. The
-    shares of the ranks follow one another and differ by a batch at most; some are empty if there are fewer batches.
+    The batches are those of a single process, since a network may round differently in another batch. The shares of
+    the ranks are consecutive and differ by a batch at most; some are empty if there are fewer batches than processes.
     """
     batches = [range(start, min(start + batch_size, num_samples)) for start in range(0, num_samples, batch_size)]
     return batches[rank * len(batches) // world_size : (rank + 1) * len(batches) // world_size]
+
+
+def locate_sample(datasets: Sequence[DetectionDataset], index: int) -> tuple[int, int]:
+    """Return the number of the dataset that has a sample of the concatenated datasets, and its index in there."""
+    ends = list(accumulate(map(len, datasets)))
+    number = bisect_right(ends, index)
+    return number, index - (ends[number - 1] if number else 0)
+
+
+def batch_images(loader: DataLoader, datasets: Sequence[DetectionDataset], iteration: int) -> list[str]:
+    """Name the images of an iteration's batch, those of all processes.
+
+    Args:
+        loader: Loader of the training, see ``make_train_loader``; that of any process.
+        datasets: Datasets of the training, in its order.
+        iteration: Iteration, counted from 1.
+
+    Returns:
+        The image file of each sample; its image id where the dataset does not know the file.
+    """
+    sampler = loader.batch_sampler
+    assert isinstance(sampler, IterationSampler)
+    batch_size = sampler.batch_size * sampler.world_size
+    (batch,) = IterationSampler(sampler.num_samples, batch_size, iteration, iteration - 1, sampler.seed)
+    names = []
+    for index, _ in batch:
+        number, row = locate_sample(datasets, index)
+        dataset: Any = datasets[number]
+        is_file = isinstance(dataset, ArrayDataset)
+        names.append(str(dataset.image_path(row)) if is_file else f"image {dataset.get_annotation(row)[0]}")
+    return names
+
+
+class PositionedGenerator:
+    """Random numbers as a function of (seed, position). Philox is counter-based: another key is another stream.
+
+    Args:
+        seed: Seed, at least 0; its last 64 bits count.
+    """
+
+    def __init__(self, seed: int):
+        self._bits = np.random.Philox(key=seed % 2**64)
+        self._state = self._bits.state
+        self._generator = np.random.Generator(self._bits)
+
+    def at(self, position: int) -> np.random.Generator:
+        """Return the generator at the start of the stream of ``position``; it is valid until the next call."""
+        self._state["state"]["key"][1] = position
+        self._bits.state = self._state  # several times quicker than a new generator
+        return self._generator
+
+
+class Replacement:
+    """Replace damaged samples by others, which are drawn uniformly, and count them.
+
+    Args:
+        num_samples: Number of samples of all datasets.
+        seed: SOLVER.SEED.
+    """
+
+    def __init__(self, num_samples: int, seed: int):
+        self._num_samples = num_samples
+        self._seed = seed
+        self._is_damaged = torch.zeros(num_samples, dtype=torch.bool).share_memory_()  # by all workers
+
+    @property
+    def count(self) -> int:
+        """Number of samples found damaged so far."""
+        return int(self._is_damaged.sum())
+
+    def draw(self, position: int, attempt: int, error: SSDError) -> int:
+        """Return the index of another sample.
+
+        Args:
+            position: Position in the sample stream.
+            attempt: Number of replacements at this position that were damaged too.
+            error: Error of the sample that is replaced.
+
+        Raises:
+            DatasetError: Too many replacements were damaged.
+        """
+        if attempt == _MAX_DRAWS:
+            raise DatasetError(
+                f"{_MAX_DRAWS} samples that were drawn in place of damaged ones are damaged too; the last: {error}. "
+                "check-data lists the mistakes of the dataset"
+            )
+        return int(np.random.default_rng((self._seed, position, attempt)).integers(self._num_samples))
+
+    def report(self, index: int, error: SSDError) -> None:
+        """Count a damaged sample and warn: the first few by name, then their number as it grows tenfold."""
+        if self._is_damaged[index]:
+            return
+        self._is_damaged[index] = True
+        count = self.count
+        if count <= _NAMED:
+            logger.warning("Damaged sample, another is trained on in its place: %s", error)
+        elif count in (10, 100, 1000, 10_000, 100_000):
+            logger.warning("%d damaged samples so far, of %d; the last: %s", count, self._num_samples, error)

@@ -1,10 +1,10 @@
-"""Samples as the network takes them, and how they are put together to batches.
+"""Samples as the network takes them, and batches of them.
 
-Legend: B images, G the most objects that one of them has, S_h and S_w height and width of the network input.
+Legend: B images, G largest number of objects of an image, S_h and S_w height and width of the network input.
 """
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
 
 import cv2
 import numpy as np
@@ -12,10 +12,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
-from ssd.data.cache import ImageCache
 from ssd.data.datasets import DetectionDataset
-from ssd.data.reader import SampleReader
-from ssd.data.replacement import Replacement
+from ssd.data.samplers import PositionedGenerator, Replacement, locate_sample
 from ssd.data.transforms.geometry import (
     GeometricDraw,
     GeometricSteps,
@@ -26,8 +24,74 @@ from ssd.data.transforms.geometry import (
     warp_image,
 )
 from ssd.structures import Container
-from ssd.utils.errors import DatasetError, ImageError, SSDError
+from ssd.utils.errors import DatasetError, ImageError
 from ssd.utils.image import reduced_size
+
+
+@runtime_checkable
+class TwoPartDataset(Protocol):
+    """Methods beside ``__getitem__`` that let a dataset decode images at a fraction of their size."""
+
+    def get_img_info(self, index: int) -> dict[str, Any]:
+        """Return at least ``height`` and ``width`` in pixels."""
+
+    def get_target(self, index: int) -> Container:
+        """Return the objects to train on, as ``__getitem__`` does."""
+
+    def read_image(self, index: int, reduction: int = 1) -> tuple[np.ndarray, int]:
+        """Return the image of ``__getitem__``, see ``read_reduced_image``."""
+
+
+class OpenSample(NamedTuple):
+    """Annotation of an image.
+
+    Attributes:
+        target: Container(boxes (G, 4) corner form in pixels, labels (G,)).
+        size: Annotated (width, height) of the image in pixels.
+        image: RGB uint8 (H, W, 3); None = still to be read.
+    """
+
+    target: Container
+    size: tuple[int, int]
+    image: np.ndarray | None
+
+
+class SampleReader:
+    """Samples of several datasets, concatenated. Annotations are read first, and say how large an image is needed.
+
+    Args:
+        datasets: The datasets, in order.
+        reduced_decoding: Decode images at a fraction of their size where that is enough.
+    """
+
+    def __init__(self, datasets: Sequence[DetectionDataset], reduced_decoding: bool = False):
+        self._datasets = datasets
+        self._has_parts = [isinstance(dataset, TwoPartDataset) for dataset in datasets]  # slow to ask
+        self._reduced_decoding = reduced_decoding
+
+    def __len__(self) -> int:
+        return sum(map(len, self._datasets))
+
+    @property
+    def has_parts(self) -> bool:
+        """Whether all datasets give annotation and image separately."""
+        return all(self._has_parts)
+
+    def open(self, index: int) -> OpenSample:
+        """Return the annotation of a sample, with the image where the dataset gives both together."""
+        number, row = locate_sample(self._datasets, index)
+        dataset = self._datasets[number]
+        if not self._has_parts[number]:
+            image, target, _ = dataset[row]
+            return OpenSample(target, (image.shape[1], image.shape[0]), image)
+        info = dataset.get_img_info(row)
+        return OpenSample(cast(TwoPartDataset, dataset).get_target(row), (info["width"], info["height"]), None)
+
+    def read_image(self, index: int, reduction: int) -> tuple[np.ndarray, int]:
+        """Return the image of a sample that was opened without, and the reduction that was applied."""
+        number, row = locate_sample(self._datasets, index)
+        dataset = cast(TwoPartDataset, self._datasets[number])
+        return dataset.read_image(row, reduction if self._reduced_decoding else 1)
 
 
 class TrainingSample(NamedTuple):
@@ -37,8 +101,8 @@ class TrainingSample(NamedTuple):
         image: RGB uint8 (S_h, S_w, 3); see ``warp_image``.
         boxes: float32 (G, 4) corner form, relative to the image.
         labels: int64 (G,).
-        valid_area: float32 (4,) corner form in pixels, the part that shows image.
-        sample_id: its index in the concatenated datasets.
+        valid_area: float32 (4,) corner form in pixels, the part that is not the border of an expansion.
+        sample_id: Index in the concatenated datasets.
     """
 
     image: np.ndarray
@@ -48,13 +112,13 @@ class TrainingSample(NamedTuple):
     sample_id: int
 
 
-class _Plan(NamedTuple):
-    """A sample without its pixels: ``TrainingSample``, what was drawn, and how to read the image."""
+class _DrawnSample(NamedTuple):
+    """A ``TrainingSample`` without its pixels."""
 
     key: tuple[int, int]
     is_turned: bool
     size: tuple[int, int]
-    read: Callable[[int], tuple[np.ndarray, int]]
+    image: np.ndarray | None
     draw: GeometricDraw
     boxes: np.ndarray
     labels: np.ndarray
@@ -65,14 +129,13 @@ class TrainingSamples(Dataset[TrainingSample]):
     """Augmented samples, addressed by (index, position in the sample stream); the position seeds the augmentation.
 
     Args:
-        datasets: trained on as one.
+        datasets: Datasets of the training.
         size: (height, width) of the network input in pixels.
-        seed: of the augmentation, at least 0.
-        steps: of the augmentation, those to take.
-        reduced_decoding: see ``SampleReader``.
-        cache: likewise.
-        skip_bad: an image that cannot be decoded, or has another size than annotated, is replaced; see
-            ``Replacement``. False = it is an error.
+        seed: Seed of the augmentation, at least 0.
+        steps: Steps of the augmentation.
+        reduced_decoding: See ``SampleReader``.
+        skip_bad: Replace an image that cannot be decoded, or has another size than annotated, see ``Replacement``.
+            False = it is an error.
     """
 
     def __init__(
@@ -83,11 +146,10 @@ class TrainingSamples(Dataset[TrainingSample]):
         steps: GeometricSteps = GeometricSteps(),  # noqa: B008  # frozen
         *,
         reduced_decoding: bool = False,
-        cache: ImageCache | None = None,
         skip_bad: bool = False,
     ):
-        self._reader = SampleReader(datasets, reduced_decoding, cache)
-        self._replacement = Replacement(len(self._reader), seed) if skip_bad else None
+        self._reader = SampleReader(datasets, reduced_decoding)
+        self.replacement = Replacement(len(self._reader), seed) if skip_bad else None
         self._size = size
         self._rng = PositionedGenerator(seed)
         self._steps = steps
@@ -96,38 +158,33 @@ class TrainingSamples(Dataset[TrainingSample]):
         return len(self._reader)
 
     def __getitem__(self, key: tuple[int, int]) -> TrainingSample:
-        return self._sample(key)
+        return self._sample(key, None)
 
     def __getitems__(self, keys: Sequence[tuple[int, int]]) -> list[TrainingSample]:
         """Return the samples of a batch; DataLoader asks for them together."""
-        if not self._reader.has_parts:
-            return [self._sample(key) for key in keys]
-        plans = [self._plan(key) for key in keys]  # decoding drives their code and data out of the processor's caches
-        return [self._sample(key, plan) for key, plan in zip(keys, plans, strict=True)]
+        # Draws come first: decoding an image removes their code and data from the caches of the processor.
+        drawn = [self._draw(key) if self._reader.has_parts else None for key in keys]
+        return [self._sample(key, item) for key, item in zip(keys, drawn, strict=True)]
 
-    def _sample(self, key: tuple[int, int], plan: _Plan | None = None) -> TrainingSample:
-        try:
-            return self._show(plan or self._plan(key))
-        except (ImageError, DatasetError) as error:
-            if self._replacement is None:
-                raise
-            return self._replace(key, self._replacement, error)
-
-    def _replace(self, key: tuple[int, int], replacement: Replacement, error: SSDError) -> TrainingSample:
+    def _sample(self, key: tuple[int, int], drawn: _DrawnSample | None) -> TrainingSample:
+        """Return a sample, or a replacement if it is damaged."""
         index, position = key
         attempt = 0
-        while True:  # draw ends it
-            replacement.report(index, error)
-            index = replacement.draw(position, attempt, error)
+        while True:
             try:
-                return self._show(self._plan((index, position)))
-            except (ImageError, DatasetError) as next_error:
-                error = next_error
+                return self._render(drawn or self._draw((index, position)))
+            except (ImageError, DatasetError) as error:
+                if self.replacement is None:
+                    raise
+                self.replacement.report(index, error)
+                index = self.replacement.draw(position, attempt, error)  # raises after too many attempts
+                drawn = None
             attempt += 1
 
-    def _plan(self, key: tuple[int, int], is_turned: bool = False) -> _Plan:
+    def _draw(self, key: tuple[int, int], is_turned: bool = False) -> _DrawnSample:
+        """Draw the geometry of a sample and apply it to the boxes; ``is_turned`` exchanges the annotated sides."""
         index, position = key
-        target, size, read = self._reader.open(index)
+        target, size, image = self._reader.open(index)
         width, height = size[::-1] if is_turned else size
         boxes, labels = np.asarray(target["boxes"]).reshape(-1, 4), np.asarray(target["labels"])
         limit = np.array([width, height, width, height])
@@ -135,46 +192,29 @@ class TrainingSamples(Dataset[TrainingSample]):
         draw = draw_geometry(width, height, boxes, self._rng.at(position), self._steps)
         boxes, labels = map_boxes(boxes, labels, draw)
         area = valid_area(width, height, draw, self._size)
-        return _Plan(key, is_turned, (width, height), read, draw, boxes, labels, area)
+        return _DrawnSample(key, is_turned, (width, height), image, draw, boxes, labels, area)
 
-    def _show(self, plan: _Plan) -> TrainingSample:
-        image, reduction = plan.read(max_reduction(plan.draw, self._size))
+    def _render(self, drawn: _DrawnSample) -> TrainingSample:
+        index, image, reduction = drawn.key[0], drawn.image, 1
+        if image is None:
+            image, reduction = self._reader.read_image(index, max_reduction(drawn.draw, self._size))
         found = image.shape[1], image.shape[0]
-        if found == reduced_size(plan.size, reduction):
-            warped = warp_image(image, plan.draw, self._size, reduction)
-            return TrainingSample(warped, plan.boxes, plan.labels, plan.valid_area, plan.key[0])
-        if not plan.is_turned:  # the annotation may have exchanged width and height
-            return self._show(self._plan(plan.key, is_turned=True))
+        if found == reduced_size(drawn.size, reduction):
+            warped = warp_image(image, drawn.draw, self._size, reduction)
+            return TrainingSample(warped, drawn.boxes, drawn.labels, drawn.valid_area, index)
+        if not drawn.is_turned:  # the annotation may have exchanged width and height
+            return self._render(self._draw(drawn.key, is_turned=True))
         raise DatasetError(
-            f"image {plan.key[0]} has {found[0] * reduction} x {found[1] * reduction} pixels, "
-            f"annotated as {plan.size[1]} x {plan.size[0]}"
+            f"image {index} has {found[0] * reduction} x {found[1] * reduction} pixels, "
+            f"annotated as {drawn.size[1]} x {drawn.size[0]}"
         )
-
-
-class PositionedGenerator:
-    """Random numbers as a function of (seed, position): Philox counts, so that another key is another stream.
-
-    Args:
-        seed: at least 0; its last 64 bits count.
-    """
-
-    def __init__(self, seed: int):
-        self._bits = np.random.Philox(key=seed % 2**64)
-        self._state = self._bits.state
-        self._generator = np.random.Generator(self._bits)
-
-    def at(self, position: int) -> np.random.Generator:
-        """Return the generator at the start of the stream of ``position``; it serves until the next call."""
-        self._state["state"]["key"][1] = position
-        self._bits.state = self._state  # several times quicker than a new generator
-        return self._generator
 
 
 class ResizedSamples(Dataset[tuple[np.ndarray, tuple[int, int], int]]):
     """Resized images with their original (height, width) and index.
 
     Args:
-        dataset: the images; kept as an attribute.
+        dataset: The images.
         size: (height, width) of the network input in pixels.
     """
 
@@ -191,20 +231,15 @@ class ResizedSamples(Dataset[tuple[np.ndarray, tuple[int, int], int]]):
 
 
 def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Stretch an image to the network input as in testing: bilinearly, its aspect ratio is not kept.
+    """Resize an RGB uint8 image (H, W, 3) to the network input ``size`` (height, width), as in testing.
 
-    Args:
-        image: RGB uint8 (H, W, 3).
-        size: (height, width) of the result in pixels.
-
-    Returns:
-        RGB uint8 (height, width, 3).
+    It is bilinear and does not keep the aspect ratio.
     """
     return cv2.resize(image, (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
 
 
 def collate_training(samples: Sequence[TrainingSample]) -> tuple[Tensor, Container, Tensor]:
-    """Return images uint8 (B, 3, S_h, S_w) in channels-last memory, targets, and dataset indices int64 (B,).
+    """Return images uint8 (B, 3, S_h, S_w) in channels-last memory, targets, and sample ids int64 (B,).
 
     ``targets`` has boxes float32 (B, G, 4) corner form relative to the image, labels int64 (B, G), both padded with
     0, and valid_area float32 (B, 4) corner form in pixels.
@@ -228,5 +263,5 @@ def collate_test(samples: Sequence[tuple[np.ndarray, tuple[int, int], int]]) -> 
 
 
 def _stack_images(images: Sequence[np.ndarray]) -> Tensor:
-    """Images (H, W, 3) as one tensor (B, 3, H, W), in the memory that workers and main process share."""
+    """Stack images (H, W, 3) to (B, 3, H, W), in the memory that workers and main process share."""
     return default_collate([torch.from_numpy(image) for image in images]).permute(0, 3, 1, 2)

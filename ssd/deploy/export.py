@@ -16,6 +16,7 @@ from torch.export import Dim, ExportedProgram
 from ssd.deploy.graph import CompleteDetector, RawDetector, Suppress
 from ssd.deploy.metadata import Metadata, fitted, to_json, write_metadata
 from ssd.deploy.nms_op import onnx_translations, suppress, suppress_best
+from ssd.modeling.detector import SSDDetector
 from ssd.utils.atomic import atomic_write
 from ssd.utils.errors import ExportError, OutputError, os_errors_as
 from ssd.utils.extras import import_extra
@@ -33,7 +34,7 @@ _MAX_BYTES = 2**31 - 2**20  # of weights in one ONNX file: protobuf ends at 2 Gi
 _NUM_CANDIDATES = 1000
 
 
-def export_onnx(model: nn.Module, path: str | Path, metadata: Metadata, *, complete: bool = True) -> Path:
+def export_onnx(model: SSDDetector, path: str | Path, metadata: Metadata, *, complete: bool = True) -> Path:
     """Write a detector as one ONNX file with a dynamic batch, and its description beside it.
 
     Complete, it takes uint8 images of any size and returns detections, those of PostProcessor; raw, it takes normalised
@@ -80,7 +81,7 @@ def export_onnx(model: nn.Module, path: str | Path, metadata: Metadata, *, compl
     return path
 
 
-def export_program(model: nn.Module, path: str | Path, metadata: Metadata, *, complete: bool = True) -> Path:
+def export_program(model: SSDDetector, path: str | Path, metadata: Metadata, *, complete: bool = True) -> Path:
     """Write a detector as a program of torch.export (.pt2) with a dynamic batch, for the CPU.
 
     ``torch.export.load(path).module()`` runs it; that takes torch and torchvision, not this library. Input and outputs
@@ -127,7 +128,7 @@ def _writable(path: str | Path) -> Path:
 
 
 def _prepare(
-    model: nn.Module, metadata: Metadata, suppress: Suppress | None
+    model: SSDDetector, metadata: Metadata, suppress: Suppress | None
 ) -> tuple[nn.Module, Tensor, dict[int, Any]]:
     """What is exported (raw without ``suppress``), an input for it, and which of its dimensions are dynamic."""
     model = copy.deepcopy(model).to("cpu").to(memory_format=torch.contiguous_format)

@@ -9,11 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ssd.config import load_config
 from ssd.data.transforms.batch import normalize
 from ssd.deploy.metadata import Metadata, read_metadata
+from ssd.modeling.anchors import BoxCoder
 from ssd.modeling.box_head import PostProcessor
+from ssd.modeling.box_head.post_processor import class_scores
 from ssd.structures import Container
+from ssd.structures.boxes import center_to_corner
 
 
 class ExportedNetwork:
@@ -33,7 +35,8 @@ class ExportedNetwork:
         self._mean = torch.tensor(self.metadata.pixel_mean)[:, None, None]
         self._std = torch.tensor(self.metadata.pixel_std)[:, None, None]
         self._priors = torch.tensor(self.metadata.priors)
-        self._post_process = make_post_processor(self.metadata)
+        self._box_coder = BoxCoder(self.metadata.center_variance, self.metadata.size_variance)
+        self._post_processor = make_post_processor(self.metadata)
 
     def __call__(self, images: Tensor) -> list[Container]:
         """Detect in a batch.
@@ -47,7 +50,8 @@ class ExportedNetwork:
         if self.is_raw:
             pixels = normalize(images.to(torch.float32), self._mean, self._std, None).contiguous()
             cls_logits, bbox_pred = map(torch.from_numpy, self.run(pixels.numpy()))
-            return self._post_process(cls_logits, bbox_pred, self._priors)
+            boxes = center_to_corner(self._box_coder.decode(bbox_pred, self._priors))
+            return self._post_processor(class_scores(cls_logits), boxes)
         pixels = images.permute(0, 2, 3, 1).contiguous()  # without a copy if `images` is in channels-last memory
         return self._split(*self.run(pixels.numpy()))
 
@@ -75,16 +79,12 @@ class ExportedNetwork:
 
 def make_post_processor(metadata: Metadata) -> PostProcessor:
     """Build the post-processing of a raw file."""
-    cfg = load_config(
-        None,
-        [
-            *("INPUT.IMAGE_SIZE", metadata.image_size, "TEST.CLIP_BOXES", metadata.clip_boxes),
-            *("MODEL.CENTER_VARIANCE", float(metadata.center_variance)),
-            *("MODEL.SIZE_VARIANCE", float(metadata.size_variance)),
-            *("TEST.CONFIDENCE_THRESHOLD", float(metadata.score_threshold)),
-            *("TEST.NMS_THRESHOLD", float(metadata.nms_threshold)),
-            *("TEST.PRE_NMS_TOP_K", metadata.pre_nms_top_k),
-            *("TEST.MAX_PER_CLASS", metadata.max_per_class, "TEST.MAX_PER_IMAGE", metadata.max_per_image),
-        ],
+    return PostProcessor(
+        metadata.image_size,
+        score_threshold=metadata.score_threshold,
+        nms_threshold=metadata.nms_threshold,
+        pre_nms_top_k=metadata.pre_nms_top_k,
+        max_per_class=metadata.max_per_class,
+        max_per_image=metadata.max_per_image,
+        clip=metadata.clip_boxes,
     )
-    return PostProcessor(cfg)

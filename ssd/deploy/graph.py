@@ -4,7 +4,6 @@ B images, P priors, C classes with background, K detections at most an image.
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -12,10 +11,10 @@ from torch import Tensor, nn
 
 from ssd.deploy.metadata import Metadata
 from ssd.deploy.nms_op import DROPPED
-from ssd.modeling.anchors import decode_boxes
+from ssd.modeling.anchors import BoxCoder
+from ssd.modeling.box_head.post_processor import class_scores
+from ssd.modeling.detector import SSDDetector
 from ssd.structures.boxes import center_to_corner, clip_boxes
-from ssd.utils.errors import ExportError
-from ssd.weights.precision import InPrecision
 
 # Pixels. As in PostProcessor, NMS looks for boxes no further.
 _FAR = 1e6
@@ -25,29 +24,16 @@ Suppress = Callable[[Tensor, Tensor, float, float, int], Tensor]
 
 
 class RawDetector(nn.Module):
-    """A detector without its post-processing.
+    """A detector without its post-processing."""
 
-    Args:
-        model: an SSDDetector.
-
-    Raises:
-        ExportError: its head has no part ``predictor``, so nobody knows what it makes of the features.
-    """
-
-    def __init__(self, model: nn.Module):
+    def __init__(self, detector: SSDDetector):
         super().__init__()
-        detector: Any = model.model if isinstance(model, InPrecision) else model
-        if not hasattr(getattr(detector, "box_head", None), "predictor"):
-            raise ExportError(
-                f"{type(detector).__name__} cannot be exported: that takes a box_head with a part `predictor`, which "
-                "maps features to cls_logits and bbox_pred, as SSDBoxHead has"
-            )
-        self.backbone = detector.backbone
-        self.predictor = detector.box_head.predictor
+        self.detector = detector
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Map normalised images (B, 3, S_h, S_w) to cls_logits (B, P, C) and bbox_pred (B, P, 4)."""
-        return self.predictor(self.backbone(images))
+        cls_logits, bbox_pred = self.detector.predict(images)
+        return cls_logits, bbox_pred
 
 
 class CompleteDetector(nn.Module):
@@ -69,7 +55,7 @@ class CompleteDetector(nn.Module):
         self.network = network
         self.suppress = suppress
         self.height, self.width = metadata.image_size
-        self.variances = metadata.center_variance, metadata.size_variance
+        self.box_coder = BoxCoder(metadata.center_variance, metadata.size_variance)
         self.thresholds = metadata.score_threshold, metadata.nms_threshold
         num_priors, num_classes = len(metadata.priors), len(metadata.class_names) - 1
         self.num_detections = _limit(metadata.max_per_image, num_priors * num_classes)
@@ -92,8 +78,8 @@ class CompleteDetector(nn.Module):
             int64 (B, K); counts: int64 (B,). Rows from the count of an image on are zero.
         """
         cls_logits, bbox_pred = self.network(self._normalize(images))
-        scores = cls_logits.softmax(dim=2)[..., 1:].transpose(1, 2)  # (B, C - 1, P)
-        boxes = center_to_corner(decode_boxes(bbox_pred, self.priors, *self.variances)) * self.scale  # (B, P, 4)
+        scores = class_scores(cls_logits).transpose(1, 2)  # (B, C - 1, P)
+        boxes = center_to_corner(self.box_coder.decode(bbox_pred, self.priors)) * self.scale  # (B, P, 4)
         if self.clip:
             boxes = clip_boxes(boxes, self.width, self.height)
         near = boxes.clamp(-_FAR, _FAR).nan_to_num()

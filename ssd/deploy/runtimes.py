@@ -1,13 +1,12 @@
 """The ways to run one detector: as a PyTorch model, made quick, compiled, or as an exported file."""
 
-import copy
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ssd.data.transforms import BatchTransform
 from ssd.deploy.graph import RawDetector
@@ -19,9 +18,11 @@ from ssd.deploy.program_network import ProgramNetwork
 from ssd.inference.folding import fold_batch_norms
 from ssd.inference.predictor import Network, Predictor
 from ssd.inference.torch_network import TorchNetwork
+from ssd.modeling.box_head import Predictions
+from ssd.modeling.detector import SSDDetector
 from ssd.structures import Container
+from ssd.utils.device import has_bf16_arithmetic
 from ssd.utils.errors import DeviceError
-from ssd.weights.precision import has_bf16_arithmetic, in_precision
 
 
 class PlainNetwork:
@@ -32,7 +33,7 @@ class PlainNetwork:
         batch_transform: normalises uint8 images.
     """
 
-    def __init__(self, model: nn.Module, batch_transform: BatchTransform):
+    def __init__(self, model: SSDDetector, batch_transform: BatchTransform):
         self._model = model
         self._batch_transform = batch_transform
 
@@ -45,7 +46,7 @@ class PlainNetwork:
 class CompiledNetwork:
     """A model whose backbone and predictor are compiled, with batch norms folded; see ``PlainNetwork``."""
 
-    def __init__(self, model: nn.Module, batch_transform: BatchTransform):
+    def __init__(self, model: SSDDetector, batch_transform: BatchTransform):
         folded = fold_batch_norms(model).to(memory_format=torch.channels_last)
         self._network = torch.compile(RawDetector(folded))
         self._head: Any = folded.box_head
@@ -54,8 +55,7 @@ class CompiledNetwork:
     @torch.inference_mode()
     def __call__(self, images: Tensor) -> list[Container]:
         """Detect in a batch, see ``TorchNetwork``."""
-        cls_logits, bbox_pred = self._network(self._batch_transform(images))
-        return self._head.post_process(cls_logits, bbox_pred, self._head.priors)
+        return self._head.detect(Predictions(*self._network(self._batch_transform(images))))
 
 
 def as_predictor(network: Network, metadata: Metadata) -> Predictor:
@@ -74,7 +74,7 @@ def exported_networks(path: Path, metadata: Metadata) -> dict[str, Callable[[int
 
 
 def make_candidates(
-    model: nn.Module, batch_transform: BatchTransform, metadata: Metadata, paths: Sequence[Path]
+    model: SSDDetector, batch_transform: BatchTransform, metadata: Metadata, paths: Sequence[Path]
 ) -> list[Candidate]:
     """Build what is timed: the model in four ways, then the exported files."""
     candidates = [
@@ -90,9 +90,9 @@ def make_candidates(
     return candidates
 
 
-def _bf16_network(model: nn.Module, batch_transform: BatchTransform) -> TorchNetwork:
+def _bf16_network(model: SSDDetector, batch_transform: BatchTransform) -> TorchNetwork:
     _check_bf16()
-    return TorchNetwork(in_precision(copy.deepcopy(model), "cpu", torch.bfloat16), batch_transform)
+    return TorchNetwork(model, batch_transform, torch.bfloat16)
 
 
 def _bf16_openvino(path: Path, num_threads: int) -> OpenVinoNetwork:

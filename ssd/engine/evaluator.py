@@ -5,13 +5,14 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from torch import Tensor, nn
+import torch
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ssd.engine.inference import DatasetEvaluation, evaluate_datasets
 from ssd.engine.monitor import TrainingMonitor
-from ssd.engine.validation_loss import has_validation_loss
 from ssd.evaluation import resolve_metric
+from ssd.modeling.detector import SSDDetector
 from ssd.utils.checkpoint import Checkpointer
 from ssd.utils.distributed import broadcast_state, wait_for_all
 
@@ -19,62 +20,66 @@ logger = logging.getLogger(__name__)
 
 
 class Evaluator:
-    """Evaluates a model in training, shows what came of it, and keeps the best model as model_best.pth.
+    """Evaluate a detector during its training, show the result, and keep the best as model_best.pth.
 
-    Several processes share the images, and rank 0 does the rest; all evaluate what rank 0 has trained. The best is that
-    with the highest main metric on the first dataset; it is remembered in the checkpoints.
+    Several processes share the images, and rank 0 does the rest; all evaluate the weights of rank 0. The best is that
+    with the highest main metric on the first dataset; checkpoints store its value.
 
     Args:
-        model: what is evaluated: the one that trains, or the average of its weights.
-        data_loaders: the test loader of each dataset by name.
-        batch_transform: normalises uint8 images on the device.
-        checkpointer: saves the model.
-        monitor: shows metrics and pictures.
-        output_dir: gets a folder a dataset.
+        detector: The detector that is evaluated: the trained one, or the average of its weights.
+        data_loaders: Test loader of each dataset by name.
+        batch_transform: Normalises uint8 images on the device.
+        checkpointer: Saves the best model.
+        monitor: Shows metrics and pictures.
+        output_dir: Folder that gets one folder for each dataset.
+        dtype: Number format of the network under autocast.
         metric: TEST.METRIC.
-        has_losses: TEST.LOSS.
+        with_losses: TEST.LOSS.
 
     Raises:
-        ConfigError: the metric does not exist or does not fit one of the datasets.
+        ConfigError: The metric does not exist or does not fit one of the datasets.
     """
 
     def __init__(
         self,
-        model: nn.Module,
+        detector: SSDDetector,
         data_loaders: Mapping[str, DataLoader],
         batch_transform: Callable[[Tensor], Tensor],
         checkpointer: Checkpointer,
         *,
         monitor: TrainingMonitor,
         output_dir: Path,
+        dtype: torch.dtype = torch.float32,
         metric: str = "auto",
-        has_losses: bool = False,
+        with_losses: bool = False,
     ):
         for loader in data_loaders.values():
             resolve_metric(metric, loader.dataset.dataset)  # type: ignore[attr-defined]  # now, not after hours
-        self.model = model
+        self.detector = detector
         self.data_loaders = data_loaders
         self.batch_transform = batch_transform
         self.checkpointer = checkpointer
         self.monitor = monitor
         self.output_dir = output_dir
+        self.dtype = dtype
         self.metric = metric
-        self.has_losses = has_losses and has_validation_loss(model)
+        self.with_losses = with_losses
 
     def __call__(self, iteration: int, *, is_final: bool = False) -> None:
-        """Evaluate after ``iteration`` completed iterations; leaves the model in evaluation mode.
+        """Evaluate after ``iteration`` completed iterations, and leave the detector in evaluation mode.
 
-        The result file is named by the iteration, or by the time when ``is_final``.
+        The result file is named by the iteration, or by the time if ``is_final``.
         """
-        broadcast_state(self.model)  # which may have batch statistics of its own
+        broadcast_state(self.detector)  # batch statistics may differ between processes
         evaluations = evaluate_datasets(
-            self.model,
+            self.detector,
             self.data_loaders,
             self.batch_transform,
             output_dir=self.output_dir,
+            dtype=self.dtype,
             metric=self.metric,
             iteration=None if is_final else iteration,
-            has_losses=self.has_losses,
+            with_losses=self.with_losses,
         )
         if evaluations:
             self._report(iteration, evaluations)

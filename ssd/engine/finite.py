@@ -1,50 +1,69 @@
-"""Steps whose losses or gradients are not finite: the device leaves them out, the host learns of them when it asks."""
+"""Steps whose losses or gradients are not finite: skipped on the device, reported when the host asks."""
 
-from typing import NamedTuple
+import logging
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.amp import GradScaler
+from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
+
+from ssd.utils.checkpoint import Checkpointer
+from ssd.utils.errors import CheckpointError, TrainingError
+
+logger = logging.getLogger(__name__)
+
+_COUNT = "nonfinite_steps"  # key of checkpoints
+_REMEDY = (
+    "the training diverged. Lower SOLVER.LR, lengthen SOLVER.WARMUP_ITERS or lower SOLVER.WARMUP_FACTOR, and continue "
+    "from an earlier checkpoint"
+)
 
 
 class BadStep(NamedTuple):
-    """A step that was left out.
+    """A step that was skipped.
 
     Attributes:
-        iteration: counted from 1, as in the log.
-        losses: of all processes, "total_loss" first.
-        gradient_norm: likewise.
+        iteration: Number of the iteration, from 1.
+        losses: Losses of all processes, "total_loss" first.
+        gradient_norm: Norm of the gradients.
     """
 
     iteration: int
     losses: dict[str, float]
     gradient_norm: float
 
+    def __str__(self) -> str:
+        (name, total), *parts = self.losses.items()
+        if math.isfinite(total):
+            return f"the gradient has the norm {self.gradient_norm} at iteration {self.iteration} ({name} {total:.4g})"
+        values = ", ".join(f"{part} {value:.4g}" for part, value in parts)
+        return f"the loss is {total} at iteration {self.iteration} ({values})"
+
 
 class FiniteGuard:
-    """Lets an optimizer take its steps, but none whose loss or gradient is not finite; a GPU is not waited for.
+    """Skip the updates of an optimizer whose loss or gradient is not finite, without waiting for a GPU.
 
-    Exact on every device: such a step changes neither weights nor the optimizer's state or batch statistics. Once more
-    than ``limit`` of them have come, none of those that follow changes anything either, so that the weights are still
-    those that the last one met when the host learns of it, which is when it calls ``read``.
-
-    A norm that float32 cannot hold counts as not finite. Gradients of scaled losses that overflow are left out too, as
-    always, but are no bad steps while the scale is above 1: the scaler lowers it. Only an optimizer that is not fused
-    (on MPS) makes the host wait.
+    A skipped step changes neither weights nor the optimizer's state or batch statistics. After more than ``limit`` of
+    them every further step is skipped too, so that the weights are still those of the last bad step when the host
+    learns of it, in ``read``. Scaled gradients that overflow are skipped as always, but are no bad steps while the
+    scale is above 1: the scaler lowers it. Only an optimizer that is not fused (on MPS) makes the host wait.
 
     Args:
-        model: whose batch statistics are kept; where it trains.
+        model: Model whose batch statistics are kept.
         limit: SOLVER.MAX_NONFINITE_STEPS.
 
     Attributes:
-        keeps_average: bool (), whether the last step was left out, so that the average must stay as it is. None with a
-            limit of 0: no training goes on after such a step, and an average that may move on is quicker on a GPU.
+        skipped: bool (), whether the last step was skipped, so that the average must stay as it is. None with a limit
+            of 0, where no training continues after such a step.
     """
 
     def __init__(self, model: nn.Module, limit: int):
         self.limit = limit
-        self.keeps_average: Tensor | None = None
+        self.skipped: Tensor | None = None
         self._names: tuple[str, ...] = ()
         self._history: list[Tensor] = []  # since the last ``read``: losses, norm, whether the step is bad
         self._count = torch.zeros((), dtype=torch.int64, device=next(model.parameters()).device)
@@ -53,7 +72,7 @@ class FiniteGuard:
 
     @property
     def count(self) -> int:
-        """How many bad steps there were; reading it waits for the device."""
+        """Number of bad steps; reading it waits for the device."""
         return int(self._count)
 
     @count.setter
@@ -61,40 +80,36 @@ class FiniteGuard:
         self._count.fill_(count)
 
     def begin(self) -> None:
-        """Remember the batch statistics, before a forward pass changes them."""
+        """Store the batch statistics, before a forward pass changes them."""
         self._before = [torch.cat([tensor.flatten() for tensor in group]) for group in self._statistics]
 
     @torch.no_grad()
     def step(self, optimizer: Optimizer, losses: dict[str, Tensor], norm: Tensor, scaler: GradScaler) -> None:
-        """Take a step of the optimizer, or leave it out.
+        """Update the weights, or skip this step.
 
         Args:
-            optimizer: whose gradients are no longer scaled.
-            losses: of all processes, "total_loss" first.
-            norm: of the gradients of all processes.
-            scaler: of the losses; may be disabled.
+            optimizer: Optimizer whose gradients are no longer scaled.
+            losses: Losses of all processes, "total_loss" first.
+            norm: Norm of the gradients.
+            scaler: Scaler of the losses; may be disabled.
         """
         is_overflow = norm.isfinite().logical_not()
         scale = scaler.scale(torch.ones_like(norm))
         is_frozen = self._count > self.limit
         is_bad = (losses["total_loss"].isfinite().logical_not() | (is_overflow & (scale <= 1))) & ~is_frozen
         self._count += is_bad
-        is_left_out = is_bad | is_overflow | is_frozen
-        _step_unless(is_left_out, optimizer)
+        is_skipped = is_bad | is_overflow | is_frozen
+        _step_unless(is_skipped, optimizer)
         for group, before in zip(self._statistics, self._before, strict=True):
             now = torch.cat([tensor.flatten() for tensor in group])
-            parts = torch.where(is_left_out, before, now).split([tensor.numel() for tensor in group])
+            parts = torch.where(is_skipped, before, now).split([tensor.numel() for tensor in group])
             torch._foreach_copy_(group, [part.view_as(tensor) for part, tensor in zip(parts, group, strict=True)])
-        self.keeps_average = is_left_out if self.limit > 0 else None
+        self.skipped = is_skipped if self.limit > 0 else None
         self._names = tuple(losses)
         self._history.append(torch.stack([*losses.values(), norm, is_bad.to(norm.dtype)]))
 
     def read(self, iteration: int) -> list[BadStep]:
-        """Wait for the device, and return the bad steps since the last call.
-
-        Args:
-            iteration: completed iterations, the last step's.
-        """
+        """Wait for the device and return the bad steps since the last call, up to ``iteration``."""
         if not self._history:
             return []
         rows = torch.stack(self._history).tolist()
@@ -107,7 +122,7 @@ class FiniteGuard:
 
 
 def _group_by_dtype(model: nn.Module) -> list[list[Tensor]]:
-    """What a model's state has beside its parameters, the statistics of batch norms, in groups of one dtype."""
+    """Return the buffers of a model's state, the statistics of batch norms, in groups of one dtype."""
     parameters = {name for name, _ in model.named_parameters()}
     groups: dict[torch.dtype, list[Tensor]] = {}
     for name, tensor in model.state_dict().items():
@@ -116,11 +131,62 @@ def _group_by_dtype(model: nn.Module) -> list[list[Tensor]]:
     return list(groups.values())
 
 
-def _step_unless(is_left_out: Tensor, optimizer: Optimizer) -> None:
+def _step_unless(is_skipped: Tensor, optimizer: Optimizer) -> None:
     if optimizer.defaults.get("fused"):
-        # The kernel of a fused optimizer looks at this itself; it is how a GradScaler leaves steps out.
-        optimizer.found_inf = is_left_out.float()  # type: ignore[attr-defined]
+        # The kernel of a fused optimizer reads this itself, as with a GradScaler.
+        optimizer.found_inf = is_skipped.float()  # type: ignore[attr-defined]
         optimizer.step()
         del optimizer.found_inf  # type: ignore[attr-defined]
-    elif not is_left_out:
+    elif not is_skipped:
         optimizer.step()
+
+
+class FiniteCheck:
+    """Report skipped steps, and raise TrainingError if there are too many; of several processes all must call it.
+
+    Args:
+        guard: Guard that skips the steps.
+        checkpointer: Checkpointer of the training; its ``extra`` gets the number of skipped steps.
+        image_names: Maps an iteration to the names of the images of its batch, for the message.
+    """
+
+    def __init__(self, guard: FiniteGuard, checkpointer: Checkpointer, image_names: Callable[[int], list[str]]):
+        self._guard = guard
+        self._checkpointer = checkpointer
+        self._image_names = image_names
+        self._count = 0
+
+    def resume(self, checkpoint: Mapping[str, Any]) -> None:
+        """Continue the count of a checkpoint.
+
+        Raises:
+            CheckpointError: Its count is not a number of steps.
+        """
+        count = checkpoint.get(_COUNT, 0)
+        if type(count) is not int or not 0 <= count < 2**63:
+            raise CheckpointError(f"the checkpoint's {_COUNT} must be 0 or more, but is {str(count)[:80]}")
+        self._guard.count = self._count = count
+        if count:  # else checkpoints of a continued run would have a key that those of an unbroken run lack
+            self._checkpointer.extra[_COUNT] = count
+
+    def __call__(self, iteration: int) -> None:
+        """Check the steps up to ``iteration`` and the weights; this waits for the device.
+
+        Raises:
+            TrainingError: More steps than SOLVER.MAX_NONFINITE_STEPS are not finite, or the weights are not.
+        """
+        for bad in self._guard.read(iteration):
+            self._count += 1
+            self._checkpointer.extra[_COUNT] = self._count
+            images = ", ".join(self._image_names(bad.iteration))
+            if self._count > self._guard.limit:
+                raise TrainingError(f"{bad}: {_REMEDY}{self._hint()}. Images of this batch: {images}")
+            logger.warning("%s; the step is skipped. Its images: %s", bad, images)
+        norm = float(get_total_norm([weight.detach() for weight in self._checkpointer.model.parameters()]))
+        if not math.isfinite(norm):  # caused by the last step; the next loss would show it, but this must not be saved
+            raise TrainingError(f"the norm of the weights is {norm} after iteration {iteration}: {_REMEDY}")
+
+    def _hint(self) -> str:
+        if self._guard.limit:
+            return f"; {self._guard.limit} such step(s) were skipped before (SOLVER.MAX_NONFINITE_STEPS)"
+        return ", or skip a few such steps (SOLVER.MAX_NONFINITE_STEPS)"

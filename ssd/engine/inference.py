@@ -1,38 +1,42 @@
-"""Detection over whole datasets, and their evaluation."""
+"""The evaluation loop: detection in whole datasets, validation losses and metrics."""
 
 import logging
 import sys
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from ssd.engine.gather import gather_predictions
-from ssd.engine.validation_loss import ValidationLoss
-from ssd.evaluation import EvaluationResult, evaluate
+from ssd.evaluation import EvaluationDataset, EvaluationResult, evaluate
+from ssd.evaluation.inputs import read_annotation
+from ssd.modeling.box_head import LossSums
+from ssd.modeling.detector import SSDDetector
 from ssd.structures import Container
 from ssd.utils.atomic import atomic_write
-from ssd.utils.distributed import is_main
+from ssd.utils.distributed import gather_tensors, is_main
 
 logger = logging.getLogger(__name__)
+
+_NUM_POS = "num_pos"  # column of the number of positives
 
 
 @dataclass(frozen=True)
 class DatasetEvaluation:
-    """What came of one test set.
+    """Evaluation of one test set.
 
     Attributes:
-        name: of the dataset.
-        dataset: the images and annotations.
-        predictions: one Container an image, in pixels of the original image.
-        result: the figures.
-        losses: those of training, "total_loss" first; empty if they were not measured.
+        name: Name of the dataset.
+        dataset: Images and annotations.
+        predictions: One Container for each image, in pixels of the original image.
+        result: Metrics.
+        losses: Validation losses, "total_loss" first; empty if they were not measured.
     """
 
     name: str
@@ -43,41 +47,45 @@ class DatasetEvaluation:
 
 
 def evaluate_datasets(
-    model: nn.Module,
+    detector: SSDDetector,
     data_loaders: Mapping[str, DataLoader],
     batch_transform: Callable[[Tensor], Tensor],
     *,
     output_dir: Path,
+    dtype: torch.dtype = torch.float32,
     metric: str = "auto",
     iteration: int | None = None,
-    has_losses: bool = False,
+    with_losses: bool = False,
 ) -> list[DatasetEvaluation]:
     """Detect in every test set, measure, and write predictions and results to ``output_dir``/NAME/.
 
-    Several processes detect in their shares of the images; rank 0 does the rest, and writes what one process writes.
+    Several processes detect in their shares of the images; rank 0 gathers the predictions and measures.
 
     Args:
-        model: put into evaluation mode, and left so.
-        data_loaders: the test loader of each dataset by name.
-        batch_transform: normalises uint8 images on the device.
-        output_dir: gets a folder a dataset.
+        detector: Set to evaluation mode.
+        data_loaders: Test loader of each dataset by name.
+        batch_transform: Normalises uint8 images on the device.
+        output_dir: Folder that gets one folder for each dataset.
+        dtype: Number format of the network under autocast.
         metric: TEST.METRIC.
-        iteration: completed iterations, when this happens during training; names the result file.
-        has_losses: also measure the losses of training.
+        iteration: Completed iterations during a training; names the result file.
+        with_losses: Whether the losses of training are measured too.
 
     Returns:
-        One for each test set; none in processes other than rank 0.
+        One for each test set; empty in processes other than rank 0.
 
     Raises:
-        ConfigError: the metric does not exist or does not fit one of the datasets.
+        ConfigError: The metric does not exist or does not fit one of the datasets.
     """
     evaluations = []
     for name, loader in data_loaders.items():
-        dataset = loader.dataset.dataset  # type: ignore[attr-defined]  # the loader's own wraps the raw one
+        dataset = loader.dataset.dataset  # type: ignore[attr-defined]  # the loader's dataset wraps the original
         logger.info("Evaluating %s (%d images)", name, len(dataset))
-        losses = ValidationLoss(model, dataset) if has_losses else None
-        own_predictions = detect(model, loader, batch_transform, description=name, losses=losses)
-        loss_values = losses.result() if losses else {}
+        loss_dataset = dataset if with_losses else None
+        own_predictions, batches = detect(
+            detector, loader, batch_transform, dtype=dtype, description=name, loss_dataset=loss_dataset
+        )
+        losses = mean_losses(batches)
         predictions = gather_predictions(own_predictions)
         if predictions is None:
             continue
@@ -86,52 +94,99 @@ def evaluate_datasets(
         save_predictions(predictions, folder / "predictions.pth")
         result = evaluate(dataset, predictions, folder, metric=metric, iteration=iteration)
         logger.info("%s, %s:\n%s", name, result.metric, result.text.rstrip())
-        if loss_values:
-            text = ", ".join(f"{loss}: {value:.3f}" for loss, value in loss_values.items())
+        if losses:
+            text = ", ".join(f"{loss}: {value:.3f}" for loss, value in losses.items())
             logger.info("%s, validation losses: %s", name, text)
-        evaluations.append(DatasetEvaluation(name, dataset, predictions, result, loss_values))
+        evaluations.append(DatasetEvaluation(name, dataset, predictions, result, losses))
     return evaluations
 
 
 @torch.inference_mode()
 def detect(
-    model: nn.Module,
+    detector: SSDDetector,
     data_loader: DataLoader,
     batch_transform: Callable[[Tensor], Tensor],
     *,
+    dtype: torch.dtype = torch.float32,
     description: str = "",
-    losses: ValidationLoss | None = None,
-) -> list[Container]:
+    loss_dataset: EvaluationDataset | None = None,
+) -> tuple[list[Container], list[LossSums]]:
     """Detect in every image of a test loader.
 
     Args:
-        model: put into evaluation mode, and left so.
-        data_loader: see ``make_test_loader``.
-        batch_transform: normalises uint8 images on the device.
-        description: of the progress bar.
-        losses: measures the losses of the same images.
+        detector: Set to evaluation mode.
+        data_loader: Test loader, see ``make_test_loader``.
+        batch_transform: Normalises uint8 images on the device.
+        dtype: Number format of the network under autocast.
+        description: Label of the progress bar.
+        loss_dataset: Annotations of the same images, if their losses are measured too.
 
     Returns:
-        One Container an image in the loader's order, on the CPU, boxes in pixels of the original image.
+        One Container for each image in the loader's order, on the CPU, boxes in pixels of the original image; and the
+        losses of each batch.
     """
-    device = next(model.parameters()).device
-    model.eval()
+    device = next(detector.parameters()).device
+    detector.eval()
     predictions: list[Container] = []
+    losses: list[LossSums] = []
     has_bar = is_main() and sys.stderr.isatty()
-    batches = tqdm(data_loader, desc=description, unit="batch", leave=False, disable=not has_bar)
-    with losses or nullcontext():
-        for images, image_sizes, ids in batches:
-            if losses:
-                losses.expect(image_sizes, ids)
-            detections = model(batch_transform(images.to(device, non_blocking=True)))
-            for detection, (height, width) in zip(detections, image_sizes.tolist(), strict=True):
-                predictions.append(detection.to("cpu").resize((width, height)))
-    return predictions
+    for images, image_sizes, ids in tqdm(data_loader, desc=description, unit="batch", leave=False, disable=not has_bar):
+        pixels = batch_transform(images.to(device, non_blocking=True))
+        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+            outputs = detector.predict(pixels)
+        if loss_dataset is not None:
+            targets = make_targets(loss_dataset, image_sizes.tolist(), ids.tolist())
+            losses.append(detector.box_head.losses(outputs, targets.to(device)))
+        found = detector.box_head.detect(outputs)
+        for detections, (height, width) in zip(found, image_sizes.tolist(), strict=True):
+            predictions.append(detections.to("cpu").resize((width, height)))
+    return predictions, losses
+
+
+def make_targets(dataset: EvaluationDataset, image_sizes: list[list[int]], ids: list[int]) -> Container:
+    """Return the objects of some images as training targets, without those that are marked difficult.
+
+    Args:
+        dataset: Annotations.
+        image_sizes: Height and width of each image in pixels.
+        ids: Indices of the images in ``dataset``.
+
+    Returns:
+        boxes float32 (B, G, 4) corner form relative to the image, and labels int64 (B, G), both padded with 0.
+    """
+    annotations = [read_annotation(dataset, index) for index in ids]
+    most = max(len(annotation.labels) for annotation in annotations)
+    boxes, labels = torch.zeros(len(ids), most, 4), torch.zeros(len(ids), most, dtype=torch.int64)
+    for row, (annotation, (height, width)) in enumerate(zip(annotations, image_sizes, strict=True)):
+        kept = np.flatnonzero(~annotation.is_difficult)
+        limit = np.array([width, height, width, height], dtype=np.float32)
+        boxes[row, : len(kept)] = torch.from_numpy(np.clip(annotation.boxes[kept].astype(np.float32), 0, limit) / limit)
+        labels[row, : len(kept)] = torch.from_numpy(annotation.labels[kept].astype(np.int64))
+    return Container(boxes=boxes, labels=labels)
+
+
+def mean_losses(batches: list[LossSums]) -> dict[str, float]:
+    """Return the losses of all batches of all processes as one, "total_loss" (their sum) first.
+
+    All processes must call this; the result is empty in those other than rank 0, and where nothing was measured.
+    """
+    columns: dict[str, Tensor] = {}
+    if batches:
+        columns = {name: torch.stack([batch.sums[name] for batch in batches]) for name in batches[0].sums}
+        columns[_NUM_POS] = torch.stack([batch.num_pos.sum() for batch in batches])
+    parts = gather_tensors({name: values.double().cpu() for name, values in columns.items()})
+    parts = [part for part in parts or [] if part]
+    if not parts:
+        return {}
+    totals = {name: float(torch.cat([part[name] for part in parts]).sum()) for name in parts[0]}
+    num_pos = totals.pop(_NUM_POS)
+    losses = {name: total / num_pos for name, total in totals.items()}
+    return {"total_loss": sum(losses.values()), **losses}
 
 
 def save_predictions(predictions: list[Container], path: Path) -> None:
     """Write predictions as plain dictionaries of tensors, which torch.load(weights_only=True) reads."""
-    plain = [  # the same names: torch.save writes a string once, and others that are equal once more
+    plain = [  # interned names: torch.save writes each string object once
         {**{sys.intern(name): _own_memory(prediction[name]) for name in prediction}, "img_width": prediction.img_width}
         | {"img_height": prediction.img_height}
         for prediction in predictions

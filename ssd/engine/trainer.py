@@ -1,17 +1,19 @@
 """The training loop."""
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler
 
+from ssd.engine.evaluator import Evaluator
 from ssd.engine.monitor import TrainingMonitor
 from ssd.engine.prefetch import Batch, prefetch
 from ssd.engine.seeding import seed_iteration
-from ssd.engine.step import StepOptions, step
+from ssd.engine.step import Step
+from ssd.modeling.detector import SSDDetector
+from ssd.solver import ModelAverage
 from ssd.structures import Container
 from ssd.utils.checkpoint import Checkpointer
 from ssd.utils.distributed import Agreement, get_rank, get_world_size, is_main, wait_for_all
@@ -23,8 +25,8 @@ BatchTransform = Callable[[Tensor, Container | None, int | None], Tensor]
 
 
 @dataclass(frozen=True)
-class Periods:
-    """What happens every how many iterations; 0 or less is never."""
+class Intervals:
+    """Iterations between events; 0 or less = never."""
 
     log: int = 10
     save: int = 2500
@@ -32,109 +34,94 @@ class Periods:
 
 
 @dataclass(frozen=True)
-class Stepper:
-    """What an iteration does with its batch.
+class Training:
+    """The parts of a training, built by the command.
 
     Attributes:
-        model: from (images, targets) to a dictionary of losses; with several processes, parallel.
-        batch_transform: prepares images on the device, given (images, targets, iteration from 0).
-        optimizer: of the model's parameters.
-        scheduler: of its learning rate.
-        seed: of what the network draws, such as stochastic depth.
-        options: beyond the plain step.
+        detector: The model that ``step`` trains.
+        data_loader: Batches of (images, targets, indices).
+        batch_transform: Prepares images on the device, given (images, targets, iteration from 0).
+        step: Forward, backward and update.
+        scheduler: Schedule of the learning rate.
+        average: Moving average of the weights, if there is one.
+        start_iteration: Completed iterations.
+        max_iter: Iterations at the end.
+        intervals: When to log, save and evaluate.
+        seed: Seed of random layers, such as stochastic depth.
+        monitor: Shows losses and speed.
+        checkpointer: Saves "model_XXXXXX" periodically and "model_final" at the end.
+        evaluate: Evaluator, given the completed iterations.
+        check: Raises TrainingError if the training has diverged, given the completed iterations.
+        interrupt: Holds the signal that ended the training, whichever process got it.
     """
 
-    model: nn.Module
+    detector: SSDDetector
+    data_loader: Iterable[Batch]
     batch_transform: BatchTransform
-    optimizer: Optimizer
+    step: Step
     scheduler: LRScheduler
+    average: ModelAverage | None
+    start_iteration: int
+    max_iter: int
+    intervals: Intervals
     seed: int
-    options: StepOptions = StepOptions()  # noqa: RUF009  # frozen
-
-    def __call__(self, iteration: int, images: Tensor, targets: Container) -> tuple[dict[str, Tensor], float | Tensor]:
-        """Take the step of an iteration, counted from 1; return the losses before it, and its learning rate."""
-        seed_iteration(self.seed, iteration - 1, get_rank())
-        inputs = self.batch_transform(images, targets, iteration - 1)
-        losses = step(self.model, self.optimizer, inputs, targets, self.options)
-        self.options.update_average(iteration)
-        lr = self.scheduler.get_last_lr()[0]
-        self.scheduler.step()
-        return losses, lr
+    monitor: TrainingMonitor
+    checkpointer: Checkpointer
+    evaluate: Evaluator
+    check: Callable[[int], None]
+    interrupt: InterruptGuard
 
 
-def train(
-    stepper: Stepper,
-    data_loader: Iterable[Batch],
-    start_iteration: int,
-    max_iter: int,
-    periods: Periods,
-    *,
-    monitor: TrainingMonitor,
-    checkpointer: Checkpointer,
-    evaluate: Callable[[int], None],
-    check: Callable[[int], None],
-    interrupt: InterruptGuard,
-) -> bool:
+def train(t: Training) -> bool:
     """Train from ``start_iteration`` completed iterations to ``max_iter``.
 
-    Only log, save and evaluate wait for a GPU. Several processes run this side by side, each with its share of a batch.
-
-    Args:
-        checkpointer: saves "model_XXXXXX" periodically and "model_final" at the end.
-        evaluate: called with the completed iterations; not at the end.
-        check: raises TrainingError, given the completed iterations, if the training has diverged.
-        interrupt: entered here; then has the signal that ended the training, whichever process got it.
+    Only logging, saving and evaluation wait for a GPU. Several processes run this in parallel, each with its share of
+    a batch.
 
     Returns:
-        Whether the end was reached; False after a signal, at which it saves first.
-
-    Raises:
-        TrainingError: the training has diverged.
+        Whether the end was reached; False after a signal, at which the training is saved.
     """
-    model, agree = stepper.model, Agreement()
-    with interrupt:
-        if 0 < start_iteration < max_iter and is_due(start_iteration, periods.evaluate):
-            evaluate(start_iteration)  # the run may have ended in the midst of it
-        model.train()
-        for iteration in _steps(stepper, data_loader, start_iteration, monitor):
-            if is_due(iteration, periods.log) or iteration == max_iter:
-                monitor.log(iteration)
-                check(iteration)  # after the line, which shows the loss
-            stop = agree(interrupt.signal or 0)
-            if is_due(iteration, periods.save) or stop:
-                _save(checkpointer, f"model_{iteration:06d}", iteration, check)
-            if stop:
-                interrupt.signal = stop
-                logger.warning("Interrupted after iteration %d; the same command continues from there", iteration)
-                return False
-            if is_due(iteration, periods.evaluate) and iteration < max_iter:
-                check(iteration)
-                evaluate(iteration)
-                model.train()
-    if start_iteration < max_iter:
-        _save(checkpointer, "model_final", max_iter, check)
+    agree = Agreement()
+    batches = t.monitor.watch(prefetch(t.data_loader, next(t.detector.parameters()).device))
+    if 0 < t.start_iteration < t.max_iter and is_due(t.start_iteration, t.intervals.evaluate):
+        t.evaluate(t.start_iteration)  # the run may have ended during this evaluation
+    t.detector.train()
+    for iteration, (images, targets, _) in enumerate(batches, start=t.start_iteration + 1):
+        seed_iteration(t.seed, iteration - 1, get_rank())
+        pixels = t.batch_transform(images, targets, iteration - 1)
+        losses = t.step.forward_backward(pixels, targets)
+        t.step.update(losses)
+        if t.average:
+            t.average.update(iteration, skip=t.step.guard.skipped)
+        t.monitor.end_step(losses, len(images) * get_world_size(), lr=t.scheduler.get_last_lr()[0])
+        t.scheduler.step()
+
+        if is_due(iteration, t.intervals.log) or iteration == t.max_iter:
+            t.monitor.log(iteration)
+            t.check(iteration)  # after the line, which shows the loss
+        stop = agree(t.interrupt.signal or 0)
+        if is_due(iteration, t.intervals.save) or stop:
+            _save(t, f"model_{iteration:06d}", iteration)
+        if stop:
+            t.interrupt.signal = stop
+            logger.warning("Interrupted after iteration %d; the same command continues from there", iteration)
+            return False
+        if is_due(iteration, t.intervals.evaluate) and iteration < t.max_iter:
+            t.check(iteration)
+            t.evaluate(iteration)
+            t.detector.train()
+    if t.start_iteration < t.max_iter:
+        _save(t, "model_final", t.max_iter)
     return True
 
 
-def _steps(
-    stepper: Stepper, data_loader: Iterable[Batch], start_iteration: int, monitor: TrainingMonitor
-) -> Iterator[int]:
-    """Take a step with every batch; yield the iterations that are then completed."""
-    device = next(stepper.model.parameters()).device
-    batches = monitor.watch(prefetch(data_loader, device))
-    for iteration, (images, targets, _) in enumerate(batches, start=start_iteration + 1):
-        losses, lr = stepper(iteration, images, targets)
-        monitor.end_step(losses, len(images) * get_world_size(), lr=lr)
-        yield iteration
-
-
-def _save(checkpointer: Checkpointer, name: str, iteration: int, check: Callable[[int], None]) -> None:
-    check(iteration)  # a broken model is no place to continue from
+def _save(t: Training, name: str, iteration: int) -> None:
+    t.check(iteration)  # a broken model is never saved
     if is_main():
-        checkpointer.save(name, iteration=iteration)
+        t.checkpointer.save(name, iteration=iteration)
     wait_for_all(f"saving {name}.pth")
 
 
-def is_due(iteration: int, period: int) -> bool:
-    """Whether something that happens every ``period`` iterations happens after this one; never for 0 or less."""
-    return period > 0 and iteration % period == 0
+def is_due(iteration: int, interval: int) -> bool:
+    """Return whether an event of this interval follows the iteration; never for 0 or less."""
+    return interval > 0 and iteration % interval == 0

@@ -15,7 +15,7 @@ from ssd.inference.sources.images import SingleImage, TensorBatch
 from ssd.inference.torch_network import TorchNetwork
 from ssd.structures.size import height_width
 from ssd.utils.cores import limit_threads
-from ssd.utils.device import keep_freed_memory, select_device
+from ssd.utils.device import keep_freed_memory, select_device, select_dtype
 from ssd.utils.errors import ConfigError, ImageError
 from ssd.weights.foreign import read_detector
 from ssd.weights.trained import build_trained_model, own_config, read_trained, trained_class_names
@@ -69,8 +69,9 @@ def make_predictor(
         keep_freed_memory()
         limit_threads()
     model = build_trained_model(cfg, checkpoint, class_names, device)
+    dtype = select_dtype(cfg.TEST.AMP, device, "TEST.AMP", model)
     return Predictor(
-        TorchNetwork(model, make_batch_transform(cfg, is_train=False)),
+        TorchNetwork(model, make_batch_transform(cfg, is_train=False), dtype),
         height_width(cfg.INPUT.IMAGE_SIZE),
         class_names,
         score_threshold=cfg.TEST.CONFIDENCE_THRESHOLD,

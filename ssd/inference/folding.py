@@ -3,12 +3,15 @@
 import copy
 from collections import Counter
 from collections.abc import Iterator
+from typing import TypeVar
 
 from torch import fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from ssd.modeling.backbone.efficient_net import SamePaddingConv2d
 from ssd.modeling.layers import BatchNorm2d
+
+ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 # Exact types: a subclass may do something else with its weight.
 _CONVOLUTIONS = (nn.Conv2d, SamePaddingConv2d)
@@ -18,7 +21,7 @@ _BATCH_NORMS = (nn.BatchNorm2d, BatchNorm2d)
 _TRACE_ERRORS = (fx.proxy.TraceError, TypeError, AttributeError, RuntimeError)
 
 
-def fold_batch_norms(model: nn.Module) -> nn.Module:
+def fold_batch_norms(model: ModuleT) -> ModuleT:
     """Return a copy of a model in evaluation mode, with its batch norms folded into its convolutions.
 
     One is folded where a symbolic trace shows that it, and nothing else, takes what the convolution gives. Parts that

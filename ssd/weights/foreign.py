@@ -7,13 +7,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from yacs.config import CfgNode
 
 from ssd.config import Config, load_config, parse_config
 from ssd.config.shipped import shipped_config
-from ssd.modeling.anchors import PriorBox
 from ssd.modeling.backbone import build_backbone
-from ssd.modeling.detector.levels import fill_in_levels
+from ssd.modeling.detector.levels import build_levels, make_prior_box, nominal_strides
 from ssd.structures.class_names import BACKGROUND, COCO_CLASSES, VOC_CLASSES
 from ssd.structures.size import height_width
 from ssd.utils.errors import CheckpointError, ConfigError
@@ -149,7 +147,7 @@ def network_differences(cfg: Config, checkpoint: dict[str, Any]) -> list[str]:
         if not _is_same(given := _value(cfg, key), there := _value(trained, key))
     ]
     if not differences:  # else the priors differ for that reason
-        differences = _prior_differences(PriorBox(with_levels(cfg))(), PriorBox(with_levels(trained))(), trained)
+        differences = _prior_differences(lay_priors(cfg), lay_priors(trained), trained)
     return differences
 
 
@@ -168,16 +166,30 @@ def _prior_differences(priors: Tensor, trained_priors: Tensor, trained: Config) 
     ]
 
 
-def with_levels(cfg: Config) -> CfgNode:
-    """Return a config with the keys that follow from its backbone, which is built without computing anything.
+def with_levels(cfg: Config) -> Config:
+    """Return a config with the keys that follow from its backbone, which computes nothing.
 
     Raises:
-        ConfigError: see ``fill_in_levels``.
+        ConfigError: See ``build_levels``.
     """
-    cfg = cfg.with_overrides(["MODEL.BACKBONE.PRETRAINED", False])
     with torch.device("meta"):
-        backbone = build_backbone(cfg)
-    return fill_in_levels(cfg, backbone)
+        levels = build_levels(cfg, build_backbone(cfg, pretrained=False))
+    priors = {"FEATURE_MAPS": levels.feature_maps, "BOXES_PER_LOCATION": levels.boxes_per_location}
+    if not cfg.MODEL.PRIORS.STRIDES:
+        priors["STRIDES"] = [nominal_strides(levels.image_size, size) for size in levels.feature_maps]
+    overrides = [item for name, values in priors.items() for item in (f"MODEL.PRIORS.{name}", values)]
+    return cfg.with_overrides(["MODEL.BACKBONE.OUT_CHANNELS", tuple(levels.channels), *overrides])
+
+
+def lay_priors(cfg: Config) -> Tensor:
+    """Return the priors (P, 4) of a config, centre form relative to the image; its backbone computes nothing.
+
+    Raises:
+        ConfigError: See ``build_levels``.
+    """
+    with torch.device("meta"):
+        backbone = build_backbone(cfg, pretrained=False)
+    return make_prior_box(cfg, build_levels(cfg, backbone))()
 
 
 def _value(cfg: Config, key: str) -> Any:

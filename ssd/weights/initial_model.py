@@ -4,10 +4,8 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
-from torch import nn
-
 from ssd.config import Config
-from ssd.modeling.detector import build_detection_model
+from ssd.modeling.detector import SSDDetector, build_detection_model
 from ssd.structures.class_names import BACKGROUND
 from ssd.utils.errors import CheckpointError, ConfigError
 from ssd.weights.foreign import explained, network_differences, read_detector
@@ -17,7 +15,7 @@ from ssd.weights.transfer import count_classes, load_detector_weights
 logger = logging.getLogger(__name__)
 
 
-def build_new_model(cfg: Config, class_names: Sequence[str]) -> nn.Module:
+def build_new_model(cfg: Config, class_names: Sequence[str]) -> SSDDetector:
     """Build the model of a config with the weights to start from: MODEL.WEIGHTS, or MODEL.BACKBONE.PRETRAINED.
 
     Args:

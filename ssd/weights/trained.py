@@ -5,17 +5,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import nn
 
 from ssd.config import Config, load_config, parse_config
 from ssd.config.node import with_num_classes
-from ssd.modeling.detector import build_detection_model
+from ssd.modeling.detector import SSDDetector, build_detection_model
 from ssd.structures.class_names import BACKGROUND
 from ssd.utils.checkpoint_folder import read_last
 from ssd.utils.errors import CheckpointError, ConfigError
 from ssd.utils.model_weights import load_model_weights
 from ssd.weights.foreign import PUBLISHED_CLASSES, check_network, explained, published_config, read_detector
-from ssd.weights.precision import in_precision, select_dtype
 from ssd.weights.transfer import count_classes
 
 logger = logging.getLogger(__name__)
@@ -130,14 +128,12 @@ def trained_class_names(cfg: Config, checkpoint: dict[str, Any]) -> Sequence[str
 
 def build_trained_model(
     cfg: Config, checkpoint: dict[str, Any], class_names: Sequence[str], device: torch.device
-) -> nn.Module:
+) -> SSDDetector:
     """Build the model of a config in evaluation mode, with the weights of a checkpoint of ``read_trained``.
 
-    It computes in the format of TEST.AMP.
-
     Raises:
-        ConfigError: MODEL.NUM_CLASSES is not the number of ``class_names``, the device lacks that format, or the
-            checkpoint was converted and trained with other settings.
+        ConfigError: MODEL.NUM_CLASSES is not the number of ``class_names``, or the checkpoint was converted and trained
+            with other settings.
         CheckpointError: the weights do not fit.
     """
     check_network(cfg, checkpoint)
@@ -145,6 +141,4 @@ def build_trained_model(
     with explained(checkpoint):
         load_model_weights(model, checkpoint["model"], checkpoint["source"])
     logger.info("Loaded weights from %s", checkpoint["source"])
-    dtype = select_dtype(cfg.TEST.AMP, device, "TEST.AMP", model)
-    model = model.to(device).to(memory_format=torch.channels_last)  # faster, on CPU and GPU
-    return in_precision(model, device.type, dtype).eval()
+    return model.to(device).to(memory_format=torch.channels_last).eval()  # faster, on CPU and GPU

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-
 from ssd.data.cache import ImageCache
 from ssd.data.reader import SampleReader, make_cache
+
 from ssd.data.samples import TrainingSamples
 from ssd.data.transforms.batch import inside
 from ssd.data.transforms.geometry import GeometricSteps

@@ -13,8 +13,7 @@ from torch.utils.data import DataLoader
 from ssd.config import Config
 from ssd.data import build_datasets, make_train_loader
 from ssd.data.datasets import VOCDataset
-from ssd.data.replacement import Replacement
-from ssd.data.samplers import IterationSampler
+from ssd.data.samplers import IterationSampler, Replacement
 from ssd.data.samples import TrainingSample, TrainingSamples, collate_training
 from ssd.structures import Container
 from ssd.utils.errors import DatasetError, ImageError

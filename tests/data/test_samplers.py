@@ -2,8 +2,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ssd.data.samplers import IterationSampler, share_of_batches
-from ssd.data.samples import PositionedGenerator
+from ssd.data.samplers import IterationSampler, PositionedGenerator, share_of_batches
 
 
 def _positions(batch):

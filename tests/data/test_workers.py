@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 LOADER = """
 import os, signal, subprocess
 from torch.utils.data import DataLoader
-from ssd.data.workers import init_worker
+from ssd.data.build import init_worker
 
 class Pids:
     def __len__(self):

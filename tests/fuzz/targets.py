@@ -12,7 +12,7 @@ from ssd.config import cfg, load_config, parse_config
 from ssd.data import build_datasets
 from ssd.data.datasets import COCODataset, DetectionDataset, VOCDataset
 from ssd.data.datasets.paths import MissingPathError
-from ssd.data.datasets.policy import RaiseErrors, SkipErrors
+from ssd.data.datasets.policy import ErrorPolicy, SkipErrors
 from ssd.data.samples import TrainingSamples
 from ssd.evaluation import eval_detection_coco
 from ssd.tools.data.check.images import check_images
@@ -20,7 +20,7 @@ from ssd.tools.data.check.objects import count_objects
 from ssd.tools.data.check.problem import CollectErrors
 
 ROOT = Path(__file__).parents[2]
-POLICIES = (RaiseErrors, SkipErrors, CollectErrors)
+POLICIES = (ErrorPolicy, SkipErrors, CollectErrors)
 
 _OBJECT = """<object><name>{}</name><pose>Left</pose><difficult>{}</difficult>
 <bndbox><xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax><ymax>{}</ymax></bndbox></object>

@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ssd.data.datasets import COCODataset
-from ssd.data.datasets.coco_json import read_coco_json
-from ssd.data.datasets.voc_xml import read_voc_xml
+from ssd.data.datasets.coco import read_coco_json
+from ssd.data.datasets.voc import read_voc_xml
 from ssd.utils.errors import DatasetError
 
 relaxed = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

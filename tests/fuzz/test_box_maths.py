@@ -5,10 +5,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from ssd.data.datasets.checks import drop_bad_boxes
 from torch import Tensor
 from torchvision.ops import box_iou
 
-from ssd.data.datasets.checks import drop_bad_boxes
 from ssd.modeling.box_head.post_processor import class_wise_nms
 from ssd.structures.boxes import center_to_corner, clip_boxes, corner_to_center, pairwise_iou
 

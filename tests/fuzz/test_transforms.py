@@ -4,7 +4,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ssd.data.samples import PositionedGenerator, resize_image
+from ssd.data.samplers import PositionedGenerator
+from ssd.data.samples import resize_image
 from ssd.data.transforms.geometry import (
     REDUCTIONS,
     GeometricSteps,

@@ -1,7 +1,6 @@
-"""The dataset formats that are built in, and the interface that a further one fulfils."""
+"""The built-in dataset formats, and the interface of a dataset."""
 
-from ssd.data.datasets.array_dataset import ArrayDataset
-from ssd.data.datasets.base import DetectionDataset, Sample
+from ssd.data.datasets.base import AnnotatedImage, ArrayDataset, DetectionDataset, Sample
 from ssd.data.datasets.coco import COCODataset
 from ssd.data.datasets.csv_table import CSVDataset
 from ssd.data.datasets.voc import VOCDataset
@@ -12,6 +11,7 @@ __all__ = [
     "BACKGROUND",
     "COCO_CLASSES",
     "VOC_CLASSES",
+    "AnnotatedImage",
     "ArrayDataset",
     "COCODataset",
     "CSVDataset",

@@ -1,11 +1,11 @@
-"""Datasets in the format of COCO: a folder of images and one JSON file of annotations.
-
-Legend: N annotations of the file.
-"""
+"""Datasets in the format of COCO: a folder of images and one JSON file of annotations."""
 
 import contextlib
 import io
+import json
+import mmap
 import os
+import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -13,16 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ssd.data.datasets.array_dataset import ArrayDataset
-from ssd.data.datasets.checks import (
-    MAX_COORDINATE,
-    check_class_names,
-    drop_bad_boxes,
-    unknown_class_error,
-)
-from ssd.data.datasets.coco_json import is_id, read_coco_json
-from ssd.data.datasets.paths import path_inside, require_path
-from ssd.data.datasets.policy import RAISE_ERRORS, ErrorPolicy
+from ssd.data.datasets.base import AnnotatedImage, ArrayDataset
+from ssd.data.datasets.folders import Layout, find_annotation_files
+from ssd.data.datasets.paths import path_inside, read_file, require_path
+from ssd.data.datasets.policy import MAX_COORDINATE, RAISE_ERRORS, ErrorPolicy, check_class_names, mistake_at
 from ssd.data.datasets.sizes import SIZE_SLIP, true_size
 from ssd.utils.errors import DatasetError
 from ssd.utils.shorten import shorten
@@ -30,24 +24,32 @@ from ssd.utils.shorten import shorten
 if TYPE_CHECKING:
     from pycocotools.coco import COCO
 
+# The keys that each entry of a list of the file must have.
+_KEYS = {
+    "images": ("id", "file_name"),
+    "annotations": ("image_id", "category_id", "bbox"),
+    "categories": ("id", "name"),
+}
+_MAX_ID = 2**63  # as COCO's tools keep them
+_OTHER_TASKS = ("person_keypoints", "captions", "panoptic", "stuff", "image_info")
+_FILE_NAME = re.compile(rb'"file_name"\s*:\s*("(?:[^"\\]|\\.){1,4096}")')
+
 
 class COCODataset(ArrayDataset):
-    """Images and boxes of one annotation file; see ``ArrayDataset``.
-
-    Images without objects are kept, crowd regions are no objects.
+    """Images and boxes of one annotation file. Images without objects are kept, crowd regions are not objects.
 
     Args:
-        data_dir: the folder of the images.
-        ann_file: the JSON file.
-        class_names: background first; None = the categories of the file by ascending id.
-        metric: see ``DetectionDataset``.
-        policy: decides about malformed entries, and images that are missing or not in the folder.
+        data_dir: Folder of the images.
+        ann_file: JSON file.
+        class_names: Background first; None = the categories of the file by ascending id.
+        metric: See ``DetectionDataset``.
+        policy: Decides about malformed entries, and images that are missing or not in the folder.
 
     Attributes:
-        contiguous_id_to_coco_id: category id of each label that the file knows.
+        contiguous_id_to_coco_id: Category id of each label that the file has.
 
     Raises:
-        DatasetError: a path is missing, or the file is malformed or has annotations of an unknown class.
+        DatasetError: A path is missing, or the file is malformed or has annotations of an unknown class.
     """
 
     def __init__(
@@ -61,165 +63,116 @@ class COCODataset(ArrayDataset):
     ):
         self.data_dir = require_path(Path(data_dir), "image folder")
         self.ann_file = Path(ann_file)
-        self.metric = metric
-        self.num_listed = 0
-
-        def reject(error: DatasetError) -> None:
-            policy.reject(error)
-            self.num_listed += error.field.startswith("images[")
-
-        content = read_coco_json(self.ann_file, reject)
-        self._set_classes(content["categories"], class_names)
-        self.num_listed += len(content["images"])
+        content, mistakes = read_coco_json(self.ann_file)
+        for mistake in mistakes:
+            policy.reject(mistake)
+        num_listed = len(content["images"]) + sum(mistake.field.startswith("images[") for mistake in mistakes)
+        categories = sorted(content["categories"], key=lambda category: category["id"])
+        category_names = {category["id"]: category["name"] for category in categories}
+        written_names = check_class_names(list(category_names.values()), f"{self.ann_file}: categories")
+        class_names = tuple(class_names or written_names)
+        label_of = {name: label for label, name in enumerate(class_names)}
+        self.contiguous_id_to_coco_id = {
+            label_of[name]: number for number, name in category_names.items() if name in label_of
+        }
         if not content["images"]:
             raise DatasetError(f"{self.ann_file}: 'images' is empty", path=self.ann_file, field="images")
-        objects = self._objects_by_image(content, policy)
-        self._set_images(content["images"], objects, policy)
-        self._set_objects([objects[image["id"]] for image in self._images], policy)
-
-    def image_path(self, index: int) -> Path:
-        """Return the file of an image."""
-        return self.data_dir / self._images[index]["file_name"]
+        objects = self._objects_by_image(content, category_names, policy)
+        images = []
+        self._images = []
+        for image in content["images"]:
+            try:
+                images.append(self._to_image(image, objects[image["id"]], category_names, policy))
+                self._images.append(image)
+            except DatasetError as error:
+                policy.reject(error)
+        super().__init__(
+            images, class_names=class_names, metric=metric, place=self.ann_file, policy=policy, num_listed=num_listed
+        )
 
     @cached_property
     def coco(self) -> "COCO":
-        """The file as pycocotools sees it, read when first asked for: training does not carry it to its workers."""
+        """The file as pycocotools reads it. It is read when it is first used, so workers of a training lack it."""
         from pycocotools.coco import COCO
 
         coco = COCO()
-        coco.dataset = read_coco_json(self.ann_file, lambda _: None)  # the policy has decided before
-        _complete_annotations(coco.dataset)
+        coco.dataset, _ = read_coco_json(self.ann_file)
+        _complete_annotations(coco.dataset["annotations"])
         with contextlib.redirect_stdout(io.StringIO()):
             coco.createIndex()
         return coco
 
     def get_img_info(self, index: int) -> dict[str, Any]:
-        """Return the image's entry of the file, with ``height`` and ``width`` in pixels."""
+        """Return the entry of the image in the file, with ``height`` and ``width`` in pixels."""
         return self._images[index] | super().get_img_info(index)
 
-    def _set_classes(self, categories: Sequence[Mapping[str, Any]], class_names: Sequence[str] | None) -> None:
-        """The names of the labels, and the category that each of them is in the file."""
-        place = f"{self.ann_file}: categories"
-        by_id = sorted(categories, key=lambda category: category["id"])
-        written_names = check_class_names([category["name"] for category in by_id], place)
-        self.class_names = tuple(class_names or written_names)
-        label_of = {name: label for label, name in enumerate(self.class_names) if label > 0}
-        self.contiguous_id_to_coco_id = {
-            label_of[category["name"]]: category["id"] for category in by_id if category["name"] in label_of
-        }
-
-    def _objects_by_image(self, content: Mapping[str, Any], policy: ErrorPolicy) -> dict[Any, list[dict[str, Any]]]:
-        """The annotations of known classes by image id. Images that are not listed belong to another split."""
-        names = {category["id"]: category["name"] for category in content["categories"]}
-        known = set(self.contiguous_id_to_coco_id.values())
+    def _objects_by_image(
+        self, content: Mapping[str, Any], names: Mapping[Any, str], policy: ErrorPolicy
+    ) -> dict[Any, list[dict[str, Any]]]:
+        """Return the annotations by image id. Images that are not listed belong to another split."""
         objects: dict[Any, list[dict[str, Any]]] = {image["id"]: [] for image in content["images"]}
         for annotation in content["annotations"]:
             if annotation.get("iscrowd", 0) or annotation["image_id"] not in objects:
                 continue
-            if annotation["category_id"] in known:
+            if annotation["category_id"] in names:
                 objects[annotation["image_id"]].append(annotation)
             else:
-                policy.reject(self._unknown_class_error(annotation, names))
+                problem = f"category_id {annotation['category_id']!r} is missing in 'categories'; it has "
+                problem += shorten(sorted(names))[1:-1]
+                policy.reject(mistake_at(self.ann_file, _field(annotation), problem, kind="unknown class"))
         return objects
 
-    def _unknown_class_error(self, annotation: Mapping[str, Any], names: Mapping[Any, str]) -> DatasetError:
-        category_id, field = annotation["category_id"], _field(annotation)
-        place = f"{self.ann_file}: {field}"
-        if category_id in names:
-            return unknown_class_error(place, names[category_id], self.class_names, path=self.ann_file, field=field)
-        return DatasetError(
-            f"{place} has category_id {category_id!r}, which 'categories' lacks; it has {shorten(sorted(names))[1:-1]}",
-            path=self.ann_file,
-            field=field,
-            kind="unknown class",
-        )
-
-    def _set_images(
+    def _to_image(
         self,
-        images: Sequence[dict[str, Any]],
-        objects: Mapping[Any, Sequence[Mapping[str, Any]]],
+        image: Mapping[str, Any],
+        objects: Sequence[Mapping[str, Any]],
+        names: Mapping[Any, str],
         policy: ErrorPolicy,
-    ) -> None:
-        """Keep the images that can be used, and their sizes."""
-        self._images, sizes = [], []
-        for image in images:
-            try:
-                path = self._checked_path(image)
-                width, height = self._annotated_size(image, policy)
-                sizes.append(true_size(width, height, _corner_form(objects[image["id"]]), path, policy))
-            except DatasetError as error:
-                policy.reject(error)
-            else:
-                self._images.append(image)
-        if not self._images:
-            raise DatasetError(f"{self.ann_file}: none of {self.num_listed} images can be used", path=self.ann_file)
-        self._sizes = np.array(sizes)
-        self.ids = [image["id"] for image in self._images]
-
-    def _checked_path(self, image: Mapping[str, Any]) -> Path:
+    ) -> AnnotatedImage:
+        field = f"image {shorten(image['id'])}"
         path = path_inside(str(self.data_dir), image["file_name"])
         if path is None:
-            field = f"image {shorten(image['id'])}"
-            raise DatasetError(
-                f"{self.ann_file}: {field}: the file_name {shorten(image['file_name'])} is no file inside "
-                f"{self.data_dir}; name a folder that holds all images, and the files relative to it",
-                path=self.ann_file,
-                field=field,
+            problem = (
+                f"the file_name {shorten(image['file_name'])} is no file inside {self.data_dir}; name a folder that "
+                "holds all images, and the files relative to it"
             )
-        return Path(path)
-
-    def _annotated_size(self, image: Mapping[str, Any], policy: ErrorPolicy) -> tuple[int, int]:
-        """(width, height) in pixels; (0, 0) if the file does not say, or what no image can have."""
-        sides = image.get("width"), image.get("height")
-        if all(_is_side(side) for side in sides):
-            return int(sides[0]), int(sides[1])  # type: ignore[arg-type]
-        if any(side not in (None, 0) for side in sides):
-            field = f"image {shorten(image['id'])}"
-            message = f"{self.ann_file}: {field} has width {shorten(sides[0])} and height {shorten(sides[1])}"
-            policy.note(DatasetError(message, path=self.ann_file, field=field, kind=SIZE_SLIP))
-        return 0, 0
-
-    def _set_objects(self, objects_of_images: Sequence[Sequence[Mapping[str, Any]]], policy: ErrorPolicy) -> None:
-        """Keep the objects of all images."""
-        objects = [item for objects in objects_of_images for item in objects]
-        image_rows = np.repeat(np.arange(len(self)), [len(objects) for objects in objects_of_images])
-
-        def note(row: int, problem: str) -> None:
-            field = _field(objects[row])
-            message = f"{self.ann_file}: {field}: the box {objects[row]['bbox']} is {problem}"
-            policy.note(DatasetError(message, path=self.ann_file, field=field, kind=f"box {problem}"))
-
-        boxes, keep = drop_bad_boxes(
-            _corner_form(objects),
-            self._sizes[image_rows],
-            place=str(self.ann_file),
-            describe=lambda row: f"{self._images[image_rows[row]]['file_name']} {objects[row]['bbox']}",
-            note=note if policy.wants_notes else None,
+            raise mistake_at(self.ann_file, field, problem)
+        width: Any = image.get("width")
+        height: Any = image.get("height")
+        if not (_is_side(width) and _is_side(height)):
+            if any(side not in (None, 0) for side in (width, height)):
+                problem = f"width is {shorten(width)} and height is {shorten(height)}"
+                policy.note(mistake_at(self.ann_file, field, problem, kind=SIZE_SLIP))
+            width = height = 0
+        bboxes = [item["bbox"] for item in objects]
+        boxes = np.array(bboxes, dtype=np.float64).reshape(-1, 4)
+        boxes[:, 2:] += boxes[:, :2]  # x, y, width, height to corner form
+        return AnnotatedImage(
+            image["id"],
+            path,
+            true_size(int(width), int(height), boxes, Path(path), policy),
+            names=[names[item["category_id"]] for item in objects],
+            boxes=boxes,
+            source=self.ann_file,
+            fields=[_field(item) for item in objects],
+            written=bboxes,
         )
-        label_of = {category_id: label for label, category_id in self.contiguous_id_to_coco_id.items()}
-        self._store(boxes, [label_of[item["category_id"]] for item in objects], image_rows, keep)
 
 
 def _field(annotation: Mapping[str, Any]) -> str:
-    """Which annotation of the file it is, as far as it says."""
-    number = f"annotation {shorten(annotation['id'])}" if "id" in annotation else "an annotation"
-    return f"{number} of image {shorten(annotation['image_id'])}"
+    """Return the place of an annotation in the file."""
+    number = annotation.get("id")
+    name = f"annotation {number}" if is_id(number) else "an annotation"
+    return f"{name} of image {annotation['image_id']}"
 
 
 def _is_side(value: Any) -> bool:
-    """Whether ``value`` can be the width of an image in pixels; nan compares as false."""
+    """Tell whether ``value`` can be the width of an image in pixels; nan compares as false."""
     return type(value) in (int, float) and 1 <= value <= MAX_COORDINATE and value == int(value)
 
 
-def _corner_form(objects: Sequence[Mapping[str, Any]]) -> np.ndarray:
-    """The bounding boxes, float64 (N, 4) corner form in pixels."""
-    xywh = np.array([item["bbox"] for item in objects], dtype=np.float64).reshape(-1, 4)
-    return np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1)
-
-
-def _complete_annotations(content: dict[str, Any]) -> None:
-    """Add what pycocotools takes for granted and hand-made files leave out."""
-    annotations = content["annotations"]
+def _complete_annotations(annotations: list[dict[str, Any]]) -> None:
+    """Add the keys that pycocotools requires and hand-made files lack."""
     for annotation in annotations:
         if annotation.get("iscrowd") is None:
             annotation["iscrowd"] = 0
@@ -229,3 +182,110 @@ def _complete_annotations(content: dict[str, Any]) -> None:
     if len(ids) < len(annotations) or 0 in ids:  # to COCOeval, a match with id 0 is no match
         for number, annotation in enumerate(annotations, start=1):
             annotation["id"] = number
+
+
+def read_coco_json(path: Path) -> tuple[dict[str, Any], list[DatasetError]]:
+    """Read an annotation file and check every entry.
+
+    Returns:
+        The content of the file without malformed entries, and the error of each of these. Entries of ``images``,
+        ``annotations`` and ``categories`` have the keys that they need; ids are hashable, and unique among images and
+        among categories; boxes are four finite numbers.
+
+    Raises:
+        MissingPathError: The file does not exist.
+        DatasetError: It is not JSON, or a list is missing.
+    """
+    content = _parse(path)
+    if not isinstance(content, dict):
+        raise DatasetError(f"{path}: not COCO annotations: expected an object with {', '.join(_KEYS)}", path=path)
+    mistakes: list[DatasetError] = []
+    for section in _KEYS:
+        entries = content.get(section)
+        if not isinstance(entries, list):
+            message = f"{path}: not COCO annotations: needs a list {section!r}; keys found: {shorten(list(content))}"
+            raise DatasetError(message, path=path, field=section)
+        content[section], wrong = _check_entries(entries, section, path)
+        mistakes += wrong
+    return content, mistakes
+
+
+def _parse(path: Path) -> Any:
+    content = read_file(path, "annotation file")
+    try:
+        return json.loads(content)
+    except json.JSONDecodeError as error:
+        message = f"{path}: broken JSON at line {error.lineno}, column {error.colno}: {error.msg}"
+        raise DatasetError(message, path=path, field=f"line {error.lineno}") from error
+    except ValueError as error:  # its encoding, or a number of thousands of digits
+        raise DatasetError(f"{path}: not JSON text: {error}", path=path) from error
+    except RecursionError as error:
+        raise DatasetError(f"{path}: not COCO annotations: nested too deeply", path=path) from error
+
+
+def _check_entries(entries: list[Any], section: str, path: Path) -> tuple[list[dict[str, Any]], list[DatasetError]]:
+    """Return the sound entries of a list, and the errors of the others."""
+    sound, mistakes, ids = [], [], set()
+    for number, entry in enumerate(entries):
+        fault = _fault(entry, _KEYS[section])
+        if not fault and section != "annotations":
+            if entry["id"] in ids:
+                fault = f"has the id {entry['id']!r} of another entry"
+            ids.add(entry["id"])
+        if fault:
+            field = f"{section}[{number}]"
+            message = f"{path}: {field} {fault}; it is {shorten(entry)}"
+            mistakes.append(DatasetError(message, path=path, field=field))
+        else:
+            sound.append(entry)
+    return sound, mistakes
+
+
+def _fault(entry: Any, keys: tuple[str, ...]) -> str:
+    """Return a description of the problem of an entry; empty = none."""
+    missing = [key for key in keys if not isinstance(entry, dict) or key not in entry]
+    if missing:
+        return f"lacks {', '.join(missing)}"
+    for key in keys:
+        value = entry[key]
+        if key in ("id", "image_id", "category_id") and not is_id(value):
+            return f"has {key} {shorten(value)}, which must be a whole number"
+        if key in ("file_name", "name") and not isinstance(value, str):
+            return f"has {key} {shorten(value)}, which must be a string; put it in quotes"
+        if key == "bbox" and not (isinstance(value, list) and len(value) == 4 and all(map(_is_number, value))):
+            return f"of image {entry['image_id']} has bbox {shorten(value)}; it must be [x, y, width, height] in pixels"
+    for key in ("area", "iscrowd"):
+        if entry.get(key) is not None and not _is_number(entry[key]):
+            return f"has {key} {shorten(entry[key])}, which must be a number"
+    return ""
+
+
+def is_id(value: Any) -> bool:
+    """Tell whether ``value`` is an id as COCO defines it, a whole number; pandas writes these as floats."""
+    return type(value) in (int, float) and abs(value) < _MAX_ID and value == int(value)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and -MAX_COORDINATE <= value <= MAX_COORDINATE  # false for inf and nan
+
+
+def find_coco(root: Path) -> Layout | None:
+    """Look for annotation files as the challenge, Roboflow, CVAT and Label Studio place them."""
+    return find_annotation_files(root, "COCO", _first_image)
+
+
+def _first_image(path: Path) -> list[str]:
+    """Return the first file_name of a file with all sections, without parsing hundreds of megabytes."""
+    if not path.name.endswith(".json") or path.name.startswith(_OTHER_TASKS):
+        return []
+    try:
+        if not path.is_file() or not path.stat().st_size:
+            return []
+        with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            match = _FILE_NAME.search(content)
+            if match is None or any(content.find(f'"{section}"'.encode()) < 0 for section in _KEYS):
+                return []
+            name = json.loads(match[1])
+    except (OSError, ValueError):
+        return []
+    return [name] if isinstance(name, str) else []

@@ -3,49 +3,86 @@
 import csv
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from ssd.data.datasets.checks import MAX_COORDINATE
-from ssd.data.datasets.csv_columns import CORNERS, Columns, find_columns
-from ssd.data.datasets.listed import ListedDataset, ListedImage
-from ssd.data.datasets.paths import MissingPathError, path_inside, read_file, require_path
-from ssd.data.datasets.policy import RAISE_ERRORS, ErrorPolicy
+from ssd.data.datasets.base import AnnotatedImage, ArrayDataset
+from ssd.data.datasets.folders import Layout, find_annotation_files
+from ssd.data.datasets.paths import MissingPathError, path_inside, read_text, require_path
+from ssd.data.datasets.policy import RAISE_ERRORS, ErrorPolicy, mistake_at, read_number
 from ssd.data.datasets.sizes import MISSING, image_size_of, true_size
 from ssd.structures.class_names import BACKGROUND
 from ssd.utils.errors import DatasetError
 from ssd.utils.image import IMAGE_SUFFIXES
 from ssd.utils.shorten import shorten
 
+# Names of columns, without case, spaces, underscores and hyphens. Sources: TensorFlow's object detection tutorials and
+# Roboflow (filename, width, height, class, xmin, ...), Open Images V4 and later (ImageID, LabelName, XMin, ...),
+# Kaggle's competitions (image_id, x_min, ...), torchvision's and RetinaNet's tutorials (path, x1, ..., class).
+_COLUMN_NAMES = {
+    "file": ("filename", "file", "path", "filepath", "image", "imagepath", "imagename", "imagefile", "img", "imageid"),
+    "name": ("class", "classname", "label", "labelname", "name", "category", "categoryname", "object"),
+    "x1": ("xmin", "x1", "left", "bboxxmin", "bboxx1"),
+    "y1": ("ymin", "y1", "top", "bboxymin", "bboxy1"),
+    "x2": ("xmax", "x2", "right", "bboxxmax", "bboxx2"),
+    "y2": ("ymax", "y2", "bottom", "bboxymax", "bboxy2"),
+    "width": ("width", "imagewidth", "imgwidth", "w"),
+    "height": ("height", "imageheight", "imgheight", "h"),
+    "is_group": ("isgroupof",),
+}
+_CORNERS = ("x1", "y1", "x2", "y2")
+_NEEDED = ("file", *_CORNERS, "name")
+_DELIMITERS = ",;\t"
+_SAMPLED_ROWS = 20  # rows of which one image must exist for a table to be found
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Columns of a table.
+
+    Attributes:
+        of: Index of each column: file, x1, y1, x2, y2, name, and those of width, height and is_group that exist.
+        delimiter: Character between two columns.
+        has_header: The first row names the columns.
+        is_relative: Boxes are fractions of the image, and files lack their suffix, as in Open Images.
+    """
+
+    of: dict[str, int]
+    delimiter: str
+    has_header: bool
+    is_relative: bool
+
 
 class _Row(NamedTuple):
-    """One box, or with an empty name an image without objects; 0 x 0 is a size that is not told."""
+    """One box, or with an empty name an image without objects; a size of 0 x 0 is missing."""
 
     file: str
     name: str
     box: tuple[float, ...]
-    size: tuple[float, float]
+    size: tuple[int, int]
     field: str
 
 
-class CSVDataset(ListedDataset):
-    """Images and boxes of one table; see ``ListedDataset``.
+class CSVDataset(ArrayDataset):
+    """Images and boxes of one table.
 
-    The columns are found by their names, see ``find_columns``; the order and further columns do not matter. Without a
+    The columns are found by their names, see ``find_columns``; their order and further columns do not matter. Without a
     header they are path, x1, y1, x2, y2, class. Boxes are in pixels counted from 0. A row without box and class is an
     image without objects. The table is UTF-8 text, separated by commas, semicolons or tabs.
 
     Args:
-        ann_file: the table.
-        data_dir: the folder that file names are relative to; None = that of the table.
-        class_names: background first; None = the names that occur, sorted.
-        metric: see ``DetectionDataset``.
-        policy: decides about malformed rows, and images that are missing or not in the folder.
+        ann_file: The table.
+        data_dir: Folder that file names are relative to; None = that of the table.
+        class_names: Background first; None = the names that occur, sorted.
+        metric: See ``DetectionDataset``.
+        policy: Decides about malformed rows, and images that are missing or not in the folder.
 
     Raises:
-        DatasetError: a path is missing, the table has no such columns, or a row is malformed.
+        DatasetError: A path is missing, the table has no such columns, or a row is malformed.
     """
 
     def __init__(
@@ -58,113 +95,139 @@ class CSVDataset(ListedDataset):
         policy: ErrorPolicy = RAISE_ERRORS,
     ):
         path = Path(ann_file)
-        rows_of: dict[str, list[_Row]] = {}
         columns, lines = _read_table(path)
-        for row in _sound_rows(path, columns, lines, policy):
-            rows_of.setdefault(row.file, []).append(row)
+        rows_of: dict[str, list[_Row]] = {}
+        for row in _read_rows(path, columns, lines):
+            if isinstance(row, DatasetError):
+                policy.reject(row)
+            else:
+                rows_of.setdefault(row.file, []).append(row)
         if not rows_of:
             raise DatasetError(f"{path}: the table has no row that can be read; write one row a box", path=path)
         self.data_dir = require_path(path.parent if data_dir is None else Path(data_dir), "image folder")
         images = []
-        for file, rows in rows_of.items():
+        for rows in rows_of.values():
             try:
-                image_path = _find_image(self.data_dir, file, columns.is_relative, path, rows[0].field)
-                images.append(_to_image(file, image_path, rows, path, columns, policy))
+                images.append(_to_image(rows, self.data_dir, path, columns.is_relative, policy))
             except DatasetError as error:
                 policy.reject(error)
-        super().__init__(path, images, class_names=class_names, metric=metric, policy=policy, num_listed=len(rows_of))
+        super().__init__(
+            images, class_names=class_names, metric=metric, place=path, policy=policy, num_listed=len(rows_of)
+        )
 
 
 def _read_table(path: Path) -> tuple[Columns, list[str]]:
-    """The columns, and the lines of the table."""
-    content = read_file(path, "table")
-    try:
-        lines = content.decode("utf-8-sig").splitlines(keepends=True)
-    except UnicodeDecodeError as error:
-        raise DatasetError(f"{path}: not UTF-8 text: {error}; save the table as CSV UTF-8", path=path) from error
+    """Return the columns, and the lines of the table."""
+    lines = read_text(path, "table").splitlines(keepends=True)
     columns = find_columns(lines[0]) if lines else None
     if columns is None:
         found = shorten(lines[0].strip()) if lines else "nothing"
-        raise DatasetError(
-            f"{path}: the first line must name columns for the file, the box (xmin, ymin, xmax, ymax) and the class, "
-            f"such as filename,width,height,class,xmin,ymin,xmax,ymax, or be a row path,x1,y1,x2,y2,class; "
-            f"it is {found}",
-            path=path,
-            field="row 1",
+        problem = (
+            "the first line must name columns for the file, the box (xmin, ymin, xmax, ymax) and the class, such as "
+            f"filename,width,height,class,xmin,ymin,xmax,ymax, or be a row path,x1,y1,x2,y2,class; it is {found}"
         )
+        raise mistake_at(path, "row 1", problem)
     return columns, lines
 
 
-def _sound_rows(path: Path, columns: Columns, lines: Sequence[str], policy: ErrorPolicy) -> Iterator[_Row]:
-    """The rows that can be read, regions of crowds left out."""
+def find_columns(first_line: str) -> Columns | None:
+    """Return the columns of a table from its first line: names of columns, or a row path,x1,y1,x2,y2,class of
+    RetinaNet; None if it is neither."""
+    delimiter = max(_DELIMITERS, key=first_line.count)
+    try:
+        row = next(csv.reader([first_line], delimiter=delimiter), [])
+    except csv.Error:
+        return None
+    keys = ["".join(cell.lower().split()).replace("_", "").replace("-", "") for cell in row]
+    of = {}
+    for field, names in _COLUMN_NAMES.items():
+        found = [keys.index(name) for name in names if name in keys]
+        if found:
+            of[field] = found[0]
+    if all(field in of for field in _NEEDED):
+        return Columns(of, delimiter, has_header=True, is_relative="imageid" in keys and "labelname" in keys)
+    if len(row) == len(_NEEDED) and row[0] and _are_corners(row[1:5], row[5]):
+        return Columns({field: i for i, field in enumerate(_NEEDED)}, delimiter, has_header=False, is_relative=False)
+    return None
+
+
+def _are_corners(cells: Sequence[str], name: str) -> bool:
+    """Tell whether cells can be a box; all are empty in the row of an image without objects."""
+    if not any(cells) and not name:
+        return True
+    try:
+        return len([float(cell) for cell in cells]) == len(_CORNERS)
+    except ValueError:
+        return False
+
+
+def _read_rows(path: Path, columns: Columns, lines: Sequence[str]) -> Iterator[_Row | DatasetError]:
+    """Yield the rows, or their errors."""
     reader = csv.reader(lines, delimiter=columns.delimiter)
     try:
         for cells in reader:
-            if not any(cells) or (reader.line_num == 1 and columns.has_header):
-                continue
-            field = f"row {reader.line_num}"
-            try:
-                row = _to_row(cells, columns.of, field)
-            except ValueError as error:
-                policy.reject(DatasetError(f"{path}: {field}: {error}", path=path, field=field))
-            else:
-                if row is not None:
-                    yield row
+            if any(cells) and not (reader.line_num == 1 and columns.has_header):
+                field = f"row {reader.line_num}"
+                try:
+                    yield _to_row(cells, columns.of, field)
+                except ValueError as error:
+                    yield mistake_at(path, field, error)
     except csv.Error as error:
-        field = f"row {reader.line_num}"
-        raise DatasetError(f"{path}: {field}: no CSV: {error}", path=path, field=field) from error
+        raise mistake_at(path, f"row {reader.line_num}", f"no CSV: {error}") from error
 
 
-def _to_row(cells: Sequence[str], of: Mapping[str, int], field: str) -> _Row | None:
-    """The row; None for the region of a crowd, which is no object. Raises ValueError for what is none."""
-    if len(cells) <= max(of[name] for name in ("file", "name", *CORNERS)):
+def _to_row(cells: Sequence[str], of: Mapping[str, int], field: str) -> _Row:
+    """Return the row. Raise ValueError if it is malformed."""
+    if len(cells) <= max(of[name] for name in _NEEDED):
         raise ValueError(f"{len(cells)} columns, {max(of.values()) + 1} are expected: {shorten(list(cells))}")
     file, name = cells[of["file"]].strip(), cells[of["name"]].strip()
-    corners = [cells[of[corner]].strip() for corner in CORNERS]
+    corners = [cells[of[corner]].strip() for corner in _CORNERS]
     if not file:
         raise ValueError("the file name is empty")
-    size = tuple(_side(cells, of.get(side)) for side in ("width", "height"))
-    if not name and not any(corners):
-        return _Row(file, "", (), (size[0], size[1]), field)
-    if "is_group" in of and cells[of["is_group"]].strip() == "1":
-        return _Row(file, "", (), (size[0], size[1]), field)
+    width, height, is_group = (_optional_cell(cells, of.get(key)) for key in ("width", "height", "is_group"))
+    size = int(read_number(width or "0", "width")), int(read_number(height or "0", "height"))
+    if is_group == "1" or (not name and not any(corners)):  # a group (crowd) is not an object
+        return _Row(file, "", (), size, field)
     if not name or name == BACKGROUND:
         raise ValueError(f"the class is {name or 'empty'}; name that of the object, or leave the box empty too")
-    return _Row(
-        file,
-        name,
-        tuple(_number(cell, corner) for cell, corner in zip(corners, CORNERS, strict=True)),
-        (size[0], size[1]),
-        field,
-    )
+    box = tuple(read_number(cell, corner) for cell, corner in zip(corners, _CORNERS, strict=True))
+    return _Row(file, name, box, size, field)
 
 
-def _side(cells: Sequence[str], column: int | None) -> float:
-    text = cells[column].strip() if column is not None and column < len(cells) else ""
-    return float(int(_number(text, "width or height"))) if text else 0.0
+def _optional_cell(cells: Sequence[str], column: int | None) -> str:
+    return cells[column].strip() if column is not None and column < len(cells) else ""
 
 
-def _number(text: str, column: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = np.nan
-    if not abs(value) <= MAX_COORDINATE:  # nor is nan
-        raise ValueError(f"{column} is {shorten(text)}; it must be a number")
-    return value
+def _to_image(
+    rows: Sequence[_Row], folder: Path, table: Path, is_relative: bool, policy: ErrorPolicy
+) -> AnnotatedImage:
+    file, field = rows[0].file, rows[0].field
+    path = _find_image(file, folder, table, field, has_suffix=not is_relative)
+    objects = [row for row in rows if row.name]
+    boxes = np.array([row.box for row in objects], dtype=np.float64).reshape(-1, 4)
+    if is_relative:
+        size = image_size_of(path)
+        boxes = boxes * np.tile(size, 2)
+    else:
+        sizes = {row.size for row in rows} - {(0, 0)}
+        if len(sizes) > 1:
+            raise mistake_at(table, field, f"the rows of {shorten(file)} give it different sizes: {sorted(sizes)}")
+        width, height = next(iter(sizes), (0, 0))
+        size = true_size(width, height, boxes, path, policy)
+    names, fields = [row.name for row in objects], [row.field for row in objects]
+    return AnnotatedImage(file, path, size, names, boxes, table, fields, written=[list(row.box) for row in objects])
 
 
-def _find_image(folder: Path, file: str, has_no_suffix: bool, table: Path, field: str) -> Path:
-    """The image that a row names; a backslash divides folders too, where a table was written on Windows."""
-    names = [file, file.replace("\\", "/")]
-    if has_no_suffix:
-        names = [file + suffix for suffix in IMAGE_SUFFIXES]
+def _find_image(file: str, folder: Path, table: Path, field: str, *, has_suffix: bool) -> Path:
+    """Return the image that a row names. In a table from Windows a backslash separates folders."""
+    names = [file, file.replace("\\", "/")] if has_suffix else [file + suffix for suffix in IMAGE_SUFFIXES]
     paths = [path_inside(str(folder), name) for name in names]
     if not any(paths):
-        message = (
-            f"{table}: {field}: the file name {shorten(file)} is no file inside {folder}; name a folder that holds all"
+        problem = (
+            f"the file name {shorten(file)} is no file inside {folder}; name a folder that holds all images, and the "
+            "files relative to it"
         )
-        raise DatasetError(f"{message} images, and the files relative to it", path=table, field=field)
+        raise mistake_at(table, field, problem)
     found = next((path for path in paths if path and os.path.exists(path)), None)
     if found is None:
         message = (
@@ -174,21 +237,28 @@ def _find_image(folder: Path, file: str, has_no_suffix: bool, table: Path, field
     return Path(found)
 
 
-def _to_image(
-    file: str, path: Path, rows: Sequence[_Row], table: Path, columns: Columns, policy: ErrorPolicy
-) -> ListedImage:
-    objects = [row for row in rows if row.name]
-    boxes = np.array([row.box for row in objects], dtype=np.float64).reshape(-1, 4)
-    if columns.is_relative:
-        size = image_size_of(path)
-        boxes = boxes * np.tile(size, 2)
-    else:
-        sizes = {row.size for row in rows} - {(0.0, 0.0)}
-        if len(sizes) > 1:
-            field = rows[0].field
-            message = f"{table}: {field}: the rows of {shorten(file)} give it different sizes: {sorted(sizes)}"
-            raise DatasetError(message, path=table, field=field)
-        width, height = map(int, next(iter(sizes), (0, 0)))
-        size = true_size(width, height, boxes, path, policy)
-    names, fields = [row.name for row in objects], [row.field for row in objects]
-    return ListedImage(file, path, size, boxes, names, fields, table)
+def find_csv(root: Path) -> Layout | None:
+    """Look for tables of boxes."""
+    return find_annotation_files(root, "CSV", _first_images)
+
+
+def _first_images(path: Path) -> list[str]:
+    """Return the files that the first rows of a table name; none if its columns are not those of boxes."""
+    if not path.name.lower().endswith(".csv"):
+        return []
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            lines = [file.readline(10_000) for _ in range(_SAMPLED_ROWS)]
+    except (OSError, UnicodeDecodeError):
+        return []
+    columns = find_columns(lines[0])
+    if columns is None:
+        return []
+    try:
+        rows = list(csv.reader((line for line in lines if line.strip()), delimiter=columns.delimiter))
+    except csv.Error:
+        return []
+    column = columns.of["file"]
+    files = [row[column].replace("\\", "/") for row in islice(rows, columns.has_header, None) if len(row) > column]
+    suffixes = IMAGE_SUFFIXES if columns.is_relative else ("",)
+    return [file + suffix for file in files for suffix in suffixes]

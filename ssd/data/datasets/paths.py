@@ -1,8 +1,7 @@
-"""Paths of a dataset: they exist, are files, and those that an annotation names lie where they should."""
+"""Files of a dataset: those that are required, and those that an annotation names."""
 
 import difflib
 import os
-from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -14,14 +13,13 @@ class MissingPathError(DatasetError):
 
 
 def require_path(path: Path, what: str) -> Path:
-    """Return ``path``, or raise a MissingPathError that says what its nearest existing folder holds."""
+    """Return ``path``, or raise a MissingPathError that lists the content of the nearest existing folder."""
     if os.path.exists(path):  # Path.exists raises an OSError for a name that is too long
         return path
     folder = next(parent for parent in path.absolute().parents if os.path.isdir(parent))
-    names = sorted(islice(_names(folder), 1000))
+    names = names_in(folder, limit=1000)
     close = difflib.get_close_matches(path.name, names, n=3, cutoff=0.7)
-    listing = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
-    hint = f"did you mean {' or '.join(close)}?" if close else f"it holds: {listing or 'nothing'}"
+    hint = f"did you mean {' or '.join(close)}?" if close else f"it holds: {list_names(names)}"
     raise MissingPathError(
         f"{what} {path} does not exist. The nearest folder that does is {folder}; {hint}",
         path=path,
@@ -29,20 +27,26 @@ def require_path(path: Path, what: str) -> Path:
     )
 
 
-def _names(folder: Path) -> Iterator[str]:
+def names_in(folder: Path, limit: int = 20_000) -> list[str]:
+    """Return the names of up to ``limit`` entries of a folder, sorted; none if it cannot be read."""
     try:
         with os.scandir(folder) as entries:
-            yield from (entry.name for entry in entries)
-    except PermissionError:
-        return
+            return sorted(entry.name for entry in islice(entries, limit))
+    except OSError:
+        return []
+
+
+def list_names(names: list[str]) -> str:
+    """Return the first names for a message."""
+    return ", ".join(names[:10]) + (", ..." if len(names) > 10 else "") or "nothing"
 
 
 def read_file(path: Path, what: str) -> bytes:
     """Return the content of a file.
 
     Raises:
-        MissingPathError: it does not exist.
-        DatasetError: it cannot be read, or is no regular file: a pipe would be waited for without end.
+        MissingPathError: The file does not exist.
+        DatasetError: It cannot be read, or is no regular file. A pipe would block.
     """
     if not os.path.isfile(require_path(path, what)):
         raise DatasetError(f"{path}: the {what} is a folder or a device; a regular file is expected", path=path)
@@ -52,16 +56,24 @@ def read_file(path: Path, what: str) -> bytes:
         raise DatasetError(f"{path}: the {what} cannot be read: {error.strerror}", path=path) from error
 
 
+def read_text(path: Path, what: str) -> str:
+    """Return the content of a UTF-8 file, with or without byte order mark; see ``read_file``."""
+    try:
+        return read_file(path, what).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DatasetError(f"{path}: not UTF-8 text: {error}; save the {what} as UTF-8", path=path) from error
+
+
+def read_lines(path: Path, what: str) -> list[str]:
+    """Return the lines of a UTF-8 file, stripped and without empty ones; see ``read_file``."""
+    return [line.strip() for line in read_text(path, what).splitlines() if line.strip()]
+
+
 def path_inside(folder: str, name: str) -> str | None:
-    """Return the path of the file that an annotation calls ``name``; None if that is no file name inside ``folder``.
+    """Return the path of the file that an annotation calls ``name``; None if it is no file name inside ``folder``.
 
-    Sub-folders are welcome, and so are absolute names of files that lie in the folder. Symbolic links are followed:
-    who made the folder placed them. ``..`` that leaves the folder, null characters and names that no file system can
-    have are what a hostile annotation brings.
-
-    Args:
-        folder: the folder of the images.
-        name: relative to it, or absolute.
+    ``name`` is relative to ``folder``, or absolute. Symbolic links are followed. Refused are a ``..`` that leaves the
+    folder, null characters and names that no file system can have, as hostile annotations use them.
     """
     if not name or "\0" in name or (not name.isascii() and not _is_encodable(name)):
         return None

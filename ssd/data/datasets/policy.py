@@ -1,92 +1,154 @@
-"""What becomes of a mistake in a dataset: it is raised, or what it concerns is left out and counted.
+"""Mistakes in a dataset: the checks that all formats share, and the policy that decides about a mistake.
 
-Boxes that cannot be learnt (inverted, empty, outside the image) are no matter of the policy: ``drop_bad_boxes`` leaves
-them out under each, with a warning of its own.
+Legend: N boxes of a whole dataset.
 """
 
+import difflib
 import logging
-from typing import Protocol
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
 
+import numpy as np
+
+from ssd.structures.class_names import BACKGROUND
 from ssd.utils.errors import ConfigError, DatasetError
+from ssd.utils.shorten import shorten
 
 logger = logging.getLogger(__name__)
 
 ON_ERROR = ("raise", "skip")
-_SHOWN = 5  # mistakes named in the warning
+MAX_COORDINATE = 1e9  # pixels; a larger one is no coordinate, and would overflow in later arithmetic
+CLIPPED = "clipped to the image"
+_SHOWN = 5  # mistakes that a warning names
+_ROUNDING = 1  # pixel by which a box may leave its image without a note: tools count from 0 or from 1
 
 
-class ErrorPolicy(Protocol):
-    """Decides about the mistakes that a dataset finds as it is built.
+class ErrorPolicy:
+    """Decide about the mistakes that a dataset finds while it is built. This one raises the first of them.
 
     Attributes:
-        reads_headers: every image is looked at, not only those whose annotation leaves their size open.
-        wants_notes: ``note`` hears of all that is mended; without it ``drop_bad_boxes`` warns of boxes.
+        reads_headers: Compare every annotated size with the header of the image.
+        wants_notes: ``note`` gets every bad box. Without it, one warning counts them.
     """
-
-    reads_headers: bool
-    wants_notes: bool
-
-    def reject(self, error: DatasetError) -> None:
-        """Raise the error, or return; then the object, annotation or image that it names is left out."""
-
-    def note(self, error: DatasetError) -> None:
-        """Hear of what is mended, or left out, under every policy."""
-
-
-class RaiseErrors:
-    """The first mistake ends it."""
 
     reads_headers = False
     wants_notes = False
 
     def reject(self, error: DatasetError) -> None:
-        """See ``ErrorPolicy``."""
+        """Raise the error, or return to leave out the object, annotation or image that it names."""
         raise error
 
     def note(self, error: DatasetError) -> None:
-        """See ``ErrorPolicy``."""
+        """Take a mistake that is corrected or left out under every policy."""
 
 
-class SkipErrors:
-    """Mistakes are counted; the first are kept, to be named.
+class SkipErrors(ErrorPolicy):
+    """Count the mistakes and keep the first of them.
 
     Attributes:
-        count: of the mistakes.
-        first: the first of them.
+        count: Number of mistakes.
+        first: The first mistakes.
     """
 
     reads_headers = True
-    wants_notes = False
 
     def __init__(self) -> None:
         self.count = 0
         self.first: list[DatasetError] = []
 
     def reject(self, error: DatasetError) -> None:
-        """See ``ErrorPolicy``."""
+        """Count the error."""
         self.count += 1
         if len(self.first) < _SHOWN:
             self.first.append(error)
-
-    def note(self, error: DatasetError) -> None:
-        """See ``ErrorPolicy``."""
 
     def warn(self, place: str) -> None:
         """Log the count and the first mistakes, if there are any."""
         if self.count:
             named = "; ".join(map(str, self.first)) + ("; ..." if self.count > len(self.first) else "")
-            logger.warning("%s: %d mistakes, left out: %s", place, self.count, named)
+            logger.warning("%s: %d mistakes skipped: %s", place, self.count, named)
 
 
-RAISE_ERRORS = RaiseErrors()
+RAISE_ERRORS = ErrorPolicy()
 
 
-def make_policy(on_error: str) -> RaiseErrors | SkipErrors:
-    """Return the policy that DATASETS.ON_ERROR names.
-
-    Raises:
-        ConfigError: it is none of ON_ERROR.
-    """
+def make_policy(on_error: str) -> ErrorPolicy:
+    """Return the policy of DATASETS.ON_ERROR."""
     if on_error not in ON_ERROR:
         raise ConfigError(f"DATASETS.ON_ERROR must be {' or '.join(ON_ERROR)}, got {on_error!r}")
     return SkipErrors() if on_error == "skip" else RAISE_ERRORS
+
+
+def mistake_at(path: Path, field: str, problem: object, kind: str = "malformed annotation") -> DatasetError:
+    """Return the error of a mistake at a place (``field``) of a file."""
+    return DatasetError(f"{path}: {field}: {problem}", path=path, field=field, kind=kind)
+
+
+def check_class_names(names: Sequence[str], place: object) -> tuple[str, ...]:
+    """Return ``names`` with the background in front, so that the index is the label.
+
+    Args:
+        names: Classes without background.
+        place: Where they are given, for the error.
+
+    Raises:
+        DatasetError: A name is not a string, occurs twice or is that of the background, or there is no name.
+    """
+    if not names:
+        raise DatasetError(f"{place}: no class names; at least one object or a CLASSES list is needed")
+    for name in names:
+        if not isinstance(name, str):
+            raise DatasetError(f"{place}: class names are strings, got {shorten(name)}; put it in quotes")
+        if name == BACKGROUND:
+            raise DatasetError(f"{place}: remove {BACKGROUND!r}, label 0 is always the background")
+    repeated = sorted(name for name, count in Counter(names).items() if count > 1)
+    if repeated:
+        raise DatasetError(f"{place}: class names must differ, but these occur more than once: {', '.join(repeated)}")
+    return (BACKGROUND, *names)
+
+
+def describe_unknown_class(name: str, class_names: Sequence[str]) -> str:
+    """Return the message for an object whose class is not among ``class_names``, background first."""
+    known = ", ".join(class_names[1:21]) + (f", ... ({len(class_names) - 1} in all)" if len(class_names) > 21 else "")
+    close = difflib.get_close_matches(name, class_names[1:], n=1)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    return f"unknown class {shorten(name)}; {hint}Known classes: {known}. Fix the annotation or CLASSES"
+
+
+def read_number(text: str, name: str) -> float:
+    """Return the number in a text. ``name`` is for the ValueError of a text that is no finite coordinate."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = np.nan
+    if not abs(value) <= MAX_COORDINATE:  # false for nan
+        raise ValueError(f"{name} is {shorten(text) if text else 'missing'}; it must be a number")
+    return value
+
+
+def check_boxes(boxes: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray, dict[int, str]]:
+    """Clip boxes to their images and find those that cannot be learnt.
+
+    Args:
+        boxes: (N, 4) corner form in pixels.
+        sizes: (N, 2) width and height in pixels of the image of each box.
+
+    Returns:
+        The clipped boxes, float32 (N, 4); bool (N,), false for the boxes to drop; and the problem of each row that
+        has one: why it is dropped, or CLIPPED if it loses more than a pixel.
+    """
+    limit = np.tile(sizes, 2)
+    clipped = np.clip(boxes, 0, limit).astype(np.float32)
+    extent, visible = boxes[:, 2:] - boxes[:, :2], clipped[:, 2:] - clipped[:, :2]
+    leaves = ((boxes < -_ROUNDING) | (boxes > limit + _ROUNDING)).any(axis=1)
+    keep = np.asarray((extent > 0).all(axis=1) & (visible > 0).all(axis=1))
+    problems = {}
+    for row in np.flatnonzero(leaves | ~keep).tolist():
+        if keep[row]:
+            problems[row] = CLIPPED
+        elif (extent[row] < 0).any():
+            problems[row] = "inverted"
+        else:
+            problems[row] = "of zero area" if (extent[row] <= 0).any() else "outside the image"
+    return clipped, keep, problems

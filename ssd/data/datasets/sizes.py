@@ -1,7 +1,6 @@
-"""The size of an image as it is annotated, and as it is."""
+"""Annotated size and true size of an image."""
 
 import os
-import stat
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,7 @@ from ssd.data.datasets.policy import RAISE_ERRORS, ErrorPolicy
 from ssd.utils.errors import DatasetError, ImageError
 from ssd.utils.image import MAX_PIXELS, image_size, read_reduced_image, reduced_size
 
-# Kinds of DatasetError. What is mismatched cannot be used; a slip is mended: the image knows its size better.
+# Kinds of DatasetError. An image with a mismatch cannot be used; a slip is corrected by the size of the image itself.
 SIZE_MISMATCH, SIZE_SLIP = "size mismatch", "size slip"
 MISSING, EMPTY, CORRUPT = "missing image", "empty image", "corrupt image"
 
@@ -19,49 +18,42 @@ MISSING, EMPTY, CORRUPT = "missing image", "empty image", "corrupt image"
 def true_size(
     width: int, height: int, boxes: np.ndarray, image_path: Path, policy: ErrorPolicy = RAISE_ERRORS
 ) -> tuple[int, int]:
-    """Return width and height of an image: as annotated, or as its header says if that is absent or a box leaves it.
+    """Return (width, height) of an image: as annotated, or as in its header if that is missing or a box leaves it.
 
     Args:
-        width: of the image in pixels, as annotated; 0 or less = absent.
-        height: likewise.
-        boxes: (G, 4) its boxes, corner form in pixels. Less than a pixel outside is rounding.
-        image_path: the image file, opened only if the annotated size will not do, or the policy wants it.
-        policy: is told of a size that is not the image's.
+        width: Annotated width in pixels; 0 or less = missing.
+        height: Annotated height in pixels.
+        boxes: (G, 4) corner form in pixels. Less than a pixel outside is rounding.
+        image_path: Image file, opened only if the annotated size does not fit, or the policy reads headers.
+        policy: Takes a note of a size that is corrected.
 
     Raises:
-        MissingPathError: the image is asked for its size and does not exist.
-        DatasetError: likewise, and its header is not that of an image, or says what the annotation cannot mean.
+        DatasetError: The header cannot be read, or contradicts the annotation.
     """
     is_annotated = width > 0 and height > 0
     if is_annotated and width * height > MAX_PIXELS:
-        raise DatasetError(
-            f"{image_path}: annotated as {width:.4g} x {height:.4g} pixels; at most {MAX_PIXELS} are read",
-            path=image_path,
-            kind=SIZE_MISMATCH,
-        )
+        message = f"{image_path}: annotated as {width:.4g} x {height:.4g} pixels; at most {MAX_PIXELS} are read"
+        raise DatasetError(message, path=image_path, kind=SIZE_MISMATCH)
     is_left = not is_annotated or bool((boxes >= [width + 1, height + 1] * 2).any())
     if not is_left and not policy.reads_headers:
         return width, height
     own = image_size_of(image_path)
     if is_annotated and own != (width, height):
-        error = DatasetError(
-            f"{image_path}: the image is {own[0]} x {own[1]} pixels but annotated as {width} x {height}",
-            path=image_path,
-            kind=SIZE_MISMATCH,
-        )
-        if not is_left and sorted(own) != sorted((width, height)):
+        is_slip = is_left or sorted(own) == sorted((width, height))
+        message = f"{image_path}: the image is {own[0]} x {own[1]} pixels but annotated as {width} x {height}"
+        error = DatasetError(message, path=image_path, kind=SIZE_SLIP if is_slip else SIZE_MISMATCH)
+        if not is_slip:
             raise error
-        error.kind = SIZE_SLIP
         policy.note(error)
     return own if is_left else (width, height)
 
 
 def image_size_of(path: Path) -> tuple[int, int]:
-    """Return width and height of an image, from its header.
+    """Return (width, height) of an image from its header.
 
     Raises:
-        MissingPathError: it does not exist.
-        DatasetError: its header is not that of an image.
+        MissingPathError: The file does not exist.
+        DatasetError: The file is not an image.
     """
     require_path(path, "image")
     try:
@@ -72,17 +64,13 @@ def image_size_of(path: Path) -> tuple[int, int]:
 
 
 def _require_regular(path: Path) -> None:
-    """A pipe would be waited for without end. What is not there is for the reader to say."""
-    try:
-        mode = os.stat(path).st_mode
-    except OSError:
-        return
-    if not stat.S_ISREG(mode):
+    """Refuse a pipe, which would block, and a folder. A missing file is for the reader to report."""
+    if os.path.exists(path) and not os.path.isfile(path):
         raise ImageError(f"{path}: a folder or a device; an image is a regular file")
 
 
 def unreadable_kind(path: Path) -> str:
-    """Say what is wrong with an image that cannot be read."""
+    """Return the kind of problem of an image that cannot be read."""
     if not os.path.exists(path):
         return MISSING
     return EMPTY if os.path.isfile(path) and os.path.getsize(path) == 0 else CORRUPT
@@ -92,27 +80,27 @@ def read_annotated_image(path: Path, width: int, height: int, reduction: int = 1
     """Read an image in the orientation in which its boxes were drawn.
 
     Args:
-        path: the image file.
-        width: of the image in pixels, as annotated.
-        height: likewise.
-        reduction: see ``read_reduced_image``.
+        path: Image file.
+        width: Annotated width in pixels.
+        height: Annotated height in pixels.
+        reduction: See ``read_reduced_image``.
 
     Returns:
         RGB uint8 (H, W, 3), and the reduction that was applied.
 
     Raises:
-        ImageError: the file cannot be decoded.
-        DatasetError: the image has another size than annotated, so its boxes mean something else.
+        ImageError: The file cannot be decoded.
+        DatasetError: The image has another size than annotated, so the boxes do not fit it.
     """
     _require_regular(path)
     image, reduction = read_reduced_image(path, reduction, expected_size=(width, height))
-    # A width exchanged with the height is a slip of the annotation tool; the boxes are still those of the image.
+    # If width and height are exchanged, the annotation tool is wrong about the size only; the boxes fit the image.
     if sorted(image.shape[:2]) != sorted(reduced_size((height, width), reduction)):
         if reduction > 1:
-            return read_annotated_image(path, width, height)  # which knows the image's size
+            return read_annotated_image(path, width, height)  # reports the full size of the image
         raise DatasetError(
             f"{path}: the image is {image.shape[1]} x {image.shape[0]} pixels but annotated as {width} x {height}; "
-            "if the boxes fit the image, correct the annotated size, or remove it and the image's own is taken",
+            "if the boxes fit the image, correct the annotated size, or remove it",
             path=path,
             kind=SIZE_MISMATCH,
         )

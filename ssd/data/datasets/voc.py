@@ -2,39 +2,44 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+from xml.etree.ElementTree import Element, ParseError
 
+import defusedxml.ElementTree
 import numpy as np
+from defusedxml.common import DefusedXmlException
 
-from ssd.data.datasets.array_dataset import ArrayDataset
-from ssd.data.datasets.checks import check_class_names, drop_bad_boxes, unknown_class_error
-from ssd.data.datasets.paths import MissingPathError, path_inside, read_file, require_path
-from ssd.data.datasets.policy import RAISE_ERRORS, ErrorPolicy
+from ssd.data.datasets.base import AnnotatedImage, ArrayDataset
+from ssd.data.datasets.folders import Layout, folders_in, has_images, has_suffix
+from ssd.data.datasets.paths import MissingPathError, names_in, path_inside, read_file, read_lines, require_path
+from ssd.data.datasets.policy import RAISE_ERRORS, ErrorPolicy, mistake_at, read_number
 from ssd.data.datasets.sizes import MISSING, true_size
-from ssd.data.datasets.voc_xml import VOCAnnotation, read_voc_xml
 from ssd.structures import Container
+from ssd.structures.class_names import BACKGROUND
 from ssd.utils.errors import DatasetError
 from ssd.utils.image import IMAGE_SUFFIXES
 from ssd.utils.shorten import shorten
 
+_CORNERS = ("xmin", "ymin", "xmax", "ymax")
+
 
 class VOCDataset(ArrayDataset):
-    """Images and boxes of one split; see ``ArrayDataset``.
-
-    All annotations are read and checked here, once, so that a mistake shows before the training and not in its midst.
+    """Images and boxes of one split. All annotations are read and checked in the constructor.
 
     Args:
-        data_dir: the folder that holds ImageSets, Annotations and JPEGImages.
-        split: name of a file in ImageSets/Main, without ``.txt``; None = every annotation of the folder.
-        class_names: background first; None = the names that occur in the annotations, sorted.
-        keep_difficult: give objects that are marked difficult as well; get_annotation always has them.
-        metric: see ``DetectionDataset``.
-        policy: decides about malformed objects and annotations, and images that are missing.
-        images: folder of the images inside ``data_dir``; "." = ``data_dir`` itself.
-        annotations: likewise of the annotations.
+        data_dir: Folder that holds ImageSets, Annotations and JPEGImages.
+        split: Name of a file in ImageSets/Main, without ``.txt``; None = every annotation of the folder.
+        class_names: Background first; None = the names that occur, sorted.
+        keep_difficult: Whether samples have the objects that are marked difficult. ``get_annotation`` always has them.
+        metric: See ``DetectionDataset``.
+        policy: Decides about malformed objects and annotations, and missing images.
+        images: Folder of the images in ``data_dir``; "." = ``data_dir`` itself.
+        annotations: Folder of the annotations in ``data_dir``.
 
     Raises:
-        DatasetError: a path is missing, or an annotation is malformed or of an unknown class.
+        DatasetError: A path is missing, or an annotation is malformed or of an unknown class.
     """
 
     def __init__(
@@ -51,25 +56,25 @@ class VOCDataset(ArrayDataset):
     ):
         self.data_dir = Path(data_dir)
         self.split = split
-        self._image_folder = self.data_dir / images
-        self._annotation_folder = self.data_dir / annotations
         self.keep_difficult = keep_difficult
-        self.metric = metric
-        listed = self._all_ids() if split is None else self._read_split()
-        self.num_listed = len(listed)
-        self.ids, self._image_paths, found, sizes = self._read_annotations(listed, policy)
-        self._sizes = np.array(sizes)
-        self.names_are_written = class_names is None
-        if class_names is None:
-            written = sorted({name for item in found for name in item.names})
-            class_names = check_class_names(written, str(self.data_dir))
-        self.class_names = tuple(class_names)
-        self._set_objects(found, policy)
-
-    @property
-    def _place(self) -> str:
-        """For messages."""
-        return f"{self.data_dir}" if self.split is None else f"{self.data_dir}, split {self.split}"
+        listed = _ids_in_folder(self.data_dir / annotations) if split is None else _ids_in_split(self.data_dir, split)
+        annotation_folder = require_path(self.data_dir / annotations, "annotation folder")
+        image_folder = require_path(self.data_dir / images, "image folder")
+        image_files = _files_by_name(image_folder)
+        found = []
+        for image_id in listed:
+            try:
+                annotation = read_voc_xml(self._annotation_path(annotation_folder, image_id))
+                for mistake in annotation.mistakes:
+                    policy.reject(mistake)
+                path = image_folder / _find_image(image_id, annotation, image_files, image_folder)
+                found.append(_to_image(image_id, annotation, path, class_names, policy))
+            except DatasetError as error:
+                policy.reject(error)
+        place = f"{self.data_dir}" if split is None else f"{self.data_dir}, split {split}"
+        super().__init__(
+            found, class_names=class_names, metric=metric, place=place, policy=policy, num_listed=len(listed)
+        )
 
     def get_target(self, index: int) -> Container:
         """Return the objects to train on: boxes float32 (G, 4) corner form in pixels, labels int64 (G,)."""
@@ -78,114 +83,213 @@ class VOCDataset(ArrayDataset):
             boxes, labels = boxes[~is_difficult], labels[~is_difficult]
         return Container(boxes=boxes, labels=labels)
 
-    def get_annotation(self, index: int) -> tuple[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """Return (image id, (boxes, labels, is_difficult)), difficult objects included.
-
-        Returns:
-            boxes float32 (G, 4) corner form in pixels, labels int64 (G,), is_difficult bool (G,).
-        """
+    def get_annotation(self, index: int) -> tuple[str, tuple[np.ndarray, ...]]:
+        """Return (image id, (boxes, labels, is_difficult bool (G,))), difficult objects included."""
         image_id, (boxes, labels) = super().get_annotation(index)
         return image_id, (boxes, labels, self._is_difficult[self._rows(index)].copy())
 
-    def _all_ids(self) -> list[str]:
-        folder = require_path(self._annotation_folder, "annotation folder")
-        ids = sorted(name[:-4] for name in os.listdir(folder) if name.lower().endswith(".xml"))
-        if not ids:
-            raise DatasetError(f"{folder}: no annotation there, which would end in .xml", path=folder)
-        return ids
-
-    def _read_split(self) -> list[str]:
-        require_path(self.data_dir, "dataset folder")
-        path = self.data_dir / "ImageSets" / "Main" / f"{self.split}.txt"
-        try:
-            text = read_file(path, "split file").decode("utf-8-sig")
-        except UnicodeDecodeError as error:
-            raise DatasetError(f"{path}: not UTF-8 text: {error}; write one id a line", path=path) from error
-        ids = [line.strip() for line in text.splitlines() if line.strip()]
-        if not ids:
-            raise DatasetError(f"{path}: the split names no image; write one id a line", path=path)
-        return ids
-
-    def _read_annotations(
-        self, listed: Sequence[str], policy: ErrorPolicy
-    ) -> tuple[list[str], list[Path], list[VOCAnnotation], list[tuple[int, int]]]:
-        """Ids, image files, annotations and sizes of the images that can be used."""
-        require_path(self._annotation_folder, "annotation folder")
-        files = _listing(require_path(self._image_folder, "image folder"))
-        found = []
-        for image_id in listed:
-            try:
-                annotation = read_voc_xml(self._annotation_path(image_id), policy.reject)
-                path = self._find_image(image_id, annotation, files)
-                size = true_size(annotation.width, annotation.height, annotation.boxes, path, policy)
-            except DatasetError as error:
-                policy.reject(error)
-            else:
-                found.append((image_id, path, annotation, size))
-        if not found:
-            raise DatasetError(f"{self._place}: none of {len(listed)} images can be used")
-        ids, paths, annotations, sizes = map(list, zip(*found, strict=True))
-        return ids, paths, annotations, sizes
-
-    def _annotation_path(self, image_id: str) -> Path:
-        folder = self._annotation_folder
+    def _annotation_path(self, folder: Path, image_id: str) -> Path:
         path = path_inside(str(folder), f"{image_id}.xml")
         if path is None:
-            split = self.data_dir / "ImageSets" / "Main" / f"{self.split}.txt"
-            raise DatasetError(f"{split}: the id {shorten(image_id)} is no name of a file in {folder}", path=split)
+            split = _split_file(self.data_dir, self.split or "")
+            raise DatasetError(f"{split}: the id {shorten(image_id)} is not a file name in {folder}", path=split)
         return Path(path)
 
-    def _find_image(self, image_id: str, annotation: VOCAnnotation, files: Mapping[str, str]) -> Path:
-        """The image of an id: named like the id, else as its annotation says; suffixes in upper or lower case."""
-        folder = self._image_folder
-        wanted = [image_id + suffix for suffix in IMAGE_SUFFIXES] + [annotation.filename]
-        wanted += [name.lower() for name in wanted]
-        name = next((files[name] for name in wanted if name in files), None)
-        if name is None:
-            raise MissingPathError(
-                f"the image of {image_id!r} is not in {folder}: looked for {image_id} with suffix "
-                f"{', '.join(IMAGE_SUFFIXES)}, and for its <filename>, {annotation.filename or 'which is empty'}",
-                path=self._annotation_path(image_id),
-                kind=MISSING,
-            )
-        return folder / name
 
-    def _set_objects(self, annotations: Sequence[VOCAnnotation], policy: ErrorPolicy) -> None:
-        """Keep the objects of all images."""
-        image_rows = np.repeat(np.arange(len(annotations)), [len(item.names) for item in annotations])
-        fields = [field for item in annotations for field in item.fields]
-        written = np.concatenate([item.boxes for item in annotations])
-
-        def note(row: int, problem: str) -> None:
-            path, field = self._annotation_path(self.ids[image_rows[row]]), f"{fields[row]}, <bndbox>"
-            message = f"{path}: {field}: the box {written[row].tolist()} is {problem}"
-            policy.note(DatasetError(message, path=path, field=field, kind=f"box {problem}"))
-
-        boxes, keep = drop_bad_boxes(
-            written - 1,  # VOC counts from 1; from all four, as the released weights of lufficc/SSD learnt
-            self._sizes[image_rows],
-            place=self._place,
-            describe=lambda row: f"{self.ids[image_rows[row]]}.xml {written[row].tolist()}",
-            note=note if policy.wants_notes else None,
-        )
-        labels = [label for i, item in enumerate(annotations) for label in self._labels_of(item, i, policy)]
-        is_difficult = np.concatenate([item.is_difficult for item in annotations])
-        self._is_difficult = is_difficult[self._store(boxes, labels, image_rows, keep)]
-
-    def _labels_of(self, annotation: VOCAnnotation, index: int, policy: ErrorPolicy) -> list[int]:
-        """The labels of the objects; 0 for those of an unknown class."""
-        label_of = {name: label for label, name in enumerate(self.class_names) if label > 0}
-        labels = []
-        for field, name in zip(annotation.fields, annotation.names, strict=True):
-            label = label_of.get(name, label_of.get(name.lower()))  # lufficc/SSD lower-cases names
-            if label is None:
-                path = self._annotation_path(self.ids[index])
-                policy.reject(unknown_class_error(f"{path}: {field}", name, self.class_names, path=path, field=field))
-            labels.append(label or 0)
-        return labels
+def _ids_in_folder(folder: Path) -> list[str]:
+    names = os.listdir(require_path(folder, "annotation folder"))
+    ids = sorted(name[:-4] for name in names if name.lower().endswith(".xml"))
+    if not ids:
+        raise DatasetError(f"{folder}: no annotation (.xml) in this folder", path=folder)
+    return ids
 
 
-def _listing(folder: Path) -> dict[str, str]:
-    """The names in a folder by themselves, and by their lower case; a name as written goes before its like."""
+def _ids_in_split(root: Path, split: str) -> list[str]:
+    path = _split_file(require_path(root, "dataset folder"), split)
+    ids = read_lines(path, "split file")
+    if not ids:
+        raise DatasetError(f"{path}: the split names no image; write one id a line", path=path)
+    return ids
+
+
+def _split_file(root: Path, split: str) -> Path:
+    return root / "ImageSets" / "Main" / f"{split}.txt"
+
+
+def _files_by_name(folder: Path) -> dict[str, str]:
+    """Return the files of a folder by name and by lower-case name; the exact name takes precedence."""
     names = {name: name for name in os.listdir(folder)}
     return {name.lower(): name for name in sorted(names)} | names
+
+
+def _find_image(image_id: str, annotation: "VOCAnnotation", files: Mapping[str, str], folder: Path) -> str:
+    """Return the image file of an id: named like the id, else as its annotation says, in upper or lower case."""
+    wanted = [image_id + suffix for suffix in IMAGE_SUFFIXES] + [annotation.filename]
+    wanted += [name.lower() for name in wanted]
+    name = next((files[name] for name in wanted if name in files), None)
+    if name is None:
+        raise MissingPathError(
+            f"the image of {image_id!r} is not in {folder}: looked for {image_id} with suffix "
+            f"{', '.join(IMAGE_SUFFIXES)}, and for its <filename>, {annotation.filename or 'which is empty'}",
+            path=annotation.path,
+            kind=MISSING,
+        )
+    return name
+
+
+def _to_image(
+    image_id: str, annotation: "VOCAnnotation", path: Path, class_names: Sequence[str] | None, policy: ErrorPolicy
+) -> AnnotatedImage:
+    size = true_size(annotation.width, annotation.height, annotation.boxes, path, policy)
+    known = class_names or annotation.names
+    return AnnotatedImage(
+        image_id,
+        path,
+        size,
+        # lufficc/SSD reads names in lower case
+        names=[name.lower() if name not in known and name.lower() in known else name for name in annotation.names],
+        boxes=annotation.boxes - 1,  # VOC counts from 1; all four, as the released weights of lufficc/SSD learnt
+        source=annotation.path,
+        fields=annotation.fields,
+        written=annotation.boxes.tolist(),
+        is_difficult=annotation.is_difficult,
+    )
+
+
+@dataclass(frozen=True)
+class VOCAnnotation:
+    """Content of an annotation file, as written.
+
+    Attributes:
+        path: The file.
+        width: Width of the image in pixels; 0 = missing.
+        height: Height of the image in pixels; 0 = missing.
+        filename: Name of the image; empty = missing.
+        names: Class of each of G objects, stripped.
+        boxes: float64 (G, 4) corner form in pixels, counted from 1.
+        is_difficult: bool (G,).
+        fields: Place of each object in the file, such as "object 2 of 7".
+        mistakes: Errors of the objects that are left out, and of a malformed size.
+    """
+
+    path: Path
+    width: int
+    height: int
+    filename: str
+    names: tuple[str, ...]
+    boxes: np.ndarray
+    is_difficult: np.ndarray
+    fields: tuple[str, ...]
+    mistakes: tuple[DatasetError, ...]
+
+
+def read_voc_xml(path: Path) -> VOCAnnotation:
+    """Read an annotation file.
+
+    Raises:
+        MissingPathError: The file does not exist.
+        DatasetError: It is not XML, declares entities, or is not an annotation.
+    """
+    root = _parse(path)
+    nodes = root.findall("object")
+    objects, fields, mistakes = [], [], []
+    for number, node in enumerate(nodes, start=1):
+        field = f"object {number} of {len(nodes)}"
+        try:
+            objects.append(_read_object(node))
+            fields.append(field)
+        except ValueError as error:
+            mistakes.append(mistake_at(path, field, error))
+    width = height = 0
+    try:
+        width, height = (int(_number(root, f"size/{side}", default=0)) for side in ("width", "height"))
+    except ValueError as error:
+        mistakes.append(mistake_at(path, "size", error))
+    return VOCAnnotation(
+        path=path,
+        width=width,
+        height=height,
+        filename=_text(root, "filename"),
+        names=tuple(name for name, _, _ in objects),
+        boxes=np.array([box for _, box, _ in objects], dtype=np.float64).reshape(-1, 4),
+        is_difficult=np.array([is_difficult for _, _, is_difficult in objects], dtype=bool),
+        fields=tuple(fields),
+        mistakes=tuple(mistakes),
+    )
+
+
+def _parse(path: Path) -> Element:
+    content = read_file(path, "annotation file")
+    try:
+        root = defusedxml.ElementTree.fromstring(content)
+    except ParseError as error:
+        line, column = error.position
+        message = f"{path}: broken XML at line {line}, column {column}: {error.msg}"
+        raise DatasetError(message, path=path, field=f"line {line}") from error
+    except DefusedXmlException as error:
+        raise DatasetError(f"{path}: entities are refused in annotations ({error})", path=path) from error
+    except (ValueError, LookupError) as error:  # from decoding
+        raise DatasetError(f"{path}: not text in the encoding that it declares: {error}", path=path) from error
+    if root is None or root.tag != "annotation":
+        found = "nothing" if root is None else f"<{shorten(root.tag)[1:-1]}>"
+        message = f"{path}: not a VOC annotation: the outermost tag must be <annotation>, found {found}"
+        raise DatasetError(message, path=path)
+    return root
+
+
+def _read_object(node: Element) -> tuple[str, list[float], bool]:
+    """Return name, corners and difficult flag. Raise ValueError for a malformed object."""
+    name = _text(node, "name")
+    if not name:
+        raise ValueError("<name> is missing or empty; write the class of the object there")
+    if name == BACKGROUND:
+        raise ValueError(f"<name> is {BACKGROUND}, which no object can be; remove the object")
+    box = node.find("bndbox")
+    if box is None:
+        raise ValueError(f"<bndbox> is missing; remove the object or give it {', '.join(_CORNERS)}")
+    return name, [_number(box, tag) for tag in _CORNERS], _number(node, "difficult", default=0) > 0
+
+
+def _number(node: Element, tag: str, default: float | None = None) -> float:
+    """Return the number in ``tag``; ``default`` if the tag is missing or empty."""
+    text = _text(node, tag)
+    return default if not text and default is not None else read_number(text, f"<{tag}>")
+
+
+def _text(node: Element, tag: str) -> str:
+    return (node.findtext(tag) or "").strip()
+
+
+def find_voc(root: Path) -> Layout | None:
+    """Look for the layout of VOC, and for .xml files beside images, as LabelImg and Roboflow write them."""
+    folders = {folder.name.lower(): folder.name for folder in folders_in(root)}
+    annotations = next((folders[name] for name in ("annotations", "xmls", "labels") if name in folders), None)
+    images = next((folders[name] for name in ("jpegimages", "images", "img") if name in folders), None)
+    entries: dict[str | None, Any]
+    if annotations and images and has_suffix(root / annotations, ".xml"):
+        entry = {"FORMAT": "voc", "ROOT": str(root)}
+        if (annotations, images) != ("Annotations", "JPEGImages"):
+            entry |= {"IMAGES": images, "ANNOTATIONS": annotations}
+        lists = root / "ImageSets" / "Main"
+        splits = [name[:-4] for name in names_in(lists) if name.endswith(".txt") and _lists_ids(lists / name)]
+        entries = {split: {**entry, "SPLIT": split} for split in splits} or {None: entry}
+    else:
+        mixed = [folder for folder in (root, *folders_in(root)) if has_suffix(folder, ".xml") and has_images(folder)]
+        if root in mixed:
+            mixed = [root]
+        entries = {
+            None if folder == root else folder.name: {
+                "FORMAT": "voc", "ROOT": str(folder), "IMAGES": ".", "ANNOTATIONS": "."
+            }
+            for folder in mixed
+        }  # fmt: skip
+    return Layout("VOC", str(root), entries) if entries else None
+
+
+def _lists_ids(path: Path) -> bool:
+    """Tell whether a file lists ids. The lists of one class, such as cat_train.txt, have a flag behind each id."""
+    try:
+        with open(path, "rb") as file:
+            return len(file.readline(1000).split()) == 1
+    except OSError:
+        return False

@@ -1,45 +1,43 @@
-"""Datasets as YOLO has them: a text file beside each image, or in labels/ for one in images/, with a row a box.
-
-Legend: G objects of an image.
-"""
+"""Datasets as YOLO has them: a text file beside each image, or in labels/ for one in images/, with a row a box."""
 
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from ssd.data.datasets.checks import check_class_names
-from ssd.data.datasets.listed import ListedDataset, ListedImage
-from ssd.data.datasets.paths import MissingPathError, read_file
-from ssd.data.datasets.policy import RAISE_ERRORS, ErrorPolicy
+from ssd.data.datasets.base import AnnotatedImage, ArrayDataset
+from ssd.data.datasets.folders import Layout
+from ssd.data.datasets.paths import MissingPathError, read_text
+from ssd.data.datasets.policy import RAISE_ERRORS, ErrorPolicy, check_class_names, mistake_at
 from ssd.data.datasets.sizes import image_size_of
-from ssd.data.datasets.yolo_files import YOLOLayout, read_yolo_layout
+from ssd.data.datasets.yolo_layout import YOLOLayout, read_yolo_layout
 from ssd.utils.errors import DatasetError
 from ssd.utils.shorten import shorten
 
-_MAX_RELATIVE = 2  # what is rounded or sticks out stays below; beyond, the numbers are pixels
+_MAX_RELATIVE = 2  # rounded boxes, and boxes that leave the image, stay below; larger numbers are pixels
 
 
-class YOLODataset(ListedDataset):
-    """Images and boxes of one split, or all; see ``ListedDataset``.
+class YOLODataset(ArrayDataset):
+    """Images and boxes of one split, or of the whole folder.
 
-    A row is the number of the class and the box: centre x and y, width and height, as fractions of the image. Rows of
-    segmentation, class and a polygon x1 y1 x2 y2 ..., become the boxes of their points; of poses the box is taken. An
-    image without a text file, or with an empty one, has no objects.
+    A row is the number of the class and the box: centre x and y, width and height, as fractions of the image. A row of
+    segmentation, class and polygon x1 y1 x2 y2 ..., becomes the box of its points; of a pose the box is taken. An image
+    without a text file, or with an empty one, has no objects.
 
     Args:
-        root: the folder, or its data.yaml or obj.data; see ``read_yolo_layout``.
-        split: as that names it; None = all images of the folder.
-        class_names: background first; None = as the files name and number them.
-        metric: see ``DetectionDataset``.
-        policy: decides about malformed rows, and images that are missing or damaged.
+        root: Folder, or its data.yaml or obj.data; see ``read_yolo_layout``.
+        split: Name of a split; None = all images of the folder.
+        class_names: Background first; None = the names in the files.
+        metric: See ``DetectionDataset``.
+        policy: Decides about malformed rows, and images that are missing or damaged.
 
     Attributes:
-        num_polygons: rows that were polygons.
+        num_polygons: Number of rows that were polygons.
 
     Raises:
-        DatasetError: a path is missing, no image has a text file, a file or row is malformed, or a class unknown.
+        DatasetError: A path is missing, no image has a text file, a file or row is malformed, or a class unknown.
     """
 
     def __init__(
@@ -58,48 +56,52 @@ class YOLODataset(ListedDataset):
         for path in paths:
             label_path = label_path_of(path)
             try:
-                has_labels = os.path.exists(label_path)
-                num_labelled += has_labels
-                rows = self._read_rows(label_path, layout, policy) if has_labels else []
-                images.append(_to_image(path, label_path, rows, layout))
+                lines = read_text(label_path, "annotation file").splitlines() if os.path.exists(label_path) else None
+                num_labelled += lines is not None
+                images.append(self._to_image(path, label_path, lines or [], layout, policy))
             except DatasetError as error:
                 policy.reject(error)
         if images and not num_labelled:
+            label_path = label_path_of(paths[0])
             raise MissingPathError(
-                f"{layout.source}: none of {len(paths)} images has a text file with its boxes; looked for "
-                f"{label_path_of(paths[0])} and the like",
-                path=label_path_of(paths[0]),
+                f"{layout.source}: none of {len(paths)} images has a text file with its boxes; looked for {label_path} "
+                "and others like it",
+                path=label_path,
             )
-        class_names = class_names or check_class_names(layout.names, str(layout.source))
         super().__init__(
-            layout.source, images, class_names=class_names, metric=metric, policy=policy, num_listed=len(paths)
+            images,
+            class_names=class_names or check_class_names(layout.names, layout.source),
+            metric=metric,
+            place=layout.source,
+            policy=policy,
+            num_listed=len(paths),
         )
 
-    def _read_rows(self, path: Path, layout: YOLOLayout, policy: ErrorPolicy) -> list[tuple[int, np.ndarray, str]]:
-        """(class number, relative box in corner form (4,), field) of each object."""
-        try:
-            lines = read_file(path, "annotation file").decode("utf-8-sig").splitlines()
-        except UnicodeDecodeError as error:
-            raise DatasetError(f"{path}: not UTF-8 text: {error}", path=path) from error
-        rows = []
-        for number, line in enumerate(lines, start=1):
-            cells = line.split()
+    def _to_image(
+        self, path: Path, label_path: Path, lines: Sequence[str], layout: YOLOLayout, policy: ErrorPolicy
+    ) -> AnnotatedImage:
+        names, boxes, fields, written = [], [], [], []
+        for number, cells in enumerate(map(str.split, lines), start=1):
             if not cells:
                 continue
-            field = f"row {number}"
             try:
-                class_number, numbers = _class_number(cells[0], layout), _numbers(cells[1:], layout.num_columns)
+                name, numbers = _read_class(cells[0], layout), _read_numbers(cells[1:], layout.num_columns)
             except ValueError as error:
-                message = f"{path}: {field}: {error}"
-                policy.reject(DatasetError(message, path=path, field=field))
+                policy.reject(mistake_at(label_path, f"row {number}", error))
                 continue
             self.num_polygons += len(numbers) > 4
-            rows.append((class_number, _corner_form(numbers), field))
-        return rows
+            names.append(name)
+            boxes.append(_to_corners(numbers))
+            fields.append(f"row {number}")
+            written.append(cells[1:5])
+        size = image_size_of(path)
+        pixels = np.array(boxes, dtype=np.float64).reshape(-1, 4) * np.tile(size, 2)
+        name = os.path.relpath(path, layout.folder)
+        return AnnotatedImage(name, path, size, names, pixels, label_path, fields, written)
 
 
 def label_path_of(image_path: Path) -> Path:
-    """Return the text file of an image: .txt for its suffix, and labels for the last folder that is called images."""
+    """Return the text file of an image: suffix .txt, and labels in place of the last folder that is called images."""
     parts = list(image_path.with_suffix(".txt").parts)
     for index in reversed(range(len(parts) - 1)):
         if parts[index] == "images":
@@ -108,7 +110,7 @@ def label_path_of(image_path: Path) -> Path:
     return Path(*parts)
 
 
-def _class_number(cell: str, layout: YOLOLayout) -> int:
+def _read_class(cell: str, layout: YOLOLayout) -> str:
     try:
         number = float(cell)  # some tools write 0.0
     except ValueError:
@@ -116,11 +118,11 @@ def _class_number(cell: str, layout: YOLOLayout) -> int:
     if not 0 <= number < len(layout.names) or number != int(number):
         known = f"{layout.source.name} names the classes 0 to {len(layout.names) - 1}"
         raise ValueError(f"the class is {shorten(cell)}; {known}")
-    return int(number)
+    return layout.names[int(number)]
 
 
-def _numbers(cells: Sequence[str], num_columns: int | None) -> list[float]:
-    """The four numbers of a box, or the coordinates of a polygon."""
+def _read_numbers(cells: Sequence[str], num_columns: int | None) -> list[float]:
+    """Return the four numbers of a box, or the coordinates of a polygon."""
     if num_columns is not None and len(cells) + 1 == num_columns:
         cells = cells[:4]
     if len(cells) != 4 and (len(cells) < 6 or len(cells) % 2):
@@ -128,30 +130,31 @@ def _numbers(cells: Sequence[str], num_columns: int | None) -> list[float]:
             f"{len(cells) + 1} numbers; a row is class, centre x, centre y, width, height, or class and a polygon "
             "of at least three points"
         )
+    found = shorten(" ".join(cells))
     try:
         numbers = [float(cell) for cell in cells]
     except ValueError as error:
-        raise ValueError(f"{shorten(' '.join(cells))} are no numbers") from error
-    if not all(abs(number) <= _MAX_RELATIVE for number in numbers):  # nor is nan
-        found = shorten(" ".join(cells))
+        raise ValueError(f"{found} are not numbers") from error
+    if not all(abs(number) <= _MAX_RELATIVE for number in numbers):  # false for nan
         raise ValueError(f"{found}; coordinates are fractions of width and height of the image, 0 to 1, not pixels")
     return numbers
 
 
-def _corner_form(numbers: Sequence[float]) -> np.ndarray:
-    """A box in centre form, or the points of a polygon, as box in corner form, float64 (4,)."""
+def _to_corners(numbers: Sequence[float]) -> tuple[float, float, float, float]:
+    """Return the corners of a box in centre form, or of the box of a polygon."""
     if len(numbers) == 4:
         cx, cy, width, height = numbers
-        return np.array([cx - width / 2, cy - height / 2, cx + width / 2, cy + height / 2])
+        return cx - width / 2, cy - height / 2, cx + width / 2, cy + height / 2
     xs, ys = numbers[0::2], numbers[1::2]
-    return np.array([min(xs), min(ys), max(xs), max(ys)])
+    return min(xs), min(ys), max(xs), max(ys)
 
 
-def _to_image(
-    path: Path, label_path: Path, rows: Sequence[tuple[int, np.ndarray, str]], layout: YOLOLayout
-) -> ListedImage:
-    size = image_size_of(path)
-    boxes = np.array([box for _, box, _ in rows], dtype=np.float64).reshape(-1, 4) * np.tile(size, 2)
-    names = [layout.names[number] for number, _, _ in rows]
-    name = os.path.relpath(path, layout.folder)
-    return ListedImage(name, path, size, boxes, names, [field for _, _, field in rows], label_path)
+def find_yolo(root: Path) -> Layout | None:
+    """Look for the layout of Ultralytics, Roboflow, Darknet, CVAT or LabelImg."""
+    try:
+        layout = read_yolo_layout(root)
+    except DatasetError:
+        return None
+    entry = {"FORMAT": "yolo", "ROOT": str(root)}
+    entries: dict[str | None, Any] = {split: {**entry, "SPLIT": split} for split in layout.splits}
+    return Layout("YOLO", str(layout.source), entries or {None: entry})

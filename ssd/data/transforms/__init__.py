@@ -1,4 +1,4 @@
-"""Augmentation: geometry on the host, one warp an image; colours and normalisation on the device, by the batch."""
+"""Augmentation: geometry on the host, one warp per image; colours and normalisation on the device, per batch."""
 
 from ssd.data.transforms.batch import BatchTransform, make_batch_transform
 

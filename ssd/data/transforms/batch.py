@@ -1,4 +1,4 @@
-"""What happens to a batch of images on the device: colour distortion in training, normalisation always."""
+"""Transform of a batch of images on the device: colour distortion in training, and normalisation."""
 
 from collections.abc import Callable
 
@@ -12,16 +12,7 @@ from ssd.structures import Container
 
 
 def make_batch_transform(cfg: CfgNode, is_train: bool, *, rank: int = 0, world_size: int = 1) -> "BatchTransform":
-    """Build the transform of INPUT.PIXEL_MEAN and PIXEL_STD; in training with colours drawn from SOLVER.SEED.
-
-    SOLVER.COMPILE makes one kernel of the training's, on a GPU.
-
-    Args:
-        cfg: the configuration.
-        is_train: distort colours.
-        rank: of this process among those that train together.
-        world_size: number of these processes.
-    """
+    """Build the transform of INPUT.PIXEL_MEAN and PIXEL_STD; in training with colours drawn from SOLVER.SEED."""
     return BatchTransform(
         cfg.INPUT.PIXEL_MEAN,
         cfg.INPUT.PIXEL_STD,
@@ -35,15 +26,15 @@ def make_batch_transform(cfg: CfgNode, is_train: bool, *, rank: int = 0, world_s
 class BatchTransform:
     """uint8 images in, normalised float images out.
 
-    The colours of an image are a function of (seed, iteration, place in the batch of all processes) alone.
+    The colours of an image are a function of (seed, iteration, index in the batch of all processes).
 
     Args:
-        mean: RGB, on the scale 0 to 255.
-        std: likewise.
-        seed: of the colour distortion; None = no distortion.
-        compiled: whether distortion and normalisation are compiled for devices other than the CPU.
-        rank: of this process among those that train together.
-        world_size: number of these processes.
+        mean: RGB mean on the scale 0 to 255.
+        std: RGB standard deviation on the scale 0 to 255.
+        seed: Seed of the colour distortion; None = no distortion.
+        compiled: Compile distortion and normalisation to one kernel, on devices other than the CPU.
+        rank: Rank of this process.
+        world_size: Number of processes that train together.
     """
 
     def __init__(
@@ -70,9 +61,9 @@ class BatchTransform:
 
         Args:
             images: uint8 (B, 3, H, W) RGB, on any device.
-            targets: in training, their ``valid_area`` (B, 4), corner form in pixels, tells the image from the border
-                of an expansion, which ends at exactly the mean. None = all is image.
-            iteration: in training, the iteration that these images are for.
+            targets: In training, with ``valid_area`` (B, 4) corner form in pixels; pixels outside are the border of
+                an expansion, and become the mean. None = all pixels are image.
+            iteration: In training, the iteration of these images.
 
         Returns:
             float32 (B, 3, H, W) on the device of ``images``: (pixel - mean) / std.
@@ -89,7 +80,7 @@ class BatchTransform:
         return self._distort_on_device(images, packed, self._mean, self._std, area)
 
     def _draw(self, batch_size: int, seed: int, iteration: int) -> PhotometricDraw:
-        # On the CPU, so that every kind of device sees the same draws; NumPy mixes the two numbers into one seed.
+        # On the CPU, so that every device gets the same draws; NumPy mixes the two numbers into one seed.
         mixed = int(np.random.SeedSequence((seed, iteration)).generate_state(1, np.uint64)[0])
         generator = torch.Generator().manual_seed(mixed)
         draw = draw_photometric(batch_size * self.world_size, generator)
@@ -97,18 +88,18 @@ class BatchTransform:
 
 
 def distort_and_normalize(images: Tensor, packed: Tensor, mean: Tensor, std: Tensor, area: Tensor | None) -> Tensor:
-    """Apply a packed draw to uint8 images (B, 3, H, W), then ``normalize``; fit for torch.compile."""
+    """Apply a packed draw to uint8 images (B, 3, H, W), then ``normalize``; can be compiled."""
     return normalize(distort_all(images.to(torch.float32), packed), mean, std, area)
 
 
 def normalize(pixels: Tensor, mean: Tensor, std: Tensor, area: Tensor | None) -> Tensor:
-    """Return (pixel - mean) / std, and 0, which is the mean, outside of an area.
+    """Return (pixel - mean) / std, and 0, which is the mean, outside an area.
 
     Args:
         pixels: float (B, 3, H, W).
         mean: (3, 1, 1).
-        std: likewise.
-        area: (B, 4) corner form in pixels; None = everything.
+        std: (3, 1, 1).
+        area: (B, 4) corner form in pixels; None = the whole image.
     """
     pixels = (pixels - mean).div_(std)
     if area is None:
@@ -117,16 +108,7 @@ def normalize(pixels: Tensor, mean: Tensor, std: Tensor, area: Tensor | None) ->
 
 
 def inside(area: Tensor, height: int, width: int) -> Tensor:
-    """Tell which pixels have their centre in a rectangle.
-
-    Args:
-        area: (B, 4) corner form in pixels.
-        height: of the images.
-        width: likewise.
-
-    Returns:
-        bool (B, height, width).
-    """
+    """Return which pixels, bool (B, height, width), have their centre in ``area``, (B, 4) corner form in pixels."""
     x = torch.arange(width, device=area.device) + 0.5
     y = torch.arange(height, device=area.device) + 0.5
     x1, y1, x2, y2 = area[:, :, None].unbind(dim=1)  # (B, 1) each

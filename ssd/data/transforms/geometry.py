@@ -1,39 +1,37 @@
-"""The random geometry of SSD training: expand, crop, mirror and resize, drawn first and executed as one warp.
+"""Random geometry of SSD training: expand, crop, mirror and resize, drawn first and executed as one warp.
 
-All of it is one axis-parallel map, given by the rectangle of the original image that becomes the network input and by
-whether it is mirrored. The rectangle leaves the image where the image was expanded.
+Together the four steps are one axis-parallel map: a rectangle of the original image becomes the network input, and may
+be mirrored. The rectangle leaves the image where the image was expanded.
 
-Legend: G boxes of an image, T crop trials, H and W height and width in pixels. Arrays of boxes against trials are
-(G, T), which NumPy reduces over boxes row by row.
+Legend: G boxes of an image, T crop trials, H and W height and width in pixels.
 """
 
 import math
 from dataclasses import dataclass
-from itertools import takewhile
 
 import cv2
 import numpy as np
 
-# SSD, Sec. 2.2, "Data augmentation". Each is as likely as the others: None keeps the whole image, a number is the
-# IoU that the crop must have with some object, 0 asks for nothing.
+# SSD, Sec. 2.2, "Data augmentation". The modes are equally likely: None keeps the whole image, a number is the least
+# IoU of the crop with some object, 0 is no condition.
 MIN_IOUS = (None, 0.1, 0.3, 0.5, 0.7, 0.9, 0.0)
-CROP_TRIALS = 50  # before another mode is chosen
-CROP_MODES = 2  # drawn together with their trials; mostly one of them leads to a crop
-MIN_CROP_SIDE = 0.3  # of the image's; the paper says [0.1, 1] of its size, the original code this
+CROP_TRIALS = 50  # per mode, as in the original code; then another mode is chosen
+CROP_MODES = 2  # modes that are drawn together, with their trials; mostly one of them leads to a crop
+MIN_CROP_SIDE = 0.3  # share of the side of the image, as in the original code; the paper says [0.1, 1] of its size
 MAX_CROP_ASPECT = 2.0  # and at least 1 / 2
 EXPAND_PROBABILITY = 0.5
-MAX_EXPAND_RATIO = 4.0  # SSD, Sec. 3.6: the image on a canvas of up to 16 times its area
+MAX_EXPAND_RATIO = 4.0  # SSD, Sec. 3.6: a canvas of up to 16 times the area of the image
 MIRROR_PROBABILITY = 0.5
 REDUCTIONS = (8, 4, 2)  # at which a JPEG can be decoded
 
 
 @dataclass(frozen=True)
 class GeometricDraw:
-    """What was drawn for one image.
+    """Result of a draw for one image.
 
     Attributes:
         rect: (x1, y1, x2, y2) in pixels of the original image; becomes the network input.
-        mirror: exchange left and right.
+        mirror: Exchange left and right.
     """
 
     rect: tuple[int, int, int, int]
@@ -42,7 +40,7 @@ class GeometricDraw:
 
 @dataclass(frozen=True)
 class GeometricSteps:
-    """Which steps of the augmentation are taken."""
+    """Steps of the augmentation that are switched on."""
 
     expand: bool = True
     crop: bool = True
@@ -56,14 +54,14 @@ def draw_geometry(
     rng: np.random.Generator,
     steps: GeometricSteps = GeometricSteps(),  # frozen
 ) -> GeometricDraw:
-    """Draw expansion, crop and mirroring for an image. Without boxes nothing guides a crop, so there is none.
+    """Draw expansion, crop and mirroring. An image without boxes is not cropped.
 
     Args:
-        width: of the image in pixels.
-        height: likewise.
+        width: Width of the image in pixels.
+        height: Height of the image in pixels.
         boxes: (G, 4) corner form in pixels.
-        rng: the source of randomness.
-        steps: those to take.
+        rng: Source of randomness.
+        steps: Steps that are switched on.
     """
     rect = (0, 0, width, height)
     if steps.expand and rng.random() < EXPAND_PROBABILITY:
@@ -74,7 +72,7 @@ def draw_geometry(
 
 
 def draw_expansion(width: int, height: int, rng: np.random.Generator) -> tuple[int, int, int, int]:
-    """Draw a canvas around an image of ``width`` x ``height``, as a rectangle in pixels of the image."""
+    """Draw a canvas around an image, as a rectangle (x1, y1, x2, y2) in pixels of the image."""
     size, x, y = rng.random(3).tolist()
     ratio = 1 + (MAX_EXPAND_RATIO - 1) * size
     left, top = int(x * (width * ratio - width)), int(y * (height * ratio - height))
@@ -84,37 +82,53 @@ def draw_expansion(width: int, height: int, rng: np.random.Generator) -> tuple[i
 def draw_crop(
     canvas: tuple[int, int, int, int], boxes: np.ndarray, rng: np.random.Generator
 ) -> tuple[int, int, int, int]:
-    """Draw a part of the canvas that keeps an object (SSD, Sec. 2.2), or the whole of it.
+    """Draw a part of the canvas that keeps an object, or the whole canvas (SSD, Sec. 2.2).
 
     Args:
         canvas: (x1, y1, x2, y2) in pixels of the original image.
         boxes: (G, 4) corner form in the same pixels, G > 0.
-        rng: the source of randomness.
+        rng: Source of randomness.
 
     Returns:
         A rectangle inside the canvas, (x1, y1, x2, y2) in pixels of the original image.
     """
     while True:
         modes = [MIN_IOUS[int(number * len(MIN_IOUS))] for number in rng.random(CROP_MODES).tolist()]
-        min_ious = list(takewhile(lambda min_iou: min_iou is not None, modes))
-        if min_ious:
+        keeps_canvas = None in modes
+        min_ious = np.array(modes[: modes.index(None)] if keeps_canvas else modes, dtype=np.float64)
+        if len(min_ious):
             rects = _draw_trials(canvas, CROP_TRIALS * len(min_ious), rng)
-            is_accepted = is_crop_accepted(rects, boxes, np.array(min_ious).repeat(CROP_TRIALS))
+            is_accepted = is_crop_accepted(rects, boxes, min_ious.repeat(CROP_TRIALS))
             first = int(is_accepted.argmax())
             if is_accepted[first]:
                 x1, y1, x2, y2 = map(int, rects[first].tolist())
                 return x1, y1, x2, y2
-        if len(min_ious) < len(modes):
+        if keeps_canvas:
             return canvas
 
 
+def _draw_trials(canvas: tuple[int, int, int, int], count: int, rng: np.random.Generator) -> np.ndarray:
+    """Draw rectangles of whole numbers in the canvas, (T, 4). Those with a wrong aspect ratio are empty."""
+    corners = np.array(canvas, dtype=np.float64)[:, None]
+    origin, extent = corners[:2], corners[2:] - corners[:2]  # (2, 1): x and y
+    rects = rng.random((4, count))
+    low, sides = rects[:2], rects[2:]  # views of (2, T), changed in place
+    sides *= (1 - MIN_CROP_SIDE) * extent
+    sides += MIN_CROP_SIDE * extent
+    low *= extent - sides
+    low += origin
+    sides *= np.maximum(sides[0], sides[1]) <= MAX_CROP_ASPECT * np.minimum(sides[0], sides[1])
+    sides += low  # now the high corner
+    return np.floor(rects, out=rects).T
+
+
 def is_crop_accepted(rects: np.ndarray, boxes: np.ndarray, min_iou: float | np.ndarray) -> np.ndarray:
-    """Tell which crops overlap an object by ``min_iou`` or more and hold the centre of one.
+    """Tell which crops have an IoU of at least ``min_iou`` with an object, and contain the centre of one.
 
     Args:
         rects: (T, 4) corner form in pixels.
-        boxes: (G, 4) likewise, G > 0.
-        min_iou: the least IoU that the best object must have with the crop; one for all or (T,).
+        boxes: (G, 4) corner form in pixels, G > 0.
+        min_iou: One number for all crops, or (T,).
 
     Returns:
         bool (T,).
@@ -128,33 +142,39 @@ def is_crop_accepted(rects: np.ndarray, boxes: np.ndarray, min_iou: float | np.n
     area = sides[0] * sides[1]
     union = area + box_sides[0] * box_sides[1] - intersection
     overlaps_enough = intersection >= min_iou * union
-    holds_center = _holds_center(low, high, box_low, box_high)
-    # Not any(), a Python function which takes as long as all the rest for so few numbers.
-    return (area[0] > 0) & np.logical_or.reduce(overlaps_enough) & np.logical_or.reduce(holds_center)
+    contains_center = _contains_center(low, high, box_low, box_high)
+    # any() is a Python function that takes as long as everything above for arrays of this size.
+    return (area[0] > 0) & np.logical_or.reduce(overlaps_enough) & np.logical_or.reduce(contains_center)
+
+
+def _contains_center(low: np.ndarray, high: np.ndarray, box_low: np.ndarray, box_high: np.ndarray) -> np.ndarray:
+    """Tell whether the centres of boxes are strictly inside rectangles; corners (2, ...) that broadcast, x and y."""
+    center = (box_low + box_high) / 2
+    is_inside = (center > low) & (center < high)
+    return is_inside[0] & is_inside[1]
 
 
 def map_boxes(boxes: np.ndarray, labels: np.ndarray, draw: GeometricDraw) -> tuple[np.ndarray, np.ndarray]:
-    """Move boxes with the image: drop those whose centre is left out, clip the others.
+    """Move boxes with the image: drop those whose centre is outside, and clip the others.
 
     Args:
         boxes: (G, 4) corner form in pixels of the original image.
         labels: (G,) int64.
-        draw: where the image went.
+        draw: Geometry of the image.
 
     Returns:
         The remaining boxes, float32 corner form relative to the network input and of positive area, and their labels.
     """
     rect = np.array(draw.rect, dtype=np.float64)
     low, high = rect[:2, None], rect[2:, None]  # (2, 1): x and y
-    box_low, box_high = boxes.T[:2], boxes.T[2:]  # (2, G)
-    keep = _holds_center(low, high, box_low, box_high)
+    keep = _contains_center(low, high, boxes.T[:2], boxes.T[2:])
     corners = (boxes.T.reshape(2, 2, -1) - low) / (high - low)  # (2, 2, G): low and high, x and y
     np.minimum(np.maximum(corners, 0, out=corners), 1, out=corners)
     if draw.mirror:
         corners[:, 0] = 1 - corners[::-1, 0]
     mapped = corners.astype(np.float32)
-    is_larger = mapped[1] > mapped[0]
-    keep &= is_larger[0] & is_larger[1]
+    is_positive = mapped[1] > mapped[0]
+    keep &= is_positive[0] & is_positive[1]
     return mapped.reshape(4, -1).T[keep], labels[keep]
 
 
@@ -162,9 +182,9 @@ def valid_area(width: int, height: int, draw: GeometricDraw, size: tuple[int, in
     """Return the part of the network input that shows the image and not the border of an expansion.
 
     Args:
-        width: of the original image in pixels.
-        height: likewise.
-        draw: where the image went.
+        width: Width of the original image in pixels.
+        height: Height of the original image in pixels.
+        draw: Geometry of the image.
         size: (height, width) of the network input in pixels.
 
     Returns:
@@ -178,11 +198,17 @@ def valid_area(width: int, height: int, draw: GeometricDraw, size: tuple[int, in
     return np.array([left, top, right, bottom], dtype=np.float32)
 
 
+def _visible_span(start: int, end: int, side: int, pixels: int) -> tuple[float, float]:
+    """Return where [0, side) begins and ends when [start, end) is resized to ``pixels`` pixels."""
+    first, last = max(start, 0), min(end, side)
+    return (first - start) / (end - start) * pixels, (last - start) / (end - start) * pixels
+
+
 def max_reduction(draw: GeometricDraw, size: tuple[int, int]) -> int:
-    """Return by how much an image may be reduced before it is warped: 8, 4, 2, or 1 if a side would be magnified.
+    """Return how far an image may be reduced before it is warped: 8, 4, 2, or 1 if a side would be magnified.
 
     Args:
-        draw: what becomes the network input.
+        draw: Geometry of the image.
         size: (height, width) of the network input in pixels.
     """
     x1, y1, x2, y2 = draw.rect
@@ -191,17 +217,17 @@ def max_reduction(draw: GeometricDraw, size: tuple[int, int]) -> int:
 
 
 def warp_image(image: np.ndarray, draw: GeometricDraw, size: tuple[int, int], reduction: int = 1) -> np.ndarray:
-    """Resample the drawn rectangle of an image to the network input, once, bilinearly and as cv2.resize would.
+    """Resample the drawn rectangle of an image to the network input, once and bilinearly, like cv2.resize.
 
     Args:
         image: RGB uint8 (H, W, 3).
-        draw: the rectangle, and whether it is mirrored.
+        draw: Geometry of the image.
         size: (height, width) of the network input in pixels.
-        reduction: each pixel of ``image`` stands for a square of this many pixels of the original image a side.
+        reduction: Pixels of the original image in a row or column that one pixel of ``image`` stands for.
 
     Returns:
-        RGB uint8 (height, width, 3). Nothing but image is blended inside of ``valid_area``. The outside, black but for
-        a pixel at the edge, is what ``BatchTransform`` sets to the mean.
+        RGB uint8 (height, width, 3). Pixels inside ``valid_area`` blend nothing but image. The border is black but for
+        a pixel at its edge; ``BatchTransform`` sets it to the mean.
     """
     x1, y1, x2, y2 = draw.rect
     is_inside = min(x1, y1) >= 0 and x2 <= image.shape[1] * reduction and y2 <= image.shape[0] * reduction
@@ -213,11 +239,11 @@ def warp_image(image: np.ndarray, draw: GeometricDraw, size: tuple[int, int], re
 
 
 def _warp_visible(image: np.ndarray, draw: GeometricDraw, size: tuple[int, int], reduction: int) -> np.ndarray:
-    """The general case of ``warp_image``. It takes several times as long per pixel, so only the image is resampled."""
+    """Warp any rectangle. A pixel costs several times as much as with cv2.resize, so only the image is resampled."""
     height, width = image.shape[:2]
     x1, y1, x2, y2 = (side / reduction for side in draw.rect)  # in pixels of ``image``
     left, top = math.floor(max(x1, 0)), math.floor(max(y1, 0))
-    visible = image[top : math.ceil(y2), left : math.ceil(x2)]  # so that what was cropped off does not bleed in
+    visible = image[top : math.ceil(y2), left : math.ceil(x2)]  # so that pixels outside the crop are not blended in
     area = valid_area(width * reduction, height * reduction, draw, size).tolist()
     u1, v1, u2, v2 = math.floor(area[0]), math.floor(area[1]), math.ceil(area[2]), math.ceil(area[3])
     x_scale, y_scale = (x2 - x1) / size[1], (y2 - y1) / size[0]
@@ -236,31 +262,3 @@ def _warp_visible(image: np.ndarray, draw: GeometricDraw, size: tuple[int, int],
         borderMode=cv2.BORDER_REPLICATE,
     )
     return warped
-
-
-def _visible_span(start: int, end: int, side: int, pixels: int) -> tuple[float, float]:
-    """Where an image of ``side`` begins and ends when [start, end) becomes ``pixels`` pixels."""
-    first, last = max(start, 0), min(end, side)
-    return (first - start) / (end - start) * pixels, (last - start) / (end - start) * pixels
-
-
-def _draw_trials(canvas: tuple[int, int, int, int], count: int, rng: np.random.Generator) -> np.ndarray:
-    """Rectangles in the canvas, of whole numbers, (T, 4). Those whose aspect ratio is not allowed are empty."""
-    corners = np.array(canvas, dtype=np.float64)[:, None]
-    origin, extent = corners[:2], corners[2:] - corners[:2]  # (2, 1): x and y
-    rects = rng.random((4, count))
-    low, sides = rects[:2], rects[2:]
-    sides *= (1 - MIN_CROP_SIDE) * extent
-    sides += MIN_CROP_SIDE * extent
-    low *= extent - sides
-    low += origin
-    sides *= np.maximum(sides[0], sides[1]) <= MAX_CROP_ASPECT * np.minimum(sides[0], sides[1])
-    sides += low  # the high corner
-    return np.floor(rects, out=rects).T
-
-
-def _holds_center(low: np.ndarray, high: np.ndarray, box_low: np.ndarray, box_high: np.ndarray) -> np.ndarray:
-    """Whether the centres of boxes lie strictly inside rectangles; corners (2, ...) that broadcast, x and y."""
-    center = (box_low + box_high) / 2
-    is_inside = (center > low) & (center < high)
-    return is_inside[0] & is_inside[1]

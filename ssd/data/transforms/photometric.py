@@ -1,10 +1,10 @@
-"""The random colours of SSD training (SSD, Sec. 2.2, after Howard, arXiv:1312.5402), for a whole batch at once.
+"""Random colours of SSD training (SSD, Sec. 2.2, after Howard, arXiv:1312.5402), for a whole batch at once.
 
-Nothing is clipped: values may leave 0 to 255, as in the original code. Without clipping, brightness and contrast (an
-affine map with positive factor, the same for all channels) commute with saturation and hue, so the original's coin
-for the place of contrast is not needed.
+Values are not clipped and may leave 0 to 255, as in the original code. Without clipping, brightness and contrast (an
+affine map with positive factor, equal for all channels) commute with saturation and hue. So the original's random
+place of contrast makes no difference, and is left out.
 
-Legend: B images, N of them, H and W height and width.
+Legend: B images, N some of them, H and W height and width.
 """
 
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+# Ranges and probability of the original code of SSD.
 BRIGHTNESS = 32.0  # grey levels, up or down
 CONTRAST = (0.5, 1.5)
 SATURATION = (0.5, 1.5)
@@ -23,14 +24,14 @@ _CHANNEL_ORDERS = torch.tensor([[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 
 
 @dataclass(frozen=True)
 class PhotometricDraw:
-    """What was drawn for each image of a batch; CPU tensors.
+    """Distortion of each image of a batch; CPU tensors.
 
     Attributes:
-        brightness: (B,) grey levels to add; 0 = none.
-        contrast: (B,) factor of the pixel after that; 1 = none.
-        saturation: (B,) factor of the saturation; 1 = none.
-        hue: (B,) degrees to turn the hue; 0 = none.
-        channels: (B, 3) int64, the channel that each output channel shows.
+        brightness: (B,) grey levels to add; 0 = unchanged.
+        contrast: (B,) factor of the brightened pixel; 1 = unchanged.
+        saturation: (B,) factor of the saturation; 1 = unchanged.
+        hue: (B,) degrees to turn the hue; 0 = unchanged.
+        channels: (B, 3) int64, source channel of each output channel.
     """
 
     brightness: Tensor
@@ -44,7 +45,7 @@ class PhotometricDraw:
         return PhotometricDraw(*(getattr(self, name)[start:stop] for name in self.__dataclass_fields__))
 
     def packed(self) -> Tensor:
-        """Return all in one float tensor (B, 7), which reaches a device in one copy; see ``distort_all``."""
+        """Return all fields in one float tensor (B, 7), which reaches a device in one copy; see ``distort_all``."""
         columns = torch.stack([self.brightness, self.contrast, self.saturation, self.hue], dim=1)
         return torch.cat([columns, self.channels], dim=1)
 
@@ -68,43 +69,40 @@ def draw_photometric(batch_size: int, generator: torch.Generator) -> Photometric
 
 
 def distort_colors(images: Tensor, draw: PhotometricDraw) -> Tensor:
-    """Apply a draw on the CPU. Images that drew nothing of a kind cost nothing of it.
+    """Apply a draw on the CPU. An image pays only for the kinds of distortion that it drew.
 
     Args:
         images: float (B, 3, H, W) RGB, 0 to 255.
-        draw: for these B images.
+        draw: Draw for these B images.
 
     Returns:
         float (B, 3, H, W), not clipped.
     """
-    contrast, shift = (
-        value.to(images)[:, None, None, None] for value in (draw.contrast, draw.contrast * draw.brightness)
-    )
+    contrast = draw.contrast.to(images)[:, None, None, None]
+    shift = (draw.contrast * draw.brightness).to(images)[:, None, None, None]
     distorted = (images * contrast).add_(shift)  # contrast * (image + brightness)
-    is_turned = draw.hue != 0
-    for rows, distort in (
-        (is_turned, turn_hue),
-        ((draw.saturation != 1) & ~is_turned, lambda part, _, factor: scale_saturation(part, factor)),
-    ):
-        index = rows.nonzero()[:, 0]
-        if len(index):
-            hue, saturation = (value[index].to(images)[:, None, None] for value in (draw.hue, draw.saturation))
-            distorted[index] = distort(distorted[index], hue, saturation)
-    index = (draw.channels != torch.arange(3)).any(dim=1).nonzero()[:, 0]
-    if len(index):
-        distorted[index] = distorted[index[:, None], draw.channels[index]]
+    hue, saturation = draw.hue.to(images)[:, None, None], draw.saturation.to(images)[:, None, None]
+    rows = (draw.hue != 0).nonzero()[:, 0]
+    if len(rows):
+        distorted[rows] = turn_hue(distorted[rows], hue[rows], saturation[rows])
+    rows = ((draw.saturation != 1) & (draw.hue == 0)).nonzero()[:, 0]
+    if len(rows):
+        distorted[rows] = scale_saturation(distorted[rows], saturation[rows])
+    rows = (draw.channels != torch.arange(3)).any(dim=1).nonzero()[:, 0]
+    if len(rows):
+        distorted[rows] = distorted[rows[:, None], draw.channels[rows]]
     return distorted
 
 
 def distort_all(images: Tensor, packed: Tensor) -> Tensor:
-    """Apply a draw on any device, to all images alike: no shape depends on the draw, so nothing waits for the device.
+    """Apply a draw on any device. No shape depends on the draw, so the host does not wait for the device.
 
     Args:
         images: float (B, 3, H, W) RGB, 0 to 255.
         packed: float (B, 7) on the device of ``images``, see ``PhotometricDraw.packed``.
 
     Returns:
-        float (B, 3, H, W), not clipped; what ``distort_colors`` gives.
+        float (B, 3, H, W), not clipped; equal to the result of ``distort_colors``.
     """
     brightness, contrast, saturation, hue = packed[:, :4, None, None].unbind(dim=1)  # (B, 1, 1) each
     distorted = (images + brightness[:, None]) * contrast[:, None]
@@ -118,7 +116,7 @@ def scale_saturation(images: Tensor, factor: Tensor) -> Tensor:
 
     Args:
         images: float (N, 3, H, W) RGB.
-        factor: broadcasts to (N, H, W).
+        factor: Broadcasts to (N, H, W).
     """
     value = images.amax(dim=1, keepdim=True)
     return torch.lerp(value, images, factor[:, None])
@@ -129,16 +127,18 @@ def turn_hue(images: Tensor, degrees: Tensor, saturation: Tensor) -> Tensor:
 
     Args:
         images: float (N, 3, H, W) RGB.
-        degrees: broadcasts to (N, H, W).
-        saturation: factor, likewise.
+        degrees: Broadcasts to (N, H, W).
+        saturation: Factor; broadcasts to (N, H, W).
     """
     red, green, blue = images.unbind(dim=1)  # (N, H, W) each
     value = images.amax(dim=1)
     chroma = value - images.amin(dim=1)
-    sector = torch.where(green == value, blue - red + 2 * chroma, red - green + 4 * chroma)
-    sector = torch.where(red == value, green - blue, sector)
-    sector = sector / chroma.clamp(min=torch.finfo(images.dtype).tiny)
-    sector = (sector + degrees / 60).remainder_(6)  # hue in sixths of the circle, from red
-    share = torch.stack([(sector - 3).abs_() - 1, 2 - (sector - 2).abs_(), 2 - (sector - 4).abs_()], dim=1)
+    # Hue in sixths of the circle, from red: 0, 2 and 4 at the primary colours.
+    hue = torch.where(green == value, blue - red + 2 * chroma, red - green + 4 * chroma)
+    hue = torch.where(red == value, green - blue, hue)
+    hue = hue / chroma.clamp(min=torch.finfo(images.dtype).tiny)
+    hue = (hue + degrees / 60).remainder_(6)
+    # Share of the chroma in each channel, (N, 3, H, W): 1 within a sixth of its primary colour, 0 beyond two sixths.
+    share = torch.stack([(hue - 3).abs_() - 1, 2 - (hue - 2).abs_(), 2 - (hue - 4).abs_()], dim=1).clamp_(0, 1)
     chroma = chroma * saturation
-    return torch.addcmul((value - chroma)[:, None], chroma[:, None], share.clamp_(0, 1))  # (N, 3, H, W)
+    return torch.addcmul((value - chroma)[:, None], chroma[:, None], share)

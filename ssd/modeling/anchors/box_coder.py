@@ -5,46 +5,39 @@ import math
 import torch
 from torch import Tensor
 
-# Decoded boxes are at most this many times as wide or high as their prior, so that a wild prediction stays finite; the
-# bound of torchvision and mmdetection.
+# Decoded boxes are at most this many times as wide or high as their prior, so that any prediction stays finite. The
+# bound is that of torchvision and mmdetection.
 _MAX_SCALE = 1000 / 16
 
 
-def encode_boxes(boxes: Tensor, priors: Tensor, center_variance: float, size_variance: float) -> Tensor:
-    """Express boxes as the regression targets of their priors.
+class BoxCoder:
+    """Encode boxes as regression targets of their priors, and decode predictions.
 
     Args:
-        boxes: (..., P, 4) centre form, any unit; width and height must be positive.
-        priors: (P, 4) centre form, same unit.
-        center_variance: the centre offset, in units of the prior's size, is divided by this.
-        size_variance: the logarithm of the size ratio is divided by this.
-
-    Returns:
-        Offsets (..., P, 4): (dx, dy, dw, dh).
+        center_variance: Divisor of the centre's offset, which is in units of the prior's size.
+        size_variance: Divisor of the logarithm of the ratio of sizes.
     """
-    origin, scale, variances = _four_columns(priors, center_variance, size_variance)
-    offsets = (boxes - origin).div_(scale)
-    offsets[..., 2:] = offsets[..., 2:].contiguous().log()
-    return offsets.div_(variances)
 
+    def __init__(self, center_variance: float = 0.1, size_variance: float = 0.2):
+        self.center_variance = center_variance
+        self.size_variance = size_variance
 
-def decode_boxes(bbox_pred: Tensor, priors: Tensor, center_variance: float, size_variance: float) -> Tensor:
-    """Turn predicted offsets (..., P, 4) into boxes (..., P, 4), centre form in the unit of the priors.
+    def encode(self, boxes: Tensor, priors: Tensor) -> Tensor:
+        """Return the offsets (..., P, 4), (dx, dy, dw, dh), of boxes (..., P, 4) from their priors (P, 4).
 
-    The inverse of ``encode_boxes``, with the same arguments, for boxes up to 62.5 times the size of their prior.
-    """
-    origin, scale, variances = _four_columns(priors, center_variance, size_variance)
-    boxes = bbox_pred * variances
-    boxes[..., 2:] = boxes[..., 2:].contiguous().clamp(max=math.log(_MAX_SCALE)).exp()
-    return boxes.mul_(scale).add_(origin)
+        Both are in centre form and in the same unit. Width and height of the boxes must be positive.
+        """
+        prior_size = priors[:, 2:]
+        center = (boxes[..., :2] - priors[:, :2]) / (prior_size * self.center_variance)
+        size = (boxes[..., 2:] / prior_size).log() / self.size_variance
+        return torch.cat([center, size], dim=-1)
 
+    def decode(self, bbox_pred: Tensor, priors: Tensor) -> Tensor:
+        """Return the boxes (..., P, 4), centre form in the unit of the priors, of offsets (..., P, 4).
 
-def _four_columns(priors: Tensor, center_variance: float, size_variance: float) -> tuple[Tensor, Tensor, Tensor]:
-    """What is subtracted from each column of boxes, divides it, and divides it again, (P, 4) each.
-
-    Whole rows are several times quicker on a CPU than two halves of two columns; so is a logarithm of contiguous ones.
-    """
-    center, size = priors.split(2, dim=-1)
-    origin = torch.cat([center, torch.zeros_like(size)], dim=-1)
-    variances = torch.cat([torch.full_like(center, center_variance), torch.full_like(size, size_variance)], dim=-1)
-    return origin, torch.cat([size, size], dim=-1), variances
+        This is the inverse of ``encode`` for boxes up to 62.5 times the size of their prior.
+        """
+        prior_size = priors[:, 2:]
+        center = bbox_pred[..., :2] * (prior_size * self.center_variance) + priors[:, :2]
+        size = (bbox_pred[..., 2:] * self.size_variance).clamp(max=math.log(_MAX_SCALE)).exp() * prior_size
+        return torch.cat([center, size], dim=-1)

@@ -1,4 +1,4 @@
-"""Feature extractors, one family a file; importing this package registers them."""
+"""Feature extractors, one family for each file; importing this package registers them."""
 
 from torch import nn
 from yacs.config import CfgNode
@@ -33,14 +33,18 @@ __all__ = [
 ]
 
 
-def build_backbone(cfg: CfgNode) -> nn.Module:
-    """Build the network that MODEL.BACKBONE.NAME names, with weights as MODEL.BACKBONE.PRETRAINED says.
+def build_backbone(cfg: CfgNode, pretrained: bool | str) -> nn.Module:
+    """Build the network that MODEL.BACKBONE.NAME names.
+
+    Args:
+        cfg: The configuration.
+        pretrained: Whether it starts from the published ImageNet weights, or the path or URL of a file of weights.
 
     Raises:
-        ConfigError: there is no such network, or it does not follow MODEL.BACKBONE.OUT_INDICES.
+        ConfigError: There is no such network, or it does not follow MODEL.BACKBONE.OUT_INDICES.
     """
     name = cfg.MODEL.BACKBONE.NAME
-    backbone: nn.Module = registry.BACKBONES[name](cfg, cfg.MODEL.BACKBONE.PRETRAINED)
+    backbone: nn.Module = registry.BACKBONES[name](cfg, pretrained)
     if cfg.MODEL.BACKBONE.OUT_INDICES and not hasattr(backbone, "out_indices"):
         raise ConfigError(
             f"MODEL.BACKBONE.OUT_INDICES is {list(cfg.MODEL.BACKBONE.OUT_INDICES)}, but backbone {name!r} has fixed "

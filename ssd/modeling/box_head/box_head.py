@@ -1,53 +1,80 @@
-"""The SSD head: predictor, and either loss or post-processing."""
+"""The SSD head: predictions at every prior, and losses or detections from them."""
 
 from collections.abc import Sequence
 
 from torch import Tensor, nn
-from yacs.config import CfgNode
 
 from ssd.modeling import registry
-from ssd.modeling.anchors import PriorBox
-from ssd.modeling.box_head.loss import MultiBoxLoss
-from ssd.modeling.box_head.post_processor import PostProcessor
-from ssd.modeling.box_head.target_assigner import TargetAssigner
+from ssd.modeling.anchors import BoxCoder, IoUMatcher, PriorBox
+from ssd.modeling.box_head.box_predictor import Predictions
+from ssd.modeling.box_head.loss import LossSums, MultiBoxLoss
+from ssd.modeling.box_head.post_processor import PostProcessor, class_scores
 from ssd.structures import Container
+from ssd.structures.boxes import center_to_corner
 
 
 @registry.BOX_HEADS.register("SSDBoxHead")
 class SSDBoxHead(nn.Module):
-    """Predicts class scores and box offsets at every prior (SSD, Sec. 2.1).
+    """Predict class scores and box offsets at every prior (SSD, Sec. 2.1).
 
     Args:
-        cfg: reads MODEL, INPUT.IMAGE_SIZE and TEST; the four derived lists must be filled in.
+        predictor: Maps features to cls_logits (B, P, C) and bbox_pred (B, P, 4).
+        prior_box: Lays out the priors.
+        box_coder: Decodes the offsets.
+        matcher: Maps (targets, priors) to the Assignment that is trained.
+        loss: Maps (predictions, assignment) to LossSums.
+        post_processor: Turns scores and boxes into detections.
+
+    Attributes:
+        priors: (P, 4) centre form relative to the image.
     """
 
-    priors: Tensor  # (P, 4) centre form relative to the image
+    priors: Tensor
 
-    def __init__(self, cfg: CfgNode):
+    def __init__(
+        self,
+        *,
+        predictor: nn.Module,
+        prior_box: PriorBox,
+        box_coder: BoxCoder,
+        matcher: IoUMatcher,
+        loss: MultiBoxLoss,
+        post_processor: PostProcessor,
+    ):
         super().__init__()
-        self.predictor = registry.BOX_PREDICTORS[cfg.MODEL.BOX_HEAD.PREDICTOR](cfg)
-        self.assign_targets = TargetAssigner(cfg)
-        self.loss = MultiBoxLoss(cfg.MODEL.NEG_POS_RATIO)
-        self.post_process = PostProcessor(cfg)
-        self.prior_box = PriorBox(cfg)
-        self.register_buffer("priors", self.prior_box(), persistent=False)
+        self.predictor = predictor
+        self.prior_box = prior_box
+        self.box_coder = box_coder
+        self.matcher = matcher
+        self.loss = loss
+        self.post_processor = post_processor
+        self.register_buffer("priors", prior_box(), persistent=False)
+
+    def predict(self, features: Sequence[Tensor]) -> Predictions:
+        """Predict at every prior, in float32 also under autocast, from one map (B, C_l, H_l, W_l) for each level."""
+        cls_logits, bbox_pred = self.predictor(features)
+        return Predictions(cls_logits.float(), bbox_pred.float())
+
+    def losses(self, predictions: Predictions, targets: Container) -> LossSums:
+        """Compare predictions with ground truth.
+
+        Args:
+            predictions: Result of ``predict``.
+            targets: ``boxes`` (B, G, 4) corner form relative to the image, ``labels`` (B, G) int64, 0 = padding.
+        """
+        return self.loss(predictions, self.matcher(targets, self.priors))
+
+    def detect(self, predictions: Predictions) -> list[Container]:
+        """Turn predictions into detections, one Container for each image; see PostProcessor."""
+        boxes = center_to_corner(self.box_coder.decode(predictions.bbox_pred, self.priors))
+        return self.post_processor(class_scores(predictions.cls_logits), boxes)
 
     def forward(
         self, features: Sequence[Tensor], targets: Container | None = None
     ) -> dict[str, Tensor] | list[Container]:
-        """Predict, then compare with the targets (training) or turn into detections (evaluation).
-
-        Args:
-            features: one map (B, C_l, H_l, W_l) a level.
-            targets: needed in training: ``boxes`` (B, G, 4) corner form relative to the image, ``labels`` (B, G) int64
-                with 0 for padding.
-
-        Returns:
-            Training: {"reg_loss", "cls_loss"}, scalars. Evaluation: one Container an image, see PostProcessor.
-        """
-        cls_logits, bbox_pred = self.predictor(features)
-        if self.training:
-            assert targets is not None, "a detector in training mode needs targets; call eval() to detect"
-            labels, bbox_targets = self.assign_targets(targets, self.priors)
-            return self.loss(cls_logits, bbox_pred, labels, bbox_targets)
-        return self.post_process(cls_logits, bbox_pred, self.priors)
+        """Return scalar losses by name in training mode, detections in evaluation mode."""
+        predictions = self.predict(features)
+        if not self.training:
+            return self.detect(predictions)
+        assert targets is not None, "a detector in training mode needs targets; call eval() to detect"
+        return self.losses(predictions, targets).normalized()

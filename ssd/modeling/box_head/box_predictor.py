@@ -6,10 +6,10 @@ B images, P priors over all levels, A priors per cell, C classes with background
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from yacs.config import CfgNode
 
 from ssd.modeling import registry
 from ssd.modeling.layers import SeparableConv2d
@@ -17,40 +17,52 @@ from ssd.modeling.layers import SeparableConv2d
 BACKGROUND_PRIOR = 0.99  # Focal Loss, arXiv:1708.02002, Sec. 4.1
 
 
-class BoxPredictor(nn.Module, ABC):
-    """One classification and one regression header a level; subclasses choose the convolution.
+class Predictions(NamedTuple):
+    """Raw outputs of the head, float32.
 
-    Args:
-        cfg: reads MODEL.NUM_CLASSES, BACKBONE.OUT_CHANNELS and PRIORS.BOXES_PER_LOCATION.
+    Attributes:
+        cls_logits: (B, P, C).
+        bbox_pred: (B, P, 4) offsets from the priors.
     """
 
-    def __init__(self, cfg: CfgNode):
+    cls_logits: Tensor
+    bbox_pred: Tensor
+
+
+class BoxPredictor(nn.Module, ABC):
+    """One classification and one regression header for each level; subclasses choose the convolution.
+
+    Args:
+        in_channels: Channels of each level.
+        boxes_per_location: Priors of a cell, A, of each level.
+        num_classes: Number of classes with background, C.
+    """
+
+    def __init__(self, in_channels: Sequence[int], boxes_per_location: Sequence[int], num_classes: int):
         super().__init__()
-        self.num_classes = cfg.MODEL.NUM_CLASSES
-        out_channels = cfg.MODEL.BACKBONE.OUT_CHANNELS
-        self.num_levels = len(out_channels)
+        self.num_classes = num_classes
+        self.num_levels = len(in_channels)
         self.cls_headers = nn.ModuleList()
         self.reg_headers = nn.ModuleList()
-        levels = zip(cfg.MODEL.PRIORS.BOXES_PER_LOCATION, out_channels, strict=True)
-        for level, (boxes_per_location, channels) in enumerate(levels):
-            self.cls_headers.append(self.cls_block(level, channels, boxes_per_location))
-            self.reg_headers.append(self.reg_block(level, channels, boxes_per_location))
+        for level, (channels, boxes) in enumerate(zip(in_channels, boxes_per_location, strict=True)):
+            self.cls_headers.append(self.cls_block(level, channels, boxes))
+            self.reg_headers.append(self.reg_block(level, channels, boxes))
         self.reset_parameters()
 
     @abstractmethod
     def cls_block(self, level: int, out_channels: int, boxes_per_location: int) -> nn.Module:
-        """Build the classification header of a level: ``out_channels`` to A * C channels."""
+        """Build the classification header of a level, to A * C channels."""
 
     @abstractmethod
     def reg_block(self, level: int, out_channels: int, boxes_per_location: int) -> nn.Module:
-        """Build the regression header of a level: ``out_channels`` to A * 4 channels."""
+        """Build the regression header of a level, to A * 4 channels."""
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
-        """Start with every prior at its own place, and as background with the probability BACKGROUND_PRIOR.
+        """Initialise every prior to predict itself, and background with the probability BACKGROUND_PRIOR.
 
-        The released code of the paper draws the last convolutions like the others, Xavier-uniform with zero biases.
-        Then the first hundreds of steps go into unlearning random scores (figures in docs/benchmarks.md).
+        The released code of the paper initialises the last convolutions like the others, Xavier-uniform with zero
+        biases; the first hundreds of steps then only unlearn random scores (figures in docs/benchmarks.md).
         """
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
@@ -66,26 +78,19 @@ class BoxPredictor(nn.Module, ABC):
                 bias.unflatten(0, (-1, self.num_classes))[:, 0] = math.log(odds * (self.num_classes - 1))
 
     def forward(self, features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Predict at every prior.
-
-        Args:
-            features: one map (B, C_l, H_l, W_l) a level.
-
-        Returns:
-            cls_logits: (B, P, C); bbox_pred: (B, P, 4) offsets.
-        """
+        """Map one feature map (B, C_l, H_l, W_l) for each level to cls_logits (B, P, C) and bbox_pred (B, P, 4)."""
         cls_logits = [header(feature) for header, feature in zip(self.cls_headers, features, strict=True)]
         bbox_pred = [header(feature) for header, feature in zip(self.reg_headers, features, strict=True)]
         return flatten_levels(cls_logits, self.num_classes), flatten_levels(bbox_pred, 4)
 
 
 def last_conv(header: nn.Module) -> tuple[str, nn.Conv2d]:
-    """Return the convolution that gives a header's output, and its name within the header, "" if it is the header."""
+    """Return the last convolution of a header and its name in it, "" if it is the header itself."""
     return [(name, module) for name, module in header.named_modules() if isinstance(module, nn.Conv2d)][-1]
 
 
 def flatten_levels(levels: Sequence[Tensor], num_values: int) -> Tensor:
-    """Lay predictions (B, A * V, H_l, W_l) of all levels out as (B, P, V), in the order of the priors."""
+    """Reshape predictions (B, A * V, H_l, W_l) of all levels to (B, P, V), in the order of the priors."""
     # Channel a * V + v holds value v of prior a, so NHWC puts the values of one prior side by side.
     flat = [level.permute(0, 2, 3, 1).flatten(1) for level in levels]  # (B, H_l * W_l * A * V)
     return torch.cat(flat, dim=1).unflatten(1, (-1, num_values))

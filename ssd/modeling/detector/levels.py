@@ -1,63 +1,100 @@
-"""What follows from the backbone: channels and size of every level, strides, priors per cell."""
+"""Levels: channels, feature maps, strides and priors that follow from the backbone and the input size."""
 
-import logging
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
 from yacs.config import CfgNode
 
+from ssd.modeling.anchors import PriorBox
+from ssd.modeling.anchors.prior_box import Shapes, prior_shapes
 from ssd.modeling.backbone.shapes import feature_shapes
 from ssd.structures.size import height_width
 from ssd.utils.errors import ConfigError
 
-logger = logging.getLogger(__name__)
+
+@dataclass(frozen=True)
+class Levels:
+    """Feature maps of a detector, the finest first; each list has one entry for each level.
+
+    Attributes:
+        image_size: (height, width) of the network input in pixels.
+        channels: Channels of the maps.
+        feature_maps: (height, width) in cells.
+        strides: (y, x) distance of the priors of neighbouring cells in pixels.
+        shapes: (width, height) in pixels of the priors of a cell.
+    """
+
+    image_size: tuple[int, int]
+    channels: Sequence[int]
+    feature_maps: Sequence[tuple[int, int]]
+    strides: Sequence[tuple[float, float]]
+    shapes: Sequence[Shapes]
+
+    @property
+    def boxes_per_location(self) -> list[int]:
+        """Number of priors of a cell."""
+        return [len(shapes) for shapes in self.shapes]
+
+    @property
+    def num_priors(self) -> int:
+        """Number of priors of all levels."""
+        cells = [height * width for height, width in self.feature_maps]
+        return sum(count * boxes for count, boxes in zip(cells, self.boxes_per_location, strict=True))
+
+    def __str__(self) -> str:
+        maps = ", ".join(f"{height}x{width}" for height, width in self.feature_maps)
+        return f"Feature maps {maps}; {self.num_priors} priors"
 
 
-def fill_in_levels(cfg: CfgNode, backbone: nn.Module) -> CfgNode:
-    """Fill in, or check, the keys that follow from the backbone and the input size.
+def build_levels(cfg: CfgNode, network: nn.Module) -> Levels:
+    """Derive the levels of a network and check the keys of the config that describe them.
 
     Args:
-        cfg: the configuration; not changed.
-        backbone: the network that MODEL.BACKBONE.NAME names.
-
-    Returns:
-        A copy with BACKBONE.OUT_CHANNELS and PRIORS.FEATURE_MAPS, STRIDES and BOXES_PER_LOCATION set.
+        cfg: Reads INPUT.IMAGE_SIZE, MODEL.BACKBONE and MODEL.PRIORS.
+        network: Maps images to feature maps: the backbone, and the neck behind it.
 
     Raises:
-        ConfigError: a given value contradicts the backbone, or the lists of PRIORS differ in length.
+        ConfigError: A given value contradicts the network, or the lists of PRIORS differ in length.
     """
-    cfg = cfg.clone()
-    cfg.defrost()
     image_size = height_width(cfg.INPUT.IMAGE_SIZE)
-    shapes = feature_shapes(backbone, image_size)
-    channels, maps = [shape[0] for shape in shapes], [shape[1:] for shape in shapes]
+    network_shapes = feature_shapes(network, image_size)
+    channels, maps = [shape[0] for shape in network_shapes], [shape[1:] for shape in network_shapes]
     source = f"MODEL.BACKBONE.NAME {cfg.MODEL.BACKBONE.NAME} at INPUT.IMAGE_SIZE {cfg.INPUT.IMAGE_SIZE}"
 
     priors = cfg.MODEL.PRIORS
     _check_lengths(priors, len(maps), source)
     _check(cfg.MODEL.BACKBONE.OUT_CHANNELS, channels, "MODEL.BACKBONE.OUT_CHANNELS", source)
     _check([height_width(size) for size in priors.FEATURE_MAPS], maps, "MODEL.PRIORS.FEATURE_MAPS", source)
-    per_location = [2 + 2 * len(ratios) for ratios in priors.ASPECT_RATIOS]
-    _check(priors.BOXES_PER_LOCATION, per_location, "MODEL.PRIORS.BOXES_PER_LOCATION", "MODEL.PRIORS.ASPECT_RATIOS")
-
-    cfg.MODEL.BACKBONE.OUT_CHANNELS = tuple(channels)
-    priors.FEATURE_MAPS = maps
-    priors.BOXES_PER_LOCATION = per_location
+    sizes = zip(priors.MIN_SIZES, priors.MAX_SIZES, priors.ASPECT_RATIOS, strict=True)
+    shapes = [prior_shapes(*level) for level in sizes]
+    counts = [len(level) for level in shapes]
+    _check(priors.BOXES_PER_LOCATION, counts, "MODEL.PRIORS.BOXES_PER_LOCATION", "MODEL.PRIORS.ASPECT_RATIOS")
     if priors.STRIDES:
         _check_strides(priors.STRIDES, maps, cfg.INPUT.IMAGE_SIZE)
+    strides: list[tuple[float, float]]
+    if priors.CENTERS == "map":
+        strides = [(image_size[0] / rows, image_size[1] / columns) for rows, columns in maps]
+    elif priors.STRIDES:
+        strides = [height_width(stride) for stride in priors.STRIDES]
     else:
-        priors.STRIDES = [nominal_strides(image_size, size) for size in maps]
-    cfg.freeze()
-    return cfg
+        strides = [nominal_strides(image_size, size) for size in maps]
+    return Levels(image_size, channels, maps, strides, shapes)
+
+
+def make_prior_box(cfg: CfgNode, levels: Levels) -> PriorBox:
+    """Build the layout of the priors of ``levels``; reads MODEL.PRIORS.CLIP."""
+    clip = cfg.MODEL.PRIORS.CLIP
+    return PriorBox(levels.image_size, levels.feature_maps, levels.strides, levels.shapes, clip)
 
 
 def nominal_strides(image_size: tuple[int, int], feature_map: tuple[int, int]) -> tuple[int, int]:
-    """Distance of neighbouring cells in pixels, (y, x): the power of two that is near, else the ratio, rounded.
+    """Return the distance of neighbouring cells in pixels, (y, x): the near power of two, else the rounded ratio.
 
-    This gives the strides that the paper's authors wrote down: 8, 16, 32, 64, 100, 300 for 300 pixels and maps
-    of 38, 19, 10, 5, 3, 1 cells.
+    For 300 pixels and maps of 38, 19, 10, 5, 3 and 1 cells these are the strides that the paper's authors wrote down:
+    8, 16, 32, 64, 100 and 300.
     """
 
     def along(pixels: int, cells: int) -> int:
@@ -76,14 +113,9 @@ def _check(given: Sequence[Any], derived: list[Any], key: str, source: str) -> N
 
 
 def _check_lengths(priors: CfgNode, num_levels: int, source: str) -> None:
-    lists = {
-        "MIN_SIZES": priors.MIN_SIZES,
-        "MAX_SIZES": priors.MAX_SIZES,
-        "ASPECT_RATIOS": priors.ASPECT_RATIOS,
-        "STRIDES": priors.STRIDES or [0] * num_levels,
-    }
-    for name, values in lists.items():
-        if len(values) != num_levels:
+    for name in ("MIN_SIZES", "MAX_SIZES", "ASPECT_RATIOS", "STRIDES"):
+        values = priors[name]
+        if len(values) != num_levels and not (name == "STRIDES" and not values):
             raise ConfigError(
                 f"MODEL.PRIORS.{name} has {len(values)} entries {list(values)}, "
                 f"but {source} gives {num_levels} feature maps, which need one each"
@@ -91,7 +123,7 @@ def _check_lengths(priors: CfgNode, num_levels: int, source: str) -> None:
 
 
 def _check_strides(strides: Sequence[Any], maps: Sequence[tuple[int, int]], image_size: Any) -> None:
-    """A map at its stride covers the image, give or take less than one cell."""
+    """Check that each map at its stride covers the image, within one cell."""
     for stride, cells in zip(strides, maps, strict=True):
         for distance, count, pixels in zip(height_width(stride), cells, height_width(image_size), strict=True):
             if abs(distance * count - pixels) >= distance:
@@ -99,11 +131,3 @@ def _check_strides(strides: Sequence[Any], maps: Sequence[tuple[int, int]], imag
                     f"MODEL.PRIORS.STRIDES has {stride} for a map of {cells} cells, which does not cover "
                     f"INPUT.IMAGE_SIZE {image_size}; set about {round(pixels / count)}, or leave STRIDES empty"
                 )
-
-
-def log_levels(priors: CfgNode) -> None:
-    """Log the size of every level; ``priors`` is MODEL.PRIORS as ``fill_in_levels`` returns it."""
-    maps = ", ".join(f"{height}x{width}" for height, width in priors.FEATURE_MAPS)
-    cells = [height * width for height, width in priors.FEATURE_MAPS]
-    count = sum(n * boxes for n, boxes in zip(cells, priors.BOXES_PER_LOCATION, strict=True))
-    logger.info("Feature maps %s; %d priors", maps, count)

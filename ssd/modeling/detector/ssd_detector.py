@@ -1,49 +1,51 @@
-"""The detector in two lines: features, then what the head makes of them."""
+"""The detector: backbone, neck and box head (SSD, Liu et al., ECCV 2016, arXiv:1512.02325)."""
+
+from collections.abc import Sequence
 
 from torch import Tensor, nn
-from yacs.config import CfgNode
 
-from ssd.modeling.backbone import build_backbone
-from ssd.modeling.backbone.stages import freeze_stages
-from ssd.modeling.box_head import build_box_head
-from ssd.modeling.detector.levels import fill_in_levels, log_levels
+from ssd.modeling import registry
+from ssd.modeling.box_head import Predictions, SSDBoxHead
 from ssd.structures import Container
 
 
+@registry.META_ARCHITECTURES.register("SSDDetector")
 class SSDDetector(nn.Module):
-    """Single Shot MultiBox Detector (Liu et al., ECCV 2016, arXiv:1512.02325).
+    """Single Shot MultiBox Detector.
 
     Args:
-        cfg: the configuration; what depends on the backbone may be left empty.
-
-    Raises:
-        ConfigError: keys contradict each other or the backbone.
+        backbone: Maps images (B, 3, H, W) to one feature map (B, C_l, H_l, W_l) for each level, the finest first.
+        neck: Maps these to the maps that the head sees.
+        box_head: Predicts at every prior, see SSDBoxHead.
+        frozen: Layers of the backbone that stay in evaluation mode, so that their batch norms keep their statistics.
     """
 
-    def __init__(self, cfg: CfgNode):
+    def __init__(self, backbone: nn.Module, neck: nn.Module, box_head: SSDBoxHead, frozen: Sequence[nn.Module] = ()):
         super().__init__()
-        self.backbone = build_backbone(cfg)
-        cfg = fill_in_levels(cfg, self.backbone)
-        log_levels(cfg.MODEL.PRIORS)
-        self.box_head = build_box_head(cfg)
-        self.frozen = freeze_stages(self.backbone, cfg.MODEL.BACKBONE.FREEZE_STAGES, cfg.MODEL.BACKBONE.NAME)
+        self.backbone = backbone
+        self.neck = neck
+        self.box_head = box_head
+        self._frozen = list(frozen)
 
     def forward(self, images: Tensor, targets: Container | None = None) -> dict[str, Tensor] | list[Container]:
-        """Train on or detect in a batch.
+        """Train on a batch or detect in it.
 
         Args:
             images: (B, 3, H, W) float, normalised; H and W as INPUT.IMAGE_SIZE.
-            targets: needed in training, see SSDBoxHead.
+            targets: Ground truth, needed in training mode; see SSDBoxHead.losses.
 
         Returns:
-            Training mode: a dict of scalar losses. Evaluation mode: one Container of detections an image.
+            Training mode: scalar losses by name. Evaluation mode: one Container of detections for each image.
         """
-        features = self.backbone(images)
-        return self.box_head(features, targets)
+        return self.box_head(self.neck(self.backbone(images)), targets)
+
+    def predict(self, images: Tensor) -> Predictions:
+        """Return the raw predictions at every prior, in either mode."""
+        return self.box_head.predict(self.neck(self.backbone(images)))
 
     def train(self, mode: bool = True) -> "SSDDetector":
         """Switch between training and evaluation mode; frozen layers stay in the latter."""
         super().train(mode)
-        for layer in self.frozen:
+        for layer in self._frozen:
             layer.eval()
         return self

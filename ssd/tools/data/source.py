@@ -11,10 +11,10 @@ import yaml
 
 from ssd.commands.arguments import add_flag
 from ssd.config import load_config
+from ssd.data.build import unite_class_names
 from ssd.data.catalog import dataset_names, make_dataset
-from ssd.data.class_names import unite_class_names
 from ssd.data.datasets import DetectionDataset
-from ssd.data.sniffing import find_layout
+from ssd.data.datasets.find import find_layout
 from ssd.utils.errors import ConfigError
 
 logger = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ssd.modeling.box_head import PostProcessor
-from ssd.modeling.box_head.post_processor import Predictions, best_candidates
+from ssd.modeling.box_head.post_processor import FIRST_CANDIDATES, best_candidates
 from ssd.structures.boxes import pairwise_iou
 
 # What became of a candidate.
@@ -21,8 +21,6 @@ SUPPRESSED = "suppressed by NMS"
 NOT_AMONG_BEST = "beyond TEST.PRE_NMS_TOP_K"
 BEYOND_LIMIT = "beyond TEST.MAX_PER_CLASS or MAX_PER_IMAGE"
 FATES = (KEPT, SUPPRESSED, NOT_AMONG_BEST, BEYOND_LIMIT)
-
-_FIRST_CANDIDATES = 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,61 +66,58 @@ class Candidates:
 
 
 @torch.no_grad()
-def follow_candidates(post_process: PostProcessor, predictions: Predictions) -> Candidates:
-    """Detect as the detector does, and note what becomes of every candidate.
+def follow_candidates(post_processor: PostProcessor, scores: Tensor, boxes: Tensor) -> Candidates:
+    """Detect as the detector does, and record the fate of every candidate.
 
     Args:
-        post_process: of the detector.
-        predictions: of one image.
+        post_processor: Post-processing of the detector.
+        scores: (1, P, C - 1).
+        boxes: (1, P, 4) corner form in pixels of the network input.
     """
-    scores, candidates, is_kept = _look(post_process, predictions)  # (1, K)
-    images = torch.zeros(1, dtype=torch.int64, device=scores.device)
-    arguments = predictions, images, scores, candidates
-    survives = _without_limits(post_process).suppress(*arguments)
-    goes_in = _without_nms(post_process).suppress(*arguments)
-    fates = torch.full_like(candidates, FATES.index(NOT_AMONG_BEST))
-    fates[goes_in] = FATES.index(SUPPRESSED)
+    best_scores, priors, labels, is_kept = _look(post_processor, scores, boxes)  # (1, K)
+    candidate_boxes = boxes[:, priors[0]]
+    survives = _without_limits(post_processor).suppress(best_scores, candidate_boxes, labels)
+    enters = _without_nms(post_processor).suppress(best_scores, candidate_boxes, labels)
+    fates = torch.full_like(labels, FATES.index(NOT_AMONG_BEST))
+    fates[enters] = FATES.index(SUPPRESSED)
     fates[survives] = FATES.index(BEYOND_LIMIT)
     fates[is_kept] = FATES.index(KEPT)
 
-    is_above = scores[0] > post_process.score_threshold
-    num_classes = predictions.scores.shape[2]
-    priors, labels = (candidates[0] // num_classes)[is_above], (candidates[0] % num_classes)[is_above] + 1
-    boxes, fates = predictions.boxes[0, priors], fates[0, is_above]
+    is_above = best_scores > post_processor.score_threshold
+    candidate_boxes, labels, fates = candidate_boxes[is_above], labels[is_above], fates[is_above]
     return Candidates(
-        num_above=int((predictions.scores > post_process.score_threshold).sum()),
-        score_threshold=post_process.score_threshold,
-        nms_threshold=post_process.nms_threshold,
-        priors=priors.cpu(),
+        num_above=int((scores > post_processor.score_threshold).sum()),
+        score_threshold=post_processor.score_threshold,
+        nms_threshold=post_processor.nms_threshold,
+        priors=priors[is_above].cpu(),
         labels=labels.cpu(),
-        scores=scores[0, is_above].cpu(),
-        boxes=boxes.cpu(),
+        scores=best_scores[is_above].cpu(),
+        boxes=candidate_boxes.cpu(),
         fates=fates.cpu(),
-        suppressors=_suppressors(boxes, labels, fates, post_process.nms_threshold).cpu(),
+        suppressors=_suppressors(candidate_boxes, labels, fates, post_processor.nms_threshold).cpu(),
     )
 
 
-def _look(post_process: PostProcessor, predictions: Predictions) -> tuple[Tensor, Tensor, Tensor]:
-    """Scores, candidates and which are detections, (1, K) each: of as many as PostProcessor looks at."""
-    images = torch.zeros(1, dtype=torch.int64, device=predictions.boxes.device)
-    num_candidates, num_pairs = _FIRST_CANDIDATES, predictions.scores[0].numel()
+def _look(post_processor: PostProcessor, scores: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return scores, priors, labels and is_kept, (1, K) each, of the candidates that PostProcessor examines."""
+    num_candidates = FIRST_CANDIDATES
     while True:
-        scores, candidates = best_candidates(predictions, images, num_candidates)
-        is_kept = post_process.suppress(predictions, images, scores, candidates)
-        is_last = scores.shape[1] == num_pairs or float(scores[0, -1]) <= post_process.score_threshold
-        if is_last or int(is_kept.sum()) >= post_process.max_per_image:
-            return scores, candidates, is_kept
+        best_scores, priors, labels = best_candidates(scores, num_candidates)
+        is_kept = post_processor.suppress(best_scores, boxes[:, priors[0]], labels)
+        is_last = best_scores.numel() == scores.numel() or float(best_scores[0, -1]) <= post_processor.score_threshold
+        if is_last or int(is_kept.sum()) >= post_processor.max_per_image:
+            return best_scores, priors, labels, is_kept
         num_candidates *= 4
 
 
-def _without_limits(post_process: PostProcessor) -> PostProcessor:
-    unlimited = copy.copy(post_process)
+def _without_limits(post_processor: PostProcessor) -> PostProcessor:
+    unlimited = copy.copy(post_processor)
     unlimited.max_per_class, unlimited.max_per_image = -1, sys.maxsize
     return unlimited
 
 
-def _without_nms(post_process: PostProcessor) -> PostProcessor:
-    all_survive = _without_limits(post_process)
+def _without_nms(post_processor: PostProcessor) -> PostProcessor:
+    all_survive = _without_limits(post_processor)
     all_survive.nms_threshold = math.inf
     return all_survive
 

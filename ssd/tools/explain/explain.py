@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ssd.data.samples import resize_image
 from ssd.data.transforms.geometry import GeometricDraw, map_boxes
@@ -12,14 +11,14 @@ from ssd.inference.predictor import Predictor
 from ssd.inference.sources import Frame, open_source
 from ssd.inference.sources.images import SingleImage
 from ssd.inference.torch_network import TorchNetwork
-from ssd.modeling.box_head import MultiBoxLoss, SSDBoxHead
+from ssd.modeling.box_head import MultiBoxLoss, Predictions, SSDBoxHead
+from ssd.modeling.box_head.post_processor import class_scores
 from ssd.structures.boxes import center_to_corner
 from ssd.tools.explain.candidates import follow_candidates
 from ssd.tools.explain.explanation import Explanation
 from ssd.tools.explain.layout import make_levels
 from ssd.tools.explain.matching import match
 from ssd.utils.errors import ConfigError, ImageError
-from ssd.weights.precision import InPrecision
 
 
 def explain(
@@ -48,16 +47,18 @@ def explain(
     frame = _read(image)
     head = find_head(detector)
     pixels = resize_image(frame.image, detector.image_size)
-    cls_logits, bbox_pred = predict(detector, head, pixels)  # (1, P, C), (1, P, 4)
+    predictions = predict(detector, pixels)
 
     height, width = detector.image_size
     size = torch.tensor([width, height, width, height], device=head.priors.device)
-    predictions = head.post_process.decode(cls_logits, bbox_pred, head.priors)
+    scores = class_scores(predictions.cls_logits)  # (1, P, C - 1)
+    decoded = center_to_corner(head.box_coder.decode(predictions.bbox_pred, head.priors))
+    pixel_boxes = head.post_processor.to_pixels(decoded)  # (1, P, 4)
     orig_size = frame.image.shape[1], frame.image.shape[0]
     matching = None
     if boxes is not None or labels is not None:
         gt_boxes, gt_labels = relative_boxes(boxes, labels, orig_size, detector.class_names)
-        matching = match(head, cls_logits, bbox_pred, gt_boxes, gt_labels)
+        matching = match(head, predictions, gt_boxes, gt_labels)
     return Explanation(
         name=frame.name,
         image=pixels,
@@ -65,10 +66,10 @@ def explain(
         class_names=detector.class_names,
         levels=make_levels(head.prior_box, (head.priors * size).cpu()),
         priors=(center_to_corner(head.priors) * size).cpu(),
-        class_scores=cls_logits[0].softmax(dim=1).cpu(),
-        offsets=bbox_pred[0].cpu(),
-        boxes=predictions.boxes[0].cpu(),
-        candidates=follow_candidates(head.post_process, predictions),
+        class_scores=predictions.cls_logits[0].softmax(dim=1).cpu(),
+        offsets=predictions.bbox_pred[0].cpu(),
+        boxes=pixel_boxes[0].cpu(),
+        candidates=follow_candidates(head.post_processor, scores, pixel_boxes),
         matching=matching,
     )
 
@@ -83,26 +84,17 @@ def find_head(detector: Predictor) -> SSDBoxHead:
         raise ConfigError(
             f"{type(detector.network).__name__} tells detections only; explain the checkpoint that it was made from"
         )
-    model = detector.network.network
-    head = (model.model if isinstance(model, InPrecision) else model).box_head
+    head = detector.network.network.box_head
     if not isinstance(head, SSDBoxHead) or not isinstance(head.loss, MultiBoxLoss):
         raise ConfigError(f"MODEL.BOX_HEAD.NAME gives {type(head).__name__}; what can be explained is SSDBoxHead")
     return head
 
 
-def predict(detector: Predictor, head: SSDBoxHead, image: np.ndarray) -> tuple[Tensor, Tensor]:
-    """Return what the network predicts when the detector detects: cls_logits (1, P, C) and bbox_pred (1, P, 4).
-
-    Args:
-        detector: whose head it is.
-        head: see ``find_head``.
-        image: RGB uint8 (S_h, S_w, 3).
-    """
-    caught: list[tuple[Tensor, Tensor]] = []
-    with head.predictor.register_forward_hook(lambda _, __, outputs: caught.append(outputs)):
-        detector.network(torch.from_numpy(image).permute(2, 0, 1)[None])
-    ((cls_logits, bbox_pred),) = caught
-    return cls_logits.float().clone(), bbox_pred.float().clone()  # ordinary tensors, made out of inference mode
+def predict(detector: Predictor, image: np.ndarray) -> Predictions:
+    """Return the predictions of the network for an image, RGB uint8 (S_h, S_w, 3); B is 1."""
+    assert isinstance(detector.network, TorchNetwork)
+    outputs = detector.network.predict(torch.from_numpy(image).permute(2, 0, 1)[None])
+    return Predictions(*(output.clone() for output in outputs))  # ordinary tensors, made out of inference mode
 
 
 def relative_boxes(

@@ -6,7 +6,6 @@ from typing import NamedTuple
 from torch import Tensor
 
 from ssd.modeling.anchors import PriorBox
-from ssd.modeling.anchors.prior_box import prior_shapes
 
 
 class Level(NamedTuple):
@@ -55,10 +54,9 @@ def make_levels(prior_box: PriorBox, priors: Tensor) -> list[Level]:
         prior_box: what laid them out.
         priors: (P, 4) centre form in pixels.
     """
-    cells = map(prior_shapes, prior_box.min_sizes, prior_box.max_sizes, prior_box.aspect_ratios)
     levels: list[Level] = []
     first = 0
-    for feature_map, stride, shapes in zip(prior_box.feature_maps, prior_box.strides, cells, strict=True):
+    for feature_map, stride, shapes in zip(prior_box.feature_maps, prior_box.strides, prior_box.shapes, strict=True):
         sizes = [(width, height) for width, height in priors[first : first + len(shapes), 2:].tolist()]  # as clipped
         levels.append(Level(len(levels) + 1, feature_map, stride, first, sizes))
         first += levels[-1].num_priors

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ssd.modeling.anchors import match_priors
-from ssd.modeling.box_head import SSDBoxHead
-from ssd.modeling.box_head.loss import hard_negative_mining
+from ssd.modeling.box_head import Predictions, SSDBoxHead
+from ssd.modeling.box_head.loss import classification_loss, hard_negative_mining
 from ssd.structures import Container
 from ssd.structures.boxes import center_to_corner, pairwise_iou
 
@@ -63,29 +62,29 @@ class Matching:
 
 
 @torch.no_grad()
-def match(head: SSDBoxHead, cls_logits: Tensor, bbox_pred: Tensor, boxes: np.ndarray, labels: np.ndarray) -> Matching:
+def match(head: SSDBoxHead, predictions: Predictions, boxes: np.ndarray, labels: np.ndarray) -> Matching:
     """Match, mine and compare as training does.
 
     Args:
         head: what does so in training.
-        cls_logits: (1, P, C).
-        bbox_pred: (1, P, 4).
+        predictions: Predictions of the image.
         boxes: float32 (G, 4) corner form relative to the image.
         labels: int64 (G,) from 1.
     """
-    device = cls_logits.device
+    device = head.priors.device
     gt_boxes, gt_labels = torch.from_numpy(boxes)[None].to(device), torch.from_numpy(labels)[None].to(device)
-    prior_labels, bbox_targets = head.assign_targets(Container(boxes=gt_boxes, labels=gt_labels), head.priors)
-    priors, threshold = center_to_corner(head.priors), head.assign_targets.iou_threshold
+    assignment = head.matcher(Container(boxes=gt_boxes, labels=gt_labels), head.priors)
+    prior_labels, bbox_targets = assignment
+    priors, threshold = center_to_corner(head.priors), head.matcher.iou_threshold
     _, gt_index = match_priors(gt_boxes, gt_labels, priors, threshold)
     if len(labels):
         iou = pairwise_iou(gt_boxes[0], priors).gather(0, gt_index)[0]
     else:
         iou = torch.zeros_like(head.priors[:, 0])
-    cls_loss = F.cross_entropy(cls_logits.flatten(0, 1), prior_labels.flatten(), reduction="none").view_as(prior_labels)
+    cls_loss = classification_loss(predictions.cls_logits, prior_labels)
     neg_pos_ratio = head.loss.neg_pos_ratio
-    size = iou.new_tensor([head.post_process.width, head.post_process.height]).repeat(2)
-    losses = head.loss(cls_logits, bbox_pred, prior_labels, bbox_targets)
+    size = iou.new_tensor([head.post_processor.width, head.post_processor.height]).repeat(2)
+    losses = head.loss(predictions, assignment).normalized()
     return Matching(
         boxes=(gt_boxes[0] * size).cpu(),
         labels=gt_labels[0].cpu(),

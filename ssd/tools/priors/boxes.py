@@ -8,9 +8,8 @@ import torch
 from torch import Tensor
 
 from ssd.data.datasets import DetectionDataset
-from ssd.data.reader import SampleReader
-from ssd.data.samplers import IterationSampler
-from ssd.data.samples import PositionedGenerator
+from ssd.data.samplers import IterationSampler, PositionedGenerator
+from ssd.data.samples import SampleReader
 from ssd.data.transforms.geometry import GeometricDraw, GeometricSteps, draw_geometry, map_boxes
 
 

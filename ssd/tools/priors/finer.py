@@ -7,7 +7,6 @@ from yacs.config import CfgNode
 from ssd.modeling.backbone import build_backbone
 from ssd.modeling.backbone.shapes import feature_shapes
 from ssd.structures.size import height_width
-from ssd.tools.priors.layout import without_weights
 
 
 def find_finer_index(cfg: CfgNode) -> tuple[Sequence[int], int | None]:
@@ -20,9 +19,8 @@ def find_finer_index(cfg: CfgNode) -> tuple[Sequence[int], int | None]:
         The indices of the backbone as it is, empty if its maps are fixed; and the last layer whose map has more cells
         than the first of these, None if there is none.
     """
-    cfg = without_weights(cfg)
     size = height_width(cfg.INPUT.IMAGE_SIZE)
-    backbone = build_backbone(cfg)
+    backbone = build_backbone(cfg, pretrained=False)
     indices = list(getattr(backbone, "out_indices", ()))
     if not indices:
         return [], None
@@ -31,6 +29,6 @@ def find_finer_index(cfg: CfgNode) -> tuple[Sequence[int], int | None]:
     cfg.defrost()
     cfg.MODEL.BACKBONE.OUT_INDICES = list(range(indices[0] + 1))
     cfg.MODEL.BACKBONE.OUT_CHANNELS = ()
-    maps = [shape[1] for shape in feature_shapes(build_backbone(cfg), size)][: indices[0] + 1]
+    maps = [shape[1] for shape in feature_shapes(build_backbone(cfg, pretrained=False), size)][: indices[0] + 1]
     finer = [index for index in range(indices[0]) if maps[index] > maps[-1]]
     return indices, finer[-1] if finer else None

@@ -10,12 +10,10 @@ import torch
 from torch import Tensor
 from yacs.config import CfgNode
 
-from ssd.modeling.anchors import PriorBox
 from ssd.modeling.anchors.prior_box import prior_shapes
 from ssd.modeling.backbone import build_backbone
-from ssd.modeling.detector.levels import fill_in_levels
+from ssd.modeling.detector.levels import build_levels, make_prior_box
 from ssd.structures.boxes import center_to_corner
-from ssd.structures.size import height_width
 
 AspectRatios = list[list[Any]]  # of each level: numbers, or pairs of them
 
@@ -38,7 +36,7 @@ class Layout:
 
     image_size: tuple[int, int]
     feature_maps: list[tuple[int, int]]
-    strides: list[tuple[int, int]]
+    strides: list[tuple[float, float]]
     min_sizes: list[float]
     max_sizes: list[float]
     aspect_ratios: AspectRatios
@@ -88,19 +86,18 @@ def make_layout(cfg: CfgNode) -> Layout:
     Raises:
         ConfigError: keys contradict each other or the backbone.
     """
-    cfg = without_weights(cfg)
-    cfg = fill_in_levels(cfg, build_backbone(cfg))
+    levels = build_levels(cfg, build_backbone(cfg, pretrained=False))
     priors = cfg.MODEL.PRIORS
     return Layout(
-        image_size=height_width(cfg.INPUT.IMAGE_SIZE),
-        feature_maps=[height_width(size) for size in priors.FEATURE_MAPS],
-        strides=[height_width(stride) for stride in priors.STRIDES],
+        image_size=levels.image_size,
+        feature_maps=levels.feature_maps,
+        strides=levels.strides,
         min_sizes=list(priors.MIN_SIZES),
         max_sizes=list(priors.MAX_SIZES),
         aspect_ratios=[list(ratios) for ratios in priors.ASPECT_RATIOS],
         clips_sizes=bool(priors.CLIP),
         iou_threshold=cfg.MODEL.THRESHOLD,
-        priors=PriorBox(cfg)(),
+        priors=make_prior_box(cfg, levels)(),
     )
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-
 from ssd.data.datasets.checks import drop_bad_boxes
+
 from ssd.data.datasets.sizes import read_annotated_image
 from ssd.utils.errors import DatasetError
 

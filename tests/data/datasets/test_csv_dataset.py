@@ -10,7 +10,7 @@ import pytest
 
 from ssd.data.catalog import make_dataset
 from ssd.data.datasets import CSVDataset
-from ssd.data.datasets.csv_columns import find_columns
+from ssd.data.datasets.csv_table import find_columns
 from ssd.data.datasets.policy import SkipErrors
 from ssd.utils.errors import DatasetError
 

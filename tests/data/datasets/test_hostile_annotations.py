@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 
 from ssd.data.datasets import COCODataset, VOCDataset
-from ssd.data.datasets.coco_json import read_coco_json
+from ssd.data.datasets.coco import read_coco_json
 from ssd.data.datasets.paths import path_inside
 from ssd.data.datasets.policy import SkipErrors
-from ssd.data.datasets.voc_xml import read_voc_xml
+from ssd.data.datasets.voc import read_voc_xml
 from ssd.utils.errors import DatasetError, ImageError
 
 SOUND = [("cat", (1, 1, 9, 9))]

@@ -3,7 +3,7 @@
 import numpy as np
 
 from ssd.data.datasets import COCODataset, VOCDataset
-from ssd.data.reader import TwoPartDataset
+from ssd.data.samples import TwoPartDataset
 
 
 def _assert_parts_are_the_whole(dataset, shape) -> None:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from ssd.data.datasets import VOC_CLASSES, VOCDataset
-from ssd.data.datasets.voc_xml import read_voc_xml
+from ssd.data.datasets.voc import read_voc_xml
 from ssd.utils.errors import DatasetError
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ssd.data.catalog import make_dataset
-from ssd.data.sniffing import find_layout
+from ssd.data.datasets.find import find_layout
 from ssd.utils.errors import ConfigError, DatasetError
 
 XML = (

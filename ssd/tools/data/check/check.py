@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 from yacs.config import CfgNode
 
+from ssd.data.build import unite_class_names
 from ssd.data.catalog import open_dataset
-from ssd.data.class_names import unite_class_names
 from ssd.data.datasets import DetectionDataset
 from ssd.tools.data.check.images import ImageFinding, check_images, find_duplicates
 from ssd.tools.data.check.objects import count_objects

@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from ssd.data.datasets import ArrayDataset, DetectionDataset
 from ssd.data.datasets.sizes import SIZE_MISMATCH, SIZE_SLIP, unreadable_kind
-from ssd.data.reader import TwoPartDataset
+from ssd.data.samples import TwoPartDataset
 from ssd.tools.data.check.problem import DUPLICATE, Problem, to_problem
 from ssd.tools.data.threads import map_rows
 from ssd.utils.cores import available_cores

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from ssd.data.datasets.checks import CLIPPED
+from ssd.data.datasets.policy import CLIPPED, ErrorPolicy
 from ssd.data.datasets.sizes import SIZE_SLIP
 from ssd.utils.errors import DatasetError, SSDError
 
@@ -42,14 +42,13 @@ def to_problem(error: SSDError, kind: str | None = None) -> Problem:
     return Problem(kind or UNUSABLE, "", "", str(error))
 
 
-class CollectErrors:
+class CollectErrors(ErrorPolicy):
     """The policy of one who wants to know all: nothing is raised, everything is kept. See ``ErrorPolicy``.
 
     Attributes:
         problems: so far.
     """
 
-    reads_headers = False  # all images are decoded later
     wants_notes = True
 
     def __init__(self) -> None:

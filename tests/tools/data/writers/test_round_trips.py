@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from ssd.data.build import unite_class_names
 from ssd.data.catalog import make_dataset
-from ssd.data.class_names import unite_class_names
 from ssd.tools.data.writers import FORMATS, Content, collect_content, write_dataset
 from ssd.tools.data.writers.content import Record
 from ssd.tools.data.writers.numbers import plain, shortest, start_and_extent

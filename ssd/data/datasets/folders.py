@@ -1,0 +1,140 @@
+"""Layout of a dataset folder: its splits, and the search for annotation files that the formats share."""
+
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ssd.data.datasets.paths import names_in, path_inside
+from ssd.utils.errors import ConfigError
+from ssd.utils.image import IMAGE_SUFFIXES
+
+# Spellings of the three usual splits, without years and separators.
+_SPELLINGS = {
+    "train": ("train", "training"),
+    "val": ("val", "valid", "validation", "dev"),
+    "test": ("test", "testing"),
+}
+# Words in the name of an annotation file that do not name a split.
+_NO_SPLIT = r"instances?|annotations?|labels?|bbox|boxes|coco|default|result|data|dataset|all|export|_|-|\.|\s"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A dataset that was found in a folder.
+
+    Attributes:
+        title: Name of the format.
+        where: The folder or the files that were found, for messages.
+        entries: DATASETS.CUSTOM entry of each split; under None, of a folder without splits.
+    """
+
+    title: str
+    where: str
+    entries: Mapping[str | None, Mapping[str, Any]]
+
+    @property
+    def splits(self) -> list[str]:
+        """Names of the splits; empty = the folder has none."""
+        return [split for split in self.entries if split is not None]
+
+    def choose_split(self, split: str | None) -> str | None:
+        """Return the name of a split as this folder has it: train is also train2017, val also valid.
+
+        Args:
+            split: Name that the user gave; None = the only split, or the whole folder if it has none.
+
+        Raises:
+            ConfigError: There is no such split, or several; or none is named and there are several.
+        """
+        known = f"{self.where} ({self.title}) has the splits {', '.join(self.splits)}"
+        if split is None:
+            if len(self.entries) > 1:
+                raise ConfigError(f"SPLIT is missing: {known}")
+            return next(iter(self.entries))
+        if split in self.entries:
+            return split
+        if not self.splits:
+            raise ConfigError(
+                f"SPLIT is {split!r}, but {self.where} ({self.title}) has no splits; remove SPLIT to use all of it, or "
+                "divide it with ssd data split"
+            )
+        found = [name for name in self.splits if kind_of_split(name) == kind_of_split(split)]
+        if len(found) != 1:
+            raise ConfigError(f"SPLIT is {split!r}, but {known}")
+        return found[0]
+
+
+def kind_of_split(name: str) -> str:
+    """Return train, val or test for their spellings; other names in lower case without years and separators."""
+    plain = re.sub(r"(19|20)\d\d|[-_. ]", "", name.lower())
+    return next((kind for kind, spellings in _SPELLINGS.items() if plain in spellings), plain)
+
+
+def find_annotation_files(root: Path, title: str, image_files: Callable[[Path], Sequence[str]]) -> Layout | None:
+    """Look for annotation files, one per split, in a folder and directly below it.
+
+    Args:
+        root: The folder.
+        title: Name of the format; in lower case its FORMAT.
+        image_files: Returns some of the images that a file names; none if it is not of the format.
+
+    Returns:
+        A split for each file some of whose images exist; None if there is no file.
+    """
+    entries: dict[str | None, Any] = {}
+    for folder in (root, *folders_in(root)):
+        for path in (folder / name for name in names_in(folder)):
+            files = image_files(path)
+            split = split_of_file(path, root)
+            images = find_image_folder(root, path, split, files)
+            if images is not None:
+                split = split if split not in entries else path.stem
+                entries[split] = {"FORMAT": title.lower(), "IMAGES": str(images), "ANNOTATIONS": str(path)}
+    where = ", ".join(entry["ANNOTATIONS"] for entry in entries.values())
+    return Layout(title, where, entries) if entries else None
+
+
+def split_of_file(path: Path, root: Path) -> str | None:
+    """Return the split of an annotation file: from its name, such as train2017 from instances_train2017.json, or from
+    its folder; None if neither names one."""
+    for name in (path.stem, *(parent.name for parent in path.parents if root in parent.parents)):
+        words = [word for word in re.split(r"[_\-.\s]+", name) if word and not re.fullmatch(_NO_SPLIT, word.lower())]
+        if words:
+            return "_".join(words)
+    return None
+
+
+def find_image_folder(root: Path, source: Path, split: str | None, files: Sequence[str]) -> Path | None:
+    """Return the folder to which the image names in an annotation file are relative; None if no image exists."""
+    if not files:
+        return None
+    near, splits = source.parent, [split] if split else []
+    candidates = [near, *(near / name for name in ("images", "img", *splits))]
+    for name in splits:
+        candidates += [root / name, root / "images" / name, root / name / "images"]
+    candidates += [root / "images", root / "JPEGImages", root / "img", root, root / "data", *folders_in(root)]
+    candidates += folders_in(root / "images")
+    for folder in candidates:
+        for file in files:
+            path = path_inside(str(folder), file)
+            if path is not None and os.path.isfile(path):
+                return folder
+    return None
+
+
+def folders_in(folder: Path) -> list[Path]:
+    """Return the folders in a folder except hidden ones, sorted."""
+    return [folder / name for name in names_in(folder) if not name.startswith(".") and (folder / name).is_dir()]
+
+
+def has_suffix(folder: Path, suffixes: str | tuple[str, ...]) -> bool:
+    """Tell whether a folder holds a file with one of the suffixes."""
+    return any(name.lower().endswith(suffixes) for name in names_in(folder))
+
+
+def has_images(folder: Path) -> bool:
+    """Tell whether a folder holds an image."""
+    return has_suffix(folder, IMAGE_SUFFIXES)

@@ -1,0 +1,75 @@
+"""The composition root: every part of a detector, with the numbers that it is built from."""
+
+import logging
+from typing import Any
+
+from torch import nn
+from yacs.config import CfgNode
+
+from ssd.modeling import registry
+from ssd.modeling.anchors import BoxCoder, IoUMatcher
+from ssd.modeling.backbone import build_backbone
+from ssd.modeling.backbone.stages import freeze_stages
+from ssd.modeling.box_head import MultiBoxLoss, PostProcessor
+from ssd.modeling.detector.levels import Levels, build_levels, make_prior_box
+from ssd.modeling.detector.ssd_detector import SSDDetector
+from ssd.utils.errors import ConfigError
+
+logger = logging.getLogger(__name__)
+
+
+def build_detection_model(cfg: CfgNode, pretrained: bool = True) -> SSDDetector:
+    """Build the detector that a config describes.
+
+    Args:
+        cfg: The configuration; MODEL.NUM_CLASSES must be set.
+        pretrained: Whether the backbone starts from MODEL.BACKBONE.PRETRAINED; False for a model whose weights are
+            loaded afterwards.
+
+    Raises:
+        ConfigError: Keys contradict each other or the backbone.
+    """
+    model, test = cfg.MODEL, cfg.TEST
+    if model.NUM_CLASSES < 2:
+        raise ConfigError(f"MODEL.NUM_CLASSES is {model.NUM_CLASSES}; set it to the classes with background, 2 or more")
+    backbone = build_backbone(cfg, model.BACKBONE.PRETRAINED if pretrained else False)
+    neck = nn.Identity()
+    levels = build_levels(cfg, nn.Sequential(backbone, neck))
+    logger.info("%s", levels)
+
+    box_coder = BoxCoder(model.CENTER_VARIANCE, model.SIZE_VARIANCE)
+    box_head = _build(
+        registry.BOX_HEADS[model.BOX_HEAD.NAME],
+        cfg,
+        levels,
+        predictor=_build(
+            registry.BOX_PREDICTORS[model.BOX_HEAD.PREDICTOR],
+            cfg,
+            levels,
+            in_channels=levels.channels,
+            boxes_per_location=levels.boxes_per_location,
+            num_classes=model.NUM_CLASSES,
+        ),
+        prior_box=make_prior_box(cfg, levels),
+        box_coder=box_coder,
+        matcher=IoUMatcher(model.THRESHOLD, box_coder),
+        loss=MultiBoxLoss(model.NEG_POS_RATIO),
+        post_processor=PostProcessor(
+            levels.image_size,
+            score_threshold=test.CONFIDENCE_THRESHOLD,
+            nms_threshold=test.NMS_THRESHOLD,
+            pre_nms_top_k=test.PRE_NMS_TOP_K,
+            max_per_class=test.MAX_PER_CLASS,
+            max_per_image=test.MAX_PER_IMAGE,
+            clip=test.CLIP_BOXES,
+        ),
+    )
+    frozen = freeze_stages(backbone, model.BACKBONE.FREEZE_STAGES, model.BACKBONE.NAME)
+    detector: SSDDetector = registry.META_ARCHITECTURES[model.META_ARCHITECTURE](backbone, neck, box_head, frozen)
+    return detector
+
+
+def _build(part: Any, cfg: CfgNode, levels: Levels, **numbers: Any) -> nn.Module:
+    """Build a registered part: by its ``from_config(cfg, levels)`` if it has one, else by keywords."""
+    built: nn.Module = part.from_config(cfg, levels) if hasattr(part, "from_config") else part(**numbers)
+    return built
