@@ -56,7 +56,7 @@ def export_onnx(model: SSDDetector, path: str | Path, metadata: Metadata, *, com
     for package in ("onnx", "onnxscript"):
         import_extra(package, "onnx")
     module, example, dims = _prepare(model, metadata, suppress if complete else None)
-    _check_size(module)
+    check_size(module)
     with _quiet():
         program = torch.onnx.export(
             module,
@@ -159,7 +159,8 @@ def _quiet() -> Iterator[None]:
             each.setLevel(level)
 
 
-def _check_size(module: nn.Module) -> None:
+def check_size(module: nn.Module) -> None:
+    """Raise ExportError if the weights of a module do not fit into an ONNX file."""
     num_bytes = sum(tensor.nbytes for tensor in module.state_dict().values())
     if num_bytes > _MAX_BYTES:
         raise ExportError(

@@ -112,7 +112,8 @@ def test_nothing_beside_something(empty_first: bool) -> None:
 
 def test_nothing_beside_nothing() -> None:
     parity = compare_all([make()], [make()], CUT)
-    assert (parity.num_detections, parity.box_difference, parity.different) == (0, 0, [])
+    totals = parity.totals()
+    assert (totals["num_detections"], totals["box_difference"], parity.different) == (0, 0, [])
 
 
 def test_swapped_gap() -> None:
@@ -129,10 +130,14 @@ def test_totals() -> None:
         [make((10.03125, 1, 0.9), (50, 1, 0.5)), make((90, 1, 0.9))],
         CUT,
     )
-    assert (parity.num_detections, parity.num_matched, parity.num_at_cut) == (3, 2, 0)
-    assert parity.box_difference == 0.03125
     assert [image.name for image in parity.different] == ["b"]
-    assert Parity([], Tolerance()).score_difference == 0
+    totals = parity.totals()
+    assert totals.pop("score_difference") == 0
+    assert totals == {
+        **{"num_detections": 3, "num_matched": 2, "num_at_cut": 0, "box_difference": 0.03125, "swapped_gap": 0},
+        "different": ["b"],
+    }
+    assert Parity([], Tolerance()).totals()["score_difference"] == 0
 
 
 def test_agreement() -> None:
