@@ -7,15 +7,15 @@ from ssd.commands.subcommands import Commands, make_command_parser, run_command
 from ssd.version import __version__
 
 COMMANDS: Commands = {
-    "check-data": ("ssd.commands.check_data", "list all that is wrong with the datasets of a config"),
-    "convert": ("ssd.commands.convert", "bring checkpoints of other SSDs here, and back"),
-    "data": ("ssd.commands.data", "convert datasets to other formats, split them, draw them"),
-    "demo": ("ssd.commands.demo", "detect in images and videos, and draw what is found"),
-    "doctor": ("ssd.commands.doctor", "look at an installation, and say what mends it"),
-    "explain": ("ssd.commands.explain", "show how a detector sees one image, in pictures and numbers"),
-    "export": ("ssd.commands.export", "write a trained detector as an ONNX file or a torch.export program"),
+    "check-data": ("ssd.commands.check_data", "list all mistakes in the datasets of a config"),
+    "convert": ("ssd.commands.convert", "convert checkpoints from and to other SSD implementations"),
+    "data": ("ssd.commands.data", "draw, convert, render and split datasets"),
+    "demo": ("ssd.commands.demo", "detect in images and videos, and draw the detections"),
+    "doctor": ("ssd.commands.doctor", "check the installation"),
+    "explain": ("ssd.commands.explain", "show priors, matches and detections of one image"),
+    "export": ("ssd.commands.export", "write a detector as an ONNX file or a torch.export program"),
     "predict": ("ssd.commands.predict", "detect in many images, by many processes or machines"),
-    "priors": ("ssd.commands.priors", "tell how priors cover the training boxes, and fit them"),
+    "priors": ("ssd.commands.priors", "show how priors cover the training boxes, and fit them"),
     "reproduce": ("ssd.commands.reproduce", "do the training of a manifest once more and compare"),
     "test": ("ssd.commands.test", "evaluate a detector"),
     "train": ("ssd.commands.train", "train a detector"),

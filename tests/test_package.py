@@ -107,8 +107,8 @@ def call(installed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ca
 def test_the_wheel_alone_does_the_quickstart(call: Callable[..., str]) -> None:
     """And what users do next; only its lengths are smaller."""
     assert "site-packages" in call("ssd", "doctor")
-    call("python", "-m", "ssd.tools.data.scenes", "--output", "datasets/scenes", "--train", 32, "--test", 8)
-    call("python", "-m", "ssd.tools.data.scenes", "--demo", "demo", "--seed", 140)
+    call("ssd", "data", "scenes", "--output", "datasets/scenes", "--train", 32, "--test", 8)
+    call("ssd", "data", "scenes", "--demo", "demo", "--seed", 140)
     call("ssd", "train", "--config-file", "quickstart.yaml", *SMALL)
     assert "mAP" in call("ssd", "test", "--config-file", "configs/quickstart.yaml", *SMALL)
     call("ssd", "demo", "--config-file", "quickstart.yaml", "--score_threshold", 0, "--output_dir", "drawn", *SMALL)

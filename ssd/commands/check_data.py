@@ -8,7 +8,8 @@ from pathlib import Path
 from ssd.commands.arguments import add_config_arguments
 from ssd.commands.run import run_script
 from ssd.config import load_config
-from ssd.tools.data.check import check_data, report_to_text
+from ssd.tools.data.check import check_data
+from ssd.tools.data.check_report import report_to_text
 from ssd.utils.atomic import atomic_write
 from ssd.utils.errors import OutputError, os_errors_as
 from ssd.utils.terminal import say
@@ -16,30 +17,22 @@ from ssd.utils.terminal import say
 
 def main(args: Sequence[str]) -> int:
     """Run `ssd check-data`."""
-    parsed = parse_args(args)
-    return run_script(lambda: run(parsed))
+    return run_script(lambda: run(parse_args(args)))
 
 
 def parse_args(args: Sequence[str]) -> argparse.Namespace:
-    """Read the command line behind `ssd check-data`."""
-    parser = argparse.ArgumentParser(
-        prog="ssd check-data",
-        description="Check the annotations and images of DATASETS.TRAIN and TEST, and list all that is wrong.",
-    )
+    """Parse the command line after `ssd check-data`."""
+    description = "Check annotations and images of DATASETS.TRAIN and TEST, and list all mistakes."
+    parser = argparse.ArgumentParser(prog="ssd check-data", description=description)
     add_config_arguments(parser)
-    parser.add_argument("--json", metavar="FILE", type=Path, help="also write all of it as JSON")
-    help_text = "problems of each kind that are spelt out (default: 5)"
+    parser.add_argument("--json", metavar="FILE", type=Path, help="also write the report as JSON")
+    help_text = "problems of each kind to show (default: 5)"
     parser.add_argument("--show", type=int, default=5, metavar="N", help=help_text)
     return parser.parse_intermixed_args(args)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Check, write the report to the standard output, and return the exit status: 0 without errors, else 1.
-
-    Raises:
-        ConfigError: the configuration is wrong, or names no dataset.
-        OutputError: the JSON file cannot be written.
-    """
+    """Check, write the report to the standard output, and return the exit status: 0 without errors, else 1."""
     report = check_data(load_config(args.config, args.opts))
     if args.json:
         # ASCII, since the name of a file need not be valid Unicode
@@ -47,4 +40,4 @@ def run(args: argparse.Namespace) -> int:
         with os_errors_as(OutputError, args.json), atomic_write(args.json) as file:
             file.write(content)
     say(report_to_text(report, max(args.show, 0)))
-    return 1 if report.num_errors else 0
+    return 1 if report.count("error") else 0

@@ -1,18 +1,36 @@
-"""The command `ssd data`: the commands about datasets."""
+"""The command `ssd data`: the commands about datasets, and the arguments of those that write one."""
 
+import argparse
 from collections.abc import Sequence
+from pathlib import Path
 
+from ssd.commands.arguments import add_flag
 from ssd.commands.subcommands import Commands, make_command_parser, run_command
 
 COMMANDS: Commands = {
-    "browse": ("ssd.commands.data_browse", "draw training images beside what the augmentation makes of them"),
+    "browse": ("ssd.commands.data_browse", "draw training images beside their augmented samples"),
     "convert": ("ssd.commands.data_convert", "write a dataset in another format"),
     "scenes": ("ssd.commands.data_scenes", "render the dataset of the quickstart"),
-    "split": ("ssd.commands.data_split", "divide a dataset into parts to train and to test on"),
+    "split": ("ssd.commands.data_split", "divide a dataset into parts for training and testing"),
 }
 
 
 def main(args: Sequence[str]) -> int:
     """Run `ssd data`."""
-    parser = make_command_parser("ssd data", "Datasets: pictures, formats and parts.", COMMANDS)
+    parser = make_command_parser("ssd data", "Draw, convert, render and split datasets.", COMMANDS)
     return run_command(parser, COMMANDS, args)
+
+
+def make_source_parser(prog: str, description: str) -> argparse.ArgumentParser:
+    """Build the parser of a command that reads a dataset and writes another one."""
+    parser = argparse.ArgumentParser(prog=prog, description=description)
+    parser.add_argument("source", metavar="SOURCE", help="a folder, CONFIG.yaml:NAME, or the name of a dataset")
+    add_flag(parser, "--config-file", metavar="FILE", help="config whose DATASETS.CUSTOM has the name")
+    add_flag(parser, "--split", metavar="NAME", help="split of the folder (default: all)")
+    help_text = "what happens to a mistake in the data, as DATASETS.ON_ERROR (default: raise)"
+    add_flag(parser, "--on-error", default="raise", choices=("raise", "skip"), help=help_text)
+    parser.add_argument("-o", "--output", required=True, type=Path, metavar="FOLDER", help="a new folder")
+    images = parser.add_mutually_exclusive_group()
+    images.add_argument("--copy", action="store_true", help="copy the images (the default)")
+    images.add_argument("--link", action="store_true", help="write symbolic links to the images")
+    return parser

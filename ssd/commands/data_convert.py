@@ -3,48 +3,36 @@
 import argparse
 from collections.abc import Sequence
 
+from ssd.commands.data import make_source_parser
 from ssd.commands.run import run_script
-from ssd.tools.data.source import add_source_arguments, datasets_yaml, open_datasets, set_names
-from ssd.tools.data.writers import FORMATS, collect_content, write_dataset
-from ssd.tools.data.writers.write import check_output_folder
+from ssd.tools.data.content import collect_content
+from ssd.tools.data.source import open_datasets
+from ssd.tools.data.writers import FORMATS, check_output_folder, datasets_yaml, write_dataset
 from ssd.utils.logger import setup_logger
 from ssd.utils.terminal import say
 
 
 def main(args: Sequence[str]) -> int:
     """Run `ssd data convert`."""
-    parsed = parse_args(args)
-    return run_script(lambda: run(parsed))
+    return run_script(lambda: run(parse_args(args)))
 
 
 def parse_args(args: Sequence[str]) -> argparse.Namespace:
-    """Read the command line behind `ssd data convert`."""
-    parser = argparse.ArgumentParser(
-        prog="ssd data convert", description="Write a dataset in another format; boxes stay what they are."
-    )
-    add_source_arguments(parser)
+    """Parse the command line after `ssd data convert`."""
+    parser = make_source_parser("ssd data convert", "Write a dataset in another format; the boxes stay the same.")
     parser.add_argument("--to", required=True, choices=FORMATS, help="the format to write")
     return parser.parse_args(args)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Convert, say what became of it, and return 0.
-
-    Raises:
-        ConfigError, DatasetError: see ``open_datasets``.
-        OutputError: the folder is not empty, or cannot be written.
-    """
+    """Convert, print the section DATASETS that reads the result, and return 0."""
     setup_logger(None)
     check_output_folder(args.output)
-    datasets, _ = open_datasets(args)
+    datasets, _ = open_datasets(args.source, config_file=args.config_file, split=args.split, on_error=args.on_error)
     content = collect_content(datasets)
-    written = write_dataset(args.output, content, args.to, link=args.link)
+    entries, notes = write_dataset(args.output, content, args.to, link=args.link)
     num_objects = sum(len(record.labels) for record in content.records)
-    say(
-        f"\n{args.output}: {len(content.records)} images, {num_objects} objects of {len(content.class_names)} classes, "
-        f"{args.to}\n"
-    )
-    say("".join(f"Note: {note}\n" for note in written.notes))
-    names = set_names(args.output, written.entries)
-    say("\n" + datasets_yaml({names[part]: entry for part, entry in written.entries.items()}))
+    counts = f"{len(content.records)} images, {num_objects} objects of {len(content.class_names)} classes"
+    say(f"\n{args.output}: {counts}, {args.to}\n" + "".join(f"Note: {note}\n" for note in notes))
+    say("\n" + datasets_yaml(args.output, entries))
     return 0

@@ -1,4 +1,4 @@
-"""Render the scenes of the quickstart, or sample images: ssd data scenes --output datasets/scenes.
+"""The command that renders the scenes of the quickstart, or sample images.
 
 The images in ``demo/`` are those of ``ssd data scenes --demo demo --seed 140``.
 """
@@ -8,18 +8,18 @@ import logging
 import re
 from collections.abc import Sequence
 
-from ssd.tools.data.scenes.write import write_samples, write_scenes
+from ssd.tools.data.scenes import write_samples, write_scenes
 from ssd.utils.errors import SSDError
 
 
-def main(args: Sequence[str] | None = None) -> int:
-    """Run the command with ``args`` (None = those of the process) and return its exit status."""
-    parser = argparse.ArgumentParser("ssd data scenes", description="Write rendered scenes in VOC layout.")
-    parser.add_argument("--output", default="datasets/scenes", help="folder of the dataset")
+def main(args: Sequence[str]) -> int:
+    """Run `ssd data scenes`."""
+    parser = argparse.ArgumentParser(prog="ssd data scenes", description="Write rendered scenes in VOC layout.")
+    parser.add_argument("--output", default="datasets/scenes", metavar="FOLDER", help="folder of the dataset")
     parser.add_argument("--train", type=int, default=2400, metavar="N", help="number of training scenes")
     parser.add_argument("--test", type=int, default=200, metavar="N", help="number of test scenes")
     parser.add_argument("--size", type=_parse_size, default=(320, 240), metavar="WxH", help="image size in pixels")
-    parser.add_argument("--seed", type=int, default=0, help="another seed gives other scenes")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the scenes")
     parser.add_argument("--demo", metavar="FOLDER", help="write six sample images there instead")
     parsed = parser.parse_args(args)
     logging.basicConfig(level=logging.INFO, format="%(message)s")

@@ -17,8 +17,8 @@ from ssd.deploy.latency import describe_machine
 from ssd.deploy.quantize import quantize_onnx
 from ssd.deploy.trained import Trained, load_trained
 from ssd.evaluation import resolve_metric
-from ssd.evaluation.report import write_json
 from ssd.inference.sources import Frame, Source, open_source
+from ssd.utils.atomic import write_json
 from ssd.utils.cores import limit_threads
 from ssd.utils.errors import ConfigError, DatasetError
 from ssd.utils.logger import setup_logger

@@ -13,7 +13,6 @@ from ssd.commands.run import run_script
 from ssd.config import load_config
 from ssd.data import build_datasets
 from ssd.data.transforms.geometry import GeometricSteps
-from ssd.evaluation.report import write_text
 from ssd.tools.priors.boxes import ImageBoxes, draw_boxes, read_boxes
 from ssd.tools.priors.derived_config import derived_yaml, write_config
 from ssd.tools.priors.finer import find_finer_index
@@ -25,6 +24,7 @@ from ssd.tools.priors.pictures import draw_pictures
 from ssd.tools.priors.report import PriorReport, make_levels, make_part
 from ssd.tools.priors.text import report_to_text, verdict_lines
 from ssd.tools.priors.verdict import compare, describe_finer_level, make_verdict
+from ssd.utils.atomic import write_text
 from ssd.utils.errors import ConfigError, DatasetError, OutputError, os_errors_as
 from ssd.utils.terminal import say
 from ssd.visualization.theme import figure_to_svg

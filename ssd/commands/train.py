@@ -156,7 +156,7 @@ def show_first_batch(cfg: Config, training: Training, class_names: Sequence[str]
     device = next(training.detector.parameters()).device
     images, targets = first[0].to(device), first[1].to(device)
     pixels = to_pixels(training.batch_transform(images, targets, 0), cfg.INPUT.PIXEL_MEAN, cfg.INPUT.PIXEL_STD)
-    priors = positive_priors(training.detector, targets)
+    priors = positive_priors(training.detector.box_head, targets)
     training.monitor.show_first_batch(draw_first_batch(pixels, targets, priors, class_names))
     return replace(training, data_loader=chain([first], batches))
 

@@ -17,7 +17,7 @@ from torch import nn
 from ssd.config import Config
 from ssd.data.datasets import DetectionDataset
 from ssd.data.fingerprint import fingerprint
-from ssd.evaluation.report import write_json
+from ssd.utils.atomic import write_json
 from ssd.utils.distributed import get_world_size, is_main
 from ssd.utils.environment import describe_code, describe_machine, describe_versions
 from ssd.utils.errors import ConfigError

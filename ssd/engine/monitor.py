@@ -1,4 +1,4 @@
-"""What a person sees of a training: log lines, a progress bar, a table of results, curves, TensorBoard."""
+"""Display of a training: log lines, progress bar, results.csv, learning curves, first_batch.jpg, TensorBoard."""
 
 import logging
 import sys
@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from ssd.engine.analysis_pictures import draw_analysis
-from ssd.engine.curves import write_learning_curves
-from ssd.engine.evaluation_pictures import draw_evaluation
 from ssd.engine.inference import DatasetEvaluation
 from ssd.engine.results_table import ResultsTable
+from ssd.engine.training_pictures import draw_analysis, draw_evaluation
 from ssd.utils.distributed import is_main
+from ssd.utils.errors import ImageError
+from ssd.utils.image import write_image
 from ssd.utils.metric_logger import MetricLogger
 
 logger = logging.getLogger(__name__)
@@ -27,16 +27,16 @@ _Batch = TypeVar("_Batch")
 
 
 class TrainingMonitor:
-    """Collects losses and times, and reports them: losses smoothed (and last), times as means since the last report.
+    """Collects losses and times, and reports them: smoothed (and last) losses, mean times since the last report.
 
-    Of several processes only rank 0 has a bar, a table, curves and event files.
+    Only rank 0 has a bar, a table, pictures and event files.
 
     Args:
-        start_iteration: completed iterations.
-        max_iter: iterations at the end.
-        device: the one that trains, for its memory.
-        log_dir: gets TensorBoard's event files; None = no TensorBoard.
-        output_dir: gets results.csv, and at the end learning_curves.svg and .png; None = neither.
+        start_iteration: Completed iterations.
+        max_iter: Last iteration.
+        device: Device of the training, for its memory.
+        log_dir: Folder of TensorBoard's event files; None = no TensorBoard.
+        output_dir: Folder of results.csv, learning_curves.* and first_batch.jpg; None = no such files.
     """
 
     def __init__(
@@ -47,8 +47,7 @@ class TrainingMonitor:
         log_dir: Path | None = None,
         output_dir: Path | None = None,
     ):
-        self.max_iter = max_iter
-        self.device = device
+        self.max_iter, self.device = max_iter, device
         self.losses = MetricLogger()
         self.images_per_step = 0
         self.lr = 0.0
@@ -56,13 +55,13 @@ class TrainingMonitor:
         self._data_seconds = self._step_seconds = 0.0  # since the last log line
         self._num_steps = 0
         self._total_seconds, self._total_steps = 0.0, 0
-        self.writer = _make_writer(log_dir, start_iteration) if is_main() else None
+        self.writer = _make_writer(log_dir, start_iteration) if log_dir and is_main() else None
         self.table = ResultsTable(output_dir / "results.csv", start_iteration) if output_dir and is_main() else None
         has_bar = is_main() and sys.stderr.isatty()
         self.bar = tqdm(total=max_iter, initial=start_iteration, unit="it", disable=not has_bar)
 
     def watch(self, batches: Iterable[_Batch]) -> Iterator[_Batch]:
-        """Yield the batches, and take note of how long each was waited for."""
+        """Yield the batches, and measure the time to load each."""
         self._started = time.perf_counter()
         for batch in batches:
             self._loaded = time.perf_counter()
@@ -70,7 +69,7 @@ class TrainingMonitor:
             self._started = time.perf_counter()
 
     def end_step(self, losses: dict[str, Tensor], num_images: int, lr: float | Tensor) -> None:
-        """Take note of an iteration: its losses, its images in all processes, and the learning rate of its step."""
+        """Record an iteration: its losses, the number of images in all processes, and its learning rate."""
         self.losses.update(**losses)
         self._data_seconds += self._loaded - self._started
         self._step_seconds += time.perf_counter() - self._started
@@ -79,7 +78,7 @@ class TrainingMonitor:
         self.bar.update()
 
     def log(self, iteration: int) -> None:
-        """Report the last iterations."""
+        """Report the iterations since the last report."""
         started = time.perf_counter()
         losses = str(self.losses)  # waits for the device, whose work belongs to the steps
         self._step_seconds += time.perf_counter() - started
@@ -91,8 +90,7 @@ class TrainingMonitor:
         eta = timedelta(seconds=int(self._total_seconds / self._total_steps * (self.max_iter - iteration)))
         logger.info(
             "iter: %06d, lr: %.5f, %s, data: %.3f, time: %.3f, images/s: %.1f, mem: %dM, eta: %s",
-            *(iteration, self.lr, losses, data_time, step_time, images_per_second),
-            *(memory, eta),
+            *(iteration, self.lr, losses, data_time, step_time, images_per_second, memory, eta),
         )
         self._data_seconds = self._step_seconds = 0.0
         self._num_steps = 0
@@ -101,52 +99,66 @@ class TrainingMonitor:
             last = {name: meter.value for name, meter in self.losses.meters.items()}
             speed = {"images_per_second": round(images_per_second, 2), "memory_mib": memory}
             self.table.add(iteration, {"lr": self.lr, **last, **speed})
-        if self.writer:
-            for name, meter in self.losses.meters.items():
-                self.writer.add_scalar(f"losses/{name}", meter.avg, iteration)
-            self.writer.add_scalar("lr", self.lr, iteration)
-            self.writer.add_scalar("speed/images_per_second", images_per_second, iteration)
+        scalars = {f"losses/{name}": meter.avg for name, meter in self.losses.meters.items()}
+        self._add_scalars({**scalars, "lr": self.lr, "speed/images_per_second": images_per_second}, iteration)
 
     def log_evaluations(self, iteration: int, evaluations: Sequence[DatasetEvaluation]) -> None:
-        """Take metrics and losses into the table, and with pictures of the detections to TensorBoard."""
+        """Add metrics and losses to the table and to TensorBoard, there with pictures."""
         for evaluation in evaluations:
+            name = evaluation.name
             if self.table:
                 values = {**evaluation.losses, **evaluation.result.summary}
-                self.table.add(iteration, {f"{evaluation.name}/{key}": value for key, value in values.items()})
+                self.table.add(iteration, {f"{name}/{key}": value for key, value in values.items()})
+            scalars = {f"metrics/{name}/{key}": value for key, value in evaluation.result.values.items()}
+            losses = {f"validation/{name}/{key}": value for key, value in evaluation.losses.items()}
+            self._add_scalars({**scalars, **losses}, iteration)
             if self.writer:
-                for key, value in evaluation.result.values.items():
-                    self.writer.add_scalar(f"metrics/{evaluation.name}/{key}", value, iteration)
-                for key, value in evaluation.losses.items():
-                    self.writer.add_scalar(f"validation/{evaluation.name}/{key}", value, iteration)
-                for name, picture in (draw_evaluation(evaluation) | draw_analysis(evaluation)).items():
-                    self.show(f"{evaluation.name}/{name}", picture, iteration)
+                for key, picture in (draw_evaluation(evaluation) | draw_analysis(evaluation)).items():
+                    self.show(f"{name}/{key}", picture, iteration)
+
+    def show_first_batch(self, picture: np.ndarray) -> None:
+        """Write a picture, RGB uint8 (H, W, 3), to first_batch.jpg and TensorBoard; a failure to write is a warning."""
+        self.show("first_batch", picture, 1)
+        try:
+            if self.table:
+                write_image(picture, self.table.path.with_name("first_batch.jpg"))
+        except ImageError as error:
+            logger.warning("The picture of the first batch is missing: %s", error)
 
     def show(self, name: str, picture: np.ndarray, iteration: int) -> None:
-        """Send a picture, RGB uint8 (H, W, 3), to TensorBoard."""
+        """Add a picture, RGB uint8 (H, W, 3), to TensorBoard."""
         if self.writer:
             self.writer.add_image(name, picture, iteration, dataformats="HWC")
             self.writer.flush()
 
     def close(self) -> None:
-        """End the progress bar and the event file, and draw the curves."""
+        """End the progress bar and the event file, and draw the learning curves."""
         self.bar.close()
         if self.writer:
             self.writer.close()
         if self.table:
+            from ssd.engine.learning_curves import write_learning_curves  # matplotlib is slow to import
+
             write_learning_curves(self.table)
 
+    def _add_scalars(self, values: dict[str, float], iteration: int) -> None:
+        if self.writer:
+            for name, value in values.items():
+                self.writer.add_scalar(name, value, iteration)
 
-def _make_writer(log_dir: Path | None, start_iteration: int) -> Any:
-    if log_dir is None:
+
+def _make_writer(log_dir: Path, start_iteration: int) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter  # slow to import
+    except ImportError as error:
+        logger.warning("%s is not written, since TensorBoard cannot be imported: %s", log_dir, error)
         return None
-    from torch.utils.tensorboard import SummaryWriter  # slow to import, and not every run wants it
-
-    # Steps that an earlier run logged after its last checkpoint are trained again: hide the old ones.
+    # Iterations after the last checkpoint are trained again: hide their old events.
     return SummaryWriter(log_dir, purge_step=start_iteration + 1 if start_iteration else None)
 
 
 def _memory_in_mebibytes(device: torch.device) -> int:
-    """The most that was in use so far: of the GPU's memory, or of this process's where there is no GPU."""
+    """Peak memory of the GPU, or of this process on a CPU; 0 where it is unknown."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) // 2**20
     try:

@@ -70,7 +70,8 @@ class Step:
     def forward_backward(self, images: Tensor, targets: Container) -> dict[str, Tensor]:
         """Compute the gradients of a batch.
 
-        The sums of all parts and processes are divided by N, the number of positives, once N is known (SSD, eq. 1).
+        Its losses are divided by the number of positives N of all parts and processes (SSD, eq. 1). N grows with each
+        part, so the gradients of the parts before are scaled to it.
 
         Args:
             images: (B, 3, H, W), normalised.
@@ -81,19 +82,20 @@ class Step:
         """
         self.optimizer.zero_grad()
         self.guard.begin()
-        parts = []
         columns = {name: targets[name].tensor_split(self.micro_batches) for name in targets}
+        means, num_pos = torch.zeros((), device=images.device), torch.zeros((), device=images.device)
         for i, part in enumerate(images.tensor_split(self.micro_batches)):
             part_targets = Container(**{name: column[i] for name, column in columns.items()})
             with _no_sync(self.network) if i < self.micro_batches - 1 else nullcontext():
-                losses: LossSums = self.network(part, part_targets)
-                self.scaler.scale(torch.stack(list(losses.sums.values())).sum() / len(images)).backward()
-            parts.append(torch.stack([*losses.sums.values(), losses.num_pos.sum()]).detach())
-        *sums, num_pos = mean_over_processes(torch.stack(parts).sum(dim=0)).unbind()
+                sums, part_num_pos = self.network(part, part_targets)
+                before, num_pos = num_pos, num_pos + mean_over_processes(part_num_pos.sum())
+                if i > 0:
+                    torch._foreach_mul_(self._gradients(), before / num_pos)
+                losses = torch.stack([loss / num_pos for loss in sums.values()])
+                self.scaler.scale(losses.sum()).backward()
+            means = means * (before / num_pos) + mean_over_processes(losses.detach())
         self.scaler.unscale_(self.optimizer)
-        torch._foreach_mul_(self._gradients(), len(images) / num_pos)
-        values = torch.stack(sums) / num_pos
-        return {"total_loss": values.sum(), **dict(zip(losses.sums, values.unbind(), strict=True))}
+        return {"total_loss": means.sum(), **dict(zip(sums, means.unbind(), strict=True))}
 
     def update(self, losses: dict[str, Tensor]) -> None:
         """Clip the gradients and update the weights, unless ``losses`` or the gradients are not finite."""

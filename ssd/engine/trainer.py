@@ -60,7 +60,7 @@ class Training:
     batch_transform: BatchTransform
     step: Step
     scheduler: LRScheduler
-    average: ModelAverage | None
+    average: ModelAverage[SSDDetector] | None
     start_iteration: int
     max_iter: int
     intervals: Intervals

@@ -16,9 +16,9 @@ FIGURES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "A
 def detections_to_results(
     detections: Sequence[ImageDetections], image_ids: Sequence[int], label_to_category_id: Mapping[int, int]
 ) -> list[dict[str, Any]]:
-    """Return the detections as a COCO results list: image_id, category_id, bbox (x, y, w, h) in pixels, score.
+    """Return a COCO results list: image_id, category_id, bbox (x, y, w, h) in pixels, score.
 
-    Detections of a class that has no category id are left out: the annotation file can neither name nor judge them.
+    Detections of a class without a category id are left out.
     """
     results = []
     for image_id, (boxes, labels, scores) in zip(image_ids, detections, strict=True):
@@ -34,19 +34,19 @@ def detections_to_results(
 def eval_detection_coco(
     coco: Any, results: Sequence[dict[str, Any]], image_ids: Sequence[int], category_ids: Sequence[int]
 ) -> tuple[dict[str, float], dict[int, float]]:
-    """Measure a results list against a COCO annotation file.
+    """Evaluate a results list against a COCO annotation file.
 
     Args:
-        coco: the pycocotools.coco.COCO of the annotation file; not modified.
-        results: see ``detections_to_results``; may be empty.
-        image_ids: the images to measure.
-        category_ids: the categories to measure.
+        coco: pycocotools.coco.COCO of the annotation file; not modified.
+        results: List of ``detections_to_results``; may be empty.
+        image_ids: Images to evaluate.
+        category_ids: Categories to evaluate.
 
     Returns:
-        The twelve figures by name (see FIGURES), and AP by category id. nan where there is nothing to find.
+        The twelve FIGURES by name, and AP by category id; nan where there is no object.
     """
     api, evaluator_class = _coco_api()
-    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools reports its progress by print
+    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
         truth = _indexed(api, coco.dataset, _annotations(coco.dataset.get("annotations", [])))
         evaluator = evaluator_class(truth, _indexed(api, coco.dataset, _annotations(results)), "bbox")
         evaluator.params.imgIds = list(image_ids)
@@ -57,10 +57,7 @@ def eval_detection_coco(
     figures = {name: _or_nan(value) for name, value in zip(FIGURES, evaluator.stats, strict=True)}
     # precision: (IoU thresholds, recalls, categories, areas, detection limits); area 0 is all, limit -1 is 100
     precision = np.asarray(evaluator.eval["precision"])[:, :, :, 0, -1]
-    class_ap = {
-        category_id: _or_nan(precision[:, :, index].mean()) for index, category_id in enumerate(sorted(category_ids))
-    }
-    return figures, class_ap
+    return figures, {id_: _or_nan(precision[:, :, index].mean()) for index, id_ in enumerate(sorted(category_ids))}
 
 
 def _or_nan(value: float) -> float:
@@ -69,7 +66,7 @@ def _or_nan(value: float) -> float:
 
 
 def _coco_api() -> tuple[Any, Any]:
-    """The classes COCO and COCOeval; the figures are the same, faster-coco-eval is several times faster."""
+    """Classes COCO and COCOeval; the figures are the same, faster-coco-eval is several times faster."""
     try:
         import faster_coco_eval
     except ImportError:
@@ -80,9 +77,9 @@ def _coco_api() -> tuple[Any, Any]:
 
 
 def _indexed(api: Any, dataset: Mapping[str, Any], annotations: list[dict[str, Any]]) -> Any:
-    """A COCO object of the dataset's images and categories with other annotations.
+    """COCO object with the images and categories of a dataset and other annotations.
 
-    Used for both sides: COCO.loadRes fails on an empty list, and COCOeval writes into the annotations it is given.
+    Used for both sides: COCO.loadRes fails on an empty list, and COCOeval writes into its annotations.
     """
     indexed = api()
     indexed.dataset = {
@@ -95,9 +92,9 @@ def _indexed(api: Any, dataset: Mapping[str, Any], annotations: list[dict[str, A
 
 
 def _annotations(entries: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Annotations or results with what COCOeval needs of them.
+    """Copies of annotations or results with all keys that COCOeval reads; custom files may lack area and iscrowd.
 
-    Numbered from 1, because COCOeval marks the unmatched with id 0. Custom files may lack area and iscrowd.
+    Numbered from 1, because COCOeval marks unmatched entries with id 0.
     """
     return [
         {

@@ -1,4 +1,4 @@
-"""What the metrics read: the contract of a dataset, and the arrays of one image.
+"""Input of the metrics: the protocol of a dataset, and the arrays of one image.
 
 Legend: N detections, G ground-truth boxes. Boxes are in corner form, in pixels of the original image.
 """
@@ -12,7 +12,7 @@ from ssd.structures import Container
 
 
 class EvaluationDataset(Protocol):
-    """A dataset that has annotations; enough for the VOC metrics."""
+    """A dataset with annotations; enough for the VOC metrics."""
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -20,7 +20,7 @@ class EvaluationDataset(Protocol):
 
     @property
     def metric(self) -> str:
-        """The metric it is measured by when nobody asks for another: voc07, voc or coco."""
+        """Default metric: voc07, voc or coco."""
 
     def __len__(self) -> int: ...
 
@@ -29,24 +29,24 @@ class EvaluationDataset(Protocol):
 
 
 class CocoEvaluationDataset(EvaluationDataset, Protocol):
-    """A dataset that was read from a COCO annotation file; also fit for the COCO metric."""
+    """A dataset read from a COCO annotation file, which the COCO metric needs."""
 
     @property
     def coco(self) -> Any:
-        """The pycocotools.coco.COCO of the annotation file."""
+        """pycocotools.coco.COCO of the annotation file."""
 
     @property
     def contiguous_id_to_coco_id(self) -> dict[int, int]:
-        """Category id by label, of the classes that the annotation file knows."""
+        """Category id by label, for the classes in the annotation file."""
 
 
 def is_coco_dataset(dataset: EvaluationDataset) -> TypeGuard[CocoEvaluationDataset]:
     """Whether the dataset was read from a COCO annotation file."""
-    return hasattr(dataset, "contiguous_id_to_coco_id")  # not .coco, which a dataset may read when first asked for
+    return hasattr(dataset, "contiguous_id_to_coco_id")  # not .coco, which a dataset may load at first access
 
 
 class ImageDetections(NamedTuple):
-    """The detections of one image: boxes (N, 4), labels (N,) from 1, scores (N,)."""
+    """Detections of one image: boxes (N, 4), labels (N,) from 1, scores (N,)."""
 
     boxes: np.ndarray
     labels: np.ndarray
@@ -54,7 +54,7 @@ class ImageDetections(NamedTuple):
 
 
 class ImageAnnotation(NamedTuple):
-    """The objects of one image: boxes (G, 4), labels (G,) from 1, is_difficult (G,) bool."""
+    """Objects of one image: boxes (G, 4), labels (G,) from 1, is_difficult (G,) bool."""
 
     boxes: np.ndarray
     labels: np.ndarray
@@ -62,34 +62,25 @@ class ImageAnnotation(NamedTuple):
 
 
 def read_predictions(dataset: EvaluationDataset, predictions: Sequence[Container]) -> list[ImageDetections]:
-    """Return the arrays of the predictions of a whole dataset, see ``read_detections``.
+    """Return the checked arrays of the predictions of a whole dataset, without copying.
+
+    Args:
+        dataset: Dataset of the images.
+        predictions: boxes, labels and scores of each image; CPU tensors or arrays.
 
     Raises:
-        ValueError: there is not one Container an image, or what one holds is impossible.
+        ValueError: A number, shape, label, box or score is invalid; the message names the index of the image.
     """
     if len(predictions) != len(dataset):
         raise ValueError(f"{len(predictions)} predictions were given for the {len(dataset)} images of the dataset")
-    return read_detections(predictions, num_classes=len(dataset.class_names))
-
-
-def read_detections(predictions: Sequence[Container], num_classes: int) -> list[ImageDetections]:
-    """Return the arrays of each Container and check them; nothing is copied or modified.
-
-    Args:
-        predictions: boxes, labels and scores of each image, CPU tensors or arrays.
-        num_classes: classes including background.
-
-    Raises:
-        ValueError: a length, label, box or score is impossible; the message names the index of the image.
-    """
     detections = [ImageDetections(*(np.asarray(p[name]) for name in ImageDetections._fields)) for p in predictions]
     for index, image in enumerate(detections):
-        _check_detections(index, image, num_classes)
+        _check_detections(index, image, len(dataset.class_names))
     return detections
 
 
 def read_annotation(dataset: EvaluationDataset, index: int) -> ImageAnnotation:
-    """Return the objects of one image; a dataset that knows no difficult objects has none."""
+    """Return the objects of one image; none is difficult if the dataset does not say so."""
     boxes, labels, *rest = dataset.get_annotation(index)[1]
     is_difficult = rest[0].astype(bool) if rest else np.zeros(len(labels), dtype=bool)
     return ImageAnnotation(boxes, labels, is_difficult)

@@ -1,8 +1,8 @@
 """The parts that a config selects by name. Registration adds a part; docs/extending.md has an example of each.
 
 - ``BACKBONES``: ``factory(cfg, pretrained) -> nn.Module``, which maps images (B, 3, H, W) to a tuple of feature maps
-  (B, C_l, H_l, W_l), the finest first. ``pretrained`` is a bool, or the path or URL of a file of weights. A network with
-  ``freezable_stages()`` can be frozen (see backbone/stages.py); one with the attribute ``out_indices`` follows
+  (B, C_l, H_l, W_l), the finest first. ``pretrained`` is a bool, or the path or URL of a file of weights. A network
+  with ``freezable_stages()`` can be frozen (see backbone/stages.py); one with the attribute ``out_indices`` follows
   MODEL.BACKBONE.OUT_INDICES.
 - ``BOX_HEADS``: a class with the keyword arguments and the methods of SSDBoxHead: ``predict``, ``losses``, ``detect``.
 - ``BOX_PREDICTORS``: a class with the keyword arguments of BoxPredictor that maps features to ``cls_logits`` (B, P, C)

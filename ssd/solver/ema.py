@@ -1,13 +1,16 @@
 """The exponential moving average of a model in training."""
 
 import copy
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
-class ModelAverage:
+
+class ModelAverage(Generic[ModuleT]):
     """Moving average of the weights and batch statistics of a model.
 
     Args:
@@ -18,8 +21,8 @@ class ModelAverage:
         module: Copy of the model that holds the average, in evaluation mode.
     """
 
-    def __init__(self, model: nn.Module, decay: float):
-        self.module = copy.deepcopy(model).requires_grad_(False).eval()
+    def __init__(self, model: ModuleT, decay: float):
+        self.module: ModuleT = copy.deepcopy(model).requires_grad_(False).eval()
         self.decay = decay
         self._model = model
 

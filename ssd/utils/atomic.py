@@ -1,13 +1,14 @@
 """Writing a file so that it is either complete or not there at all, also if the process or the machine dies."""
 
 import errno
+import json
 import os
 import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 if sys.platform != "win32":
     import fcntl
@@ -46,6 +47,17 @@ def remove_stale(folder: Path) -> list[Path]:
         return []
     candidates = [path for path in sorted(folder.iterdir()) if _TEMPORARY.fullmatch(path.name) and path.is_file()]
     return [path for path in candidates if _remove_unlocked(path)]
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text as ``atomic_write`` does."""
+    with atomic_write(path) as file:
+        file.write(text.encode())
+
+
+def write_json(path: Path, value: Any, *, indent: int | None = None) -> None:
+    """Write strict JSON, without NaN, as ``atomic_write`` does."""
+    write_text(path, json.dumps(value, indent=indent, allow_nan=False, ensure_ascii=False))
 
 
 def _remove_unlocked(path: Path) -> bool:

@@ -2,11 +2,17 @@
 
 import math
 import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
+T = TypeVar("T")
+
 _CGROUP = Path("/sys/fs/cgroup")
+_QUEUED = 1024  # rows given to the threads at a time
 
 
 def available_cores() -> int:
@@ -16,6 +22,13 @@ def available_cores() -> int:
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
     return min(cores, _time_share(_CGROUP) or cores)
+
+
+def map_rows(function: Callable[[int], T], num_rows: int, num_threads: int) -> Iterator[T]:
+    """Yield the results of a function for rows 0, 1, ... in order; a million rows are not queued at once."""
+    with ThreadPoolExecutor(num_threads) as pool:
+        for start in range(0, num_rows, _QUEUED):
+            yield from pool.map(function, range(start, min(start + _QUEUED, num_rows)))
 
 
 def limit_threads() -> None:

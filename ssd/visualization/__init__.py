@@ -1,4 +1,4 @@
-"""Draw detections on images."""
+"""Drawing of detections, and plots."""
 
 from ssd.visualization.drawing import draw_detections
 

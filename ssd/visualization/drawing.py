@@ -1,4 +1,4 @@
-"""Boxes and labels drawn onto an image by the vizer package."""
+"""Boxes and labels drawn on an image by the vizer package."""
 
 import io
 import math
@@ -9,10 +9,10 @@ import numpy as np
 from PIL import ImageFont
 from vizer.draw import draw_boxes
 
-# Found by looking at pictures from 160x120 to 1600x1200: lines of 2 to 6 pixels, letters of 10 to 35.
+# Chosen by eye on images of 160x120 to 1600x1200: lines of 2 to 6 pixels, letters of 10 to 35.
 _PIXELS_PER_LINE_WIDTH = 250
 _PIXELS_PER_FONT_SIZE = 40
-_MIN_FONT_SIZE = 10  # smaller letters of the default font cannot be read
+_MIN_FONT_SIZE = 10  # smaller letters of the default font are not legible
 
 
 def draw_detections(
@@ -22,15 +22,14 @@ def draw_detections(
     scores: np.ndarray | None = None,
     class_names: Sequence[str] | None = None,
 ) -> np.ndarray:
-    """Draw boxes, each with a tag that names its class and score. The higher a score, the further on top.
+    """Draw boxes with tags of class and score, the highest score on top.
 
     Args:
         image: RGB uint8, (H, W, 3); not modified.
-        boxes: (N, 4) corner form in pixels of the image. What lies outside is clipped; boxes that are empty, inverted
-            or NaN are left out.
+        boxes: (N, 4) corner form in pixels, clipped to the image; empty, inverted and NaN boxes are left out.
         labels: (N,) integers.
         scores: (N,); None = draw in the given order, without scores.
-        class_names: the name of each label, index 0 being the background; None = show the numbers.
+        class_names: Name of each label, index 0 being the background; None = show the numbers.
 
     Returns:
         RGB uint8, (H, W, 3).
@@ -41,15 +40,15 @@ def draw_detections(
     if scores is not None:
         kept = kept[np.argsort(np.asarray(scores)[kept], kind="stable")]
     line_width = max(2, round(scale / _PIXELS_PER_LINE_WIDTH))
-    no_names: dict[int, str] = defaultdict(str)  # first all boxes, then all tags, so that no line crosses a tag
+    no_names: dict[int, str] = defaultdict(str)  # all boxes before all tags, so that no line crosses a tag
     kept_labels = [int(label) for label in np.asarray(labels)[kept]]
     drawn = draw_boxes(image, boxes[kept], kept_labels, class_name_map=no_names, width=line_width)
 
     font = _TagFont(max(_MIN_FONT_SIZE, round(scale / _PIXELS_PER_FONT_SIZE)))
     for index, label in zip(kept, kept_labels, strict=True):
-        name = str(label) if class_names is None else class_names[label]
-        tag = _draw_tag(name, label, None if scores is None else float(scores[index]), font)
-        _paste_tag(drawn, tag, boxes[index])
+        text = str(label) if class_names is None else class_names[label]
+        text += "" if scores is None else f":{float(scores[index]):.2f}"
+        _paste_tag(drawn, _draw_tag(text, label, font), boxes[index])
     return drawn
 
 
@@ -72,28 +71,24 @@ class _TagFont(ImageFont.FreeTypeFont):
         super().__init__(io.BytesIO(default.font_bytes), size)
 
     def getsize(self, text: str) -> tuple[int, int]:
-        """Return (width, height) in pixels that a tag with this text needs; one height for all texts."""
-        ascent, descent = self.getmetrics()
-        height = ascent + descent
+        """Return (width, height) of a tag in pixels; the height is the same for all texts."""
+        height = sum(self.getmetrics())
         return math.ceil(self.getlength(text) + 0.2 * height), height
 
 
-def _draw_tag(name: str, label: int, score: float | None, font: _TagFont) -> np.ndarray:
-    """Black text on the pale colour of the label's box: RGB uint8 (h, w, 3).
+def _draw_tag(text: str, label: int, font: _TagFont) -> np.ndarray:
+    """Black text on the pale colour of the label: RGB uint8 (h, w, 3).
 
-    vizer writes the text into the lower left corner of a box, half transparent; here the box is the tag itself and
-    white lies under it, so that the text can be read whatever the image shows.
+    vizer draws half-transparent text into the lower left corner of a box; a box on white is legible on any image.
     """
-    text = name if score is None else f"{name}:{score:.2f}"
     width, height = font.getsize(text)
-    margin = math.ceil(0.05 * height)
-    blank = np.full((height + 2 * margin, width, 3), 255, np.uint8)
-    box = [[0, 0, width, height + 2 * margin]]
-    return draw_boxes(blank, box, [label], class_name_map={label: text}, width=0, font=font)
+    height += 2 * math.ceil(0.05 * height)
+    blank = np.full((height, width, 3), 255, np.uint8)
+    return draw_boxes(blank, [[0, 0, width, height]], [label], class_name_map={label: text}, width=0, font=font)
 
 
 def _paste_tag(image: np.ndarray, tag: np.ndarray, box: np.ndarray) -> None:
-    """Put the tag onto the box, or into its upper end where the image leaves no room above it."""
+    """Paste the tag above the box, or inside its upper edge where there is no room above."""
     tag = tag[: image.shape[0], : image.shape[1]]
     height, width = tag.shape[:2]
     left = min(int(box[0]), image.shape[1] - width)

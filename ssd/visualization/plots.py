@@ -1,5 +1,6 @@
-"""The plots of a report on a detector. What they show is also said by line style, marker, hatching or number."""
+"""Plots of an evaluation, readable without colour by line style, marker, hatching or number."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -20,9 +21,16 @@ from ssd.visualization.theme import (
 )
 
 ALL_CLASSES = "all classes"
+MAX_LINES, MAX_BARS, MAX_CONFUSED = 8, 24, 20  # classes in a plot
 _ROW = 0.26  # inches of a row of bars
 _MAX_NAME = 20  # letters
 _MAX_WRITTEN = 12  # rows of a confusion matrix whose cells have room for numbers
+
+
+def pick_classes(values: np.ndarray, count: int) -> list[int]:
+    """Return the labels of the highest and the lowest of values (C,), half of each, without the background and nan."""
+    known = [label for label in np.argsort(-values, kind="stable").tolist() if label and not math.isnan(values[label])]
+    return known if len(known) <= count else known[: count // 2] + known[-(count - count // 2) :]
 
 
 def plot_lines(
@@ -32,14 +40,7 @@ def plot_lines(
     *,
     marked_x: float | None = None,
 ) -> Figure:
-    """Draw curves from 0 to 1 on both axes, their legend below.
-
-    Args:
-        lines: x (N,) and y (N,) by name; that of ALL_CLASSES is the thickest.
-        labels: of the axes.
-        theme: of the figure.
-        marked_x: gets an upright line.
-    """
+    """Plot curves, x (N,) and y (N,) by name, from 0 to 1 on axes of two labels; ``marked_x`` is a vertical line."""
     rows = -(-len(lines) // 2)
     figure, grid = make_figure(theme, height=HEIGHT + 0.2 * rows)
     axes = grid[0, 0]
@@ -56,18 +57,12 @@ def plot_lines(
         legend = add_legend(axes, theme, loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=2, handlelength=3.2)
         legend.set_frame_on(False)
     else:
-        _say(axes, "nothing to find or nothing found", theme)
+        _write(axes, "nothing to find or nothing found", theme)
     return figure
 
 
 def plot_class_bars(values: Mapping[str, float], label: str, theme: Theme = LIGHT) -> Figure:
-    """Draw a bar from 0 to 1 for each class, from top to bottom; nan is a class without an object.
-
-    Args:
-        values: by name.
-        label: of the axis.
-        theme: of the figure.
-    """
+    """Plot a bar from 0 to 1 for each class; nan is a class without objects."""
     figure, axes = _bars(list(values), theme)
     numbers = np.array(list(values.values()), dtype=np.float64)
     bars = axes.barh(range(len(values)), np.nan_to_num(numbers), height=0.72, **bar_style(0, theme))
@@ -78,12 +73,7 @@ def plot_class_bars(values: Mapping[str, float], label: str, theme: Theme = LIGH
 
 
 def plot_costs(costs: Mapping[str, float], theme: Theme = LIGHT) -> Figure:
-    """Draw what each kind of error costs, from top to bottom.
-
-    Args:
-        costs: AP by the kind's name.
-        theme: of the figure.
-    """
+    """Plot the AP that each kind of error costs."""
     figure, axes = _bars(list(costs), theme)
     values = np.nan_to_num(np.array(list(costs.values()), dtype=np.float64))
     for index, value in enumerate(values):
@@ -96,14 +86,7 @@ def plot_costs(costs: Mapping[str, float], theme: Theme = LIGHT) -> Figure:
 
 
 def plot_confusion(matrix: np.ndarray, rows: Sequence[str], columns: Sequence[str], theme: Theme = LIGHT) -> Figure:
-    """Draw a confusion matrix; the darker a cell, the greater its share of the row.
-
-    Args:
-        matrix: counts (R, C).
-        rows: their names.
-        columns: their names.
-        theme: of the figure.
-    """
+    """Plot counts (R, C) with the names of the rows and columns; shades are shares of the row."""
     side = 2.2 + 0.3 * len(rows) if len(rows) > _MAX_WRITTEN else 2.2 + 0.5 * len(rows)
     figure, grid = make_figure(theme, width=max(WIDTH, side + 0.6), height=max(HEIGHT, side - 0.4))
     axes = grid[0, 0]
@@ -121,14 +104,7 @@ def plot_confusion(matrix: np.ndarray, rows: Sequence[str], columns: Sequence[st
 
 
 def plot_reliability(confidence: np.ndarray, precision: np.ndarray, counts: np.ndarray, theme: Theme = LIGHT) -> Figure:
-    """Draw which part of the detections is right against their scores, and how many they are.
-
-    Args:
-        confidence: mean score of each bin (N,), nan in an empty one.
-        precision: the part of it that is right (N,), likewise.
-        counts: its detections (N,).
-        theme: of the figure.
-    """
+    """Plot the share of true positives over the mean score (N,) of bins, nan in an empty bin, and their counts (N,)."""
     figure, grid = make_figure(theme, height=HEIGHT + 0.9, rows=2)
     upper, lower = grid[:, 0]
     figure.set_layout_engine("constrained", hspace=0.02)
@@ -147,17 +123,11 @@ def plot_reliability(confidence: np.ndarray, precision: np.ndarray, counts: np.n
 
 
 def plot_sizes(sides: np.ndarray, is_found: np.ndarray, theme: Theme = LIGHT) -> Figure:
-    """Draw how many objects of each size are found and missed.
-
-    Args:
-        sides: of the square of equal area (G,), in pixels.
-        is_found: (G,).
-        theme: of the figure.
-    """
+    """Plot the numbers of found and missed objects (G,) by size; sides are of the square of equal area, in pixels."""
     figure, grid = make_figure(theme)
     axes = grid[0, 0]
     if not len(sides):
-        _say(axes, "no object", theme)
+        _write(axes, "no object", theme)
         return figure
     low, high = np.log2(max(float(sides.min()), 1)), np.log2(max(float(sides.max()), 2))
     edges = 2 ** np.arange(np.floor(2 * low) / 2, np.floor(2 * high) / 2 + 0.6, 0.5)  # half octaves
@@ -176,7 +146,7 @@ def plot_sizes(sides: np.ndarray, is_found: np.ndarray, theme: Theme = LIGHT) ->
 
 
 def plain(name: str) -> str:
-    """Return a name as a label whatever its letters: short, not read as mathematics, not left out as a private one."""
+    """Return a name as a label: printable, short, and without the special meaning of "$" and a leading "_"."""
     name = "".join(letter if letter.isprintable() else "\ufffd" for letter in name)
     name = name if len(name) <= _MAX_NAME else f"{name[: _MAX_NAME - 1]}…"
     name = f" {name}" if name.startswith("_") else name
@@ -184,7 +154,7 @@ def plain(name: str) -> str:
 
 
 def _bars(names: Sequence[str], theme: Theme) -> tuple[Figure, Axes]:
-    """A figure for a horizontal bar a name."""
+    """Figure with a row for each name."""
     figure, grid = make_figure(theme, height=0.9 + _ROW * max(len(names), 3))
     axes = grid[0, 0]
     axes.grid(visible=False, axis="y")
@@ -195,18 +165,15 @@ def _bars(names: Sequence[str], theme: Theme) -> tuple[Figure, Axes]:
 
 
 def _write_count(axes: Axes, cell: tuple[int, int], count: int, share: float, theme: Theme) -> None:
-    """In letters that stand out from the cell; not a zero."""
+    """Write a count, unless 0, in black or white."""
     if count:
         red, green, blue, _ = theme.colormap(share)
         is_bright = 0.2126 * red**2.2 + 0.7152 * green**2.2 + 0.0722 * blue**2.2 > 0.18  # equal contrast to both
         color = "#000000" if is_bright else "#FFFFFF"
-        axes.text(cell[0] + 0.5, cell[1] + 0.5, _short(count), color=color, ha="center", va="center",
+        text = str(count) if count < 10_000 else f"{count / 1000:.0f}k"
+        axes.text(cell[0] + 0.5, cell[1] + 0.5, text, color=color, ha="center", va="center",
                   fontsize=SMALL_FONT_SIZE)  # fmt: skip
 
 
-def _short(count: int) -> str:
-    return str(count) if count < 10_000 else f"{count / 1000:.0f}k"
-
-
-def _say(axes: Axes, text: str, theme: Theme) -> None:
+def _write(axes: Axes, text: str, theme: Theme) -> None:
     axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color=theme.muted)

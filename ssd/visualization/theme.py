@@ -1,4 +1,4 @@
-"""How plots look: one palette, two themes, sizes legible in print. Figures are objects, without pyplot's state."""
+"""Style of the plots: one palette, two themes, sizes legible in print; matplotlib without pyplot's global state."""
 
 import io
 import warnings
@@ -13,17 +13,16 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.legend import Legend
 
-# Okabe and Ito, Color Universal Design (2008): eight colours that readers with any colour vision tell apart.
+# Okabe and Ito, Color Universal Design (2008): eight colours that differ with any colour vision.
 ORANGE, SKY_BLUE, GREEN, YELLOW = "#E69F00", "#56B4E9", "#009E73", "#F0E442"
 BLUE, VERMILLION, PURPLE = "#0072B2", "#D55E00", "#CC79A7"
 
-# Beside the colour, each series has a line style and a marker of its own. Their number and that of the colours have no
-# common divisor, so that the first 56 series differ.
+# 8 line styles and markers, 7 colours: without a common divisor the first 56 series differ.
 LINE_STYLES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (1, 2)), (0, (3, 1)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 HATCHES = ("", "///", "...", "xxx", "\\\\\\", "+++", "ooo", "---")
 
-# Inches. Letters of 9 and 10 points: as those of a book in print, and 10 pixels high on a phone of 375.
+# Inches. Letters of 9 and 10 points are legible in print and on a phone.
 WIDTH, HEIGHT = 4.6, 3.3
 WIDE = 9.4
 FONT_SIZE, SMALL_FONT_SIZE = 10, 9
@@ -31,29 +30,19 @@ FONT_SIZE, SMALL_FONT_SIZE = 10, 9
 
 @dataclass(frozen=True)
 class Theme:
-    """The colours of a plot.
-
-    Attributes:
-        name: light or dark.
-        background: behind everything.
-        text: of letters and axes.
-        muted: of what is less important, 4.5:1 or more on the background.
-        grid: of lines behind the data.
-        series: of the data, in order; 3:1 or more on the background, 2:1 for the last two of the light theme.
-        ramp: from nothing to much, for heat maps.
-    """
+    """Colours of a plot; contrasts are with the background."""
 
     name: str
     background: str
-    text: str
-    muted: str
-    grid: str
-    series: tuple[str, ...]
-    ramp: tuple[str, str, str]
+    text: str  # letters and axes
+    muted: str  # less important parts; contrast of 4.5:1 or more
+    grid: str  # lines behind the data
+    series: tuple[str, ...]  # data, in order; contrast of 3:1 or more, 2:1 for the last two of the light theme
+    ramp: tuple[str, str, str]  # heat map, from low to high
 
     @property
     def colormap(self) -> LinearSegmentedColormap:
-        """The ramp, for heat maps."""
+        """The ramp as a colormap."""
         return LinearSegmentedColormap.from_list(f"ssd_{self.name}", list(self.ramp))
 
 
@@ -80,18 +69,7 @@ DARK = Theme(
 def make_figure(
     theme: Theme = LIGHT, *, width: float = WIDTH, height: float = HEIGHT, rows: int = 1, columns: int = 1
 ) -> tuple[Figure, np.ndarray]:
-    """Build a figure whose layout makes room for its labels.
-
-    Args:
-        theme: of the figure; texts and legends that are added later need it too (``color=theme.text``, ``add_legend``).
-        width: in inches; WIDTH fits a phone or half of a page, WIDE a page.
-        height: in inches.
-        rows: of axes.
-        columns: of axes.
-
-    Returns:
-        The figure, and its axes (rows, columns).
-    """
+    """Return a figure of a width and height in inches, and its axes (rows, columns)."""
     figure = Figure(figsize=(width, height), facecolor=theme.background, layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False)
     for axes in grid.flat:
@@ -100,7 +78,7 @@ def make_figure(
 
 
 def series_style(index: int, theme: Theme = LIGHT) -> dict[str, Any]:
-    """Return colour, line style and marker of a line: arguments of ``Axes.plot``; add ``markevery`` for many points."""
+    """Return colour, line style and marker of a line, arguments of ``Axes.plot``."""
     return {
         "color": theme.series[index % len(theme.series)],
         "linestyle": LINE_STYLES[index % len(LINE_STYLES)],
@@ -121,16 +99,16 @@ def bar_style(index: int, theme: Theme = LIGHT) -> dict[str, Any]:
 
 
 def add_legend(axes: Axes, theme: Theme = LIGHT, **kwargs: Any) -> Legend:
-    """Add a legend in the colours of a theme; the arguments are those of ``Axes.legend``."""
+    """Add a legend in the colours of a theme, with the arguments of ``Axes.legend``."""
     colors = {"labelcolor": theme.text, "facecolor": theme.background, "edgecolor": theme.grid}
     return axes.legend(**{"fontsize": SMALL_FONT_SIZE, "framealpha": 0.9, **colors, **kwargs})
 
 
 def figure_to_svg(figure: Figure) -> str:
-    """Return a figure as SVG, equal for equal figures. Letters stay letters, which the reader's fonts draw."""
+    """Return a figure as SVG, the same for equal figures, with letters as text."""
     file = io.StringIO()
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "ssd"}), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", r"(?s)Glyph .* missing from font")  # only measured with our font
+        warnings.filterwarnings("ignore", r"(?s)Glyph .* missing from font")  # the reader's fonts draw the letters
         figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
     return file.getvalue()
 

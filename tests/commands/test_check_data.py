@@ -1,6 +1,7 @@
 """The command that checks datasets."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -21,35 +22,27 @@ def test_sound_data(config_file: Path, tmp_path: Path, capsys: pytest.CaptureFix
     assert (report["errors"], report["warnings"], report["problems"]) == (0, 0, [])
     assert [item["name"] for item in report["sets"]] == ["train_scenes", "test_scenes"]
     assert sum(report["totals"]["train"].values()) == sum(report["sets"][0]["objects"]["by_class"].values()) > 0
+    assert check(config_file, "--json", tmp_path / "nowhere" / "report.json") == 1
+    assert "report.json: cannot be written" in capsys.readouterr().err
 
 
 def test_an_error_decides_the_exit_status_and_a_warning_does_not(
     config_file: Path, scenes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    custom = ["DATASETS.CUSTOM.copy", str({"FORMAT": "voc", "ROOT": str(tmp_path / "copy"), "SPLIT": "trainval"})]
-    only = ["DATASETS.TRAIN", "('copy',)", "DATASETS.TEST", "()"]
-    (tmp_path / "copy").mkdir()
-    for name in ("Annotations", "JPEGImages"):
-        (tmp_path / "copy" / name).symlink_to(scenes / name)
-    (tmp_path / "copy/ImageSets/Main").mkdir(parents=True)
-    ids = (scenes / "ImageSets/Main/trainval.txt").read_text().split()
-    split = tmp_path / "copy/ImageSets/Main/trainval.txt"
+    root = shutil.copytree(scenes, tmp_path / "copy")
+    custom = ["DATASETS.CUSTOM.copy", str({"FORMAT": "voc", "ROOT": str(root), "SPLIT": "trainval"})]
+    arguments = [config_file, *custom, "DATASETS.TRAIN", "('copy',)", "DATASETS.TEST", "()"]
+    split = root / "ImageSets/Main/trainval.txt"
+    ids = split.read_text().split()
     split.write_text("\n".join([*ids, ids[0]]))
-    assert check(config_file, *custom, *only, "--json", tmp_path / "report.json") == 0
+    assert check(*arguments, "--json", tmp_path / "report.json") == 0
     assert "warning: duplicate image: 1" in capsys.readouterr().out
     (problem,) = json.loads((tmp_path / "report.json").read_text())["sets"][0]["problems"]
     assert (problem["severity"], problem["kind"]) == ("warning", "duplicate image")
     split.write_text("\n".join([*ids, "nowhere_é", "nowhere_2"]), encoding="utf-8")
-    assert check(config_file, *custom, *only, "--show", "1") == 1
+    assert check(*arguments, "--show", "1") == 1
     output = capsys.readouterr().out
-    assert "error: missing annotation file: 2" in output
+    assert "error: missing annotation file: 2\n" in output
     assert "nowhere_é.xml" in output
     assert "nowhere_2.xml" not in output
-
-
-def test_mistakes_of_the_command(config_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert check(config_file, "--json", tmp_path / "nowhere" / "report.json") == 1
-    output = capsys.readouterr()
-    assert "report.json: cannot be written: No such file or directory" in output.err
-    assert check(config_file, "DATASETS.TRAIN", "()", "DATASETS.TEST", "()") == 1
-    assert "DATASETS.TRAIN and DATASETS.TEST are empty" in capsys.readouterr().err
+    assert "... and 1 more\n" in output

@@ -11,23 +11,23 @@ import numpy as np
 import pytest
 import yaml
 
-from ssd.commands import data_browse
 from ssd.commands.data import main
-from ssd.commands.data_split import parse_parts
 from ssd.config import load_config
 from ssd.data import build_datasets, make_batch_transform, make_train_loader
-from ssd.utils.errors import ConfigError
+from ssd.tools.data.browse import augmented_samples
 
-Run = Callable[..., tuple[int, str, str]]
+Run = Callable[..., str]
 
 
 @pytest.fixture
 def data(capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run `ssd data` with arguments; returns status, output and errors."""
+    """Run `ssd data`, and return its output, or with ``status=1`` its errors."""
 
-    def run(*arguments: object) -> tuple[int, str, str]:
-        status = main([str(argument) for argument in arguments])
-        return status, *capsys.readouterr()
+    def run(*arguments: object, status: int = 0) -> str:
+        assert main([str(argument) for argument in arguments]) == status
+        output, errors = capsys.readouterr()
+        assert bool(errors) == bool(status)
+        return errors if status else output
 
     return run
 
@@ -53,29 +53,22 @@ def section(output: str) -> str:
 def test_convert_prints_a_section_that_reads_the_result(
     format_name: str, data: Run, scenes: Path, tmp_path: Path
 ) -> None:
-    status, output, errors = data("convert", scenes, "-o", tmp_path / "new", "--to", format_name, "--link")
-    assert (status, errors) == (0, "")
+    output = data("convert", scenes, "-o", tmp_path / "new", "--to", format_name, "--link")
     found = boxes_of(section(output), tmp_path)
-    status, output, _ = data("convert", scenes, "-o", tmp_path / "voc_again", "--to", "voc")
-    assert found == boxes_of(section(output), tmp_path)
+    assert found == boxes_of(section(data("convert", scenes, "-o", tmp_path / "again", "--to", "voc")), tmp_path)
     assert len(found) == len(list((scenes / "JPEGImages").iterdir()))
     images = {"voc": "JPEGImages"}.get(format_name, "images")
     assert all(path.is_symlink() for path in (tmp_path / "new" / images).iterdir())
 
 
-def test_convert_a_set_of_a_config_and_what_is_no_set(
-    data: Run, config_file: Path, scenes: Path, tmp_path: Path
-) -> None:
-    assert data("convert", f"{config_file}:train_scenes", "-o", tmp_path / "a", "--to", "csv")[0] == 0
-    assert data("convert", "train_scenes", "--config-file", config_file, "-o", tmp_path / "b", "--to", "csv")[0] == 0
+def test_convert_a_set_of_a_config(data: Run, config_file: Path, scenes: Path, tmp_path: Path) -> None:
+    data("convert", f"{config_file}:train_scenes", "-o", tmp_path / "a", "--to", "csv")
+    data("convert", "train_scenes", "--config-file", config_file, "-o", tmp_path / "b", "--to", "csv")
     tables = [(tmp_path / name / "train_scenes.csv").read_text() for name in "ab"]
     assert tables[0] == tables[1]
-    status, _, errors = data("convert", f"{config_file}:nothing", "-o", tmp_path / "c", "--to", "csv")
-    assert status != 0
-    assert "train_scenes" in errors
-    status, _, errors = data("convert", scenes, "-o", tmp_path / "a", "--to", "csv")
-    assert status != 0
-    assert "not empty" in errors
+    options = ("-o", tmp_path / "c", "--to", "csv")
+    assert "train_scenes" in data("convert", f"{config_file}:nothing", *options, status=1)
+    assert str(tmp_path / "a") in data("convert", scenes, "-o", tmp_path / "a", "--to", "csv", status=1)
     assert not (tmp_path / "c").exists()
 
 
@@ -86,12 +79,10 @@ def test_convert_a_set_of_the_catalogue(
     for path in (tmp_path / "VOC2007/Annotations").iterdir():
         path.write_text(re.sub("<name>.*?</name>", "<name>cat</name>", path.read_text()))
     monkeypatch.setenv("VOC_ROOT", str(tmp_path))
-    status, output, errors = data("convert", "voc_2007_test", "-o", tmp_path / "new", "--to", "csv")
-    assert (status, errors) == (0, "")
+    output = data("convert", "voc_2007_test", "-o", tmp_path / "new", "--to", "csv")
     assert len(boxes_of(section(output), tmp_path)) == 4
-    status, _, errors = data("convert", "voc_2007_test", "--split", "a", "-o", tmp_path / "b", "--to", "csv")
-    assert status == 1
-    assert "--split chooses a part of a folder, and voc_2007_test is the name of a dataset" in errors
+    options = ("-o", tmp_path / "b", "--to", "csv")
+    assert "--split" in data("convert", "voc_2007_test", "--split", "a", *options, status=1)
 
 
 @pytest.fixture
@@ -113,139 +104,108 @@ def shapes(tmp_path: Path) -> Path:
 
 def test_split_is_stratified_seeded_and_keeps_copies_together(data: Run, shapes: Path, tmp_path: Path) -> None:
     arguments = ("split", shapes, "--to", "coco", "--link", "--parts", "train=0.75,test=0.25")
-    status, output, errors = data(*arguments, "-o", tmp_path / "a")
-    assert (status, errors) == (0, "")
-    assert "stay in its part: 10" in output
+    output = data(*arguments, "-o", tmp_path / "a")
+    assert "in the same part: 10" in output
     parts = {}
-    for part in ("train", "test"):
+    for part, num_boxes in (("train", 15), ("test", 5)):
         content = json.loads((tmp_path / f"a/annotations/instances_{part}.json").read_text())
         parts[part] = {int(Path(image["file_name"]).stem) for image in content["images"]}
-        num_boxes = sum(annotation["category_id"] == 2 for annotation in content["annotations"])
-        assert num_boxes == {"train": 15, "test": 5}[part]
+        assert sum(annotation["category_id"] == 2 for annotation in content["annotations"]) == num_boxes
     assert len(parts["train"]) == 45
     assert parts["train"] | parts["test"] == set(range(60))
     assert all((copy in parts["test"]) == (copy - 1 in parts["test"]) for copy in range(5, 60, 6))
     table = [line.split() for line in output.splitlines()]
     assert ["images", "45", "15"] in table
     assert ["box", "15", "5"] in table
-
-    def test_part(folder: str) -> str:
-        return (tmp_path / folder / "annotations/instances_test.json").read_text()
-
     data(*arguments, "-o", tmp_path / "b")
     data(*arguments, "-o", tmp_path / "c", "--seed", 1)
-    assert test_part("a") == test_part("b") != test_part("c")
+    first, again, other = ((tmp_path / name / "annotations/instances_test.json").read_text() for name in "abc")
+    assert first == again != other
 
 
 def test_written_config_trains_on_the_parts(data: Run, shapes: Path, tmp_path: Path) -> None:
     own = tmp_path / "configs/own.yaml"
-    status, output, _ = data("split", shapes, "-o", tmp_path / "parts", "--write-config", own)
-    assert status == 0
-    assert f"--config-file {own}" in output
+    assert f"--config-file {own}" in data("split", shapes, "-o", tmp_path / "parts", "--write-config", own)
     cfg = load_config(own)
     assert (cfg.DATASETS.TRAIN, cfg.DATASETS.TEST) == (("parts_train",), ("parts_test",))
     (train,), (test,) = (build_datasets(cfg, is_train=flag) for flag in (True, False))
     assert (len(train), len(test)) == (48, 12)
     assert cfg.MODEL.BACKBONE.NAME == "mobilenet_v2"
-    assert data("split", shapes, "-o", tmp_path / "more", "--write-config", own)[0] != 0
+    data("split", shapes, "-o", tmp_path / "more", "--write-config", own, status=1)
     assert not (tmp_path / "more").exists()
 
 
-def test_split_keeps_the_format_and_tells_classes_without_objects(data: Run, shapes: Path, tmp_path: Path) -> None:
+def test_split_keeps_the_format_and_lists_classes_without_objects(data: Run, shapes: Path, tmp_path: Path) -> None:
     (shapes / "classes.txt").write_text("ball\nbox\ncone\n")
-    config = tmp_path / "own.yaml"
-    config.write_text(yaml.safe_dump({"DATASETS": {"CUSTOM": {"shapes": {"ROOT": str(shapes)}}}}))
-    status, output, errors = data("split", f"{config}:shapes", "-o", tmp_path / "parts")
-    assert (status, errors) == (0, "")
+    config = write_config(tmp_path, shapes)
+    output = data("split", f"{config}:shapes", "-o", tmp_path / "parts")
     assert f"{tmp_path / 'parts'}: 60 images, yolo\n" in output
     assert (tmp_path / "parts/data.yaml").is_file()
     assert "\nno object: cone\n" in output
 
 
+def write_config(folder: Path, root: Path) -> Path:
+    datasets = {"CUSTOM": {"shapes": {"ROOT": str(root)}}, "TRAIN": ["shapes"]}
+    content = {"DATASETS": datasets, "INPUT": {"IMAGE_SIZE": 64}, "SOLVER": {"BATCH_SIZE": 4}}
+    (folder / "own.yaml").write_text(yaml.safe_dump(content))
+    return folder / "own.yaml"
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--base", "vgg_ssd300_voc0712"], "--base goes with --write-config"),
-        (["--write-config", "own.yml.txt"], "--write-config own.yml.txt must end in .yaml"),
-        (["--write-config", "own.yaml", "--base", "vgg_ssd300_voc712"], "did you mean"),
-        (["--parts", "train=0.98,val=0.01,test=0.01"], "60 images leave none for test"),
+        (["--base", "vgg_ssd300_voc0712"], "--base"),
+        (["--write-config", "own.yml.txt"], "own.yml.txt"),
+        (["--write-config", "own.yaml", "--base", "vgg_ssd300_voc712"], "vgg_ssd300_voc0712.yaml"),
+        (["--parts", "train=0.98,val=0.01,test=0.01"], "test"),
     ],
 )
 def test_mistakes_in_a_split(
     options: list[str], message: str, data: Run, shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    status, _, errors = data("split", shapes, "-o", tmp_path / "parts", *options)
-    assert status == 1
-    assert message in errors
+    assert message in data("split", shapes, "-o", tmp_path / "parts", *options, status=1)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["shapes"]
 
 
-@pytest.mark.parametrize(
-    "text", ["", "train", "train=1,train=0", "a=0.5,b=0.6", "a=nan,b=0.5", "../a=0.5,b=0.5", "a=1.5"]
-)
-def test_parts_that_make_no_sense(text: str) -> None:
-    with pytest.raises(ConfigError, match="--parts"):
-        parse_parts(text)
-
-
-def browse(data: Run, *arguments: object) -> tuple[str, np.ndarray]:
-    status, output, errors = data("browse", *arguments)
-    assert status == 0, errors
-    folder = Path(arguments[arguments.index("-o") + 1])
-    return output, cv2.imread(str(folder / "browse_01.jpg"))
-
-
 def test_browse_shows_pairs_and_is_seeded(data: Run, config_file: Path, tmp_path: Path) -> None:
-    output, sheet = browse(data, config_file, "-o", tmp_path / "a", "--num", 3)
-    assert "3 images" in output
+    assert "3 images" in data("browse", config_file, "-o", tmp_path / "a", "--num", 3)
+    data("browse", config_file, "-o", tmp_path / "b", "--num", 3)
+    data("browse", config_file, "SOLVER.SEED", 5, "-o", tmp_path / "c", "--num", 3)
+    sheet, again, other = (cv2.imread(str(tmp_path / name / "browse_01.jpg")) for name in "abc")
     assert sheet.shape[1] == 4 * 520 + 5 * 8
     assert sheet.shape[0] > 2 * 300
-    _, again = browse(data, config_file, "-o", tmp_path / "b", "--num", 3)
-    _, other = browse(data, config_file, "SOLVER.SEED", 5, "-o", tmp_path / "c", "--num", 3)
     np.testing.assert_array_equal(sheet, again)
     assert sheet.shape != other.shape or (sheet != other).any()
-    browse(data, config_file, "-o", tmp_path / "d", "--num", 100)
-    assert len(list((tmp_path / "d").iterdir())) == 1  # the 8 images that there are
+    data("browse", config_file, "-o", tmp_path / "d", "--num", 100)
+    assert len(list((tmp_path / "d").iterdir())) == 1  # all 8 images
 
 
-def test_browse_draws_what_the_training_is_given(
-    config_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_browse_draws_the_input_of_the_training(config_file: Path) -> None:
     cfg = load_config(config_file)
     datasets = build_datasets(cfg, is_train=True)
-    shown = []
-    monkeypatch.setattr(data_browse, "_make_pair", lambda dataset, row, sample, pixels: shown.append(pixels))
-    num = 2 * cfg.SOLVER.BATCH_SIZE
-    list(data_browse._draw_pairs(cfg, datasets, None, num))
     loader, transform = make_train_loader(cfg, datasets), make_batch_transform(cfg, is_train=True)
     mean, std = np.array(cfg.INPUT.PIXEL_MEAN), np.array(cfg.INPUT.PIXEL_STD)
-    rows = []
-    for iteration, (images, targets, _) in zip(range(2), loader, strict=False):
-        rows += list(transform(images, targets, iteration).permute(0, 2, 3, 1).numpy() * std + mean)
-    assert len(shown) == min(num, len(datasets[0]))
-    for pixels, row in zip(shown, rows, strict=False):
-        np.testing.assert_allclose(pixels, row, atol=1e-3)
+    expected = []
+    for iteration, (images, targets, _) in zip(range(4), loader, strict=False):
+        expected += list(transform(images, targets, iteration).permute(0, 2, 3, 1).numpy() * std + mean)
+    samples = list(augmented_samples(cfg, datasets))
+    assert len(samples) == len(datasets[0]) == len(expected)
+    for sample, pixels in zip(samples, expected, strict=True):
+        np.testing.assert_allclose(sample.pixels, pixels, atol=1e-3)
+    with_label = [sample for sample in samples if 3 in datasets[0].get_annotation(sample.row)[1][1]]
+    chosen = list(augmented_samples(cfg, datasets, [3]))
+    assert [sample.row for sample in chosen] == [sample.row for sample in with_label] != []
+    for sample, other in zip(chosen, with_label, strict=True):
+        np.testing.assert_array_equal(sample.pixels, other.pixels)
 
 
 def test_browse_shows_a_class(data: Run, shapes: Path, tmp_path: Path) -> None:
-    config = tmp_path / "own.yaml"
-    custom = {"shapes": {"ROOT": str(shapes)}}
-    content = {
-        "DATASETS": {"CUSTOM": custom, "TRAIN": ["shapes"]},
-        "INPUT": {"IMAGE_SIZE": 64},
-        "SOLVER": {"BATCH_SIZE": 4},
-    }
-    config.write_text(yaml.safe_dump(content))
-    output, _ = browse(data, config, "-o", tmp_path / "a", "--show", "box", "--num", 30)
-    assert "20 images" in output
+    config = write_config(tmp_path, shapes)
+    assert "20 images" in data("browse", config, "-o", tmp_path / "a", "--show", "box", "--num", 30)
     assert len(list((tmp_path / "a").iterdir())) == 3
-    status, _, errors = data("browse", config, "--show", "cat")
-    assert status != 0
-    assert "ball, box" in errors
+    assert "ball, box" in data("browse", config, "--show", "cat", status=1)
+    assert "--num" in data("browse", config, "--num", 0, status=1)
     for path in (shapes / "labels").iterdir():
         path.write_text("0 0.5 0.5 0.5 0.5\n")
-    status, _, errors = data("browse", config, "--show", "box")
-    assert status == 1
-    assert "DATASETS.TRAIN ['shapes']: no image has an object of box" in errors
-    assert data("browse", config, "--num", 0)[0] != 0
+    assert "DATASETS.TRAIN ['shapes']" in data("browse", config, "--show", "box", status=1)

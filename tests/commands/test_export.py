@@ -21,7 +21,7 @@ from ssd.deploy import OnnxDetector, checks, read_metadata
 from ssd.deploy.trained import load_trained
 from ssd.modeling.detector import SSDDetector
 from ssd.structures import Container
-from ssd.tools.data.scenes.scene import render_scene
+from ssd.tools.data.scenes import render_scene
 from tests.deploy.detectors import make_detector
 
 NAMES = (BACKGROUND, "circle", "crescent", "cross", "heart", "ring", "square", "star", "triangle")

@@ -15,7 +15,7 @@ from ssd.deploy.graph import CompleteDetector, RawDetector, suppress, suppress_b
 from ssd.modeling.box_head import Predictions
 from ssd.modeling.detector import SSDDetector
 from ssd.structures import Container
-from ssd.tools.data.scenes.scene import render_scene
+from ssd.tools.data.scenes import render_scene
 from tests.deploy.detectors import NAMES, detect, make_batch, make_detector, make_small_config
 
 OPTIONS = [

@@ -19,7 +19,7 @@ from ssd.deploy import (
 )
 from ssd.deploy.runtimes import ExportedNetwork, exported_networks
 from ssd.modeling.detector import SSDDetector
-from ssd.tools.data.scenes.scene import render_scene
+from ssd.tools.data.scenes import render_scene
 from ssd.utils.errors import DeviceError, ExportError, MissingPackageError
 from tests.deploy.detectors import NAMES, assert_same, detect, make_batch, make_detector, make_small_config
 

@@ -27,139 +27,117 @@ def annotated(*boxes, label=1, difficult=()):
     return ImageAnnotation(np.array(boxes, dtype=np.float32).reshape(-1, 4), np.full(len(boxes), label), is_difficult)
 
 
-def curves(detections, annotations, num_classes=2):
-    prec, rec = calc_detection_voc_prec_rec(detections, annotations, num_classes, inclusive_pixels=False)
-    return prec[1], rec[1]
-
-
 def both_aps(detections, annotations, num_classes=2, inclusive_pixels=False):
+    """AP and mean AP by the 11-point and the every-point rule."""
+    options = {"inclusive_pixels": inclusive_pixels}
     return [
-        eval_detection_voc(
-            detections, annotations, num_classes, use_07_metric=use_07, inclusive_pixels=inclusive_pixels
-        )
+        eval_detection_voc(detections, annotations, num_classes, use_07_metric=use_07, **options)
         for use_07 in (True, False)
     ]
 
 
 # ---- by hand
 
+CURVES = {  # detections, annotations, precision, recall
+    "hit, miss, hit": (
+        [detected((LEFT, 0.9), (RIGHT, 0.8), (MIDDLE, 0.7))],
+        [annotated(LEFT, MIDDLE)],
+        [1, 1 / 2, 2 / 3],
+        [1 / 2, 1 / 2, 1],
+    ),
+    "a second detection of an object is a false positive": (
+        [detected((LEFT, 0.7), (LEFT, 0.9), (MIDDLE, 0.8))],
+        [annotated(LEFT, MIDDLE)],
+        [1, 1, 2 / 3],
+        [0.5, 1, 1],
+    ),
+    # Both detections have their highest IoU with the first object, and the second one an IoU of 0.6 with the other.
+    "only the object of highest IoU counts": (
+        [detected(([0, 0, 10, 10], 0.9), ([0, 0, 10, 9], 0.8))],
+        [annotated([0, 0, 10, 10], [0, 0, 10, 6])],
+        [1, 0.5],
+        [0.5, 0.5],
+    ),
+    "objects are those of the image": (
+        [detected((LEFT, 0.9)), detected((LEFT, 0.8))],
+        [annotated(LEFT), annotated(LEFT)],
+        [1, 1],
+        [0.5, 1],
+    ),
+    "difficult objects are ignored": (
+        [detected((LEFT, 0.9), (LEFT, 0.8), (MIDDLE, 0.7))],
+        [annotated(LEFT, MIDDLE, difficult=[0])],
+        [np.nan, np.nan, 1],
+        [0, 0, 1],
+    ),
+    "images without detections or objects": (
+        [detected(), detected((LEFT, 0.9)), detected((LEFT, 0.8)), detected()],
+        [annotated(LEFT), annotated(), annotated(LEFT), annotated()],
+        [0, 0.5],
+        [0, 0.5],
+    ),
+    "equal scores keep the order of the detections": (
+        [detected((LEFT, 0.5), (RIGHT, 0.5))],
+        [annotated(LEFT)],
+        [1, 1 / 2],
+        [1, 1],
+    ),
+    "equal scores keep the order of the images": (
+        [detected((RIGHT, 0.5)), detected((LEFT, 0.5))],
+        [annotated(LEFT), annotated(LEFT)],
+        [0, 1 / 2],
+        [0, 1 / 2],
+    ),
+    "an IoU equal to the threshold": ([detected(([0, 0, 10, 5], 0.9))], [annotated([0, 0, 10, 10])], [1], [1]),
+    "an IoU below the threshold": ([detected(([0, 0, 10, 4.99], 0.9))], [annotated([0, 0, 10, 10])], [0], [0]),
+}
 
-def test_hit_miss_hit():
-    detections = [detected((LEFT, 0.9), (RIGHT, 0.8), (MIDDLE, 0.7))]
-    annotations = [annotated(LEFT, MIDDLE)]
-    prec, rec = curves(detections, annotations)
-    np.testing.assert_allclose(prec, [1, 1 / 2, 2 / 3], rtol=1e-15)
-    np.testing.assert_allclose(rec, [1 / 2, 1 / 2, 1], rtol=1e-15)
-    (ap_07, mean_07), (ap, mean) = both_aps(detections, annotations)
+
+@pytest.mark.parametrize(("detections", "annotations", "precision", "recall"), CURVES.values(), ids=CURVES)
+def test_curves(detections, annotations, precision, recall):
+    prec, rec = calc_detection_voc_prec_rec(detections, annotations, 2, inclusive_pixels=False)
+    np.testing.assert_allclose(prec[1], precision, rtol=1e-15)
+    np.testing.assert_allclose(rec[1], recall, rtol=1e-15)
+
+
+def test_average_precision_of_hit_miss_hit():
+    (ap_07, mean_07), (ap, mean) = both_aps(*CURVES["hit, miss, hit"][:2])
     # recalls 0 to 0.5 (six) are reached at precision 1, 0.6 to 1 (five) at 2/3
     assert ap_07[1] == mean_07 == pytest.approx((6 * 1 + 5 * 2 / 3) / 11, abs=1e-15)
     assert ap[1] == mean == pytest.approx(1 / 2 * 1 + 1 / 2 * 2 / 3, abs=1e-15)
     assert np.isnan(ap[0])
 
 
-def test_second_detection_of_an_object_is_a_false_positive():
-    prec, rec = curves([detected((LEFT, 0.7), (LEFT, 0.9), (MIDDLE, 0.8))], [annotated(LEFT, MIDDLE)])
-    np.testing.assert_allclose(prec, [1, 1, 2 / 3], rtol=1e-15)
-    np.testing.assert_array_equal(rec, [0.5, 1, 1])
-
-
-def test_detection_is_compared_with_its_best_object_only():
-    # Both detections overlap the first object most, and the second enough (IoU 0.6), yet that one stays unfound.
-    objects = annotated([0, 0, 10, 10], [0, 0, 10, 6])
-    prec, rec = curves([detected(([0, 0, 10, 10], 0.9), ([0, 0, 10, 9], 0.8))], [objects])
-    np.testing.assert_array_equal(prec, [1, 0.5])
-    np.testing.assert_array_equal(rec, [0.5, 0.5])
-
-
-def test_objects_are_claimed_per_image():
-    prec, rec = curves([detected((LEFT, 0.9)), detected((LEFT, 0.8))], [annotated(LEFT), annotated(LEFT)])
-    np.testing.assert_array_equal(prec, [1, 1])
-    np.testing.assert_array_equal(rec, [0.5, 1])
-
-
-def test_classes_do_not_claim_each_others_objects():
-    ap, mean = eval_detection_voc(
-        [detected((LEFT, 0.9), label=2)], [annotated(LEFT, label=1)], 3, use_07_metric=False, inclusive_pixels=False
-    )
-    np.testing.assert_array_equal(ap, [np.nan, 0, np.nan])
-    assert mean == 0
-
-
-def test_difficult_objects_neither_count_nor_cost():
-    detections = [detected((LEFT, 0.9), (LEFT, 0.8), (MIDDLE, 0.7))]
-    prec, rec = curves(detections, [annotated(LEFT, MIDDLE, difficult=[0])])
-    np.testing.assert_array_equal(prec, [np.nan, np.nan, 1])
-    np.testing.assert_array_equal(rec, [0, 0, 1])
-    for ap, _ in both_aps(detections, [annotated(LEFT, MIDDLE, difficult=[0])]):
-        assert ap[1] == pytest.approx(1, abs=1e-15)
-
-
-def test_class_with_only_difficult_objects_is_not_measured():
-    for ap, mean in both_aps([detected((LEFT, 0.9))], [annotated(LEFT, difficult=[0])]):
-        assert np.isnan(ap).all()
-        assert np.isnan(mean)
-
-
 @pytest.mark.parametrize(
-    ("first", "second", "expected"), [(LEFT, RIGHT, [1, 1 / 2]), (RIGHT, LEFT, [0, 1 / 2])], ids=["hit", "miss"]
+    ("detections", "annotations", "expected"),  # AP of label 1
+    [
+        ([detected((LEFT, 0.9), label=2)], [annotated(LEFT)], 0),
+        ([detected((LEFT, 0.9), label=2), detected((LEFT, 0.9))], [annotated(), annotated(LEFT)], 1),
+        (*CURVES["difficult objects are ignored"][:2], 1),
+        ([detected((LEFT, 0.9))], [annotated(LEFT, difficult=[0])], np.nan),
+        ([detected((LEFT, 0.9))] * 2, [annotated()] * 2, np.nan),
+        ([], [], np.nan),
+        ([detected()], [annotated(LEFT)], 0),
+        ([detected(([5, 5, 5, 5], 0.9))], [annotated([5, 5, 5, 5])], 0),  # without area
+    ],
 )
-def test_equal_scores_keep_their_order(first, second, expected):
-    within, _ = curves([detected((first, 0.5), (second, 0.5))], [annotated(LEFT)])
-    across, _ = curves([detected((first, 0.5)), detected((second, 0.5))], [annotated(LEFT), annotated(LEFT)])
-    np.testing.assert_array_equal(within, expected)
-    np.testing.assert_array_equal(across, [1, 1] if first is second else expected)
-
-
-@pytest.mark.parametrize(("height", "found"), [(5, True), (4.99, False)])
-def test_overlap_equal_to_the_threshold_suffices(height, found):
-    _, rec = curves([detected(([0, 0, 10, height], 0.9))], [annotated([0, 0, 10, 10])])
-    assert rec[-1] == found
+def test_classes_without_objects_are_not_measured(detections, annotations, expected):
+    for ap, mean in both_aps(detections, annotations, num_classes=4):
+        np.testing.assert_allclose(ap, [np.nan, expected, np.nan, np.nan], rtol=1e-15)
+        np.testing.assert_allclose(mean, expected, rtol=1e-15)
 
 
 def test_inclusive_pixels_add_one_to_the_far_corner():
     # 10 x 10 against 10 x 5 pixels: IoU 1/2. As edges, 9 x 9 against 9 x 4: 4/9.
-    detections, annotations = [detected(([0, 0, 9, 4], 0.9))], [annotated([0, 0, 9, 9])]
-    assert [mean for _, mean in both_aps(detections, annotations, inclusive_pixels=True)] == pytest.approx([1, 1])
-    assert [mean for _, mean in both_aps(detections, annotations, inclusive_pixels=False)] == [0, 0]
+    scene = [detected(([0, 0, 9, 4], 0.9))], [annotated([0, 0, 9, 9])]
+    assert [mean for _, mean in both_aps(*scene, inclusive_pixels=True)] == pytest.approx([1, 1])
+    assert [mean for _, mean in both_aps(*scene, inclusive_pixels=False)] == [0, 0]
 
 
 def test_recall_of_exactly_three_tenths_misses_the_fourth_sample():
     boxes = [[20 * i, 0, 20 * i + 10, 10] for i in range(10)]
     (ap_07, _), _ = both_aps([detected(*((box, 0.9) for box in boxes[:3]))], [annotated(*boxes)])
     assert ap_07[1] == pytest.approx(3 / 11, abs=1e-15)
-
-
-# ---- nothing there
-
-
-def test_class_without_objects_is_left_out_of_the_mean():
-    detections = [detected((LEFT, 0.9)), detected((LEFT, 0.9), label=2)]
-    for ap, mean in both_aps(detections, [annotated(LEFT), annotated()], num_classes=4):
-        np.testing.assert_allclose(ap, [np.nan, 1, np.nan, np.nan], rtol=1e-15)
-        assert mean == pytest.approx(1)
-
-
-def test_class_without_detections_scores_zero():
-    assert [mean for _, mean in both_aps([detected()], [annotated(LEFT)])] == [0, 0]
-
-
-def test_images_without_detections_or_objects_are_ordinary():
-    detections = [detected(), detected((LEFT, 0.9)), detected((LEFT, 0.8)), detected()]
-    prec, rec = curves(detections, [annotated(LEFT), annotated(), annotated(LEFT), annotated()])
-    np.testing.assert_array_equal(prec, [0, 0.5])
-    np.testing.assert_array_equal(rec, [0, 0.5])
-
-
-@pytest.mark.parametrize("num_images", [0, 2])
-def test_dataset_without_objects_is_not_measured(num_images):
-    for ap, mean in both_aps([detected((LEFT, 0.9))] * num_images, [annotated()] * num_images):
-        assert np.isnan(ap).all()
-        assert np.isnan(mean)
-
-
-def test_boxes_without_area_find_nothing():
-    point = [5, 5, 5, 5]
-    assert [mean for _, mean in both_aps([detected((point, 0.9))], [annotated(point)])] == [0, 0]
 
 
 def test_images_and_annotations_must_pair():
@@ -228,23 +206,16 @@ def slow_ap(detections, annotations, label, *, use_07_metric, pixel):
 @settings(deadline=None, max_examples=150)
 @given(scenes(), st.booleans(), st.booleans())
 def test_equals_a_plain_loop(scene, use_07_metric, inclusive_pixels):
+    before = [array.copy() for images in scene for image in images for array in image]
     ap, mean = eval_detection_voc(*scene, 4, use_07_metric=use_07_metric, inclusive_pixels=inclusive_pixels)
+    for old, new in zip(before, [array for images in scene for image in images for array in image], strict=True):
+        np.testing.assert_array_equal(old, new)
     expected = [
         slow_ap(*scene, label, use_07_metric=use_07_metric, pixel=int(inclusive_pixels)) for label in range(1, 4)
     ]
     np.testing.assert_allclose(ap[1:], expected, rtol=0, atol=1e-12)
     measured = [value for value in expected if not np.isnan(value)]
     assert mean == pytest.approx(np.mean(measured), abs=1e-12) if measured else np.isnan(mean)
-
-
-@settings(deadline=None, max_examples=30)
-@given(scenes())
-def test_the_inputs_are_left_alone(scene):
-    before = [array.copy() for images in scene for image in images for array in image]
-    both_aps(*scene, num_classes=4)
-    after = [array for images in scene for image in images for array in image]
-    for old, new in zip(before, after, strict=True):
-        np.testing.assert_array_equal(old, new)
 
 
 # ---- recorded and published figures

@@ -15,9 +15,7 @@ from ssd.data.datasets.paths import MissingPathError
 from ssd.data.datasets.policy import ErrorPolicy, SkipErrors
 from ssd.data.samples import TrainingSamples
 from ssd.evaluation import eval_detection_coco
-from ssd.tools.data.check.images import check_images
-from ssd.tools.data.check.objects import count_objects
-from ssd.tools.data.check.problem import CollectErrors
+from ssd.tools.data.check import CollectErrors, check_images, count_objects
 
 ROOT = Path(__file__).parents[2]
 POLICIES = (ErrorPolicy, SkipErrors, CollectErrors)

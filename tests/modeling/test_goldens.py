@@ -9,9 +9,8 @@ import torch
 from torch import nn
 
 from ssd.config import load_config
-from ssd.modeling.anchors import PriorBox
 from ssd.modeling.detector import build_detection_model
-from ssd.modeling.detector.levels import fill_in_levels
+from ssd.modeling.detector.levels import build_levels
 from tests.hashed import hashed
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -43,12 +42,10 @@ def test_priors_are_identical(case: tuple[str, nn.Module], goldens: Path) -> Non
 def test_derived_priors_equal_the_strides_that_the_authors_wrote() -> None:
     config = load_config(CONFIGS / "vgg_ssd300_voc0712.yaml")
     model = build_detection_model(config, pretrained=False)
-    complete = fill_in_levels(config, model.backbone)
-    assert complete.MODEL.PRIORS.STRIDES == [(8, 8), (16, 16), (32, 32), (64, 64), (100, 100), (300, 300)]
-    complete.defrost()
-    complete.MODEL.PRIORS.STRIDES = [8, 16, 32, 64, 100, 300]
-    complete.MODEL.PRIORS.FEATURE_MAPS = [38, 19, 10, 5, 3, 1]
-    assert torch.equal(PriorBox(complete)(), model.box_head.priors)
+    levels = build_levels(config, model.backbone)
+    assert levels.strides == [(8, 8), (16, 16), (32, 32), (64, 64), (100, 100), (300, 300)]
+    given = ["MODEL.PRIORS.STRIDES", [8, 16, 32, 64, 100, 300], "MODEL.PRIORS.FEATURE_MAPS", [38, 19, 10, 5, 3, 1]]
+    assert build_levels(config.with_overrides(given), model.backbone) == levels
 
 
 def test_state_dict_names_order_and_shapes(case: tuple[str, nn.Module], goldens: Path) -> None:

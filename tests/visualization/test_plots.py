@@ -8,7 +8,7 @@ import pytest
 
 from ssd.visualization.plots import (
     ALL_CLASSES,
-    plain,
+    pick_classes,
     plot_class_bars,
     plot_confusion,
     plot_costs,
@@ -26,12 +26,17 @@ def texts(figure) -> list[str]:
     return ["".join(element.itertext()) for element in root.iter("{http://www.w3.org/2000/svg}text")]
 
 
+def test_classes_for_a_plot() -> None:
+    ap = np.array([np.nan, 0.1, 0.9, np.nan, 0.5, 0.3])
+    assert pick_classes(ap, 4) == [2, 4, 5, 1]
+    assert pick_classes(ap, 3) == [2, 5, 1]
+
+
 def test_names_of_any_letters() -> None:
     names = ["$\\alpha$ and $", "_hidden", "日本 \x07", "x" * 50]
     figure = plot_lines({name: (np.array([0, 1]), np.array([1, 0])) for name in names}, ("x", "y"))
     shown = texts(figure)
     assert {"$\\alpha$ and $", " _hidden", "日本 \ufffd", "x" * 19 + "…"} <= set(shown)
-    assert plain("person") == "person"
 
 
 def test_a_confusion_matrix_writes_its_counts() -> None:

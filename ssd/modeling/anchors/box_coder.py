@@ -28,7 +28,7 @@ class BoxCoder:
         Both are in centre form and in the same unit. Width and height of the boxes must be positive.
         """
         prior_size = priors[:, 2:]
-        center = (boxes[..., :2] - priors[:, :2]) / (prior_size * self.center_variance)
+        center = (boxes[..., :2] - priors[:, :2]) / prior_size / self.center_variance
         size = (boxes[..., 2:] / prior_size).log() / self.size_variance
         return torch.cat([center, size], dim=-1)
 
@@ -38,6 +38,6 @@ class BoxCoder:
         This is the inverse of ``encode`` for boxes up to 62.5 times the size of their prior.
         """
         prior_size = priors[:, 2:]
-        center = bbox_pred[..., :2] * (prior_size * self.center_variance) + priors[:, :2]
+        center = bbox_pred[..., :2] * self.center_variance * prior_size + priors[:, :2]
         size = (bbox_pred[..., 2:] * self.size_variance).clamp(max=math.log(_MAX_SCALE)).exp() * prior_size
         return torch.cat([center, size], dim=-1)

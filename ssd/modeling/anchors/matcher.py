@@ -14,8 +14,8 @@ from ssd.structures import Container
 from ssd.structures.boxes import center_to_corner, corner_to_center, pairwise_iou
 
 # IoUs (images times objects times priors) that are held at once; on a CPU they should stay in its cache.
-_CPU_IOUS = 2**18
-_DEVICE_IOUS = 2**27
+CPU_IOUS = 2**18
+DEVICE_IOUS = 2**27
 
 
 class Assignment(NamedTuple):
@@ -80,7 +80,7 @@ def match_priors(gt_boxes: Tensor, gt_labels: Tensor, priors: Tensor, iou_thresh
         gt_boxes, gt_labels = F.pad(gt_boxes, (0, 0, 0, 1)), F.pad(gt_labels, (0, 1))
     is_padding = gt_labels == 0
     gt_boxes = gt_boxes.masked_fill(is_padding[..., None], 0)  # overlaps nothing
-    most = _CPU_IOUS if priors.device.type == "cpu" else _DEVICE_IOUS
+    most = CPU_IOUS if priors.device.type == "cpu" else DEVICE_IOUS
     num_images = max(1, most // (gt_boxes.shape[1] * len(priors)))
     parts = zip(gt_boxes.split(num_images), is_padding.split(num_images), strict=True)
     best_iou, gt_index = (
@@ -121,9 +121,12 @@ def assign_own_priors(iou: Tensor, is_padding: Tensor) -> Tensor:
     """
     num_images, num_gts, num_priors = iou.shape
     images = torch.arange(num_images, device=iou.device)
-    # Other objects take at most G - 1 of an object's priors, so its best G are enough.
-    best, candidates = iou.topk(min(num_gts, num_priors), dim=2, sorted=False)  # (B, G, K)
-    best = best.masked_fill(is_padding[..., None], -1)
+    # Other objects take at most G - 1 of an object's priors, so its best G are enough. Integers rank them, so that the
+    # first of equal priors counts: the bits of floats from 0 sort like the floats.
+    backwards = torch.arange(num_priors - 1, -1, -1, device=iou.device)
+    rank = iou.contiguous().view(torch.int32).long() * num_priors + backwards
+    candidates = rank.topk(min(num_gts, num_priors), dim=2).indices  # (B, G, K)
+    best = iou.gather(2, candidates).masked_fill(is_padding[..., None], -1)
     own_prior = torch.full((num_images, num_gts), num_priors, device=iou.device)
     for _ in range(num_gts):
         best_iou, pair = best.flatten(1).max(dim=1)  # (B,)

@@ -15,8 +15,8 @@ from ssd.structures.ops import nms
 # Candidates of an image that NMS looks at first. Greedy NMS decides on a box by better ones alone, so if these yield
 # ``max_per_image`` detections, more candidates could not change them.
 FIRST_CANDIDATES = 256
-# Images that meet in one NMS on a CPU, where its work grows with the square of the candidates.
-_CPU_IMAGES = 8
+# Candidates of all images in one NMS on a CPU, where its work grows with their square.
+CPU_CANDIDATES = 2**11
 # Pixels; NMS looks for boxes no further, so that a network that diverges on one image does not move those of others.
 _FAR = 1e6
 
@@ -70,10 +70,7 @@ class PostProcessor:
             One Container for each image: ``boxes`` (N, 4) corner form in pixels of the network input, ``labels`` (N,)
             int64 from 1, ``scores`` (N,) descending; img_width and img_height are those of the network input.
         """
-        boxes = self.to_pixels(boxes)
-        images_at_once = _CPU_IMAGES if boxes.device.type == "cpu" else max(len(boxes), 1)
-        parts = zip(scores.split(images_at_once), boxes.split(images_at_once), strict=True)
-        return [detections for part in parts for detections in self._detect(*part, FIRST_CANDIDATES)]
+        return self._detect(scores, self.to_pixels(boxes), FIRST_CANDIDATES)
 
     def to_pixels(self, boxes: Tensor) -> Tensor:
         """Scale relative boxes (..., 4), corner form, to pixels of the network input, and clip them if asked to."""
@@ -82,12 +79,16 @@ class PostProcessor:
 
     def _detect(self, scores: Tensor, boxes: Tensor, num_candidates: int) -> list[Container]:
         """Detect by the best candidates of each image; where they yield too little, by four times as many."""
+        images_at_once = max(1, CPU_CANDIDATES // num_candidates) if boxes.device.type == "cpu" else len(boxes)
+        if len(boxes) > images_at_once:
+            parts = zip(scores.split(images_at_once), boxes.split(images_at_once), strict=True)
+            return [detections for part in parts for detections in self._detect(*part, num_candidates)]
         best_scores, priors, labels = best_candidates(scores, num_candidates)  # (B, K)
         candidate_boxes = boxes.gather(1, priors[..., None].expand(-1, -1, 4))  # (B, K, 4)
         is_kept = self.suppress(best_scores, candidate_boxes, labels)
         counts = is_kept.sum(dim=1)
         is_enough = (counts >= self.max_per_image) | (best_scores[:, -1:] <= self.score_threshold).any(dim=1)
-        if best_scores.shape[1] == scores[0].numel():
+        if best_scores.shape[1] == scores.shape[1] * scores.shape[2]:
             is_enough[:] = True
         columns = (candidate_boxes[is_kept], labels[is_kept], best_scores[is_kept])
         fields = [column.split(counts.tolist()) for column in columns]

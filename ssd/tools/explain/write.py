@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 from matplotlib.figure import Figure
 from PIL import Image
 
-from ssd.evaluation.report import write_text
 from ssd.tools.explain.page import Picture, explanation_page
 from ssd.tools.explain.pictures import draw_pictures
 from ssd.tools.explain.report import explanation_to_dict
-from ssd.utils.atomic import atomic_write
+from ssd.utils.atomic import atomic_write, write_text
 from ssd.utils.errors import OutputError, os_errors_as
 from ssd.visualization.theme import figure_to_rgb
 

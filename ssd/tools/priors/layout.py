@@ -90,8 +90,8 @@ def make_layout(cfg: CfgNode) -> Layout:
     priors = cfg.MODEL.PRIORS
     return Layout(
         image_size=levels.image_size,
-        feature_maps=levels.feature_maps,
-        strides=levels.strides,
+        feature_maps=list(levels.feature_maps),
+        strides=list(levels.strides),
         min_sizes=list(priors.MIN_SIZES),
         max_sizes=list(priors.MAX_SIZES),
         aspect_ratios=[list(ratios) for ratios in priors.ASPECT_RATIOS],

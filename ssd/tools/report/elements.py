@@ -1,4 +1,4 @@
-"""Parts of a page as HTML. Whatever is not called ``content`` is plain text, and is escaped here."""
+"""Elements of a page as HTML. Arguments are plain text, and escaped here, but for ``content``, which is HTML."""
 
 import base64
 import html
@@ -17,13 +17,7 @@ _MAX_SHRUNK = 500  # CSS pixels; wider plots, whose letters could not be read on
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a table.
-
-    Attributes:
-        title: above it.
-        spec: how its numbers are written, as for ``format``; None for a column of text.
-        hint: what it means, where the title does not say it.
-    """
+    """A column of a table; ``spec`` formats its numbers, None for text; ``hint`` explains the title."""
 
     title: str
     spec: str | None = None
@@ -31,7 +25,7 @@ class Column:
 
 
 def escape(text: str) -> str:
-    """Return text as HTML; what cannot be printed, as a replacement character."""
+    """Return text as HTML, with a replacement character for unprintable ones."""
     return html.escape("".join(letter if letter.isprintable() or letter == "\n" else "\ufffd" for letter in text))
 
 
@@ -41,34 +35,32 @@ def paragraph(text: str) -> str:
 
 
 def code(text: str) -> str:
-    """Return lines that a click selects as a whole, for copying."""
+    """Return text that a click selects as a whole."""
     return f'<pre class="copy">{escape(text)}</pre>\n'
 
 
 def details(summary: str, content: str) -> str:
-    """Return what is shown when its summary is clicked."""
+    """Return HTML that is shown at a click on its summary."""
     return f"<details><summary>{escape(summary)}</summary>\n{content}</details>\n"
 
 
 def fact_list(rows: Iterable[tuple[str, str]]) -> str:
     """Return names and values, one pair a row."""
-    entries = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>\n" for name, value in rows)
-    return f'<dl class="facts">\n{entries}</dl>\n'
+    return _definitions("facts", rows)
 
 
 def tiles(rows: Iterable[tuple[str, str]]) -> str:
-    """Return the most important values in large letters, by name."""
-    entries = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>\n" for name, value in rows)
-    return f'<dl class="tiles">\n{entries}</dl>\n'
+    """Return names and values in large letters."""
+    return _definitions("tiles", rows)
 
 
 def table(caption: str, columns: Sequence[Column], rows: Iterable[Sequence[Cell]]) -> str:
-    """Return a table that its readers sort by clicking a title. The first cell of a row names the row."""
-    heads = "".join(
-        f'<th scope="col"{"" if column.spec is None else " class=number"}{_title(column.hint)}>'
-        f'<button type="button">{escape(column.title)}</button></th>'
-        for column in columns
-    )
+    """Return a table that a click on a title sorts; the first cell of a row is its heading."""
+    heads = ""
+    for column in columns:
+        kind = "" if column.spec is None else " class=number"
+        hint = f' title="{escape(column.hint)}"' if column.hint else ""
+        heads += f'<th scope="col"{kind}{hint}><button type="button">{escape(column.title)}</button></th>'
     body = "".join(f"<tr>{_row(columns, row)}</tr>\n" for row in rows)
     return (
         f'<div class="scroll" role="region" tabindex="0" aria-label="{escape(caption)}"><table class="sortable">\n'
@@ -77,13 +69,7 @@ def table(caption: str, columns: Sequence[Column], rows: Iterable[Sequence[Cell]
 
 
 def plot(draw: Callable[[Theme], Figure], alt: str, caption: str) -> str:
-    """Return a figure with its caption, drawn for the light and the dark theme.
-
-    Args:
-        draw: given a theme, returns the figure.
-        alt: what the figure shows, for those who do not see it.
-        caption: below it.
-    """
+    """Return a figure, drawn by ``draw`` for the light and the dark theme, with a text alternative and a caption."""
     figures = [draw(theme) for theme in (LIGHT, DARK)]
     light, dark = (data_uri("image/svg+xml", figure_to_svg(figure).encode()) for figure in figures)
     width, height = (round(inches * _CSS_DPI) for inches in figures[0].get_size_inches())
@@ -96,40 +82,36 @@ def plot(draw: Callable[[Theme], Figure], alt: str, caption: str) -> str:
 
 
 def photo(jpeg: bytes, size: tuple[int, int], alt: str, caption: str, items: Sequence[str]) -> str:
-    """Return an image with its caption and a list below it.
-
-    Args:
-        jpeg: the file.
-        size: width and height in pixels.
-        alt: what it shows.
-        caption: below it.
-        items: of the list.
-    """
+    """Return a JPEG image of a width and height, with a text alternative, a caption and a list of items below."""
     entries = "".join(f"<li>{escape(item)}</li>" for item in items)
     image = f'<img src="{data_uri("image/jpeg", jpeg)}" width="{size[0]}" height="{size[1]}" alt="{escape(alt)}">'
     return f"<figure>{image}<figcaption>{escape(caption)}<ul>{entries}</ul></figcaption></figure>\n"
 
 
 def gallery(contents: Iterable[str]) -> str:
-    """Return figures and tables beside each other, as many as there is room for."""
+    """Return HTML elements side by side, as the width allows."""
     entries = "".join(f"<div>{content}</div>\n" for content in contents)
     return f'<div class="gallery">\n{entries}</div>\n'
 
 
 def data_uri(media_type: str, content: bytes) -> str:
-    """Return a file as an address that holds it."""
+    """Return the content of a file as a data URI."""
     return f"data:{media_type};base64,{base64.b64encode(content).decode()}"
 
 
 def number(value: float | None, spec: str) -> str:
-    """Return a number by a format, and a dash for what is not defined."""
+    """Return a formatted number, a dash for None and nan."""
     return "–" if value is None or math.isnan(value) else format(value, spec)
+
+
+def _definitions(kind: str, rows: Iterable[tuple[str, str]]) -> str:
+    entries = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>\n" for name, value in rows)
+    return f'<dl class="{kind}">\n{entries}</dl>\n'
 
 
 def _row(columns: Sequence[Column], row: Sequence[Cell]) -> str:
     cells = [_cell(column, value) for column, value in zip(columns, row, strict=True)]
-    name = escape(str(row[0]))
-    return f'<th scope="row">{name}</th>{"".join(cells[1:])}'
+    return f'<th scope="row">{escape(str(row[0]))}</th>{"".join(cells[1:])}'
 
 
 def _cell(column: Column, value: Cell) -> str:
@@ -138,7 +120,3 @@ def _cell(column: Column, value: Cell) -> str:
     is_known = value is not None and not math.isnan(value)
     sort_key = f"{value:.9g}" if is_known else ""
     return f'<td class="number" data-value="{sort_key}">{number(value, column.spec)}</td>'
-
-
-def _title(hint: str) -> str:
-    return f' title="{escape(hint)}"' if hint else ""

@@ -1,5 +1,5 @@
 "use strict";
-// A click on the title of a column sorts the rows by it, another one the other way round. What has no value stays last.
+// A click on a title sorts the rows by that column, another click reverses. Cells without a value stay last.
 for (const table of document.querySelectorAll("table.sortable")) {
   const heads = [...table.tHead.rows[0].cells];
   const key = (row, column) => row.cells[column].dataset.value ?? row.cells[column].textContent;

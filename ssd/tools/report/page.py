@@ -1,4 +1,4 @@
-"""A page of HTML that needs no other file and no network."""
+"""HTML page in one file, without requests to the network."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,13 +13,7 @@ _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-
 
 @dataclass(frozen=True)
 class Section:
-    """A part of a page.
-
-    Attributes:
-        anchor: its name in links: letters, digits and dashes.
-        title: its heading.
-        content: HTML.
-    """
+    """A part of a page; ``anchor`` is its name in links (letters, digits, dashes), ``content`` is HTML."""
 
     anchor: str
     title: str
@@ -27,13 +21,13 @@ class Section:
 
 
 def make_page(title: str, lead: str, content: str, sections: Sequence[Section]) -> str:
-    """Build a page, light or dark as its reader's system is.
+    """Build a page, light or dark as the system is, which begins with links to the sections.
 
     Args:
-        title: of the page.
-        lead: a line of text below it.
+        title: Title of the page.
+        lead: Line of text below the title.
         content: HTML above the sections.
-        sections: in order; the page begins with links to them.
+        sections: Sections in order.
     """
     style = _variables(LIGHT) + f"@media screen and (prefers-color-scheme: dark) {{ {_variables(DARK)} }}\n"
     style += _read("page.css")
@@ -68,15 +62,10 @@ def make_page(title: str, lead: str, content: str, sections: Sequence[Section]) 
 
 
 def _variables(theme: Theme) -> str:
-    """The colours of the plots, for the style sheet."""
-    values = {
-        "background": theme.background,
-        "text": theme.text,
-        "muted": theme.muted,
-        "line": theme.grid,
-        "accent": theme.series[0],
-    }
-    return ":root { " + " ".join(f"--{name}: {value};" for name, value in values.items()) + " }\n"
+    """Colours of the plots as variables of the style sheet."""
+    values = (theme.background, theme.text, theme.muted, theme.grid, theme.series[0])
+    names = ("background", "text", "muted", "line", "accent")
+    return ":root { " + " ".join(f"--{name}: {value};" for name, value in zip(names, values, strict=True)) + " }\n"
 
 
 def _read(name: str) -> str:

@@ -9,8 +9,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ssd.modeling.anchors import decode_boxes, encode_boxes
+from ssd.modeling.anchors import BoxCoder
 from ssd.structures.boxes import center_to_corner, corner_to_center
+
+CODER = BoxCoder(0.1, 0.2)
 
 
 def test_by_hand() -> None:
@@ -18,13 +20,13 @@ def test_by_hand() -> None:
     box = torch.tensor([[0.6, 0.5, 0.4, 0.4]])
     # dx = 0.1 / 0.2 / 0.1, dw = ln 2 / 0.2
     expected = torch.tensor([[5.0, 0.0, math.log(2) / 0.2, 0.0]])
-    torch.testing.assert_close(encode_boxes(box, prior, 0.1, 0.2), expected)
+    torch.testing.assert_close(CODER.encode(box, prior), expected)
 
 
 def test_a_prior_encodes_to_zero() -> None:
     prior = torch.tensor([[0.3, 0.4, 0.5, 0.1]])
-    assert torch.equal(encode_boxes(prior, prior, 0.1, 0.2), torch.zeros(1, 4))
-    assert torch.equal(decode_boxes(torch.zeros(1, 4), prior, 0.1, 0.2), prior)
+    assert torch.equal(CODER.encode(prior, prior), torch.zeros(1, 4))
+    assert torch.equal(CODER.decode(torch.zeros(1, 4), prior), prior)
 
 
 center_form = st.tuples(st.floats(0, 1), st.floats(0, 1), st.floats(0.02, 1), st.floats(0.02, 1))
@@ -33,22 +35,22 @@ center_form = st.tuples(st.floats(0, 1), st.floats(0, 1), st.floats(0.02, 1), st
 @given(st.lists(st.tuples(center_form, center_form), min_size=1, max_size=8))
 def test_round_trip(pairs: list) -> None:
     boxes, priors = torch.tensor(pairs, dtype=torch.float64).unbind(1)
-    decoded = decode_boxes(encode_boxes(boxes, priors, 0.1, 0.2), priors, 0.1, 0.2)
+    decoded = CODER.decode(CODER.encode(boxes, priors), priors)
     torch.testing.assert_close(decoded, boxes)
 
 
 def test_goldens(goldens: Path) -> None:
     golden = {key: torch.from_numpy(value) for key, value in np.load(goldens / "lufficc" / "box_coding.npz").items()}
-    variances = golden["center_variance"].item(), golden["size_variance"].item()
-    encoded = encode_boxes(golden["boxes_center"], golden["priors"], *variances)
+    coder = BoxCoder(golden["center_variance"].item(), golden["size_variance"].item())
+    encoded = coder.encode(golden["boxes_center"], golden["priors"])
     torch.testing.assert_close(encoded, golden["encoded"], rtol=1e-6, atol=1e-6)
-    decoded = decode_boxes(golden["random_locations"], golden["priors"], *variances)
+    decoded = coder.decode(golden["random_locations"], golden["priors"])
     torch.testing.assert_close(decoded, golden["decoded_random"], rtol=1e-6, atol=1e-7)
     torch.testing.assert_close(center_to_corner(golden["boxes_center"]), golden["boxes_corner"], rtol=0, atol=1e-7)
     torch.testing.assert_close(corner_to_center(golden["boxes_corner"]), golden["boxes_center_back"], rtol=0, atol=1e-7)
 
 
 def test_wild_predictions_stay_finite() -> None:
-    boxes = decode_boxes(torch.full((1, 4), 1e6), torch.tensor([[0.5, 0.5, 0.1, 0.1]]), 0.1, 0.2)
+    boxes = CODER.decode(torch.full((1, 4), 1e6), torch.tensor([[0.5, 0.5, 0.1, 0.1]]))
     assert boxes.isfinite().all()
     assert boxes[0, 2].item() == pytest.approx(6.25)

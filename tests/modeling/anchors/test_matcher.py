@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchvision.ops import box_iou
 
-from ssd.modeling.anchors import match_priors, matcher
+from ssd.modeling.anchors import BoxCoder, IoUMatcher, match_priors, matcher
 from ssd.modeling.anchors.matcher import assign_own_priors
+from ssd.structures import Container
 from ssd.structures.boxes import center_to_corner
 
 
@@ -103,7 +104,6 @@ def test_own_priors_equal_the_plain_greedy_rule(seed: int, num_gts: int, num_pri
     expected = [plain_own_priors(image) for image in iou]
     is_padding = torch.zeros(3, num_gts, dtype=torch.bool)
     assert assign_own_priors(iou, is_padding).tolist() == expected
-    assert matcher._settle_contests(iou, is_padding).tolist() == expected  # what other devices than a CPU run
 
 
 @pytest.mark.parametrize("identical", [False, True])
@@ -130,7 +130,7 @@ def test_images_at_once_change_nothing(overlaps: int, monkeypatch: pytest.Monkey
     gt_boxes, priors = random_boxes(generator, 7, 3), random_boxes(generator, 50)
     gt_labels = torch.randint(0, 3, (7, 3), generator=generator)
     expected = match_priors(gt_boxes, gt_labels, priors, 0.4)
-    monkeypatch.setattr(matcher, "_CPU_OVERLAPS", overlaps)
+    monkeypatch.setattr(matcher, "CPU_IOUS", overlaps)
     for ours, whole in zip(match_priors(gt_boxes, gt_labels, priors, 0.4), expected, strict=True):
         assert torch.equal(ours, whole)
 
@@ -141,12 +141,16 @@ def test_is_a_sound_operator() -> None:
     torch.library.opcheck(match_priors, (boxes, labels, random_boxes(generator, 20), 0.5))
 
 
-def test_other_devices_need_no_answer_from_the_data() -> None:
-    """Tensors without data stand for a device: nonzero, item or a boolean index raises."""
-    boxes, padding, priors = (torch.empty(shape, device="meta") for shape in ((4, 9, 4), (4, 9), (300, 4)))
-    best_iou, gt_index, own_prior = matcher._overlaps(boxes, padding.bool(), priors)
-    assert best_iou.shape == gt_index.shape == (4, 300)
-    assert own_prior.shape == (4, 9)
+def test_targets_of_every_prior_by_hand() -> None:
+    priors = torch.tensor([[0.2, 0.2, 0.4, 0.4], [0.8, 0.8, 0.2, 0.2]])
+    targets = Container(
+        boxes=torch.tensor([[[0.0, 0.0, 0.4, 0.4], [0.0, 0.0, 0.0, 0.0]]]), labels=torch.tensor([[3, 0]])
+    )
+    labels, bbox_targets = IoUMatcher(0.5, BoxCoder())(targets, priors)
+    assert labels.tolist() == [[3, 0]]
+    torch.testing.assert_close(bbox_targets, torch.zeros(1, 2, 4), rtol=0, atol=1e-6)
+    none = Container(boxes=torch.zeros(1, 0, 4), labels=torch.zeros(1, 0, dtype=torch.int64))
+    assert IoUMatcher(0.5, BoxCoder())(none, priors).bbox_targets.eq(0).all()
 
 
 # Rows where we differ from lufficc/SSD, and why.

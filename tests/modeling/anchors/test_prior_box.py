@@ -5,16 +5,8 @@ import math
 import pytest
 import torch
 
-from ssd.config import load_config
 from ssd.modeling.anchors import PriorBox
 from ssd.modeling.anchors.prior_box import level_priors, prior_shapes
-
-
-def config(**priors: object) -> object:
-    overrides: list[object] = ["INPUT.IMAGE_SIZE", priors.pop("IMAGE_SIZE", 300)]
-    for key, value in priors.items():
-        overrides += [f"MODEL.PRIORS.{key}", value]
-    return load_config(None, overrides)
 
 
 def test_shapes_of_one_cell() -> None:
@@ -25,12 +17,11 @@ def test_shapes_of_one_cell() -> None:
 
 
 def test_first_four_priors_of_ssd300() -> None:
-    priors = PriorBox(
-        config(
-            FEATURE_MAPS=[38, 19, 10, 5, 3, 1],
-            STRIDES=[8, 16, 32, 64, 100, 300],
-        )
-    )()
+    ratios = [[2], [2, 3], [2, 3], [2, 3], [2], [2]]
+    sizes = [30, 60, 111, 162, 213, 264, 315]
+    shapes = [prior_shapes(*level) for level in zip(sizes[:-1], sizes[1:], ratios, strict=True)]
+    maps, strides = [(n, n) for n in (38, 19, 10, 5, 3, 1)], [(n, n) for n in (8, 16, 32, 64, 100, 300)]
+    priors = PriorBox((300, 300), maps, strides, shapes)()
     assert priors.shape == (8732, 4)
     expected = torch.tensor(
         [
@@ -61,30 +52,12 @@ def test_a_pair_of_ratios_stands_for_itself() -> None:
 @pytest.mark.parametrize("clip", [True, False, "size"])
 def test_clip_clamps_size_and_centre(clip: bool | str) -> None:
     # The last of two cells at stride 256 has its centre at 384, beyond the image.
-    priors = PriorBox(
-        config(
-            FEATURE_MAPS=[2],
-            STRIDES=[256],
-            MIN_SIZES=[264],
-            MAX_SIZES=[315],
-            ASPECT_RATIOS=[[2]],
-            CLIP=clip,
-        )
-    )()
+    priors = PriorBox((300, 300), [(2, 2)], [(256, 256)], [prior_shapes(264, 315, [2])], clip)()
     width = 264 * math.sqrt(2) / 300  # 1.2445
     assert priors[2, 2].item() == pytest.approx(1.0 if clip else width)
     assert priors[-1, 0].item() == pytest.approx(1.0 if clip is True else 384 / 300)
 
 
-def test_centres_by_stride_or_by_map() -> None:
-    layout = {"IMAGE_SIZE": (200, 300), "FEATURE_MAPS": [(2, 38)], "STRIDES": [(100, 8)], "MIN_SIZES": [10]}
-    layout |= {"MAX_SIZES": [20], "ASPECT_RATIOS": [[]]}
-    by_stride, by_map = PriorBox(config(**layout))(), PriorBox(config(**layout, CENTERS="map"))()
-    assert by_stride[-1, 0].item() == pytest.approx(37.5 * 8 / 300)
-    assert by_map[-1, 0].item() == pytest.approx(37.5 / 38)
-    torch.testing.assert_close(by_map[:, 1:], by_stride[:, 1:])
-
-
 def test_lists_of_different_length_do_not_pass() -> None:
     with pytest.raises(ValueError, match="zip"):
-        PriorBox(config(FEATURE_MAPS=[38, 19], STRIDES=[8, 16]))()
+        PriorBox((300, 300), [(38, 38), (19, 19)], [(8, 8)], [[(30, 30)]])()

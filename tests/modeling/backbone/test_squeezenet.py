@@ -12,7 +12,7 @@ from ssd.config import load_config
 from ssd.modeling import registry
 from ssd.modeling.backbone.shapes import feature_shapes
 from ssd.modeling.backbone.squeezenet import PRETRAINED_URL, SqueezeNet
-from ssd.modeling.detector.levels import fill_in_levels
+from ssd.modeling.detector.levels import build_levels
 from ssd.utils.errors import CheckpointError, ConfigError
 
 
@@ -69,8 +69,8 @@ def test_an_image_that_is_too_small() -> None:
 def test_strides_that_follow_may_leave_a_border() -> None:
     """17 cells of 16 pixels are 272 of 300, as in sq-ssd-lite of the qfgaohao port."""
     overrides = ["MODEL.PRIORS.ASPECT_RATIOS", [[2, 3]] * 6, "MODEL.BACKBONE.PRETRAINED", False]
-    priors = fill_in_levels(load_config(None, overrides), SqueezeNet()).MODEL.PRIORS
-    assert [stride for stride, _ in priors.STRIDES] == [16, 32, 64, 100, 150, 300]
+    levels = build_levels(load_config(None, overrides), SqueezeNet())
+    assert [stride for stride, _ in levels.strides] == [16, 32, 64, 100, 150, 300]
 
 
 @torch.no_grad()

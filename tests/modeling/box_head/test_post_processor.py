@@ -10,11 +10,20 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torchvision.ops import box_iou
 
-from ssd.config import load_config
-from ssd.modeling.anchors import decode_boxes
+from ssd.modeling.anchors import BoxCoder
 from ssd.modeling.box_head import PostProcessor, post_processor
-from ssd.modeling.box_head.post_processor import Predictions, best_candidates, class_wise_nms, rank_in_class
+from ssd.modeling.box_head.post_processor import best_candidates, class_scores, class_wise_nms, rank_in_class
+from ssd.structures import Container
 from ssd.structures.boxes import center_to_corner
+
+
+def detect(
+    inputs: tuple[Tensor, Tensor, Tensor], image_size: tuple[int, int] = (300, 300), **options: float
+) -> list[Container]:
+    """Detect by logits (B, P, C), offsets (B, P, 4) and priors (P, 4)."""
+    cls_logits, bbox_pred, priors = inputs
+    processor = PostProcessor(image_size, **{"score_threshold": 0.01, "nms_threshold": 0.45, **options})
+    return processor(class_scores(cls_logits), center_to_corner(BoxCoder().decode(bbox_pred, priors)))
 
 
 def plain_nms(boxes: Tensor, labels: Tensor, scores: Tensor, iou_threshold: float) -> list[int]:
@@ -57,23 +66,20 @@ def plain_detections(cls_logits: Tensor, bbox_pred: Tensor, priors: Tensor, limi
     """Boxes, labels and scores of one image: (P, C) and (P, 4), by sorting and looping over all candidates."""
     scores = cls_logits.softmax(dim=1)[:, 1:]
     prior, label = (scores > 0.01).nonzero().unbind(1)
-    boxes = center_to_corner(decode_boxes(bbox_pred, priors, 0.1, 0.2))[prior] * 300
+    boxes = center_to_corner(BoxCoder().decode(bbox_pred, priors))[prior] * 300
     keep = plain_nms(boxes, label, scores[prior, label], 0.45)[:limit]
     return boxes[keep], label[keep] + 1, scores[prior, label][keep]
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.integers(0, 2**31), st.integers(2, 5), st.sampled_from([1, 3, 30, 1000]), st.integers(1, 60), st.booleans())
-def test_batch_equals_plain_loops(seed: int, num_classes: int, first: int, limit: int, has_ties: bool) -> None:
+@given(st.integers(0, 2**31), st.integers(2, 5), st.sampled_from([1, 3, 30, 1000]), st.integers(1, 60))
+def test_batch_equals_plain_loops(seed: int, num_classes: int, first: int, limit: int) -> None:
     cls_logits, bbox_pred, priors = predictions(40, num_classes, seed, num_images=3)
     cls_logits[1, :, 0] += 4  # few candidates
-    if has_ties:
-        cls_logits = cls_logits.round()
-    config = load_config(None, ["TEST.MAX_PER_IMAGE", limit])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(post_processor, "_FIRST_CANDIDATES", first)
-        patch.setattr(post_processor, "_CPU_CANDIDATES", 2 * first)  # two images at once, then the third
-        detections = PostProcessor(config)(cls_logits, bbox_pred, priors)
+        patch.setattr(post_processor, "FIRST_CANDIDATES", first)
+        patch.setattr(post_processor, "CPU_CANDIDATES", 2 * first)  # two images at once, then the third
+        detections = detect((cls_logits, bbox_pred, priors), max_per_image=limit)
     for image, result in enumerate(detections):
         expected = plain_detections(cls_logits[image], bbox_pred[image], priors, limit)
         for field, values in zip(("boxes", "labels", "scores"), expected, strict=True):
@@ -82,24 +88,24 @@ def test_batch_equals_plain_loops(seed: int, num_classes: int, first: int, limit
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 2**31), st.integers(1, 5), st.sampled_from([1, 2, 9, 40, 10**9]), st.sampled_from([2, 10**6]))
-def test_best_candidates_equal_a_stable_sort(seed: int, num_classes: int, count: int, num_values: int) -> None:
+def test_best_candidates_equal_a_sort(seed: int, num_classes: int, count: int, num_values: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     all_scores = torch.randint(0, num_values, (3, 12, num_classes), generator=generator) / num_values
-    images = torch.tensor([2, 0])
-    scores, candidates = best_candidates(Predictions(all_scores, all_scores.amax(dim=2), all_scores), images, count)
-    expected = all_scores[images].flatten(1).sort(dim=1, descending=True, stable=True)
-    assert torch.equal(scores, expected.values[:, :count])
-    assert torch.equal(candidates, expected.indices[:, :count])
+    scores, priors, labels = best_candidates(all_scores, count)
+    assert torch.equal(scores, all_scores.flatten(1).sort(dim=1, descending=True).values[:, :count])
+    for image in range(3):  # of equal scores any, but each pair once
+        pairs = list(zip(priors[image].tolist(), labels[image].tolist(), strict=True))
+        assert len(set(pairs)) == len(pairs)
+        assert torch.equal(all_scores[image, priors[image], labels[image] - 1], scores[image])
 
 
 def test_taking_candidates_in_portions_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     inputs = predictions(400, 6)
-    process = PostProcessor(load_config(None, ["TEST.MAX_PER_IMAGE", 150]))
-    monkeypatch.setattr(post_processor, "_FIRST_CANDIDATES", 10**9)
-    whole = process(*inputs)
+    monkeypatch.setattr(post_processor, "FIRST_CANDIDATES", 10**9)
+    whole = detect(inputs, max_per_image=150)
     for first in (1, 7, 100):
-        monkeypatch.setattr(post_processor, "_FIRST_CANDIDATES", first)
-        for ours, expected in zip(process(*inputs), whole, strict=True):
+        monkeypatch.setattr(post_processor, "FIRST_CANDIDATES", first)
+        for ours, expected in zip(detect(inputs, max_per_image=150), whole, strict=True):
             for field in ("boxes", "labels", "scores"):
                 assert torch.equal(ours[field], expected[field])
 
@@ -107,21 +113,21 @@ def test_taking_candidates_in_portions_changes_nothing(monkeypatch: pytest.Monke
 @pytest.mark.parametrize("wild", [float("nan"), float("inf"), 1e38])
 def test_wild_boxes_of_one_image_do_not_change_another(wild: float) -> None:
     inputs = predictions(400, 6)
-    _, expected = PostProcessor(load_config())(*inputs)
+    _, expected = detect(inputs)
     inputs[1][0, :50] = wild
-    _, result = PostProcessor(load_config())(*inputs)
+    _, result = detect(inputs)
     for field in ("boxes", "labels", "scores"):
         assert torch.equal(result[field], expected[field])
 
 
 def test_no_images() -> None:
-    assert PostProcessor(load_config())(*predictions(40, 3, num_images=0)) == []
+    assert detect(predictions(40, 3, num_images=0)) == []
 
 
 def test_limits_per_class_and_image() -> None:
     inputs = predictions(400, 6)
-    (unlimited, _) = PostProcessor(load_config(None, ["TEST.MAX_PER_IMAGE", 10**6]))(*inputs)
-    (limited, _) = PostProcessor(load_config(None, ["TEST.MAX_PER_CLASS", 3, "TEST.MAX_PER_IMAGE", 12]))(*inputs)
+    (unlimited, _) = detect(inputs, max_per_image=-1)
+    (limited, _) = detect(inputs, max_per_class=3, max_per_image=12)
     expected = [
         index
         for index in range(len(unlimited["labels"]))
@@ -137,8 +143,7 @@ def test_rank_in_class() -> None:
 
 def test_threshold_is_strict_and_nothing_may_be_left() -> None:
     cls_logits = torch.zeros(1, 3, 2)  # every score is exactly 0.5
-    config = load_config(None, ["TEST.CONFIDENCE_THRESHOLD", 0.5])
-    (detections,) = PostProcessor(config)(cls_logits, torch.zeros(1, 3, 4), torch.full((3, 4), 0.5))
+    (detections,) = detect((cls_logits, torch.zeros(1, 3, 4), torch.full((3, 4), 0.5)), score_threshold=0.5)
     assert detections["boxes"].shape == (0, 4)
     assert detections["labels"].shape == detections["scores"].shape == (0,)
     assert (detections.img_width, detections.img_height) == (300, 300)
@@ -147,8 +152,8 @@ def test_threshold_is_strict_and_nothing_may_be_left() -> None:
 @pytest.mark.parametrize("first", [5, 1000])
 def test_top_candidates_of_a_class_before_nms(first: int, monkeypatch: pytest.MonkeyPatch) -> None:
     cls_logits, bbox_pred, priors = predictions(400, 6)
-    monkeypatch.setattr(post_processor, "_FIRST_CANDIDATES", first)
-    detections = PostProcessor(load_config(None, ["TEST.PRE_NMS_TOP_K", 20]))(cls_logits, bbox_pred, priors)
+    monkeypatch.setattr(post_processor, "FIRST_CANDIDATES", first)
+    detections = detect((cls_logits, bbox_pred, priors), pre_nms_top_k=20)
     for image, result in enumerate(detections):
         logits = cls_logits[image]
         scores = logits.softmax(dim=1)[:, 1:]
@@ -167,16 +172,15 @@ def test_boxes_are_clipped_before_nms() -> None:
     priors = torch.tensor([[-0.45, 0.5, 1.0, 0.2], [0.0, 0.5, 0.1, 0.2]])
     cls_logits = torch.tensor([[[0.0, 5.0], [0.0, 4.0]]])
     for clip, count in ((False, 2), (True, 1)):
-        config = load_config(None, ["INPUT.IMAGE_SIZE", 200, "TEST.CLIP_BOXES", clip])
-        (detections,) = PostProcessor(config)(cls_logits, torch.zeros(1, 2, 4), priors)
+        (detections,) = detect((cls_logits, torch.zeros(1, 2, 4), priors), (200, 200), clip=clip)
         assert len(detections["boxes"]) == count
 
 
 @pytest.mark.parametrize("clip", [False, True])
 def test_rectangles_and_clipping(clip: bool) -> None:
-    config = load_config(None, ["INPUT.IMAGE_SIZE", (100, 200), "TEST.CLIP_BOXES", clip])
     cls_logits = torch.tensor([[[0.0, 5.0]]])
-    (detections,) = PostProcessor(config)(cls_logits, torch.zeros(1, 1, 4), torch.tensor([[0.1, 0.5, 0.4, 0.6]]))
+    inputs = cls_logits, torch.zeros(1, 1, 4), torch.tensor([[0.1, 0.5, 0.4, 0.6]])
+    (detections,) = detect(inputs, (100, 200), clip=clip)
     expected = [0.0 if clip else -20.0, 20.0, 60.0, 80.0]  # x times 200, y times 100
     torch.testing.assert_close(detections["boxes"], torch.tensor([expected]))
     assert (detections.img_width, detections.img_height) == (200, 100)
@@ -187,7 +191,7 @@ def test_golden(goldens: Path) -> None:
     priors = torch.from_numpy(np.load(goldens / "lufficc" / "priors_vgg_ssd300_voc0712.npz")["priors"])
     cls_logits = torch.from_numpy(golden["logits"].astype(np.float32))
     bbox_pred = torch.from_numpy(golden["locations"].astype(np.float32))
-    detections = PostProcessor(load_config())(cls_logits, bbox_pred, priors)
+    detections = detect((cls_logits, bbox_pred, priors))
     for image, result in enumerate(detections):
         np.testing.assert_array_equal(result["labels"], golden[f"labels_{image}"])
         np.testing.assert_allclose(result["scores"], golden[f"scores_{image}"], rtol=1e-5, atol=1e-7)

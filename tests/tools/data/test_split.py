@@ -1,9 +1,11 @@
-"""Division by classes, seeds and groups."""
+"""Division by classes, seeds and groups, and the search for near duplicates."""
 
+import cv2
 import numpy as np
 import pytest
 
-from ssd.tools.data.split import divide
+from ssd.tools.data.split import divide, group_near_duplicates, hash_image, parse_parts
+from ssd.utils.errors import ConfigError
 
 SHARES = {"train": 0.8, "test": 0.2}
 
@@ -39,19 +41,14 @@ def test_images_with_several_classes() -> None:
         assert shares[0] == pytest.approx(shares[1], abs=0.06)
 
 
-def test_the_seed_and_the_names_alone_decide() -> None:
+def test_the_seed_and_the_names_alone_decide_on_every_machine() -> None:
     labels = images({1: 30, 2: 20})
     names, rows = names_of(labels), np.arange(50)
     first = divide(names, labels, rows, SHARES, 0)
-    assert divide(names, labels, rows, SHARES, 0) == first
     assert divide(names, labels, rows, SHARES, 1) != first
     back = divide(names[::-1], labels[::-1], rows, SHARES, 0)
     assert {names[::-1][row] for row in back["test"]} == {names[row] for row in first["test"]}
-
-
-def test_the_division_is_the_same_on_every_machine() -> None:
-    labels = images({1: 10})
-    assert divide(names_of(labels), labels, np.arange(10), SHARES, 0)["test"] == [5, 9]
+    assert divide(names[:10], labels[:10], rows[:10], SHARES, 0)["test"] == [5, 9]
 
 
 def test_groups_stay_together() -> None:
@@ -62,13 +59,50 @@ def test_groups_stay_together() -> None:
     assert len(parts["test"]) == 20
 
 
-def test_three_parts_and_one() -> None:
+def test_any_number_of_parts_and_images() -> None:
     labels = images({1: 100})
     names, rows = names_of(labels), np.arange(100)
     sizes = {part: len(found) for part, found in divide(names, labels, rows, {"a": 0.7, "b": 0.2, "c": 0.1}, 0).items()}
     assert sizes == {"a": 70, "b": 20, "c": 10}
     assert divide(names, labels, rows, {"all": 1.0}, 0) == {"all": list(range(100))}
-
-
-def test_nothing_to_divide() -> None:
     assert divide([], [], np.arange(0), SHARES, 0) == {"train": [], "test": []}
+
+
+@pytest.mark.parametrize(
+    "text", ["", "train", "train=1,train=0", "a=0.5,b=0.6", "a=nan,b=0.5", "../a=0.5,b=0.5", "a=1.5"]
+)
+def test_parts_that_make_no_sense(text: str) -> None:
+    with pytest.raises(ConfigError, match="--parts"):
+        parse_parts(text)
+
+
+def picture(seed: int) -> np.ndarray:
+    """Smooth noise, so that a smaller version shows the same: RGB uint8 (96, 128, 3)."""
+    noise = np.random.default_rng(seed).integers(0, 256, (8, 10, 3), np.uint8)
+    return cv2.resize(noise, (128, 96), interpolation=cv2.INTER_CUBIC)
+
+
+def jpeg(image: np.ndarray, quality: int) -> np.ndarray:
+    (_, encoded) = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return cv2.imdecode(encoded, cv2.IMREAD_COLOR)
+
+
+def test_copies_are_found_and_others_are_not() -> None:
+    first = picture(0)
+    copies = [cv2.resize(first, (64, 48), interpolation=cv2.INTER_AREA), jpeg(first, 40), cv2.add(first, (8, 8, 8, 0))]
+    images = [picture(1), first, *copies, *map(picture, range(2, 30))]
+    groups = group_near_duplicates([hash_image(image) for image in images])
+    assert groups.tolist() == [0, 1, 1, 1, 1, *range(5, len(images))]
+
+
+def test_similarity_is_transitive() -> None:
+    def hash_of(num_bits: int) -> np.ndarray:
+        return (np.arange(64 + 256) < num_bits).astype(np.uint8)
+
+    assert group_near_duplicates([hash_of(0), hash_of(30), hash_of(12), hash_of(6)]).tolist() == [0, 1, 0, 0]
+
+
+def test_plain_images_of_different_brightness_differ() -> None:
+    plain = [np.full((40, 40, 3), value, np.uint8) for value in (20, 120, 220, 222)]
+    assert group_near_duplicates([hash_image(image) for image in plain]).tolist() == [0, 1, 2, 2]
+    assert group_near_duplicates([]).tolist() == []

@@ -5,7 +5,7 @@ import numpy as np
 from ssd.engine.inference import DatasetEvaluation
 from ssd.evaluation import evaluate
 from ssd.tools.report import RunFacts
-from tests.evaluation.analysis.sets import VOCSet, predicted
+from tests.evaluation.sets import VOCSet, predicted
 
 FACTS = RunFacts((("date", "today"), ("network", "tiny, 64 × 64 pixels"), ("checkpoint", "a <b> & c.pth")), "A: 1\n")
 LEFT, RIGHT, FAR = [0, 0, 99, 99], [200, 0, 299, 99], [400, 300, 439, 339]

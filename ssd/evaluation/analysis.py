@@ -1,0 +1,114 @@
+"""Analysis of the errors of a detector on one dataset."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ssd.evaluation.confusion import ImageErrors, confusion_matrix, worst_images
+from ssd.evaluation.curves import (
+    Calibration,
+    Curve,
+    Operation,
+    best_operation,
+    calibrate,
+    class_curves,
+    make_curve,
+    matched_ap,
+    operation_at,
+)
+from ssd.evaluation.error_kinds import ErrorSplit, split_errors
+from ssd.evaluation.inputs import EvaluationDataset, read_predictions
+from ssd.evaluation.matching import Matches, match
+from ssd.evaluation.metrics import resolve_metric
+from ssd.evaluation.tables import Tables, make_tables
+from ssd.structures import Container
+
+# Least and greatest area in square pixels, both included: COCO's.
+AREAS = {"small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**2, 1e10)}
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """Quality and errors of the detections of a dataset at IoU 0.5. Lists are by label.
+
+    Attributes:
+        tables: Detections and objects.
+        matches: Matches of the detections.
+        ap: (C,) AP at IoU 0.5 by label, nan where there is no object. For the VOC metrics it is that of the
+            evaluation, for COCO its mean is AP50.
+        ap75: (C,) AP at IoU 0.75.
+        ap_of_area: AP (C,) at IoU 0.5 for small, medium and large objects.
+        curves: Curve of each class; that of the background is empty.
+        overall_curve: Curve of all detections.
+        best: Threshold of the highest F1 of each class.
+        overall_best: Threshold of the highest F1 of all detections.
+        at_overall_best: Each class at ``threshold``.
+        errors: Kinds and costs of the errors.
+        calibration: Calibration of all detections.
+        class_calibration: Calibration of each class.
+        threshold: Threshold of ``overall_best``; 0 if that is nan.
+        confusion: (C, C) at ``threshold``, see ``confusion_matrix``.
+    """
+
+    tables: Tables
+    matches: Matches
+    ap: np.ndarray
+    ap75: np.ndarray
+    ap_of_area: dict[str, np.ndarray]
+    curves: list[Curve]
+    overall_curve: Curve
+    best: list[Operation]
+    overall_best: Operation
+    at_overall_best: list[Operation]
+    errors: ErrorSplit
+    calibration: Calibration
+    class_calibration: list[Calibration]
+    threshold: float
+    confusion: np.ndarray
+
+    def worst_images(self, count: int) -> list[ImageErrors]:
+        """Return the images with most errors at ``threshold``, see ``confusion.worst_images``."""
+        return worst_images(self.tables, self.matches, self.threshold, count)
+
+
+def analyse(dataset: EvaluationDataset, predictions: Sequence[Container], *, metric: str = "auto") -> Analysis:
+    """Analyse the errors of a detector.
+
+    Args:
+        dataset: Images and annotations.
+        predictions: Predictions as for ``evaluate``.
+        metric: Metric as for ``evaluate``; its rules decide matches and AP.
+
+    Raises:
+        ConfigError: The metric is unknown or does not fit the dataset.
+        ValueError: The predictions do not fit the dataset.
+    """
+    metric = resolve_metric(metric, dataset)
+    tables = make_tables(dataset, read_predictions(dataset, predictions), metric)
+    matches, num_objects = match(tables), tables.count_objects()
+    counted = ~matches.is_ignored
+    columns = (tables.detections.labels, tables.detections.scores, matches.is_hit)
+    labels, scores, is_hit = (column[counted] for column in columns)
+    curves = class_curves(tables, matches.is_hit, counted, num_objects)
+    overall_curve = make_curve(scores, is_hit, int(num_objects.sum()))
+    overall_best = best_operation(overall_curve)
+    threshold = 0.0 if np.isnan(overall_best.threshold) else overall_best.threshold
+    of_class = [labels == label for label in range(tables.num_classes)]
+    return Analysis(
+        tables=tables,
+        matches=matches,
+        ap=matched_ap(tables, matches),
+        ap75=matched_ap(tables, match(tables, 0.75)),
+        ap_of_area={name: matched_ap(tables, match(tables, area=area), area) for name, area in AREAS.items()},
+        curves=curves,
+        overall_curve=overall_curve,
+        best=[best_operation(curve) for curve in curves],
+        overall_best=overall_best,
+        at_overall_best=[operation_at(curve, threshold) for curve in curves],
+        errors=split_errors(tables, matches),
+        calibration=calibrate(scores, is_hit),
+        class_calibration=[calibrate(scores[rows], is_hit[rows]) for rows in of_class],
+        threshold=threshold,
+        confusion=confusion_matrix(tables, matches, threshold),
+    )

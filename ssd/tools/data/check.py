@@ -1,0 +1,169 @@
+"""Check the datasets of a configuration, and find all mistakes, not only the first."""
+
+import hashlib
+import sys
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+from yacs.config import CfgNode
+
+from ssd.data.build import unite_class_names
+from ssd.data.catalog import open_dataset
+from ssd.data.datasets import ArrayDataset, DetectionDataset
+from ssd.data.datasets.policy import ErrorPolicy
+from ssd.data.datasets.sizes import SIZE_MISMATCH, SIZE_SLIP, unreadable_kind
+from ssd.tools.data.check_report import DUPLICATE, QUANTILES, DataReport, ObjectCounts, SetReport, to_problems
+from ssd.utils.cores import available_cores, map_rows
+from ssd.utils.errors import ConfigError, DatasetError, ImageError, SSDError
+
+
+class CollectErrors(ErrorPolicy):
+    """Raise nothing and collect all errors."""
+
+    wants_notes = True
+
+    def __init__(self) -> None:
+        self.errors: list[DatasetError] = []
+
+    def reject(self, error: DatasetError) -> None:
+        """Collect an error."""
+        self.errors.append(error)
+
+    note = reject
+
+
+class ImageFinding(NamedTuple):
+    """Name, digest of the pixels (None = not readable) and error (None = no error) of one image."""
+
+    name: str
+    digest: bytes | None
+    error: DatasetError | None
+
+
+def check_data(cfg: CfgNode) -> DataReport:
+    """Check annotations and images of the datasets of DATASETS.TRAIN and TEST, and their overlap.
+
+    Raises:
+        ConfigError: the configuration names no dataset.
+    """
+    if not cfg.DATASETS.TRAIN and not cfg.DATASETS.TEST:
+        raise ConfigError("DATASETS.TRAIN and DATASETS.TEST are empty; name a dataset to check in one of them")
+    sets: list[SetReport] = []
+    between: list[DatasetError] = []
+    class_names: Sequence[str] | None = None
+    trained: dict[bytes | None, str] = {}  # digest -> name of the image
+    for role in ("train", "test"):
+        names = dict.fromkeys(cfg.DATASETS[role.upper()])
+        opened = {name: _open_set(cfg, name, role, class_names) for name in names}
+        usable = {name: dataset for name, (dataset, _) in opened.items() if dataset is not None}
+        if class_names is None:
+            try:
+                unite_class_names(list(usable), list(usable.values()))
+            except ConfigError as error:
+                between.append(DatasetError(str(error), kind="different classes"))
+            class_names = next((dataset.class_names for dataset in usable.values()), None)
+        for name, (dataset, errors) in opened.items():
+            if dataset is None:
+                sets.append(SetReport(name, role, 0, 0, None, to_problems(errors)))
+                continue
+            images = check_images(dataset, name)
+            errors += [*(image.error for image in images if image.error), *_find_duplicates(images)]
+            num_readable = sum(image.digest is not None for image in images)
+            num_listed = getattr(dataset, "num_listed", len(images))  # a format from elsewhere may not have it
+            counts = count_objects(dataset)
+            sets.append(SetReport(name, role, num_listed, num_readable, counts, to_problems(errors)))
+            if role == "train":
+                trained |= {image.digest: image.name for image in images if image.digest}
+            else:
+                between += _find_overlap(images, trained)
+    return DataReport(sets, to_problems(between))
+
+
+def check_images(dataset: DetectionDataset, name: str) -> list[ImageFinding]:
+    """Decode all images of a dataset on all cores; a terminal shows a progress bar called ``name``."""
+    # A format from elsewhere need not be safe for threads: a DataLoader reads it by processes.
+    num_threads = available_cores() if isinstance(dataset, ArrayDataset) else 1
+    findings = map_rows(lambda row: _check_image(dataset, row), len(dataset), num_threads)
+    return list(tqdm(findings, desc=name, total=len(dataset), unit="image", disable=not sys.stderr.isatty()))
+
+
+def count_objects(dataset: DetectionDataset) -> ObjectCounts:
+    """Count and measure the objects of a dataset, difficult ones included."""
+    num_classes = len(dataset.class_names)
+    counts, extents, sizes = [], [np.empty((0, 2))], [np.empty((0, 2))]
+    for row in range(len(dataset)):
+        _, (boxes, labels, *_) = dataset.get_annotation(row)
+        info = dataset.get_img_info(row)
+        counts.append(np.bincount(labels, minlength=num_classes)[1:])
+        extents.append(boxes[:, 2:] - boxes[:, :2])
+        sizes.append(np.full((len(boxes), 2), (info["width"], info["height"])))
+    by_image = np.array(counts).reshape(len(dataset), num_classes - 1)
+    extent, size = np.concatenate(extents).astype(np.float64), np.concatenate(sizes)
+    names = dataset.class_names[1:]
+    return ObjectCounts(
+        by_class=dict(zip(names, by_image.sum(axis=0).tolist(), strict=True)),
+        images_by_class=dict(zip(names, (by_image > 0).sum(axis=0).tolist(), strict=True)),
+        num_images_without=int((by_image == 0).all(axis=1).sum()),
+        widths=_quantiles(extent[:, 0]),
+        heights=_quantiles(extent[:, 1]),
+        sides=_quantiles(np.sqrt((extent / size).prod(axis=1))),
+    )
+
+
+def _quantiles(values: np.ndarray) -> tuple[float, ...] | None:
+    return tuple(np.quantile(values, QUANTILES).tolist()) if len(values) else None
+
+
+def _open_set(
+    cfg: CfgNode, name: str, role: str, class_names: Sequence[str] | None
+) -> tuple[DetectionDataset | None, list[DatasetError]]:
+    """A dataset (None = cannot be used) and the errors of its annotations."""
+    policy = CollectErrors()
+    try:
+        dataset = open_dataset(name, cfg.DATASETS.CUSTOM, policy, is_train=role == "train", class_names=class_names)
+    except SSDError as error:
+        path, field = getattr(error, "path", None), getattr(error, "field", "")
+        return None, [*policy.errors, DatasetError(str(error), path=path, field=field, kind="unusable dataset")]
+    return dataset, policy.errors
+
+
+def _check_image(dataset: DetectionDataset, row: int) -> ImageFinding:
+    path = dataset.image_path(row) if isinstance(dataset, ArrayDataset) else None
+    name = f"image {row}" if path is None else str(path)
+    try:
+        image = dataset[row][0]
+    except ImageError as error:
+        kind = unreadable_kind(path) if path else "corrupt image"
+        return ImageFinding(name, None, DatasetError(str(error), path=name, kind=kind))
+    except DatasetError as error:
+        return ImageFinding(name, None, error)
+    # Equal for two files with the same pixels, in any format and with any metadata.
+    key = str(image.shape).encode()
+    digest = hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=16, key=key).digest()
+    info = dataset.get_img_info(row)
+    annotated, found = (info["width"], info["height"]), (image.shape[1], image.shape[0])
+    if annotated == found:
+        return ImageFinding(name, digest, None)
+    kind = SIZE_SLIP if annotated == found[::-1] else SIZE_MISMATCH
+    message = f"{name}: the image is {found[0]} x {found[1]} pixels but annotated as {annotated[0]} x {annotated[1]}"
+    return ImageFinding(name, digest, DatasetError(message, path=name, kind=kind))
+
+
+def _find_duplicates(images: Sequence[ImageFinding]) -> list[DatasetError]:
+    first: dict[bytes, str] = {}
+    errors = []
+    for name, digest, _ in images:
+        earlier = name if digest is None else first.setdefault(digest, name)
+        if earlier is not name:
+            same = "listed more than once" if earlier == name else f"the same pixels as {earlier}"
+            errors.append(DatasetError(f"{name}: {same}", path=name, kind=DUPLICATE))
+    return errors
+
+
+def _find_overlap(images: Sequence[ImageFinding], trained: dict[bytes | None, str]) -> list[DatasetError]:
+    """Errors of test images with the pixels of a training image; equal file names are no proof."""
+    message, kind = "{}, to be tested on, has the pixels of {}", "train/test overlap"
+    found = [(image.name, trained[image.digest]) for image in images if image.digest in trained]
+    return [DatasetError(message.format(name, other), path=name, kind=kind) for name, other in found]

@@ -1,0 +1,125 @@
+"""Sections on the dataset and the run."""
+
+import shlex
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+
+from ssd.config import Config
+from ssd.data.datasets import DetectionDataset
+from ssd.evaluation import Analysis
+from ssd.evaluation.analysis import AREAS
+from ssd.tools.report.elements import Column, code, details, fact_list, gallery, plot, table
+from ssd.tools.report.page import Section
+from ssd.utils.environment import describe_code, describe_machine, describe_versions
+from ssd.visualization.plots import plot_sizes
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """Names and values of the facts of a run, in order, and its resolved configuration as YAML."""
+
+    facts: tuple[tuple[str, str], ...]
+    config: str
+
+
+def describe_run(cfg: Config, config_file: str, checkpoint: Mapping[str, Any], device: torch.device) -> RunFacts:
+    """Return the facts of this evaluation.
+
+    Args:
+        cfg: Resolved configuration.
+        config_file: Source of the configuration.
+        checkpoint: Checkpoint of ``read_trained``.
+        device: Device of the model.
+    """
+    machine, commit = describe_machine(device), describe_code()
+    size = cfg.INPUT.IMAGE_SIZE
+    height, width = (size, size) if isinstance(size, int) else size
+    facts = {
+        "date": f"{datetime.now().astimezone():%Y-%m-%d %H:%M %Z}",
+        "command": shlex.join(sys.argv),
+        "config": config_file,
+        "checkpoint": checkpoint["source"],
+        "iterations of its training": str(checkpoint.get("iteration", "unknown")),
+        "network": f"{cfg.MODEL.BACKBONE.NAME}, {width} × {height} pixels",
+        "device": " ".join(str(value) for value in (machine["device"], machine["gpu"]) if value),
+        "processor": f"{machine['cpu']}, {machine['cores']} cores, {machine['threads']} threads",
+        "system": str(machine["system"]),
+        "versions": ", ".join(f"{name} {version}" for name, version in describe_versions().items() if version),
+        "commit": f"{commit['commit'] or 'unknown'}{' with changes' if commit['is_changed'] else ''}",
+    }
+    return RunFacts(tuple(facts.items()), cfg.dump())
+
+
+def make_run_section(run: RunFacts) -> Section:
+    """Return the section on the run."""
+    return Section("run", "Run", fact_list(run.facts) + details("The resolved configuration", code(run.config)))
+
+
+def make_data_section(name: str, dataset: DetectionDataset, analysis: Analysis) -> Section:
+    """Return the section on the images and objects, and on the sizes that are found."""
+    objects, threshold = analysis.tables.objects, analysis.threshold
+    counted = ~objects.is_ignored
+    hits = analysis.matches.is_hit & (analysis.tables.detections.scores > threshold)
+    is_found = np.zeros(len(counted), dtype=bool)
+    is_found[analysis.matches.targets[hits]] = True
+    sides = np.sqrt(objects.areas[counted])
+    facts = [
+        ("dataset", f"{name} ({type(dataset).__name__})"),
+        ("images", f"{len(dataset):,}"),
+        ("images without objects", f"{len(dataset) - len(np.unique(objects.images)):,}"),
+        ("sizes of images", _describe_sizes(dataset)),
+        ("objects to find", f"{int(counted.sum()):,}"),
+        ("objects that need not be found", f"{int(objects.is_ignored.sum()):,} (difficult, or crowds)"),
+        ("classes", f"{analysis.tables.num_classes - 1}"),
+    ]
+    num_found = int(is_found[counted].sum())
+    alt = f"Histogram by size: {num_found:,} objects found and {len(sides) - num_found:,} missed"
+    caption = f"Objects by size, found and missed at score {threshold:.3g} and IoU 0.5."
+    figure = plot(partial(plot_sizes, sides, is_found[counted]), alt, caption)
+    return Section("data", "Data", gallery([fact_list(facts), figure]) + _class_table(analysis, is_found))
+
+
+def _class_table(analysis: Analysis, is_found: np.ndarray) -> str:
+    objects = analysis.tables.objects
+    counted = ~objects.is_ignored
+    columns = [
+        Column("class"),
+        Column("objects", ",d", "objects to find"),
+        Column("found", ".1%"),
+        Column("images", ",d", "images that show one"),
+        *(Column(name, ",d", f"{name} objects, by COCO's limits of 32² and 96² pixels") for name in AREAS),
+        Column("median side", ".0f", "of the square of equal area, in pixels"),
+        Column("ignored", ",d", "difficult, or crowds"),
+    ]
+    rows = []
+    for label, name in enumerate(analysis.tables.class_names[1:], start=1):
+        own = counted & (objects.labels == label)
+        areas, count = objects.areas[own], int(own.sum())
+        # A limit belongs to the smaller group here, so that each object counts once.
+        groups = np.bincount(np.searchsorted([AREAS["small"][1], AREAS["medium"][1]], areas), minlength=3)
+        found = float(is_found[own].mean()) if count else None
+        side = float(np.median(np.sqrt(areas))) if count else None
+        ignored = int((objects.is_ignored & (objects.labels == label)).sum())
+        rows.append((name, count, found, len(np.unique(objects.images[own])), *groups.tolist(), side, ignored))
+    return table("Objects by class", columns, rows)
+
+
+def _describe_sizes(dataset: DetectionDataset) -> str:
+    """Most frequent size of the images, and the extremes."""
+    infos = [dataset.get_img_info(index) for index in range(len(dataset))]
+    sizes, counts = np.unique([(info["width"], info["height"]) for info in infos], axis=0, return_counts=True)
+    width, height = sizes[counts.argmax()].tolist()
+    if len(sizes) == 1:
+        return f"all {width} × {height}"
+    (low_width, low_height), (high_width, high_height) = sizes.min(axis=0).tolist(), sizes.max(axis=0).tolist()
+    return (
+        f"widths {low_width} to {high_width}, heights {low_height} to {high_height}; "
+        f"{counts.max() / counts.sum():.0%} are {width} × {height}"
+    )

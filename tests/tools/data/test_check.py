@@ -1,0 +1,205 @@
+"""The check of datasets finds all mistakes, and none in sound data."""
+
+import shutil
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from ssd.config import Config
+from ssd.data import catalog
+from ssd.data.catalog import DATASET_FORMATS
+from ssd.structures import Container
+from ssd.tools.data.check import check_data
+from ssd.tools.data.check_report import DataReport, report_to_text
+from ssd.utils.errors import ConfigError, ImageError
+
+CAT, DOG = ("cat", (1, 1, 21, 11)), ("dog", (2, 2, 12, 22))
+
+
+def kinds(report: DataReport) -> dict[str, int]:
+    return dict(Counter(problem.kind for problem in report.all_problems))
+
+
+def voc(root: Path, split: str, **extra: Any) -> dict[str, Any]:
+    return {"FORMAT": "voc", "ROOT": str(root), "SPLIT": split, **extra}
+
+
+@pytest.fixture
+def check(make_cfg: Callable[..., Config]) -> Callable[..., DataReport]:
+    """Check ``custom`` sets; those whose name begins with "test" are tested on."""
+
+    def run(custom: dict[str, Any]) -> DataReport:
+        roles = {
+            "DATASETS.TRAIN": tuple(name for name in custom if not name.startswith("test")),
+            "DATASETS.TEST": tuple(name for name in custom if name.startswith("test")),
+        }
+        return check_data(make_cfg(custom, **roles))
+
+    return run
+
+
+def test_sound_sets_are_clean_and_counted(write_voc: Callable[..., Path], check: Callable[..., DataReport]) -> None:
+    root = write_voc({"a": [CAT, DOG, CAT], "b": [], "c": [(*DOG, 1)]})
+    write_voc({"0": [], "1": [], "2": [], "d": [CAT]}, split="test")
+    (root / "ImageSets/Main/test.txt").write_text("d\n")
+    report = check({"cells": voc(root, "train"), "test_cells": voc(root, "test")})
+    assert kinds(report) == {}
+    train, test = report.sets
+    assert (train.name, train.role, train.images_listed, train.images_readable) == ("cells", "train", 3, 3)
+    assert (test.name, test.role, test.images_listed, test.images_readable) == ("test_cells", "test", 1, 1)
+    assert train.objects is not None
+    assert train.objects.by_class == {"cat": 2, "dog": 2}
+    assert train.objects.images_by_class == {"cat": 1, "dog": 2}
+    assert train.objects.num_images_without == 1
+    assert train.objects.widths == pytest.approx((10, 10, 15, 20, 20))  # of 10, 10, 20 and 20
+    assert train.objects.heights == pytest.approx((10, 10, 15, 20, 20))
+    assert train.objects.sides == pytest.approx([(200 / 1200) ** 0.5] * 5)
+    assert report.totals("test") == {"cat": 1, "dog": 0}
+    assert "\n  4 objects; 1 images without any\n" in report_to_text(report)
+    assert "\nclass     train      test\ncat           2         1\ndog           2         0\n" in report_to_text(
+        report
+    )
+
+
+def test_every_mistake_of_a_voc_set_is_found(
+    write_voc: Callable[..., Path], check: Callable[..., DataReport], caplog: pytest.LogCaptureFixture
+) -> None:
+    sized = "<annotation><size><width>{}</width><height>{}</height></size>{}</annotation>"
+    box = "<object><name>cat</name><bndbox><xmin>1</xmin><ymin>1</ymin><xmax>{}</xmax><ymax>9</ymax></bndbox></object>"
+    root = write_voc(
+        {
+            "sound": [CAT],
+            "boxes": [("cat", (9, 1, 5, 9)), ("cat", (5, 5, 5, 9)), ("cat", (50, 2, 60, 9)), ("cat", (-5, 1, 9, 9))],
+            "rounding": [("cat", (0, 0, 41, 31))],
+            "class": [("cta", (1, 1, 9, 9)), DOG],
+            "broken": "<annotation>",
+            "fields": "<annotation><object/><object><name>cat</name></object></annotation>",
+            "empty": [CAT],
+            "truncated": [CAT],
+            "missing": [CAT],
+            "size": sized.format(80, 30, ""),
+            "exchanged": sized.format(30, 40, ""),
+            "left": sized.format(20, 30, box.format(39)),
+        },
+        suffix=".png",
+    )
+    images = root / "JPEGImages"
+    (images / "empty.png").write_bytes(b"")
+    (images / "truncated.png").write_bytes((images / "truncated.png").read_bytes()[:-400])
+    (images / "missing.png").unlink()
+    with (root / "ImageSets/Main/train.txt").open("a") as file:
+        file.write("nowhere\n")
+    report = check({"cells": voc(root, "train", CLASSES=["cat", "dog"])})
+    assert kinds(report) == {
+        "box inverted": 1,
+        "box of zero area": 1,
+        "box outside the image": 1,
+        "box clipped to the image": 1,
+        "unknown class": 1,
+        "malformed annotation": 3,
+        "missing annotation file": 1,
+        "missing image": 1,
+        "empty image": 1,
+        "corrupt image": 1,
+        "size mismatch": 1,
+        "size slip": 2,
+    }
+    assert report.count("warning") == 3
+    assert report.sets[0].images_listed == 13
+    assert report.sets[0].images_readable == 7
+    assert all(problem.path and problem.field in problem.message for problem in report.all_problems)
+    fields = {problem.kind: problem.field for problem in report.all_problems}
+    assert fields["box inverted"].startswith("object 1 of 4")
+    assert fields["unknown class"] == "object 1 of 2"
+    assert not caplog.records  # the report says it all
+
+
+def test_duplicates_are_found_by_content(write_voc: Callable[..., Path], check: Callable[..., DataReport]) -> None:
+    root = write_voc({"a": [CAT], "b": [CAT], "c": [CAT]})
+    images = root / "JPEGImages"
+    cv2.imwrite(str(images / "b.bmp"), cv2.imread(str(images / "a.png")))  # the same pixels in another format
+    (images / "b.png").unlink()
+    (root / "ImageSets/Main/train.txt").write_text("a\nb\nc\nc\n")
+    report = check({"cells": voc(root, "train")})
+    assert kinds(report) == {"duplicate image": 2}
+    messages = [problem.message for problem in report.all_problems]
+    assert messages[0].endswith(f"b.bmp: the same pixels as {images / 'a.png'}")
+    assert messages[1].endswith("c.png: listed more than once")
+    assert (report.count("error"), report.count("warning")) == (0, 2)
+
+
+def test_overlap_of_training_and_testing_is_found_by_content(
+    write_voc: Callable[..., Path], check: Callable[..., DataReport]
+) -> None:
+    train = write_voc({"a": [CAT], "b": [CAT]}, root="one")
+    test = write_voc({"x": [CAT], "y": [CAT], "a": [CAT]}, root="two", split="test")
+    shutil.copy(train / "JPEGImages/b.png", test / "JPEGImages/y.png")
+    cv2.imwrite(str(test / "JPEGImages/x.png"), np.zeros((30, 40, 3), np.uint8))  # and a.png only shares the name
+    report = check({"cells": voc(train, "train"), "test_cells": voc(test, "test")})
+    (problem,) = report.problems
+    assert problem.kind == "train/test overlap"
+    assert problem.path == str(test / "JPEGImages/y.png")
+    assert str(train / "JPEGImages/b.png") in problem.message
+    assert report.count("error") == 1
+    assert f"\nbetween the datasets\n  error: train/test overlap: 1\n    {problem.message}\n" in report_to_text(report)
+
+
+def test_it_goes_on_after_a_set_that_cannot_be_used(
+    write_voc: Callable[..., Path], check: Callable[..., DataReport], tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=r"DATASETS\.TRAIN"):
+        check({})
+    root = write_voc({"a": [("dog", (9, 1, 5, 9)), CAT]})
+    custom = {
+        "one": voc(tmp_path / "nowhere", "train"),
+        "two": {"FORMAT": "vco"},
+        "three": voc(root, "train"),
+        "test_four": voc(root, "test"),
+    }
+    report = check(custom)
+    assert [item.objects is None for item in report.sets] == [True, True, False, True]
+    assert kinds(report) == {"unusable dataset": 3, "box inverted": 1}
+    assert "nowhere" in report.sets[0].problems[0].message
+
+
+def test_classes_of_several_sets(write_voc: Callable[..., Path], check: Callable[..., DataReport]) -> None:
+    train = write_voc({"a": [CAT]}, root="one")
+    custom = {"one": voc(train, "train", CLASSES=["cat"]), "two": voc(train, "train", CLASSES=["cat", "dog"])}
+    assert kinds(check(custom))["different classes"] == 1
+    test = write_voc({"0": [], "b": [CAT, DOG]}, root="two", split="test")
+    (test / "ImageSets/Main/test.txt").write_text("b\n")
+    (problem,) = check({"cells": voc(train, "train"), "test_cells": voc(test, "test")}).all_problems
+    assert (problem.kind, problem.field) == ("unknown class", "object 2 of 2")  # the classes are those of training
+
+
+def test_formats_from_elsewhere_are_checked_too(check: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Foreign:
+        class_names = ("__background__", "thing")
+        metric = "voc"
+
+        def __len__(self) -> int:
+            return 4
+
+        def __getitem__(self, index: int) -> tuple:
+            if index == 1:
+                raise ImageError("1.png: damaged")
+            image = np.full((20, 30, 3), min(index, 2), np.uint8)
+            return image, Container(boxes=self.get_annotation(0)[1][0], labels=np.array([1])), index
+
+        def get_annotation(self, index: int) -> tuple:
+            return index, (np.array([[1, 1, 5, 5]], np.float32), np.array([1]))
+
+        def get_img_info(self, index: int) -> dict[str, int]:
+            return {"width": 30, "height": 20 if index else 99}
+
+    monkeypatch.setattr(catalog, "DATASET_FORMATS", DATASET_FORMATS.__class__("dataset format"))
+    catalog.DATASET_FORMATS.register("foreign")(lambda *, is_train, class_names: Foreign())
+    report = check({"foreign": {"FORMAT": "foreign"}})
+    assert kinds(report) == {"corrupt image": 1, "size mismatch": 1, "duplicate image": 1}
+    assert report.sets[0].images_listed == 4
+    assert report.totals("train") == {"thing": 4}
