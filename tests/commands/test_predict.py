@@ -74,23 +74,15 @@ def test_one_process_finds_what_the_api_finds(predict: Predict, pictures: Path) 
     assert predict(pictures, "--output", "good", "--tile")[0] == 0
 
 
-def test_parquet_holds_the_same(predict: Predict, pictures: Path) -> None:
+def test_parquet_has_the_same_rows(predict: Predict, pictures: Path) -> None:
     parquet = pytest.importorskip("pyarrow.parquet")
     predict(pictures, "--output", "lines", "--part_size", 2)
-    status, _ = predict(pictures, "--output", "tables", "--part_size", 2, "--format", "parquet")
-    assert status == 1
+    assert predict(pictures, "--output", "tables", "--part_size", 2, "--format", "parquet")[0] == 1
     assert len(list(Path("tables").glob("part-*.parquet"))) == 3
-    table = parquet.read_table("tables").to_pylist()  # which passes over _job
+    table = parquet.read_table("tables").to_pylist()  # skips _job
     for row, line in zip(table, read_lines("lines"), strict=True):
-        assert [row[name] for name in ("index", "width", "height", "error")] == [
-            line[name] for name in ("index", "width", "height", "error")
-        ]
-        assert row["file"] == line["name"]
+        assert [row[name] for name in ("file", "index", "error")] == [line[name] for name in ("name", "index", "error")]
         assert row["names"] == [found["name"] for found in line["objects"]]
-        assert row["labels"] == [found["label"] for found in line["objects"]]
-        for row_name, name in (("scores", "score"), ("boxes", "box")):
-            numbers = [torch.tensor(values) for values in (row[row_name], [found[name] for found in line["objects"]])]
-            assert torch.equal(*numbers)
 
 
 def test_processes_share_the_parts(predict: Predict, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:

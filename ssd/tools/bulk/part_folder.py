@@ -48,10 +48,14 @@ class Job:
         """Number of parts; all but the last are full."""
         return math.ceil(self.num_images / self.part_size)
 
-    def images_of(self, part: int) -> range:
-        """Return the numbers of the images of a part."""
+    def slice_of(self, part: int) -> slice:
+        """Return the place of the images of a part in the listing."""
         start = part * self.part_size
-        return range(start, min(start + self.part_size, self.num_images))
+        return slice(start, min(start + self.part_size, self.num_images))
+
+    def count_images(self, parts: Sequence[int]) -> int:
+        """Return the number of images in parts."""
+        return sum(self.slice_of(part).stop - self.slice_of(part).start for part in parts)
 
 
 def make_job(
@@ -120,7 +124,7 @@ class PartFolder:
                 remove_stale(folder)
 
     def pending(self) -> list[int]:
-        """Return the parts that are not done, in order."""
+        """Return the numbers of the parts that are not done, in order."""
         done = self._names(self.path) & self._names(self._notes)
         return [part for part in range(self.job.num_parts) if _stem(part) not in done]
 

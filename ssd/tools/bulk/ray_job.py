@@ -81,7 +81,7 @@ def run_on_ray(
         parts: Numbers of the parts to do.
         batch_size: Images in the network at once.
         address: Address of the cluster; None = the one of this machine, or else a new one.
-        num_actors: Number of detectors; None = one per GPU of the cluster, or per core if it has no GPU.
+        num_actors: Number of detectors; None = one per GPU, or per core if there is no GPU.
 
     Returns:
         0, or the exit status of Ctrl-C or SIGTERM, which end the job when the next part is done.
@@ -95,15 +95,15 @@ def run_on_ray(
         num_workers = min(num_workers, len(parts))
         logger.info("%d detectors on %s of a Ray cluster", num_workers, "GPUs" if device == "cuda" else "cores")
         weights = ray.put({key: checkpoint[key] for key in ("model", "source")})  # without the state of the training
+        resources = {"num_gpus": 1} if device == "cuda" else {"num_cpus": 1}
         done = ray_data.from_items(_make_rows(files, folder, parts), override_num_blocks=len(parts)).map_batches(
             DetectorActor,
             fn_constructor_args=(cfg.dump(), weights, device, folder, batch_size, os.getcwd()),
             batch_size=1,
-            num_cpus=None if device == "cuda" else 1,
-            num_gpus=1 if device == "cuda" else None,
             compute=ray_data.ActorPoolStrategy(size=num_workers, max_tasks_in_flight_per_actor=1),
+            **resources,
         )
-        pace = Pace(sum(len(folder.job.images_of(part)) for part in parts))
+        pace = Pace(folder.job.count_images(parts))
         for row in done.iter_rows():
             if row["error"]:
                 raise SSDError(row["error"])
@@ -116,8 +116,7 @@ def run_on_ray(
 
 def _make_rows(files: Sequence[str], folder: PartFolder, parts: Sequence[int]) -> list[dict[str, Any]]:
     encoded = [os.fsencode(file) for file in files]
-    images = {part: folder.job.images_of(part) for part in parts}
-    return [{"part": n, "files": _SEPARATOR.join(encoded[part.start : part.stop])} for n, part in images.items()]
+    return [{"part": part, "files": _SEPARATOR.join(encoded[folder.job.slice_of(part)])} for part in parts]
 
 
 @contextlib.contextmanager

@@ -38,7 +38,7 @@ def start_device(name: str, launch: Launch) -> torch.device:
 
 def detect_part(predictor: Predictor, files: Sequence[str], job: Job, part: int, batch_size: int) -> Iterator[Row]:
     """Yield the rows of a part, in order; ``files`` are its images only."""
-    images = job.images_of(part)
+    images = job.slice_of(part)
     errors: deque[ImageError] = deque()  # of the images without a result, in order
     results = predictor.predict(
         ListedImages(files, images.start),
@@ -97,11 +97,10 @@ def do_parts(
     ``files`` are the images of the whole job.
     """
     job = folder.job
-    pace = Pace(sum(len(job.images_of(part)) for part in parts))
+    pace = Pace(job.count_images(parts))
     for part in parts:
-        images = job.images_of(part)
         rows = []
-        for row in detect_part(predictor, files[images.start : images.stop], job, part, batch_size):
+        for row in detect_part(predictor, files[job.slice_of(part)], job, part, batch_size):
             rows.append(row)
             pace.add(1)
             if interrupt.requested:

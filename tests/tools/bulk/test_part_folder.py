@@ -25,17 +25,18 @@ JOB = Job(
 
 def test_parts_of_seven_images() -> None:
     assert JOB.num_parts == 3
-    assert [JOB.images_of(part) for part in range(3)] == [range(3), range(3, 6), range(6, 7)]
+    assert [JOB.slice_of(part) for part in range(3)] == [slice(0, 3), slice(3, 6), slice(6, 7)]
+    assert JOB.count_images([2, 0]) == 4
 
 
 @given(num_images=st.integers(1, 10**7), part_size=st.integers(1, 10**4))
 def test_parts_divide_the_images(num_images: int, part_size: int) -> None:
     job = replace(JOB, num_images=num_images, part_size=part_size)
     last = job.num_parts - 1
-    assert job.images_of(last).stop == num_images
-    assert 1 <= len(job.images_of(last)) <= part_size
-    assert job.images_of(last).start == last * part_size
-    assert len(job.images_of(0)) == min(part_size, num_images)
+    assert job.slice_of(last).stop == num_images
+    assert 1 <= job.count_images([last]) <= part_size
+    assert job.slice_of(last).start == last * part_size
+    assert job.count_images([0]) == min(part_size, num_images)
 
 
 def describe(overrides: Sequence[object] = (), files: Sequence[str] = ("a", "b"), **weights: torch.Tensor) -> Job:
@@ -81,7 +82,8 @@ def test_a_detector_is_identified_by_its_weights_and_its_configuration() -> None
 
 
 def rows_of(folder: PartFolder, part: int) -> list[Any]:
-    return [Failure(f"{n}.jpg", Path(f"{n}.jpg"), n, f"{n}: bad") for n in folder.job.images_of(part)]
+    images = range(folder.job.num_images)[folder.job.slice_of(part)]
+    return [Failure(f"{n}.jpg", Path(f"{n}.jpg"), n, f"{n}: bad") for n in images]
 
 
 @pytest.fixture

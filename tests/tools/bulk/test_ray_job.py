@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -34,8 +34,6 @@ ENVIRONMENT = {
     "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
 }
 SCRIPT = "import sys; from ssd.commands.predict import main; sys.exit(main(sys.argv[1:]))"
-
-Predict = Callable[..., tuple[int, str]]
 
 
 @pytest.fixture(scope="module")
