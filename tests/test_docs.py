@@ -283,7 +283,7 @@ def test_dataset(folder: Path) -> None:
     [
         ("shelf1.png,1,2,3,4,aple", r"train\.csv: shelf1\.png: unknown class 'aple'; did you mean 'apple'"),
         ("shelf1.png,1,2,3,x,apple", r"train\.csv: shelf1\.png: could not convert string to float: 'x'"),
-        ("shelf1.png,1,2,3", r"train\.csv: shelf1\.png: unknown class ''"),
+        ("shelf1.png,1,2,3", r"train\.csv: shelf1\.png: could not convert string to float: ''"),
         ("shelf3.png,1,2,3,4,apple", r"image datasets.shop.images.shelf3\.png does not exist"),
     ],
 )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ssd.utils.atomic import atomic_write, remove_stale
+from ssd.utils.atomic import atomic_write, remove_stale, write_json, write_text
 
 ROOT = Path(__file__).parents[2]
 
@@ -116,3 +116,13 @@ def test_what_cannot_be_removed_stays(tmp_path: Path, monkeypatch: pytest.Monkey
     assert remove_stale(tmp_path) == []
     monkeypatch.undo()
     assert remove_stale(tmp_path) == [tmp_path / ".a.12.tmp", tmp_path / ".b.12.tmp"]
+
+
+def test_text_is_utf8_and_json_is_strict(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.json"
+    write_text(path, "Hörnchen")
+    assert path.read_bytes() == "Hörnchen".encode()
+    write_json(path, {"Hörnchen": 0.5})
+    with pytest.raises(ValueError, match="JSON"):
+        write_json(path, {"Hörnchen": float("nan")})
+    assert path.read_text(encoding="utf-8") == '{"Hörnchen": 0.5}'

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
+from ssd.weights.precision import has_bf16_arithmetic, in_precision, select_dtype, shorten_weights
 from torch import Tensor, nn
 
 from ssd.utils.errors import ConfigError
-from ssd.weights.precision import has_bf16_arithmetic, in_precision, select_dtype, shorten_weights
 
 OFF, BF16, FP16 = torch.float32, torch.bfloat16, torch.float16
 

@@ -1,4 +1,4 @@
-"""The validation loss is the training's criterion on the test images, whatever their batches, and disturbs nothing."""
+"""The evaluation loop: detections, validation losses and targets of test images."""
 
 import logging
 import math
@@ -7,16 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from ssd.config import Config, load_config
 from ssd.config.node import with_num_classes
 from ssd.data import build_datasets, make_batch_transform, make_test_loader
 from ssd.data.datasets import DetectionDataset
-from ssd.engine.inference import detect, evaluate_datasets
-from ssd.engine.validation_loss import ValidationLoss, has_validation_loss, make_targets
+from ssd.engine.inference import detect, evaluate_datasets, make_targets, mean_losses
 from ssd.modeling.detector import build_detection_model
-from ssd.weights.precision import in_precision
 
 
 class Setting:
@@ -32,22 +29,18 @@ class Setting:
             self.model.backbone(torch.randn(8, 3, 96, 128))
         self.transform = make_batch_transform(self.cfg, is_train=False)
 
-    def measure(self, model: nn.Module | None = None, **keys: object) -> dict[str, float]:
-        cfg = self.cfg.clone()
-        cfg.defrost()
-        cfg.merge_from_list([part for key, value in keys.items() for part in (key.replace("__", "."), value)])
-        losses = ValidationLoss(model or self.model, self.dataset)
-        detect(model or self.model, make_test_loader(cfg, self.dataset), self.transform, losses=losses)
-        return losses.result()
+    def measure(self, batch_size: int = 10, dtype: torch.dtype = torch.float32) -> dict[str, float]:
+        loader = make_test_loader(self.cfg.with_overrides(["TEST.BATCH_SIZE", batch_size]), self.dataset)
+        _, batches = detect(self.model, loader, self.transform, dtype=dtype, loss_dataset=self.dataset)
+        return mean_losses(batches)
 
+    @torch.no_grad()
     def expected(self) -> dict[str, float]:
-        """All images as one batch through the head in training mode, everything else in evaluation mode."""
+        """All images as one batch."""
         ((images, sizes, ids),) = make_test_loader(self.cfg, self.dataset)
-        self.model.eval()
-        self.model.box_head.training = True
-        with torch.no_grad():
-            losses = self.model(self.transform(images), make_targets(self.dataset, sizes.tolist(), ids.tolist()))
-        return {name: loss.item() for name, loss in losses.items()}
+        predictions = self.model.eval().predict(self.transform(images))
+        losses = self.model.box_head.losses(predictions, make_targets(self.dataset, sizes.tolist(), ids.tolist()))
+        return {name: loss.item() for name, loss in losses.normalized().items()}
 
 
 @pytest.fixture
@@ -57,7 +50,7 @@ def setting(config_file: Path) -> Setting:
 
 @pytest.mark.parametrize("batch_size", [4, 3, 1])
 def test_it_is_the_criterion_on_all_images_as_one_batch(setting: Setting, batch_size: int) -> None:
-    losses = setting.measure(TEST__BATCH_SIZE=batch_size)
+    losses = setting.measure(batch_size)
     expected = setting.expected()
     assert list(losses) == ["total_loss", "reg_loss", "cls_loss"]
     assert losses["total_loss"] == losses["reg_loss"] + losses["cls_loss"]
@@ -67,22 +60,22 @@ def test_it_is_the_criterion_on_all_images_as_one_batch(setting: Setting, batch_
 
 def test_detections_and_model_are_as_without(setting: Setting) -> None:
     loader = make_test_loader(setting.cfg, setting.dataset)
-    plain = detect(setting.model, loader, setting.transform)
+    plain, none = detect(setting.model, loader, setting.transform)
     state = {name: value.clone() for name, value in setting.model.state_dict().items()}
     random = torch.get_rng_state()
-    measured = detect(setting.model, loader, setting.transform, losses=ValidationLoss(setting.model, setting.dataset))
+    measured, losses = detect(setting.model, loader, setting.transform, loss_dataset=setting.dataset)
+    assert (len(none), len(losses)) == (0, 1)
     for one, other in zip(plain, measured, strict=True):
         for name in one:
             assert torch.equal(one[name], other[name])
     torch.testing.assert_close(dict(setting.model.state_dict()), state, rtol=0, atol=0)
     assert torch.equal(torch.get_rng_state(), random)
     assert not any(module.training for module in setting.model.modules())
-    assert not setting.model.box_head._forward_hooks
 
 
 def test_it_is_computed_in_the_networks_precision(setting: Setting) -> None:
     plain = setting.measure()
-    short = setting.measure(in_precision(setting.model, "cpu", torch.bfloat16))
+    short = setting.measure(dtype=torch.bfloat16)
     assert short == pytest.approx(plain, rel=0.05)
     assert short != plain
 
@@ -93,7 +86,7 @@ def test_it_stands_beside_the_metric(setting: Setting, tmp_path: Path, caplog: p
     (plain,) = evaluate_datasets(setting.model, loaders, setting.transform, output_dir=tmp_path)
     assert plain.losses == {}
     assert "validation" not in caplog.text
-    (evaluation,) = evaluate_datasets(setting.model, loaders, setting.transform, output_dir=tmp_path, has_losses=True)
+    (evaluation,) = evaluate_datasets(setting.model, loaders, setting.transform, output_dir=tmp_path, with_losses=True)
     assert evaluation.losses == setting.measure()
     assert f"scenes, validation losses: total_loss: {evaluation.losses['total_loss']:.3f}, reg_loss: " in caplog.text
 
@@ -121,15 +114,8 @@ def test_targets_are_relative_clipped_and_without_difficult_objects() -> None:
     assert targets["boxes"][2, 0].tolist() == pytest.approx([0, 0, 0.5, 0.5])
 
 
-def test_a_head_that_does_not_tell_has_none(setting: Setting, caplog: pytest.LogCaptureFixture) -> None:
-    assert has_validation_loss(setting.model)
-    del setting.model.box_head.assign_targets
-    assert not has_validation_loss(setting.model)
-    assert "SSDBoxHead has none" in caplog.text
-
-
-def test_without_images_there_is_none(setting: Setting) -> None:
-    assert ValidationLoss(setting.model, setting.dataset).result() == {}
+def test_without_images_there_is_none() -> None:
+    assert mean_losses([]) == {}
 
 
 def test_images_without_objects_have_a_loss(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
