@@ -26,8 +26,6 @@ from ssd.utils.terminal import say
 
 logger = logging.getLogger(__name__)
 
-_SEED = 0  # of the choice of images for the ranges of int8
-
 
 def main(args: Sequence[str]) -> int:
     """Run `ssd export`; return 1 for an error, or if the exported detector finds something else than the model."""
@@ -85,7 +83,7 @@ def export(args: argparse.Namespace) -> int:
     write = export_onnx if args.output.suffix == ".onnx" else export_program
     paths = [write(trained.model, args.output, trained.metadata, complete=not args.raw)]
     if calibration is not None:
-        images = choose_images(calibration, args.calibration_images, _SEED)
+        images = choose_images(calibration, args.calibration_images, seed=0)
         paths.append(quantize_onnx(args.output, args.output.with_suffix(".int8.onnx"), images))
 
     report = ExportReport({path.name: path.stat().st_size for path in paths}, describe_machine(), notes=notes)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -43,7 +44,7 @@ def make_detector(config: Config) -> SSDDetector:
         torch.manual_seed(0)
         model = build_detection_model(config, pretrained=False).eval()
     features = model.neck(model.backbone(normalize(config, make_batch(config, 2))))
-    predictor = model.box_head.predictor
+    predictor: Any = model.box_head.predictor
     for level, feature in enumerate(features):
         for header, spread in ((predictor.cls_headers[level], 1.5), (predictor.reg_headers[level], 1.0)):
             conv = last_conv(header)[1]

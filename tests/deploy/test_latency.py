@@ -79,9 +79,8 @@ def test_without_the_first_there_are_no_ratios(clock: Clock) -> None:
     def broken(_: int) -> Callable[[Tensor], None]:
         raise ImportError
 
-    rows = measure_latency({"first": broken, "second": lambda _: clock.work("", 0.5)}, IMAGES, [1], QUICK)
-    assert rows[0].note == "ImportError"
-    assert (rows[1].milliseconds, rows[1].ratio) == (500, None)
+    first, second = measure_latency({"1": broken, "2": lambda _: clock.work("", 0.5)}, IMAGES, [1], QUICK)
+    assert (first.note, second.milliseconds, second.ratio) == ("ImportError", 500, None)
 
 
 def test_other_errors_are_bugs(clock: Clock) -> None:
@@ -104,12 +103,6 @@ def test_threads() -> None:
     assert [row.num_threads for row in rows] == [1, before + 1]
     assert set(seen) == {(1, 1, True), (before + 1, before + 1, True)}
     assert torch.get_num_threads() == before
-
-
-def test_real_time() -> None:
-    (row,) = measure_latency({"sleeps": lambda _: lambda _: time.sleep(0.01)}, IMAGES, [1], QUICK)
-    assert row.milliseconds is not None
-    assert 10 <= row.milliseconds < 200
 
 
 def test_machine() -> None:
