@@ -17,7 +17,7 @@ from ssd.tools.explain.explanation import Explanation
 from ssd.tools.explain.report import explanation_to_text
 from ssd.utils.errors import ConfigError
 from ssd.utils.terminal import say
-from ssd.weights.trained import trained_class_names
+from ssd.weights.loaded_checkpoint import trained_class_names
 
 
 def main(args: Sequence[str]) -> int:

@@ -13,13 +13,13 @@ from ssd.tools.bulk.part_folder import PartFolder, make_job
 from ssd.tools.bulk.ray_job import run_on_ray
 from ssd.tools.bulk.rows import FORMATS
 from ssd.tools.bulk.worker import do_parts, start_device
-from ssd.utils.errors import ConfigError
-from ssd.utils.extras import import_extra
+from ssd.utils.distributed import Launch, read_launch
+from ssd.utils.errors import ConfigError, import_extra
 from ssd.utils.interrupt import InterruptGuard
-from ssd.utils.launch import Launch, read_launch
 from ssd.utils.logger import setup_logger
 from ssd.utils.terminal import say
-from ssd.weights.trained import read_with_config, trained_class_names
+from ssd.weights.loaded_checkpoint import trained_class_names
+from ssd.weights.trained import read_with_config
 
 logger = logging.getLogger(__name__)
 
@@ -87,7 +87,7 @@ def predict(args: argparse.Namespace) -> int:
     class_names = trained_class_names(cfg, checkpoint)
     files = list_images(args.sources, args.list)
     job = make_job(
-        cfg, checkpoint["model"], class_names, files,
+        cfg, checkpoint.weights, class_names, files,
         score_threshold=args.score_threshold, tile=args.tile, part_size=args.part_size,
         file_format=args.format or ("parquet" if args.ray else "jsonl"),
     )  # fmt: skip

@@ -17,9 +17,8 @@ from torch.export import Dim
 from ssd.deploy.graph import CompleteDetector, RawDetector, Suppress, onnx_translations, suppress, suppress_best
 from ssd.deploy.metadata import PROGRAM_METADATA, Metadata, to_json, write_metadata
 from ssd.modeling.detector import SSDDetector
-from ssd.utils.atomic import atomic_write
-from ssd.utils.errors import ExportError, OutputError, os_errors_as
-from ssd.utils.extras import import_extra
+from ssd.utils.errors import ExportError, OutputError, import_extra, os_errors_as
+from ssd.utils.files import atomic_write
 from ssd.version import __version__
 
 logger = logging.getLogger(__name__)

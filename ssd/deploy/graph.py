@@ -14,9 +14,8 @@ from ssd.deploy.metadata import Metadata
 from ssd.modeling.anchors import BoxCoder
 from ssd.modeling.box_head.post_processor import class_scores, class_wise_nms, rank_in_class
 from ssd.modeling.detector import SSDDetector
-from ssd.structures.boxes import center_to_corner, clip_boxes
-from ssd.structures.ops import nms
-from ssd.utils.extras import import_extra
+from ssd.structures.boxes import center_to_corner, clip_boxes, nms
+from ssd.utils.errors import import_extra
 
 _FAR = 1e6  # pixels; NMS looks for boxes no further, as in PostProcessor
 _DROPPED = -1.0  # replaces scores, which are never negative

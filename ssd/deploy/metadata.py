@@ -14,8 +14,8 @@ from typing import Any
 from ssd.config import Config
 from ssd.modeling.detector import SSDDetector
 from ssd.structures.size import height_width
-from ssd.utils.atomic import atomic_write
 from ssd.utils.errors import ExportError, OutputError, os_errors_as
+from ssd.utils.files import atomic_write
 from ssd.version import __version__
 
 FORMAT_VERSION = 1

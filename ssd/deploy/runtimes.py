@@ -21,8 +21,7 @@ from ssd.modeling.box_head import PostProcessor
 from ssd.modeling.box_head.post_processor import class_scores
 from ssd.structures import Container
 from ssd.structures.boxes import center_to_corner
-from ssd.utils.errors import DeviceError
-from ssd.utils.extras import import_extra
+from ssd.utils.errors import DeviceError, import_extra
 
 # Batch sizes for which OpenVINO keeps a compiled network: full batches, the last batch of a source, single images.
 _NUM_BATCH_SIZES = 4

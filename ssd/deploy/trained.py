@@ -12,15 +12,15 @@ from ssd.data.transforms import BatchTransform
 from ssd.deploy.graph import RawDetector
 from ssd.deploy.metadata import Metadata, make_metadata
 from ssd.deploy.runtimes import OpenVinoNetwork, exported_networks
-from ssd.inference.folding import fold_batch_norms
 from ssd.inference.predictor import Network
-from ssd.inference.torch_network import TorchNetwork
+from ssd.inference.torch_network import TorchNetwork, fold_batch_norms
 from ssd.modeling.box_head import Predictions
 from ssd.modeling.detector import SSDDetector
 from ssd.structures import Container
 from ssd.utils.device import has_bf16_arithmetic
 from ssd.utils.errors import DeviceError
-from ssd.weights.trained import build_trained_model, read_with_config, trained_class_names
+from ssd.weights.loaded_checkpoint import trained_class_names
+from ssd.weights.trained import build_trained_model, read_with_config
 
 
 @dataclass(frozen=True)

@@ -197,7 +197,7 @@ def check_a_step_is_that_of_the_whole_batch() -> None:
 
 def check_a_step_in_parts() -> None:
     """Images with positives and without fall into parts of other shares than those of the processes."""
-    assert_same(step_of(config("SOLVER.ACCUMULATE", 2, "SOLVER.BATCH_SIZE", 2)), EXPECTED["plain"])
+    assert_same(step_of(config("SOLVER.MICRO_BATCHES", 2, "SOLVER.BATCH_SIZE", 2)), EXPECTED["plain"])
 
 
 class Annotated:

@@ -26,9 +26,18 @@ CHECKS = Path(__file__).with_name("distributed_checks.py")
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run")
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo", "PYTHONPATH": str(ROOT)}
 
-PLAIN = ("MODEL.BACKBONE.NAME", "plain", "TEST.BATCH_SIZE", 1, "SOLVER.BATCH_SIZE_OF", "all", "SOLVER.BATCH_SIZE", 8)
+PLAIN = (
+    "MODEL.BACKBONE.NAME",
+    "plain",
+    "TEST.BATCH_SIZE",
+    1,
+    "SOLVER.BATCH_SIZE_SCOPE",
+    "global",
+    "SOLVER.BATCH_SIZE",
+    8,
+)
 AVERAGED = (
-    *("MODEL.BACKBONE.NAME", "plain", "SOLVER.BATCH_SIZE_OF", "all", "SOLVER.BATCH_SIZE", 4),
+    *("MODEL.BACKBONE.NAME", "plain", "SOLVER.BATCH_SIZE_SCOPE", "global", "SOLVER.BATCH_SIZE", 4),
     *("SOLVER.EMA", 0.9, "SOLVER.GRAD_CLIP", 10.0, "SOLVER.MAX_ITER", 20, "--skip-test"),
 )
 
@@ -115,7 +124,7 @@ def test_four_processes_follow_one(runs: Runs, plain: list[float], scenes: Path)
     splits = scenes / "ImageSets" / "Main"
     (splits / "three.txt").write_text("\n".join((splits / "test.txt").read_text().splitlines()[:3]))
     three = ("DATASETS.CUSTOM.test_scenes.SPLIT", "three")
-    said = runs("four", *PLAIN, *three, "SOLVER.ACCUMULATE", 2, "SOLVER.MAX_ITER", 20, number=4)
+    said = runs("four", *PLAIN, *three, "SOLVER.MICRO_BATCHES", 2, "SOLVER.MAX_ITER", 20, number=4)
     assert len(plain) == 20
     assert runs.losses("four") == pytest.approx(plain, rel=1e-5)
     assert [runs.losses("four", rank) for rank in (1, 2, 3)] == [runs.losses("four")] * 3

@@ -24,7 +24,7 @@ def read(path: Path) -> list[dict[str, str]]:
 
 def train(script: Script, config_file: Path, out: Path, *options: object, status: int = 0) -> str:
     flags = ("--log_step", 2, "--save_step", 3, "--eval_step", 3)
-    keys = ("OUTPUT_DIR", out, "SOLVER.MAX_ITER", 6, "TEST.LOSS", True)
+    keys = ("OUTPUT_DIR", out, "SOLVER.MAX_ITER", 6, "TEST.VALIDATION_LOSS", True)
     found, log, _ = script("train.py", "--config-file", config_file, *flags, *keys, *options)
     assert found == status
     return log
@@ -69,7 +69,7 @@ def test_neither_the_monitor_nor_a_break_changes_a_training(
     train(script, config_file, tmp_path / "whole")
     with monkeypatch.context() as patched:
         patched.setattr("ssd.commands.train.show_first_batch", lambda cfg, training, class_names: training)
-        train(script, config_file, tmp_path / "plain", "--use_tensorboard", False, "TEST.LOSS", False)
+        train(script, config_file, tmp_path / "plain", "--use_tensorboard", False, "TEST.VALIDATION_LOSS", False)
     assert not (tmp_path / "plain" / "first_batch.jpg").exists()
 
     end_step = TrainingMonitor.end_step

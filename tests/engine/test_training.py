@@ -104,7 +104,7 @@ def test_two_images_are_learnt_by_heart(scenes: Path, config_file: Path, tmp_pat
     assert [prediction["img_width"] for prediction in saved] == [128, 128]
 
 
-ALL_OPTIONS = ("SOLVER.EMA", 0.9, "SOLVER.GRAD_CLIP", 1.0, "SOLVER.ACCUMULATE", 2, "SOLVER.OPTIMIZER", "adamw")
+ALL_OPTIONS = ("SOLVER.EMA", 0.9, "SOLVER.GRAD_CLIP", 1.0, "SOLVER.MICRO_BATCHES", 2, "SOLVER.OPTIMIZER", "adamw")
 
 
 @pytest.mark.parametrize("options", [(), ALL_OPTIONS], ids=["plain", "all options"])
@@ -170,7 +170,7 @@ def test_parts_of_a_batch_train_as_the_whole(config_file: Path, tmp_path: Path) 
     """The same iterations, images and colours; only batch norm, here in training, sees the parts."""
     overrides = ("SOLVER.MAX_ITER", 3, "SOLVER.BATCH_SIZE", 4)
     whole = Run(small(config_file, *overrides), tmp_path / "whole")
-    parts = Run(small(config_file, *overrides, "SOLVER.ACCUMULATE", 2), tmp_path / "parts")
+    parts = Run(small(config_file, *overrides, "SOLVER.MICRO_BATCHES", 2), tmp_path / "parts")
     assert whole.train()
     assert parts.train()
     assert parts.losses == pytest.approx(whole.losses, rel=0.1)

@@ -18,8 +18,7 @@ from ssd.data.datasets.folders import Layout, find_annotation_files
 from ssd.data.datasets.paths import path_inside, read_file, require_path
 from ssd.data.datasets.policy import MAX_COORDINATE, RAISE_ERRORS, ErrorPolicy, check_class_names, mistake_at
 from ssd.data.datasets.sizes import SIZE_SLIP, true_size
-from ssd.utils.errors import DatasetError
-from ssd.utils.shorten import shorten
+from ssd.utils.errors import DatasetError, shorten
 
 if TYPE_CHECKING:
     from pycocotools.coco import COCO

@@ -16,9 +16,8 @@ from ssd.data.datasets.paths import MissingPathError, path_inside, read_text, re
 from ssd.data.datasets.policy import RAISE_ERRORS, ErrorPolicy, mistake_at, read_number
 from ssd.data.datasets.sizes import MISSING, image_size_of, true_size
 from ssd.structures.class_names import BACKGROUND
-from ssd.utils.errors import DatasetError
+from ssd.utils.errors import DatasetError, shorten
 from ssd.utils.image import IMAGE_SUFFIXES
-from ssd.utils.shorten import shorten
 
 # Names of columns, without case, spaces, underscores and hyphens. Sources: TensorFlow's object detection tutorials and
 # Roboflow (filename, width, height, class, xmin, ...), Open Images V4 and later (ImageID, LabelName, XMin, ...),

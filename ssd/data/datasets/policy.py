@@ -12,8 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ssd.structures.class_names import BACKGROUND
-from ssd.utils.errors import ConfigError, DatasetError
-from ssd.utils.shorten import shorten
+from ssd.utils.errors import ConfigError, DatasetError, shorten
 
 logger = logging.getLogger(__name__)
 

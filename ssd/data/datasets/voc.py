@@ -18,9 +18,8 @@ from ssd.data.datasets.policy import RAISE_ERRORS, ErrorPolicy, mistake_at, read
 from ssd.data.datasets.sizes import MISSING, true_size
 from ssd.structures import Container
 from ssd.structures.class_names import BACKGROUND
-from ssd.utils.errors import DatasetError
+from ssd.utils.errors import DatasetError, shorten
 from ssd.utils.image import IMAGE_SUFFIXES
-from ssd.utils.shorten import shorten
 
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 

@@ -13,8 +13,7 @@ from ssd.data.datasets.paths import MissingPathError, read_text
 from ssd.data.datasets.policy import RAISE_ERRORS, ErrorPolicy, check_class_names, mistake_at
 from ssd.data.datasets.sizes import image_size_of
 from ssd.data.datasets.yolo_layout import YOLOLayout, read_yolo_layout
-from ssd.utils.errors import DatasetError
-from ssd.utils.shorten import shorten
+from ssd.utils.errors import DatasetError, shorten
 
 _MAX_RELATIVE = 2  # rounded boxes, and boxes that leave the image, stay below; larger numbers are pixels
 

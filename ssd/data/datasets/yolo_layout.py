@@ -13,9 +13,8 @@ import yaml
 
 from ssd.data.datasets.paths import read_file, read_lines, require_path
 from ssd.data.datasets.policy import check_class_names
-from ssd.utils.errors import DatasetError
+from ssd.utils.errors import DatasetError, shorten
 from ssd.utils.image import IMAGE_SUFFIXES
-from ssd.utils.shorten import shorten
 
 # Keys of a data.yaml and of an obj.data that are not splits.
 _YAML_KEYS = ("path", "names", "nc", "download", "yaml_file", "kpt_shape", "flip_idx", "channels", "roboflow")

@@ -9,9 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from ssd.inference.sources import VIDEO_SUFFIXES, Frame, PendingFrame
-from ssd.inference.sources.web import address_scheme, fetch_image, public_address
-from ssd.utils.errors import ImageError
-from ssd.utils.extras import import_extra
+from ssd.inference.sources.addresses import address_scheme, fetch_image, public_address
+from ssd.utils.errors import ImageError, import_extra
 from ssd.utils.image import IMAGE_SUFFIXES, image_names, read_image
 
 _MAX_BYTES = 2**31  # largest encoded image of read_image

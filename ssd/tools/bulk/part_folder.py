@@ -19,9 +19,8 @@ from torch import Tensor
 
 from ssd.config import Config
 from ssd.tools.bulk.rows import FORMATS, Counts, Row, count_rows
-from ssd.utils.atomic import atomic_write, remove_stale
-from ssd.utils.errors import OutputError, os_errors_as
-from ssd.utils.shorten import shorten
+from ssd.utils.errors import OutputError, os_errors_as, shorten
+from ssd.utils.files import atomic_write, remove_stale
 
 # 64 parts let as many processes share a small listing evenly. 1000 images bound the work that a killed process loses,
 # and are many batches of any GPU.

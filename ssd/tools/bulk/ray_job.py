@@ -17,9 +17,9 @@ from ssd.inference.predictor import Predictor
 from ssd.tools.bulk.part_folder import PartFolder
 from ssd.tools.bulk.worker import Pace, detect_part
 from ssd.utils.device import select_device
-from ssd.utils.errors import DeviceError, SSDError
-from ssd.utils.extras import import_extra
+from ssd.utils.errors import DeviceError, SSDError, import_extra
 from ssd.utils.interrupt import InterruptGuard
+from ssd.weights.loaded_checkpoint import LoadedCheckpoint
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ class DetectorActor:
     """A detector in a process of its own, which gets parts from Ray Data."""
 
     config: str  # YAML
-    checkpoint: Any  # reference to one of ``read_trained`` in the memory of the cluster
+    checkpoint: Any  # reference to a LoadedCheckpoint in the memory of the cluster
     device: str
     folder: PartFolder
     batch_size: int
@@ -62,7 +62,7 @@ class DetectorActor:
 
 def run_on_ray(
     cfg: Config,
-    checkpoint: Mapping[str, Any],
+    checkpoint: LoadedCheckpoint,
     files: Sequence[str],
     folder: PartFolder,
     parts: Sequence[int],
@@ -75,7 +75,7 @@ def run_on_ray(
 
     Args:
         cfg: Config of the detector.
-        checkpoint: Checkpoint of ``read_trained``.
+        checkpoint: Its checkpoint.
         files: Images of the whole job.
         folder: Folder of the parts.
         parts: Numbers of the parts to do.
@@ -94,7 +94,7 @@ def run_on_ray(
         device, num_workers = choose_workers(cfg.MODEL.DEVICE, ray.cluster_resources(), num_actors)
         num_workers = min(num_workers, len(parts))
         logger.info("%d detectors on %s of a Ray cluster", num_workers, "GPUs" if device == "cuda" else "cores")
-        weights = ray.put({key: checkpoint[key] for key in ("model", "source")})  # without the state of the training
+        weights = ray.put(LoadedCheckpoint(checkpoint.weights, checkpoint.source))
         resources = {"num_gpus": 1} if device == "cuda" else {"num_cpus": 1}
         done = ray_data.from_items(_make_rows(files, folder, parts), override_num_blocks=len(parts)).map_batches(
             DetectorActor,

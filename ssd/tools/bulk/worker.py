@@ -13,13 +13,13 @@ import torch
 
 from ssd.inference.predictor import Predictor
 from ssd.inference.progress import speed_to_text
-from ssd.inference.sources.web import address_scheme
+from ssd.inference.sources.addresses import address_scheme
 from ssd.tools.bulk.listing import ListedImages, public_name
 from ssd.tools.bulk.part_folder import Job, PartFolder
 from ssd.tools.bulk.rows import Failure, Row
+from ssd.utils.distributed import Launch, select_local_device
 from ssd.utils.errors import ImageError
 from ssd.utils.interrupt import InterruptGuard
-from ssd.utils.launch import Launch, select_local_device
 
 logger = logging.getLogger(__name__)
 

@@ -11,8 +11,8 @@ from PIL import Image
 from ssd.tools.explain.page import Picture, explanation_page
 from ssd.tools.explain.pictures import draw_pictures
 from ssd.tools.explain.report import explanation_to_dict
-from ssd.utils.atomic import atomic_write, write_text
 from ssd.utils.errors import OutputError, os_errors_as
+from ssd.utils.files import atomic_write, write_text
 from ssd.visualization.theme import figure_to_rgb
 
 if TYPE_CHECKING:
