@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from ssd.deploy.metadata import Metadata
 from ssd.modeling.anchors import BoxCoder
-from ssd.modeling.box_head.post_processor import class_scores, 
+from ssd.modeling.box_head.post_processor import class_scores
 from ssd.modeling.detector import SSDDetector
-from ssd.structures.boxes import center_to_corner, clip_boxes, nms
+from ssd.structures.boxes import center_to_corner, class_wise_nms, clip_boxes, nms, rank_in_class
 from ssd.utils.errors import import_extra
 
 _FAR = 1e6  # pixels; NMS looks for boxes no further, as in PostProcessor

@@ -5,8 +5,9 @@ B images, S_h and S_w the sides of the network input, K detections at most per i
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -115,9 +116,8 @@ class OpenVinoNetwork(ExportedNetwork):
     """
 
     def __init__(self, path: str | Path, *, num_threads: int | None = None, precision: str = "f32"):
-        openvino = import_extra("openvino", "openvino")
+        self._core = shared_core(import_extra("openvino", "openvino"))
         super().__init__(read_metadata(path))
-        self._core = openvino.Core()
         self._model = self._core.read_model(str(path))
         self._settings = {
             "INFERENCE_PRECISION_HINT": precision,
@@ -141,6 +141,17 @@ class OpenVinoNetwork(ExportedNetwork):
                 if source.get_partial_shape() == result.get_partial_shape():
                     result.replace(source)
         return self._core.compile_model(model, "CPU", self._settings).create_infer_request()
+
+
+@cache
+def shared_core(openvino: ModuleType) -> Any:
+    """Return the only Core of this process.
+
+    Each Core's CPU plugin sets the alternate signal stack of its thread, and restores the previous one at its end.
+    Where Cores end in another order than last in, first out, that stack is unmapped memory, and the next signal ends
+    Python with SIGSEGV (OpenVINO 2026.4).
+    """
+    return openvino.Core()
 
 
 class ProgramNetwork(ExportedNetwork):

@@ -1,5 +1,7 @@
 """Exported files in ONNX Runtime, OpenVINO and PyTorch: the detections of PyTorch, and errors."""
 
+import os
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -58,6 +60,31 @@ def test_detectors_predict(runtime: str, exported: Path, small_config: Config, s
     np.testing.assert_allclose(found.scores, expected["scores"], atol=1e-4)
     twice = np.repeat(np.repeat(image, 2, axis=0), 2, axis=1)
     np.testing.assert_allclose(detector(twice).boxes[0], found.boxes[0] * 2, atol=1e-1)
+
+
+# Two networks that end in the order in which they began, then a signal with a handler.
+SIGNAL_AFTER_NETWORKS = """
+import gc, signal, sys
+import numpy as np
+from ssd.deploy.runtimes import OpenVinoNetwork
+
+signal.signal(signal.SIGTERM, lambda *_: print("handled"))
+networks = [OpenVinoNetwork(sys.argv[1], num_threads=1) for _ in range(2)]
+list(map(lambda network: network.run(np.zeros((1, 3, 96, 128), np.float32)), networks))
+while networks:
+    del networks[0]
+    gc.collect()
+signal.raise_signal(signal.SIGTERM)
+"""
+
+
+def test_signals_after_openvino(exported: Path) -> None:
+    """In a process of its own, which ended by SIGSEGV before the networks shared a Core."""
+    pytest.importorskip("openvino")
+    command = [sys.executable, "-c", SIGNAL_AFTER_NETWORKS, str(exported / "raw.onnx")]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    run = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert (run.returncode, run.stdout) == (0, "handled\n"), run.stderr
 
 
 def test_openvino_in_bf16_is_near(exported: Path) -> None:
