@@ -77,8 +77,7 @@ def run_on_ray(
         cfg: Config of the detector.
         checkpoint: Its checkpoint.
         files: Images of the whole job.
-        folder: Folder of the parts.
-        parts: Numbers of the parts to do.
+        parts: Numbers of the parts to do, in ``folder``.
         batch_size: Images in the network at once.
         address: Address of the cluster; None = the one of this machine, or else a new one.
         num_actors: Number of detectors; None = one per GPU, or per core if there is no GPU.
