@@ -32,11 +32,7 @@ BEST = "model_best"
 
 _NUMBERED = re.compile(r"model_(\d+)\.pth")
 # Keys that the state of each part of a training has.
-_STATE_KEYS = {
-    "optimizer": {"state", "param_groups"},
-    "scheduler": {"last_epoch"},
-    "scaler": {"scale", "_growth_tracker"},
-}
+_STATE_KEYS = {"optimizer": {"state", "param_groups"}, "scheduler": {"last_epoch"}, "scaler": {"scale"}}
 
 
 class Checkpointer:

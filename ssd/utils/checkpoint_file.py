@@ -81,8 +81,6 @@ def read_checkpoint(path_or_url: str | os.PathLike[str]) -> dict[str, Any]:
 
     Raises:
         CheckpointError: The file is missing, damaged (by its checksums), or no checkpoint.
-        DownloadError: The URL cannot be fetched.
-        MissingPackageError: It is a safetensors file, and that package is not installed.
     """
     source = os.fspath(path_or_url)
     checkpoint = read_content(source)

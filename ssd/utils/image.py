@@ -66,7 +66,7 @@ def read_reduced_image(
     Args:
         source: Path, or the content of an image file.
         reduction: 1, 2, 4 or 8; each pixel of the result is the mean of a square of this side.
-        expected_size: Annotated (width, height) in full, see ``read_image``.
+        expected_size: See ``read_image``.
 
     Returns:
         RGB uint8, (ceil(H / reduction), ceil(W / reduction), 3), and the reduction applied, which is smaller than asked
@@ -202,7 +202,8 @@ def _check_limit(width: int, height: int, name: str) -> None:
 def _decode(data: bytes, name: str, flags: int) -> np.ndarray:
     """Decode with the flags of cv2.imdecode to RGB uint8 (H, W, 3)."""
     if _seems_truncated(data):
-        _load_with_pillow(data, name)
+        with _opened(data, name) as image:
+            image.load()
     reason = "convert it to PNG or JPEG"
     try:
         with silent_opencv():  # the ImageError has the cause
@@ -210,7 +211,8 @@ def _decode(data: bytes, name: str, flags: int) -> np.ndarray:
     except cv2.error as error:
         pixels, reason = None, error.err
     if pixels is None:
-        _load_with_pillow(data, name)
+        with _opened(data, name) as image:
+            image.load()  # Pillow is strict, and names the cause
         raise ImageError(f"{name}: OpenCV cannot decode this file: {reason}")
     return pixels
 
@@ -224,12 +226,6 @@ def _seems_truncated(data: bytes) -> bool:
 
 def _is_jpeg(data: bytes) -> bool:
     return data.startswith(b"\xff\xd8")
-
-
-def _load_with_pillow(data: bytes, name: str) -> None:
-    """Raise ImageError with the cause if Pillow, which is strict, cannot decode the image."""
-    with _opened(data, name) as image:
-        image.load()
 
 
 @contextmanager

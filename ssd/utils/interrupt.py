@@ -8,14 +8,9 @@ from types import FrameType
 class InterruptGuard:
     """Context in which the first SIGINT or SIGTERM only sets a flag, so that the work can end at a safe point.
 
-    A second SIGINT raises KeyboardInterrupt at once. Further SIGTERMs are ignored: schedulers repeat them. Outside the
-    main thread, where Python delivers no signals, this does nothing.
-
-    Args:
-        patient: Ignore a second SIGINT too. For torchrun: on Ctrl-C the terminal sends one, and torchrun another.
-
-    Attributes:
-        signal: Number of the first signal; None before.
+    A second SIGINT raises KeyboardInterrupt at once, unless ``patient``: under torchrun, Ctrl-C in a terminal sends
+    two. Further SIGTERMs are ignored: schedulers repeat them. Outside the main thread, where Python delivers no
+    signals, this does nothing. ``signal`` is the number of the first signal, None before.
     """
 
     def __init__(self, *, patient: bool = False) -> None:

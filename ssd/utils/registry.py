@@ -12,11 +12,8 @@ Factory = TypeVar("Factory", bound=Callable[..., Any])
 class Registry(dict[str, Callable[..., Any]]):
     """Map from the name in a config to a factory.
 
-    ``REGISTRY.register("name", factory)`` adds an entry; without the factory it is a decorator. An entry "family/*"
-    serves every name that begins with "family/" and has no entry of its own; its factory reads the name in the config.
-
-    Args:
-        kind: Noun for an entry in error messages, such as "backbone".
+    An entry "family/*" serves every name that begins with "family/" and has no entry of its own; its factory reads the
+    name in the config. ``kind`` is the noun for an entry in messages, such as "backbone".
     """
 
     def __init__(self, kind: str):
