@@ -7,9 +7,8 @@ from ssd.modeling import registry
 from ssd.modeling.backbone.efficient_net import EfficientNet
 from ssd.modeling.backbone.mobilenet import MobileNetV1
 from ssd.modeling.backbone.mobilenetv2 import MobileNetV2
-from ssd.modeling.backbone.mobilenetv3 import MobileNetV3
+from ssd.modeling.backbone.mobilenetv3 import MobileNetV3, MobileNetV3SSDLite
 from ssd.modeling.backbone.mobilenetv3_qfgaohao import QfgaohaoMobileNetV3
-from ssd.modeling.backbone.mobilenetv3_ssdlite import MobileNetV3SSDLite
 from ssd.modeling.backbone.resnet import ResNet
 from ssd.modeling.backbone.squeezenet import SqueezeNet
 from ssd.modeling.backbone.timm_adapter import TimmBackbone

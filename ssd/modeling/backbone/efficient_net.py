@@ -1,9 +1,4 @@
-"""EfficientNet-B0 to B7 (arXiv:1905.11946) without its classifier, and extra layers.
-
-The published weights expect RGB in 0 to 1, normalised by mean (0.485, 0.456, 0.406) and standard deviation
-(0.229, 0.224, 0.225) (README of the repository of PRETRAINED_URLS), so INPUT.PIXEL_MEAN [123.675, 116.28, 103.53] and
-INPUT.PIXEL_STD [58.395, 57.12, 57.375].
-"""
+"""EfficientNet-B0 to B7 (arXiv:1905.11946) without its classifier, and extra layers; pixels are as in ``pretrained``."""
 
 import math
 from functools import partial
@@ -15,37 +10,28 @@ from torchvision.ops import stochastic_depth
 from yacs.config import CfgNode
 
 from ssd.modeling import registry
-from ssd.modeling.backbone.extras import cells_after, extra_block
+from ssd.modeling.backbone.extras import extra_blocks
 from ssd.modeling.backbone.mobilenet import round_channels
 from ssd.modeling.backbone.pretrained import load_pretrained
 from ssd.modeling.backbone.stages import split_at_strides
 from ssd.modeling.layers import BatchNorm2d
 from ssd.structures.size import height_width
 
-# The authors' weights, converted from TensorFlow; lufficc/SSD names older ones over plain http.
+# Width and depth coefficients (EfficientNet, Sec. 3.3; b1 to b7 as in the authors' code), and the hash in the name of
+# the file of the authors' weights, converted from TensorFlow.
+_VARIANTS = {
+    "b0": (1.0, 1.0, "355c32eb"),
+    "b1": (1.0, 1.1, "f1951068"),
+    "b2": (1.1, 1.2, "8bb594d6"),
+    "b3": (1.2, 1.4, "5fb5a3c3"),
+    "b4": (1.4, 1.8, "6ed6700e"),
+    "b5": (1.6, 2.2, "b6417697"),
+    "b6": (1.8, 2.6, "c76e70fd"),
+    "b7": (2.0, 3.1, "dcc49843"),
+}
+# lufficc/SSD names older files over plain http.
 _RELEASE = "https://github.com/lukemelas/EfficientNet-PyTorch/releases/download/1.0"
-PRETRAINED_URLS = {
-    "b0": f"{_RELEASE}/efficientnet-b0-355c32eb.pth",
-    "b1": f"{_RELEASE}/efficientnet-b1-f1951068.pth",
-    "b2": f"{_RELEASE}/efficientnet-b2-8bb594d6.pth",
-    "b3": f"{_RELEASE}/efficientnet-b3-5fb5a3c3.pth",
-    "b4": f"{_RELEASE}/efficientnet-b4-6ed6700e.pth",
-    "b5": f"{_RELEASE}/efficientnet-b5-b6417697.pth",
-    "b6": f"{_RELEASE}/efficientnet-b6-c76e70fd.pth",
-    "b7": f"{_RELEASE}/efficientnet-b7-dcc49843.pth",
-}
-
-# Width and depth coefficients (EfficientNet, Sec. 3.3; b1 to b7 as in the authors' code).
-_COEFFICIENTS = {
-    "b0": (1.0, 1.0),
-    "b1": (1.0, 1.1),
-    "b2": (1.1, 1.2),
-    "b3": (1.2, 1.4),
-    "b4": (1.4, 1.8),
-    "b5": (1.6, 2.2),
-    "b6": (1.8, 2.6),
-    "b7": (2.0, 3.1),
-}
+PRETRAINED_URLS = {name: f"{_RELEASE}/efficientnet-{name}-{digest}.pth" for name, (*_, digest) in _VARIANTS.items()}
 
 
 class Stage(NamedTuple):
@@ -76,8 +62,8 @@ _DROP_CONNECT = 0.2  # EfficientNet, Sec. 5.2: "stochastic depth with survival p
 # Momentum 0.99 in TensorFlow's sense, as the authors trained.
 _BatchNorm = partial(BatchNorm2d, eps=1e-3, momentum=0.01)
 
-# Extra layers of lufficc/SSD: stride and padding of the 3x3 convolution.
-_EXTRAS = ((2, 1), (1, 0), (1, 0))
+# Extra layers of lufficc/SSD: (middle, out, stride, padding).
+_EXTRAS = ((128, 256, 2, 1), (128, 256, 1, 0), (128, 256, 1, 0))
 
 
 class EfficientNet(nn.Module):
@@ -85,14 +71,14 @@ class EfficientNet(nn.Module):
 
     Args:
         variant: "b0" to "b7".
-        image_size: (height, width) of the network input in pixels; extra layers whose map would vanish are left away.
+        image_size: (height, width) of the network input in pixels; extra layers whose map would vanish are skipped.
     """
 
     def __init__(self, variant: str, image_size: tuple[int, int]):
         super().__init__()
-        stem_channels, stages = scaled_architecture(*_COEFFICIENTS[variant])
+        stem_channels, stages = scaled_architecture(*_VARIANTS[variant][:2])
         # First, so that the state dict has lufficc's order.
-        self.extras = nn.ModuleList(_extra_layers(stages[-1].channels, image_size))
+        self.extras = extra_blocks(stages[-1].channels, -(-min(image_size) // 32), _EXTRAS, batch_norm=False)
         self._conv_stem = SamePaddingConv2d(3, stem_channels, kernel_size=3, stride=2, bias=False)
         self._bn0 = _BatchNorm(stem_channels)
         self._blocks = nn.ModuleList(_blocks(stem_channels, stages))
@@ -108,8 +94,7 @@ class EfficientNet(nn.Module):
             if index in self.feature_blocks:
                 features.append(x)
         for extra in self.extras:
-            x = extra(x)
-            features.append(x)
+            features.append(extra(features[-1]))
         return tuple(features)
 
     def freezable_stages(self) -> list[list[nn.Module]]:
@@ -121,9 +106,8 @@ class MBConvBlock(nn.Module):
     """Inverted residual with squeeze and excitation: expand, filter each channel, weigh channels, project.
 
     Args:
-        in_channels: channels of the input.
-        stage: the block's shape; its stride is this block's.
-        drop_connect: probability that training skips the block for an image, if it has a skip connection.
+        stage: Shape of the block; its stride is this block's.
+        drop_connect: Probability that training skips the block for an image, if it has a skip connection.
     """
 
     def __init__(self, in_channels: int, stage: Stage, drop_connect: float):
@@ -150,16 +134,12 @@ class MBConvBlock(nn.Module):
         if self.has_expansion:
             x = F.silu(self._bn0(self._expand_conv(x)), inplace=True)
         x = F.silu(self._bn1(self._depthwise_conv(x)), inplace=True)
-        x = x * self._channel_weights(x)
+        squeezed = F.silu(self._se_reduce(F.adaptive_avg_pool2d(x, 1)), inplace=True)  # arXiv:1709.01507
+        x = x * self._se_expand(squeezed).sigmoid()
         x = self._bn2(self._project_conv(x))
         if not self.has_skip:
             return x
         return stochastic_depth(x, self.drop_connect, mode="row", training=self.training) + features
-
-    def _channel_weights(self, x: Tensor) -> Tensor:
-        """Squeeze and excitation (arXiv:1709.01507): (B, C, H, W) to (B, C, 1, 1)."""
-        squeezed = F.adaptive_avg_pool2d(x, 1)
-        return self._se_expand(F.silu(self._se_reduce(squeezed), inplace=True)).sigmoid()
 
 
 class SamePaddingConv2d(nn.Conv2d):
@@ -183,20 +163,17 @@ class SamePaddingConv2d(nn.Conv2d):
 
 
 def same_padding(size: int, kernel_size: int, stride: int) -> int:
-    """Cells to add along one side, in total, so that a convolution gives ceil(size / stride) cells."""
+    """Return the cells to add along one side, in total, so that a convolution gives ceil(size / stride) cells."""
     cells = -(-size // stride)
     return max((cells - 1) * stride + kernel_size - size, 0)
 
 
 def scaled_architecture(width: float, depth: float) -> tuple[int, list[Stage]]:
-    """Scale EfficientNet-B0 (EfficientNet, Sec. 3.3, for fixed resolution).
+    """Return the stem's channels and the stages of EfficientNet-B0, scaled (EfficientNet, Sec. 3.3).
 
     Args:
-        width: factor on the channels, which are rounded to multiples of 8.
-        depth: factor on the blocks of a stage, rounded up.
-
-    Returns:
-        The stem's channels, and the stages.
+        width: Factor on the channels, which are rounded to multiples of 8.
+        depth: Factor on the blocks of a stage, rounded up.
     """
     stages = [
         stage._replace(channels=round_channels(stage.channels * width), num_blocks=math.ceil(stage.num_blocks * depth))
@@ -215,26 +192,13 @@ def _blocks(in_channels: int, stages: list[Stage]) -> list[nn.Module]:
     return blocks
 
 
-def _extra_layers(in_channels: int, image_size: tuple[int, int]) -> list[nn.Module]:
-    layers: list[nn.Module] = []
-    cells = -(-min(image_size) // 32)
-    for stride, padding in _EXTRAS:
-        cells = cells_after(cells, stride=stride, padding=padding)
-        if cells < 1:
-            break
-        layers.append(extra_block(in_channels, 128, 256, stride=stride, padding=padding, batch_norm=False))
-        in_channels = 256
-    return layers
-
-
 def efficient_net(cfg: CfgNode, pretrained: bool | str = True, *, variant: str) -> EfficientNet:
     """Build EfficientNet for the configured input size; ``pretrained`` weights fill everything but the extra layers."""
     model = EfficientNet(variant, height_width(cfg.INPUT.IMAGE_SIZE))
-    if pretrained:
-        source = pretrained if isinstance(pretrained, str) else PRETRAINED_URLS[variant]
-        load_pretrained(model, source, new=[r"extras\."], unused=[r"_conv_head\.", r"_bn1\.", r"_fc\."])
+    url, unused = PRETRAINED_URLS[variant], [r"_conv_head\.", r"_bn1\.", r"_fc\."]
+    load_pretrained(model, pretrained, default=url, new=[r"extras\."], unused=unused)
     return model
 
 
-for _variant in _COEFFICIENTS:
+for _variant in _VARIANTS:
     registry.BACKBONES.register(f"efficient_net-{_variant}", partial(efficient_net, variant=_variant))

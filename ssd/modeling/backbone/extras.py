@@ -1,5 +1,6 @@
 """Extra layers: blocks of two convolutions that continue a network down to a few cells (SSD, Sec. 2.1, Fig. 2)."""
 
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
@@ -12,7 +13,7 @@ from ssd.modeling.layers import BatchNorm2d
 def extra_block(
     in_channels: int, middle: int, out_channels: int, *, stride: int, padding: int, batch_norm: bool = True
 ) -> nn.Sequential:
-    """A 1x1 convolution to ``middle`` channels and a 3x3 one to ``out_channels``, each with batch norm and ReLU.
+    """Build a 1x1 convolution to ``middle`` channels and a 3x3 one to ``out_channels``, each with batch norm and ReLU.
 
     Without batch norm the convolutions have biases instead.
     """
@@ -25,10 +26,30 @@ def extra_block(
     return nn.Sequential(*layers)
 
 
-def separable_extra_block(in_channels: int, middle: int, out_channels: int) -> nn.Sequential:
-    """A 1x1 convolution to ``middle`` channels, a depthwise one of stride 2 and a 1x1 one, with batch norms and ReLU6.
+def extra_blocks(
+    in_channels: int, cells: int, plan: Iterable[tuple[int, int, int, int]], *, batch_norm: bool = True
+) -> nn.ModuleList:
+    """Build extra blocks until the next map would vanish.
 
-    The extra layers of SSDLite in torchvision and mmdetection.
+    Args:
+        cells: Cells along the shorter side of the input.
+        plan: (middle channels, output channels, stride, padding) of every block.
+    """
+    blocks = nn.ModuleList()
+    for middle, out_channels, stride, padding in plan:
+        cells = cells_after(cells, stride=stride, padding=padding)
+        if cells < 1:
+            break
+        block = extra_block(in_channels, middle, out_channels, stride=stride, padding=padding, batch_norm=batch_norm)
+        blocks.append(block)
+        in_channels = out_channels
+    return blocks
+
+
+def separable_extra_block(in_channels: int, middle: int, out_channels: int) -> nn.Sequential:
+    """Build the extra block of SSDLite in torchvision and mmdetection.
+
+    A 1x1 convolution to ``middle`` channels, a depthwise one of stride 2 and a 1x1 one, with batch norms and ReLU6.
     """
     conv = partial(Conv2dNormActivation, norm_layer=BatchNorm2d, activation_layer=nn.ReLU6)
     return nn.Sequential(
@@ -38,11 +59,11 @@ def separable_extra_block(in_channels: int, middle: int, out_channels: int) -> n
     )
 
 
-def plain_separable_extra_block(in_channels: int, middle: int, out_channels: int, *, padding: int = 1) -> nn.Sequential:
-    """The same convolutions with biases instead of batch norms; ReLU follows the first two, and nothing the last.
+def plain_separable_extra_block(in_channels: int, middle: int, out_channels: int, padding: int = 1) -> nn.Sequential:
+    """Build the extra block of mb1-ssd-lite and sq-ssd-lite of the qfgaohao port.
 
-    The extra layers of mb1-ssd-lite and sq-ssd-lite of the qfgaohao port. Initial weights are Kaiming-uniform by
-    fan-in: Xavier's count the outputs of all groups, and without batch norms the maps would fade by 20 a block.
+    It has biases instead of batch norms, and no activation at its end. Initial weights are Kaiming-uniform by fan-in:
+    Xavier's count the outputs of all groups, and without batch norms the maps would fade by 20 a block.
     """
     reduce = xavier_conv(in_channels, middle, kernel_size=1)
     pointwise = xavier_conv(middle, out_channels, kernel_size=1)
@@ -53,13 +74,7 @@ def plain_separable_extra_block(in_channels: int, middle: int, out_channels: int
 
 
 def xavier_conv(in_channels: int, out_channels: int, **kwargs: Any) -> nn.Conv2d:
-    """A convolution with Xavier-uniform weights and zero bias, as in the released code of the paper.
-
-    Args:
-        in_channels: channels of the input.
-        out_channels: channels of the output.
-        kwargs: further arguments of nn.Conv2d.
-    """
+    """Build a nn.Conv2d with Xavier-uniform weights and zero bias, as in the released code of the paper."""
     conv = nn.Conv2d(in_channels, out_channels, **kwargs)
     nn.init.xavier_uniform_(conv.weight)
     if conv.bias is not None:
@@ -68,5 +83,5 @@ def xavier_conv(in_channels: int, out_channels: int, **kwargs: Any) -> nn.Conv2d
 
 
 def cells_after(cells: int, *, stride: int, padding: int, kernel_size: int = 3) -> int:
-    """Cells along one side after an extra block; below 1 the map would vanish."""
+    """Return the cells along one side after a convolution; below 1 the map would vanish."""
     return (cells + 2 * padding - kernel_size) // stride + 1

@@ -1,43 +1,63 @@
-"""The stages of a backbone, from the image on, and freezing the first of them.
+"""Shapes of the feature maps of a backbone, and its stages: layers of one resolution, the first of which can be frozen.
 
-A backbone that can be frozen has a method ``freezable_stages() -> list[list[nn.Module]]``.
+A backbone that can be frozen has a method ``freezable_stages() -> list[list[nn.Module]]``, from the image on.
 """
 
 from collections.abc import Iterable
 
+import torch
 from torch import nn
+from torch.func import functional_call
 
 from ssd.utils.errors import ConfigError
+
+
+@torch.no_grad()
+def feature_shapes(backbone: nn.Module, image_size: tuple[int, int]) -> list[tuple[int, int, int]]:
+    """Return (channels, height, width) of every feature map, found without computing: on tensors that hold no data.
+
+    Args:
+        backbone: Network that maps images (B, 3, H, W) to a sequence of maps.
+        image_size: (height, width) in pixels.
+
+    Raises:
+        ConfigError: The image is too small for the network.
+    """
+    state = {**dict(backbone.named_parameters()), **dict(backbone.named_buffers())}
+    weights = {name: torch.empty_like(tensor, device="meta") for name, tensor in state.items()}
+    was_training = backbone.training
+    backbone.eval()
+    try:
+        features = functional_call(backbone, weights, (torch.empty(1, 3, *image_size, device="meta"),))
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(f"INPUT.IMAGE_SIZE {image_size} does not pass through the backbone: {error}") from error
+    finally:
+        backbone.train(was_training)
+    return [tuple(feature.shape[1:]) for feature in features]
 
 
 def split_at_strides(layers: Iterable[nn.Module]) -> list[list[nn.Module]]:
     """Group consecutive layers into stages: each layer that halves the resolution begins a new one."""
     stages: list[list[nn.Module]] = []
     for layer in layers:
-        if not stages or _halves(layer):
+        if not stages or any(getattr(module, "stride", 1) in (2, (2, 2)) for module in layer.modules()):
             stages.append([])
         stages[-1].append(layer)
     return stages
 
 
-def _halves(layer: nn.Module) -> bool:
-    return any(getattr(module, "stride", 1) in (2, (2, 2)) for module in layer.modules())
-
-
 def freeze_stages(backbone: nn.Module, num_stages: int, name: str) -> list[nn.Module]:
-    """Take the parameters of the first stages out of training.
+    """Exclude the parameters of the first stages from training.
 
     Args:
-        backbone: a network with ``freezable_stages()``.
-        num_stages: how many; 0 = none.
-        name: what MODEL.BACKBONE.NAME calls it, for error messages.
+        name: MODEL.BACKBONE.NAME, for error messages.
 
     Returns:
-        The frozen layers, in evaluation mode. They must stay in it while the rest trains: else batch norm goes on to
-        normalise by the batch, and to follow it.
+        The frozen layers, in evaluation mode. They must stay in it while the rest trains: otherwise batch norm would
+        normalise by the batch, and update its statistics.
 
     Raises:
-        ConfigError: the backbone has fewer stages, or none that it knows of.
+        ConfigError: The backbone has fewer stages, or no method ``freezable_stages``.
     """
     if num_stages == 0:
         return []

@@ -20,7 +20,7 @@ from yacs.config import CfgNode
 from ssd.modeling import registry
 from ssd.modeling.backbone.extras import cells_after, extra_block
 from ssd.modeling.backbone.pretrained import StateDict, load_pretrained
-from ssd.modeling.backbone.shapes import feature_shapes
+from ssd.modeling.backbone.stages import feature_shapes
 from ssd.structures.size import height_width
 from ssd.utils.errors import ConfigError, DownloadError, install_command
 from ssd.utils.model_weights import load_model_weights

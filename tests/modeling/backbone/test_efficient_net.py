@@ -11,7 +11,7 @@ from torchvision import models
 from ssd.config import load_config
 from ssd.modeling import registry
 from ssd.modeling.backbone.efficient_net import PRETRAINED_URLS, EfficientNet, SamePaddingConv2d, same_padding
-from ssd.modeling.backbone.shapes import feature_shapes
+from ssd.modeling.backbone.stages import feature_shapes
 from ssd.modeling.detector import build_detection_model
 from ssd.utils.errors import CheckpointError, ConfigError
 from tests.modeling.backbone.outputs import outputs_at

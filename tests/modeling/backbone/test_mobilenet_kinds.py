@@ -9,7 +9,7 @@ from torch import nn
 from ssd.config import load_config
 from ssd.inference.torch_network import fold_batch_norms
 from ssd.modeling import registry
-from ssd.modeling.backbone.shapes import feature_shapes
+from ssd.modeling.backbone.stages import feature_shapes
 
 CHANNELS = {
     "mobilenet_v1": [512, 1024, 512, 256, 256, 256],

@@ -13,7 +13,7 @@ from ssd.modeling import registry
 from ssd.modeling.backbone.mobilenetv3 import Block
 from ssd.modeling.backbone.mobilenetv3_qfgaohao import InvertedResidual, SqueezeExcitation
 from ssd.modeling.backbone.mobilenetv3_ssdlite import PRETRAINED_URL
-from ssd.modeling.backbone.shapes import feature_shapes
+from ssd.modeling.backbone.stages import feature_shapes
 from ssd.utils.errors import CheckpointError, ConfigError
 from tests.modeling.backbone.outputs import watch
 

@@ -11,7 +11,7 @@ from torch import nn
 from ssd.config import load_config
 from ssd.modeling import registry
 from ssd.modeling.backbone import resnet
-from ssd.modeling.backbone.shapes import feature_shapes
+from ssd.modeling.backbone.stages import feature_shapes
 from ssd.modeling.detector import build_detection_model
 from ssd.utils.errors import CheckpointError
 

@@ -10,7 +10,7 @@ from torchvision import models
 
 from ssd.config import load_config
 from ssd.modeling import registry
-from ssd.modeling.backbone.shapes import feature_shapes
+from ssd.modeling.backbone.stages import feature_shapes
 from ssd.modeling.backbone.squeezenet import PRETRAINED_URL, SqueezeNet
 from ssd.modeling.detector.levels import build_levels
 from ssd.utils.errors import CheckpointError, ConfigError

@@ -8,7 +8,7 @@ from torch import nn
 
 from ssd.config import load_config
 from ssd.modeling import registry
-from ssd.modeling.backbone.shapes import feature_shapes
+from ssd.modeling.backbone.stages import feature_shapes
 from ssd.modeling.backbone.stages import freeze_stages, split_at_strides
 from ssd.modeling.detector import build_detection_model
 from ssd.structures import Container

@@ -14,7 +14,7 @@ from yacs.config import CfgNode
 from ssd.config import load_config
 from ssd.modeling import registry
 from ssd.modeling.backbone import timm_adapter
-from ssd.modeling.backbone.shapes import feature_shapes
+from ssd.modeling.backbone.stages import feature_shapes
 from ssd.modeling.detector import build_detection_model
 from ssd.utils.errors import CheckpointError, ConfigError, DownloadError
 
