@@ -33,15 +33,7 @@ __all__ = [
 
 
 def build_backbone(cfg: CfgNode, pretrained: bool | str) -> nn.Module:
-    """Build the network that MODEL.BACKBONE.NAME names.
-
-    Args:
-        cfg: The configuration.
-        pretrained: Whether it starts from the published ImageNet weights, or the path or URL of a file of weights.
-
-    Raises:
-        ConfigError: There is no such network, or it does not follow MODEL.BACKBONE.OUT_INDICES.
-    """
+    """Build the network of MODEL.BACKBONE.NAME, with published ImageNet weights or those of a path or URL."""
     name = cfg.MODEL.BACKBONE.NAME
     backbone: nn.Module = registry.BACKBONES[name](cfg, pretrained)
     if cfg.MODEL.BACKBONE.OUT_INDICES and not hasattr(backbone, "out_indices"):

@@ -1,8 +1,8 @@
-"""EfficientNet-B0 to B7 (arXiv:1905.11946) without its classifier, and extra layers; pixels are as in ``pretrained``."""
+"""EfficientNet-B0 to B7 (arXiv:1905.11946) without its classifier, and extra layers. Pixels: see ``pretrained``."""
 
 import math
 from functools import partial
-from typing import NamedTuple
+from itertools import accumulate
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -33,28 +33,18 @@ _VARIANTS = {
 _RELEASE = "https://github.com/lukemelas/EfficientNet-PyTorch/releases/download/1.0"
 PRETRAINED_URLS = {name: f"{_RELEASE}/efficientnet-{name}-{digest}.pth" for name, (*_, digest) in _VARIANTS.items()}
 
-
-class Stage(NamedTuple):
-    """Blocks of equal shape; ``stride`` is that of the first, the others have 1."""
-
-    kernel_size: int
-    stride: int
-    expansion: int
-    channels: int
-    num_blocks: int
-
-
-# Stages 2 to 8 of EfficientNet-B0 (EfficientNet, Table 1).
-_STEM_CHANNELS = 32
+# Stages 2 to 8 of EfficientNet-B0: kernel size, stride of the first block, expansion, channels, number of blocks
+# (EfficientNet, Table 1).
 _STAGES = (
-    Stage(3, 1, 1, 16, 1),
-    Stage(3, 2, 6, 24, 2),
-    Stage(5, 2, 6, 40, 2),
-    Stage(3, 2, 6, 80, 3),
-    Stage(5, 1, 6, 112, 3),
-    Stage(5, 2, 6, 192, 4),
-    Stage(3, 1, 6, 320, 1),
+    (3, 1, 1, 16, 1),
+    (3, 2, 6, 24, 2),
+    (5, 2, 6, 40, 2),
+    (3, 2, 6, 80, 3),
+    (5, 1, 6, 112, 3),
+    (5, 2, 6, 192, 4),
+    (3, 1, 6, 320, 1),
 )
+_STEM_CHANNELS, _LAST_CHANNELS = 32, 320
 _FEATURE_STAGES = (2, 4, 6)  # the last of stride 8, of 16 and of 32
 
 _SQUEEZE = 4  # channels of a block's input per channel of its squeeze, as in the authors' code
@@ -67,23 +57,25 @@ _EXTRAS = ((128, 256, 2, 1), (128, 256, 1, 0), (128, 256, 1, 0))
 
 
 class EfficientNet(nn.Module):
-    """The convolutional stages of EfficientNet and extra layers; names are those of the published weights.
+    """The convolutional stages of EfficientNet "b0" to "b7" and extra layers; names are those of the published weights.
 
-    Args:
-        variant: "b0" to "b7".
-        image_size: (height, width) of the network input in pixels; extra layers whose map would vanish are skipped.
+    Extra layers whose map would vanish are skipped. ``image_size`` is (height, width).
     """
 
     def __init__(self, variant: str, image_size: tuple[int, int]):
         super().__init__()
-        stem_channels, stages = scaled_architecture(*_VARIANTS[variant][:2])
+        width, depth, _ = _VARIANTS[variant]
+        stem_channels = round_channels(_STEM_CHANNELS * width)
         # First, so that the state dict has lufficc's order.
-        self.extras = extra_blocks(stages[-1].channels, -(-min(image_size) // 32), _EXTRAS, batch_norm=False)
+        self.extras = extra_blocks(
+            round_channels(_LAST_CHANNELS * width), -(-min(image_size) // 32), _EXTRAS, batch_norm=False
+        )
         self._conv_stem = SamePaddingConv2d(3, stem_channels, kernel_size=3, stride=2, bias=False)
         self._bn0 = _BatchNorm(stem_channels)
-        self._blocks = nn.ModuleList(_blocks(stem_channels, stages))
-        ends = [sum(stage.num_blocks for stage in stages[: index + 1]) - 1 for index in _FEATURE_STAGES]
-        self.feature_blocks = frozenset(ends)
+        stages = _build_stages(stem_channels, width, depth)
+        self._blocks = nn.ModuleList(block for stage in stages for block in stage)
+        ends = accumulate(len(stage) for stage in stages)
+        self.feature_blocks = frozenset(end - 1 for index, end in enumerate(ends) if index in _FEATURE_STAGES)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Map images (B, 3, H, W) to the maps of strides 8, 16 and 32, and the extra maps (256 channels)."""
@@ -105,28 +97,28 @@ class EfficientNet(nn.Module):
 class MBConvBlock(nn.Module):
     """Inverted residual with squeeze and excitation: expand, filter each channel, weigh channels, project.
 
-    Args:
-        stage: Shape of the block; its stride is this block's.
-        drop_connect: Probability that training skips the block for an image, if it has a skip connection.
+    ``drop_connect`` is the probability that training skips the block for an image.
     """
 
-    def __init__(self, in_channels: int, stage: Stage, drop_connect: float):
+    def __init__(
+        self, in_channels: int, channels: int, *, kernel_size: int, stride: int, expansion: int, drop_connect: float
+    ):
         super().__init__()
-        hidden, squeezed = in_channels * stage.expansion, in_channels // _SQUEEZE
-        self.has_expansion = stage.expansion != 1
-        self.has_skip = stage.stride == 1 and in_channels == stage.channels
+        hidden, squeezed = in_channels * expansion, in_channels // _SQUEEZE
+        self.has_expansion = expansion != 1
+        self.has_skip = stride == 1 and in_channels == channels
         self.drop_connect = drop_connect
         if self.has_expansion:
             self._expand_conv = nn.Conv2d(in_channels, hidden, kernel_size=1, bias=False)
             self._bn0 = _BatchNorm(hidden)
         self._depthwise_conv = SamePaddingConv2d(
-            hidden, hidden, kernel_size=stage.kernel_size, stride=stage.stride, groups=hidden, bias=False
+            hidden, hidden, kernel_size=kernel_size, stride=stride, groups=hidden, bias=False
         )
         self._bn1 = _BatchNorm(hidden)
         self._se_reduce = nn.Conv2d(hidden, squeezed, kernel_size=1)
         self._se_expand = nn.Conv2d(squeezed, hidden, kernel_size=1)
-        self._project_conv = nn.Conv2d(hidden, stage.channels, kernel_size=1, bias=False)
-        self._bn2 = _BatchNorm(stage.channels)
+        self._project_conv = nn.Conv2d(hidden, channels, kernel_size=1, bias=False)
+        self._bn2 = _BatchNorm(channels)
 
     def forward(self, features: Tensor) -> Tensor:
         """Map features (B, in_channels, H, W) to (B, channels, ceil(H / stride), ceil(W / stride))."""
@@ -143,11 +135,7 @@ class MBConvBlock(nn.Module):
 
 
 class SamePaddingConv2d(nn.Conv2d):
-    """A convolution whose output has ceil(size / stride) cells, padded as TensorFlow's "SAME".
-
-    The padding follows from the size of each input. An odd one puts its extra cell to the right and to the bottom,
-    where the ``padding`` of nn.Conv2d cannot.
-    """
+    """A convolution padded as TensorFlow's "SAME": an odd padding has its extra cell at the right and the bottom."""
 
     def forward(self, input: Tensor) -> Tensor:
         """Map (B, in_channels, H, W) to (B, out_channels, ceil(H / stride), ceil(W / stride))."""
@@ -163,33 +151,30 @@ class SamePaddingConv2d(nn.Conv2d):
 
 
 def same_padding(size: int, kernel_size: int, stride: int) -> int:
-    """Return the cells to add along one side, in total, so that a convolution gives ceil(size / stride) cells."""
+    """Return the padding along one side, in total, with which a convolution gives ceil(size / stride) cells."""
     cells = -(-size // stride)
     return max((cells - 1) * stride + kernel_size - size, 0)
 
 
-def scaled_architecture(width: float, depth: float) -> tuple[int, list[Stage]]:
-    """Return the stem's channels and the stages of EfficientNet-B0, scaled (EfficientNet, Sec. 3.3).
-
-    Args:
-        width: Factor on the channels, which are rounded to multiples of 8.
-        depth: Factor on the blocks of a stage, rounded up.
-    """
-    stages = [
-        stage._replace(channels=round_channels(stage.channels * width), num_blocks=math.ceil(stage.num_blocks * depth))
-        for stage in _STAGES
-    ]
-    return round_channels(_STEM_CHANNELS * width), stages
-
-
-def _blocks(in_channels: int, stages: list[Stage]) -> list[nn.Module]:
-    shapes = [stage._replace(stride=1 if n else stage.stride) for stage in stages for n in range(stage.num_blocks)]
-    blocks: list[nn.Module] = []
-    for index, shape in enumerate(shapes):
-        # The deeper the block, the likelier it is skipped.
-        blocks.append(MBConvBlock(in_channels, shape, _DROP_CONNECT * index / len(shapes)))
-        in_channels = shape.channels
-    return blocks
+def _build_stages(in_channels: int, width: float, depth: float) -> list[list[MBConvBlock]]:
+    """Build the blocks of B0 with ``width`` times the channels, and stages of ``depth`` times the blocks (Sec. 3.3)."""
+    counts = [math.ceil(num_blocks * depth) for *_, num_blocks in _STAGES]
+    stages: list[list[MBConvBlock]] = []
+    for (kernel_size, first_stride, expansion, channels, _), count in zip(_STAGES, counts, strict=True):
+        channels, position = round_channels(channels * width), sum(map(len, stages))
+        stages.append([])
+        for index in range(count):
+            block = MBConvBlock(
+                in_channels,
+                channels,
+                kernel_size=kernel_size,
+                stride=1 if index else first_stride,
+                expansion=expansion,
+                drop_connect=_DROP_CONNECT * (position + index) / sum(counts),  # deeper blocks are skipped more often
+            )
+            stages[-1].append(block)
+            in_channels = channels
+    return stages
 
 
 def efficient_net(cfg: CfgNode, pretrained: bool | str = True, *, variant: str) -> EfficientNet:

@@ -5,18 +5,14 @@ from functools import partial
 from typing import Any
 
 from torch import nn
-from torchvision.ops import Conv2dNormActivation
 
-from ssd.modeling.layers import BatchNorm2d
+from ssd.modeling.layers import BatchNorm2d, conv_bn
 
 
 def extra_block(
     in_channels: int, middle: int, out_channels: int, *, stride: int, padding: int, batch_norm: bool = True
 ) -> nn.Sequential:
-    """Build a 1x1 convolution to ``middle`` channels and a 3x3 one to ``out_channels``, each with batch norm and ReLU.
-
-    Without batch norm the convolutions have biases instead.
-    """
+    """Build a 1x1 and a 3x3 convolution, each with batch norm or bias, and ReLU."""
     reduce = xavier_conv(in_channels, middle, kernel_size=1, bias=not batch_norm)
     spread = xavier_conv(middle, out_channels, kernel_size=3, stride=stride, padding=padding, bias=not batch_norm)
     layers: list[nn.Module] = []
@@ -29,12 +25,7 @@ def extra_block(
 def extra_blocks(
     in_channels: int, cells: int, plan: Iterable[tuple[int, int, int, int]], *, batch_norm: bool = True
 ) -> nn.ModuleList:
-    """Build extra blocks until the next map would vanish.
-
-    Args:
-        cells: Cells along the shorter side of the input.
-        plan: (middle channels, output channels, stride, padding) of every block.
-    """
+    """Build extra blocks of (middle, out, stride, padding) until the next map would vanish, from ``cells`` a side."""
     blocks = nn.ModuleList()
     for middle, out_channels, stride, padding in plan:
         cells = cells_after(cells, stride=stride, padding=padding)
@@ -47,11 +38,8 @@ def extra_blocks(
 
 
 def separable_extra_block(in_channels: int, middle: int, out_channels: int) -> nn.Sequential:
-    """Build the extra block of SSDLite in torchvision and mmdetection.
-
-    A 1x1 convolution to ``middle`` channels, a depthwise one of stride 2 and a 1x1 one, with batch norms and ReLU6.
-    """
-    conv = partial(Conv2dNormActivation, norm_layer=BatchNorm2d, activation_layer=nn.ReLU6)
+    """Build the extra block of SSDLite in torchvision and mmdetection: pointwise, depthwise, pointwise."""
+    conv = partial(conv_bn, activation_layer=nn.ReLU6)
     return nn.Sequential(
         conv(in_channels, middle, kernel_size=1),
         conv(middle, middle, kernel_size=3, stride=2, groups=middle),
@@ -60,14 +48,11 @@ def separable_extra_block(in_channels: int, middle: int, out_channels: int) -> n
 
 
 def plain_separable_extra_block(in_channels: int, middle: int, out_channels: int, padding: int = 1) -> nn.Sequential:
-    """Build the extra block of mb1-ssd-lite and sq-ssd-lite of the qfgaohao port.
-
-    It has biases instead of batch norms, and no activation at its end. Initial weights are Kaiming-uniform by fan-in:
-    Xavier's count the outputs of all groups, and without batch norms the maps would fade by 20 a block.
-    """
+    """Build the extra block of mb1-ssd-lite and sq-ssd-lite of the qfgaohao port, without batch norms."""
     reduce = xavier_conv(in_channels, middle, kernel_size=1)
     pointwise = xavier_conv(middle, out_channels, kernel_size=1)
     depthwise = xavier_conv(middle, middle, kernel_size=3, stride=2, padding=padding, groups=middle)
+    # By fan-in: Xavier's weights count the outputs of all groups, and the maps would fade by 20 a block.
     for conv in (reduce, depthwise, pointwise):
         nn.init.kaiming_uniform_(conv.weight)
     return nn.Sequential(reduce, nn.ReLU(inplace=True), nn.Sequential(depthwise, nn.ReLU(inplace=True), pointwise))

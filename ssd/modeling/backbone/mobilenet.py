@@ -8,14 +8,13 @@ from collections.abc import Sequence
 from functools import partial
 
 from torch import Tensor, nn
-from torchvision.ops import Conv2dNormActivation
 from yacs.config import CfgNode
 
 from ssd.modeling import registry
 from ssd.modeling.backbone.extras import extra_block, plain_separable_extra_block
 from ssd.modeling.backbone.pretrained import StateDict, load_pretrained
 from ssd.modeling.backbone.stages import split_at_strides
-from ssd.modeling.layers import BatchNorm2d
+from ssd.modeling.layers import conv_bn
 from ssd.utils.errors import ConfigError
 
 # Output channels and stride of the depthwise separable convolutions of V1 (MobileNetV1, Table 1).
@@ -29,11 +28,7 @@ class MobileNet(nn.Module):
 
     Args:
         out_indices: Numbers of the layers whose outputs are feature maps, in ascending order.
-        in_expansions: Whether such a layer, if it is an ExpandingBlock, gives its expansion instead (MobileNetV2,
-            Sec. 6.2).
-
-    Raises:
-        ConfigError: ``out_indices`` do not ascend, or there are fewer layers.
+        in_expansions: Whether an ExpandingBlock gives its expansion instead (MobileNetV2, Sec. 6.2).
     """
 
     def __init__(
@@ -79,11 +74,7 @@ class MobileNet(nn.Module):
 
 
 class ExpandingBlock(nn.Module):
-    """Layers that first expand the channels of the input, and perhaps a skip connection past them.
-
-    Args:
-        num_expanding: Number of the layers that make the expansion; 0 = it is the input.
-    """
+    """Layers of which the first ``num_expanding`` expand the channels, and perhaps a skip connection past them."""
 
     def __init__(self, conv: nn.Sequential, num_expanding: int, has_skip: bool):
         super().__init__()
@@ -112,13 +103,11 @@ class ExpandingBlock(nn.Module):
 class MobileNetV1(MobileNet):
     """The convolutions of MobileNetV1 and extra layers; names within a layer are those of the qfgaohao port.
 
-    Args:
-        out_indices: See ``MobileNet``; default: the last of stride 16 (512 channels) and of 32 (1024).
-        separable: Whether the 3x3 convolutions of the extra layers are separable.
+    By default, the maps are the last of stride 16 (512 channels) and of 32 (1024).
     """
 
     def __init__(self, out_indices: Sequence[int] = (), *, separable: bool = False):
-        features = nn.ModuleList([conv_bn(3, 32, 3, stride=2, activation=nn.ReLU)])
+        features = nn.ModuleList([conv_bn(3, 32, 3, stride=2, activation_layer=nn.ReLU)])
         in_channels = 32
         for out_channels, stride in _V1_LAYERS:
             features.append(_separable_conv(in_channels, out_channels, stride))
@@ -148,31 +137,10 @@ def round_channels(channels: float) -> int:
     return rounded + 8 if rounded < 0.9 * channels else rounded
 
 
-def conv_bn(
-    in_channels: int,
-    out_channels: int,
-    kernel_size: int,
-    *,
-    stride: int = 1,
-    groups: int = 1,
-    activation: type[nn.Module] | None = None,
-) -> nn.Sequential:
-    """Build a convolution, padded to ceil(size / stride) cells, its batch norm and the activation."""
-    return Conv2dNormActivation(
-        in_channels,
-        out_channels,
-        kernel_size,
-        stride,
-        groups=groups,
-        norm_layer=BatchNorm2d,
-        activation_layer=activation,
-    )
-
-
 def _separable_conv(in_channels: int, out_channels: int, stride: int) -> nn.Sequential:
     """Build a depthwise 3x3 and a pointwise convolution, each with batch norm and ReLU (MobileNetV1, Fig. 3)."""
-    depthwise = conv_bn(in_channels, in_channels, 3, stride=stride, groups=in_channels, activation=nn.ReLU)
-    return nn.Sequential(*depthwise, *conv_bn(in_channels, out_channels, 1, activation=nn.ReLU))
+    depthwise = conv_bn(in_channels, in_channels, 3, stride=stride, groups=in_channels, activation_layer=nn.ReLU)
+    return nn.Sequential(*depthwise, *conv_bn(in_channels, out_channels, 1, activation_layer=nn.ReLU))
 
 
 @registry.BACKBONES.register("mobilenet_v1")

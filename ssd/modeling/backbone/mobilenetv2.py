@@ -1,7 +1,7 @@
 """MobileNetV2 (arXiv:1801.04381) without its classifier, and extra layers.
 
-Pixels are as in ``pretrained``. lufficc/SSD does not divide by INPUT.PIXEL_STD; in training, the first batch norm takes
-most of that factor back.
+Pixels: see ``pretrained``. lufficc/SSD does not divide by INPUT.PIXEL_STD; in training, the first batch norm takes most
+of that factor back.
 """
 
 from collections.abc import Sequence
@@ -9,12 +9,14 @@ from functools import partial
 from itertools import pairwise
 
 from torch import nn
+from torchvision.models import mobilenetv2
 from yacs.config import CfgNode
 
 from ssd.modeling import registry
 from ssd.modeling.backbone.extras import separable_extra_block
-from ssd.modeling.backbone.mobilenet import ExpandingBlock, MobileNet, conv_bn
+from ssd.modeling.backbone.mobilenet import ExpandingBlock, MobileNet
 from ssd.modeling.backbone.pretrained import load_pretrained
+from ssd.modeling.layers import BatchNorm2d, conv_bn
 
 # torchvision's MobileNet_V2_Weights.IMAGENET1K_V1, top-1 71.9 %; lufficc/SSD starts from it.
 PRETRAINED_URL = "https://download.pytorch.org/models/mobilenet_v2-b0353104.pth"
@@ -37,52 +39,38 @@ _SEPARABLE_EXTRAS = (512, 256, 256, 128)  # output channels, as in torchvision a
 class MobileNetV2(MobileNet):
     """The convolutions of MobileNetV2, named as in torchvision, and extra layers.
 
-    Args:
-        out_indices: See ``MobileNet``; default: the last of stride 16 (96 channels) and of 32 (1280). 6 is the last of
-            stride 8 (32 channels), for small objects.
-        in_expansions: See ``MobileNet``. Then 14 is the last of stride 16 (576 channels) and 7 of stride 8 (192).
-        separable: Whether the extra layers are separable convolutions instead of inverted residuals.
+    By default, the maps are the last of stride 16 (96 channels) and of 32 (1280); for small objects, 6 is the last of
+    stride 8 (32). In expansions, 14 is the last of stride 16 (576) and 7 of stride 8 (192).
     """
 
     def __init__(self, out_indices: Sequence[int] = (), *, in_expansions: bool = False, separable: bool = False):
-        features = nn.Sequential(conv_bn(3, 32, 3, stride=2, activation=nn.ReLU6))
+        features = nn.Sequential(conv_bn(3, 32, 3, stride=2, activation_layer=nn.ReLU6))
         in_channels = 32
         for expansion, out_channels, num_blocks, first_stride in _STAGES:
             for index in range(num_blocks):
                 stride = 1 if index else first_stride
-                features.append(InvertedResidual(in_channels, out_channels, stride=stride, expansion=expansion))
+                features.append(inverted_residual(in_channels, out_channels, stride=stride, expansion=expansion))
                 in_channels = out_channels
-        features.append(conv_bn(in_channels, 1280, 1, activation=nn.ReLU6))
-        extras = separable_extras(1280) if separable else _residual_extras()
+        features.append(conv_bn(in_channels, 1280, 1, activation_layer=nn.ReLU6))
+        if separable:
+            extras = separable_extras(1280)
+        else:
+            extras = nn.ModuleList(inverted_residual(*pair, stride=2, expansion=factor) for *pair, factor in _EXTRAS)
         # The paper takes the first map from block 14, after its expansion; lufficc/SSD, and so its weights, before it.
         out_indices = out_indices or (14 if in_expansions else 13, 18)
         super().__init__(features, extras, out_indices, in_expansions=in_expansions)
 
 
-class InvertedResidual(ExpandingBlock):
-    """Expand by a factor, filter each channel, project without activation (MobileNetV2, Sec. 3.3)."""
-
-    def __init__(self, in_channels: int, out_channels: int, *, stride: int, expansion: float):
-        hidden = round(in_channels * expansion)
-        expanding = [] if hidden == in_channels else [conv_bn(in_channels, hidden, 1, activation=nn.ReLU6)]
-        conv = nn.Sequential(
-            *expanding,
-            conv_bn(hidden, hidden, 3, stride=stride, groups=hidden, activation=nn.ReLU6),
-            *conv_bn(hidden, out_channels, 1),
-        )
-        super().__init__(conv, len(expanding), has_skip=stride == 1 and in_channels == out_channels)
+def inverted_residual(in_channels: int, out_channels: int, *, stride: int, expansion: float) -> ExpandingBlock:
+    """Build a block that expands by a factor, filters each channel and projects (MobileNetV2, Sec. 3.3)."""
+    block = mobilenetv2.InvertedResidual(in_channels, out_channels, stride, expansion, norm_layer=BatchNorm2d)
+    return ExpandingBlock(block.conv, int(expansion != 1), has_skip=block.use_res_connect)
 
 
 def separable_extras(in_channels: int) -> nn.ModuleList:
     """Build the extra layers of SSDLite in torchvision and mmdetection."""
     pairs = pairwise((in_channels, *_SEPARABLE_EXTRAS))
     return nn.ModuleList(separable_extra_block(before, after // 2, after) for before, after in pairs)
-
-
-def _residual_extras() -> nn.ModuleList:
-    return nn.ModuleList(
-        InvertedResidual(before, after, stride=2, expansion=expansion) for before, after, expansion in _EXTRAS
-    )
 
 
 @registry.BACKBONES.register("mobilenet_v2")

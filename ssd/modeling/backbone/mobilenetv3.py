@@ -1,11 +1,7 @@
 """MobileNetV3-Large (arXiv:1905.02244) without its classifier, and extra layers, in two forms.
 
 ``mobilenet_v3`` has the blocks of d-li14/mobilenetv3.pytorch, as lufficc/SSD: squeeze and excitation comes before the
-activation. In torchvision's network, and so in ``mobilenet_v3_ssdlite``, it comes after. torchvision's weights fit into
-``mobilenet_v3`` too, but its channel weights then see other values: a start, not the same function.
-
-Pixels are as in ``pretrained``. lufficc/SSD does not divide by INPUT.PIXEL_STD; in training, the first batch norm takes
-most of that factor back.
+activation. In torchvision's network, and so in ``mobilenet_v3_ssdlite``, it comes after. Pixels: see ``pretrained``.
 """
 
 import logging
@@ -18,10 +14,10 @@ from torchvision.models import get_model, mobilenetv3
 from yacs.config import CfgNode
 
 from ssd.modeling import registry
-from ssd.modeling.backbone.mobilenet import ExpandingBlock, MobileNet, conv_bn, round_channels
+from ssd.modeling.backbone.mobilenet import ExpandingBlock, MobileNet, round_channels
 from ssd.modeling.backbone.mobilenetv2 import separable_extras
 from ssd.modeling.backbone.pretrained import StateDict, adapt_variances, load_pretrained, refuse_pretrained
-from ssd.modeling.layers import BatchNorm2d
+from ssd.modeling.layers import BatchNorm2d, conv_bn
 
 logger = logging.getLogger(__name__)
 
@@ -78,10 +74,7 @@ _EXTRAS = (
 
 
 class InvertedResidual(nn.Module):
-    """Expand, filter each channel, weigh channels, project without activation (MobileNetV3, Fig. 4).
-
-    There is no expansion if the input has ``block.hidden`` channels.
-    """
+    """Expand, filter each channel, weigh channels, project without activation (MobileNetV3, Fig. 4)."""
 
     def __init__(self, in_channels: int, block: Block):
         super().__init__()
@@ -91,7 +84,7 @@ class InvertedResidual(nn.Module):
         activation = block.activation(inplace=True)
         has_expansion = hidden != in_channels
         self.conv = nn.Sequential(
-            *(conv_bn(in_channels, hidden, 1, activation=block.activation) if has_expansion else ()),
+            *(conv_bn(in_channels, hidden, 1, activation_layer=block.activation) if has_expansion else ()),
             *conv_bn(hidden, hidden, block.kernel_size, stride=block.stride, groups=hidden),
             # The published weights are numbered, and were trained, in this order.
             *((squeeze, activation) if has_expansion else (activation, squeeze)),
@@ -120,12 +113,10 @@ class SqueezeExcitation(nn.Module):
 
 
 class MobileNetV3(MobileNet):
-    """A strided convolution, the blocks and a 1x1 convolution of MobileNetV3, and blocks as extra layers.
+    """A strided convolution, blocks of the class ``residual``, a 1x1 convolution, and blocks as extra layers.
 
-    Args:
-        out_indices: See ``MobileNet``; default: the last of stride 16 (112 channels) and of 32 (960) of Large. 6 is its
-            last of stride 8 (40 channels), for small objects.
-        residual: Class of the blocks.
+    By default, the maps are the last of stride 16 (112 channels) and of 32 (960); for small objects, 6 is the last of
+    stride 8 (40).
     """
 
     def __init__(
@@ -136,13 +127,13 @@ class MobileNetV3(MobileNet):
         extras: Sequence[Block] = _EXTRAS,
         residual: type[nn.Module] = InvertedResidual,
     ):
-        features = nn.Sequential(conv_bn(3, 16, 3, stride=2, activation=nn.Hardswish))
+        features = nn.Sequential(conv_bn(3, 16, 3, stride=2, activation_layer=nn.Hardswish))
         in_channels = 16
         for block in blocks:
             features.append(residual(in_channels, block))
             in_channels = block.channels
         last = 6 * in_channels
-        features.append(conv_bn(in_channels, last, 1, activation=nn.Hardswish))
+        features.append(conv_bn(in_channels, last, 1, activation_layer=nn.Hardswish))
         channels = (last, *(block.channels for block in extras))
         extra_layers = nn.ModuleList(residual(*pair) for pair in zip(channels, extras, strict=False))
         super().__init__(features, extra_layers, out_indices or (12, _LAST))
@@ -151,12 +142,8 @@ class MobileNetV3(MobileNet):
 class MobileNetV3SSDLite(MobileNet):
     """The convolutions of torchvision's MobileNetV3-Large, and separable convolutions as extra layers.
 
-    Args:
-        out_indices: See ``MobileNet``; blocks give their expansions (MobileNetV3, Sec. 6.3). Default: the last of
-            stride 16 (672 channels) and the last of 32 (960, with the reduced tail 480). 7 is the last of stride 8
-            (240 channels), for small objects.
-        has_reduced_tail: Whether the layers after the expansion of layer 13 have half the channels (Table 6, the rows
-            with a dagger).
+    Blocks give their expansions (MobileNetV3, Sec. 6.3). By default, the maps are the last of stride 16 (672 channels)
+    and of 32 (960; 480 with the reduced tail of Table 6); for small objects, 7 is the last of stride 8 (240).
     """
 
     def __init__(self, out_indices: Sequence[int] = (), *, has_reduced_tail: bool = False):
@@ -177,9 +164,8 @@ def _expanding(block: mobilenetv3.InvertedResidual) -> ExpandingBlock:
 def mobilenet_v3(cfg: CfgNode, pretrained: bool | str = True) -> MobileNetV3:
     """Build MobileNetV3-Large; ``pretrained`` weights fill everything but the extra layers."""
     model = MobileNetV3(cfg.MODEL.BACKBONE.OUT_INDICES)
-    load_pretrained(
-        model, pretrained, default=PRETRAINED_URL, convert=_convert, new=[r"extras\."], unused=[r"classifier\."]
-    )
+    new, unused = [r"extras\."], [r"classifier\."]
+    load_pretrained(model, pretrained, default=PRETRAINED_URL, convert=_convert, new=new, unused=unused)
     return model
 
 
@@ -187,14 +173,8 @@ def mobilenet_v3(cfg: CfgNode, pretrained: bool | str = True) -> MobileNetV3:
 def mobilenet_v3_ssdlite(cfg: CfgNode, pretrained: bool | str = True) -> MobileNetV3SSDLite:
     """Build torchvision's MobileNetV3-Large; ``pretrained`` weights fill everything but the extra layers."""
     model = MobileNetV3SSDLite(cfg.MODEL.BACKBONE.OUT_INDICES)
-    load_pretrained(
-        model,
-        pretrained,
-        default=TORCHVISION_URL,
-        convert=_block_to_conv,
-        new=[r"extras\."],
-        unused=[r"classifier\."],
-    )
+    new, unused = [r"extras\."], [r"classifier\."]
+    load_pretrained(model, pretrained, default=TORCHVISION_URL, convert=_block_to_conv, new=new, unused=unused)
     return model
 
 

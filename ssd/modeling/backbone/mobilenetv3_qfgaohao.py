@@ -1,8 +1,7 @@
-"""MobileNetV3 of the qfgaohao port, and its extra layers.
+"""MobileNetV3 of the qfgaohao port, and its extra layers. No ImageNet weights that fit are known.
 
-Its blocks are not those of the paper: squeeze and excitation has batch norms and scales the output of the block, before
-the skip; where channels change but not the resolution, the skip is a convolution. Two blocks of Large have other shapes
-than in the paper (arXiv:1905.02244); Small is that of Table 2. No ImageNet weights that fit are known.
+Unlike in the paper (arXiv:1905.02244), squeeze and excitation has batch norms and scales the output of the block; where
+only the channels change, the skip is a convolution; two blocks of Large have other shapes. Small is that of Table 2.
 """
 
 from collections.abc import Sequence
@@ -12,9 +11,9 @@ from torch import Tensor, nn
 from yacs.config import CfgNode
 
 from ssd.modeling import registry
-from ssd.modeling.backbone.mobilenet import conv_bn
 from ssd.modeling.backbone.mobilenetv3 import LARGE, SQUEEZE, Block, MobileNetV3
 from ssd.modeling.backbone.pretrained import refuse_pretrained
+from ssd.modeling.layers import conv_bn
 
 _LARGE = (*LARGE[:12], Block(5, 672, 160, True, True, 1), Block(5, 672, 160, True, True, 2), LARGE[14])
 _SMALL = (
@@ -53,8 +52,10 @@ class QfgaohaoInvertedResidual(nn.Module):
         hidden, out_channels = block.hidden, block.channels
         activation = block.activation
         self.conv = nn.Sequential(
-            *conv_bn(in_channels, hidden, 1, activation=activation),
-            *conv_bn(hidden, hidden, block.kernel_size, stride=block.stride, groups=hidden, activation=activation),
+            *conv_bn(in_channels, hidden, 1, activation_layer=activation),
+            *conv_bn(
+                hidden, hidden, block.kernel_size, stride=block.stride, groups=hidden, activation_layer=activation
+            ),
             *conv_bn(hidden, out_channels, 1),
         )
         self.squeeze = QfgaohaoSqueezeExcitation(out_channels) if block.has_squeeze else nn.Identity()
@@ -75,7 +76,7 @@ class QfgaohaoSqueezeExcitation(nn.Module):
         super().__init__()
         self.weigh = nn.Sequential(
             nn.AdaptiveAvgPool2d(1),
-            *conv_bn(channels, channels // SQUEEZE, 1, activation=nn.ReLU),
+            *conv_bn(channels, channels // SQUEEZE, 1, activation_layer=nn.ReLU),
             *conv_bn(channels // SQUEEZE, channels, 1),
             nn.Hardsigmoid(),
         )

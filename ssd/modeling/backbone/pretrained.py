@@ -1,8 +1,7 @@
 """Loading of published weights into backbones, without silent gaps.
 
-Unless a file says otherwise, the published weights expect RGB in 0 to 1, normalised by mean (0.485, 0.456, 0.406) and
-standard deviation (0.229, 0.224, 0.225) (documentation of torchvision's weights; READMEs of the repositories): on the
-scale 0 to 255, INPUT.PIXEL_MEAN [123.675, 116.28, 103.53] and INPUT.PIXEL_STD [58.395, 57.12, 57.375].
+The weights expect RGB normalised by INPUT.PIXEL_MEAN [123.675, 116.28, 103.53] and INPUT.PIXEL_STD [58.395, 57.12,
+57.375]: 255 times (0.485, 0.456, 0.406) and (0.229, 0.224, 0.225) of torchvision's documentation.
 """
 
 import logging
@@ -33,16 +32,13 @@ def load_pretrained(
     """Load published weights into a backbone, and log which tensors were loaded, are new or were not needed.
 
     Args:
-        model: Backbone; changed only if everything fits.
-        source: Path or URL of the weights; True for ``default``, False for none.
-        default: URL of the published weights.
+        source: Path or URL of the weights; True for the URL ``default``, False for none.
         convert: Function that maps the weights of the file to those of the model.
         new: Regular expressions for names that the file may lack, such as extra layers; they keep their initial values.
         unused: Regular expressions for names that only the file may have, such as a classifier.
 
     Raises:
-        ConfigError: ``source`` is True, and there is no ``default``.
-        CheckpointError: Names or shapes differ beyond these.
+        CheckpointError: Names or shapes differ beyond these; the model is as before.
     """
     if not source:
         return

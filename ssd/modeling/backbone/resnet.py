@@ -1,8 +1,4 @@
-"""ResNet up to conv4 and extra layers, as in NVIDIA's and MLPerf's SSD300.
-
-conv4 (``layer3``) keeps the resolution of conv3, so that the first feature map has stride 8; there is no conv5. The
-names of these layers in the references are in ``ssd.weights.formats.nvidia``. Pixels are as in ``pretrained``.
-"""
+"""ResNet up to conv4 and extra layers, as in NVIDIA's and MLPerf's SSD300. Pixels: see ``pretrained``."""
 
 from functools import partial
 
@@ -31,12 +27,10 @@ _EXTRAS_512 = ((256, 512, 2, 1), (256, 512, 2, 1), *((128, 256, 2, 1),) * 4)
 
 
 class ResNet(nn.Module):
-    """ResNet up to conv4 at stride 8, and extra layers down to one cell.
+    """ResNet up to conv4 (``layer3``), which keeps the resolution of conv3, and extra layers down to one cell.
 
     Args:
-        depth: 18, 34, 50, 101 or 152.
-        image_size: (height, width) of the network input in pixels. The extra layers are those of SSD512 if both are 512
-            or more, otherwise those of SSD300; blocks whose map would vanish are skipped.
+        image_size: (height, width) in pixels; if both are 512 or more, the extra layers are those of SSD512.
         extras_norm: Whether the extra layers have batch norm (NVIDIA's) or biases (MLPerf's).
     """
 

@@ -1,6 +1,6 @@
 """SqueezeNet 1.1 (arXiv:1602.07360) without its classifier, and the extra layers of sq-ssd-lite of the qfgaohao port.
 
-There are no batch norms. Pixels are as in ``pretrained``.
+There are no batch norms. Pixels: see ``pretrained``.
 """
 
 from torch import Tensor, nn
@@ -21,17 +21,14 @@ _EXTRAS = ((512, 256, 512, 2), (512, 256, 512, 1), (512, 128, 256, 1), (256, 128
 
 
 class SqueezeNet(nn.Module):
-    """The convolutions of SqueezeNet 1.1, and separable convolutions as extra layers.
-
-    Unlike in torchvision, the poolings skip an incomplete window at the border, as in the qfgaohao port.
-    """
+    """The convolutions of SqueezeNet 1.1, and separable convolutions as extra layers."""
 
     def __init__(self) -> None:
         super().__init__()
         self.features = get_model("squeezenet1_1", weights=None).features
         for layer in self.features:
             if isinstance(layer, nn.MaxPool2d):
-                layer.ceil_mode = False
+                layer.ceil_mode = False  # unlike in torchvision, skips an incomplete window, as in the qfgaohao port
         self.extras = nn.ModuleList(plain_separable_extra_block(*shape) for shape in _EXTRAS)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:

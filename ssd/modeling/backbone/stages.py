@@ -14,15 +14,7 @@ from ssd.utils.errors import ConfigError
 
 @torch.no_grad()
 def feature_shapes(backbone: nn.Module, image_size: tuple[int, int]) -> list[tuple[int, int, int]]:
-    """Return (channels, height, width) of every feature map, found without computing: on tensors that hold no data.
-
-    Args:
-        backbone: Network that maps images (B, 3, H, W) to a sequence of maps.
-        image_size: (height, width) in pixels.
-
-    Raises:
-        ConfigError: The image is too small for the network.
-    """
+    """Return (channels, height, width) of every map for an image of (height, width), on tensors that hold no data."""
     state = {**dict(backbone.named_parameters()), **dict(backbone.named_buffers())}
     weights = {name: torch.empty_like(tensor, device="meta") for name, tensor in state.items()}
     was_training = backbone.training
@@ -47,17 +39,9 @@ def split_at_strides(layers: Iterable[nn.Module]) -> list[list[nn.Module]]:
 
 
 def freeze_stages(backbone: nn.Module, num_stages: int, name: str) -> list[nn.Module]:
-    """Exclude the parameters of the first stages from training.
+    """Exclude the first stages of the backbone ``name`` from training, and return their layers in evaluation mode.
 
-    Args:
-        name: MODEL.BACKBONE.NAME, for error messages.
-
-    Returns:
-        The frozen layers, in evaluation mode. They must stay in it while the rest trains: otherwise batch norm would
-        normalise by the batch, and update its statistics.
-
-    Raises:
-        ConfigError: The backbone has fewer stages, or no method ``freezable_stages``.
+    They must stay in it while the rest trains: otherwise batch norm would normalise by the batch.
     """
     if num_stages == 0:
         return []

@@ -4,9 +4,9 @@ from torch import Tensor, nn
 from yacs.config import CfgNode
 
 from ssd.modeling import registry
-from ssd.modeling.backbone.mobilenet import conv_bn
 from ssd.modeling.backbone.pretrained import refuse_pretrained
 from ssd.modeling.backbone.stages import split_at_strides
+from ssd.modeling.layers import conv_bn
 
 # Output channels and stride of every 3x3 convolution; a feature map is taken after each stage.
 _STAGES = (
@@ -25,12 +25,13 @@ class Tiny(nn.Module):
         self.stages = nn.ModuleList()
         in_channels = 3
         for stage in _STAGES:
-            self.stages.append(nn.Sequential())
+            layers: list[nn.Module] = []
             for out_channels, stride in stage:
-                layer = conv_bn(in_channels, out_channels, 3, stride=stride, activation=nn.ReLU)
+                layer = conv_bn(in_channels, out_channels, 3, stride=stride, activation_layer=nn.ReLU)
                 nn.init.kaiming_normal_(layer[0].weight, mode="fan_out", nonlinearity="relu")
-                self.stages[-1].append(layer)
+                layers.append(layer)
                 in_channels = out_channels
+            self.stages.append(nn.Sequential(*layers))
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Map images (B, 3, H, W) to one feature map a stage."""

@@ -39,8 +39,7 @@ class VGG(nn.Module):
     """VGG16 up to fc7 as convolutions, and extra layers down to one cell.
 
     Args:
-        image_size: (height, width) of the network input in pixels. The extra layers are those of SSD512 if both are 512
-            or more, otherwise those of SSD300; pairs whose map would vanish are skipped.
+        image_size: (height, width) in pixels; if both are 512 or more, the extra layers are those of SSD512.
         has_batch_norm: Whether conv4_3 has a batch norm instead of the L2 norm, as in the qfgaohao port.
     """
 
@@ -102,12 +101,8 @@ def reduce_vgg16(weights: StateDict, *, pixel_mean: Sequence[float], pixel_std: 
     """Turn a VGG16 of torchvision into that of SSD; return any other weights as they are.
 
     fc6 (4096, 512 * 7 * 7) becomes a convolution (1024, 512, 3, 3), fc7 (4096, 4096) one of (1024, 1024, 1, 1), by
-    keeping every fourth channel and every third position (SSD, Sec. 3; DeepLab, arXiv:1412.7062, Sec. 3.2).
-
-    Args:
-        weights: ``features.N`` and ``classifier.N``.
-        pixel_mean: Mean that the detector subtracts from RGB in 0 to 255.
-        pixel_std: Divisor of the difference.
+    keeping every fourth channel and every third position (SSD, Sec. 3; DeepLab, arXiv:1412.7062, Sec. 3.2). The first
+    convolution is adapted to ``pixel_mean`` and ``pixel_std``, on the scale 0 to 255.
     """
     if "classifier.0.weight" not in weights or "features.0.weight" not in weights:
         return weights
