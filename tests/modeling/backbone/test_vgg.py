@@ -41,7 +41,7 @@ def vector(values: list[float]) -> Tensor:
 @pytest.mark.parametrize(
     ("pixel_mean", "pixel_std", "border"), [(MEAN, STD, 0), ([123, 117, 104], [1, 1, 1], 5), ([0, 0, 0], [255] * 3, 5)]
 )
-def test_conv3_is_torchvisions_whatever_the_normalisation(
+def test_conv3_is_torchvisions_under_any_normalisation(
     published: dict[str, Tensor], pixel_mean: list[float], pixel_std: list[float], border: int
 ) -> None:
     reference = make_layers(cfgs["D"])
