@@ -1,4 +1,4 @@
-"""Outputs of the layers of a network."""
+"""Outputs of the layers of a network, and sizes of maps."""
 
 from collections.abc import Collection, Iterable, Mapping
 
@@ -21,3 +21,7 @@ def watch(layers: Mapping[int, nn.Module]) -> dict[int, Tensor]:
     for index, layer in layers.items():
         layer.register_forward_hook(lambda _, __, output, index=index: outputs.update({index: output}))
     return outputs
+
+
+def squares(*sides: int) -> list[tuple[int, int]]:
+    return [(side, side) for side in sides]

@@ -21,6 +21,7 @@ from ssd.modeling.detector import build_detection_model
 from tests.hashed import hashed
 from tests.modeling.backbone.outputs import outputs_at, watch
 
+Pairs = Callable[[str, str, list[int]], tuple[nn.Module, nn.Module]]
 # Our names and those of the qfgaohao port begin differently, and go on equally.
 QFGAOHAO = {
     "backbone.features": "base_net",
@@ -55,9 +56,7 @@ def test_v1_is_the_detector_of_the_qfgaohao_port(goldens: Path) -> None:
 
 
 @pytest.fixture
-def from_torchvision(
-    tmp_path: Path, randomise: Callable[[nn.Module], None]
-) -> Callable[..., tuple[nn.Module, nn.Module]]:
+def from_torchvision(tmp_path: Path, randomise: Callable[[nn.Module], None]) -> Pairs:
     """Our network with the random weights of a file of torchvision's network, and the layers of that, in float64."""
 
     def build(name: str, theirs: str, out_indices: list[int]) -> tuple[nn.Module, nn.Module]:
@@ -79,9 +78,7 @@ def assert_features(features: tuple[Tensor, ...], expected: list[Tensor]) -> Non
 
 @torch.no_grad()
 @pytest.mark.parametrize("training", [False, True])
-def test_v2_features_are_torchvisions(
-    from_torchvision: Callable[..., tuple[nn.Module, nn.Module]], training: bool
-) -> None:
+def test_v2_features_are_torchvisions(from_torchvision: Pairs, training: bool) -> None:
     model, reference = from_torchvision("mobilenet_v2", "mobilenet_v2", [])
     model, reference = model.train(training), reference.train(training)
     images = torch.randn(2, 3, 96, 65, dtype=torch.float64)
@@ -93,7 +90,7 @@ def test_v2_features_are_torchvisions(
 
 @torch.no_grad()
 def test_v3_features_are_those_of_torchvision_with_squeeze_before_activation(
-    from_torchvision: Callable[..., tuple[nn.Module, nn.Module]], caplog: pytest.LogCaptureFixture
+    from_torchvision: Pairs, caplog: pytest.LogCaptureFixture
 ) -> None:
     model, reference = from_torchvision("mobilenet_v3", "mobilenet_v3_large", [])
     assert [record.levelno for record in caplog.records if "torchvision" in record.message] == [logging.WARNING]
@@ -119,19 +116,18 @@ def test_maps_from_within_blocks_are_torchvisions_expansions(
     theirs: str,
     out_indices: list[int],
     channels: list[int],
-    from_torchvision: Callable[..., tuple[nn.Module, nn.Module]],
+    from_torchvision: Pairs,
 ) -> None:
     model, reference = from_torchvision(name, theirs, out_indices)
-    first, *inner, _ = out_indices
+    inner = out_indices[1:-1]
     blocks = {index: getattr(reference[index], "block" if "v3" in name else "conv") for index in inner}
     expansions = watch({index: block[0] for index, block in blocks.items()})
     images = torch.randn(2, 3, 96, 65, dtype=torch.float64)
     last = reference(images)
     features = model(images)
     assert [feature.shape[1] for feature in features[:4]] == channels
-    before = reference[0](images)  # block 1 does not expand
-    whole = reference[first](before) if "v3" in name else before
-    assert_features(features, [whole, *(expansions[index] for index in inner), last])
+    # Block 1 does not expand.
+    assert_features(features, [reference[0](images), *(expansions[index] for index in inner), last])
 
 
 def test_weights_in_half_precision_become_float32(serve: Callable[[dict[str, Tensor]], list[str]]) -> None:
@@ -143,21 +139,6 @@ def test_weights_in_half_precision_become_float32(serve: Callable[[dict[str, Ten
     assert {p.dtype for p in model.parameters()} == {torch.float32}
     for name, value in halves.items():
         assert torch.equal(loaded[name], value.to(loaded[name].dtype)), name
-
-
-def test_v3_ssdlite_keeps_the_weights_of_torchvision(serve: Callable[[dict[str, Tensor]], list[str]]) -> None:
-    weights = models.mobilenet_v3_large(weights=None).state_dict()
-    serve(weights)
-    torch.manual_seed(5)
-    model = registry.BACKBONES["mobilenet_v3_ssdlite"](load_config(None), "weights.pth")
-    torch.manual_seed(5)
-    initial = registry.BACKBONES["mobilenet_v3_ssdlite"](load_config(None), False).state_dict()
-    for name, value in model.state_dict().items():
-        is_extra = name.startswith("extras.")
-        expected = initial[name] if is_extra else weights[name.replace(".conv.", ".block.")]
-        if name.endswith("running_var") and not is_extra:
-            expected = expected + (1e-3 - 1e-5)
-        assert torch.equal(value, expected), name
 
 
 def test_the_parts_of_a_block_are_the_block() -> None:

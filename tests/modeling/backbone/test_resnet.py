@@ -1,5 +1,6 @@
 """ResNet: maps and channels, torchvision as oracle, weights. Those of NVIDIA and MLPerf are in tests/weights."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,29 +17,17 @@ from ssd.modeling.detector import build_detection_model
 CONFIGS = Path(__file__).parents[3] / "configs"
 
 
-def build(name: str, image_size: object, pretrained: bool | str = False) -> resnet.ResNet:
-    return registry.BACKBONES[name](load_config(None, ["INPUT.IMAGE_SIZE", image_size]), pretrained)
-
-
-def torchvision_model(depth: int) -> nn.Module:
-    """A random network of torchvision whose batch norms are as if trained."""
-    model = torchvision.models.get_model(f"resnet{depth}", weights=None)
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            nn.init.normal_(module.running_mean, std=0.1)  # type: ignore[arg-type]
-            nn.init.uniform_(module.running_var, 0.5, 1.5)  # type: ignore[arg-type]
-            nn.init.uniform_(module.weight, 0.5, 1.5)
-            nn.init.normal_(module.bias, std=0.1)
-    return model.eval()
-
-
 @torch.no_grad()
 @pytest.mark.parametrize(("depth", "counters"), [(18, True), (18, False), (50, True)])
-def test_weights_of_torchvision_give_its_features(depth: int, counters: bool, tmp_path: Path) -> None:
-    oracle = torchvision_model(depth)
+def test_weights_of_torchvision_give_its_features(
+    depth: int, counters: bool, tmp_path: Path, randomise: Callable[[nn.Module], None]
+) -> None:
+    oracle = torchvision.models.get_model(f"resnet{depth}", weights=None).eval()
+    randomise(oracle)
     weights = {key: value for key, value in oracle.state_dict().items() if counters or "num_batches" not in key}
     torch.save(weights, tmp_path / "resnet.pth")
-    model = build(f"resnet{depth}", 96, str(tmp_path / "resnet.pth")).eval()
+    config = load_config(None, ["INPUT.IMAGE_SIZE", 96])
+    model = registry.BACKBONES[f"resnet{depth}"](config, str(tmp_path / "resnet.pth")).eval()
 
     strided = oracle.layer3[0].conv2 if depth >= 50 else oracle.layer3[0].conv1
     strided.stride = oracle.layer3[0].downsample[0].stride = (1, 1)
@@ -48,9 +37,9 @@ def test_weights_of_torchvision_give_its_features(depth: int, counters: bool, tm
     torch.testing.assert_close(model(images)[0], expected, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("depth", sorted(resnet.PRETRAINED_URLS))
-def test_urls_are_those_of_torchvision(depth: int) -> None:
-    assert torchvision.models.get_model_weights(f"resnet{depth}")["IMAGENET1K_V1"].url == resnet.PRETRAINED_URLS[depth]
+def test_urls_are_those_of_torchvision() -> None:
+    for depth, url in resnet.PRETRAINED_URLS.items():
+        assert torchvision.models.get_model_weights(f"resnet{depth}")["IMAGENET1K_V1"].url == url
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ def test_the_first_map_from_a_file_of_torchvision_is_torchvisions(tmp_path: Path
 
 
 def test_an_image_that_is_too_small() -> None:
-    with pytest.raises(ConfigError, match="does not pass through the backbone"):
+    with pytest.raises(ConfigError, match=r"IMAGE_SIZE \(25, 25\)"):
         feature_shapes(SqueezeNet(), (25, 25))
 
 
