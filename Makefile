@@ -25,15 +25,11 @@ quickstart: install
 	@echo 'Average precision by class: outputs/quickstart/inference/scenes_test'
 	@echo 'Learning curves: $(BIN)/tensorboard --logdir outputs/quickstart/tf_logs'
 
-# `make test WORKERS=8` where there are more cores; a worker takes one, and about 2 GB. Three runs, of new processes: where
-# other tests followed in the same one, the exporters' and run-times' native code has brought Python down.
+# `make test WORKERS=8` where there are more cores; a worker uses one, and about 2 GB.
 WORKERS ?= 2
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(PYTEST_OPTIONS)
 
 test: install
-	$(PYTEST) tests/deploy
-	$(PYTEST) tests/engine
-	$(PYTEST) --ignore tests/deploy --ignore tests/engine
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(PYTEST_OPTIONS)
 
 # What the tests run of ssd/, line by line; what they run in processes of their own is not seen.
 coverage: install

@@ -3,6 +3,7 @@
 import json
 import logging
 import runpy
+import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -93,6 +94,20 @@ def detector_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     class_names = ["__background__", "cat", "dog", "snow leopard"]
     torch.save({"model": model.state_dict(), "class_names": class_names, "config": config.dump()}, path)
     return path
+
+
+@pytest.fixture
+def pictures(tmp_path: Path, detector_file: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder "my pictures" of the working directory, with five images and a damaged one; beside it model.pth."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(detector_file, "model.pth")
+    folder = Path("my pictures")
+    folder.mkdir()
+    names = ("a b.jpg", "b.JPG", "bad.png", "d#1%20.jpg", "e[1].jpeg", "ä日.jpg")  # in the order of a listing
+    for source, name in zip(sorted((ROOT / "demo").glob("*.jpg")), names, strict=False):
+        shutil.copy(source, folder / name)
+    (folder / "bad.png").write_text("not an image")
+    return folder
 
 
 @pytest.fixture

@@ -1,103 +1,97 @@
-"""Continuing a training: from which checkpoint, with which schedule, and what has changed since it was written."""
+"""Continue a training: find its checkpoint, restore it, and compare its config with that of the run."""
 
 import logging
 import os
-from collections.abc import Sequence
+import reprlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from ssd.config import Config
+from ssd.config import cfg as defaults
+from ssd.config.old_keys import with_current_keys
 from ssd.utils.checkpoint import Checkpointer
 from ssd.utils.checkpoint_file import read_checkpoint
 from ssd.utils.checkpoint_folder import BEST, read_last
+from ssd.utils.distributed import broadcast_text, is_main
 from ssd.utils.errors import CheckpointError, shorten
 from ssd.utils.files import remove_stale
-from ssd.weights.stored_config import config_changes, read_stored_config
 
 logger = logging.getLogger(__name__)
 
-# What the learning rate is a function of; all of SOLVER.
+# Keys of SOLVER that determine the learning rate.
 SCHEDULE_KEYS = (
     *("MAX_ITER", "SCHEDULE", "LR_STEPS", "GAMMA", "LR", "BIAS_LR_FACTOR", "BACKBONE_LR_FACTOR"),
     *("WARMUP_FACTOR", "WARMUP_ITERS"),
 )
 
 
+_ABSENT = object()
+_REPR = reprlib.Repr()
+_REPR.maxlevel = 2  # the depth of groups; YAML aliases can make a short text enormous
+
+
 @dataclass(frozen=True)
 class StoredTraining:
-    """A checkpoint to continue from.
-
-    Attributes:
-        path: of its file.
-        checkpoint: its content, see ``read_checkpoint``.
-    """
+    """A checkpoint to continue from: the path of its file, and its content (see ``read_checkpoint``)."""
 
     path: Path
     checkpoint: dict[str, Any]
 
 
 def find_training(output_dir: str | os.PathLike[str]) -> StoredTraining | None:
-    """Clear away what killed processes left in a run's folder, and read the last checkpoint in it that is whole.
+    """Remove unfinished files of killed processes from a run's folder, and read its last intact checkpoint.
 
-    In a distributed run only rank 0 calls this, and tells the others the path, for ``read_training``.
-
-    Returns:
-        None if the folder names no checkpoint: the run is new.
+    Of several processes all must call this, and all get the same; None if the folder names no checkpoint.
 
     Raises:
-        CheckpointError: there are checkpoints, but none can be read.
+        CheckpointError: There are checkpoints, but none can be read.
     """
-    for folder in (Path(output_dir), *Path(output_dir).glob("inference/*")):
-        for path in remove_stale(folder):
-            logger.info("Removed %s, which a process that was killed left unfinished", path)
-    found = read_last(output_dir)
-    return None if found is None else StoredTraining(*found)
-
-
-def read_training(path: str | os.PathLike[str]) -> StoredTraining:
-    """Read the checkpoint that rank 0 has found.
-
-    Raises:
-        CheckpointError: this process cannot read it.
-    """
-    return StoredTraining(Path(path), read_checkpoint(path))
+    stored = None
+    if is_main():
+        for folder in (Path(output_dir), *Path(output_dir).glob("inference/*")):
+            for path in remove_stale(folder):
+                logger.info("Removed %s, an unfinished file of a killed process", path)
+        found = read_last(output_dir)
+        stored = None if found is None else StoredTraining(*found)
+    name = broadcast_text("" if stored is None else str(stored.path))
+    return stored if is_main() or not name else StoredTraining(Path(name), read_checkpoint(name))
 
 
 def with_stored_schedule(cfg: Config, stored: StoredTraining) -> Config:
-    """Return a frozen config with the schedule that a checkpoint was trained with, and its end.
+    """Return a frozen config with the schedule that a checkpoint was trained with.
 
     Raises:
-        CheckpointError: the checkpoint does not tell.
-        ConfigError: a value in it is not valid.
+        CheckpointError: The checkpoint has no config.
+        ConfigError: A value in it is not valid.
     """
     tree = read_stored_config(stored.checkpoint, str(stored.path))
     solver = None if tree is None else tree.get("SOLVER")
     if not isinstance(solver, dict):
-        raise CheckpointError(f"{stored.path} has no config whose schedule could be taken; leave --resume_schedule out")
+        raise CheckpointError(f"{stored.path} has no config with a schedule; omit --resume_schedule")
     stored_values = {f"SOLVER.{name}": solver[name] for name in SCHEDULE_KEYS if name in solver}
     changed = cfg.with_overrides(list(chain.from_iterable(stored_values.items())))
     for name in SCHEDULE_KEYS:
         if changed.SOLVER[name] != cfg.SOLVER[name]:
-            logger.info("SOLVER.%s is %s, as it was, and not %s", name, changed.SOLVER[name], cfg.SOLVER[name])
+            logger.info("SOLVER.%s is %s, from the checkpoint, not %s", name, changed.SOLVER[name], cfg.SOLVER[name])
     return changed
 
 
 def resume(checkpointer: Checkpointer, cfg: Config, stored: StoredTraining, *, max_iter: int) -> int:
-    """Restore a training, say so, and say what differs from the config that it had.
+    """Restore a training, log differences from its earlier config, and return the completed iterations.
 
     Args:
-        checkpointer: of the run that continues; its ``extra`` has the class names, and gets the best metric so far.
-        cfg: the config of that run.
-        stored: what is continued.
-        max_iter: iterations at its end, of several processes if these share them.
-
-    Returns:
-        The completed iterations.
+        checkpointer: Checkpointer of the run; its ``extra`` has the class names, and gets the best metric so far.
+        cfg: Config of the run.
+        stored: Checkpoint that is continued.
+        max_iter: Iterations at the end, for this process.
 
     Raises:
-        CheckpointError: it was trained on other classes, or does not fit the model or the optimizer.
+        CheckpointError: It was trained on other classes, or does not fit the model or the optimizer.
     """
     _check_classes(stored, checkpointer.extra["class_names"])
     iteration = stored.checkpoint.get("iteration", 0)
@@ -105,14 +99,14 @@ def resume(checkpointer: Checkpointer, cfg: Config, stored: StoredTraining, *, m
         raise CheckpointError(f"{stored.path}: its iteration must be 0 or more, but is {shorten(iteration)}")
     rest = checkpointer.restore(stored.checkpoint, str(stored.path))
     best_metric = _best_metric(cfg, rest)
-    if best_metric is not None:  # else this run's checkpoints would have a key that an unbroken run's lack
+    if best_metric is not None:  # else checkpoints would have a key that those of an unbroken run lack
         checkpointer.extra["best_metric"] = best_metric
     logger.info("Continuing from %s: iteration %d of %d", stored.path, iteration, max_iter)
     tree = read_stored_config(stored.checkpoint, str(stored.path))
     if tree is not None and (changes := config_changes(tree, cfg)):
         logger.warning("The config is no longer that of %s:\n  %s", stored.path, "\n  ".join(changes))
     if iteration >= max_iter:
-        logger.info("Nothing is left to train; raise SOLVER.MAX_ITER, or set another OUTPUT_DIR to start anew")
+        logger.info("Nothing is left to train; raise SOLVER.MAX_ITER, or set another OUTPUT_DIR for a new training")
     return iteration
 
 
@@ -122,12 +116,12 @@ def _check_classes(stored: StoredTraining, class_names: Sequence[str]) -> None:
         names = trained_on[1:] if isinstance(trained_on, list) else [trained_on]
         raise CheckpointError(
             f"{stored.path} was trained on {', '.join(map(str, names))}, but DATASETS.TRAIN has "
-            f"{', '.join(class_names[1:])}; set another OUTPUT_DIR to start anew"
+            f"{', '.join(class_names[1:])}; set another OUTPUT_DIR for a new training"
         )
 
 
 def _best_metric(cfg: Config, state: dict[str, Any]) -> float | None:
-    """The best metric so far, which model_best.pth knows: it may be newer than the checkpoint that is continued."""
+    """Return the best metric so far, from model_best.pth, which may be newer than the continued checkpoint."""
     best = Path(cfg.OUTPUT_DIR, f"{BEST}.pth")
     if best.is_file():
         try:
@@ -135,3 +129,58 @@ def _best_metric(cfg: Config, state: dict[str, Any]) -> float | None:
         except CheckpointError as error:
             logger.warning("%s; the next evaluation that beats those before replaces it", error)
     return state.get("best_metric")
+
+
+def read_stored_config(checkpoint: Mapping[str, Any], source: str) -> dict[str, Any] | None:
+    """Return the config of a checkpoint as a plain tree, unchecked; None if it has none, as those of lufficc/SSD.
+
+    Raises:
+        CheckpointError: It is no YAML mapping.
+    """
+    text = checkpoint.get("config")
+    if text is None:
+        return None
+    try:
+        tree = yaml.safe_load(text) if isinstance(text, str) else None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{source}: its config is no YAML: {error}") from error
+    if not isinstance(tree, dict):
+        raise CheckpointError(f"{source}: its config is no mapping of keys to values")
+    return with_current_keys(tree, f"{source}: ")[0]
+
+
+def config_changes(stored: dict[str, Any], cfg: Config) -> list[str]:
+    """List the keys whose values differ, as "KEY: old -> new", in the order of the config.
+
+    Args:
+        stored: Tree of ``read_stored_config``. A missing key has its default.
+        cfg: Config of the run.
+    """
+    before, now = _overlaid(_plain(defaults), stored), _plain(cfg)
+    return [f"{key}: {_shown(old)} -> {_shown(new)}" for key, old, new in _differences(before, now, "")]
+
+
+def _plain(cfg: Config) -> dict[str, Any]:
+    """Return a config as its YAML file is read: with lists for tuples."""
+    return yaml.safe_load(cfg.dump())
+
+
+def _overlaid(base: Any, tree: Any) -> Any:
+    """Return ``tree`` with the keys of ``base`` that it lacks."""
+    if not (isinstance(base, dict) and isinstance(tree, dict)):
+        return tree
+    return {**tree, **{key: _overlaid(value, tree.get(key, value)) for key, value in base.items()}}
+
+
+def _differences(old: Any, new: Any, path: str) -> Iterator[tuple[str, Any, Any]]:
+    """Yield key, old and new value. It descends only where both are groups, so that aliases cannot explode."""
+    if not (isinstance(old, dict) and isinstance(new, dict)):
+        if old != new:
+            yield path, old, new
+        return
+    for key in (*new, *(key for key in old if key not in new)):
+        yield from _differences(old.get(key, _ABSENT), new.get(key, _ABSENT), f"{path}.{key}" if path else str(key))
+
+
+def _shown(value: Any) -> str:
+    return "(none)" if value is _ABSENT else _REPR.repr(value)

@@ -1,6 +1,7 @@
 """One step of a training: forward, backward and the update of the weights."""
 
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -9,22 +10,15 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.optim import Optimizer
 
-from ssd.config import Config
 from ssd.engine.finite import FiniteGuard
 from ssd.modeling.box_head import LossSums
 from ssd.modeling.detector import SSDDetector
 from ssd.structures import Container
-from ssd.utils.distributed import mean_over_processes, parallelise
-from ssd.utils.errors import ConfigError
+from ssd.utils.distributed import mean_over_processes
 
 
 class TrainingNetwork(nn.Module):
-    """From images and targets to LossSums; this is compiled, and wrapped by DistributedDataParallel.
-
-    Args:
-        detector: The detector that is trained.
-        dtype: Number format of the network under autocast; weights, predictions and losses are float32.
-    """
+    """From images and targets to LossSums, under autocast to ``dtype``; DistributedDataParallel wraps this."""
 
     def __init__(self, detector: SSDDetector, dtype: torch.dtype = torch.float32):
         super().__init__()
@@ -38,47 +32,22 @@ class TrainingNetwork(nn.Module):
         return self.detector.box_head.losses(predictions, targets)
 
 
+@dataclass(frozen=True)
 class Step:
-    """Forward, backward and update.
+    """Forward, backward and update."""
 
-    Args:
-        network: Maps (images, targets) to LossSums, such as a TrainingNetwork.
-        optimizer: Optimizer of its parameters.
-        guard: Skips updates whose loss or gradient is not finite.
-        scaler: Scales the loss so that float16 gradients do not vanish; disabled for other formats.
-        max_norm: Norm to which longer gradients are clipped; 0 = never.
-        micro_batches: Number of parts in which a batch goes through the network.
-    """
-
-    def __init__(
-        self,
-        network: nn.Module,
-        optimizer: Optimizer,
-        guard: FiniteGuard,
-        *,
-        scaler: GradScaler | None = None,
-        max_norm: float = 0.0,
-        micro_batches: int = 1,
-    ):
-        self.network = network
-        self.optimizer = optimizer
-        self.guard = guard
-        self.scaler = scaler or GradScaler("cpu", enabled=False)
-        self.max_norm = max_norm
-        self.micro_batches = micro_batches
+    network: nn.Module  # (images, targets) -> LossSums, such as a TrainingNetwork
+    optimizer: Optimizer
+    guard: FiniteGuard  # skips updates whose loss or gradient is not finite
+    scaler: GradScaler = field(default_factory=lambda: GradScaler("cpu", enabled=False))  # for float16 gradients
+    max_norm: float = 0.0  # longer gradients are clipped to it; 0 = never
+    micro_batches: int = 1  # parts in which a batch goes through the network
 
     def forward_backward(self, images: Tensor, targets: Container) -> dict[str, Tensor]:
-        """Compute the gradients of a batch.
+        """Compute the gradients of a batch, and return the losses of all processes, "total_loss" (their sum) first.
 
-        Its losses are divided by the number of positives N of all parts and processes (SSD, eq. 1). N grows with each
+        The losses are divided by the number of positives N of all parts and processes (SSD, eq. 1). N grows with each
         part, so the gradients of the parts before are scaled to it.
-
-        Args:
-            images: (B, 3, H, W), normalised.
-            targets: Ground truth of these images.
-
-        Returns:
-            Losses of the images of all processes, "total_loss" (their sum) first.
         """
         self.optimizer.zero_grad()
         self.guard.begin()
@@ -86,6 +55,7 @@ class Step:
         means, num_pos = torch.zeros((), device=images.device), torch.zeros((), device=images.device)
         for i, part in enumerate(images.tensor_split(self.micro_batches)):
             part_targets = Container(**{name: column[i] for name, column in columns.items()})
+            # Processes average their gradients with the last part.
             with _no_sync(self.network) if i < self.micro_batches - 1 else nullcontext():
                 sums, part_num_pos = self.network(part, part_targets)
                 before, num_pos = num_pos, num_pos + mean_over_processes(part_num_pos.sum())
@@ -101,40 +71,14 @@ class Step:
         """Clip the gradients and update the weights, unless ``losses`` or the gradients are not finite."""
         norm = get_total_norm(self._gradients())
         if self.max_norm > 0:
-            clip_grads_with_norm_(self._parameters(), self.max_norm, norm)
+            clip_grads_with_norm_(self.network.parameters(), self.max_norm, norm)
         self.guard.step(self.optimizer, losses, norm, self.scaler)
         self.scaler.update()
 
-    def _parameters(self) -> list[Tensor]:
-        return [p for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None]
-
     def _gradients(self) -> list[Tensor]:
-        return [p.grad for p in self._parameters() if p.grad is not None]
-
-
-def make_step(cfg: Config, detector: SSDDetector, optimizer: Optimizer, dtype: torch.dtype) -> Step:
-    """Build the step of SOLVER for a detector that computes in ``dtype``; of several processes all must call this.
-
-    Raises:
-        ConfigError: SOLVER.MICRO_BATCHES exceeds the batch.
-    """
-    solver = cfg.SOLVER
-    if solver.MICRO_BATCHES > solver.BATCH_SIZE:
-        raise ConfigError(
-            f"SOLVER.MICRO_BATCHES is {solver.MICRO_BATCHES}, but a batch of {solver.BATCH_SIZE} images "
-            f"(SOLVER.BATCH_SIZE, for each process) has no more than {solver.BATCH_SIZE} parts"
-        )
-    network = parallelise(TrainingNetwork(detector, dtype))
-    return Step(
-        torch.compile(network) if solver.COMPILE else network,  # type: ignore[arg-type]
-        optimizer,
-        FiniteGuard(detector, solver.MAX_NONFINITE_STEPS),
-        scaler=GradScaler(next(detector.parameters()).device.type, enabled=dtype == torch.float16),
-        max_norm=solver.GRAD_CLIP,
-        micro_batches=solver.MICRO_BATCHES,
-    )
+        parameters = (p for group in self.optimizer.param_groups for p in group["params"])
+        return [p.grad for p in parameters if p.grad is not None]
 
 
 def _no_sync(network: nn.Module) -> AbstractContextManager[None]:
-    """Keep the gradients of a part in this process, to be averaged with those that follow."""
     return network.no_sync() if isinstance(network, DistributedDataParallel) else nullcontext()

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from ssd.config import Config, load_config
-from ssd.engine.resume import StoredTraining, find_training, read_training, resume, with_stored_schedule
+from ssd.engine.resume import StoredTraining, find_training, resume, with_stored_schedule
 from ssd.utils.checkpoint import Checkpointer
 from ssd.utils.errors import CheckpointError, ConfigError
 
@@ -52,7 +52,6 @@ def test_a_run_continues_from_its_last_checkpoint(folder: Path, caplog: pytest.L
     assert [record.getMessage() for record in caplog.records] == [
         f"Continuing from {folder / 'model_000008.pth'}: iteration 8 of 9"
     ]
-    assert torch.equal(read_training(stored.path).checkpoint["model"]["weight"], stored.checkpoint["model"]["weight"])
 
 
 def test_what_was_restored_is_still_stored(folder: Path) -> None:
@@ -128,7 +127,7 @@ def test_before_any_evaluation_a_continued_run_saves_what_an_unbroken_one_saves(
     running = checkpointer(config(folder))
     resume(running, config(folder), stored, max_iter=9)
     running.save("model_final", iteration=9)
-    assert list(read_training(folder / "model_final.pth").checkpoint) == list(stored.checkpoint)
+    assert list(find_training(folder).checkpoint) == list(stored.checkpoint)
 
 
 def test_other_classes_cannot_continue(folder: Path) -> None:
@@ -181,7 +180,7 @@ def test_the_stored_schedule_is_taken_when_asked_for(tmp_path: Path, caplog: pyt
     assert (solver.LR, solver.LR_STEPS, solver.MAX_ITER, solver.SCHEDULE) == (0.5, [7], 9, "cosine")
     assert (solver.WARMUP_ITERS, solver.MOMENTUM) == (500, 0.8)
     assert now.SOLVER.LR_STEPS == [1, 2]
-    assert "SOLVER.LR_STEPS is [7], as it was, and not [1, 2]" in caplog.text
+    assert "SOLVER.LR_STEPS is [7]" in caplog.text
     assert "MOMENTUM" not in caplog.text
 
 
@@ -198,7 +197,7 @@ def test_train_takes_the_stored_schedule_by_a_flag(
     run = ("train.py", "--config-file", trained, "--skip-test", "SOLVER.LR", 1e-9)
     status, log, _ = script(*run, "--resume_schedule", "SOLVER.MAX_ITER", 9)
     assert status == 0
-    assert "SOLVER.MAX_ITER is 3, as it was, and not 9" in log
+    assert "SOLVER.MAX_ITER is 3" in log
     assert "Nothing is left to train" in log
     status, log, _ = script(*run, "SOLVER.MAX_ITER", 4)
     assert status == 0

@@ -14,15 +14,10 @@ from ssd.modeling.box_head.box_predictor import Predictions
 
 
 class LossSums(NamedTuple):
-    """Losses of a batch before their division by the number of positives N (SSD, eq. 1).
+    """Losses of a batch before their division by the number of positives N (SSD, eq. 1)."""
 
-    Attributes:
-        sums: Scalar sums over the batch by name, such as "reg_loss" and "cls_loss".
-        num_pos: (B,) share of each image in N.
-    """
-
-    sums: dict[str, Tensor]
-    num_pos: Tensor
+    sums: dict[str, Tensor]  # scalar sums over the batch, such as "reg_loss" and "cls_loss"
+    num_pos: Tensor  # (B,) share of each image in N
 
     def normalized(self) -> dict[str, Tensor]:
         """Return the losses of this batch, divided by its N."""
@@ -31,14 +26,10 @@ class LossSums(NamedTuple):
 
 
 class MultiBoxLoss(nn.Module):
-    """Cross-entropy over positives and hard negatives, and smooth L1 over positives.
+    """Cross-entropy over positives and ``neg_pos_ratio`` hard negatives for each, and smooth L1 over positives.
 
     An image without positives counts as one, in the mining and in N: it contributes its ``neg_pos_ratio`` hardest
-    negatives, weighted as those of any other image. (The paper and lufficc/SSD have no answer to N = 0; the latter
-    divides by zero.)
-
-    Args:
-        neg_pos_ratio: Number of negatives for each positive.
+    negatives. (The paper has no answer to N = 0; lufficc/SSD divides by zero.)
     """
 
     def __init__(self, neg_pos_ratio: int):
@@ -54,7 +45,7 @@ class MultiBoxLoss(nn.Module):
         # A GPU must not wait for the number of rows; a CPU has half the work where only the rows that count are used.
         on_cpu = labels.device.type == "cpu" and not torch.compiler.is_compiling()
         sum_losses = _sum_selected_rows if on_cpu else _sum_masked
-        return LossSums(sum_losses(predictions, assignment, neg_mask), count_positives(labels > 0).flatten())
+        return LossSums(sum_losses(predictions, assignment, neg_mask), (labels > 0).sum(dim=1).clamp(min=1))
 
 
 def classification_loss(cls_logits: Tensor, labels: Tensor) -> Tensor:
@@ -90,18 +81,12 @@ def _sum_selected_rows(predictions: Predictions, assignment: Assignment, neg_mas
 
 
 def hard_negative_mining(loss: Tensor, labels: Tensor, neg_pos_ratio: int) -> Tensor:
-    """Choose the negatives that are most confused with objects (SSD, Sec. 2.2, "Hard negative mining").
+    """Choose the negatives with the highest classification loss (B, P) of each image as neg_mask (B, P), bool.
 
-    Args:
-        loss: (B, P) classification loss.
-        labels: (B, P) int64, 0 = background.
-        neg_pos_ratio: Number of negatives for each positive of an image; all of them where there are fewer.
-
-    Returns:
-        neg_mask: (B, P) bool.
+    There are ``neg_pos_ratio`` for each positive, or all if there are fewer (SSD, Sec. 2.2, "Hard negative mining").
     """
     pos_mask = labels > 0
-    num_neg = neg_pos_ratio * count_positives(pos_mask)  # (B, 1)
+    num_neg = neg_pos_ratio * pos_mask.sum(dim=1, keepdim=True).clamp(min=1)  # (B, 1)
     loss = loss.nan_to_num(nan=torch.inf, posinf=torch.inf).masked_fill(pos_mask, -torch.inf)  # NaN is the hardest
     if loss.device.type == "cpu" and not torch.compiler.is_compiling():
         order = loss.topk(min(int(num_neg.max()), loss.shape[1]), dim=1).indices
@@ -109,8 +94,3 @@ def hard_negative_mining(loss: Tensor, labels: Tensor, neg_pos_ratio: int) -> Te
         order = loss.argsort(dim=1, descending=True)  # a GPU is not asked for the largest number
     rank = torch.arange(order.shape[1], device=loss.device)
     return torch.zeros_like(pos_mask).scatter(1, order, rank < num_neg) & ~pos_mask
-
-
-def count_positives(pos_mask: Tensor) -> Tensor:
-    """Return the positives of each image (B, 1), at least one: see MultiBoxLoss on images without objects."""
-    return pos_mask.sum(dim=1, keepdim=True).clamp(min=1)

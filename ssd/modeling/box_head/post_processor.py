@@ -3,21 +3,19 @@
 B images, P priors, C classes with background, K candidates of each image: its best (prior, class) pairs.
 """
 
-import sys
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from ssd.structures import Container
-from ssd.structures.boxes import clip_boxes, nms
+from ssd.structures.boxes import class_wise_nms, clip_boxes, rank_in_class
 
 # Candidates of an image that NMS looks at first. Greedy NMS decides on a box by better ones alone, so if these yield
 # ``max_per_image`` detections, more candidates could not change them.
 FIRST_CANDIDATES = 256
 # Candidates of all images in one NMS on a CPU, where its work grows with their square.
 CPU_CANDIDATES = 2**11
-# Pixels; NMS looks for boxes no further, so that a network that diverges on one image does not move those of others.
-_FAR = 1e6
 
 
 def class_scores(cls_logits: Tensor) -> Tensor:
@@ -25,45 +23,21 @@ def class_scores(cls_logits: Tensor) -> Tensor:
     return cls_logits.float().softmax(dim=2)[..., 1:]
 
 
+@dataclass(frozen=True)
 class PostProcessor:
-    """Turn scores and boxes into detections. A limit of -1 stands for no limit.
+    """Turn scores and boxes into detections. A limit of -1 stands for no limit."""
 
-    Args:
-        image_size: (height, width) of the network input in pixels.
-        score_threshold: Candidates must score above it.
-        nms_threshold: The lower-scored of two boxes of a class is dropped if their IoU exceeds it.
-        pre_nms_top_k: Candidates of a class in an image that enter NMS.
-        max_per_class: Detections of a class in an image.
-        max_per_image: Detections of an image.
-        clip: Whether boxes are clipped to the image.
-    """
-
-    def __init__(
-        self,
-        image_size: tuple[int, int],
-        *,
-        score_threshold: float,
-        nms_threshold: float,
-        pre_nms_top_k: int = -1,
-        max_per_class: int = -1,
-        max_per_image: int = 100,
-        clip: bool = False,
-    ):
-        self.height, self.width = image_size
-        self.score_threshold = score_threshold
-        self.nms_threshold = nms_threshold
-        self.pre_nms_top_k = pre_nms_top_k
-        self.max_per_class = max_per_class
-        self.max_per_image = max_per_image if max_per_image >= 0 else sys.maxsize
-        self.clip = clip
+    image_size: tuple[int, int]  # (height, width) of the network input in pixels
+    score_threshold: float  # candidates must score above it
+    nms_threshold: float  # the lower-scored of two boxes of a class is dropped if their IoU exceeds it
+    pre_nms_top_k: int = -1  # candidates of a class in an image that enter NMS
+    max_per_class: int = -1  # detections of a class in an image
+    max_per_image: int = 100
+    clip: bool = False  # whether boxes are clipped to the image
 
     @torch.no_grad()
     def __call__(self, scores: Tensor, boxes: Tensor) -> list[Container]:
-        """Detect in every image of a batch.
-
-        Args:
-            scores: (B, P, C - 1), see ``class_scores``.
-            boxes: (B, P, 4) corner form relative to the image.
+        """Detect in a batch of scores (B, P, C - 1) and boxes (B, P, 4), corner form relative to the image.
 
         Returns:
             One Container for each image: ``boxes`` (N, 4) corner form in pixels of the network input, ``labels`` (N,)
@@ -73,8 +47,9 @@ class PostProcessor:
 
     def to_pixels(self, boxes: Tensor) -> Tensor:
         """Scale relative boxes (..., 4), corner form, to pixels of the network input, and clip them if asked to."""
-        boxes = boxes * boxes.new_tensor([self.width, self.height, self.width, self.height])
-        return clip_boxes(boxes, self.width, self.height) if self.clip else boxes
+        height, width = self.image_size
+        boxes = boxes * boxes.new_tensor([width, height, width, height])
+        return clip_boxes(boxes, width, height) if self.clip else boxes
 
     def _detect(self, scores: Tensor, boxes: Tensor, num_candidates: int) -> list[Container]:
         """Detect by the best candidates of each image; where they yield too little, by four times as many."""
@@ -86,12 +61,15 @@ class PostProcessor:
         candidate_boxes = boxes.gather(1, priors[..., None].expand(-1, -1, 4))  # (B, K, 4)
         is_kept = self.suppress(best_scores, candidate_boxes, labels)
         counts = is_kept.sum(dim=1)
-        is_enough = (counts >= self.max_per_image) | (best_scores[:, -1:] <= self.score_threshold).any(dim=1)
-        if best_scores.shape[1] == scores.shape[1] * scores.shape[2]:
-            is_enough[:] = True
-        columns = (candidate_boxes[is_kept], labels[is_kept], best_scores[is_kept])
-        fields = [column.split(counts.tolist()) for column in columns]
-        detections = [self._container(*values) for values in zip(*fields, strict=True)]
+        is_enough = (best_scores[:, -1:] <= self.score_threshold).any(dim=1)
+        is_enough |= best_scores.shape[1] == scores.shape[1] * scores.shape[2]
+        if self.max_per_image >= 0:
+            is_enough |= counts >= self.max_per_image
+        columns = {"boxes": candidate_boxes[is_kept], "labels": labels[is_kept], "scores": best_scores[is_kept]}
+        fields = zip(*(column.split(counts.tolist()) for column in columns.values()), strict=True)
+        detections = [Container(**dict(zip(columns, values, strict=True))) for values in fields]
+        for found in detections:
+            found.img_height, found.img_width = self.image_size
         rest = [image for image, enough in enumerate(is_enough.tolist()) if not enough]
         if rest:
             again = self._detect(scores[rest], boxes[rest], 4 * num_candidates)
@@ -100,16 +78,7 @@ class PostProcessor:
         return detections
 
     def suppress(self, scores: Tensor, boxes: Tensor, labels: Tensor) -> Tensor:
-        """Return which candidates are detections, by threshold, NMS and limits.
-
-        Args:
-            scores: (B, K) descending.
-            boxes: (B, K, 4) corner form in pixels.
-            labels: (B, K) int64 from 1.
-
-        Returns:
-            is_kept: (B, K) bool.
-        """
+        """Return which candidates are detections, (B, K) bool, by threshold, NMS and limits; scores descend."""
         row, column = (scores > self.score_threshold).nonzero().unbind(1)  # (N,)
         group = row * (int(labels.amax()) + 1) + labels[row, column] if len(row) else row  # one for each (image, class)
         if self.pre_nms_top_k >= 0:
@@ -120,63 +89,17 @@ class PostProcessor:
             keep = keep[rank_in_class(group[keep]) < self.max_per_class]
         is_kept = torch.zeros_like(labels, dtype=torch.bool)
         is_kept[row[keep], column[keep]] = True
-        return is_kept & (is_kept.cumsum(dim=1) <= self.max_per_image)
-
-    def _container(self, boxes: Tensor, labels: Tensor, scores: Tensor) -> Container:
-        found = Container(boxes=boxes, labels=labels, scores=scores)
-        found.img_width, found.img_height = self.width, self.height
-        return found
+        return is_kept if self.max_per_image < 0 else is_kept & (is_kept.cumsum(dim=1) <= self.max_per_image)
 
 
 def best_candidates(scores: Tensor, num_candidates: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the best (prior, class) pairs of each image.
+    """Return the best (prior, class) pairs of scores (B, P, C - 1): scores, priors and labels from 1, (B, K) each.
 
     The best priors are taken first, by their best class, then the best pairs of these: none of the best K pairs can
     belong to a prior that is not among the best K.
-
-    Args:
-        scores: (B, P, C - 1).
-        num_candidates: Number of pairs K, or more than there are.
-
-    Returns:
-        scores (B, K), descending; priors (B, K) int64; labels (B, K) int64 from 1.
     """
     _, num_priors, num_classes = scores.shape
     priors = scores.amax(dim=2).topk(min(num_candidates, num_priors), dim=1).indices  # (B, K)
     pairs = scores.gather(1, priors[..., None].expand(-1, -1, num_classes)).flatten(1)  # (B, K * (C - 1))
     best, index = pairs.topk(min(num_candidates, pairs.shape[1]), dim=1)
     return best, priors.gather(1, index // num_classes), index % num_classes + 1
-
-
-def class_wise_nms(boxes: Tensor, labels: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
-    """Apply greedy NMS within each class.
-
-    Every class is moved to a place of its own on the plane, so that one NMS serves them all. The shift is wider than
-    the span of all boxes, and float64 keeps it from rounding.
-
-    Args:
-        boxes: (N, 4) corner form, float32.
-        labels: (N,) int64.
-        scores: (N,).
-        iou_threshold: The lower-scored of two boxes is dropped if their IoU exceeds it.
-
-    Returns:
-        Indices (M,) of the remaining boxes, by descending score.
-    """
-    if len(boxes) == 0:
-        return labels
-    if boxes.device.type == "mps":  # has no float64
-        return class_wise_nms(boxes.cpu(), labels.cpu(), scores.cpu(), iou_threshold).to(boxes.device)
-    boxes = boxes.double().clamp(-_FAR, _FAR).nan_to_num()
-    span = boxes.max() - boxes.min() + 1
-    return nms(boxes + (labels * span)[:, None], scores.double(), iou_threshold)
-
-
-def rank_in_class(labels: Tensor) -> Tensor:
-    """Return how many earlier entries of ``labels`` (N,) have the same label: (N,)."""
-    ordered, order = labels.sort(stable=True)
-    position = torch.arange(len(labels), device=labels.device)
-    is_first = torch.ones_like(ordered, dtype=torch.bool)
-    is_first[1:] = ordered[1:] != ordered[:-1]
-    start = torch.where(is_first, position, 0).cummax(dim=0).values  # of each run of one label
-    return torch.empty_like(position).scatter(0, order, position - start)
