@@ -13,7 +13,7 @@ from ssd.config import Config, load_config
 from ssd.data import make_batch_transform
 from ssd.modeling.backbone import build_backbone
 from ssd.modeling.backbone.efficient_net import MBConvBlock
-from ssd.modeling.backbone.shapes import feature_shapes
+from ssd.modeling.backbone.stages import feature_shapes
 from ssd.modeling.detector import build_detection_model
 from ssd.modeling.detector.levels import build_levels
 from ssd.solver import make_optimizer

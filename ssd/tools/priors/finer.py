@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from yacs.config import CfgNode
 
 from ssd.modeling.backbone import build_backbone
-from ssd.modeling.backbone.shapes import feature_shapes
+from ssd.modeling.backbone.stages import feature_shapes
 from ssd.structures.size import height_width
 
 

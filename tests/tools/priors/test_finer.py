@@ -4,7 +4,7 @@ import pytest
 
 from ssd.config import load_config
 from ssd.modeling.backbone import build_backbone
-from ssd.modeling.backbone.shapes import feature_shapes
+from ssd.modeling.backbone.stages import feature_shapes
 from ssd.tools.priors.finer import find_finer_index
 from ssd.tools.priors.verdict import describe_finer_level
 
