@@ -1,11 +1,12 @@
-"""Puts configs/ into an installed package, as ssd/configs; the metadata stands in pyproject.toml."""
+"""Copies configs/ into an installed package, as ssd/configs; the metadata is in pyproject.toml."""
 
+import sys
 from pathlib import Path
 
 from setuptools import setup
 from setuptools.command.build_py import build_py
 
-CONFIGS = Path("configs")  # one copy, at the top of the repository; ssd/config/shipped.py looks at both places
+CONFIGS = Path("configs")  # one copy, at the top of the repository; ssd/config/files.py looks at both places
 
 
 class BuildWithConfigs(build_py):
@@ -24,4 +25,6 @@ class BuildWithConfigs(build_py):
         return [*super().get_outputs(include_bytecode), *configs]
 
 
+if {"install", "develop"} & set(sys.argv[1:]):
+    sys.exit("python setup.py install is no longer supported by setuptools: use `pip install .`")
 setup(cmdclass={"build_py": BuildWithConfigs})

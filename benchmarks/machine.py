@@ -7,8 +7,7 @@ from datetime import datetime, timezone
 import cv2
 import torch
 
-from ssd.utils.cores import available_cores
-from ssd.utils.environment import cpu_model, describe_code, package_version
+from ssd.utils.machine import available_cores, cpu_model, describe_code, package_version
 
 _PACKAGES = ("torch", "torchvision", "numpy", "faster-coco-eval", "pycocotools")
 

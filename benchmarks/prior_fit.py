@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ssd.config import load_config
-from ssd.utils.atomic import write_text
+from ssd.utils.files import write_text
 
 ROOT = Path(__file__).parents[1]
 

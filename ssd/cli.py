@@ -8,7 +8,7 @@ from ssd.version import __version__
 
 COMMANDS: Commands = {
     "check-data": ("ssd.commands.check_data", "list all mistakes in the datasets of a config"),
-    "convert": ("ssd.commands.convert", "convert checkpoints from and to other SSD implementations"),
+    "convert": ("ssd.commands.convert", "convert checkpoints of other SSDs, and ours to lufficc/SSD"),
     "data": ("ssd.commands.data", "draw, convert, render and split datasets"),
     "demo": ("ssd.commands.demo", "detect in images and videos, and draw the detections"),
     "doctor": ("ssd.commands.doctor", "check the installation"),

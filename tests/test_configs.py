@@ -15,7 +15,7 @@ from ssd.modeling.backbone import build_backbone
 from ssd.modeling.backbone.efficient_net import MBConvBlock
 from ssd.modeling.backbone.shapes import feature_shapes
 from ssd.modeling.detector import build_detection_model
-from ssd.modeling.detector.levels import fill_in_levels
+from ssd.modeling.detector.levels import build_levels
 from ssd.solver import make_optimizer
 from ssd.structures import Container
 from ssd.structures.boxes import center_to_corner
@@ -91,7 +91,7 @@ def resized(config: Config, image_size: ImageSize) -> Config:
     config = config.clone()
     config.INPUT.IMAGE_SIZE = image_size
     with torch.device("meta"):
-        num_levels = len(feature_shapes(build_backbone(config), height_width(image_size)))
+        num_levels = len(feature_shapes(build_backbone(config, False), height_width(image_size)))
     priors = config.MODEL.PRIORS
     priors.MIN_SIZES = of_length(num_levels, [size * factor for size in priors.MIN_SIZES])
     priors.MAX_SIZES = of_length(num_levels, [size * factor for size in priors.MAX_SIZES])
@@ -136,11 +136,11 @@ def check_training_step(config: Config, model: nn.Module, images: Tensor) -> Non
 
 def one_object_a_level(config: Config, model: nn.Module, num_images: int) -> Container:
     """Objects that equal the most central prior of each level, in the first image; none in the others."""
-    priors = fill_in_levels(config, model.backbone).MODEL.PRIORS
-    maps = zip(priors.FEATURE_MAPS, priors.BOXES_PER_LOCATION, strict=True)
-    levels = model.box_head.priors.split([height * width * count for (height, width), count in maps])
-    central = [level[(level[:, :2] - 0.5).abs().sum(dim=1).argmin()] for level in levels]
-    boxes, labels = torch.zeros(num_images, len(levels), 4), torch.zeros(num_images, len(levels), dtype=torch.int64)
+    levels = build_levels(config, nn.Sequential(model.backbone, model.neck))
+    counts = zip(levels.feature_maps, levels.boxes_per_location, strict=True)
+    priors = model.box_head.priors.split([height * width * count for (height, width), count in counts])
+    central = [level[(level[:, :2] - 0.5).abs().sum(dim=1).argmin()] for level in priors]
+    boxes, labels = torch.zeros(num_images, len(priors), 4), torch.zeros(num_images, len(priors), dtype=torch.int64)
     boxes[0], labels[0] = center_to_corner(torch.stack(central)), 1
     return Container(boxes=boxes, labels=labels)
 

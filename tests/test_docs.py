@@ -30,20 +30,20 @@ from ssd.commands import data as data_command
 from ssd.commands import data_scenes as scenes_command
 from ssd.commands import doctor
 from ssd.config import load_config
+from ssd.config.files import shipped_names
 from ssd.config.node import with_num_classes
-from ssd.config.shipped import shipped_names
 from ssd.data import build_datasets, catalog, make_batch_transform, make_test_loader, make_train_loader
 from ssd.engine.trainer import step
 from ssd.evaluation import evaluate
-from ssd.inference.saving import Outputs
+from ssd.inference.outputs import Outputs
 from ssd.inference.video_writer import VideoWriter
 from ssd.modeling import registry
 from ssd.modeling.detector import build_detection_model
 from ssd.structures import Container
-from ssd.tools.doctor.finding import Finding
+from ssd.tools.doctor import Finding
 from ssd.utils.errors import ConfigError, DatasetError
 from ssd.utils.image import read_image, write_image
-from ssd.weights.formats.sources import SOURCES
+from ssd.weights.formats import FORMATS
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -283,7 +283,7 @@ def test_dataset(folder: Path) -> None:
     [
         ("shelf1.png,1,2,3,4,aple", r"train\.csv: shelf1\.png: unknown class 'aple'; did you mean 'apple'"),
         ("shelf1.png,1,2,3,x,apple", r"train\.csv: shelf1\.png: could not convert string to float: 'x'"),
-        ("shelf1.png,1,2,3", r"train\.csv: shelf1\.png: unknown class ''"),
+        ("shelf1.png,1,2,3", r"train\.csv: shelf1\.png: could not convert string to float: ''"),
         ("shelf3.png,1,2,3,4,apple", r"image datasets.shop.images.shelf3\.png does not exist"),
     ],
 )
@@ -542,9 +542,9 @@ def test_every_kind_of_foreign_checkpoint_has_its_rows() -> None:
     """One that names its configs, and one that says how it was verified."""
     sections = re.split(r"^## ", (ROOT / "docs" / "interop.md").read_text(), flags=re.MULTILINE)
     kinds, verified = (section for section in sections if section.startswith(("Kinds", "How it was verified")))
-    for source in SOURCES:
+    for name in FORMATS:
         for section in (kinds, verified):
-            assert re.search(rf"^\|[^|]*`{source.name}`", section, flags=re.MULTILINE), source.name
+            assert re.search(rf"^\|[^|]*`{name}`", section, flags=re.MULTILINE), name
     for path in (ROOT / "configs" / "interop").iterdir():
         assert re.search(rf"`(interop/)?{path.stem}`", kinds), path.stem
 

@@ -91,7 +91,7 @@ class Broken:
             raise RuntimeError("operator torchvision::nms does not exist")
 sys.meta_path.insert(0, Broken())
 try:
-    import ssd.structures.ops
+    import ssd.structures.boxes
 except ImportError as error:
     print(error)
 """

@@ -82,7 +82,7 @@ def test_a_new_run_starts_from_weights_and_then_continues_itself(script: Script,
 
 
 def test_all_options_of_a_step(script: Script, config_file: Path, tmp_path: Path) -> None:
-    solver = ("SOLVER.AMP", "bf16", "SOLVER.EMA", 0.9, "SOLVER.ACCUMULATE", 2, "SOLVER.GRAD_CLIP", 1.0)
+    solver = ("SOLVER.AMP", "bf16", "SOLVER.EMA", 0.9, "SOLVER.MICRO_BATCHES", 2, "SOLVER.GRAD_CLIP", 1.0)
     run = ("train.py", "--config-file", config_file, *solver, "SOLVER.OPTIMIZER", "adamw", "TEST.AMP", "bf16")
     status, log, _ = script(*run, "--log_step", 1, "--eval_step", 1, "SOLVER.MAX_ITER", 2)
     assert status == 0
@@ -133,7 +133,7 @@ MISTAKES = [
     (["--config-file", "{config}", "SOLVER.AMP", "fp16"], "on a CPU set it to bf16 or off"),
     (["--config-file", "{config}", "SOLVER.AMP", "fp8"], "SOLVER.AMP must be auto, off, bf16 or fp16, got 'fp8'"),
     (["--config-file", "{config}", "TEST.AMP", "fp16"], "TEST.AMP fp16 is for CUDA devices"),
-    (["--config-file", "{config}", "SOLVER.ACCUMULATE", "3"], "SOLVER.ACCUMULATE is 3, but a batch"),
+    (["--config-file", "{config}", "SOLVER.MICRO_BATCHES", "3"], "SOLVER.MICRO_BATCHES is 3, but a batch"),
     (["--config-file", "{config}", "SOLVER.EMA", "1.0"], "SOLVER.EMA must be 0 or more, and less than 1, got 1.0"),
     (["--config-file", "{config}", "TEST.METRIC", "coco"], "'coco' needs a dataset with a COCO annotation file"),
     (["--config-file", "{config}", "TEST.METRIC", "vco"], "unknown metric 'vco'; did you mean"),

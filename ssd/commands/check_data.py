@@ -10,8 +10,8 @@ from ssd.commands.run import run_script
 from ssd.config import load_config
 from ssd.tools.data.check import check_data
 from ssd.tools.data.check_report import report_to_text
-from ssd.utils.atomic import atomic_write
 from ssd.utils.errors import OutputError, os_errors_as
+from ssd.utils.files import atomic_write
 from ssd.utils.terminal import say
 
 

@@ -7,13 +7,13 @@ from pathlib import Path
 from ssd.commands.arguments import add_flag
 from ssd.commands.data import make_source_parser
 from ssd.commands.run import run_script
-from ssd.config.shipped import base_text, find_config, shipped_config, similar_configs
+from ssd.config.files import base_text, find_config, shipped_config, similar_configs
 from ssd.tools.data.content import collect_content
 from ssd.tools.data.source import open_datasets
 from ssd.tools.data.split import parse_parts, split_content, table_of_parts
 from ssd.tools.data.writers import FORMATS, check_output_folder, datasets_yaml, write_dataset
-from ssd.utils.atomic import atomic_write
 from ssd.utils.errors import ConfigError, OutputError, os_errors_as
+from ssd.utils.files import atomic_write
 from ssd.utils.logger import setup_logger
 from ssd.utils.terminal import say
 

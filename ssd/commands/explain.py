@@ -15,7 +15,7 @@ from ssd.inference.predictor import Predictor
 from ssd.tools.explain.explain import Explanation, explain
 from ssd.utils.errors import ConfigError
 from ssd.utils.terminal import say
-from ssd.weights.trained import trained_class_names
+from ssd.weights.loaded_checkpoint import trained_class_names
 
 
 def main(args: Sequence[str]) -> int:

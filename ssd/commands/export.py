@@ -19,10 +19,10 @@ from ssd.deploy.report import ExportReport, format_report, to_json
 from ssd.deploy.trained import Trained, load_trained
 from ssd.evaluation import resolve_metric
 from ssd.inference.sources import Frame, Source, open_source
-from ssd.utils.atomic import write_json
-from ssd.utils.cores import limit_threads
 from ssd.utils.errors import ConfigError, DatasetError, OutputError, os_errors_as
+from ssd.utils.files import write_json
 from ssd.utils.logger import setup_logger
+from ssd.utils.machine import limit_threads
 from ssd.utils.terminal import say
 
 logger = logging.getLogger(__name__)

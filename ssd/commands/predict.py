@@ -5,7 +5,6 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -21,13 +20,13 @@ from ssd.tools.bulk.part_folder import PartFolder
 from ssd.tools.bulk.ray_job import run_on_ray
 from ssd.tools.bulk.rows import FORMATS
 from ssd.tools.bulk.work import do_parts
-from ssd.utils.errors import ConfigError
-from ssd.utils.extras import import_extra
+from ssd.utils.distributed import Launch, read_launch, select_local_device
+from ssd.utils.errors import ConfigError, import_extra
 from ssd.utils.interrupt import InterruptGuard
-from ssd.utils.launch import Launch, read_launch, select_local_device
 from ssd.utils.logger import setup_logger
 from ssd.utils.terminal import say
-from ssd.weights.trained import read_with_config, trained_class_names
+from ssd.weights.loaded_checkpoint import LoadedCheckpoint, trained_class_names
+from ssd.weights.trained import read_with_config
 
 logger = logging.getLogger(__name__)
 
@@ -88,7 +87,7 @@ class Plan:
     """
 
     cfg: Config
-    trained: dict[str, Any]
+    trained: LoadedCheckpoint
     files: list[str]
     folder: PartFolder
     options: PredictOptions
@@ -146,13 +145,13 @@ def make_plan(args: argparse.Namespace) -> Plan:
         ImageError: see ``list_images``.
     """
     cfg, trained = read_with_config(args.config_file, args.ckpt, args.opts)
-    class_names = tuple(trained_class_names(cfg, trained))
+    class_names = trained_class_names(cfg, trained)
     files = list_images(args.sources, args.list)
     threshold = cfg.TEST.CONFIDENCE_THRESHOLD if args.score_threshold is None else args.score_threshold
     job = Job(
         listing=digest_listing(files),
         num_images=len(files),
-        detector=make_detector_digest(cfg, trained["model"]),
+        detector=make_detector_digest(cfg, trained.weights),
         class_names=class_names,
         score_threshold=threshold,
         tile=args.tile,

@@ -24,8 +24,8 @@ from ssd.tools.priors.pictures import draw_pictures
 from ssd.tools.priors.report import PriorReport, make_levels, make_part
 from ssd.tools.priors.text import report_to_text, verdict_lines
 from ssd.tools.priors.verdict import compare, describe_finer_level, make_verdict
-from ssd.utils.atomic import write_text
 from ssd.utils.errors import ConfigError, DatasetError, OutputError, os_errors_as
+from ssd.utils.files import write_text
 from ssd.utils.terminal import say
 from ssd.visualization.theme import figure_to_svg
 

@@ -4,17 +4,16 @@ import argparse
 import errno
 import sys
 from collections.abc import Callable
-from typing import Any
 
 import torch
 
 from ssd.config import Config, load_config
-from ssd.config.shipped import find_config
+from ssd.config.files import find_config
 from ssd.engine.setup import start_process
-from ssd.utils.distributed import get_rank, in_turns, is_distributed, is_lost_connection, leave_processes
+from ssd.utils.distributed import get_rank, in_turns, is_distributed, is_lost_connection, leave_processes, read_launch
 from ssd.utils.errors import ConfigError, SSDError
-from ssd.utils.launch import read_launch
 from ssd.utils.logger import setup_logger
+from ssd.weights.loaded_checkpoint import LoadedCheckpoint
 from ssd.weights.trained import read_trained, read_with_config
 
 INTERRUPTED = 130  # the shell's exit status for a process that Ctrl-C ended
@@ -43,7 +42,7 @@ def start_run(
 
 def start_trained(
     args: argparse.Namespace, *, log_dir: bool = False, distributed: bool = False
-) -> tuple[Config, torch.device, dict[str, Any]]:
+) -> tuple[Config, torch.device, LoadedCheckpoint]:
     """Set up the process for a detector that the command line names: by a config, a checkpoint or both.
 
     Args:

@@ -1,6 +1,7 @@
 """Evaluate a detector: ssd test --config-file configs/vgg_ssd300_voc0712.yaml [--ckpt FILE] [KEY VALUE ...]."""
 
 import argparse
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,7 +12,10 @@ from ssd.engine.inference import evaluate_datasets
 from ssd.tools.report import describe_run, write_report
 from ssd.utils.device import select_dtype
 from ssd.utils.distributed import get_rank, get_world_size, said_once
+from ssd.weights.loaded_checkpoint import known_class_names, trained_class_names
 from ssd.weights.trained import build_trained_model
+
+logger = logging.getLogger(__name__)
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -34,8 +38,13 @@ def parse_args(args: Sequence[str] | None = None) -> argparse.Namespace:
 def run(args: argparse.Namespace) -> None:
     """Evaluate as the command line says."""
     cfg, device, checkpoint = start_trained(args, log_dir=True, distributed=True)
+    class_names = known_class_names(cfg, checkpoint)
     with said_once():
-        datasets = build_datasets(cfg, is_train=False, class_names=checkpoint.get("class_names"))
+        if class_names is None and checkpoint.origin is not None:
+            class_names = trained_class_names(cfg, checkpoint)
+        datasets = build_datasets(cfg, is_train=False, class_names=class_names)
+        if class_names is None:
+            logger.warning("%s does not name its classes: taken for those of DATASETS.TEST", checkpoint.source)
     model = build_trained_model(cfg, checkpoint, datasets[0].class_names, device)
     loaders = {
         name: make_test_loader(cfg, dataset, rank=get_rank(), world_size=get_world_size())

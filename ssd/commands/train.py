@@ -233,5 +233,5 @@ def make_evaluator(
         output_dir=Path(cfg.OUTPUT_DIR, "inference"),
         dtype=select_dtype(cfg.TEST.AMP, device, "TEST.AMP"),
         metric=cfg.TEST.METRIC,
-        with_losses=cfg.TEST.LOSS,
+        with_losses=cfg.TEST.VALIDATION_LOSS,
     )

@@ -1,7 +1,6 @@
-"""Every configuration key with its default.
+"""Every configuration key with its default; a YAML file overrides these, and the command line both.
 
-Keys and defaults follow lufficc/SSD; docs/compatibility.md lists what differs. A YAML file
-sets what differs from here, ``KEY VALUE`` pairs on the command line override both.
+Keys and defaults follow lufficc/SSD; docs/compatibility.md lists the differences.
 """
 
 from ssd.config.node import Config
@@ -24,15 +23,15 @@ cfg.MODEL.NEG_POS_RATIO = 3
 cfg.MODEL.CENTER_VARIANCE = 0.1
 cfg.MODEL.SIZE_VARIANCE = 0.2
 
-# Start from the weights of a trained detector: path or URL. Takes the place of BACKBONE.PRETRAINED. A checkpoint in
-# OUTPUT_DIR goes before it: that run continues.
+# Start from the weights of a trained detector: path or URL. Replaces BACKBONE.PRETRAINED. A run with a checkpoint in
+# OUTPUT_DIR continues from that instead.
 cfg.MODEL.WEIGHTS = ""
 # Names of the classes of WEIGHTS, without background. Empty = as its checkpoint says; else those of VOC for 21 classes
-# and of COCO for 81. Classes whose name the training shares keep what they have learnt. They also name the classes of a
-# checkpoint to detect with, if nothing else does.
+# and of COCO for 81, with a warning. Classes whose name the training shares keep their weights. They also name the
+# classes of a checkpoint to evaluate or detect with, unless WEIGHTS is another file and that checkpoint names its own.
 cfg.MODEL.WEIGHTS_CLASSES = ()
-# Regular expressions: parts of the model that do not take WEIGHTS but start anew, such as ["box_head"].
-cfg.MODEL.WEIGHTS_EXCEPT = ()
+# Regular expressions: parts of the model that start from initial weights instead, such as ["box_head"].
+cfg.MODEL.WEIGHTS_EXCLUDE = ()
 
 cfg.MODEL.BACKBONE = Config()
 cfg.MODEL.BACKBONE.NAME = "vgg"
@@ -51,8 +50,8 @@ cfg.MODEL.PRIORS = Config()
 cfg.MODEL.PRIORS.FEATURE_MAPS = []
 # Pixels between neighbouring priors on each level: n, or (y, x). Empty = derived from the feature maps.
 cfg.MODEL.PRIORS.STRIDES = []
-# Where the priors of a cell stand: "stride", (index + 0.5) * stride from the edge, as in the authors' release; "map",
-# in the middle of an equal share of the image, which STRIDES then do not move.
+# Centres of priors: "stride" = (index + 0.5) * stride from the edge, as in the authors' release; "map" = the middle of
+# an equal share of the image, whatever STRIDES are.
 cfg.MODEL.PRIORS.CENTERS = "stride"
 # Side in pixels of the small square prior of each level; with MAX_SIZES it gives the second, sqrt(min * max).
 cfg.MODEL.PRIORS.MIN_SIZES = [30, 60, 111, 162, 213, 264]
@@ -78,8 +77,8 @@ cfg.INPUT.IMAGE_SIZE = 300
 cfg.INPUT.PIXEL_MEAN = [123, 117, 104]
 cfg.INPUT.PIXEL_STD = [1, 1, 1]
 
-# Steps of the random augmentation in training (SSD, Sec. 2.2 and 3.6). Leave out what the data forbids (mirroring
-# letters) or what a short schedule on small objects cannot afford (expanding, cropping).
+# Steps of the random augmentation in training (SSD, Sec. 2.2 and 3.6). Switch off what the data forbids (mirroring
+# letters) or a short schedule on small objects cannot afford (expanding, cropping).
 cfg.INPUT.AUGMENTATION = Config()
 cfg.INPUT.AUGMENTATION.PHOTOMETRIC = True
 cfg.INPUT.AUGMENTATION.EXPAND = True
@@ -94,8 +93,8 @@ cfg.DATASETS.TEST = ()
 # Your own sets: NAME: {FORMAT: voc, ROOT: ..., SPLIT: ...} or {FORMAT: coco, IMAGES: ..., ANNOTATIONS: ...}.
 # An optional CLASSES list fixes the names and their order (without background).
 cfg.DATASETS.CUSTOM = Config(new_allowed=True)
-# What happens to a mistake in a dataset: "raise" stops at the first; "skip" leaves the object, annotation or image out
-# and warns with a count. An image that turns out to be damaged in training is then replaced by another one.
+# Mistakes in a dataset: "raise" stops at the first; "skip" drops the object, annotation or image and warns with a
+# count. An image that turns out to be damaged in training is then replaced by another one.
 cfg.DATASETS.ON_ERROR = "raise"
 
 cfg.DATA_LOADER = Config()
@@ -103,15 +102,8 @@ cfg.DATA_LOADER = Config()
 cfg.DATA_LOADER.NUM_WORKERS = 8
 # Copy batches through page-locked memory when the device is a GPU.
 cfg.DATA_LOADER.PIN_MEMORY = True
-# In training, decode a JPEG at 1/2, 1/4 or 1/8 of its size when that is still no smaller than what is drawn of it.
+# In training, decode a JPEG at 1/2, 1/4 or 1/8 of its size if that is enough for the crop and the network input.
 cfg.DATA_LOADER.REDUCED_DECODING = True
-# Keep decoded training images for the next epochs: "off", "memory", or "disk" (a scratch file, removed at the end).
-# All workers of a training process share it. It takes the first images that CACHE_GB (of 10^9 bytes) has room for, the
-# others are decoded as before; 1,000 images of 500 x 375 take 0.56. Cached images are not decoded reduced.
-cfg.DATA_LOADER.CACHE = "off"
-cfg.DATA_LOADER.CACHE_GB = 8.0
-# The folder of the scratch file; "" = the system's for temporary files.
-cfg.DATA_LOADER.CACHE_DIR = ""
 
 # ---------------------------------------------------------------- training
 cfg.SOLVER = Config()
@@ -122,10 +114,10 @@ cfg.SOLVER.SCHEDULE = "multistep"
 cfg.SOLVER.LR_STEPS = [80000, 100000]
 cfg.SOLVER.GAMMA = 0.1
 cfg.SOLVER.BATCH_SIZE = 32
-# What BATCH_SIZE counts when torchrun starts several processes (docs/distributed.md). "process": the images of each;
-# LR is multiplied by the number of processes, and MAX_ITER, LR_STEPS and WARMUP_ITERS are divided by it. "all": those
-# of all together; each takes its share, and the schedule stays as it is.
-cfg.SOLVER.BATCH_SIZE_OF = "process"
+# Images that BATCH_SIZE counts when torchrun starts several processes (docs/distributed.md). "process": those of each;
+# LR is multiplied by the number of processes, and MAX_ITER, LR_STEPS and WARMUP_ITERS are divided by it. "global":
+# those of all together; each takes its share, and the schedule is not changed.
+cfg.SOLVER.BATCH_SIZE_SCOPE = "process"
 # Batch norm over the images of all processes, not of each alone.
 cfg.SOLVER.SYNC_BN = False
 # "sgd" (the paper's) or "adamw" (which does not read MOMENTUM).
@@ -133,7 +125,7 @@ cfg.SOLVER.OPTIMIZER = "sgd"
 cfg.SOLVER.LR = 1e-3
 cfg.SOLVER.MOMENTUM = 0.9
 cfg.SOLVER.WEIGHT_DECAY = 5e-4
-# False: weight decay leaves batch norms, the scale of L2Norm and all biases alone.
+# False: no weight decay on batch norms, the scale of L2Norm and biases.
 cfg.SOLVER.DECAY_NORMS_AND_BIASES = True
 # Learning rate relative to LR: of biases (2 in the authors' release), and of the backbone without its extra layers.
 cfg.SOLVER.BIAS_LR_FACTOR = 1.0
@@ -144,31 +136,30 @@ cfg.SOLVER.WARMUP_ITERS = 500
 # Fixes initial weights, sample order and augmentation.
 cfg.SOLVER.SEED = 0
 # Number format of the network in training; weights, losses and boxes stay float32. "auto": "bf16" on a GPU that has
-# it, else "fp16" with scaled losses, "off" on other devices. A CPU trains in "bf16" only where it is asked to: quick
-# where it has AMX, and the network is not made of depthwise convolutions.
+# it, else "fp16" with scaled losses; "off" on other devices. On a CPU "bf16" is faster only with AMX, and not for
+# depthwise convolutions.
 cfg.SOLVER.AMP = "auto"
 # Compile the network (and, on a GPU, the colours) with torch.compile: minutes at the start, faster steps.
 cfg.SOLVER.COMPILE = False
-# Parts in which a batch of BATCH_SIZE goes through the network, one after the other, for less memory. The step is
-# that of the whole batch, but that batch norm sees the parts.
-cfg.SOLVER.ACCUMULATE = 1
-# Norm to which longer gradients are scaled down; 0 = never.
+# Parts in which a batch of BATCH_SIZE images goes through the network, one after the other, for less memory. The step
+# is that of the whole batch, except that batch norm sees the parts.
+cfg.SOLVER.MICRO_BATCHES = 1
+# Maximum norm of the gradients, which are scaled down to it; 0 = no limit.
 cfg.SOLVER.GRAD_CLIP = 0.0
-# Decay of a moving average of the weights, such as 0.999. It is what is evaluated and what a checkpoint holds for
-# detection. 0 = no average.
+# Decay of a moving average of the weights, such as 0.999, which is evaluated and saved for detection; 0 = no average.
 cfg.SOLVER.EMA = 0.0
 # Steps of a run with a loss or gradient that is not finite that are left out (no update of weights, optimizer, batch
 # statistics or average) before it stops; 0 = it stops at the first. Each leaves its batch as nonfinite_XXXXXX.pth.
 cfg.SOLVER.MAX_NONFINITE_STEPS = 0
-# Equal runs give equal bits, on the same machine with the same versions, threads and processes. Slower on a GPU; what
-# has no deterministic algorithm there (backward of bilinear interpolation or adaptive pooling, in some backbones) warns
-# by its name. On a CPU the built-in detectors do so without.
+# Equal runs give equal bits, on the same machine with the same versions, threads and processes. Slower on a GPU;
+# operators without a deterministic algorithm there (backward of bilinear interpolation or adaptive pooling, in some
+# backbones) warn. On a CPU the built-in detectors are deterministic without this key.
 cfg.SOLVER.DETERMINISTIC = False
 
 # ---------------------------------------------------------------- checkpoints
 cfg.CHECKPOINT = Config()
-# The newest checkpoints model_XXXXXX.pth that are kept; -1 = all. model_final, model_best and the one to continue from
-# always stay. With 1 there is none to go back to if the last one is damaged. The disk needs room for one more.
+# Number of checkpoints model_XXXXXX.pth to keep, newest first; -1 = all. model_final, model_best and the one to
+# continue from always stay. With 1 nothing replaces a damaged last one. The disk needs room for one more.
 cfg.CHECKPOINT.KEEP = -1
 # Also write the weights as model_XXXXXX.safetensors beside each checkpoint, for other tools (extra: safetensors).
 cfg.CHECKPOINT.SAFETENSORS = False
@@ -194,9 +185,9 @@ cfg.TEST.AMP = "off"
 # "auto" = as the dataset asks (11-point VOC AP for the 2007 sets, every-point for other VOC sets, COCO AP for COCO
 # sets), or one of voc07, voc, coco.
 cfg.TEST.METRIC = "auto"
-# The evaluations of a training also measure its losses on the test images, without augmentation. The backbone's
-# features serve both; what it costs is in docs/training.md.
-cfg.TEST.LOSS = True
+# The evaluations of a training also compute the losses on the test images, without augmentation, from the same
+# predictions; docs/training.md has the cost.
+cfg.TEST.VALIDATION_LOSS = True
 
-# Everything that a run writes goes here; a later run with the same directory continues it.
+# Folder of all output of a run; a later run with the same folder continues it.
 cfg.OUTPUT_DIR = "outputs"

@@ -1,21 +1,21 @@
-"""The configuration tree: a yacs CfgNode that reads only YAML, follows ``_BASE_`` and explains mistakes."""
+"""Configuration tree: a yacs CfgNode that reads only YAML, follows ``_BASE_`` and explains mistakes."""
 
 import ast
 import difflib
+import logging
+import math
 import os
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+import re
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from yacs.config import CfgNode
 
-from ssd.config.checks import CHECKS
-from ssd.config.shipped import find_base, find_config, similar_configs
-from ssd.config.yaml_text import MAX_INT, parse_yaml
-from ssd.utils.errors import ConfigError
-from ssd.utils.shorten import shorten
+from ssd.config.files import MAX_INT, parse_yaml, read_chain
+from ssd.config.old_keys import refuse_both_names, with_current_keys
+from ssd.utils.errors import ConfigError, shorten
 
-BASE_KEY = "_BASE_"
+logger = logging.getLogger(__name__)
 
 # Keys whose value may have a type other than that of the default.
 _ALTERNATIVE_TYPES: dict[str, tuple[type, ...]] = {
@@ -23,92 +23,181 @@ _ALTERNATIVE_TYPES: dict[str, tuple[type, ...]] = {
     "MODEL.BACKBONE.PRETRAINED": (bool, str),
     "MODEL.PRIORS.CLIP": (bool, str),
 }
-# Keys of names of which one is "off".
-_SWITCHES = {"DATA_LOADER.CACHE", "SOLVER.AMP", "TEST.AMP"}
+
+
+def _is_positive(value: Any) -> bool:
+    if isinstance(value, float):
+        return 0 < value < math.inf
+    return type(value) is int and 0 < value < MAX_INT
+
+
+def _is_size(value: Any) -> bool:
+    sides = value if isinstance(value, (list, tuple)) and len(value) == 2 else [value]
+    return all(isinstance(side, int) and side > 0 for side in sides)
+
+
+def _is_aspect_ratio(value: Any) -> bool:
+    pair = value if isinstance(value, (list, tuple)) else [value, 1]
+    return len(pair) == 2 and all(map(_is_positive, pair))
+
+
+def _is_regular_expression(value: Any) -> bool:
+    try:
+        re.compile(value)
+    except (re.error, TypeError, OverflowError, RecursionError):  # a{99999999999}, thousands of brackets
+        return False
+    return True
+
+
+def _each(check: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda values: isinstance(values, (list, tuple)) and all(map(check, values))
+
+
+def _one_of(*choices: Any) -> "_Check":
+    return (lambda value: value in choices), " or ".join(map(str, choices))
+
+
+_Check = tuple[Callable[[Any], bool], str]
+_POSITIVE: _Check = (_is_positive, "positive")
+_NOT_NEGATIVE: _Check = (lambda value: value == 0 or _is_positive(value), "0 or more")
+_FRACTION: _Check = (lambda value: 0 <= value <= 1, "between 0 and 1")
+_LIMIT: _Check = (lambda value: value == -1 or value > 0, "positive, or -1 for no limit")
+_SIZES: _Check = (_each(_is_size), "a list of positive ints or (height, width) pairs")
+_NAMES: _Check = (_each(lambda name: isinstance(name, str)), "a list of names")
+_NUMBERS: _Check = (_each(_is_positive), "a list of positive numbers")
+_INTS: _Check = (_each(lambda value: isinstance(value, int)), "a list of ints")
+_FORMAT = _one_of("auto", "off", "bf16", "fp16")
+
+# Group -> key -> (whether a value of the right type is valid, what is expected).
+_CHECKS: dict[str, dict[str, _Check]] = {
+    "MODEL": {
+        "THRESHOLD": _FRACTION,
+        "NUM_CLASSES": (lambda value: value == 0 or value > 1, "2 or more (background counts), or 0"),
+        **dict.fromkeys(("NEG_POS_RATIO", "CENTER_VARIANCE", "SIZE_VARIANCE"), _POSITIVE),
+        "WEIGHTS_CLASSES": _NAMES,
+        "WEIGHTS_EXCLUDE": (_each(_is_regular_expression), "a list of regular expressions"),
+    },
+    "MODEL.BACKBONE": {"OUT_INDICES": _INTS, "FREEZE_STAGES": _NOT_NEGATIVE},
+    "MODEL.PRIORS": {
+        **dict.fromkeys(("FEATURE_MAPS", "STRIDES"), _SIZES),
+        **dict.fromkeys(("MIN_SIZES", "MAX_SIZES"), _NUMBERS),
+        "ASPECT_RATIOS": (_each(_each(_is_aspect_ratio)), "one list a level, like [[2], [2, 3]]"),
+        "CENTERS": _one_of("stride", "map"),
+        "CLIP": _one_of(True, False, "size"),
+    },
+    "INPUT": {
+        "IMAGE_SIZE": (_is_size, "a positive int or a pair (height, width)"),
+        "PIXEL_MEAN": (lambda value: len(value) == 3, "three numbers: red, green, blue"),
+        "PIXEL_STD": (
+            lambda value: len(value) == 3 and all(map(_is_positive, value)),
+            "three positive numbers: red, green, blue; [1, 1, 1] leaves pixels unchanged",
+        ),
+    },
+    "DATASETS": {"TRAIN": _NAMES, "TEST": _NAMES, "ON_ERROR": _one_of("raise", "skip")},
+    "DATA_LOADER": {"NUM_WORKERS": _NOT_NEGATIVE},
+    "SOLVER": {
+        **dict.fromkeys(("MAX_ITER", "GAMMA", "BATCH_SIZE", "LR", "BIAS_LR_FACTOR", "BACKBONE_LR_FACTOR"), _POSITIVE),
+        **dict.fromkeys(("WEIGHT_DECAY", "WARMUP_FACTOR", "WARMUP_ITERS", "SEED", "GRAD_CLIP"), _NOT_NEGATIVE),
+        "MAX_NONFINITE_STEPS": _NOT_NEGATIVE,
+        "MICRO_BATCHES": _POSITIVE,
+        "LR_STEPS": _INTS,
+        "BATCH_SIZE_SCOPE": _one_of("process", "global"),
+        "MOMENTUM": _FRACTION,
+        "AMP": _FORMAT,
+        "EMA": (lambda value: 0 <= value < 1, "0 or more, and less than 1"),
+    },
+    "CHECKPOINT": {"KEEP": _LIMIT},
+    "TEST": {
+        **dict.fromkeys(("NMS_THRESHOLD", "CONFIDENCE_THRESHOLD"), _FRACTION),
+        **dict.fromkeys(("PRE_NMS_TOP_K", "MAX_PER_CLASS", "MAX_PER_IMAGE"), _LIMIT),
+        "BATCH_SIZE": _POSITIVE,
+        "AMP": _FORMAT,
+    },
+    "": {"OUTPUT_DIR": (bool, "the name of a folder")},
+}
+CHECKS = {f"{group}.{key}".lstrip("."): check for group, keys in _CHECKS.items() for key, check in keys.items()}
 
 
 class Config(CfgNode):
     """A yacs CfgNode with ``_BASE_`` inheritance and errors that name the key, the file and the remedy.
 
     Semantics are those of yacs: unknown keys are errors, a value must have the type of the default (lists and tuples
-    are interchangeable), strings are literal-evaluated. A failed merge leaves the tree as it was.
+    are interchangeable), strings are literal-evaluated. A failed merge changes nothing.
     """
 
     def merge_from_file(self, cfg_filename: str | os.PathLike[str]) -> None:
-        """Merge a YAML file, after the files that its ``_BASE_`` key names.
-
-        Where there is no such file, it is the config of this name that comes with the library; so for ``_BASE_``.
+        """Merge a YAML file, or the config of the library of this name, after the files that its ``_BASE_`` names.
 
         Raises:
-            ConfigError: the file is missing or no YAML, ``_BASE_`` is circular, or a key or value does not fit.
+            ConfigError: The file is missing or no YAML, ``_BASE_`` is circular, or a key or value does not fit.
         """
-        for path in _inheritance_chain(Path(cfg_filename)):
-            self._merge_checked(_read_yaml(path), source=f"{path}: ")
+        for path, tree in read_chain(cfg_filename):
+            self._merge_checked(tree, f"{path}: ")
 
     def merge_from_text(self, text: str, source: str) -> None:
-        """Merge the content of a YAML file, such as ``dump`` gives; ``_BASE_`` is no key of it.
-
-        Args:
-            text: the content.
-            source: where it comes from, for messages.
-
-        Raises:
-            ConfigError: it is no YAML, or a key or value does not fit.
-        """
-        self._merge_checked(parse_yaml(text, source), source=f"{source}: ")
+        """Merge YAML text without ``_BASE_``, such as ``dump`` gives; ``source`` is its origin, for messages."""
+        self._merge_checked(parse_yaml(text, source), f"{source}: ", warn=False)  # a stored config is not edited
 
     @classmethod
     def load_cfg(cls, cfg_file_obj_or_str: Any) -> "Config":
-        """Refuse what yacs offers here: it would execute a Python file."""
+        """Refuse this method of yacs, which would execute a Python file."""
         raise ConfigError("Config.load_cfg is not offered; use merge_from_file with a .yaml file")
 
     def merge_from_list(self, cfg_list: Sequence[Any]) -> None:
         """Merge overrides ``[KEY, VALUE, KEY, VALUE, ...]``; keys are dotted, string values are literal-evaluated.
 
         Raises:
-            ConfigError: the list has odd length, or a key or value does not fit.
+            ConfigError: The list has odd length, or a key or value does not fit.
         """
         if len(cfg_list) % 2:
             raise ConfigError(f"overrides come in pairs KEY VALUE, but {len(cfg_list)} were given: {list(cfg_list)}")
-        for full_key, value in zip(cfg_list[0::2], cfg_list[1::2], strict=True):
+        keys = [str(key) for key in cfg_list[0::2]]
+        refuse_both_names(keys, "command line: ")
+        for key, value in zip(keys, cfg_list[1::2], strict=True):
             tree: Any = value
-            for part in reversed(str(full_key).split(".")):
+            for part in reversed(key.split(".")):
                 tree = {part: tree}
-            self._merge_checked(tree, source="command line: ")
+            self._merge_checked(tree, "command line: ")
 
     def with_overrides(self, overrides: Sequence[Any]) -> "Config":
-        """Return a frozen copy with overrides, see ``merge_from_list``; this tree may be frozen and stays as it is.
-
-        Raises:
-            ConfigError: see ``merge_from_list``.
-        """
+        """Return a frozen copy with overrides, see ``merge_from_list``; this tree is not changed."""
         changed: Config = self.clone()
         changed.defrost()
         changed.merge_from_list(overrides)
         changed.freeze()
         return changed
 
-    def _merge_checked(self, tree: dict[str, Any], source: str) -> None:
+    def _merge_checked(self, tree: dict[str, Any], source: str, *, warn: bool = True) -> None:
         """Merge a plain dictionary into this tree, or raise and change nothing."""
         if self.is_frozen():
             raise ConfigError(f"{source}the configuration is frozen; clone() and defrost() it to change it")
-        _merge(tree, self.clone(), (), source)  # a rehearsal: raises before anything is changed
-        _merge(tree, self, (), source)
+        tree, notes = with_current_keys(tree, source)
+        _merge(tree, self.clone(), (), source, self)  # raises before anything is changed
+        _merge(tree, self, (), source, self)
+        if notes and warn:
+            logger.warning("%s%s", source, "; ".join(notes))
 
 
-def _merge(tree: dict[str, Any], node: Config, path: tuple[str, ...], source: str) -> None:
+def dotted_keys(node: Config, prefix: str = "") -> Iterator[str]:
+    """Yield the keys of a tree and of its groups, such as "SOLVER" and "SOLVER.LR"."""
+    for key, value in node.items():
+        yield prefix + key
+        if isinstance(value, Config):
+            yield from dotted_keys(value, f"{prefix}{key}.")
+
+
+def _merge(tree: dict[str, Any], node: Config, path: tuple[str, ...], source: str, root: Config) -> None:
     for key, raw_value in tree.items():
         full_key = ".".join((*path, str(key)))
         if key not in node and not node.is_new_allowed():
-            raise ConfigError(f"{source}unknown key {full_key}{_suggestion(full_key, node, path)}")
+            raise ConfigError(f"{source}unknown key {full_key}{_suggestion(full_key, node, root)}")
         old = node.get(key)
         if isinstance(old, Config):
             value = _decode(raw_value)
             if not isinstance(value, dict):
-                raise ConfigError(
-                    f"{source}{full_key} is a group of keys ({', '.join(old)}), not a value: {shorten(raw_value)}"
-                )
-            _merge(value, old, (*path, str(key)), source)
+                keys = ", ".join(old)
+                raise ConfigError(f"{source}{full_key} is a group of keys ({keys}), not a value: {shorten(raw_value)}")
+            _merge(value, old, (*path, str(key)), source, root)
         elif key in node:
             node[key] = _coerce(_decode(raw_value), old, full_key, source)
         else:
@@ -116,12 +205,12 @@ def _merge(tree: dict[str, Any], node: Config, path: tuple[str, ...], source: st
 
 
 def _decode(value: Any) -> Any:
-    """What the text of a string says as a Python literal, if it is one; as yacs does."""
+    """Evaluate a string that is a Python literal, as yacs does."""
     if not isinstance(value, str):
         return value
     try:
         literal = ast.literal_eval(value)
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):  # no literal, or too deep for one
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):  # no literal, or nested too deeply
         return value
     return literal if _is_plain(literal) else value
 
@@ -138,108 +227,54 @@ def _is_plain(value: Any) -> bool:
 
 
 def _new_value(raw_value: Any, full_key: str, source: str) -> Any:
-    """A value for a key that has no default: plain YAML data, groups open to further keys."""
+    """Return a value for a key that has no default: plain YAML data; groups take further keys."""
     value = _decode(raw_value)
     if not _is_plain(value):
         raise ConfigError(f"{source}{full_key} must be text, a number, a list or a group, got {shorten(value)}")
     if not isinstance(value, dict):
         return value
     group = Config(new_allowed=True)
-    _merge(value, group, tuple(full_key.split(".")), source)
+    _merge(value, group, tuple(full_key.split(".")), source, group)
     return group
 
 
 def _coerce(value: Any, default: Any, full_key: str, source: str) -> Any:
     """Return ``value`` in the type of ``default``; lists and tuples convert, nothing else does."""
     allowed = _ALTERNATIVE_TYPES.get(full_key, (type(default),))
-    if value is False and full_key in _SWITCHES:
+    if value is False and full_key.endswith(".AMP"):
         value = "off"  # YAML 1.1 reads the bare word as a truth value
-    if type(value) in allowed:
-        return _checked(value, full_key, source)
-    if isinstance(value, (list, tuple)):
-        for kind in allowed:
-            if kind in (list, tuple):
-                return _checked(kind(value), full_key, source)
-    expected = " or ".join(kind.__name__ for kind in allowed)
-    hint = f"; write {float(value)}" if type(value) is int and float in allowed else ""
-    if isinstance(default, (list, tuple)):
-        hint = f"; write [{shorten(value)}]" if not isinstance(value, (dict, type(None))) else ""
-    raise ConfigError(f"{source}{full_key} must be {expected} like {default!r}, got {shorten(value)}{hint}")
-
-
-def _checked(value: Any, full_key: str, source: str) -> Any:
+    if isinstance(value, (list, tuple)) and type(value) not in allowed:
+        value = next((kind(value) for kind in allowed if kind in (list, tuple)), value)
+    if type(value) not in allowed:
+        expected = " or ".join(kind.__name__ for kind in allowed)
+        hint = f"; write {float(value)}" if type(value) is int and float in allowed else ""
+        if isinstance(default, (list, tuple)) and not isinstance(value, (dict, type(None))):
+            hint = f"; write [{shorten(value)}]"
+        raise ConfigError(f"{source}{full_key} must be {expected} like {default!r}, got {shorten(value)}{hint}")
     is_valid, expectation = CHECKS.get(full_key, (lambda _: True, ""))
     if not is_valid(value):
         raise ConfigError(f"{source}{full_key} must be {expectation}, got {shorten(value)}")
     return value
 
 
-def _suggestion(full_key: str, node: Config, path: tuple[str, ...]) -> str:
-    """The nearest key of the same group, else of the defaults' whole tree, else the keys of the group."""
-    siblings = {".".join((*path, name)) for name in node}
-    for candidates in (siblings, set(_all_keys())):
+def _suggestion(full_key: str, node: Config, root: Config) -> str:
+    """Return the end of a message: the nearest key of the same group, else of the tree, else the keys of the group."""
+    prefix, _, last = full_key.rpartition(".")
+    siblings = {f"{prefix}.{name}".lstrip(".") for name in node}
+    everywhere = list(dotted_keys(root))
+    for candidates in (siblings, everywhere):
         close = difflib.get_close_matches(full_key, candidates, n=1, cutoff=0.75)
         if close:
             return f"; did you mean {close[0]}?"
-    last = full_key.rsplit(".", 1)[-1]
-    namesakes = sorted(key for key in _all_keys() if key.rsplit(".", 1)[-1] == last)
-    if namesakes:
-        return f"; did you mean {namesakes[0]}?"
-    return f"; keys there: {', '.join(sorted(siblings))}"
-
-
-def _all_keys() -> Iterator[str]:
-    from ssd.config.defaults import cfg
-
-    yield from _walk(cfg, ())
-
-
-def _walk(node: Config, path: tuple[str, ...]) -> Iterator[str]:
-    for key, value in node.items():
-        yield ".".join((*path, key))
-        if isinstance(value, Config):
-            yield from _walk(value, (*path, key))
-
-
-def _inheritance_chain(path: Path) -> list[Path]:
-    """The files to merge for ``path``, most basic first."""
-    chain = [find_config(path)]
-    while (base := _read_yaml(chain[0], keep_base=True).get(BASE_KEY)) is not None:
-        if not isinstance(base, str):
-            raise ConfigError(f"{chain[0]}: {BASE_KEY} must be the path of one YAML file, got {shorten(base)}")
-        parent = find_base(base, chain[0].parent)
-        if not os.path.isfile(parent):
-            similar = similar_configs(parent)
-            raise ConfigError(f"{chain[0]}: {BASE_KEY} names {parent}, which does not exist{similar}")
-        if parent.resolve() in [seen.resolve() for seen in chain]:
-            circle = " -> ".join(str(seen) for seen in [*reversed(chain), parent])
-            raise ConfigError(f"{chain[0]}: {BASE_KEY} is circular: {circle}")
-        chain.insert(0, parent)
-    return chain
-
-
-def _read_yaml(path: Path, keep_base: bool = False) -> dict[str, Any]:
-    if not os.path.isfile(path):
-        raise ConfigError(f"config file {str(path)!r} does not exist{similar_configs(path)}")
-    if path.suffix not in {".yaml", ".yml"}:
-        raise ConfigError(f"{path}: a config is a .yaml file (Python files are not executed)")
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: not valid YAML: {error}") from error
-    except OSError as error:
-        raise ConfigError(f"{path}: the config cannot be read: {error.strerror}") from error
-    tree = parse_yaml(text, str(path))
-    if not keep_base:
-        tree.pop(BASE_KEY, None)
-    return tree
+    namesakes = sorted(key for key in everywhere if key.rpartition(".")[2] == last)
+    return f"; did you mean {namesakes[0]}?" if namesakes else f"; keys there: {', '.join(sorted(siblings))}"
 
 
 def with_num_classes(cfg: Config, class_names: Sequence[str]) -> Config:
     """Return a frozen config whose MODEL.NUM_CLASSES counts ``class_names`` (with background).
 
     Raises:
-        ConfigError: it was set to something else.
+        ConfigError: The key has another value.
     """
     if cfg.MODEL.NUM_CLASSES not in (0, len(class_names)):
         names = ", ".join(class_names[1:])

@@ -19,9 +19,9 @@ from ssd.data.samples import ResizedSamples, TrainingSamples, collate_test, coll
 from ssd.data.transforms.geometry import GeometricSteps
 from ssd.structures.class_names import BACKGROUND
 from ssd.structures.size import height_width
-from ssd.utils.cores import available_cores
+from ssd.utils.distributed import read_launch
 from ssd.utils.errors import ConfigError
-from ssd.utils.launch import read_launch
+from ssd.utils.machine import available_cores
 
 logger = logging.getLogger(__name__)
 
@@ -31,13 +31,9 @@ def build_datasets(cfg: CfgNode, is_train: bool, class_names: Sequence[str] | No
 
     Args:
         cfg: Configuration.
-        is_train: Build those of TRAIN, without the objects that are marked difficult.
+        is_train: Build those of TRAIN. VOC sets then leave difficult objects out.
         class_names: Background first; fixes the labels, for example to those of a checkpoint. None = the names of the
             sets, which must be the same; VOC and CSV sets without CLASSES get the union of their names.
-
-    Raises:
-        ConfigError: No dataset is named, a name is unknown, or the class names differ.
-        DatasetError: Data is missing or malformed.
     """
     key = "TRAIN" if is_train else "TEST"
     names = list(cfg.DATASETS.TRAIN if is_train else cfg.DATASETS.TEST)
@@ -63,15 +59,7 @@ def build_datasets(cfg: CfgNode, is_train: bool, class_names: Sequence[str] | No
 
 
 def unite_class_names(names: Sequence[str], datasets: Sequence[DetectionDataset]) -> None:
-    """Give VOC and CSV sets without CLASSES the union of their class names, since each may lack objects of a class.
-
-    Args:
-        names: Names of the datasets, for the message.
-        datasets: Datasets that are used together.
-
-    Raises:
-        ConfigError: Two sets differ in their classes, or in the order of these.
-    """
+    """Give VOC and CSV sets without CLASSES the union of their class names, since each may lack objects of a class."""
     open_sets = [dataset for dataset in datasets if isinstance(dataset, ArrayDataset) and dataset.names_are_written]
     union = sorted({name for dataset in open_sets for name in dataset.class_names[1:]})
     for open_set in open_sets:
@@ -95,12 +83,8 @@ def make_train_loader(
 ) -> DataLoader:
     """Build the loader of the batches of iterations ``start_iteration`` to SOLVER.MAX_ITER - 1, counted from 0.
 
-    Args:
-        cfg: Configuration.
-        datasets: Datasets of the training, concatenated.
-        start_iteration: First iteration; the samples are those of an unbroken run.
-        rank: Rank of this process.
-        world_size: Number of processes that train together; each takes SOLVER.BATCH_SIZE images an iteration.
+    A training that continues at ``start_iteration`` gets the samples of an unbroken one. Each of ``world_size``
+    processes takes SOLVER.BATCH_SIZE images an iteration.
 
     Returns:
         A loader of (images, targets, ids), see ``collate_training``.

@@ -30,14 +30,7 @@ DATASET_FORMATS = Registry("dataset format")
 _NO_KEYS = ("is_train", "class_names", "policy")  # parameters of a factory that are not keys of an entry
 _METRICS = ("voc07", "voc", "coco")
 _DEFAULT_ROOT = "datasets"
-_COCO_FILES = {  # name -> (image folder, annotation file)
-    "coco_2014_train": ("train2014", "instances_train2014.json"),
-    "coco_2014_val": ("val2014", "instances_val2014.json"),
-    "coco_2014_minival": ("val2014", "instances_minival2014.json"),
-    "coco_2014_valminusminival": ("val2014", "instances_valminusminival2014.json"),
-    "coco_2017_train": ("train2017", "instances_train2017.json"),
-    "coco_2017_val": ("val2017", "instances_val2017.json"),
-}
+_COCO_SETS = ("2014_train", "2014_val", "2014_minival", "2014_valminusminival", "2017_train", "2017_val")
 _registered: dict[str, Mapping[str, Any]] = {}
 
 
@@ -61,18 +54,12 @@ def make_dataset(
     class_names: Sequence[str] | None = None,
     on_error: str = "raise",
 ) -> DetectionDataset:
-    """Build the dataset called ``name``.
+    """Build the dataset called ``name`` in the catalogue or in ``custom``, which is DATASETS.CUSTOM.
 
     Args:
-        name: Name in the catalogue or in ``custom``.
-        custom: DATASETS.CUSTOM, entries by name.
         is_train: Whether the set is trained on; formats may leave objects out of training.
         class_names: Background first; fixes the labels. None = as the entry or the annotations say.
-        on_error: DATASETS.ON_ERROR: "raise", or "skip" to leave malformed data out and warn with a count.
-
-    Raises:
-        ConfigError: The name is unknown or taken twice, or its entry does not fit its format.
-        DatasetError: The data is missing or malformed.
+        on_error: DATASETS.ON_ERROR.
     """
     policy = make_policy(on_error)
     dataset = open_dataset(name, custom, policy, is_train=is_train, class_names=class_names)
@@ -169,11 +156,11 @@ def _catalog() -> dict[str, Mapping[str, Any]]:
                 "CLASSES": VOC_CLASSES,
                 "METRIC": "voc07" if year == "2007" else "voc",  # the challenge changed its metric in 2010
             }
-    for name, (folder, file) in _COCO_FILES.items():
-        entries[name] = {
+    for year, split in (name.split("_") for name in _COCO_SETS):
+        entries[f"coco_{year}_{split}"] = {
             "FORMAT": "coco",
-            "IMAGES": str(coco_root / folder),
-            "ANNOTATIONS": str(coco_root / "annotations" / file),
+            "IMAGES": str(coco_root / f"{'train' if split == 'train' else 'val'}{year}"),
+            "ANNOTATIONS": str(coco_root / "annotations" / f"instances_{split}{year}.json"),
             "CLASSES": COCO_CLASSES,
         }
     return {**entries, **_registered}

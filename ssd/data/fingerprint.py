@@ -1,7 +1,6 @@
 """Fingerprint of a dataset, to see whether it changed."""
 
 import hashlib
-import os
 
 import numpy as np
 
@@ -32,7 +31,4 @@ def _describe_file(dataset: DetectionDataset, row: int) -> str:
     if not isinstance(dataset, ArrayDataset):
         return ""
     path = dataset.image_path(row)
-    try:
-        return f"{path.name} {os.stat(path).st_size}"
-    except OSError:
-        return path.name
+    return f"{path.name} {path.stat().st_size}" if path.exists() else path.name

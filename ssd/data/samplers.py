@@ -7,6 +7,7 @@ processes, and after a restart.
 import logging
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from dataclasses import KW_ONLY, dataclass
 from itertools import accumulate
 from typing import Any
 
@@ -23,42 +24,22 @@ _MAX_DRAWS = 100  # damaged replacements in a row after which all samples are ta
 _NAMED = 5  # damaged images, each with a warning; more of them are only counted
 
 
+@dataclass(eq=False)
 class IterationSampler(Sampler[list[tuple[int, int]]]):
     """Batches of (index, position): position p of the stream shows sample p % N of the permutation of epoch p // N.
 
-    Batches cross the borders of epochs, so that all of them are full and no sample is left out.
-
-    Args:
-        num_samples: N, size of the dataset.
-        batch_size: Batch size of each process.
-        max_iter: Iteration at which the stream ends.
-        start_iteration: First iteration, counted from 0.
-        seed: Seed of the permutations, at least 0.
-        rank: Rank of this process.
-        world_size: Number of processes that train together.
+    Batches cross the borders of epochs, so that all of them are full and no sample is left out. Iterations count from
+    0; ``max_iter`` ends the stream. ``batch_size`` is that of each of ``world_size`` processes.
     """
 
-    def __init__(
-        self,
-        num_samples: int,
-        batch_size: int,
-        max_iter: int,
-        start_iteration: int = 0,
-        seed: int = 0,
-        *,
-        rank: int = 0,
-        world_size: int = 1,
-    ):
-        assert num_samples > 0
-        assert batch_size > 0
-        assert 0 <= rank < world_size
-        self.num_samples = num_samples
-        self.batch_size = batch_size
-        self.max_iter = max_iter
-        self.start_iteration = start_iteration
-        self.seed = seed
-        self.rank = rank
-        self.world_size = world_size
+    num_samples: int  # N
+    batch_size: int
+    max_iter: int
+    start_iteration: int = 0
+    seed: int = 0
+    _: KW_ONLY
+    rank: int = 0
+    world_size: int = 1
 
     def __len__(self) -> int:
         return max(self.max_iter - self.start_iteration, 0)
@@ -95,15 +76,12 @@ def locate_sample(datasets: Sequence[DetectionDataset], index: int) -> tuple[int
 
 
 def batch_images(loader: DataLoader, datasets: Sequence[DetectionDataset], iteration: int) -> list[str]:
-    """Name the images of an iteration's batch, those of all processes.
+    """Return the image files of the batch of an iteration, those of all processes.
 
     Args:
-        loader: Loader of the training, see ``make_train_loader``; that of any process.
-        datasets: Datasets of the training, in its order.
+        loader: Training loader of any process, see ``make_train_loader``.
+        datasets: Datasets of the training. One that does not know its files gives image ids.
         iteration: Iteration, counted from 1.
-
-    Returns:
-        The image file of each sample; its image id where the dataset does not know the file.
     """
     sampler = loader.batch_sampler
     assert isinstance(sampler, IterationSampler)
@@ -119,11 +97,7 @@ def batch_images(loader: DataLoader, datasets: Sequence[DetectionDataset], itera
 
 
 class PositionedGenerator:
-    """Random numbers as a function of (seed, position). Philox is counter-based: another key is another stream.
-
-    Args:
-        seed: Seed, at least 0; its last 64 bits count.
-    """
+    """Random numbers as a function of (seed, position). Philox is counter-based: another key is another stream."""
 
     def __init__(self, seed: int):
         self._bits = np.random.Philox(key=seed % 2**64)
@@ -138,12 +112,7 @@ class PositionedGenerator:
 
 
 class Replacement:
-    """Replace damaged samples by others, which are drawn uniformly, and count them.
-
-    Args:
-        num_samples: Number of samples of all datasets.
-        seed: SOLVER.SEED.
-    """
+    """Replace damaged samples by others, which are drawn uniformly, and count them."""
 
     def __init__(self, num_samples: int, seed: int):
         self._num_samples = num_samples
@@ -156,16 +125,7 @@ class Replacement:
         return int(self._is_damaged.sum())
 
     def draw(self, position: int, attempt: int, error: SSDError) -> int:
-        """Return the index of another sample.
-
-        Args:
-            position: Position in the sample stream.
-            attempt: Number of replacements at this position that were damaged too.
-            error: Error of the sample that is replaced.
-
-        Raises:
-            DatasetError: Too many replacements were damaged.
-        """
+        """Return the index of another sample for a position of the stream."""
         if attempt == _MAX_DRAWS:
             raise DatasetError(
                 f"{_MAX_DRAWS} samples that were drawn in place of damaged ones are damaged too; the last: {error}. "

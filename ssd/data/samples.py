@@ -4,7 +4,7 @@ Legend: B images, G largest number of objects of an image, S_h and S_w height an
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
+from typing import Any, NamedTuple, Protocol, TypeGuard, cast, runtime_checkable
 
 import cv2
 import numpy as np
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
-from ssd.data.datasets import DetectionDataset
+from ssd.data.datasets import ArrayDataset, DetectionDataset
 from ssd.data.samplers import PositionedGenerator, Replacement, locate_sample
 from ssd.data.transforms.geometry import (
     GeometricDraw,
@@ -43,73 +43,37 @@ class TwoPartDataset(Protocol):
 
 
 class OpenSample(NamedTuple):
-    """Annotation of an image.
+    """Annotation of an image."""
 
-    Attributes:
-        target: Container(boxes (G, 4) corner form in pixels, labels (G,)).
-        size: Annotated (width, height) of the image in pixels.
-        image: RGB uint8 (H, W, 3); None = still to be read.
-    """
-
-    target: Container
-    size: tuple[int, int]
-    image: np.ndarray | None
+    target: Container  # boxes (G, 4) corner form in pixels, labels (G,)
+    size: tuple[int, int]  # annotated width and height in pixels
+    image: np.ndarray | None  # RGB uint8 (H, W, 3); None = still to be read
 
 
-class SampleReader:
-    """Samples of several datasets, concatenated. Annotations are read first, and say how large an image is needed.
-
-    Args:
-        datasets: The datasets, in order.
-        reduced_decoding: Decode images at a fraction of their size where that is enough.
-    """
-
-    def __init__(self, datasets: Sequence[DetectionDataset], reduced_decoding: bool = False):
-        self._datasets = datasets
-        self._has_parts = [isinstance(dataset, TwoPartDataset) for dataset in datasets]  # slow to ask
-        self._reduced_decoding = reduced_decoding
-
-    def __len__(self) -> int:
-        return sum(map(len, self._datasets))
-
-    @property
-    def has_parts(self) -> bool:
-        """Whether all datasets give annotation and image separately."""
-        return all(self._has_parts)
-
-    def open(self, index: int) -> OpenSample:
-        """Return the annotation of a sample, with the image where the dataset gives both together."""
-        number, row = locate_sample(self._datasets, index)
-        dataset = self._datasets[number]
-        if not self._has_parts[number]:
-            image, target, _ = dataset[row]
-            return OpenSample(target, (image.shape[1], image.shape[0]), image)
+def open_sample(datasets: Sequence[DetectionDataset], index: int) -> OpenSample:
+    """Return the annotation of a sample of the concatenated datasets, with its image where that is not separate."""
+    number, row = locate_sample(datasets, index)
+    dataset = datasets[number]
+    if has_parts(dataset):
         info = dataset.get_img_info(row)
-        return OpenSample(cast(TwoPartDataset, dataset).get_target(row), (info["width"], info["height"]), None)
+        return OpenSample(dataset.get_target(row), (info["width"], info["height"]), None)
+    image, target, _ = dataset[row]
+    return OpenSample(target, (image.shape[1], image.shape[0]), image)
 
-    def read_image(self, index: int, reduction: int) -> tuple[np.ndarray, int]:
-        """Return the image of a sample that was opened without, and the reduction that was applied."""
-        number, row = locate_sample(self._datasets, index)
-        dataset = cast(TwoPartDataset, self._datasets[number])
-        return dataset.read_image(row, reduction if self._reduced_decoding else 1)
+
+def has_parts(dataset: DetectionDataset) -> TypeGuard[TwoPartDataset]:
+    """Tell whether a dataset gives annotation and image separately."""
+    return isinstance(dataset, (ArrayDataset, TwoPartDataset))  # the first is quick
 
 
 class TrainingSample(NamedTuple):
-    """One augmented image.
+    """One augmented image."""
 
-    Attributes:
-        image: RGB uint8 (S_h, S_w, 3); see ``warp_image``.
-        boxes: float32 (G, 4) corner form, relative to the image.
-        labels: int64 (G,).
-        valid_area: float32 (4,) corner form in pixels, the part that is not the border of an expansion.
-        sample_id: Index in the concatenated datasets.
-    """
-
-    image: np.ndarray
-    boxes: np.ndarray
-    labels: np.ndarray
-    valid_area: np.ndarray
-    sample_id: int
+    image: np.ndarray  # RGB uint8 (S_h, S_w, 3); see ``warp_image``
+    boxes: np.ndarray  # float32 (G, 4) corner form, relative to the image
+    labels: np.ndarray  # int64 (G,)
+    valid_area: np.ndarray  # float32 (4,) corner form in pixels, the part that is not the border of an expansion
+    sample_id: int  # index in the concatenated datasets
 
 
 class _DrawnSample(NamedTuple):
@@ -129,13 +93,12 @@ class TrainingSamples(Dataset[TrainingSample]):
     """Augmented samples, addressed by (index, position in the sample stream); the position seeds the augmentation.
 
     Args:
-        datasets: Datasets of the training.
+        datasets: Datasets of the training, concatenated.
         size: (height, width) of the network input in pixels.
         seed: Seed of the augmentation, at least 0.
         steps: Steps of the augmentation.
-        reduced_decoding: See ``SampleReader``.
-        skip_bad: Replace an image that cannot be decoded, or has another size than annotated, see ``Replacement``.
-            False = it is an error.
+        reduced_decoding: Decode images at a fraction of their size where that is enough.
+        skip_bad: Replace an image that is damaged or has another size than annotated. False = it is an error.
     """
 
     def __init__(
@@ -148,14 +111,15 @@ class TrainingSamples(Dataset[TrainingSample]):
         reduced_decoding: bool = False,
         skip_bad: bool = False,
     ):
-        self._reader = SampleReader(datasets, reduced_decoding)
-        self.replacement = Replacement(len(self._reader), seed) if skip_bad else None
+        self._datasets = datasets
+        self._reduced_decoding = reduced_decoding
+        self.replacement = Replacement(len(self), seed) if skip_bad else None
         self._size = size
         self._rng = PositionedGenerator(seed)
         self._steps = steps
 
     def __len__(self) -> int:
-        return len(self._reader)
+        return sum(map(len, self._datasets))
 
     def __getitem__(self, key: tuple[int, int]) -> TrainingSample:
         return self._sample(key, None)
@@ -163,7 +127,8 @@ class TrainingSamples(Dataset[TrainingSample]):
     def __getitems__(self, keys: Sequence[tuple[int, int]]) -> list[TrainingSample]:
         """Return the samples of a batch; DataLoader asks for them together."""
         # Draws come first: decoding an image removes their code and data from the caches of the processor.
-        drawn = [self._draw(key) if self._reader.has_parts else None for key in keys]
+        can_draw = all(map(has_parts, self._datasets))
+        drawn = [self._draw(key) if can_draw else None for key in keys]
         return [self._sample(key, item) for key, item in zip(keys, drawn, strict=True)]
 
     def _sample(self, key: tuple[int, int], drawn: _DrawnSample | None) -> TrainingSample:
@@ -184,7 +149,7 @@ class TrainingSamples(Dataset[TrainingSample]):
     def _draw(self, key: tuple[int, int], is_turned: bool = False) -> _DrawnSample:
         """Draw the geometry of a sample and apply it to the boxes; ``is_turned`` exchanges the annotated sides."""
         index, position = key
-        target, size, image = self._reader.open(index)
+        target, size, image = open_sample(self._datasets, index)
         width, height = size[::-1] if is_turned else size
         boxes, labels = np.asarray(target["boxes"]).reshape(-1, 4), np.asarray(target["labels"])
         limit = np.array([width, height, width, height])
@@ -197,7 +162,9 @@ class TrainingSamples(Dataset[TrainingSample]):
     def _render(self, drawn: _DrawnSample) -> TrainingSample:
         index, image, reduction = drawn.key[0], drawn.image, 1
         if image is None:
-            image, reduction = self._reader.read_image(index, max_reduction(drawn.draw, self._size))
+            number, row = locate_sample(self._datasets, index)
+            reduction = max_reduction(drawn.draw, self._size) if self._reduced_decoding else 1
+            image, reduction = cast(TwoPartDataset, self._datasets[number]).read_image(row, reduction)
         found = image.shape[1], image.shape[0]
         if found == reduced_size(drawn.size, reduction):
             warped = warp_image(image, drawn.draw, self._size, reduction)
@@ -211,12 +178,7 @@ class TrainingSamples(Dataset[TrainingSample]):
 
 
 class ResizedSamples(Dataset[tuple[np.ndarray, tuple[int, int], int]]):
-    """Resized images with their original (height, width) and index.
-
-    Args:
-        dataset: The images.
-        size: (height, width) of the network input in pixels.
-    """
+    """Images resized to ``size`` (height, width), with their original (height, width) and index."""
 
     def __init__(self, dataset: DetectionDataset, size: tuple[int, int]):
         self.dataset = dataset
@@ -231,10 +193,7 @@ class ResizedSamples(Dataset[tuple[np.ndarray, tuple[int, int], int]]):
 
 
 def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Resize an RGB uint8 image (H, W, 3) to the network input ``size`` (height, width), as in testing.
-
-    It is bilinear and does not keep the aspect ratio.
-    """
+    """Resize an RGB uint8 image (H, W, 3) to ``size`` (height, width), bilinearly; the aspect ratio is not kept."""
     return cv2.resize(image, (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
 
 

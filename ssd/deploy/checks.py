@@ -21,8 +21,8 @@ from ssd.deploy.runtimes import PlainNetwork, as_predictor, exported_networks, m
 from ssd.deploy.trained import Trained
 from ssd.inference.predictor import Network
 from ssd.inference.sources import Frame
-from ssd.utils.cores import available_cores
 from ssd.utils.errors import MissingPackageError
+from ssd.utils.machine import available_cores
 
 logger = logging.getLogger(__name__)
 

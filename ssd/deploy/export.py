@@ -17,9 +17,8 @@ from ssd.deploy.graph import CompleteDetector, RawDetector, Suppress
 from ssd.deploy.metadata import Metadata, fitted, to_json, write_metadata
 from ssd.deploy.nms_op import onnx_translations, suppress, suppress_best
 from ssd.modeling.detector import SSDDetector
-from ssd.utils.atomic import atomic_write
-from ssd.utils.errors import ExportError, OutputError, os_errors_as
-from ssd.utils.extras import import_extra
+from ssd.utils.errors import ExportError, OutputError, import_extra, os_errors_as
+from ssd.utils.files import atomic_write
 
 logger = logging.getLogger(__name__)
 

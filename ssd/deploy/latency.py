@@ -12,9 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ssd.utils.cores import available_cores
-from ssd.utils.environment import cpu_model, package_version
 from ssd.utils.errors import SSDError
+from ssd.utils.machine import available_cores, cpu_model, package_version
 
 _PACKAGES = ("torch", "onnxruntime", "openvino")
 

@@ -15,8 +15,8 @@ from torch import nn
 
 from ssd.config import Config
 from ssd.structures.size import height_width
-from ssd.utils.atomic import atomic_write
 from ssd.utils.errors import ExportError, OutputError, os_errors_as
+from ssd.utils.files import atomic_write
 from ssd.version import __version__
 
 FORMAT_VERSION = 1

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from ssd.modeling.box_head.post_processor import class_wise_nms, rank_in_class
-from ssd.structures.ops import nms
-from ssd.utils.extras import import_extra
+from ssd.structures.boxes import nms
+from ssd.utils.errors import import_extra
 
 DROPPED = -1.0  # in the place of a score; no score is below 0
 

@@ -8,8 +8,7 @@ import torch
 
 from ssd.deploy.exported_network import ExportedNetwork
 from ssd.inference.predictor import Predictor
-from ssd.utils.errors import DeviceError
-from ssd.utils.extras import import_extra
+from ssd.utils.errors import DeviceError, import_extra
 
 
 class OnnxDetector(Predictor):

@@ -9,7 +9,7 @@ import torch
 
 from ssd.deploy.exported_network import ExportedNetwork
 from ssd.inference.predictor import Predictor
-from ssd.utils.extras import import_extra
+from ssd.utils.errors import import_extra
 
 # Numbers of images that compiled networks are kept for: whole batches, the last of a source, single images.
 _NUM_BATCH_SIZES = 4

@@ -18,9 +18,8 @@ import torch
 from ssd.data.samples import resize_image
 from ssd.data.transforms import BatchTransform
 from ssd.deploy.metadata import Metadata, read_metadata, write_metadata
-from ssd.utils.atomic import atomic_write
-from ssd.utils.errors import ExportError, OutputError, os_errors_as
-from ssd.utils.extras import import_extra
+from ssd.utils.errors import ExportError, OutputError, import_extra, os_errors_as
+from ssd.utils.files import atomic_write
 
 logger = logging.getLogger(__name__)
 

@@ -15,9 +15,8 @@ from ssd.deploy.metadata import Metadata
 from ssd.deploy.onnx_detector import OnnxNetwork
 from ssd.deploy.openvino_detector import OpenVinoNetwork
 from ssd.deploy.program_network import ProgramNetwork
-from ssd.inference.folding import fold_batch_norms
 from ssd.inference.predictor import Network, Predictor
-from ssd.inference.torch_network import TorchNetwork
+from ssd.inference.torch_network import TorchNetwork, fold_batch_norms
 from ssd.modeling.box_head import Predictions
 from ssd.modeling.detector import SSDDetector
 from ssd.structures import Container

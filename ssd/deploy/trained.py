@@ -10,7 +10,8 @@ from ssd.config import Config
 from ssd.data import make_batch_transform
 from ssd.data.transforms import BatchTransform
 from ssd.deploy.metadata import Metadata, fitted, make_metadata
-from ssd.weights.trained import build_trained_model, read_with_config, trained_class_names
+from ssd.weights.loaded_checkpoint import trained_class_names
+from ssd.weights.trained import build_trained_model, read_with_config
 
 _AS_EXPORTED = ["MODEL.DEVICE", "cpu", "TEST.AMP", "off"]
 

@@ -34,7 +34,7 @@ class Evaluator:
         output_dir: Folder that gets one folder for each dataset.
         dtype: Number format of the network under autocast.
         metric: TEST.METRIC.
-        with_losses: TEST.LOSS.
+        with_losses: TEST.VALIDATION_LOSS.
 
     Raises:
         ConfigError: The metric does not exist or does not fit one of the datasets.

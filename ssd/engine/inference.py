@@ -19,8 +19,8 @@ from ssd.evaluation.inputs import read_annotation
 from ssd.modeling.box_head import LossSums
 from ssd.modeling.detector import SSDDetector
 from ssd.structures import Container
-from ssd.utils.atomic import atomic_write
 from ssd.utils.distributed import gather_tensors, is_main
+from ssd.utils.files import atomic_write
 
 logger = logging.getLogger(__name__)
 

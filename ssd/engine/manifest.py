@@ -17,11 +17,10 @@ from torch import nn
 from ssd.config import Config
 from ssd.data.datasets import DetectionDataset
 from ssd.data.fingerprint import fingerprint
-from ssd.utils.atomic import write_json
-from ssd.utils.distributed import get_world_size, is_main
-from ssd.utils.environment import describe_code, describe_machine, describe_versions
+from ssd.utils.distributed import get_world_size, is_main, read_launch
 from ssd.utils.errors import ConfigError
-from ssd.utils.launch import read_launch
+from ssd.utils.files import write_json
+from ssd.utils.machine import describe_code, describe_machine, describe_versions
 
 logger = logging.getLogger(__name__)
 

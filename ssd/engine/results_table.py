@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from ssd.utils.atomic import write_text
+from ssd.utils.files import write_text
 
 logger = logging.getLogger(__name__)
 

@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from ssd.config import Config
-from ssd.utils.atomic import remove_stale
 from ssd.utils.checkpoint import Checkpointer
 from ssd.utils.checkpoint_file import read_checkpoint
 from ssd.utils.checkpoint_folder import BEST, read_last
-from ssd.utils.errors import CheckpointError
-from ssd.utils.shorten import shorten
+from ssd.utils.errors import CheckpointError, shorten
+from ssd.utils.files import remove_stale
 from ssd.weights.stored_config import config_changes, read_stored_config
 
 logger = logging.getLogger(__name__)

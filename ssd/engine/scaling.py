@@ -10,9 +10,9 @@ from ssd.utils.errors import ConfigError
 def scale_to_processes(cfg: Config, world_size: int) -> Config:
     """Return the config by which each of several processes trains; SOLVER.BATCH_SIZE is then what each takes.
 
-    SOLVER.BATCH_SIZE_OF "process": all images of an iteration are ``world_size`` times as many, so SOLVER.LR is
+    SOLVER.BATCH_SIZE_SCOPE "process": all images of an iteration are ``world_size`` times as many, so SOLVER.LR is
     multiplied and MAX_ITER, LR_STEPS and WARMUP_ITERS are divided by that (rounded down, as lufficc/SSD does; it
-    leaves the warm-up alone). "all": BATCH_SIZE is divided, and nothing else.
+    leaves the warm-up alone). "global": BATCH_SIZE is divided, and nothing else.
 
     Args:
         cfg: the run's, not modified.
@@ -24,13 +24,13 @@ def scale_to_processes(cfg: Config, world_size: int) -> Config:
     scaled = cfg.clone()
     scaled.defrost()
     solver = scaled.SOLVER
-    if solver.BATCH_SIZE_OF == "all":
+    if solver.BATCH_SIZE_SCOPE == "global":
         _check_divisible(solver.BATCH_SIZE, world_size)
         solver.BATCH_SIZE //= world_size
     elif world_size > solver.MAX_ITER:
         raise ConfigError(
             f"SOLVER.MAX_ITER is {solver.MAX_ITER}, which {world_size} processes share: set it to {world_size} or "
-            "more, or SOLVER.BATCH_SIZE_OF to all"
+            "more, or SOLVER.BATCH_SIZE_SCOPE to global"
         )
     else:
         solver.LR *= world_size
@@ -64,14 +64,14 @@ def check_same_processes(cfg: Config, checkpoint: Mapping[str, Any], world_size:
         world_size: number of processes.
 
     Raises:
-        ConfigError: it was another number, and SOLVER.BATCH_SIZE_OF is "process".
+        ConfigError: it was another number, and SOLVER.BATCH_SIZE_SCOPE is "process".
     """
     before = checkpoint.get("world_size", world_size)
-    if cfg.SOLVER.BATCH_SIZE_OF == "process" and before != world_size:
+    if cfg.SOLVER.BATCH_SIZE_SCOPE == "process" and before != world_size:
         raise ConfigError(
             f"the checkpoint was trained by {before} process(es) of SOLVER.BATCH_SIZE images each, and {world_size} "
             "would count its iterations otherwise: start as many as before, another OUTPUT_DIR, or train with "
-            "SOLVER.BATCH_SIZE_OF all, whose iterations are the same for any number of processes"
+            "SOLVER.BATCH_SIZE_SCOPE global, whose iterations are the same for any number of processes"
         )
 
 
@@ -80,6 +80,6 @@ def _check_divisible(batch_size: int, world_size: int) -> None:
         down, up = batch_size // world_size * world_size, (batch_size // world_size + 1) * world_size
         nearest = f"{down} or {up}" if down else str(up)
         raise ConfigError(
-            f"SOLVER.BATCH_SIZE is {batch_size} (SOLVER.BATCH_SIZE_OF all), which {world_size} processes cannot share "
-            f"evenly; set it to {nearest}"
+            f"SOLVER.BATCH_SIZE is {batch_size} (SOLVER.BATCH_SIZE_SCOPE global), which {world_size} processes cannot "
+            f"share evenly; set it to {nearest}"
         )

@@ -8,11 +8,10 @@ import torch
 
 from ssd.config import Config
 from ssd.engine.determinism import make_deterministic
-from ssd.utils.atomic import atomic_write
 from ssd.utils.device import keep_freed_memory
-from ssd.utils.distributed import is_main, join_processes
+from ssd.utils.distributed import is_main, join_processes, read_launch, select_local_device
 from ssd.utils.errors import ConfigError
-from ssd.utils.launch import read_launch, select_local_device
+from ssd.utils.files import atomic_write
 from ssd.utils.logger import setup_logger
 
 logger = logging.getLogger(__name__)

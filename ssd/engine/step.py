@@ -116,13 +116,13 @@ def make_step(cfg: Config, detector: SSDDetector, optimizer: Optimizer, dtype: t
     """Build the step of SOLVER for a detector that computes in ``dtype``; of several processes all must call this.
 
     Raises:
-        ConfigError: SOLVER.ACCUMULATE exceeds the batch.
+        ConfigError: SOLVER.MICRO_BATCHES exceeds the batch.
     """
     solver = cfg.SOLVER
-    if solver.ACCUMULATE > solver.BATCH_SIZE:
+    if solver.MICRO_BATCHES > solver.BATCH_SIZE:
         raise ConfigError(
-            f"SOLVER.ACCUMULATE is {solver.ACCUMULATE}, but a batch of {solver.BATCH_SIZE} images (SOLVER.BATCH_SIZE, "
-            f"for each process) has no more than {solver.BATCH_SIZE} parts"
+            f"SOLVER.MICRO_BATCHES is {solver.MICRO_BATCHES}, but a batch of {solver.BATCH_SIZE} images "
+            f"(SOLVER.BATCH_SIZE, for each process) has no more than {solver.BATCH_SIZE} parts"
         )
     network = parallelise(TrainingNetwork(detector, dtype))
     return Step(
@@ -131,7 +131,7 @@ def make_step(cfg: Config, detector: SSDDetector, optimizer: Optimizer, dtype: t
         FiniteGuard(detector, solver.MAX_NONFINITE_STEPS),
         scaler=GradScaler(next(detector.parameters()).device.type, enabled=dtype == torch.float16),
         max_norm=solver.GRAD_CLIP,
-        micro_batches=solver.ACCUMULATE,
+        micro_batches=solver.MICRO_BATCHES,
     )
 
 

@@ -14,8 +14,8 @@ from ssd.evaluation.coco import detections_to_results, eval_detection_coco
 from ssd.evaluation.inputs import EvaluationDataset, ImageDetections, is_coco_dataset, read_annotation, read_predictions
 from ssd.evaluation.voc import eval_detection_voc
 from ssd.structures import Container
-from ssd.utils.atomic import write_json, write_text
 from ssd.utils.errors import ConfigError
+from ssd.utils.files import write_json, write_text
 
 METRICS = ("voc07", "voc", "coco")
 

@@ -1,1 +1,1 @@
-"""Detections in images, videos and folders: the Python API and what the commands write."""
+"""Detection in images, videos and folders: the Python API and the output files."""

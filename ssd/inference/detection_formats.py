@@ -1,4 +1,4 @@
-"""Detections in the formats of others. Legend: N objects."""
+"""Detections in other formats. Legend: N objects."""
 
 import json
 import re
@@ -12,6 +12,7 @@ from ssd.utils.errors import ConfigError
 
 if TYPE_CHECKING:
     from ssd.inference.detections import Detections
+    from ssd.inference.sources import VideoInfo
 
 _NO_XML_CHARACTER = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # XML 1.0, section 2.2
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
@@ -20,50 +21,30 @@ _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 def to_coco(
     detections: "Detections", image_id: int, category_ids: Mapping[int, int] | None = None
 ) -> list[dict[str, Any]]:
-    """Return results as COCO's API loads them.
+    """Return results in the format of COCO's API, whose bbox is [x, y, width, height] in pixels.
 
-    Args:
-        detections: of one image.
-        image_id: of the image in the dataset.
-        category_ids: label -> the dataset's id of the class, for each class that is found; None = the label itself.
-
-    Returns:
-        A dictionary an object: image_id, category_id, bbox [x, y, width, height] in pixels of the original image,
-        score.
-
-    Raises:
-        ConfigError: a class that is found is not in ``category_ids``.
+    ``category_ids`` maps labels to those of the dataset; None = the label itself. A missing label is a ConfigError.
     """
-    _check_category_ids(detections, category_ids)
+    labels = detections.labels.tolist()
+    missing = [] if category_ids is None else [label for label in labels if label not in category_ids]
+    if missing:
+        raise ConfigError(
+            f"category_ids has no entry for the detected label {missing[0]}, "
+            f"{detections.class_names[missing[0]]!r}; add one, or use filter(classes=...) first"
+        )
+    categories = labels if category_ids is None else [category_ids[label] for label in labels]
     boxes = detections.boxes.astype(np.float64)
     boxes = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)  # (N, 4)
     return [
-        {
-            "image_id": image_id,
-            "category_id": label if category_ids is None else category_ids[label],
-            "bbox": box,
-            "score": score,
-        }
-        for label, box, score in zip(
-            detections.labels.tolist(), boxes.tolist(), detections.scores.tolist(), strict=True
-        )
+        {"image_id": image_id, "category_id": category, "bbox": box, "score": score}
+        for category, box, score in zip(categories, boxes.tolist(), detections.scores.tolist(), strict=True)
     ]
 
 
-def _check_category_ids(detections: "Detections", category_ids: Mapping[int, int] | None) -> None:
-    missing = [] if category_ids is None else [n for n in detections.labels.tolist() if n not in category_ids]
-    if missing:
-        raise ConfigError(
-            f"category_ids has no entry for label {missing[0]}, {detections.class_names[missing[0]]!r}, which was "
-            "found; add one, or filter(classes=...) first"
-        )
-
-
 def to_voc_xml(detections: "Detections") -> str:
-    """Return an annotation as Pascal VOC has them, for correcting by hand or training on.
+    """Return a Pascal VOC annotation, with a <score> per object, which VOC readers ignore.
 
-    Corners count from 1 and are not rounded to whole pixels, so ``VOCDataset`` reads the same boxes, clipped to the
-    image. Each object also has its <score>, which readers of VOC pass over.
+    Corners count from 1 and are not rounded, so ``VOCDataset`` reads the same boxes, clipped to the image.
     """
     root = ElementTree.Element("annotation")
     folder = detections.path.parent.name if detections.path else ""
@@ -86,15 +67,25 @@ def _add_fields(parent: ElementTree.Element, fields: Mapping[str, Any]) -> None:
         ElementTree.SubElement(parent, name).text = _NO_XML_CHARACTER.sub("\ufffd", str(value))
 
 
-def to_json(detections: "Detections") -> str:
-    """Return one line of JSON.
+def to_yolo(detections: "Detections") -> str:
+    """Return a line per object: class from 0, centre x, centre y, width, height, score.
 
-    Its keys: ``name`` of the image; ``path`` of its file or null; ``index``; ``width`` and ``height`` of the image in
-    pixels; ``video``: null, or ``name``, ``frame_rate`` (0 = unknown), ``num_frames`` (null = unknown), ``width`` and
-    ``height``; ``objects``, best first: each with ``name`` of its class, ``label``, ``score`` and ``box`` [x1, y1, x2,
-    y2] in pixels of the image, which it may leave.
+    Coordinates are relative to the image and clipped to it; objects outside it are left out.
     """
-    video = detections.video
+    clipped = np.clip(detections.boxes.astype(np.float64) / np.tile(detections.orig_size, 2), 0, 1)  # (N, 4)
+    center, extent = (clipped[:, :2] + clipped[:, 2:]) / 2, clipped[:, 2:] - clipped[:, :2]  # (N, 2) each
+    return "".join(
+        f"{label - 1} {x:.6f} {y:.6f} {w:.6f} {h:.6f} {score:.6f}\n"
+        for label, (x, y), (w, h), score in zip(detections.labels, center, extent, detections.scores, strict=True)
+        if w > 0 and h > 0
+    )
+
+
+def to_json(detections: "Detections") -> str:
+    """Return one line of JSON: origin and size of the image, and its objects with boxes [x1, y1, x2, y2] in pixels.
+
+    The fields are those of ``Detections`` and ``VideoInfo``; null and a frame rate of 0 mean unknown.
+    """
     scores, boxes = _shortest(detections.scores), _shortest(detections.boxes.reshape(-1))
     content = {
         "name": detections.name,
@@ -102,14 +93,7 @@ def to_json(detections: "Detections") -> str:
         "index": detections.index,
         "width": detections.orig_size[0],
         "height": detections.orig_size[1],
-        "video": video
-        and {
-            "name": video.name,
-            "frame_rate": video.frame_rate,
-            "num_frames": video.num_frames,
-            "width": video.size[0],
-            "height": video.size[1],
-        },
+        "video": detections.video and _video_to_json(detections.video),
         "objects": [
             {"name": name, "label": label, "score": scores[row], "box": boxes[4 * row : 4 * row + 4]}
             for row, (name, label) in enumerate(zip(detections.names, detections.labels.tolist(), strict=True))
@@ -118,17 +102,19 @@ def to_json(detections: "Detections") -> str:
     return json.dumps(content, ensure_ascii=False)
 
 
+def _video_to_json(video: "VideoInfo") -> dict[str, Any]:
+    fields = video._asdict()
+    width, height = fields.pop("size")
+    return {**fields, "width": width, "height": height}
+
+
 def _shortest(values: np.ndarray) -> list[float]:
-    """Floats with as few digits as tell float32 values apart."""
+    """Return floats with the fewest digits that identify float32 values."""
     return [float(str(value)) for value in values.astype(np.float32)]
 
 
 def to_supervision(detections: "Detections") -> Any:
-    """Return ``supervision.Detections``: xyxy, confidence, class_id (our label), data["class_name"].
-
-    Raises:
-        ImportError: supervision is not installed.
-    """
+    """Return ``supervision.Detections``; its class_id is our label, data["class_name"] the name of the class."""
     try:
         import supervision
     except ImportError as error:

@@ -1,9 +1,9 @@
-"""What was found in one image."""
+"""Detected objects of one image."""
 
 import difflib
 import os
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from PIL import Image, ImageShow
 
 from ssd.inference import detection_formats
 from ssd.inference.sources import VideoInfo
-from ssd.utils.errors import ConfigError, ImageError
+from ssd.utils.errors import ConfigError, ImageError, os_errors_as
 from ssd.utils.image import read_image, write_image
 from ssd.visualization import draw_detections
 
@@ -22,22 +22,19 @@ _SHOWN_CLASSES = 20  # in an error
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Detections:
-    """The objects of one image, best first.
+    """Objects of one image, best first.
 
-    ``detections[rows]`` takes a number, a slice, numbers or a mask, and is itself of this class; the order of the rows
-    stays, and so does all that is said of the image. Iterating gives one object at a time, likewise.
+    ``detections[rows]`` takes an index, a slice, indices or a mask and returns Detections of the same image. Iterating
+    yields Detections of one object each.
 
     Attributes:
-        boxes: float32 (N, 4), corner form in pixels of the original image; may leave it.
+        boxes: float32 (N, 4), corner form in pixels of the original image; may exceed it.
         labels: int64 (N,), from 1.
         scores: float32 (N,), descending.
-        class_names: index = label, background first.
+        class_names: Index = label, background first.
         orig_size: (width, height) of the image in pixels.
-        name: of the image, for people; see ``Frame``.
-        path: the image file, if there is one.
-        index: number of the frame in its video, else of the image in its source.
-        video: the video that the image is a frame of.
-        pixels: the image, RGB uint8 (H, W, 3), if it was kept.
+        name, path, index, video: Origin of the image, see ``Frame``.
+        pixels: Image, RGB uint8 (H, W, 3), if it was kept.
     """
 
     boxes: np.ndarray
@@ -52,72 +49,52 @@ class Detections:
     pixels: np.ndarray | None = None
 
     def __post_init__(self) -> None:
-        shapes = self.boxes.shape, self.labels.shape, self.scores.shape
         num = len(self.labels)
+        shapes = self.boxes.shape, self.labels.shape, self.scores.shape
         if shapes != ((num, 4), (num,), (num,)):
             found = ", ".join(map(str, shapes))
-            raise ValueError(f"boxes, labels and scores must have shapes (N, 4), (N,) and (N,) with one N; got {found}")
+            raise ValueError(f"boxes, labels and scores must have shapes (N, 4), (N,) and (N,); got {found}")
         if num and not 1 <= self.labels.min() <= self.labels.max() < len(self.class_names):
-            raise ValueError(
-                f"labels must be 1 to {len(self.class_names) - 1}, as there are names; "
-                f"got {self.labels.min()} to {self.labels.max()}"
-            )
+            bounds = f"{self.labels.min()} to {self.labels.max()}"
+            raise ValueError(f"labels must be 1 to {len(self.class_names) - 1}, as in class_names; got {bounds}")
         if self.pixels is not None and self.pixels.shape[1::-1] != self.orig_size:
-            raise ValueError(f"pixels of shape {self.pixels.shape} are not those of a {self.orig_size} image")
+            raise ValueError(f"pixels of shape {self.pixels.shape} do not fit an image of {self.orig_size}")
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __getitem__(self, rows: Any) -> "Detections":
-        rows = np.atleast_1d(np.arange(len(self))[rows])  # IndexError if there are not as many
+        rows = np.atleast_1d(np.arange(len(self))[rows])  # IndexError where a row is missing
         return replace(self, boxes=self.boxes[rows], labels=self.labels[rows], scores=self.scores[rows])
 
     def __iter__(self) -> Iterator["Detections"]:
         return (self[row] for row in range(len(self)))
 
     def __repr__(self) -> str:
-        counts = Counter(self.names).most_common()
-        found = ", ".join(f"{count} {name}" for name, count in counts) or "nothing"
-        return f"<Detections in {self.name}, {self.orig_size[0]} x {self.orig_size[1]}: {found}>"
+        return f"<Detections in {self.name}, {self.orig_size[0]} x {self.orig_size[1]}: {count_objects(self)}>"
 
     @property
     def names(self) -> list[str]:
-        """The class of each object."""
+        """Class name of each object."""
         return [self.class_names[label] for label in self.labels]
 
     @property
     def image(self) -> np.ndarray:
-        """The image, RGB uint8 (H, W, 3); read again from its file if its pixels were not kept.
-
-        Raises:
-            ImageError: there is no file either, or it cannot be read, or has changed.
-        """
+        """Image, RGB uint8 (H, W, 3); read from its file if the pixels were not kept, with ImageError on failure."""
         if self.pixels is not None:
             return self.pixels
         if self.path is None:
-            raise ImageError(
-                f"{self.name}: its pixels were not kept; detect with stream=True and use each result at once"
-            )
+            raise ImageError(f"{self.name}: its pixels were not kept; use predict(..., stream=True)")
         image = read_image(self.path)
         if image.shape[1::-1] != self.orig_size:
-            raise ImageError(
-                f"{self.path}: it was {self.orig_size[0]} x {self.orig_size[1]} pixels when objects were detected and "
-                f"is now {image.shape[1]} x {image.shape[0]}; detect again"
-            )
+            sizes = f"{self.orig_size} pixels at detection, now {image.shape[1::-1]}"
+            raise ImageError(f"{self.path} has changed: {sizes}; detect again")
         return image
 
     def filter(
         self, score_threshold: float | None = None, classes: str | int | Collection[str | int] | None = None
     ) -> "Detections":
-        """Return the objects that score above a threshold and are of some classes, in their order.
-
-        Args:
-            score_threshold: None = any score.
-            classes: names or labels, or one of either; None = all.
-
-        Raises:
-            ConfigError: there is no such class.
-        """
+        """Return the objects that score above a threshold and belong to some classes: names, labels or one of them."""
         is_kept = np.ones(len(self), dtype=bool)
         if score_threshold is not None:
             is_kept &= self.scores > score_threshold
@@ -127,59 +104,38 @@ class Detections:
         return self[is_kept]
 
     def draw(self, score_threshold: float = 0.5) -> np.ndarray:
-        """Return the image with the boxes of what scores above the threshold: RGB uint8, (H, W, 3).
-
-        Raises:
-            ImageError: see ``image``.
-        """
+        """Return the image with the boxes that score above a threshold, RGB uint8 (H, W, 3)."""
         shown = self.filter(score_threshold)
         return draw_detections(self.image, shown.boxes, shown.labels, shown.scores, self.class_names)
 
     def show(self, out_file: str | os.PathLike[str] | None = None, score_threshold: float = 0.5) -> None:
-        """Write the drawn image to a file, in the format that its suffix names, or open it in a window.
-
-        Args:
-            out_file: its folder is made if need be; None = this machine's viewer of images.
-            score_threshold: draw what scores above this.
-
-        Raises:
-            ImageError: see ``image``; or the file cannot be written, or there is no viewer.
-        """
+        """Write the drawn image to a file, whose suffix names the format, or open it in an image viewer."""
         drawn = self.draw(score_threshold)
-        if out_file is None:
-            if not ImageShow.show(Image.fromarray(drawn), title=self.name):
-                raise ImageError(f"{self.name}: no viewer of images found; give show() an out_file")
-            return
-        path = Path(out_file)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ImageError(f"{path.parent}: the folder cannot be made: {error.strerror}") from error
-        write_image(drawn, path)
+        if out_file is not None:
+            path = Path(out_file)
+            with os_errors_as(ImageError, path.parent):
+                path.parent.mkdir(parents=True, exist_ok=True)
+            write_image(drawn, path)
+        elif not ImageShow.show(Image.fromarray(drawn), title=self.name):
+            raise ImageError(f"{self.name}: no image viewer found; pass out_file to show()")
 
-    def to_coco(self, image_id: int, category_ids: Mapping[int, int] | None = None) -> list[dict[str, Any]]:
-        """Return a COCO result an object; see ``detection_formats.to_coco``."""
-        return detection_formats.to_coco(self, image_id, category_ids)
-
-    def to_voc_xml(self) -> str:
-        """Return a Pascal VOC annotation; see ``detection_formats.to_voc_xml``."""
-        return detection_formats.to_voc_xml(self)
-
-    def to_json(self) -> str:
-        """Return one line of JSON; see ``detection_formats.to_json``."""
-        return detection_formats.to_json(self)
-
-    def to_supervision(self) -> Any:
-        """Return ``supervision.Detections``; see ``detection_formats.to_supervision``."""
-        return detection_formats.to_supervision(self)
+    to_coco = detection_formats.to_coco
+    to_voc_xml = detection_formats.to_voc_xml
+    to_json = detection_formats.to_json
+    to_supervision = detection_formats.to_supervision
 
     def _label_of(self, item: str | int) -> int:
-        if isinstance(item, str) and item in self.class_names[1:]:
+        names = self.class_names[1:]
+        if isinstance(item, str) and item in names:
             return self.class_names.index(item, 1)
-        if not isinstance(item, str) and 1 <= item < len(self.class_names):
+        if not isinstance(item, str) and 1 <= item <= len(names):
             return int(item)
-        known = ", ".join(self.class_names[1 : 1 + _SHOWN_CLASSES])
-        known += ", ..." if len(self.class_names) > 1 + _SHOWN_CLASSES else ""
-        close = difflib.get_close_matches(str(item), self.class_names[1:], n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"labels are 1 to {len(self.class_names) - 1}."
+        known = ", ".join(names[:_SHOWN_CLASSES]) + (", ..." if len(names) > _SHOWN_CLASSES else "")
+        close = difflib.get_close_matches(str(item), names, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"labels are 1 to {len(names)}."
         raise ConfigError(f"unknown class {item!r}: {hint} Known classes: {known}")
+
+
+def count_objects(detections: Detections) -> str:
+    """Return the number of objects of each class as text: "2 dog, 1 cat", or "nothing"."""
+    return ", ".join(f"{count} {name}" for name, count in Counter(detections.names).most_common()) or "nothing"

@@ -1,34 +1,30 @@
-"""What a long detection shows while it runs."""
+"""Progress and summary that a long detection prints."""
 
 import sys
 import time
 from collections import Counter
-from types import TracebackType
 
 from tqdm import tqdm
 
-from ssd.inference.detections import Detections
+from ssd.inference.detections import Detections, count_objects
 from ssd.utils.errors import SSDError
 from ssd.utils.terminal import say_line
 
 _MAX_LINES = 100  # images that have a line each
-_SECONDS_PER_LINE = 10.0  # after these
+_SECONDS_PER_LINE = 10.0  # afterwards
 
 
 def speed_to_text(num_images: int, seconds: float) -> str:
-    """Return how many images took how long, and how many that is a second, as words."""
+    """Return the number of images, their time and the images per second as text."""
     rate = f", {num_images / seconds:.1f} images/s" if seconds > 0 else ""
     return f"{num_images} images in {seconds:.1f} s{rate}"
 
 
 class Progress:
-    """Tells of every image of a small source in a line; of a large or endless one in a bar.
+    """Prints a line per image, or shows a bar for more than 100 or an unknown number of images on a terminal.
 
-    The bar needs a terminal. Where there is none, the first images have a line each, and then one every ten seconds.
-    Lines go to the standard output, the bar to the standard error.
-
-    Args:
-        total: number of images; None = unknown.
+    Without a terminal the first 100 images have a line each, then there is one every ten seconds. Lines go to the
+    standard output, the bar to the standard error. ``total`` is the number of images; None = unknown.
     """
 
     def __init__(self, total: int | None):
@@ -40,18 +36,16 @@ class Progress:
         self._num_failed = 0
 
     def add(self, detections: Detections) -> None:
-        """Count an image, and tell what was found in it."""
-        counts = Counter(detections.names).most_common()
-        found = ", ".join(f"{count} {name}" for name, count in counts) or "nothing"
-        self._advance(f"{detections.name}: {found}")
+        """Count an image and print its number of objects by class."""
+        self._advance(f"{detections.name}: {count_objects(detections)}")
 
     def fail(self, error: SSDError) -> None:
-        """Count an image that failed, and tell why."""
+        """Count an image that failed and print the reason."""
         self._num_failed += 1
         self._advance(f"failed: {error}")
 
     def speed(self) -> str:
-        """Return the number of images, the time they took and the speed, as words."""
+        """Return the speed so far as text, see ``speed_to_text``."""
         return speed_to_text(self._num_done, time.monotonic() - self._start)
 
     def _advance(self, text: str) -> None:
@@ -61,17 +55,35 @@ class Progress:
         if not self._bar.disable or (now - self._last_line < _SECONDS_PER_LINE and self._num_done > _MAX_LINES):
             return
         self._last_line = now
-        self._write(text if self._num_done <= _MAX_LINES else f"{text} ({self.speed()}, {self._num_failed} failed)")
-
-    def _write(self, text: str) -> None:
         total = "" if self.total is None else f"/{self.total:04d}"
-        line = f"({self._num_done:04d}{total}) {text}"
-        say_line(line)
+        rest = "" if self._num_done <= _MAX_LINES else f" ({self.speed()}, {self._num_failed} failed)"
+        say_line(f"({self._num_done:04d}{total}) {text}{rest}")
 
     def __enter__(self) -> "Progress":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._bar.close()
+
+
+class Summary:
+    """Number of objects of each class, and of the images that show one."""
+
+    def __init__(self) -> None:
+        self._num_objects: Counter[str] = Counter()
+        self._num_images: Counter[str] = Counter()
+        self._num_images_with_any = 0
+
+    def add(self, detections: Detections) -> None:
+        """Count the objects of one image."""
+        self._num_objects.update(detections.names)
+        self._num_images.update(set(detections.names))
+        self._num_images_with_any += len(detections) > 0
+
+    def table(self) -> str:
+        """Return a line for each class that was found, the most frequent first, and one for all classes."""
+        rows = [(name, count, self._num_images[name]) for name, count in self._num_objects.most_common()]
+        rows.append(("all", self._num_objects.total(), self._num_images_with_any))
+        width = max(len("class"), *(len(name) for name, _, _ in rows))
+        lines = [f"{name:<{width}}  {objects:>10}  {images:>8}" for name, objects, images in rows]
+        return "\n".join([f"{'class':<{width}}  {'detections':>10}  {'images':>8}", *lines])

@@ -1,54 +1,73 @@
-"""Tiles of an image that is much larger than the network, and one set of detections of all of them.
+"""Views of an image: the whole, then its tiles; and one set of detections from those of V views. Legend: N boxes."""
 
-V views of an image: the whole, then its tiles. N boxes of all views.
-"""
-
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from ssd.data.samples import resize_image
+from ssd.inference.sources import Frame
 from ssd.modeling.box_head.post_processor import class_wise_nms
 from ssd.structures import Container
 
 OVERLAP = 0.2  # of neighbouring tiles, relative to a tile
 
-Corners = tuple[int, int, int, int]
+Corners = tuple[int, int, int, int]  # x1, y1, x2, y2 in pixels
 
-# A tile leaves a box to its neighbour when the centre is nearer to that by this part of their overlap. (Boxes of one
-# object differ from tile to tile; were it zero, each tile could leave it to the other.)
+_NO_PIXELS = np.empty((0, 0, 3), np.uint8)
+# A tile leaves a box to its neighbour when the centre is nearer to that by this part of their overlap. Boxes of one
+# object differ between tiles: at zero, each tile could leave it to the other.
 _SLACK = 1 / 8
-# A box that ends this near to an edge of its tile, relative to the tile, is taken for cut by it.
+# A box that ends this near to an edge of its tile, relative to the tile, counts as cut.
 _NEAR = 0.02
-# A cut box gives way to a box that holds this part of it and scores at least this part of its score.
+# A cut box gives way to a box that holds this part of it and has at least this part of its score.
 _HELD, _SCORE_RATIO = 0.75, 0.5
 _CUT_AT_ONCE = 256  # bounds the memory of comparing cut boxes with whole ones
 
 
-class _Boxes(NamedTuple):
-    """Detections of all views: corner form in pixels of the image; ``is_cut``: by an edge of the tile."""
+@dataclass
+class ImageViews:
+    """Views of an image, and their detections so far."""
 
-    boxes: Tensor  # (N, 4)
-    labels: Tensor  # (N,)
-    scores: Tensor  # (N,)
-    is_cut: Tensor  # (N,) bool
+    frame: Frame  # without pixels if they are not needed any more
+    size: tuple[int, int]  # (width, height) in pixels
+    resized: np.ndarray  # the whole image at the network's size
+    corners: list[Corners]  # of the tiles
+    keeps_pixels: bool  # whether the result carries the pixels
+    found: list[Container] = field(default_factory=list)
 
-    def where(self, mask: Tensor) -> "_Boxes":
-        return _Boxes(*(field[mask] for field in self))
+    @property
+    def is_done(self) -> bool:
+        """Whether all views have detections."""
+        return len(self.found) == 1 + len(self.corners)
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        """Yield the views at the network's size, uint8; a tile is resized in its turn."""
+        yield self.resized
+        for x1, y1, x2, y2 in self.corners:
+            yield resize_image(self.frame.image[y1:y2, x1:x2], self.resized.shape[:2])
+
+
+def make_views(
+    frame: Frame, image_size: tuple[int, int], *, tile: tuple[int, int] | None, keeps_pixels: bool
+) -> ImageViews:
+    """Resize an image to ``image_size`` (height, width), and divide it into tiles of (width, height) pixels."""
+    size = frame.image.shape[1], frame.image.shape[0]
+    corners = tile_corners(size, tile) if tile else []
+    resized = resize_image(frame.image, image_size)
+    keeps_pixels = keeps_pixels or (frame.path is None and frame.video is None)  # others can be read again
+    if not keeps_pixels and not corners:
+        frame = replace(frame, image=_NO_PIXELS)
+    return ImageViews(frame, size, resized, corners, keeps_pixels)
 
 
 def tile_corners(size: tuple[int, int], tile: tuple[int, int], overlap: float = OVERLAP) -> list[Corners]:
-    """Cover an image with tiles.
+    """Return the tiles (width, height) of an image (width, height), row by row; none if it is no larger than a tile.
 
-    Args:
-        size: (width, height) of the image in pixels.
-        tile: (width, height) of a tile; a side that the image does not have is cut to the image's.
-        overlap: of neighbouring tiles at least, relative to a tile; from 0 to below 1.
-
-    Returns:
-        Corners (x1, y1, x2, y2) in pixels, row by row. The last tile of a row or column is moved inside. None at all if
-        the image is no larger than a tile.
+    Neighbours overlap at least by this part of a tile; the last ones of a row or column are moved inside.
     """
     if size[0] <= tile[0] and size[1] <= tile[1]:
         return []
@@ -57,7 +76,6 @@ def tile_corners(size: tuple[int, int], tile: tuple[int, int], overlap: float = 
 
 
 def _spans(length: int, tile: int, overlap: float) -> list[tuple[int, int]]:
-    """Tiles along one side."""
     if length <= tile:
         return [(0, length)]
     stride = max(1, int(tile * (1 - overlap)))
@@ -66,25 +84,26 @@ def _spans(length: int, tile: int, overlap: float) -> list[tuple[int, int]]:
     return [(start, start + tile) for start in starts]
 
 
+class _Boxes(NamedTuple):
+    boxes: Tensor  # (N, 4) corner form in pixels of the image
+    labels: Tensor  # (N,)
+    scores: Tensor  # (N,)
+    is_cut: Tensor  # (N,) bool: by an edge of its tile
+
+    def where(self, mask: Tensor) -> "_Boxes":
+        return _Boxes(*(field[mask] for field in self))
+
+
 @torch.inference_mode()
 def merge_views(
     views: Sequence[Container], corners: Sequence[Corners], size: tuple[int, int], iou_threshold: float
 ) -> Container:
-    """Turn the detections of the views of an image into those of the image.
+    """Turn the detections of V views into those of the image.
 
-    An object no larger than three quarters of the overlap is whole in some tile, and is found once: other tiles, which
-    may cut it, leave it to the one whose middle it is nearest to. Of larger ones, a part that a tile's edge has cut off
-    gives way to the whole, if that is found. Class-wise NMS does the rest.
-
-    Args:
-        views: of the whole image, then of each tile; boxes in pixels of the network input.
-        corners: of the tiles, see ``tile_corners``.
-        size: (width, height) of the image in pixels.
-        iou_threshold: of NMS.
-
-    Returns:
-        ``boxes`` (N, 4) corner form in pixels of the image, ``labels`` (N,), ``scores`` (N,) descending. There may be
-        as many as of all views together.
+    An object no larger than three quarters of the overlap is whole in some tile and is found once: tiles that may cut
+    it leave it to the one with the nearest centre. A part of a larger object that an edge has cut off gives way to the
+    whole, if that is found. Class-wise NMS does the rest. Boxes of the views are in pixels of the network input, the
+    results in those of the image of ``size`` (width, height).
     """
     whole, *tiles = views
     whole = whole.resize(size)
@@ -108,15 +127,9 @@ def merge_views(
 
 
 def _ownership(sides: Tensor, spans: Sequence[tuple[int, int]], span: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Which boxes of a tile are its own along one axis, and which its edges cut there.
+    """Return which boxes of a tile are its own along one axis, and which its edges cut: two bool (N,).
 
-    Args:
-        sides: (N, 2) first and last coordinate of each box.
-        spans: first and last coordinate of all tiles, ascending.
-        span: of this tile.
-
-    Returns:
-        Two bool (N,).
+    ``sides`` (N, 2), ``spans`` and ``span`` are first and last coordinates of the boxes, all tiles and this tile.
     """
     index, centers = spans.index(span), sides.mean(dim=1)
     is_own, is_cut = torch.ones_like(centers, dtype=torch.bool), torch.zeros_like(centers, dtype=torch.bool)
@@ -133,7 +146,7 @@ def _ownership(sides: Tensor, spans: Sequence[tuple[int, int]], span: tuple[int,
 
 
 def _gives_way(found: _Boxes) -> Tensor:
-    """Which of the cut boxes are parts of a whole one of their class, (N,) bool."""
+    """Return which cut boxes are parts of a whole one of their class, (N,) bool."""
     gives_way = torch.zeros_like(found.is_cut)
     for label in found.labels[found.is_cut].unique():
         is_label = found.labels == label
@@ -146,7 +159,7 @@ def _gives_way(found: _Boxes) -> Tensor:
 
 
 def _held_part(boxes: Tensor, others: Tensor) -> Tensor:
-    """The part of the area of each box (M, 4) that lies in each of the others (W, 4): (M, W)."""
+    """Return the part of each box (M, 4) inside each of the others (W, 4): (M, W)."""
     top_left = torch.maximum(boxes[:, None, :2], others[:, :2])
     bottom_right = torch.minimum(boxes[:, None, 2:], others[:, 2:])
     width, height = (bottom_right - top_left).clamp(min=0).unbind(2)

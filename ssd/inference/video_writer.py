@@ -1,4 +1,4 @@
-"""Writing videos: H.264 by PyAV where it is installed, else MPEG-4 part 2 (mp4v) by OpenCV."""
+"""Video files: H.264 by PyAV where it is installed, otherwise MPEG-4 part 2 (mp4v) by OpenCV."""
 
 import logging
 import os
@@ -6,33 +6,26 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
-from typing import Protocol
 
 import cv2
 import numpy as np
 
-from ssd.utils.errors import OutputError, os_errors_as
-from ssd.utils.extras import install_command
+from ssd.utils.errors import OutputError, install_command, os_errors_as
 
 logger = logging.getLogger(__name__)
 
-_UNKNOWN_FRAME_RATE = 25.0  # what is written for a source that does not tell its own: PAL's
-_MAX_DENOMINATOR = 1001  # of a frame rate: 29.97 frames a second are 30000/1001
-_H264_OPTIONS = {"preset": "veryfast", "crf": "21"}  # the network needs the cores; letters stay sharp
-_ITU_601 = 5  # the matrix by which FFmpeg turns RGB into YUV; untagged, players take another for large pictures
+_UNKNOWN_FRAME_RATE = 25.0  # written where the source has none: PAL's
+_MAX_DENOMINATOR = 1001  # of a frame rate: 29.97 frames per second are 30000/1001
+_H264_OPTIONS = {"preset": "veryfast", "crf": "21"}  # the network needs the cores; text stays sharp
+_ITU_601 = 5  # FFmpeg's matrix from RGB to YUV; players assume another one for large untagged pictures
 
 
 class VideoWriter:
-    """Writes RGB frames as an MP4 file, which appears under its name once it is complete.
+    """Writes RGB frames as an MP4 file, which replaces ``path`` when it is complete.
 
-    Used as a context, it completes the file with the frames so far when the block ends, by an error or Ctrl-C too.
-    The first frame sets the size; later ones are resized to it. Odd widths and heights grow by a pixel that repeats
-    the last one, since both codecs halve the resolution of colours.
-
-    Args:
-        path: a name that ends in .mp4; an existing file is replaced.
-        frame_rate: frames a second; 0 = unknown, written as 25.
+    A context, which completes the file with the frames so far when it ends, also by an error or Ctrl-C. The first frame
+    sets the size; later ones are resized to it. Odd widths and heights grow by a pixel that repeats the last one, since
+    both codecs halve the resolution of colours. A frame rate of 0 = unknown is written as 25.
     """
 
     def __init__(self, path: Path, frame_rate: float):
@@ -40,31 +33,22 @@ class VideoWriter:
         self.frame_rate = Fraction(frame_rate or _UNKNOWN_FRAME_RATE).limit_denominator(_MAX_DENOMINATOR)
         self._temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp.mp4")
         self._size = (0, 0)
-        self._encoder: _Encoder | None = None
+        self._encoder: _H264Encoder | _Mp4vEncoder | None = None
 
     def write(self, image: np.ndarray) -> None:
-        """Append a frame.
-
-        Args:
-            image: RGB uint8, (H, W, 3).
-
-        Raises:
-            OutputError: the file cannot be written.
-        """
+        """Append a frame, RGB uint8 (H, W, 3); raise OutputError if the file cannot be written."""
         with os_errors_as(OutputError, self.path):
             if self._encoder is None:
-                self._size = (image.shape[1], image.shape[0])
-                self._encoder = _open_encoder(self._temporary, _even_size(self._size), self.frame_rate)
-            if self._size != (image.shape[1], image.shape[0]):
+                self._size = width, height = image.shape[1], image.shape[0]
+                even_size = width + width % 2, height + height % 2
+                self._encoder = _open_encoder(self._temporary, even_size, self.frame_rate)
+            if self._size != image.shape[1::-1]:
                 image = cv2.resize(image, self._size, interpolation=cv2.INTER_LINEAR)
-            self._encoder.write(_pad_to_even(image))
+            bottom, right = image.shape[0] % 2, image.shape[1] % 2
+            self._encoder.write(cv2.copyMakeBorder(image, 0, bottom, 0, right, cv2.BORDER_REPLICATE))
 
     def close(self) -> None:
-        """Complete the file; without a frame there is none.
-
-        Raises:
-            OutputError: the file cannot be written.
-        """
+        """Complete the file; without a frame there is none."""
         encoder, self._encoder = self._encoder, None
         if encoder is None:
             return
@@ -78,31 +62,12 @@ class VideoWriter:
     def __enter__(self) -> "VideoWriter":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
-def _even_size(size: tuple[int, int]) -> tuple[int, int]:
-    return size[0] + size[0] % 2, size[1] + size[1] % 2
-
-
-def _pad_to_even(image: np.ndarray) -> np.ndarray:
-    height, width = image.shape[:2]
-    return cv2.copyMakeBorder(image, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
-
-
-class _Encoder(Protocol):
-    """Writes frames of one even size; raises OSError where it cannot."""
-
-    def write(self, image: np.ndarray) -> None: ...
-
-    def close(self) -> None: ...
-
-
-def _open_encoder(path: Path, size: tuple[int, int], frame_rate: Fraction) -> _Encoder:
-    """The best encoder there is; what is missing for a better one goes to the log."""
+def _open_encoder(path: Path, size: tuple[int, int], frame_rate: Fraction) -> "_H264Encoder | _Mp4vEncoder":
+    """Return the best available encoder for frames of an even size; the log says how to get a better one."""
     try:
         import av
     except ImportError:
@@ -110,7 +75,7 @@ def _open_encoder(path: Path, size: tuple[int, int], frame_rate: Fraction) -> _E
     else:
         if "libx264" in av.codecs_available or "libopenh264" in av.codecs_available:
             return _H264Encoder(path, size, frame_rate)
-        remedy = "this PyAV has no H.264 encoder; the one that pip installs has"
+        remedy = "install PyAV with pip; this one has no H.264 encoder"
     logger.warning("Videos are written as mp4v, which browsers do not play. For H.264, %s", remedy)
     return _Mp4vEncoder(path, size, frame_rate)
 
@@ -123,7 +88,7 @@ class _H264Encoder:
         self._time_base = 1 / frame_rate
         self._num_frames = 0
         with _as_os_error():
-            # "faststart" puts the index in front, so that a browser plays the file while it loads
+            # "faststart" writes the index first, so that a browser plays the file while it loads.
             self._container = av.open(str(path), "w", format="mp4", options={"movflags": "faststart"})
             self._stream = self._container.add_stream("h264", rate=frame_rate, options=_H264_OPTIONS)
         self._stream.width, self._stream.height = size
@@ -145,8 +110,7 @@ class _H264Encoder:
 
 class _Mp4vEncoder:
     def __init__(self, path: Path, size: tuple[int, int], frame_rate: Fraction):
-        fourcc = cv2.VideoWriter.fourcc(*"mp4v")
-        self._writer = cv2.VideoWriter(str(path), fourcc, float(frame_rate), size)
+        self._writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), float(frame_rate), size)
         if not self._writer.isOpened():
             raise OSError("OpenCV cannot open it for writing; does the folder exist and have room?")
 
@@ -159,7 +123,7 @@ class _Mp4vEncoder:
 
 @contextmanager
 def _as_os_error() -> Iterator[None]:
-    """FFmpeg's errors, some of which are OSErrors already, as such."""
+    """Raise FFmpeg's errors as OSError."""
     import av
 
     try:

@@ -1,4 +1,4 @@
-"""Data types that every package speaks: Container and boxes."""
+"""Data types of all packages: Container, boxes, sizes, class names."""
 
 from ssd.structures.container import Container
 

@@ -1,22 +1,19 @@
-"""A small dictionary of tensors that moves as one: training targets and detections."""
+"""Dictionary of tensors that are moved together: training targets and detections."""
 
 from collections.abc import Iterator
 from typing import Any
 
 
 class Container:
-    """Named tensors (or arrays) that travel together, and the size of the image that their boxes refer to.
+    """Named tensors (or arrays), and the size of the image that their boxes refer to.
 
     As training targets: ``boxes`` (B, G, 4) corner form relative to the image, ``labels`` (B, G) int64, 0 = padding.
     As detections of one image: ``boxes`` (N, 4) corner form in pixels of an ``img_width`` x ``img_height`` image,
     ``labels`` (N,) int64 from 1, ``scores`` (N,) descending.
 
-    Args:
-        fields: the values by name.
-
     Attributes:
-        img_width: width in pixels of the image that absolute ``boxes`` refer to; 0 = not set.
-        img_height: its height.
+        img_width: Width in pixels of the image that absolute ``boxes`` refer to; 0 = not set.
+        img_height: Height of that image.
     """
 
     def __init__(self, **fields: Any):
@@ -40,7 +37,7 @@ class Container:
         return f"Container({self._fields!r}, img_width={self.img_width}, img_height={self.img_height})"
 
     def to(self, *args: Any, **kwargs: Any) -> "Container":
-        """Return a Container whose tensors went through ``Tensor.to(*args, **kwargs)``."""
+        """Apply ``Tensor.to(*args, **kwargs)`` to all tensors."""
         return self._map("to", *args, **kwargs)
 
     def numpy(self) -> "Container":
@@ -52,16 +49,13 @@ class Container:
         return self._map("pin_memory")
 
     def resize(self, size: tuple[int, int]) -> "Container":
-        """Return a Container whose boxes refer to the same image at another size.
-
-        Args:
-            size: (width, height) in pixels.
+        """Return a copy whose boxes refer to the same image at another size, (width, height) in pixels.
 
         Raises:
-            ValueError: img_width and img_height are not set, so the scale is unknown.
+            ValueError: img_width and img_height are not set.
         """
         if self.img_width <= 0 or self.img_height <= 0:
-            raise ValueError("Container.resize needs img_width and img_height to be set first")
+            raise ValueError("Container.resize needs img_width and img_height")
         width, height = size
         boxes = self["boxes"] * 1  # a copy, tensor or array
         boxes[..., 0::2] *= width / self.img_width

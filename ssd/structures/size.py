@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 
 def height_width(size: int | Sequence[int]) -> tuple[int, int]:
-    """Read a size: n means (n, n), a sequence is (height, width) already (or (y, x), for strides)."""
+    """Return (height, width), or (y, x) of strides; n means (n, n)."""
     if isinstance(size, Sequence):
         height, width = size
         return height, width

@@ -1,4 +1,4 @@
-"""Saving and restoring a training."""
+"""Saving and restoring of a training."""
 
 import os
 from collections.abc import Mapping
@@ -12,20 +12,12 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from ssd.utils.checkpoint_file import read_checkpoint, write_checkpoint
-from ssd.utils.checkpoint_folder import (
-    TAG_FILE,
-    has_checkpoint,
-    last_checkpoint,
-    read_last,
-    remove_old,
-    tag_checkpoint,
-)
+from ssd.utils.checkpoint_file import SAFETENSORS, read_checkpoint, require_safetensors, write_checkpoint, write_weights
+from ssd.utils.checkpoint_folder import TAG_FILE, has_checkpoint, last_checkpoint, read_last, remove_old, tag_checkpoint
 from ssd.utils.errors import CheckpointError, OutputError
 from ssd.utils.model_weights import check_model_weights
-from ssd.utils.safetensors_file import SUFFIX, require_safetensors, write_weights
 
-# What the state of each part of a training has at least.
+# Keys that the state of each part of a training has at least, with their types.
 _STATES: dict[str, dict[str, type]] = {
     "optimizer": {"state": dict, "param_groups": list},
     "scheduler": {"last_epoch": int},
@@ -37,22 +29,20 @@ class Checkpointer:
     """Saves and restores a training, and remembers the newest checkpoint of a folder.
 
     Args:
-        model: the network; a DistributedDataParallel is saved and restored as what it wraps.
-        optimizer: saved and restored with it, if given.
-        scheduler: likewise. Restored after the optimizer, so that it has the last word on the learning rate.
-        save_dir: the folder of the checkpoints; empty = ``save`` does nothing.
-        average: holds the average of the model's weights. Then these are the "model" of a checkpoint, which detects,
-            and those of the model itself, from which a training continues, its "training_model".
-        scaler: of float16 gradients.
-        keep: how many checkpoints model_XXXXXX stay, the newest ones and that to continue from; -1 = all.
-        safetensors: write the weights that detect into a file of that format too.
+        model: Network; a DistributedDataParallel is unwrapped.
+        scheduler: Restored after the optimizer, so that it sets the learning rate.
+        save_dir: Folder of the checkpoints; empty = ``save`` does nothing.
+        average: Average of the model's weights. It is then the "model" of a checkpoint, which detects; the weights
+            from which a training continues are the "training_model".
+        scaler: Gradient scaler of float16.
+        keep: Number of checkpoints model_XXXXXX to keep besides the one to continue from; -1 = all.
+        safetensors: Also write the weights that detect to a safetensors file.
 
     Attributes:
-        extra: values that every checkpoint carries besides (class names, the config, ...), under the types that
-            ``save`` takes.
+        extra: Further values for every checkpoint (class names, config, ...), of the types that ``save`` takes.
 
     Raises:
-        MissingPackageError: safetensors is asked for but not installed.
+        MissingPackageError: safetensors is requested but not installed.
     """
 
     def __init__(
@@ -80,19 +70,17 @@ class Checkpointer:
             require_safetensors()
 
     def save(self, name: str, *, tag_last: bool = True, **extra: Any) -> None:
-        """Write ``save_dir/name.pth``, whole or not at all. In a distributed run only rank 0 calls this.
-
-        The tag that names the last checkpoint follows when the file is on the disk, and only then old ones go.
+        """Write ``save_dir/name.pth`` atomically, then the tag; old checkpoints are removed last. For rank 0 only.
 
         Args:
-            name: the file name without its suffix.
-            tag_last: whether this becomes the checkpoint that a later run continues from.
-            extra: further values to keep (``iteration``, ``class_names``, ...): numbers, strings, tensors, and lists,
-                tuples and dictionaries of them.
+            name: File name without its suffix.
+            tag_last: Whether a later run continues from this checkpoint.
+            extra: Further values (``iteration``, ...): numbers, strings, tensors, and lists, tuples and dictionaries
+                of them.
 
         Raises:
-            TypeError: a value is of another type.
-            OutputError: the disk is full, or does not take it for another reason.
+            TypeError: A value is of another type.
+            OutputError: The disk is full, or the file cannot be written for another reason.
         """
         if not self.save_dir:
             return
@@ -103,7 +91,7 @@ class Checkpointer:
             write_checkpoint(path, checkpoint)
             if self.safetensors:
                 class_names = checkpoint.get("class_names", ())
-                write_weights(os.path.join(self.save_dir, name + SUFFIX), checkpoint["model"], class_names)
+                write_weights(os.path.join(self.save_dir, name + SAFETENSORS), checkpoint["model"], class_names)
             if tag_last:
                 tag_checkpoint(self.save_dir, path)
         except OSError as error:
@@ -116,25 +104,11 @@ class Checkpointer:
         return has_checkpoint(self.save_dir)
 
     def last_checkpoint(self) -> Path | None:
-        """Return the checkpoint that ``save_dir`` names, or None.
-
-        Raises:
-            CheckpointError: it names a file that does not exist.
-        """
+        """Return the checkpoint that ``save_dir`` names, or None; raise CheckpointError if it does not exist."""
         return last_checkpoint(self.save_dir)
 
     def load(self, path_or_url: str | os.PathLike[str] | None = None) -> dict[str, Any]:
-        """Read a checkpoint and ``restore`` it.
-
-        Args:
-            path_or_url: the checkpoint; None = the last one of ``save_dir``, see ``read_last``.
-
-        Returns:
-            The remaining values of the checkpoint.
-
-        Raises:
-            CheckpointError: there is no checkpoint, it is damaged, or it does not fit.
-        """
+        """Read a checkpoint (None = the last one of ``save_dir``, see ``read_last``) and ``restore`` it."""
         if path_or_url is not None:
             return self.restore(read_checkpoint(path_or_url), os.fspath(path_or_url))
         found = read_last(self.save_dir)
@@ -144,19 +118,16 @@ class Checkpointer:
         return self.restore(checkpoint, str(path))
 
     def restore(self, checkpoint: Mapping[str, Any], source: str) -> dict[str, Any]:
-        """Restore the model, and what else both this object and a checkpoint have of a training.
+        """Restore the model, and the other parts that both this object and the checkpoint have.
 
-        Nothing is changed unless everything fits. An average that the checkpoint lacks starts from its weights.
+        Nothing is changed unless everything fits. A missing average starts from the checkpoint's weights.
 
         Args:
-            checkpoint: as ``read_checkpoint`` returns it.
-            source: where it comes from, for error messages.
+            checkpoint: Result of ``read_checkpoint``.
+            source: Origin of the checkpoint, for messages.
 
         Returns:
             The remaining values of the checkpoint.
-
-        Raises:
-            CheckpointError: it does not fit.
         """
         rest = dict(checkpoint)
         average_weights = rest.pop("model")
@@ -178,12 +149,12 @@ class Checkpointer:
         return rest
 
     def _remedy(self) -> str:
-        """What a user who could not save can do, as the end of a message."""
+        """Return the end of the message of a failed ``save``."""
         if not self.has_checkpoint():
             return "; no checkpoint was written before"
         return (
-            f"; {self.last_checkpoint()} is as it was: make room (CHECKPOINT.KEEP leaves fewer files), and the same "
-            "command continues from there"
+            f"; {self.last_checkpoint()} is unchanged: free some space (CHECKPOINT.KEEP leaves fewer files), and the "
+            "same command continues from there"
         )
 
     def _weights(self) -> dict[str, Any]:
@@ -198,37 +169,32 @@ class Checkpointer:
 
 
 def load_optimizer_state(optimizer: Optimizer, state_dict: dict[str, Any], source: str) -> None:
-    """Restore what the optimizer has accumulated (momentum, ...) but none of its hyper-parameters.
+    """Restore the accumulated state of an optimizer (momentum, ...), but none of its hyper-parameters.
 
-    Learning rate, momentum, weight decay and the like stay those of the running configuration: a user who changes
-    them between two runs means it.
+    Learning rate, momentum and weight decay stay those of the running configuration. If the state belongs to other
+    parameters or another kind of optimizer, CheckpointError is raised and nothing is changed.
 
     Args:
-        optimizer: changed only if the state fits.
-        state_dict: ``Optimizer.state_dict()`` of an optimizer over the same parameters.
-        source: where it comes from, for error messages.
-
-    Raises:
-        CheckpointError: the state belongs to other parameters, or to another kind of optimizer.
+        source: Origin of the state, for messages.
     """
     running, saved = optimizer.state_dict()["param_groups"], state_dict["param_groups"]
     sizes, saved_sizes = ([len(group["params"]) for group in groups] for groups in (running, saved))
     if sizes != saved_sizes:
         raise CheckpointError(
             f"{source}: its optimizer has parameter groups of {saved_sizes} tensors, this one of {sizes}; "
-            "load only the weights and start the training anew"
+            "load only the weights and start a new training"
         )
-    if ("betas" in running[0]) != ("betas" in saved[0]):  # Adam and its kin have them, SGD has not
+    if ("betas" in running[0]) != ("betas" in saved[0]):  # Adam has them, SGD has not
         raise CheckpointError(
             f"{source}: its optimizer is of another kind than {type(optimizer).__name__}; set SOLVER.OPTIMIZER as it "
-            "was, or another OUTPUT_DIR to start anew"
+            "was, or another OUTPUT_DIR to start a new training"
         )
     groups = [{**now, "params": then["params"]} for now, then in zip(running, saved, strict=True)]
     optimizer.load_state_dict({"state": state_dict["state"], "param_groups": groups})
     for parameter, state in optimizer.state.items():
         for name, value in state.items():
             if isinstance(value, Tensor) and value.shape == parameter.shape:
-                # In the parameter's layout in memory: fused optimizers go through both in one order.
+                # In the parameter's memory format: fused optimizers go through both in memory order.
                 state[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
@@ -240,4 +206,4 @@ def _check_states(checkpoint: Mapping[str, Any], source: str) -> None:
         is_state = isinstance(state, dict) and all(isinstance(state.get(key), kind) for key, kind in kinds.items())
         groups = state.get("param_groups", ()) if is_state else ()
         if not is_state or not all(isinstance(group, dict) and "params" in group for group in groups):
-            raise CheckpointError(f'{source}: what it has under the key "{name}" is not the state of a training')
+            raise CheckpointError(f'{source}: its key "{name}" is not the state of a training')

@@ -1,4 +1,4 @@
-"""The checkpoints of a run's folder: which is the last, which are whole, which may go."""
+"""Checkpoints in the folder of a run: the last one, a substitute for a damaged one, and old ones to remove."""
 
 import logging
 import os
@@ -6,10 +6,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-from ssd.utils.atomic import atomic_write
-from ssd.utils.checkpoint_file import nearest_checkpoints, read_checkpoint
+from ssd.utils.checkpoint_file import SAFETENSORS, nearest_checkpoints, read_checkpoint
 from ssd.utils.errors import CheckpointError
-from ssd.utils.safetensors_file import SUFFIX
+from ssd.utils.files import atomic_write
 
 logger = logging.getLogger(__name__)
 
@@ -31,11 +30,7 @@ def tag_checkpoint(folder: str | os.PathLike[str], path: str) -> None:
 
 
 def last_checkpoint(folder: str | os.PathLike[str]) -> Path | None:
-    """Return the checkpoint that a folder names, or None.
-
-    Raises:
-        CheckpointError: it names a file that does not exist.
-    """
+    """Return the checkpoint that a folder names, or None; raise CheckpointError if the file does not exist."""
     if not has_checkpoint(folder):
         return None
     tag = Path(folder, TAG_FILE)
@@ -47,18 +42,18 @@ def last_checkpoint(folder: str | os.PathLike[str]) -> Path | None:
             return path
     raise CheckpointError(
         f"{tag} names {written!r}, which does not exist{nearest_checkpoints(tag.with_name(beside.name))}; "
-        "write the name of another one into that file, or delete it to start anew"
+        "write the name of another one into that file, or delete it to start from the beginning"
     )
 
 
 def read_last(folder: str | os.PathLike[str]) -> tuple[Path, dict[str, Any]] | None:
-    """Read the checkpoint that a folder names or, where that is damaged, the newest one before it that is not.
+    """Read the checkpoint that a folder names or, if it is damaged, the newest intact one before it, with a warning.
 
     Returns:
-        Its path and content; None if the folder names none. A warning tells of each damaged one.
+        Path and content; None if the folder names none.
 
     Raises:
-        CheckpointError: none of them can be read.
+        CheckpointError: None of them can be read.
     """
     last = last_checkpoint(folder)
     if last is None:
@@ -76,25 +71,22 @@ def read_last(folder: str | os.PathLike[str]) -> tuple[Path, dict[str, Any]] | N
             logger.warning("Using %s in its place", path)
         return path, checkpoint
     raise CheckpointError(
-        f"{last} cannot be read, and none of {', '.join(path.name for path in earlier)} beside it either; "
-        f"fetch one of them again, or delete {last.parent / TAG_FILE} to start anew"
+        f"{last} cannot be read, nor {', '.join(path.name for path in earlier)} beside it; "
+        f"fetch one of them again, or delete {last.parent / TAG_FILE} to start from the beginning"
     )
 
 
 def remove_old(folder: str | os.PathLike[str], keep: int) -> None:
-    """Remove all but the ``keep`` newest of the checkpoints model_XXXXXX, with the weights written beside them.
-
-    The one that the folder names stays.
-    """
+    """Remove all but the ``keep`` newest checkpoints model_XXXXXX, with their safetensors files, and the last one."""
     last = last_checkpoint(folder)
     for path in _numbered(Path(folder))[keep:]:
         if path != last:
             path.unlink(missing_ok=True)
-            path.with_suffix(SUFFIX).unlink(missing_ok=True)
+            path.with_suffix(SAFETENSORS).unlink(missing_ok=True)
 
 
 def _earlier_checkpoints(last: Path) -> list[Path]:
-    """The other checkpoints of a folder that may stand in for its last one, the best choice first."""
+    """Return the checkpoints that can replace the last one, best choice first."""
     numbered = [path for path in _numbered(last.parent) if path != last]
     if _NUMBERED.fullmatch(last.name):
         numbered = [path for path in numbered if _number(path) < _number(last)]
@@ -103,7 +95,7 @@ def _earlier_checkpoints(last: Path) -> list[Path]:
 
 
 def _numbered(folder: Path) -> list[Path]:
-    """The checkpoints model_XXXXXX of a folder, newest first."""
+    """Return the checkpoints model_XXXXXX of a folder, newest first."""
     return sorted((path for path in folder.glob("model_*.pth") if _NUMBERED.fullmatch(path.name)), key=_number)[::-1]
 
 

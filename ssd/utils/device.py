@@ -1,4 +1,4 @@
-"""From the name of a device to the device, and how its memory is kept."""
+"""Choice of the device, and the handling of its memory."""
 
 import ctypes
 import platform
@@ -8,26 +8,29 @@ from torch import nn
 
 from ssd.utils.errors import ConfigError, DeviceError
 
-# mallopt(3): how many large blocks may have a mapping of their own, which is given back as soon as they are freed;
-# how many free bytes at the end of the heap are given back. (M_MMAP_THRESHOLD would do, but old versions limit it.)
+# mallopt(3): number of large blocks with a mapping of their own, which is returned as soon as they are freed; number of
+# free bytes at the end of the heap that are returned. (M_MMAP_THRESHOLD would do, but old versions limit it.)
 _M_MMAP_MAX, _M_TRIM_THRESHOLD = -4, -1
 _MAX_INT = 2**31 - 1
+DTYPES = {"off": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def select_device(name: str) -> torch.device:
-    """Return the device of that name; "auto" is the first that exists of cuda, mps and cpu.
+    """Return the device of a name; "auto" is the first that exists of cuda, mps and cpu.
 
     Raises:
-        DeviceError: the name is none of auto, cpu, mps, cuda and cuda:N, or this machine has no such device.
+        DeviceError: The name is none of auto, cpu, mps, cuda and cuda:N, or this machine has no such device.
     """
     if name == "auto":
-        return torch.device(_best_device_type())
+        fallback = "mps" if torch.backends.mps.is_available() else "cpu"
+        return torch.device("cuda" if torch.cuda.is_available() else fallback)
+    unknown = f"unknown device {name!r}; MODEL.DEVICE is one of auto, cpu, mps, cuda, cuda:N"
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise DeviceError(_unknown(name)) from error
+        raise DeviceError(unknown) from error
     if device.type not in ("cuda", "mps", "cpu"):
-        raise DeviceError(_unknown(name))
+        raise DeviceError(unknown)
     if device.type == "cuda":
         _check_cuda(device)
     if device.type == "mps" and not torch.backends.mps.is_available():
@@ -36,21 +39,15 @@ def select_device(name: str) -> torch.device:
 
 
 def keep_freed_memory() -> bool:
-    """Make this process keep the memory that it frees, for its next allocation; return whether that is possible.
+    """Make this process reuse the memory that it frees; return whether that is possible.
 
-    By default glibc gives large blocks back to the kernel, and a training on the CPU, which frees and allocates the
-    same activations at every step, spends much of its time on page faults. Another C library is left as it is.
+    By default glibc returns large blocks to the kernel, and a training on the CPU, which allocates the same activations
+    in every step, spends much of its time on page faults. Other C libraries are not changed.
     """
     if platform.libc_ver()[0] != "glibc":
         return False
     mallopt = ctypes.CDLL(None).mallopt
     return bool(mallopt(_M_MMAP_MAX, 0) and mallopt(_M_TRIM_THRESHOLD, _MAX_INT))
-
-
-def _best_device_type() -> str:
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
 def _check_cuda(device: torch.device) -> None:
@@ -61,13 +58,6 @@ def _check_cuda(device: torch.device) -> None:
     if device.index is not None and device.index >= count:
         last = f"the last one is 'cuda:{count - 1}'"
         raise DeviceError(f"device {str(device)!r}: this machine shows {count} GPU(s), {last}; set MODEL.DEVICE to it")
-
-
-def _unknown(name: str) -> str:
-    return f"unknown device {name!r}; MODEL.DEVICE is one of auto, cpu, mps, cuda, cuda:N"
-
-
-DTYPES = {"off": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def select_dtype(name: str, device: torch.device, key: str, network: nn.Module | None = None) -> torch.dtype:

@@ -1,50 +1,103 @@
-"""Several processes that train or evaluate as one: started by torchrun, joined by torch.distributed.
+"""Several processes that train or evaluate together: started by torchrun, connected by torch.distributed.
 
-Everything here also works in a single process, without torchrun: rank 0 of 1, and nothing is sent. NCCL (GPUs) or gloo
-(CPUs) carries gradients; what is small, or lies on the CPU, goes through a gloo group of its own.
+Everything here also works in a single process without torchrun: rank 0 of 1, and nothing is sent. NCCL (GPUs) or gloo
+(CPUs) carries gradients; small messages and CPU tensors go through a separate gloo group.
 """
 
-import io
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import NamedTuple
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from ssd.utils.errors import TrainingError
-from ssd.utils.launch import Launch, read_launch
-from ssd.utils.rendezvous import meet
+from ssd.utils.device import select_device
+from ssd.utils.errors import ConfigError, DeviceError, TrainingError
 
 # How long a process waits for another, which may be evaluating, saving or downloading.
 TIMEOUT = timedelta(minutes=30)
-# What the messages of a lost connection have in them: gloo raises plain RuntimeErrors.
+# Parts of the messages of a lost connection: gloo raises plain RuntimeErrors.
 _LOST = ("gloo/", "monitoredBarrier", "Connection closed by peer", "Connection reset by peer")
+_VARIABLES = ("RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
-_cpu_group: dist.ProcessGroup | None = None  # like torch.distributed's own, one a process
-_has_means = True  # whether ``mean_over_processes`` asks the others
+_cpu_group: dist.ProcessGroup | None = None  # one a process, like torch.distributed's own state
+
+
+class Launch(NamedTuple):
+    """Place of this process among those that torchrun started: on all machines, and on this machine."""
+
+    rank: int = 0
+    world_size: int = 1
+    local_rank: int = 0
+    local_world_size: int = 1
+
+
+def read_launch() -> Launch:
+    """Read the environment that torchrun sets; without it there is one process.
+
+    Raises:
+        ConfigError: WORLD_SIZE is above 1 and torchrun's other variables are missing.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return Launch()
+    missing = [name for name in _VARIABLES if name not in os.environ]
+    if missing:
+        raise ConfigError(
+            f"WORLD_SIZE is {os.environ['WORLD_SIZE']}, but {', '.join(missing)} is not set: start several processes "
+            "with torchrun, or unset WORLD_SIZE"
+        )
+    return Launch(*(int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")))
+
+
+def select_local_device(name: str, launch: Launch) -> torch.device:
+    """Return the device of MODEL.DEVICE for this process: each of several processes takes one GPU.
+
+    Raises:
+        DeviceError: There is no such device, or none for this process alone.
+    """
+    device = select_device(name)
+    if launch.world_size == 1 or device.type == "cpu":
+        return device
+    if device.type == "mps":
+        raise DeviceError("device 'mps' is for one process; start it without torchrun, or set MODEL.DEVICE to cpu")
+    if ":" in name:
+        raise DeviceError(
+            f"device {name!r}: with several processes LOCAL_RANK chooses the GPU; set MODEL.DEVICE to cuda or auto"
+        )
+    count = torch.cuda.device_count()
+    if launch.local_rank >= count:
+        raise DeviceError(
+            f"this machine shows {count} GPU(s) for {launch.local_world_size} processes; start torchrun with "
+            f"--nproc_per_node {count}, or set MODEL.DEVICE to cpu"
+        )
+    return torch.device("cuda", launch.local_rank)
 
 
 def join_processes(device: torch.device) -> None:
-    """Connect with the other processes that torchrun started; all must call this. Without others it does nothing."""
+    """Connect all processes that torchrun started; a single process is left alone."""
     global _cpu_group
     if read_launch().world_size == 1:
         return
-    store, rank, world_size = meet(TIMEOUT)
+    store, rank, world_size = next(dist.rendezvous("env://", timeout=TIMEOUT))
+    # torchrun keeps its store when it restarts the processes, and with it the addresses of dead ones: each start uses
+    # keys of its own.
+    store = dist.PrefixStore(f"start {store.add(f'starts of rank {rank}', 1)}", store)
     if device.type == "cuda":
         dist.init_process_group("nccl", store=store, rank=rank, world_size=world_size, device_id=device)
     else:
         dist.init_process_group("gloo", store=store, rank=rank, world_size=world_size, timeout=TIMEOUT)
     group = dist.new_group(backend="gloo", timeout=TIMEOUT)
-    assert isinstance(group, dist.ProcessGroup)  # which every process is a member of
+    assert isinstance(group, dist.ProcessGroup)  # every process is a member
     _cpu_group = group
 
 
 def leave_processes() -> None:
-    """Disconnect, when all is done; does nothing if there is no connection."""
+    """Disconnect from the other processes at the end."""
     global _cpu_group
     if is_distributed():
         dist.destroy_process_group()
@@ -52,7 +105,7 @@ def leave_processes() -> None:
 
 
 def is_distributed() -> bool:
-    """Whether this process is joined with others."""
+    """Whether this process is connected with others."""
     return dist.is_available() and dist.is_initialized()
 
 
@@ -67,106 +120,65 @@ def get_world_size() -> int:
 
 
 def is_main() -> bool:
-    """Whether this is the process that logs and writes: that of rank 0."""
+    """Whether this process has rank 0, which logs and writes."""
     return get_rank() == 0
 
 
 def parallelise(module: nn.Module) -> nn.Module:
-    """Return a module whose gradients are the mean over all processes; alone, the module itself.
+    """Return a module whose gradients are the mean over all processes; in a single process, the module itself.
 
-    Its buffers, such as the statistics of a batch norm that is not synchronised, are those of rank 0 at each step.
+    Its buffers, such as the statistics of a batch norm that is not synchronised, are those of rank 0 in each step.
     """
     if not is_distributed():
         return module
     device = next(module.parameters()).device
-    return DistributedDataParallel(
-        module,
-        device_ids=[device] if device.type == "cuda" else None,
-        gradient_as_bucket_view=True,
-    )
+    device_ids = [device] if device.type == "cuda" else None
+    return DistributedDataParallel(module, device_ids=device_ids, gradient_as_bucket_view=True)
 
 
 def mean_over_processes(values: Tensor) -> Tensor:
-    """Return the mean of a tensor over all processes, on its device; without waiting for that, and fit to compile."""
-    if not is_distributed() or not _has_means:
+    """Return the mean of a tensor over all processes, without waiting for the device; torch.compile accepts it."""
+    if not is_distributed():
         return values
     total = values.detach().clone()
     dist.all_reduce(total)
     return total / dist.get_world_size()
 
 
-@contextmanager
-def without_means() -> Iterator[None]:
-    """Let ``mean_over_processes`` return what it is given: each process works on batches of its own."""
-    global _has_means
-    _has_means = False
-    try:
-        yield
-    finally:
-        _has_means = True
-
-
 @torch.no_grad()
 def broadcast_state(module: nn.Module) -> None:
-    """Give the module of every process the weights and buffers that it has in rank 0."""
+    """Copy the weights and buffers of rank 0 to the module of every process."""
     if is_distributed():
         for tensor in module.state_dict().values():
             dist.broadcast(tensor, src=0)
 
 
 def broadcast_text(text: str) -> str:
-    """Return the text that rank 0 gives."""
-    if not is_distributed():
-        return text
-    data = _to_bytes(text.encode() + b"\n")  # an empty tensor is nothing to send
-    length = torch.tensor([len(data)])
-    dist.broadcast(length, src=0, group=_cpu_group)
-    if not is_main():
-        data = torch.empty(int(length), dtype=torch.uint8)
-    dist.broadcast(data, src=0, group=_cpu_group)
-    return data.numpy().tobytes().decode()[:-1]
+    """Return the text of rank 0."""
+    texts = [text]
+    if is_distributed():
+        dist.broadcast_object_list(texts, src=0, group=_cpu_group)
+    return texts[0]
 
 
 def gather_tensors(tensors: dict[str, Tensor]) -> list[dict[str, Tensor]] | None:
-    """Bring tensors of the CPU to rank 0; nothing touches a GPU.
-
-    Args:
-        tensors: by name; names and shapes may differ from process to process.
+    """Send CPU tensors, whose names and shapes may differ between processes, to rank 0.
 
     Returns:
-        Those of each process, by rank; None in the other processes.
+        The tensors of each process, by rank; None in the other processes.
     """
     if not is_distributed():
         return [tensors]
-    file = io.BytesIO()
-    torch.save(tensors, file)
-    message = _to_bytes(file.getvalue())
-    lengths = [torch.zeros(1, dtype=torch.int64) for _ in range(get_world_size())]
-    dist.all_gather(lengths, torch.tensor([len(message)]), group=_cpu_group)
-    if not is_main():
-        dist.send(message, dst=0, group=_cpu_group)
-        return None
-    gathered = [tensors]
-    for rank, length in enumerate(lengths[1:], start=1):
-        message = torch.empty(int(length), dtype=torch.uint8)
-        dist.recv(message, src=rank, group=_cpu_group)
-        gathered.append(torch.load(io.BytesIO(message.numpy().tobytes()), weights_only=True))
+    gathered: list[dict[str, Tensor]] | None = [{}] * get_world_size() if is_main() else None
+    dist.gather_object(tensors, gathered, dst=0, group=_cpu_group)
     return gathered
 
 
-def _to_bytes(data: bytes) -> Tensor:
-    return torch.frombuffer(bytearray(data), dtype=torch.uint8)
-
-
 def wait_for_all(what: str, timeout: timedelta = TIMEOUT) -> None:
-    """Wait until every process has come here.
-
-    Args:
-        what: has to be finished before any may go on, for the message.
-        timeout: how long to wait.
+    """Wait until every process has finished ``what``, a noun for the message.
 
     Raises:
-        TrainingError: some have not come; rank 0 names them.
+        TrainingError: Some processes are missing; rank 0 names them.
     """
     if not is_distributed():
         return
@@ -181,9 +193,9 @@ def wait_for_all(what: str, timeout: timedelta = TIMEOUT) -> None:
 
 @contextmanager
 def in_turns() -> Iterator[None]:
-    """Let rank 0 go through the block first, then one process of each other machine, then the rest.
+    """Run the block in rank 0 first, then in one process of each other machine, then in the rest.
 
-    So what is downloaded is downloaded once a machine, or once where the machines share the folder.
+    So a file is downloaded once a machine, or once where the machines share the folder.
     """
     launch = read_launch() if is_distributed() else Launch()
     turn = 0 if launch.rank == 0 else 1 if launch.local_rank == 0 else 2
@@ -196,7 +208,7 @@ def in_turns() -> Iterator[None]:
 
 @contextmanager
 def said_once() -> Iterator[None]:
-    """Drop the warnings of processes other than rank 0 inside the block, which does the same in all of them."""
+    """Drop the warnings of ranks other than 0 inside the block, which does the same in all processes."""
     logger = logging.getLogger("ssd")
     level = logger.level
     if not is_main():
@@ -208,17 +220,16 @@ def said_once() -> Iterator[None]:
 
 
 class Agreement:
-    """The largest of the numbers that the processes give, the same for all: whether to stop, and why.
+    """Maximum of one number of each process, the same in all: whether to stop, and why.
 
-    With several processes the answer is about the last call's numbers, so that it has come meanwhile and no process
-    waits for another.
+    With several processes the answer is about the numbers of the previous call, so that no process waits for another.
     """
 
     def __init__(self) -> None:
         self._asked: tuple[dist.Work, Tensor] | None = None
 
     def __call__(self, number: int) -> int:
-        """Ask with a number, 0 or more; all processes must call this as often."""
+        """Send a number, 0 or more; all processes must call this equally often."""
         if not is_distributed():
             return number
         answer = 0
@@ -228,13 +239,13 @@ class Agreement:
             answer = int(largest)
         largest = torch.tensor([number])
         work = dist.all_reduce(largest, op=dist.ReduceOp.MAX, group=_cpu_group, async_op=True)
-        assert work is not None  # only for processes that are no members of the group
+        assert work is not None  # every process is a member of the group
         self._asked = work, largest
         return answer
 
 
 def is_lost_connection(error: RuntimeError) -> bool:
-    """Whether an error of torch.distributed says that another process has ended, hangs or cannot be reached."""
+    """Whether an error of torch.distributed means that another process has ended, hangs or cannot be reached."""
     if not dist.is_available():
         return False
     return isinstance(error, dist.DistError) or any(word in str(error) for word in _LOST)

@@ -1,22 +1,28 @@
-"""Errors that are the user's to mend: their message names the place, what was found and the remedy.
+"""Errors that the user can fix: the message names the place, the value found and the remedy.
 
-The scripts print these without a traceback; every other exception is a bug of ours and keeps its traceback.
+The scripts print these without a traceback; any other exception is a bug of the library and keeps its traceback.
 """
 
+import importlib
 import os
+import reprlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+_CHECKOUT = Path(__file__).parents[2] / "pyproject.toml"
+
+_repr = reprlib.Repr()
+_repr.maxstring = _repr.maxother = _repr.maxlong = 100
+_repr.maxdict = _repr.maxlist = _repr.maxtuple = _repr.maxset = 20
 
 
 class SSDError(Exception):
-    """Base of all errors in what the user gave us.
-
-    Args:
-        message: what to tell the user.
-    """
+    """Base of all errors in the user's input."""
 
     def __init__(self, message: str = ""):
-        # A DataLoader raises the error of a worker anew, with the worker's traceback before the message.
+        # A DataLoader raises the error of a worker again, with the worker's traceback before the message.
         name = f"{type(self).__module__}.{type(self).__qualname__}: "
         super().__init__(message.rpartition(name)[2].rstrip())
 
@@ -29,10 +35,10 @@ class DatasetError(SSDError, ValueError):
     """A dataset is missing, or one of its annotations is malformed.
 
     Args:
-        message: what to tell the user; names path and field too.
-        path: the file at fault; None = none, or not known.
-        field: the place in it, such as "object 3, <bndbox>" or "annotations[7]".
-        kind: what is wrong in a few words, by which mistakes are counted.
+        message: Text for the user; names path and field too.
+        path: File at fault; None if unknown.
+        field: Place in the file, such as "object 3, <bndbox>" or "annotations[7]".
+        kind: Category of the error in a few words, by which errors are counted.
     """
 
     def __init__(
@@ -62,7 +68,7 @@ class CheckpointError(SSDError, RuntimeError):
 
 
 class PickledObjectError(CheckpointError):
-    """A checkpoint holds objects, and loading these could execute any code."""
+    """A checkpoint holds pickled objects; loading these could execute any code."""
 
 
 class DeviceError(SSDError, RuntimeError):
@@ -70,11 +76,11 @@ class DeviceError(SSDError, RuntimeError):
 
 
 class DownloadError(SSDError, OSError):
-    """A URL cannot be fetched, or what came does not have the promised hash."""
+    """A URL cannot be fetched, or the file does not have the expected hash."""
 
 
 class ExportError(SSDError, RuntimeError):
-    """A detector cannot be exported, or an exported one is missing, damaged, or of something else."""
+    """A detector cannot be exported, or an exported one is missing, damaged or unknown."""
 
 
 class MissingPackageError(SSDError, ImportError):
@@ -87,10 +93,29 @@ class TrainingError(SSDError, RuntimeError):
 
 @contextmanager
 def os_errors_as(kind: type[SSDError], path: str | os.PathLike[str]) -> Iterator[None]:
-    """Raise an OSError of the block, which writes ``path``, as one of ours."""
+    """Convert an OSError of the block, which writes ``path``, to ``kind``."""
     try:
         yield
     except SSDError:  # some of ours are OSErrors too
         raise
     except OSError as error:
         raise kind(f"{os.fspath(path)}: cannot be written: {error.strerror or error}") from error
+
+
+def import_extra(package: str, extra: str) -> Any:
+    """Import an optional package or module, which ``extra`` installs; raise MissingPackageError if that fails."""
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        message = f"{package} cannot be imported ({error}); install it: {install_command(extra)}"
+        raise MissingPackageError(message) from error
+
+
+def install_command(extra: str) -> str:
+    """Return the command that installs an extra, for a checkout or an installed package."""
+    return f"pip install -e '.[{extra}]'" if _CHECKOUT.is_file() else f"pip install 'ssd-detector[{extra}]'"
+
+
+def shorten(value: object) -> str:
+    """Return the repr of ``value`` for a message, cut if it is long or deep."""
+    return _repr.repr(value)

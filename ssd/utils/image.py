@@ -1,22 +1,30 @@
-"""Reading images: RGB uint8 arrays (H, W, 3), turned upright as their EXIF tag says."""
+"""Reading and writing of images: RGB uint8 arrays (H, W, 3), turned upright as their EXIF tag says."""
 
 import io
 import math
 import os
 import stat
+import struct
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import cv2
 import numpy as np
+from PIL import Image, UnidentifiedImageError
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.ImageFile import ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.WebPImagePlugin import WebPImageFile
 
 from ssd.utils.errors import ImageError, os_errors_as
-from ssd.utils.image_header import header_size
-from ssd.utils.opencv_log import silent_opencv
-from ssd.utils.pillow import PILLOW_ERRORS, cause, is_transposed, open_with_pillow
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
-# 16,384 x 16,384, which is 0.8 GB as RGB. Scans and aerial photographs stay below; what a small file may unpack to does
-# not fill the memory of a machine that can hold a detector, even if every decoding thread meets one.
+# 16,384 x 16,384, which is 0.8 GB as RGB: above scans and aerial photographs, and small enough for the memory of a
+# machine that can hold a detector, even if every decoding thread reads one.
 MAX_PIXELS = 2**28
 _MAX_SIDE = 10**6  # libpng's limit; OpenCV's own is little above
 _MAX_FILE_BYTES = 8 * MAX_PIXELS  # as RGBA of 16 bits, uncompressed
@@ -27,21 +35,37 @@ _REDUCTION_FLAGS = {
     4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
     8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
 }
+# Errors of Pillow for files that are not, or not quite, images; the class depends on the format.
+PILLOW_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
+# Opened without Image.open, whose limit of pixels, and warning below it, differ from ours.
+_PILLOW_CLASSES: dict[bytes, type[ImageFile]] = {
+    b"\xff\xd8": JpegImageFile,
+    b"\x89PNG": PngImageFile,
+    b"BM": BmpImageFile,
+    b"RIFF": WebPImageFile,
+}
+_EXIF_ORIENTATION, _EXIF_TRANSPOSED = 0x0112, (5, 6, 7, 8)  # the orientations that swap width and height
+
+_log: Any = getattr(cv2.utils, "logging", cv2)  # has get- and setLogLevel; before OpenCV 5 it is cv2 itself
+_SILENT = 0  # cv::utils::logging::LOG_LEVEL_SILENT, which OpenCV 4 does not name in Python
+_log_lock = threading.Lock()
+_num_silent = 0  # threads in silent_opencv
+_log_level: int = _log.getLogLevel()  # to go back to
 
 
 def read_image(source: str | os.PathLike[str] | bytes, expected_size: tuple[int, int] | None = None) -> np.ndarray:
-    """Decode an image file, or its bytes. Grey, palette, RGBA, CMYK and 16-bit images end as RGB, alpha is dropped.
+    """Decode an image file, or its bytes. Grey, palette, RGBA, CMYK and 16-bit images become RGB; alpha is dropped.
 
     Args:
-        source: a path, or the content of an image file.
-        expected_size: (width, height) as annotated. Some tools annotate the pixels as they are stored and not as
-            EXIF turns them: if only the stored orientation agrees with this size, it is the one returned.
+        source: Path, or the content of an image file.
+        expected_size: Annotated (width, height). Some tools annotate the stored pixels, without the EXIF rotation: if
+            only the stored orientation agrees with this size, it is returned.
 
     Returns:
         RGB uint8, (H, W, 3).
 
     Raises:
-        ImageError: the file is missing, empty, truncated, no image, or of more than MAX_PIXELS.
+        ImageError: The file is missing, empty, truncated, no image, or has more than MAX_PIXELS.
     """
     return read_reduced_image(source, 1, expected_size)[0]
 
@@ -49,23 +73,23 @@ def read_image(source: str | os.PathLike[str] | bytes, expected_size: tuple[int,
 def read_reduced_image(
     source: str | os.PathLike[str] | bytes, reduction: int, expected_size: tuple[int, int] | None = None
 ) -> tuple[np.ndarray, int]:
-    """Decode an image at a fraction of its size, where that is quicker: a JPEG, from fewer coefficients.
+    """Decode a JPEG at a fraction of its size, from fewer coefficients; other formats in full.
 
     Args:
-        source: a path, or the content of an image file.
-        reduction: 1, 2, 4 or 8; each pixel of the result stands for a square of this many pixels a side.
-        expected_size: see ``read_image``; (width, height) in full.
+        source: Path, or the content of an image file.
+        reduction: 1, 2, 4 or 8; each pixel of the result is the mean of a square of this side.
+        expected_size: Annotated (width, height) in full, see ``read_image``.
 
     Returns:
-        RGB uint8, (ceil(H / reduction), ceil(W / reduction), 3), and the reduction that was applied: as asked, or
-        less if the format or the EXIF tag forbids it.
-
-    Raises:
-        ImageError: see ``read_image``.
+        RGB uint8, (ceil(H / reduction), ceil(W / reduction), 3), and the reduction applied, which is smaller than asked
+        if the format or the EXIF tag requires it.
     """
     data, name = _read_bytes(source)
-    _check_size(data, name)
-    reduction = _possible_reduction(data, reduction, expected_size or (1, 1))
+    _check_header(data, name)
+    if not _is_jpeg(data):
+        reduction = 1
+    elif b"Exif\0\0" in data:  # rotation may turn the far edge, with an incomplete square, into the near one
+        reduction = math.gcd(reduction, *(expected_size or (1, 1)))
     flags = cv2.IMREAD_COLOR_RGB | _REDUCTION_FLAGS[reduction]
     pixels = _decode(data, name, flags)
     height, width = pixels.shape[:2]
@@ -74,56 +98,31 @@ def read_reduced_image(
     return pixels, reduction
 
 
-def _possible_reduction(data: np.ndarray, reduction: int, size: tuple[int, int]) -> int:
-    """The reduction, or less: EXIF may turn the far edge, whose last pixel is incomplete, into the near one."""
-    if reduction == 1 or not _is_jpeg(data):
-        return 1
-    return math.gcd(reduction, *size) if b"Exif\0\0" in data.tobytes() else reduction
-
-
 def reduced_size(size: tuple[int, int], reduction: int) -> tuple[int, int]:
     """Return the size in pixels of an image of ``size`` that was decoded with ``reduction``."""
     return -(-size[0] // reduction), -(-size[1] // reduction)
 
 
 def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
-    """Return (width, height) in pixels of the image that ``read_image`` would give, from the file's header alone.
-
-    Raises:
-        ImageError: the file is missing, its header is not that of an image, or says more than MAX_PIXELS.
-    """
+    """Return (width, height) in pixels of the result of ``read_image``, from the file's header."""
     name = os.fspath(path)
     try:
-        with open(path, "rb") as file, open_with_pillow(file) as image:
-            size = image.size
-            is_turned = is_transposed(image)
+        with open(path, "rb") as file, _open_with_pillow(file) as image:
+            size, is_transposed = image.size, _is_transposed(image)
     except PILLOW_ERRORS as error:
         raise ImageError(f"{name}: {cause(error)}") from error
     _check_limit(size, name)
-    return size[::-1] if is_turned else size
-
-
-def list_images(folder: str | os.PathLike[str]) -> list[Path]:
-    """Return the images directly inside ``folder``, sorted by name. Suffixes count in upper and lower case.
-
-    Raises:
-        ImageError: see ``image_names``.
-    """
-    return [Path(folder, name) for name in image_names(folder)]
+    return size[::-1] if is_transposed else size
 
 
 def image_names(folder: str | os.PathLike[str]) -> list[str]:
-    """Return the file names of the images directly inside ``folder``, sorted; quick for a million of them.
-
-    Raises:
-        ImageError: the folder does not exist, cannot be read, or holds no image.
-    """
+    """Return the sorted file names of the images directly inside ``folder``; raise ImageError if there are none."""
     folder = os.fspath(folder)
     if not os.path.isdir(folder):
         raise ImageError(f"{folder}: no such folder")
     try:
-        with os.scandir(folder) as entries:
-            names = sorted(entry.name for entry in entries if _is_image_file(entry))
+        with os.scandir(folder) as entries:  # a link to nothing counts, and fails when it is read
+            names = sorted(e.name for e in entries if e.name.lower().endswith(IMAGE_SUFFIXES) and not e.is_dir())
     except OSError as error:
         raise ImageError(f"{folder}: {error.strerror}") from error
     if not names:
@@ -131,98 +130,8 @@ def image_names(folder: str | os.PathLike[str]) -> list[str]:
     return names
 
 
-def _is_image_file(entry: os.DirEntry[str]) -> bool:
-    """By its name. A link that leads nowhere counts, and fails when it is read, so that it is not missed silently."""
-    return entry.name.lower().endswith(IMAGE_SUFFIXES) and not entry.is_dir()
-
-
-def _read_bytes(source: str | os.PathLike[str] | bytes) -> tuple[np.ndarray, str]:
-    """The encoded image as uint8 (N,), and what to call it in an error."""
-    if isinstance(source, bytes):
-        data, name = np.frombuffer(source, np.uint8), f"image of {len(source)} bytes"
-    else:
-        name = os.fspath(source)
-        try:
-            info = os.stat(name)
-            if stat.S_ISFIFO(info.st_mode) or stat.S_ISCHR(info.st_mode):
-                raise ImageError(f"{name}: a pipe or device, which is not waited for; give a file")
-            if info.st_size > _MAX_FILE_BYTES:
-                raise ImageError(f"{name}: {info.st_size} bytes are more than any image of {MAX_PIXELS} pixels takes")
-            with open(name, "rb", buffering=0) as file:  # cv2.imread cannot open every non-ASCII path on Windows
-                data = np.frombuffer(file.read(), np.uint8)
-        except OSError as error:
-            raise ImageError(f"{name}: {cause(error)}") from error
-    if data.size == 0:
-        raise ImageError(f"{name}: the file is empty")
-    return data, name
-
-
-def _check_size(data: np.ndarray, name: str) -> None:
-    """Raise ImageError if the header says more than MAX_PIXELS, or more than the file can hold."""
-    try:
-        size = header_size(data.data)
-        if size is None:  # of another format, or damaged
-            with open_with_pillow(io.BytesIO(data.tobytes())) as image:
-                size = image.size
-    except PILLOW_ERRORS as error:
-        raise ImageError(f"{name}: {cause(error)}") from error
-    _check_limit(size, name)
-
-
-def _check_limit(size: tuple[int, int], name: str) -> None:
-    if size[0] * size[1] > MAX_PIXELS:
-        raise ImageError(
-            f"{name}: {size[0]} x {size[1]} pixels are more than the {MAX_PIXELS} that are read; "
-            "cut the image into parts, or shrink it, beforehand"
-        )
-    if max(size) > _MAX_SIDE:
-        raise ImageError(
-            f"{name}: {size[0]} x {size[1]} pixels; no side may have more than {_MAX_SIDE}; cut the image into parts"
-        )
-
-
-def _decode(data: np.ndarray, name: str, flags: int) -> np.ndarray:
-    """What ``flags`` ask for: RGB uint8 (H, W, 3)."""
-    if _seems_truncated(data):
-        _check_complete(data, name)
-    try:
-        with silent_opencv():  # the ImageError says it all
-            pixels = cv2.imdecode(data, flags)
-    except cv2.error as error:
-        raise ImageError(f"{name}: OpenCV cannot decode this file: {error.err}") from error
-    if pixels is None:
-        _check_complete(data, name)
-        raise ImageError(f"{name}: OpenCV cannot decode this file; convert it to PNG or JPEG")
-    return pixels
-
-
-def _seems_truncated(data: np.ndarray) -> bool:
-    """Whether a JPEG or PNG lacks its end marker. OpenCV may fill the missing rows with grey instead of failing."""
-    tail = data[-12:].tobytes()
-    if _is_jpeg(data):
-        return not tail.endswith(b"\xff\xd9")
-    return data[:4].tobytes() == b"\x89PNG" and b"IEND" not in tail
-
-
-def _is_jpeg(data: np.ndarray) -> bool:
-    return data[:2].tobytes() == b"\xff\xd8"
-
-
-def _check_complete(data: np.ndarray, name: str) -> None:
-    """Raise ImageError with the cause if Pillow, which is strict, cannot decode the image."""
-    try:
-        with open_with_pillow(io.BytesIO(data.tobytes())) as image:
-            image.load()
-    except PILLOW_ERRORS as error:
-        raise ImageError(f"{name}: {cause(error)}") from error
-
-
 def write_image(image: np.ndarray, path: Path) -> None:
-    """Write an RGB image (H, W, 3) in the format that the suffix of ``path`` names.
-
-    Raises:
-        ImageError: OpenCV cannot encode it, or the file cannot be written.
-    """
+    """Write an RGB image (H, W, 3) in the format that the suffix of ``path`` names; raise ImageError if that fails."""
     try:
         with silent_opencv():
             done, encoded = cv2.imencode(path.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
@@ -235,3 +144,138 @@ def write_image(image: np.ndarray, path: Path) -> None:
         )
     with os_errors_as(ImageError, path):
         path.write_bytes(encoded.tobytes())  # not imwrite, which fails silently
+
+
+@contextmanager
+def silent_opencv() -> Iterator[None]:
+    """Switch off OpenCV's messages inside the block, in the whole process until the last thread has left."""
+    global _num_silent, _log_level
+    with _log_lock:
+        _num_silent += 1
+        if _num_silent == 1:
+            _log_level = _log.setLogLevel(_SILENT)
+    try:
+        yield
+    finally:
+        with _log_lock:
+            _num_silent -= 1
+            if _num_silent == 0:
+                _log.setLogLevel(_log_level)
+
+
+def silence_ffmpeg() -> None:
+    """Silence OpenCV's FFmpeg, unless the user has set its level; call it before the first video is opened."""
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # AV_LOG_QUIET
+
+
+def cause(error: Exception) -> str:
+    """Return the meaning of one of PILLOW_ERRORS in words."""
+    if isinstance(error, UnidentifiedImageError):
+        return "not an image, or its first bytes are damaged"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror  # "No such file or directory", "Permission denied", ...
+    if isinstance(error, Image.DecompressionBombError):
+        return str(error)
+    return f"the image is damaged: {error}"
+
+
+def _read_bytes(source: str | os.PathLike[str] | bytes) -> tuple[bytes, str]:
+    """Return the encoded image, and its name for messages."""
+    if isinstance(source, bytes):
+        data, name = source, f"image of {len(source)} bytes"
+    else:
+        name = os.fspath(source)
+        try:
+            info = os.stat(name)
+            if stat.S_ISFIFO(info.st_mode) or stat.S_ISCHR(info.st_mode):
+                raise ImageError(f"{name}: a pipe or device, which may never end; give a file")
+            if info.st_size > _MAX_FILE_BYTES:
+                raise ImageError(f"{name}: {info.st_size} bytes are more than any image of {MAX_PIXELS} pixels takes")
+            with open(name, "rb", buffering=0) as file:  # cv2.imread cannot open every non-ASCII path on Windows
+                data = file.read()
+        except OSError as error:
+            raise ImageError(f"{name}: {cause(error)}") from error
+    if not data:
+        raise ImageError(f"{name}: the file is empty")
+    return data, name
+
+
+def _check_header(data: bytes, name: str) -> None:
+    """Raise ImageError if the header is damaged, or promises more than MAX_PIXELS or than the file can hold."""
+    try:
+        with _open_with_pillow(io.BytesIO(data)) as image:
+            width, height = image.size
+    except PILLOW_ERRORS as error:
+        raise ImageError(f"{name}: {cause(error)}") from error
+    _check_limit((width, height), name)
+    # Every block of 8 x 8 pixels takes a Huffman code of at least one bit; libjpeg fills missing ones with grey.
+    if _is_jpeg(data) and len(data) < -(-width // 8) * -(-height // 8) // 8:
+        raise ImageError(f"{name}: the image is damaged: {len(data)} bytes are too few for {width} x {height} pixels")
+
+
+def _check_limit(size: tuple[int, int], name: str) -> None:
+    if size[0] * size[1] > MAX_PIXELS:
+        limit = f"more than the {MAX_PIXELS} that are read"
+    elif max(size) > _MAX_SIDE:
+        limit = f"a side of more than {_MAX_SIDE}"
+    else:
+        return
+    raise ImageError(f"{name}: {size[0]} x {size[1]} pixels, {limit}; cut the image into parts, or shrink it")
+
+
+def _decode(data: bytes, name: str, flags: int) -> np.ndarray:
+    """Decode with the flags of cv2.imdecode to RGB uint8 (H, W, 3)."""
+    if _seems_truncated(data):
+        _check_complete(data, name)
+    try:
+        with silent_opencv():  # the ImageError has the cause
+            pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error as error:
+        raise ImageError(f"{name}: OpenCV cannot decode this file: {error.err}") from error
+    if pixels is None:
+        _check_complete(data, name)
+        raise ImageError(f"{name}: OpenCV cannot decode this file; convert it to PNG or JPEG")
+    return pixels
+
+
+def _seems_truncated(data: bytes) -> bool:
+    """Whether a JPEG or PNG lacks its end marker. OpenCV may fill the missing rows with grey instead of failing."""
+    if _is_jpeg(data):
+        return not data.endswith(b"\xff\xd9")
+    return data.startswith(b"\x89PNG") and b"IEND" not in data[-12:]
+
+
+def _is_jpeg(data: bytes) -> bool:
+    return data.startswith(b"\xff\xd8")
+
+
+def _check_complete(data: bytes, name: str) -> None:
+    """Raise ImageError with the cause if Pillow, which is strict, cannot decode the image."""
+    try:
+        with _open_with_pillow(io.BytesIO(data)) as image:
+            image.load()
+    except PILLOW_ERRORS as error:
+        raise ImageError(f"{name}: {cause(error)}") from error
+
+
+def _open_with_pillow(file: BinaryIO) -> Image.Image:
+    """Open an image by its header, without decoding it; raises PILLOW_ERRORS."""
+    start = file.read(4)
+    file.seek(0)
+    for magic, image_class in _PILLOW_CLASSES.items():
+        if start.startswith(magic):
+            try:
+                return image_class(file)
+            except SyntaxError as error:
+                raise UnidentifiedImageError(str(error)) from error
+    return Image.open(file)
+
+
+def _is_transposed(image: Image.Image) -> bool:
+    """Whether the EXIF orientation swaps width and height; damaged EXIF data counts as none, as for OpenCV."""
+    exif = Image.Exif()
+    try:
+        exif.load(image.info.get("exif", b""))
+    except PILLOW_ERRORS:
+        return False
+    return exif.get(_EXIF_ORIENTATION) in _EXIF_TRANSPOSED

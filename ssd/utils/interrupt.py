@@ -1,4 +1,4 @@
-"""Ctrl-C, and the request to end that schedulers send, at a safe point."""
+"""Stopping at a safe point on Ctrl-C, and on the SIGTERM of a scheduler."""
 
 import signal
 import threading
@@ -8,17 +8,16 @@ _HANDLED = (signal.SIGINT, signal.SIGTERM)
 
 
 class InterruptGuard:
-    """Inside this context the first SIGINT or SIGTERM only takes note of itself, for the work to end when it can.
+    """Context in which the first SIGINT or SIGTERM only sets a flag, so that the work can end at a safe point.
 
-    A second SIGINT raises KeyboardInterrupt at once. Further SIGTERMs do nothing: schedulers repeat them. Outside the
+    A second SIGINT raises KeyboardInterrupt at once. Further SIGTERMs are ignored: schedulers repeat them. Outside the
     main thread, where Python delivers no signals, this does nothing.
 
     Args:
-        patient: a second SIGINT does nothing either. For the processes of torchrun: on Ctrl-C the terminal sends them
-            one, and torchrun another.
+        patient: Ignore a second SIGINT too. For torchrun: on Ctrl-C the terminal sends one, and torchrun another.
 
     Attributes:
-        signal: the number of the first that came; None before.
+        signal: Number of the first signal; None before.
     """
 
     def __init__(self, *, patient: bool = False) -> None:
@@ -28,12 +27,12 @@ class InterruptGuard:
 
     @property
     def requested(self) -> bool:
-        """Whether the work is to end."""
+        """Whether the work should end."""
         return self.signal is not None
 
     @property
     def exit_status(self) -> int:
-        """As a shell reports the end by that signal: 130 for SIGINT, 143 for SIGTERM; 0 without one."""
+        """Status of a shell for that signal: 130 for SIGINT, 143 for SIGTERM, 0 without one."""
         return 0 if self.signal is None else 128 + self.signal
 
     def __enter__(self) -> "InterruptGuard":
@@ -49,7 +48,7 @@ class InterruptGuard:
                 signal.signal(number, previous)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        # No logging here: the signal may have come in the midst of a write to the same stream.
+        # No logging here: the signal may interrupt a write to the same stream.
         if self.signal is None:
             self.signal = number
         elif number == signal.SIGINT and not self._patient:

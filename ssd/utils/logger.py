@@ -1,4 +1,4 @@
-"""The log of a run: the same lines on the standard output and in OUTPUT_DIR/log.txt."""
+"""Log of a run: the same lines on the standard output and in OUTPUT_DIR/log.txt."""
 
 import logging
 import sys
@@ -11,14 +11,13 @@ _FORMAT = "%(asctime)s %(name)s %(levelname)s: %(message)s"
 
 
 def setup_logger(output_dir: str | Path | None, *, rank: int = 0) -> logging.Logger:
-    """Let the "ssd" logger, which all modules of the package log to, write to the terminal and to a file.
+    """Send the lines of the "ssd" logger, which all modules use, to the terminal and to a file.
 
-    A second call replaces what the first has set up.
+    A second call replaces the setup of the first.
 
     Args:
-        output_dir: gets a ``log.txt``, or has its own continued; None = no file.
-        rank: of this process among those that work together. Others than rank 0 write only warnings and errors, to
-            the standard error with their rank.
+        output_dir: Folder of ``log.txt``, which is appended to; None = no file.
+        rank: Rank of this process. Ranks other than 0 write only warnings and errors, to the standard error.
 
     Returns:
         The "ssd" logger.
@@ -50,7 +49,7 @@ class _TerminalHandler(logging.Handler):
 
 
 class _FileHandler(logging.FileHandler):
-    """Says once when the disk takes no more, where logging itself shows a traceback a line."""
+    """Reports a full disk once, where logging itself prints a traceback for every line."""
 
     _has_complained = False
 
@@ -63,6 +62,5 @@ class _FileHandler(logging.FileHandler):
             sys.stderr.write(f"{self.baseFilename} cannot be written: {error.strerror}\n")
 
     def close(self) -> None:
-        """End the file; of the lines that its disk has not taken ``handleError`` has told."""
-        with suppress(OSError):
+        with suppress(OSError):  # reported by handleError
             super().close()

@@ -1,4 +1,4 @@
-"""Loading weights into a model that they must fit."""
+"""Loading of weights that must fit the model."""
 
 import re
 from collections.abc import Sequence
@@ -11,40 +11,33 @@ _MAX_LISTED = 10
 
 
 def load_model_weights(model: nn.Module, state_dict: dict[str, Tensor], source: str) -> None:
-    """Load weights that must fit the model exactly.
+    """Load weights that fit the model exactly; otherwise raise CheckpointError and change nothing.
 
     Args:
-        model: changed only if all weights fit.
-        state_dict: the weights by name.
-        source: where they come from, for error messages.
-
-    Raises:
-        CheckpointError: names or shapes differ.
+        source: Origin of the weights, for messages.
     """
     check_model_weights(model, state_dict, source)
     model.load_state_dict(state_dict)
 
 
 def matches_any(name: str, patterns: Sequence[str]) -> bool:
-    """Whether one of the regular expressions matches from the start of a tensor's name."""
+    """Return whether one of the regular expressions matches the beginning of a tensor's name."""
     return any(re.match(pattern, name) for pattern in patterns)
 
 
 def check_model_weights(model: nn.Module, state_dict: dict[str, Tensor], source: str) -> None:
-    """Raise CheckpointError that lists the differences if names or shapes are not those of the model."""
+    """Raise CheckpointError, with a list of the differences, if names or shapes are not those of the model."""
     expected = model.state_dict()
     missing = [name for name in expected if name not in state_dict]
     unexpected = [name for name in state_dict if name not in expected]
     misshapen = [name for name in expected if name in state_dict and expected[name].shape != state_dict[name].shape]
     if not (missing or unexpected or misshapen):
         return
+    shapes = [f"{name} {_shape(state_dict[name])}, the model has {_shape(expected[name])}" for name in misshapen]
     lines = [
         *_listing("in the model but not in the checkpoint", missing),
         *_listing("in the checkpoint but not in the model", unexpected),
-        *_listing(
-            "of another shape",
-            [f"{name} {_shape(state_dict[name])}, the model has {_shape(expected[name])}" for name in misshapen],
-        ),
+        *_listing("of another shape", shapes),
     ]
     layers = [name.rpartition(".") for name in misshapen if ".cls_headers." in name]
     is_whole = {layer for layer, _, part in layers if part == "bias"} == {layer for layer, _, _ in layers}
@@ -54,7 +47,7 @@ def check_model_weights(model: nn.Module, state_dict: dict[str, Tensor], source:
 
 
 def _listing(title: str, items: list[str]) -> list[str]:
-    """One line for up to ten items, or none."""
+    """Return one line for up to ten items, or none."""
     if not items:
         return []
     rest = f"; and {len(items) - _MAX_LISTED} more" if len(items) > _MAX_LISTED else ""

@@ -1,4 +1,4 @@
-"""Fetching files by URL into a cache folder, checked by the hash in their name."""
+"""Download of files into a cache folder, checked by the hash in their name."""
 
 import hashlib
 import http.client
@@ -13,8 +13,8 @@ from urllib.parse import urlparse
 
 from tqdm import tqdm
 
-from ssd.utils.atomic import atomic_write
 from ssd.utils.errors import DownloadError
+from ssd.utils.files import atomic_write
 
 logger = logging.getLogger(__name__)
 
@@ -30,13 +30,12 @@ def is_url(source: str | os.PathLike[str]) -> bool:
 
 
 def cache_url(url: str) -> Path:
-    """Return the local copy of ``url``, fetching it first if need be.
+    """Return the local copy of ``url``; fetch it if it is missing or its name carries another hash.
 
-    The cache is $TORCH_MODEL_ZOO, else $TORCH_HOME/models, else ~/.torch/models; the file keeps the last part of the
-    URL's path as its name. If that carries a hash, a cached copy that does not match it is fetched again.
+    The cache is $TORCH_MODEL_ZOO, else $TORCH_HOME/models, else ~/.torch/models; the file keeps its name in the URL.
 
     Raises:
-        DownloadError: the URL cannot be fetched, or what came does not have the hash in its name.
+        DownloadError: The URL cannot be fetched, or the file does not have the hash in its name.
     """
     path = _cache_folder() / _file_name(url)
     if path.is_file() and _is_intact(path):
@@ -48,8 +47,9 @@ def cache_url(url: str) -> Path:
             _fetch(url, path.name, file)
     except DownloadError:
         raise
-    except (OSError, http.client.HTTPException, ValueError) as error:  # what urllib, the socket and the disk raise
-        raise DownloadError(f"{url}: {error}. {_remedy(path)}") from error
+    except (OSError, http.client.HTTPException, ValueError) as error:  # of urllib, the socket and the disk
+        remedy = f"Check the URL and the network, or save the file as {path} (TORCH_HOME moves that folder)."
+        raise DownloadError(f"{url}: {error}. {remedy}") from error
     return path
 
 
@@ -66,7 +66,6 @@ def _file_name(url: str) -> str:
 
 
 def _fetch(url: str, name: str, file: BinaryIO) -> None:
-    """Stream ``url`` into ``file``; raise DownloadError if less or something else than promised came."""
     digest = hashlib.sha256()
     request = urllib.request.Request(url, headers={"User-Agent": "ssd-detector"})
     with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS) as response:
@@ -79,31 +78,24 @@ def _fetch(url: str, name: str, file: BinaryIO) -> None:
                 progress.update(len(chunk))
     if file.tell() < length:
         raise OSError(f"the connection broke after {file.tell()} of {length} bytes")
-    if not digest.hexdigest().startswith(_promised_hash(name)):
+    if not digest.hexdigest().startswith(_expected_hash(name)):
         raise DownloadError(
-            f"{url}: the SHA-256 of what came is {digest.hexdigest()}, which is not that in the file name. The file "
-            "was changed or damaged; or, if those digits are no hash, fetch the file by hand and give its path."
+            f"{url}: the SHA-256 of the file is {digest.hexdigest()}, which is not the hash in its name. The file was "
+            "changed or damaged; or, if those digits are no hash, download it by hand and give its path."
         )
 
 
-def _promised_hash(name: str) -> str:
-    """The first digits of the SHA-256 that the file must have; empty if its name carries none."""
+def _expected_hash(name: str) -> str:
+    """Return the first digits of the SHA-256 in the name of a file, or ""."""
     match = _HASH_IN_NAME.search(name)
     return match[1] if match else ""
 
 
 def _is_intact(path: Path) -> bool:
-    promised = _promised_hash(path.name)
-    return not promised or _sha256(path).startswith(promised)  # without a promise the file need not be read
-
-
-def _sha256(path: Path) -> str:
+    expected, digest = _expected_hash(path.name), hashlib.sha256()
+    if not expected:
+        return True
     with open(path, "rb") as file:
-        digest = hashlib.sha256()
         while chunk := file.read(_CHUNK_BYTES):
             digest.update(chunk)
-    return digest.hexdigest()
-
-
-def _remedy(path: Path) -> str:
-    return f"Check the URL and the network, or put the file at {path} by hand (TORCH_HOME moves that folder)."
+    return digest.hexdigest().startswith(expected)

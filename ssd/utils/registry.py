@@ -1,4 +1,4 @@
-"""A dictionary of named factories, filled by decorators."""
+"""Dictionary of named factories, filled by decorators."""
 
 import difflib
 from collections.abc import Callable
@@ -10,13 +10,13 @@ Factory = TypeVar("Factory", bound=Callable[..., Any])
 
 
 class Registry(dict[str, Callable[..., Any]]):
-    """Maps a name to a factory; a config names the entry.
+    """Map from the name in a config to a factory.
 
     ``REGISTRY.register("name", factory)`` adds an entry; without the factory it is a decorator. An entry "family/*"
-    serves every name that begins with "family/" and has no entry of its own; its factory finds the name in the config.
+    serves every name that begins with "family/" and has no entry of its own; its factory reads the name in the config.
 
     Args:
-        kind: what the entries are, for error messages ("backbone").
+        kind: Noun for an entry in error messages, such as "backbone".
     """
 
     def __init__(self, kind: str):
@@ -24,11 +24,7 @@ class Registry(dict[str, Callable[..., Any]]):
         self.kind = kind
 
     def register(self, name: str, factory: Factory | None = None) -> Any:
-        """Add ``factory`` under ``name``, or return a decorator that does.
-
-        Raises:
-            ValueError: the name is taken; two plug-ins that claim one name would silently replace each other.
-        """
+        """Add ``factory`` under ``name``, or return a decorator that does; raise ValueError if the name is taken."""
         if factory is None:
             return lambda decorated: self.register(name, decorated)
         if name in self:
@@ -41,5 +37,5 @@ class Registry(dict[str, Callable[..., Any]]):
         if slash and member and f"{family}/*" in self:
             return self[f"{family}/*"]
         close = difflib.get_close_matches(str(name), self, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else "it must be imported before it is named."
+        hint = f"did you mean {close[0]!r}?" if close else "its module must be imported first."
         raise ConfigError(f"unknown {self.kind} {name!r}: {hint} Registered: {', '.join(sorted(self))}")

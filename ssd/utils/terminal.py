@@ -1,4 +1,4 @@
-"""The standard output, whose reader may go before the work is done."""
+"""Writing to the standard output, which may be closed before the work is done."""
 
 import os
 import sys
@@ -6,15 +6,15 @@ from collections.abc import Callable
 
 
 def say(text: str) -> None:
-    """Write to the standard output what ``printable`` makes of a text; nobody need be there any more to read it."""
-    _write(lambda: sys.stdout.write(printable(text)))
+    """Write text to the standard output; characters that it cannot encode are escaped."""
+    _write(lambda: sys.stdout.write(_printable(text)))
 
 
 def say_line(line: str) -> None:
-    """Write a line as ``say`` does, above a running progress bar instead of through it."""
-    from tqdm import tqdm  # not above: `ssd doctor` speaks where packages are missing, too
+    """Write a line as ``say`` does, above a running progress bar."""
+    from tqdm import tqdm  # not at the top: `ssd doctor` also works where packages are missing
 
-    _write(lambda: tqdm.write(printable(line), file=sys.stdout))
+    _write(lambda: tqdm.write(_printable(line), file=sys.stdout))
 
 
 def _write(write: Callable[[], object]) -> None:
@@ -23,22 +23,12 @@ def _write(write: Callable[[], object]) -> None:
     try:
         write()
         sys.stdout.flush()
-    except OSError:
-        discard_output()
+    except OSError:  # the reader of a pipe has ended, as `head` does, or a terminal was closed: the work goes on
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
-def printable(text: str) -> str:
-    """Return text that the standard output can encode; the name of a file or class may be beyond it."""
+def _printable(text: str) -> str:
     encoding = sys.stdout.encoding or "utf-8"
     return text.encode(encoding, errors="backslashreplace").decode(encoding)
-
-
-def discard_output() -> None:
-    """Let all further output go nowhere.
-
-    For a pipe whose reader has ended, as `head` does, and a terminal that was closed: the work goes on, and neither its
-    next line nor the end of the process fails once more.
-    """
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)

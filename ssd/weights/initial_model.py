@@ -1,32 +1,48 @@
-"""What a training starts from: a trained detector, a backbone with published weights, or random weights."""
+"""The model that a training starts from: weights of a trained detector, of a published backbone, or random.
+
+A priors per cell, C classes with background, D channels of a classification header.
+"""
 
 import logging
+import math
+import re
 from collections.abc import Sequence
-from typing import Any
+
+import torch
+from torch import Tensor, nn
 
 from ssd.config import Config
+from ssd.modeling.backbone.pretrained import StateDict
+from ssd.modeling.box_head.box_predictor import last_conv
 from ssd.modeling.detector import SSDDetector, build_detection_model
-from ssd.structures.class_names import BACKGROUND
 from ssd.utils.errors import CheckpointError, ConfigError
-from ssd.weights.foreign import explained, network_differences, read_detector
-from ssd.weights.trained import known_classes
-from ssd.weights.transfer import count_classes, load_detector_weights
+from ssd.utils.model_weights import load_model_weights, matches_any
+from ssd.weights.foreign import explained, network_differences
+from ssd.weights.loaded_checkpoint import trained_class_names
+from ssd.weights.trained import read_detector
 
 logger = logging.getLogger(__name__)
 
+# Probability of a new class relative to the background at the start (Focal Loss, arXiv:1708.02002, Sec. 3.3).
+NEW_CLASS_PRIOR = 0.01
+
+_MAX_LISTED = 20
+# Names of VOC, without spaces, that differ in COCO.
+_SYNONYMS = {"aeroplane": "airplane", "motorbike": "motorcycle", "sofa": "couch", "tvmonitor": "tv"}
+
 
 def build_new_model(cfg: Config, class_names: Sequence[str]) -> SSDDetector:
-    """Build the model of a config with the weights to start from: MODEL.WEIGHTS, or MODEL.BACKBONE.PRETRAINED.
+    """Build the model of a config with the weights of MODEL.WEIGHTS or MODEL.BACKBONE.PRETRAINED.
 
     Args:
-        cfg: reads MODEL and INPUT.IMAGE_SIZE.
-        class_names: of the model, background first.
+        cfg: Reads MODEL and INPUT.IMAGE_SIZE.
+        class_names: Classes of the model, background first.
 
     Raises:
-        ConfigError: keys contradict each other; the classes of WEIGHTS are not known, or WEIGHTS_CLASSES has another
-            number of them; random weights would be frozen.
-        CheckpointError: a file is missing, damaged or of something else, or does not fit.
-        DownloadError, MissingPackageError: see ``read_detector``; published weights cannot be fetched.
+        ConfigError: Keys contradict each other, the classes of WEIGHTS are unknown or have another number, or random
+            weights would be frozen.
+        CheckpointError: A file is missing, damaged, no detector, or does not fit.
+        DownloadError, MissingPackageError: See ``read_detector``.
     """
     source = cfg.MODEL.WEIGHTS
     if not source:
@@ -35,41 +51,115 @@ def build_new_model(cfg: Config, class_names: Sequence[str]) -> SSDDetector:
                 "MODEL.BACKBONE.FREEZE_STAGES would keep random weights; set MODEL.BACKBONE.PRETRAINED or MODEL.WEIGHTS"
             )
         return build_detection_model(cfg)
-    checkpoint = read_detector(source, class_names=cfg.MODEL.WEIGHTS_CLASSES)
-    differences = network_differences(cfg, checkpoint)
-    for difference in differences:
-        logger.warning("%s was trained otherwise: %s", source, difference)
-    model = build_detection_model(cfg, pretrained=False)
-    trained_classes = _trained_classes(checkpoint, source, cfg.MODEL.WEIGHTS_CLASSES, class_names)
-    with explained(checkpoint, is_other_network=bool(differences)):
-        load_detector_weights(
-            model,
-            checkpoint["model"],
-            source,
-            trained_classes=trained_classes,
-            class_names=class_names,
-            new=cfg.MODEL.WEIGHTS_EXCEPT,
-        )
-    return model
-
-
-def _trained_classes(
-    checkpoint: dict[str, Any], source: str, given: Sequence[str], class_names: Sequence[str]
-) -> Sequence[str]:
-    """The classes of a checkpoint, background first."""
-    count = count_classes(checkpoint["model"])
-    if count is None:
+    checkpoint = read_detector(source)
+    if checkpoint.num_classes is None:
         raise CheckpointError(
             f"{source} holds no detector, which MODEL.WEIGHTS takes; the weights of a backbone alone go to "
             "MODEL.BACKBONE.PRETRAINED"
         )
-    if given:
-        if len(given) + 1 != count:
-            raise ConfigError(f"MODEL.WEIGHTS_CLASSES has {len(given)} names, but {source} {count - 1} classes")
-        return (BACKGROUND, *given)
-    if (known := known_classes(checkpoint, source)) is not None:
-        return known
-    if count == len(class_names):
-        logger.warning("%s does not name its %d classes: taken for those of the training", source, count - 1)
-        return class_names
-    raise ConfigError(f"{source} does not name its {count - 1} classes; set MODEL.WEIGHTS_CLASSES")
+    differences = network_differences(cfg, checkpoint)
+    for difference in differences:
+        logger.warning("%s was trained otherwise: %s", source, difference)
+    model = build_detection_model(cfg, pretrained=False)
+    trained_classes = trained_class_names(cfg, checkpoint, of_training=class_names)
+    with explained(checkpoint, is_other_network=bool(differences)):
+        load_detector_weights(
+            model,
+            checkpoint.weights,
+            source,
+            trained_classes=trained_classes,
+            class_names=class_names,
+            new=cfg.MODEL.WEIGHTS_EXCLUDE,
+        )
+    return model
+
+
+def load_detector_weights(
+    model: nn.Module,
+    weights: StateDict,
+    source: str,
+    *,
+    trained_classes: Sequence[str],
+    class_names: Sequence[str],
+    new: Sequence[str] = (),
+) -> None:
+    """Load the weights of a detector for ``trained_classes`` into one for ``class_names`` (both background first).
+
+    Shared classes (see ``match_classes``) keep their weights. A new class scores as the background does, but
+    ``NEW_CLASS_PRIOR`` times as probable, so that it changes no detection at first.
+
+    Args:
+        model: An SSDDetector; changed only if everything fits.
+        weights: State dict.
+        source: Path or URL for messages.
+        trained_classes: Classes of the weights.
+        class_names: Classes of the model.
+        new: Regular expressions for the beginnings of names: these tensors keep their initial values.
+    """
+    matches = match_classes(trained_classes, class_names)
+    initial = model.state_dict()
+    kept = {name: value for name, value in initial.items() if matches_any(name, new)}
+    used = {name: value for name, value in weights.items() if not matches_any(name, new)}
+    for name in set(_class_layers(model)) & set(used):
+        boxes_per_location = initial[name].shape[0] // len(class_names)
+        if used[name].shape[0] == boxes_per_location * len(trained_classes):  # else loading raises
+            used[name] = move_classes(used[name], matches, len(trained_classes))
+    load_model_weights(model, {**used, **kept}, source)
+    new_tensors = f", {len(kept)} others are new" if kept else ""
+    logger.info("Started from %s: %d tensors%s", source, len(used), new_tensors)
+    _log_classes(matches, trained_classes, class_names)
+
+
+def match_classes(trained_classes: Sequence[str], class_names: Sequence[str]) -> list[int | None]:
+    """Return the label of each of ``class_names`` among ``trained_classes``; None for a new class.
+
+    Case, spaces, punctuation and the words in which VOC and COCO differ are ignored. Label 0 is the background.
+    """
+    labels = {_plain(name): label for label, name in enumerate(trained_classes) if label > 0}
+    return [0, *(labels.get(_plain(name)) for name in class_names[1:])]
+
+
+def _plain(name: str) -> str:
+    letters = re.sub(r"[\W_]", "", name.casefold()) or name
+    return _SYNONYMS.get(letters, letters)
+
+
+def move_classes(values: Tensor, matches: Sequence[int | None], num_trained: int) -> Tensor:
+    """Select the classes of a classification header.
+
+    Args:
+        values: Weight (A * C, D, k, k) or bias (A * C,) for C = ``num_trained``.
+        matches: Label in ``values`` of each class of the result; None for a new one.
+        num_trained: Number of classes in ``values``.
+
+    Returns:
+        Weight (A * len(matches), D, k, k) or bias (A * len(matches),).
+    """
+    rows = values.unflatten(0, (-1, num_trained))[:, [match or 0 for match in matches]]  # (A, C, ...)
+    if values.dim() == 1:
+        is_new = torch.tensor([match is None for match in matches])
+        rows[:, is_new] += math.log(NEW_CLASS_PRIOR)
+    return rows.flatten(0, 1)
+
+
+def _class_layers(model: nn.Module) -> list[str]:
+    """Return the names of the weights and biases with one row per prior and class: the last convolutions."""
+    predictor = getattr(model.box_head, "predictor", None)
+    names = []
+    for level, header in enumerate(getattr(predictor, "cls_headers", [])):
+        layer, _ = last_conv(header)
+        path = ".".join(filter(None, ["box_head.predictor.cls_headers", str(level), layer]))
+        names += [f"{path}.weight", f"{path}.bias"]
+    return names
+
+
+def _log_classes(matches: Sequence[int | None], trained_classes: Sequence[str], class_names: Sequence[str]) -> None:
+    kept = [name for name, match in zip(class_names, matches, strict=True) if match]
+    new = [name for name, match in zip(class_names, matches, strict=True) if match is None]
+    dropped = [name for label, name in enumerate(trained_classes) if label not in matches]
+    for text, names in (("keep their weights", kept), ("are new", new), ("are left out", dropped)):
+        if names:
+            rest = f" and {len(names) - _MAX_LISTED} more" if len(names) > _MAX_LISTED else ""
+            logger.info("Classes that %s: %s%s", text, ", ".join(names[:_MAX_LISTED]), rest)
+    if not kept:
+        logger.info("No class has the same name there: the scores start new, boxes and features keep their weights")

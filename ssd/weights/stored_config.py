@@ -1,4 +1,4 @@
-"""The config that a checkpoint was trained with, compared with that of the run that continues it."""
+"""Comparison of the config in a checkpoint with that of the run that continues it."""
 
 import reprlib
 from collections.abc import Iterator, Mapping
@@ -8,20 +8,19 @@ import yaml
 
 from ssd.config import Config
 from ssd.config import cfg as defaults
+from ssd.config.old_keys import with_current_keys
 from ssd.utils.errors import CheckpointError
 
 _ABSENT = object()
 _REPR = reprlib.Repr()
-_REPR.maxlevel = 2  # as deep as groups of values are; aliases can make a short text enormous
+_REPR.maxlevel = 2  # the depth of groups; YAML aliases can make a short text enormous
 
 
 def read_stored_config(checkpoint: Mapping[str, Any], source: str) -> dict[str, Any] | None:
-    """Return the config of a checkpoint as a plain tree; None if it has none, as those of lufficc/SSD.
-
-    It may be from another version of the library, and is not checked for what this one knows.
+    """Return the config of a checkpoint as a plain tree, unchecked; None if it has none, as those of lufficc/SSD.
 
     Raises:
-        CheckpointError: what it has there is no config.
+        CheckpointError: It is no YAML mapping.
     """
     text = checkpoint.get("config")
     if text is None:
@@ -32,34 +31,34 @@ def read_stored_config(checkpoint: Mapping[str, Any], source: str) -> dict[str, 
         raise CheckpointError(f"{source}: its config is no YAML: {error}") from error
     if not isinstance(tree, dict):
         raise CheckpointError(f"{source}: its config is no mapping of keys to values")
-    return tree
+    return with_current_keys(tree, f"{source}: ")[0]
 
 
 def config_changes(stored: dict[str, Any], cfg: Config) -> list[str]:
-    """List the keys whose value differs, as "KEY: old -> new", in the order of the config.
+    """List the keys whose values differ, as "KEY: old -> new", in the order of the config.
 
     Args:
-        stored: see ``read_stored_config``; a key that it lacks had its default.
-        cfg: the running config.
+        stored: Tree of ``read_stored_config``. A missing key has its default.
+        cfg: Config of the run.
     """
     before, now = _overlaid(_plain(defaults), stored), _plain(cfg)
     return [f"{key}: {_shown(old)} -> {_shown(new)}" for key, old, new in _differences(before, now, "")]
 
 
 def _plain(cfg: Config) -> dict[str, Any]:
-    """A config as its YAML file is read: a tuple is a list there."""
+    """Return a config as its YAML file is read: with lists for tuples."""
     return yaml.safe_load(cfg.dump())
 
 
 def _overlaid(base: Any, tree: Any) -> Any:
-    """``tree``, with the keys of ``base`` that it lacks."""
+    """Return ``tree`` with the keys of ``base`` that it lacks."""
     if not (isinstance(base, dict) and isinstance(tree, dict)):
         return tree
     return {**tree, **{key: _overlaid(value, tree.get(key, value)) for key, value in base.items()}}
 
 
 def _differences(old: Any, new: Any, path: str) -> Iterator[tuple[str, Any, Any]]:
-    """Key, old and new value of what differs. It descends only where both are groups: no YAML makes it explode."""
+    """Yield key, old and new value. It descends only where both are groups, so that aliases cannot explode."""
     if not (isinstance(old, dict) and isinstance(new, dict)):
         if old != new:
             yield path, old, new

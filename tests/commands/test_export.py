@@ -223,7 +223,7 @@ def test_neither_config_nor_checkpoint(capsys: pytest.CaptureFixture[str]) -> No
 def test_a_checkpoint_of_no_known_kind(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     torch.save({"model": {"weight": torch.zeros(1)}}, tmp_path / "other.pth")
     assert main(["export", "--ckpt", str(tmp_path / "other.pth"), "-o", str(tmp_path / "model.onnx")]) == 1
-    assert "other.pth is of no kind that is known: its " in capsys.readouterr().err
+    assert "other.pth has no known format: its " in capsys.readouterr().err
 
 
 def test_an_output_that_cannot_be_written(export: Callable[..., Any], tmp_path: Path, pictures: Path) -> None:

@@ -1,10 +1,7 @@
-import numpy as np
 import pytest
 
-from ssd.data import catalog
 from ssd.data.catalog import DATASET_FORMATS, dataset_names, make_dataset, register_dataset
 from ssd.data.datasets import COCO_CLASSES, VOC_CLASSES
-from ssd.structures import Container
 from ssd.utils.errors import ConfigError, DatasetError
 
 
@@ -55,19 +52,14 @@ def test_a_missing_root_names_path_variable_and_what_is_there(tmp_path, monkeypa
     monkeypatch.setenv("VOC_ROOT", str(tmp_path))
     with pytest.raises(DatasetError) as caught:
         make_dataset("voc_2007_test", {}, is_train=False)
-    message = str(caught.value)
-    assert "dataset 'voc_2007_test'" in message
-    assert str(tmp_path / "VOC2007") in message
-    assert "VOC2012" in message
-    assert f"VOC_ROOT names the folder that holds VOC2007 and VOC2012; it is {str(tmp_path)!r}" in message
+    for fact in ("'voc_2007_test'", str(tmp_path / "VOC2007"), "VOC2012", "VOC_ROOT", repr(str(tmp_path))):
+        assert fact in str(caught.value)
 
 
 def test_an_unset_root_is_datasets(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("COCO_ROOT", raising=False)
-    with pytest.raises(
-        DatasetError, match=r"folder datasets.train2017 does not exist.*COCO_ROOT.* is not set, so it is"
-    ):
+    with pytest.raises(DatasetError, match=r"datasets.train2017 .*COCO_ROOT.* not set"):
         make_dataset("coco_2017_train", {}, is_train=True)
 
 
@@ -94,82 +86,56 @@ def test_custom_sets(write_voc, write_coco) -> None:
     assert followed[0][1]["labels"].tolist() == [2]
 
 
+VOC = {"FORMAT": "voc", "ROOT": "x", "SPLIT": "a"}
+
+
 @pytest.mark.parametrize(
-    ("name", "entry", "message"),
+    ("name", "entry", "fact"),
     [
-        ("voc_2007_tset", None, "unknown dataset 'voc_2007_tset': did you mean voc_2007_test"),
-        (
-            "mine",
-            {"SPLIT": "x"},
-            r"CUSTOM\.mine must be a mapping with a FORMAT \(coco, csv, voc, yolo\), or with ROOT",
-        ),
-        ("mine", "{ROOT: x}", r"must be a mapping with .*got '\{ROOT: x\}'; at the end of .*\{'ROOT': \.\.\.\}"),
-        ("mine", {"FORMAT": "vco"}, "unknown dataset format 'vco': did you mean 'voc'"),
-        ("mine", {"FORMAT": "voc", "SPLIT": "x"}, "dataset 'mine': FORMAT voc also needs ROOT"),
-        ("mine", {"FORMAT": "voc", "ROOT": "x", "SPLITS": "a"}, "unknown key SPLITS; did you mean SPLIT?"),
-        (
-            "mine",
-            {"FORMAT": "coco", "root": "x"},
-            "unknown key root; FORMAT coco has IMAGES, ANNOTATIONS, CLASSES, METRIC",
-        ),
-        ("mine", {"FORMAT": "voc", "ROOT": 3, "SPLIT": "a"}, "dataset 'mine': ROOT must be a path, got 3"),
-        (
-            "mine",
-            {"FORMAT": "voc", "ROOT": "x", "SPLIT": "a", "METRIC": "map"},
-            "METRIC must be one of voc07, voc, coco",
-        ),
-        (
-            "mine",
-            {"FORMAT": "voc", "ROOT": "x", "SPLIT": "a", "CLASSES": "cat"},
-            r"CLASSES must be a list.*write \[cat\]",
-        ),
-        ("mine", {"FORMAT": "voc", "ROOT": "x", "SPLIT": "a", "CLASSES": ["a", "a"]}, "more than once: a"),
-        ("mine", {"FORMAT": "voc", "ROOT": "x", "SPLIT": "a", "CLASSES": [1]}, "class names are strings, got 1"),
-        (
-            "mine",
-            {"FORMAT": "voc", "ROOT": "x", "SPLIT": "a", "CLASSES": ["__background__", "a"]},
-            "leave '__background__' out",
-        ),
-        ("voc_2007_test", {"FORMAT": "voc"}, r"CUSTOM\.voc_2007_test: the catalogue has a dataset of this name"),
+        ("voc_2007_tset", None, "'voc_2007_tset'.* voc_2007_test"),
+        ("mine", {"SPLIT": "x"}, r"CUSTOM\.mine .*\(coco, csv, voc, yolo\).* ROOT"),
+        ("mine", "{ROOT: x}", r"got '\{ROOT: x\}'.*\{'ROOT': \.\.\.\}"),
+        ("mine", {"FORMAT": "vco"}, "'mine'.*'vco': did you mean 'voc'"),
+        ("mine", {"FORMAT": "voc", "SPLIT": "x"}, "'mine'.* ROOT"),
+        ("mine", {"FORMAT": "voc", "ROOT": "x", "SPLITS": "a"}, r"SPLITS; did you mean SPLIT\?"),
+        ("mine", {"FORMAT": "coco", "root": "x"}, "root; .* IMAGES, ANNOTATIONS, CLASSES, METRIC"),
+        ("mine", {**VOC, "ROOT": 3}, "'mine'.* ROOT .* 3"),
+        ("mine", {**VOC, "METRIC": "map"}, "METRIC .* voc07, voc, coco, got 'map'"),
+        ("mine", {**VOC, "CLASSES": "cat"}, r"CLASSES .*\[cat\]"),
+        ("mine", {**VOC, "CLASSES": ["a", "a"]}, "CLASSES.* a$"),
+        ("mine", {**VOC, "CLASSES": [1]}, "CLASSES.* 1"),
+        ("mine", {**VOC, "CLASSES": ["__background__", "a"]}, "CLASSES.*'__background__'"),
+        ("voc_2007_test", {"FORMAT": "voc"}, r"CUSTOM\.voc_2007_test"),
     ],
 )
-def test_mistakes_in_entries(name, entry, message) -> None:
-    with pytest.raises(ConfigError, match=message):
+def test_mistakes_in_entries(name, entry, fact) -> None:
+    with pytest.raises(ConfigError, match=fact):
         make_dataset(name, {} if entry is None else {name: entry}, is_train=True)
 
 
 def test_a_plug_in_adds_a_format_and_a_set(monkeypatch) -> None:
-    monkeypatch.setattr(catalog, "_registered", {})
-    monkeypatch.setattr(catalog, "DATASET_FORMATS", DATASET_FORMATS.__class__("dataset format"))
-
     class Blank:
-        metric = "voc"
-
-        def __init__(self, count, class_names):
-            self.count, self.class_names = count, class_names
+        def __init__(self, count):
+            self.count = count
 
         def __len__(self):
             return self.count
 
-        def __getitem__(self, index):
-            empty = Container(boxes=np.empty((0, 4), np.float32), labels=np.empty(0, np.int64))
-            return np.zeros((5, 5, 3), np.uint8), empty, index
-
-    @catalog.DATASET_FORMATS.register("blank")
     def make_blank(*, count, is_train, class_names):
-        return Blank(count, class_names or ("__background__", "thing"))
+        return Blank(count)
 
+    monkeypatch.setitem(DATASET_FORMATS, "blank", make_blank)
     register_dataset("blank_train", {"FORMAT": "blank", "COUNT": 3})
+    assert "blank_train" in dataset_names()
     assert len(make_dataset("blank_train", {}, is_train=True)) == 3
     assert len(make_dataset("more", {"more": {"FORMAT": "blank", "COUNT": 9}}, is_train=True)) == 9
-    with pytest.raises(ConfigError, match="FORMAT blank also needs COUNT"):
+    with pytest.raises(ConfigError, match=r"blank .*COUNT"):
         make_dataset("none", {"none": {"FORMAT": "blank"}}, is_train=True)
-    with pytest.raises(ValueError, match="'blank_train' is registered already"):
-        register_dataset("blank_train", {})
-    with pytest.raises(ValueError, match="'voc_2007_test' is registered already"):
-        register_dataset("voc_2007_test", {})
+    for name in ("blank_train", "voc_2007_test"):
+        with pytest.raises(ValueError, match=f"'{name}'"):
+            register_dataset(name, {})
 
 
 def test_a_folder_whose_format_is_not_found_is_named_with_its_set(tmp_path) -> None:
-    with pytest.raises(ConfigError, match=r"dataset 'own': .*: no dataset found\. It holds: nothing"):
+    with pytest.raises(ConfigError, match="'own'"):
         make_dataset("own", {"own": {"ROOT": str(tmp_path)}}, is_train=True)

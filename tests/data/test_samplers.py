@@ -1,8 +1,13 @@
+from pathlib import Path
+
 import numpy as np
+import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ssd.data.samplers import IterationSampler, PositionedGenerator, share_of_batches
+from ssd.data import build_datasets, make_train_loader
+from ssd.data.samplers import IterationSampler, PositionedGenerator, batch_images, share_of_batches
 
 
 def _positions(batch):
@@ -83,3 +88,36 @@ def test_shares_are_the_batches_of_one_process(num_samples: int, batch_size: int
     assert [index for batch in whole for index in batch] == list(range(num_samples))
     assert all(len(batch) == batch_size for batch in whole[:-1])
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
+
+
+@pytest.mark.parametrize("world_size", [1, 2])
+def test_the_images_of_a_batch_are_named(write_voc, make_cfg, world_size: int) -> None:
+    """Those of all processes, from the loader of any, whether the training was continued or not."""
+    roots = [
+        write_voc({name: [("dog", (5, 5, 20, 25))] for name in names}, root=root)
+        for root, names in (("one", "abcde"), ("two", "fg"))
+    ]
+    sets = {str(i): {"FORMAT": "voc", "ROOT": str(root), "SPLIT": "train"} for i, root in enumerate(roots)}
+    cfg = make_cfg(sets, **{"DATASETS.TRAIN": ("0", "1"), "SOLVER.SEED": 7})
+    datasets = build_datasets(cfg, is_train=True)
+    loaders = [make_train_loader(cfg, datasets, rank=rank, world_size=world_size) for rank in range(world_size)]
+    continued = make_train_loader(cfg, datasets, 3, rank=world_size - 1, world_size=world_size)
+    for iteration, parts in enumerate(zip(*loaders, strict=True), start=1):
+        shown = ["abcdefg"[index] for index in torch.cat([ids for *_, ids in parts])]
+        names = batch_images(loaders[-1], datasets, iteration)
+        assert [Path(name).stem for name in names] == shown
+        assert all(Path(name).is_file() for name in names)
+        assert batch_images(continued, datasets, iteration) == names
+
+
+def test_images_without_files_are_named_by_id(make_cfg) -> None:
+    class Elsewhere:
+        def __len__(self) -> int:
+            return 4
+
+        def get_annotation(self, index: int) -> tuple:
+            return 70 + index, ()
+
+    datasets = [Elsewhere()]
+    loader = make_train_loader(make_cfg(), datasets)
+    assert sorted(batch_images(loader, datasets, 1)) == [f"image {70 + index}" for index in range(4)]

@@ -6,6 +6,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from ssd.weights.precision import InPrecision
 from torch import Tensor, nn
 
 from ssd.config import Config
@@ -17,7 +18,6 @@ from ssd.modeling.box_head import PostProcessor
 from ssd.structures import Container
 from ssd.tools.data.scenes import render_scene
 from ssd.utils.errors import ExportError
-from ssd.weights.precision import InPrecision
 
 NAMES = ("__background__", "a", "b", "c", "d")
 OPTIONS = [

@@ -22,14 +22,14 @@ from torch.amp import GradScaler
 
 from ssd.config import Config, load_config
 from ssd.data.samplers import share_of_batches
+from ssd.engine.finite import FiniteGuard
 from ssd.engine.gather import gather_predictions
+from ssd.engine.inference import make_targets, mean_losses
 from ssd.engine.monitor import TrainingMonitor
-from ssd.engine.step import StepOptions, make_step_options, step
-from ssd.engine.validation_loss import ValidationLoss
-from ssd.modeling.box_head import MultiBoxLoss
-from ssd.modeling.detector import build_detection_model
+from ssd.engine.step import Step, make_step
+from ssd.modeling.box_head import LossSums
+from ssd.modeling.detector import SSDDetector, build_detection_model
 from ssd.modeling.layers import BatchNorm2d
-from ssd.modeling.sync_batch_norm import SyncBatchNorm2d, synchronise_batch_norm
 from ssd.structures import Container
 from ssd.utils.distributed import (
     Agreement,
@@ -48,7 +48,6 @@ from ssd.utils.distributed import (
 )
 from ssd.utils.errors import TrainingError
 from ssd.utils.logger import setup_logger
-from ssd.weights.precision import make_network
 
 FOLDER = Path(sys.argv[1])
 
@@ -57,7 +56,6 @@ SMALL = [
     *("MODEL.PRIORS.MIN_SIZES", [16, 32, 48, 64], "MODEL.PRIORS.MAX_SIZES", [32, 48, 64, 96]),
     *("MODEL.PRIORS.ASPECT_RATIOS", [[2], [2], [2], [2]], "MODEL.NUM_CLASSES", 4),
 ]
-STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 Gradients = tuple[dict[str, Tensor], dict[str, Tensor]]
 
 
@@ -65,15 +63,12 @@ def config(*overrides: object) -> Config:
     return load_config(None, [*SMALL, *overrides])
 
 
-def make_detector(cfg: Config, *, is_synchronised: bool = False) -> nn.Module:
-    """Build the same detector in float64 whenever it is asked for; its batch norms are synchronised or fixed."""
+def make_detector(cfg: Config) -> SSDDetector:
+    """Build the same detector in float64 whenever it is called; its batch norms use their running statistics."""
     torch.manual_seed(0)
     model = build_detection_model(cfg).double().train()
-    if is_synchronised:
-        synchronise_batch_norm(model)
-    else:
-        for layer in model.modules():
-            layer.train(not isinstance(layer, nn.BatchNorm2d))
+    for layer in model.modules():
+        layer.train(not isinstance(layer, nn.BatchNorm2d))
     return model
 
 
@@ -92,19 +87,14 @@ def share(values: Tensor) -> Tensor:
     return values.tensor_split(get_world_size())[get_rank()]
 
 
-def take_step(model: nn.Module, network: nn.Module, options: StepOptions) -> Gradients:
+def step_of(cfg: Config) -> Gradients:
     """Return the losses and the gradients of a step on this process's share."""
+    model = make_detector(cfg)
     images, targets = whole_batch()
     targets = Container(**{name: share(targets[name]) for name in targets})
-    losses = step(network, torch.optim.SGD(model.parameters(), lr=0.0), share(images), targets, options)
+    step = make_step(cfg, model, torch.optim.SGD(model.parameters(), lr=0.0), torch.float32)
+    losses = step.forward_backward(share(images), targets)
     return losses, {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
-
-
-def step_of(cfg: Config, *, is_synchronised: bool = False) -> Gradients:
-    model = make_detector(cfg, is_synchronised=is_synchronised and get_world_size() > 1)
-    if is_synchronised:
-        model.train()
-    return take_step(model, make_network(cfg, model, torch.float32), make_step_options(cfg, model, torch.float32))
 
 
 def assert_same(found: Gradients, expected: Gradients) -> None:
@@ -207,7 +197,7 @@ def check_a_step_is_that_of_the_whole_batch() -> None:
 
 def check_a_step_in_parts() -> None:
     """Images with positives and without fall into parts of other shares than those of the processes."""
-    assert_same(step_of(config("SOLVER.ACCUMULATE", 2, "SOLVER.BATCH_SIZE", 2)), EXPECTED["plain"])
+    assert_same(step_of(config("SOLVER.MICRO_BATCHES", 2, "SOLVER.BATCH_SIZE", 2)), EXPECTED["plain"])
 
 
 class Annotated:
@@ -225,17 +215,16 @@ class Annotated:
         return index, tuple(targets[name][index, is_object].numpy() for name in ("boxes", "labels"))
 
 
+@torch.inference_mode()
 def validation_losses(batch_size: int) -> dict[str, float]:
     """Measure them on this process's share of the batches."""
     model = make_detector(config()).eval()
     images, _ = whole_batch()
-    losses = ValidationLoss(model, Annotated())
-    with losses, torch.inference_mode():
-        for batch in share_of_batches(6, batch_size, get_rank(), get_world_size()):
-            ids = torch.tensor(batch)
-            losses.expect(torch.ones(len(ids), 2, dtype=torch.int64), ids)
-            model(images[ids])
-    return losses.result()
+    losses = []
+    for ids in share_of_batches(6, batch_size, get_rank(), get_world_size()):
+        targets = make_targets(Annotated(), [[1, 1]] * len(ids), ids)
+        losses.append(model.box_head.losses(model.predict(images[ids]), targets))
+    return mean_losses(losses)
 
 
 def check_the_validation_loss_is_that_of_one_process() -> None:
@@ -249,58 +238,26 @@ def check_frozen_stages() -> None:
     assert_same(step_of(config("MODEL.BACKBONE.FREEZE_STAGES", 2)), EXPECTED["frozen"])
 
 
-def check_synchronised_batch_norm() -> None:
-    assert_same(step_of(config(), is_synchronised=True), EXPECTED["batch norm"])
-
-
 def check_a_compiled_step() -> None:
     with mock.patch("torch.compile", partial(torch.compile, backend="eager")):
         assert_same(step_of(config("SOLVER.COMPILE", True)), EXPECTED["plain"])
 
 
-def check_the_loss_is_one_graph_when_compiled() -> None:
-    logits = torch.randn(2, 8, 3, generator=torch.Generator().manual_seed(get_rank()))
-    labels = torch.zeros(2, 8, dtype=torch.int64)
-    labels[0, : 1 + get_rank()] = 2
-    arguments = (logits, logits[..., [0, 1, 2, 0]], labels, torch.zeros(2, 8, 4))
-    compiled = torch.compile(MultiBoxLoss(3), backend="eager", fullgraph=True)
-    torch.testing.assert_close(compiled(*arguments), MultiBoxLoss(3)(*arguments))
-
-
-def check_statistics_of_synchronised_batch_norm() -> None:
-    """They follow those of the whole batch; in evaluation nothing is sent, and each process may have its own images."""
-    values = torch.randn(6, 5, 3, 4, generator=torch.Generator().manual_seed(1)) * 3 + 1
-    plain, model = BatchNorm2d(5), nn.Sequential(BatchNorm2d(5))
-    names = list(model.state_dict())
-    synchronise_batch_norm(model)
-    assert type(model[0]) is SyncBatchNorm2d
-    assert list(model.state_dict()) == names
-    for _ in range(2):
-        torch.testing.assert_close(model(share(values)), share(plain(values)))
-    for name in STATISTICS:
-        torch.testing.assert_close(getattr(model[0], name), getattr(plain, name))
-    model.eval()
-    if get_rank() == 1:
-        torch.testing.assert_close(model(values), plain.eval()(values))
-    model.train()
-    one = torch.tensor([1.0, 2.0, 6.0])[get_rank()].expand(1, 5, 1, 1)  # one value a process: mean 3, variance 14 / 3
-    torch.testing.assert_close(model(one), (one - 3) * (14 / 3 + 1e-5) ** -0.5)
-
-
 def check_scaled_losses_and_an_overflow_in_one_process() -> None:
     """All leave the step out, and all halve the scale."""
     model = nn.Linear(1, 1, bias=False)
-    network = parallelise(Losses(model))
     scaler = GradScaler("cpu", init_scale=1024.0)
     before = model.weight.item()
     optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    step = Step(parallelise(Losses(model)), optimizer, FiniteGuard(model, 0), scaler=scaler)
     value = torch.tensor([[float(get_rank())]])  # the mean is 1, and so is the gradient
-    step(network, optimizer, value, Container(), StepOptions(scaler))
+    step.update(step.forward_backward(value, Container()))
     assert model.weight.item() == before - 1
     value = torch.tensor([[torch.inf if get_rank() == 1 else 0.0]])
-    losses = step(network, optimizer, value, Container(), StepOptions(scaler))
+    losses = step.forward_backward(value, Container())
+    step.update(losses)
     assert (model.weight.item(), scaler.get_scale()) == (before - 1, 512.0)
-    assert not losses["total_loss"].isfinite()  # every process knows of it
+    assert not losses["total_loss"].isfinite()  # in every process
 
 
 class Losses(nn.Module):
@@ -308,8 +265,8 @@ class Losses(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, images: Tensor, targets: Container) -> dict[str, Tensor]:
-        return {"loss": self.model(images).sum()}
+    def forward(self, images: Tensor, targets: Container) -> LossSums:
+        return LossSums({"loss": self.model(images).sum()}, torch.ones(1))
 
 
 def check_a_process_that_does_not_come_is_named() -> None:
@@ -328,7 +285,6 @@ if __name__ == "__main__":
         **{f"validation, {batch_size}": validation_losses(batch_size) for batch_size in (1, 4)},
         "plain": step_of(config()),
         "frozen": step_of(config("MODEL.BACKBONE.FREEZE_STAGES", 2)),
-        "batch norm": step_of(config(), is_synchronised=True),
     }
     join_processes(torch.device("cpu"))
     passed = {}

@@ -26,9 +26,18 @@ CHECKS = Path(__file__).with_name("distributed_checks.py")
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run")
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo", "PYTHONPATH": str(ROOT)}
 
-PLAIN = ("MODEL.BACKBONE.NAME", "plain", "TEST.BATCH_SIZE", 1, "SOLVER.BATCH_SIZE_OF", "all", "SOLVER.BATCH_SIZE", 8)
-SYNCHRONISED = (
-    *("SOLVER.BATCH_SIZE_OF", "all", "SOLVER.BATCH_SIZE", 4, "SOLVER.SYNC_BN", True),
+PLAIN = (
+    "MODEL.BACKBONE.NAME",
+    "plain",
+    "TEST.BATCH_SIZE",
+    1,
+    "SOLVER.BATCH_SIZE_SCOPE",
+    "global",
+    "SOLVER.BATCH_SIZE",
+    8,
+)
+AVERAGED = (
+    *("MODEL.BACKBONE.NAME", "plain", "SOLVER.BATCH_SIZE_SCOPE", "global", "SOLVER.BATCH_SIZE", 4),
     *("SOLVER.EMA", 0.9, "SOLVER.GRAD_CLIP", 10.0, "SOLVER.MAX_ITER", 20, "--skip-test"),
 )
 
@@ -51,10 +60,13 @@ class Runs:
 
     def __call__(self, name: str, *args: object, number: int = 1, script: str = "train.py", **env: str) -> str:
         """Run in so many processes to the end, and return the output."""
-        command = self.command(name, *args, script=script)
-        statuses, said = self._forks(*command, cwd=self.root, number=number, **env)
+        statuses, said = self.run(self.command(name, *args, script=script), number=number, **env)
         assert statuses == [0] * number, said
         return said
+
+    def run(self, command: list[str], number: int = 1, **env: str) -> tuple[list[int], str]:
+        """Run a command in so many processes, and return their exit statuses and the output."""
+        return self._forks(*command, cwd=self.root, number=number, **env)
 
     def launch(self, launcher: tuple, name: str, *args: object, **env: str) -> str:
         """Let torchrun run to the end, and return the output."""
@@ -102,9 +114,9 @@ def plain(runs: Runs) -> list[float]:
 
 
 @pytest.fixture(scope="module")
-def synchronised(runs: Runs) -> str:
-    """What two processes say that train with synchronised batch norm, an average and clipping, in float64."""
-    return runs("synchronised", *SYNCHRONISED, "--eval_step", 10, number=2, DOUBLE="1")
+def averaged(runs: Runs) -> str:
+    """The output of two processes that train with an average and clipping, in float64."""
+    return runs("averaged", *AVERAGED, "--eval_step", 10, number=2, DOUBLE="1")
 
 
 def test_four_processes_follow_one(runs: Runs, plain: list[float], scenes: Path) -> None:
@@ -112,7 +124,7 @@ def test_four_processes_follow_one(runs: Runs, plain: list[float], scenes: Path)
     splits = scenes / "ImageSets" / "Main"
     (splits / "three.txt").write_text("\n".join((splits / "test.txt").read_text().splitlines()[:3]))
     three = ("DATASETS.CUSTOM.test_scenes.SPLIT", "three")
-    said = runs("four", *PLAIN, *three, "SOLVER.ACCUMULATE", 2, "SOLVER.MAX_ITER", 20, number=4)
+    said = runs("four", *PLAIN, *three, "SOLVER.MICRO_BATCHES", 2, "SOLVER.MAX_ITER", 20, number=4)
     assert len(plain) == 20
     assert runs.losses("four") == pytest.approx(plain, rel=1e-5)
     assert [runs.losses("four", rank) for rank in (1, 2, 3)] == [runs.losses("four")] * 3
@@ -134,26 +146,26 @@ def assert_same_files(one: Path, other: Path) -> None:
         assert first.read_bytes() == second.read_bytes(), pattern
 
 
-def test_two_processes_with_synchronised_batch_norm_follow_one(runs: Runs, synchronised: str) -> None:
-    runs("alone", *SYNCHRONISED, "--eval_step", 0, DOUBLE="1")
+def test_two_processes_with_an_average_follow_one(runs: Runs, averaged: str) -> None:
+    runs("alone", *AVERAGED, "--eval_step", 0, DOUBLE="1")
     alone = runs.losses("alone")
     assert len(alone) == 20
-    assert runs.losses("synchronised") == pytest.approx(alone, rel=1e-10)
-    expected, found = (torch.load(runs.out(name) / "model_final.pth") for name in ("alone", "synchronised"))
+    assert runs.losses("averaged") == pytest.approx(alone, rel=1e-10)
+    expected, found = (torch.load(runs.out(name) / "model_final.pth") for name in ("alone", "averaged"))
     for part in ("model", "training_model"):
         torch.testing.assert_close(found[part], expected[part], rtol=1e-7, atol=1e-9)
-    assert "Evaluating test_scenes" in synchronised
+    assert "Evaluating test_scenes" in averaged
 
 
-def test_a_killed_process_is_restarted_and_the_run_ends_as_if_unbroken(runs: Runs, synchronised: str) -> None:
+def test_a_killed_process_is_restarted_and_the_run_ends_as_if_unbroken(runs: Runs, averaged: str) -> None:
     mark = runs.root / "killed"
-    options = (*SYNCHRONISED, "--eval_step", 10, "--save_step", 5)
+    options = (*AVERAGED, "--eval_step", 10, "--save_step", 5)
     said = runs.launch(processes(2, restarts=1), "restarted", *options, DOUBLE="1", KILL=f"1 12 {mark}")
     assert mark.exists()
     assert "iteration 10 of 20" in said
     assert "another process has ended" in said
-    assert runs.losses("restarted") == runs.losses("synchronised")[10:]
-    expected, found = (torch.load(runs.out(name) / "model_final.pth") for name in ("synchronised", "restarted"))
+    assert runs.losses("restarted") == runs.losses("averaged")[10:]
+    expected, found = (torch.load(runs.out(name) / "model_final.pth") for name in ("averaged", "restarted"))
     for part in ("model", "training_model", "optimizer", "iteration", "best_metric"):
         torch.testing.assert_close(found[part], expected[part], rtol=0, atol=0)
 
@@ -179,6 +191,13 @@ def test_two_machines_train_together_and_end_together(runs: Runs, plain: list[fl
     assert runs.losses("machines")[:3] == pytest.approx(plain[:3], rel=1e-5)
 
 
+def test_synchronised_batch_norm_is_refused_on_a_cpu(runs: Runs) -> None:
+    command = runs.command("synchronised", "SOLVER.SYNC_BN", True, "SOLVER.MAX_ITER", 2)
+    statuses, said = runs.run(command, number=2)
+    assert statuses == [1, 1]
+    assert "SOLVER.SYNC_BN" in said
+
+
 @pytest.mark.slow
 def test_two_processes_evaluate_as_one(runs: Runs, plain: list[float]) -> None:
     """Four images in batches of three."""
@@ -194,10 +213,10 @@ def test_two_processes_evaluate_as_one(runs: Runs, plain: list[float]) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_to_torchrun_saves_and_the_same_command_continues(
-    runs: Runs, synchronised: str, number: signal.Signals
+    runs: Runs, averaged: str, number: signal.Signals
 ) -> None:
     name = f"stopped_{number.name}"
-    options = (*SYNCHRONISED, "--eval_step", 10, "--save_step", 0)
+    options = (*AVERAGED, "--eval_step", 10, "--save_step", 0)
     lines = []
     with runs.start(processes(2), runs.command(name, *options), DOUBLE="1") as process:
         assert process.stdout is not None
@@ -213,7 +232,7 @@ def test_a_signal_to_torchrun_saves_and_the_same_command_continues(
     losses = [runs.losses(name, rank) for rank in (0, 1)]
     assert [len(of_rank) for of_rank in losses] == [stopped, stopped]
     runs.launch(processes(2), name, *options, DOUBLE="1")
-    assert losses[0] + runs.losses(name) == runs.losses("synchronised")
+    assert losses[0] + runs.losses(name) == runs.losses("averaged")
 
 
 @pytest.fixture(scope="module")

@@ -9,11 +9,13 @@ from torch import Tensor, nn
 from torch.amp import GradScaler
 from torch.optim import SGD, AdamW, Optimizer
 
-from ssd.engine.finite import FiniteGuard
-from ssd.engine.step import StepOptions, step
+from ssd.engine.finite import BadStep, FiniteCheck, FiniteGuard
+from ssd.engine.step import Step
+from ssd.modeling.box_head import LossSums
 from ssd.solver import ModelAverage
 from ssd.structures import Container
-from tests.engine.test_training import WaitsForTheDevice
+from ssd.utils.checkpoint import Checkpointer
+from ssd.utils.errors import CheckpointError, TrainingError
 
 NAN, INF = float("nan"), float("inf")
 
@@ -26,9 +28,10 @@ class Net(nn.Module):
         self.norm = nn.BatchNorm2d(1)
         self.weight = nn.Parameter(torch.tensor([1.0, 2.0]))
 
-    def forward(self, images: Tensor, targets: Container) -> dict[str, Tensor]:
-        mean = self.norm(images).square().mean() + targets["labels"].float().mean()
-        return {"reg_loss": self.weight[0] * mean, "cls_loss": _times(self.weight[1], targets["slopes"].mean())}
+    def forward(self, images: Tensor, targets: Container) -> LossSums:
+        total = len(images) * (self.norm(images).square().mean() + targets["labels"].float().mean())
+        sums = {"reg_loss": self.weight[0] * total, "cls_loss": _times(self.weight[1], targets["slopes"].sum())}
+        return LossSums(sums, targets["labels"][:, 0])
 
 
 class _Times(torch.autograd.Function):
@@ -48,12 +51,17 @@ def _times(value: Tensor, slope: Tensor) -> Tensor:
     return _Times.apply(value, slope)
 
 
-def take(net: nn.Module, optimizer: Optimizer, options: StepOptions, pixel: float = 0.5, slope: float = 1.0) -> dict:
-    """A step with four images, one of which has ``pixel``; the gradient of the second weight is times ``slope``."""
+def take(step: Step, pixel: float = 0.5, slope: float = 1.0) -> dict:
+    """Take a step with four images, one with ``pixel``; the gradient of the second weight is times ``slope``."""
     images = torch.arange(16.0).reshape(4, 1, 2, 2) / 16
     images[2, 0, 1, 1] = pixel
-    targets = Container(labels=torch.ones(4, 1), slopes=torch.full((4, 1), slope))
-    return step(net, optimizer, images, targets, options)
+    losses = step.forward_backward(images, Container(labels=torch.ones(4, 1), slopes=torch.full((4, 1), slope)))
+    step.update(losses)
+    return losses
+
+
+def step_of(net: nn.Module, optimizer: Optimizer, limit: int, **options: object) -> Step:
+    return Step(net, optimizer, FiniteGuard(net, limit), **options)
 
 
 def state_of(net: nn.Module, optimizer: Optimizer) -> dict:
@@ -73,23 +81,21 @@ OPTIMIZERS: dict[str, Callable[[nn.Module], Optimizer]] = {
 
 @pytest.mark.parametrize("make_optimizer", OPTIMIZERS.values(), ids=list(OPTIMIZERS))
 @pytest.mark.parametrize(("pixel", "slope"), [(NAN, 1.0), (INF, 1.0), (0.5, INF)], ids=["nan", "inf", "gradient"])
-@pytest.mark.parametrize("num_parts", [1, 2])
+@pytest.mark.parametrize("micro_batches", [1, 2])
 def test_a_bad_step_changes_nothing(
-    make_optimizer: Callable[[nn.Module], Optimizer], pixel: float, slope: float, num_parts: int
+    make_optimizer: Callable[[nn.Module], Optimizer], pixel: float, slope: float, micro_batches: int
 ) -> None:
     """The run goes on as if that step had not been."""
     states = []
     for slopes_and_pixels in ([(0.5, 1.0)] * 2, [(0.5, 1.0), (pixel, slope), (0.5, 1.0)]):
         net = Net()
         optimizer = make_optimizer(net)
-        guard = FiniteGuard(net, limit=1)
-        options = StepOptions(
-            num_parts=num_parts, count_positives=lambda targets: targets["labels"][:, 0], guard=guard, max_norm=9.0
-        )
+        step = step_of(net, optimizer, 1, micro_batches=micro_batches, max_norm=9.0)
         for one_pixel, one_slope in slopes_and_pixels:
-            take(net, optimizer, options, one_pixel, one_slope)
+            take(step, one_pixel, one_slope)
         states.append(state_of(net, optimizer))
     assert_equal(states[1], states[0])
+    guard = step.guard
     assert guard.count == 1
     (bad,) = guard.read(3)
     assert bad.iteration == 2
@@ -102,28 +108,27 @@ def test_a_bad_step_changes_nothing(
 def test_nothing_changes_once_there_were_too_many() -> None:
     net = Net()
     optimizer = OPTIMIZERS["sgd"](net)
-    guard = FiniteGuard(net, limit=1)
-    options = StepOptions(guard=guard)
+    step = step_of(net, optimizer, 1)
     for pixel in (0.5, NAN, 0.5):
-        take(net, optimizer, options, pixel)
+        take(step, pixel)
     last = state_of(net, optimizer)
     for pixel in (NAN, 0.5, 0.5, NAN, 0.5):
-        take(net, optimizer, options, pixel)
+        take(step, pixel)
     assert_equal(state_of(net, optimizer), last)
-    assert [bad.iteration for bad in guard.read(8)] == [2, 4]  # what came after the fourth is nobody's fault
-    assert guard.count == 2
+    assert [bad.iteration for bad in step.guard.read(8)] == [2, 4]  # later ones are skipped, but not counted
+    assert step.guard.count == 2
 
 
 def test_it_counts_on() -> None:
     net = Net()
-    guard = FiniteGuard(net, limit=3)
-    guard.count = 3
     optimizer = OPTIMIZERS["sgd"](net)
-    take(net, optimizer, StepOptions(guard=guard), NAN)
+    step = step_of(net, optimizer, 3)
+    step.guard.count = 3
+    take(step, NAN)
     last = state_of(net, optimizer)
-    take(net, optimizer, StepOptions(guard=guard))
+    take(step)
     assert_equal(state_of(net, optimizer), last)
-    assert [bad.iteration for bad in guard.read(12)] == [11]
+    assert [bad.iteration for bad in step.guard.read(12)] == [11]
 
 
 @pytest.mark.parametrize("fused", [True, False])
@@ -132,84 +137,54 @@ def test_scaled_losses(fused: bool) -> None:
     net = Net()
     optimizer = SGD(net.parameters(), lr=0.1, fused=fused)
     scaler = GradScaler("cpu", init_scale=4.0)
-    guard = FiniteGuard(net, limit=9)
+    step = step_of(net, optimizer, 9, scaler=scaler)
     before = state_of(net, optimizer)
     for pixel, slope, scale in ((0.5, INF, 2.0), (0.5, INF, 1.0), (0.5, INF, 0.5), (NAN, 1.0, 0.25)):
-        take(net, optimizer, StepOptions(scaler, guard=guard), pixel, slope)
+        take(step, pixel, slope)
         assert scaler.get_scale() == scale
         assert_equal(state_of(net, optimizer), before)
-    assert [bad.iteration for bad in guard.read(4)] == [3, 4]
-    take(net, optimizer, StepOptions(scaler, guard=guard))
+    assert [bad.iteration for bad in step.guard.read(4)] == [3, 4]
+    take(step)
     assert net.weight.tolist() != [1.0, 2.0]
-
-
-def test_a_scaled_step_is_the_plain_one() -> None:
-    states = []
-    for options in (StepOptions(), StepOptions(GradScaler("cpu", init_scale=2.0**10))):
-        net = Net()
-        options = StepOptions(options.scaler, max_norm=1.0, guard=FiniteGuard(net, limit=0))
-        optimizer = OPTIMIZERS["sgd"](net)
-        for _ in range(3):
-            take(net, optimizer, options)
-        states.append(state_of(net, optimizer))
-    torch.testing.assert_close(states[1], states[0])
 
 
 @pytest.mark.parametrize("limit", [0, 1])
 def test_the_average_stays_too(limit: int) -> None:
-    """Where the run goes on; otherwise nobody looks at it again."""
+    """The average is unchanged where the training continues; otherwise it is not used again."""
     net = Net()
-    options = StepOptions(average=ModelAverage(net, 0.5), guard=FiniteGuard(net, limit))
-    optimizer = OPTIMIZERS["sgd"](net)
-    take(net, optimizer, options)
-    options.update_average(100)
-    assert options.average is not None
-    before = copy.deepcopy(options.average.module.state_dict())
-    take(net, optimizer, options, NAN)
-    options.update_average(101)
-    assert all(value.isfinite().all() for value in options.average.module.state_dict().values())
+    average, step = ModelAverage(net, 0.5), step_of(net, OPTIMIZERS["sgd"](net), limit)
+    take(step)
+    average.update(100, skip=step.guard.skipped)
+    before = copy.deepcopy(average.module.state_dict())
+    take(step, NAN)
+    average.update(101, skip=step.guard.skipped)
+    assert all(value.isfinite().all() for value in average.module.state_dict().values())
     if limit:
-        assert_equal(dict(options.average.module.state_dict()), dict(before))
-        take(net, optimizer, options)
-        options.update_average(102)
+        assert_equal(dict(average.module.state_dict()), dict(before))
+        take(step)
+        average.update(102, skip=step.guard.skipped)
         expected = (before["weight"] + net.weight.detach()) / 2
-        torch.testing.assert_close(options.average.module.weight, nn.Parameter(expected, requires_grad=False))
-
-
-@pytest.mark.parametrize("name", ["sgd", "adamw"])
-def test_nothing_waits_for_the_device(name: str) -> None:
-    net = Net()
-    optimizer = OPTIMIZERS[name](net)
-    guard = FiniteGuard(net, limit=2)
-    options = StepOptions(GradScaler("cpu"), 1.0, average=ModelAverage(net, 0.5), guard=guard)
-    waits = WaitsForTheDevice()
-    with waits:
-        for iteration, pixel in enumerate((0.5, NAN, 0.5), start=1):
-            take(net, optimizer, options, pixel)
-            options.update_average(iteration)
-    assert waits.count == 0
-    assert [bad.iteration for bad in guard.read(3)] == [2]
+        torch.testing.assert_close(average.module.weight, nn.Parameter(expected, requires_grad=False))
 
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("name", ["sgd", "adamw"])
 def test_on_a_gpu(name: str) -> None:
-    """The same, and CUDA itself complains of any operation that would wait."""
+    """The same, and CUDA itself raises where an operation would wait."""
     states = []
     for pixels in ((0.5, 0.5), (0.5, NAN, 0.5)):
         net = Net().cuda()
         optimizer = OPTIMIZERS[name](net)
-        options = StepOptions(average=ModelAverage(net, 0.5), guard=FiniteGuard(net, limit=1))
+        average, step = ModelAverage(net, 0.5), step_of(net, optimizer, 1)
         batches = [_on_gpu(pixel) for pixel in pixels]
         torch.cuda.set_sync_debug_mode("error")
         try:
             for images, targets in batches:
-                step(net, optimizer, images, targets, options)
-                options.update_average(100)
+                step.update(step.forward_backward(images, targets))
+                average.update(100, skip=step.guard.skipped)
         finally:
             torch.cuda.set_sync_debug_mode("default")
-        assert options.average is not None
-        states.append({**state_of(net, optimizer), "average": dict(options.average.module.state_dict())})
+        states.append({**state_of(net, optimizer), "average": dict(average.module.state_dict())})
     assert_equal(states[1], states[0])
 
 
@@ -217,3 +192,26 @@ def _on_gpu(pixel: float) -> tuple[Tensor, Container]:
     images = torch.arange(16.0).reshape(4, 1, 2, 2) / 16
     images[2, 0, 1, 1] = pixel
     return images.cuda(), Container(labels=torch.ones(4, 1), slopes=torch.ones(4, 1)).to("cuda")
+
+
+@pytest.mark.parametrize("value", [-1, "2", 2.0, True, None, 2**70])
+def test_a_count_that_is_none(value: object) -> None:
+    net = Net()
+    with pytest.raises(CheckpointError, match="nonfinite_steps"):
+        FiniteCheck(FiniteGuard(net, 1), Checkpointer(net), lambda iteration: []).resume({"nonfinite_steps": value})
+
+
+def test_weights_that_are_not_finite_are_not_saved() -> None:
+    """The gradients were finite, and the next loss is not computed yet."""
+    net = Net()
+    with torch.no_grad():
+        net.weight[0] = INF
+    with pytest.raises(TrainingError, match=r"weights is inf after iteration 7.*SOLVER\.LR"):
+        FiniteCheck(FiniteGuard(net, 0), Checkpointer(net), lambda iteration: [])(7)
+
+
+def test_in_words() -> None:
+    losses = {"total_loss": INF, "reg_loss": INF, "cls_loss": 2.25}
+    assert str(BadStep(12, losses, NAN)) == "the loss is inf at iteration 12 (reg_loss inf, cls_loss 2.25)"
+    losses = {"total_loss": 3.5, "reg_loss": 1.25, "cls_loss": 2.25}
+    assert str(BadStep(12, losses, NAN)) == "the gradient has the norm nan at iteration 12 (total_loss 3.5)"

@@ -1,6 +1,7 @@
-"""What a training leaves to look at: a table, curves, pictures; and that it trains as without."""
+"""Table, curves and pictures of a training, which do not change what it trains."""
 
 import csv
+import logging
 import os
 import signal
 import sys
@@ -11,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 
-from ssd.engine import monitor as monitor_module
 from ssd.engine.monitor import TrainingMonitor
 
 Script = Callable[..., tuple[int, str, str]]
@@ -22,11 +22,11 @@ def read(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def train(script: Script, config_file: Path, out: Path, *options: object, max_iter: int = 6) -> str:
+def train(script: Script, config_file: Path, out: Path, *options: object, status: int = 0) -> str:
     flags = ("--log_step", 2, "--save_step", 3, "--eval_step", 3)
-    keys = ("OUTPUT_DIR", out, "SOLVER.MAX_ITER", max_iter, "TEST.LOSS", True)
-    status, log, _ = script("train.py", "--config-file", config_file, *flags, *keys, *options)
-    assert status == 0
+    keys = ("OUTPUT_DIR", out, "SOLVER.MAX_ITER", 6, "TEST.VALIDATION_LOSS", True)
+    found, log, _ = script("train.py", "--config-file", config_file, *flags, *keys, *options)
+    assert found == status
     return log
 
 
@@ -62,76 +62,71 @@ def read_tags(folder: Path) -> dict[str, set[str]]:
     return {kind: set(tags) for kind, tags in events.Tags().items() if isinstance(tags, list)}
 
 
-def test_what_is_shown_changes_no_bit_of_what_is_trained(
+def test_neither_the_monitor_nor_a_break_changes_a_training(
     script: Script, config_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    train(script, config_file, tmp_path / "shown")
-    with monkeypatch.context() as patched:
-        patched.setattr("ssd.commands.train.make_training_transform", plain_transform)
-        patched.setattr(monitor_module, "write_learning_curves", lambda table: None)
-        patched.setattr(monitor_module, "draw_evaluation", lambda evaluation: {})
-        patched.setattr(monitor_module, "draw_analysis", lambda evaluation: {})
-        train(script, config_file, tmp_path / "plain", "--use_tensorboard", False, "TEST.LOSS", False)
-    assert not (tmp_path / "plain" / "first_batch.jpg").exists()
-    shown, plain = (read(tmp_path / name / "results.csv") for name in ("shown", "plain"))
-    assert [row["iteration"] for row in plain] == [row["iteration"] for row in shown]
-    for one, other in zip(shown, plain, strict=True):
-        assert {name: one[name] for name in [*STEADY, "test_scenes/mAP"]} == {
-            name: other[name] for name in [*STEADY, "test_scenes/mAP"]
-        }
-    states = [torch.load(tmp_path / name / "model_final.pth")["model"] for name in ("shown", "plain")]
-    torch.testing.assert_close(*states, rtol=0, atol=0)
-
-
-def plain_transform(cfg, model, class_names, monitor, *, is_new):  # type: ignore[no-untyped-def]
-    from ssd.data import make_batch_transform
-
-    return make_batch_transform(cfg, is_train=True)
-
-
-def test_a_continued_training_has_the_table_of_an_unbroken_one(
-    script: Script, config_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Ended by Ctrl-C after the row of iteration 4, but killed before the next save: iteration 3 is gone back to."""
+    """The broken one ends by Ctrl-C after iteration 5, and continues from iteration 3, as if killed after that."""
     train(script, config_file, tmp_path / "whole")
+    with monkeypatch.context() as patched:
+        patched.setattr("ssd.commands.train.show_first_batch", lambda cfg, training, class_names: training)
+        train(script, config_file, tmp_path / "plain", "--use_tensorboard", False, "TEST.VALIDATION_LOSS", False)
+    assert not (tmp_path / "plain" / "first_batch.jpg").exists()
+
     end_step = TrainingMonitor.end_step
-    steps: list[int] = []
+    out, steps = tmp_path / "broken", iter(range(1, 6))
 
     def interrupt(monitor: TrainingMonitor, losses: dict, num_images: int, lr: float) -> None:
         end_step(monitor, losses, num_images, lr)
-        steps.append(len(steps) + 1)
-        if len(steps) == 5:
+        if next(steps) == 5:
             os.kill(os.getpid(), signal.SIGINT)
 
-    out = tmp_path / "broken"
-    keys = ("OUTPUT_DIR", out, "SOLVER.MAX_ITER", 6)
-    flags = ("--log_step", 2, "--save_step", 3, "--eval_step", 3)
     with monkeypatch.context() as patched:
         patched.setattr(TrainingMonitor, "end_step", interrupt)
-        assert script("train.py", "--config-file", config_file, *flags, *keys)[0] == 130
+        train(script, config_file, out, status=130)
     assert (out / "learning_curves.png").is_file()
-    (out / "model_000005.pth").unlink()  # as if it had been killed a moment before
+    (out / "model_000005.pth").unlink()
     (out / "last_checkpoint.txt").write_text(str(out / "model_000003.pth"))
     (out / "results.csv").write_text((out / "results.csv").read_text() + "5,0.001,0.")
     picture = (out / "first_batch.jpg").read_bytes()
     train(script, config_file, out)
     assert (out / "first_batch.jpg").read_bytes() == picture
-    whole, broken = (read(tmp_path / name / "results.csv") for name in ("whole", "broken"))
-    for one, other in zip(whole, broken, strict=True):
-        assert {name: one[name] for name in STEADY + MEASURED} == {name: other[name] for name in STEADY + MEASURED}
+
+    for other, names in (("plain", [*STEADY, "test_scenes/mAP"]), ("broken", STEADY + MEASURED)):
+        tables = (read(tmp_path / name / "results.csv") for name in ("whole", other))
+        first, second = ([[row[name] for name in names] for row in table] for table in tables)
+        assert first == second
+        states = [torch.load(tmp_path / name / "model_final.pth")["model"] for name in ("whole", other)]
+        torch.testing.assert_close(*states, rtol=0, atol=0)
 
 
-def test_without_a_folder_nothing_is_written(tmp_path: Path) -> None:
-    monitor = TrainingMonitor(0, 2, torch.device("cpu"))
+def report(monitor: TrainingMonitor) -> None:
+    """Log an iteration, and end."""
     monitor.end_step({"total_loss": torch.tensor(1.0)}, 2, 1e-3)
     monitor.log(1)
-    monitor.show("picture", np.zeros((2, 2, 3), np.uint8), 1)
+    monitor.show_first_batch(np.zeros((2, 2, 3), np.uint8))
     monitor.close()
+
+
+def test_without_a_folder_nothing_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with caplog.at_level(logging.INFO, "ssd"):
+        report(TrainingMonitor(0, 2, torch.device("cpu")))
+        monkeypatch.setitem(sys.modules, "resource", None)  # as on Windows, where the memory is unknown
+        report(TrainingMonitor(0, 2, torch.device("cpu")))
+    memory = [int(message.partition("mem: ")[2].partition("M")[0]) for message in caplog.messages]
+    assert 50 < memory[0] < 2**20
+    assert memory[1] == 0
     assert list(tmp_path.iterdir()) == []
 
 
-def test_memory_where_the_system_does_not_tell(monkeypatch: pytest.MonkeyPatch) -> None:
-    device = torch.device("cpu")
-    assert 50 < monitor_module._memory_in_mebibytes(device) < 2**20
-    monkeypatch.setitem(sys.modules, "resource", None)  # as on Windows
-    assert monitor_module._memory_in_mebibytes(device) == 0
+def test_a_missing_tensorboard_and_a_full_disk_are_warnings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    out = tmp_path / "missing"
+    report(TrainingMonitor(0, 2, torch.device("cpu"), out / "tf_logs", out))
+    warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    for warning, name in zip(warnings, ("tf_logs", "results.csv", "first_batch.jpg", "learning_curves"), strict=True):
+        assert name in warning

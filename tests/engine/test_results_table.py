@@ -1,4 +1,4 @@
-"""results.csv is whole at any moment, and after a restart as if nothing had been."""
+"""results.csv is complete at any time, and after a restart that of an unbroken run."""
 
 import csv
 import logging
@@ -77,24 +77,19 @@ def test_another_file_is_replaced(tmp_path: Path, caplog: pytest.LogCaptureFixtu
     path = tmp_path / "results.csv"
     path.write_bytes(b"\xff\xfe what is this\n")
     ResultsTable(path, 5).add(7, {"lr": 0.5})
-    assert "is no table of results" in caplog.text
+    assert str(path) in caplog.text
     assert path.read_text() == "iteration,lr\n7,0.5\n"
 
 
-def test_a_disk_that_takes_no_more_ends_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.WARNING, logger="ssd")
-    table = ResultsTable(tmp_path / "missing" / "results.csv")
-    fill(table, 0, 12)
-    assert caplog.text.count("cannot be written") == 1
-    assert len(table.rows) == 6
-
-
-def test_a_folder_that_goes_away_ends_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_failure_to_write_is_one_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING, logger="ssd")
     table = ResultsTable(tmp_path / "run" / "results.csv")
     table.path.parent.mkdir()
     fill(table, 0, 4)
     shutil.rmtree(table.path.parent)
-    fill(table, 4, 12)
-    assert caplog.messages == [f"{table.path} cannot be written: No such file or directory; the training goes on"]
-    assert [row["iteration"] for row in table.rows] == ["2", "4", "6", "8", "10", "12"]
+    fill(table, 4, 10)
+    (message,) = caplog.messages
+    assert str(table.path) in message
+    table.path.parent.mkdir()
+    fill(table, 10, 12)  # with all rows, once it is possible
+    assert [row["iteration"] for row in read(table.path)] == ["2", "4", "6", "8", "10", "12"]

@@ -38,35 +38,35 @@ def test_divisions_round_down() -> None:
 
 
 def test_a_batch_of_all_processes_is_divided() -> None:
-    cfg = config("SOLVER.BATCH_SIZE_OF", "all")
+    cfg = config("SOLVER.BATCH_SIZE_SCOPE", "global")
     scaled = scale_to_processes(cfg, 4)
     assert changed_keys(cfg, scaled) == {"BATCH_SIZE"}
     assert scaled.SOLVER.BATCH_SIZE == 8
     assert describe_scaling(cfg, scaled, 4) == "4 processes of 8 images: 32 an iteration; the schedule is not scaled"
 
 
-@pytest.mark.parametrize("meaning", ["process", "all"])
+@pytest.mark.parametrize("meaning", ["process", "global"])
 def test_one_process_changes_nothing(meaning: str) -> None:
-    cfg = config("SOLVER.BATCH_SIZE_OF", meaning)
+    cfg = config("SOLVER.BATCH_SIZE_SCOPE", meaning)
     assert scale_to_processes(cfg, 1) == cfg
 
 
 def test_mistakes() -> None:
     with pytest.raises(
-        ConfigError, match=r"SOLVER\.BATCH_SIZE is 32 \(.* all\), which 5 processes.*set it to 30 or 35"
+        ConfigError, match=r"SOLVER\.BATCH_SIZE is 32 \(.* global\), which 5 processes.*set it to 30 or 35"
     ):
-        scale_to_processes(config("SOLVER.BATCH_SIZE_OF", "all"), 5)
+        scale_to_processes(config("SOLVER.BATCH_SIZE_SCOPE", "global"), 5)
     with pytest.raises(ConfigError, match=r"3 processes cannot share evenly; set it to 3$"):
-        scale_to_processes(config("SOLVER.BATCH_SIZE_OF", "all", "SOLVER.BATCH_SIZE", 2), 3)
+        scale_to_processes(config("SOLVER.BATCH_SIZE_SCOPE", "global", "SOLVER.BATCH_SIZE", 2), 3)
     with pytest.raises(ConfigError, match=r"SOLVER\.MAX_ITER is 3, which 4 processes share: set it to 4 or more"):
         scale_to_processes(config("SOLVER.MAX_ITER", 3), 4)
-    with pytest.raises(ConfigError, match=r"SOLVER\.BATCH_SIZE_OF must be process or all, got 'each'"):
-        config("SOLVER.BATCH_SIZE_OF", "each")
+    with pytest.raises(ConfigError, match=r"SOLVER\.BATCH_SIZE_SCOPE must be process or global, got 'each'"):
+        config("SOLVER.BATCH_SIZE_SCOPE", "each")
 
 
 def test_who_may_continue() -> None:
     check_same_processes(config(), {"world_size": 4}, 4)
     check_same_processes(config(), {}, 4)  # of lufficc/SSD
-    check_same_processes(config("SOLVER.BATCH_SIZE_OF", "all"), {"world_size": 1}, 4)
+    check_same_processes(config("SOLVER.BATCH_SIZE_SCOPE", "global"), {"world_size": 1}, 4)
     with pytest.raises(ConfigError, match=r"trained by 2 process\(es\).*and 4 would count its iterations otherwise"):
         check_same_processes(config(), {"world_size": 2}, 4)

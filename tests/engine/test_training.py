@@ -1,9 +1,11 @@
 """The training loop: it learns, it stops cleanly, it continues exactly, it notices divergence."""
 
 import os
+import re
 import shutil
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,69 +14,57 @@ from torch import nn
 from torch.amp import GradScaler
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from ssd.commands.train import find_stored, make_training
 from ssd.config import Config, load_config
 from ssd.config.node import with_num_classes
-from ssd.data import build_datasets, make_batch_transform, make_test_loader, make_train_loader
-from ssd.engine.finite import FiniteGuard
-from ssd.engine.finite_check import FiniteCheck
+from ssd.data import build_datasets, make_batch_transform, make_test_loader
+from ssd.engine.finite import FiniteCheck, FiniteGuard
 from ssd.engine.inference import evaluate_datasets
 from ssd.engine.monitor import TrainingMonitor
-from ssd.engine.step import StepOptions, make_step_options
-from ssd.engine.trainer import Periods, Stepper, train
-from ssd.modeling.detector import build_detection_model
+from ssd.engine.step import Step
+from ssd.engine.trainer import Intervals, Training, train
+from ssd.modeling.box_head import LossSums
 from ssd.solver import ModelAverage, make_lr_scheduler, make_optimizer
 from ssd.structures import Container
 from ssd.utils.checkpoint import Checkpointer
 from ssd.utils.errors import CheckpointError, TrainingError
 from ssd.utils.interrupt import InterruptGuard
-from ssd.weights.precision import make_network
+from tests.forks import Forks
 
-NEVER = Periods(log=0, save=0, evaluate=0)
+ROOT = Path(__file__).parents[2]
+NEVER = Intervals(log=0, save=0, evaluate=0)
 
 
 class Run:
-    """What train.py builds, within reach of a test."""
+    """A training as the command builds it, whose losses and evaluations are recorded."""
 
     def __init__(self, cfg: Config, output_dir: Path):
         torch.manual_seed(0)
         self.datasets = build_datasets(cfg, is_train=True)
+        cfg = cfg.with_overrides(["OUTPUT_DIR", str(output_dir)])
         self.cfg = with_num_classes(cfg, self.datasets[0].class_names)
-        self.model = build_detection_model(self.cfg)
-        self.optimizer = make_optimizer(self.cfg, self.model)
-        self.scheduler = make_lr_scheduler(self.cfg, self.optimizer)
-        self.options = make_step_options(self.cfg, self.model, torch.float32)
-        self.average = None if self.options.average is None else self.options.average.module
-        self.checkpointer = Checkpointer(self.model, self.optimizer, self.scheduler, output_dir, average=self.average)
+        self.output_dir = output_dir
         self.losses: list[float] = []
         self.evaluated: list[int] = []
 
-    def train(self, periods: Periods = NEVER, on_step: Callable[[int], None] | None = None) -> bool:
-        start = self.checkpointer.load()["iteration"] if self.checkpointer.has_checkpoint() else 0
-        monitor = TrainingMonitor(start, self.cfg.SOLVER.MAX_ITER, torch.device("cpu"))
+    def make(self, intervals: Intervals = NEVER) -> Training:
+        stored = find_stored(str(self.output_dir))
+        return make_training(self.cfg, self.datasets, [], torch.device("cpu"), stored, intervals=intervals)
+
+    def train(self, intervals: Intervals = NEVER, on_step: Callable[[int], None] | None = None) -> bool:
+        training = replace(self.make(intervals), evaluate=self.evaluated.append)
+        monitor = training.monitor
         end_step = monitor.end_step
 
         def record(losses: dict, num_images: int, lr: float) -> None:
             end_step(losses, num_images, lr)
             self.losses.append(losses["total_loss"].item())
             if on_step:
-                on_step(start + len(self.losses))
+                on_step(training.start_iteration + len(self.losses))
 
         monitor.end_step = record  # type: ignore[method-assign]
-        assert self.options.guard is not None
-        transform = make_batch_transform(self.cfg, is_train=True)
-        network = make_network(self.cfg, self.model, torch.float32)
-        return train(
-            Stepper(network, transform, self.optimizer, self.scheduler, self.cfg.SOLVER.SEED, self.options),
-            make_train_loader(self.cfg, self.datasets, start),
-            start,
-            self.cfg.SOLVER.MAX_ITER,
-            periods,
-            monitor=monitor,
-            checkpointer=self.checkpointer,
-            evaluate=self.evaluated.append,
-            check=FiniteCheck(self.options.guard, self.checkpointer),
-            interrupt=InterruptGuard(),
-        )
+        with training.interrupt:
+            return train(training)
 
 
 def small(config_file: Path, *overrides: object) -> Config:
@@ -107,13 +97,14 @@ def test_two_images_are_learnt_by_heart(scenes: Path, config_file: Path, tmp_pat
     datasets = build_datasets(run.cfg, is_train=False, class_names=run.datasets[0].class_names)
     loader = make_test_loader(run.cfg, datasets[0])
     transform = make_batch_transform(run.cfg, is_train=False)
-    (evaluation,) = evaluate_datasets(run.model, {"two": loader}, transform, output_dir=tmp_path / "inference")
+    detector = run.make().detector
+    (evaluation,) = evaluate_datasets(detector, {"two": loader}, transform, output_dir=tmp_path / "inference")
     assert evaluation.result.main == 1.0
     saved = torch.load(tmp_path / "inference" / "two" / "predictions.pth", weights_only=True)
     assert [prediction["img_width"] for prediction in saved] == [128, 128]
 
 
-ALL_OPTIONS = ("SOLVER.EMA", 0.9, "SOLVER.GRAD_CLIP", 1.0, "SOLVER.ACCUMULATE", 2, "SOLVER.OPTIMIZER", "adamw")
+ALL_OPTIONS = ("SOLVER.EMA", 0.9, "SOLVER.GRAD_CLIP", 1.0, "SOLVER.MICRO_BATCHES", 2, "SOLVER.OPTIMIZER", "adamw")
 
 
 @pytest.mark.parametrize("options", [(), ALL_OPTIONS], ids=["plain", "all options"])
@@ -142,21 +133,22 @@ def test_a_continued_run_is_bit_equal_to_an_unbroken_one(config_file: Path, tmp_
 
 
 def test_the_average_is_the_model_of_a_checkpoint(config_file: Path, tmp_path: Path) -> None:
-    """Whether the average is switched on or off, a run continues from what it trained."""
+    """Whether the average is switched on or off, a run continues from the trained weights."""
     averaged = Run(small(config_file, "SOLVER.MAX_ITER", 2, "SOLVER.EMA", 0.5), tmp_path / "out")
     averaged.train()
     state = torch.load(tmp_path / "out" / "model_final.pth")
-    torch.testing.assert_close(state["model"], dict(averaged.average.state_dict()))
-    torch.testing.assert_close(state["training_model"], dict(averaged.model.state_dict()))
-    assert list(state["model"]) == list(averaged.model.state_dict())
+    again = averaged.make()
+    assert again.average is not None
+    torch.testing.assert_close(state["model"], dict(again.average.module.state_dict()))
+    torch.testing.assert_close(state["training_model"], dict(again.detector.state_dict()))
+    assert list(state["model"]) == list(again.detector.state_dict())
 
-    plain = Run(small(config_file, "SOLVER.MAX_ITER", 2), tmp_path / "out")
-    plain.checkpointer.load()
-    torch.testing.assert_close(dict(plain.model.state_dict()), state["training_model"])
+    plain = Run(small(config_file, "SOLVER.MAX_ITER", 2), tmp_path / "out").make()
+    torch.testing.assert_close(dict(plain.detector.state_dict()), state["training_model"])
     plain.checkpointer.save("plain", iteration=2)
-    again = Run(small(config_file, "SOLVER.MAX_ITER", 2, "SOLVER.EMA", 0.5), tmp_path / "out")
-    again.checkpointer.load()
-    torch.testing.assert_close(dict(again.average.state_dict()), state["training_model"])
+    again = averaged.make()
+    assert again.average is not None
+    torch.testing.assert_close(dict(again.average.module.state_dict()), state["training_model"])
 
 
 def test_a_compiled_network_trains_the_model(
@@ -167,16 +159,18 @@ def test_a_compiled_network_trains_the_model(
     compile_with = torch.compile
     monkeypatch.setattr(torch, "compile", lambda function: compile_with(function, backend="eager"))
     compiled = Run(small(config_file, "SOLVER.MAX_ITER", 3, "SOLVER.COMPILE", True), tmp_path / "compiled")
-    assert compiled.train(Periods(log=0, save=0, evaluate=1))
+    assert compiled.train(Intervals(log=0, save=0, evaluate=1))
     assert compiled.losses == pytest.approx(plain.losses, rel=1e-4)
-    assert list(torch.load(tmp_path / "compiled" / "model_final.pth")["model"]) == list(plain.model.state_dict())
+    assert list(torch.load(tmp_path / "compiled" / "model_final.pth")["model"]) == list(
+        plain.make().detector.state_dict()
+    )
 
 
 def test_parts_of_a_batch_train_as_the_whole(config_file: Path, tmp_path: Path) -> None:
     """The same iterations, images and colours; only batch norm, here in training, sees the parts."""
     overrides = ("SOLVER.MAX_ITER", 3, "SOLVER.BATCH_SIZE", 4)
     whole = Run(small(config_file, *overrides), tmp_path / "whole")
-    parts = Run(small(config_file, *overrides, "SOLVER.ACCUMULATE", 2), tmp_path / "parts")
+    parts = Run(small(config_file, *overrides, "SOLVER.MICRO_BATCHES", 2), tmp_path / "parts")
     assert whole.train()
     assert parts.train()
     assert parts.losses == pytest.approx(whole.losses, rel=0.1)
@@ -201,35 +195,41 @@ class Mean(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.ones(()))
 
-    def forward(self, images: torch.Tensor, targets: Container) -> dict[str, torch.Tensor]:
-        return {"loss": images.mean() * self.weight}
+    def forward(self, images: torch.Tensor, targets: Container) -> LossSums:
+        return LossSums({"loss": images.mean() * self.weight}, targets["labels"][:, 0])
 
 
-def test_nothing_waits_for_the_device_but_the_report(config_file: Path, tmp_path: Path) -> None:
+def test_nothing_waits_for_the_device_but_the_report(config_file: Path) -> None:
     model, config = Mean(), small(config_file, "SOLVER.OPTIMIZER", "adamw")
     optimizer = make_optimizer(config, model)
-    images, targets = torch.rand(4, 3, 2, 2), Container(labels=torch.ones(4, 1))
-    monitor = TrainingMonitor(0, 9, torch.device("cpu"))
+    guard, checkpointer, monitor = (
+        FiniteGuard(model, 1),
+        Checkpointer(model),
+        TrainingMonitor(0, 9, torch.device("cpu")),
+    )
     waits = WaitsForTheDevice()
-    checkpointer, guard = Checkpointer(model), FiniteGuard(model, 1)
     before_log: list[int] = []
     log = monitor.log
     monitor.log = lambda iteration: (before_log.append(waits.count), log(iteration))  # type: ignore[assignment]
-    options = StepOptions(GradScaler("cpu"), 1.0, 2, lambda targets: targets["labels"], ModelAverage(model, 0.5), guard)
-    scheduler = make_lr_scheduler(config, optimizer)
+    training = Training(
+        model,  # type: ignore[arg-type]
+        [(torch.rand(4, 3, 2, 2), Container(labels=torch.ones(4, 1)), torch.arange(4))] * 9,
+        lambda images, targets, iteration: images,
+        Step(model, optimizer, guard, scaler=GradScaler("cpu"), max_norm=1.0, micro_batches=2),
+        make_lr_scheduler(config, optimizer),
+        ModelAverage(model, 0.5),  # type: ignore[arg-type]
+        start_iteration=0,
+        max_iter=9,
+        intervals=NEVER,
+        seed=0,
+        monitor=monitor,
+        checkpointer=checkpointer,
+        evaluate=lambda iteration: None,  # type: ignore[arg-type]
+        check=FiniteCheck(guard, checkpointer, lambda iteration: []),
+        interrupt=InterruptGuard(),
+    )
     with waits:
-        train(
-            Stepper(model, lambda images, targets, iteration: images, optimizer, scheduler, 0, options),
-            [(images, targets, torch.arange(4))] * 9,
-            0,
-            9,
-            NEVER,
-            monitor=monitor,
-            checkpointer=checkpointer,
-            evaluate=lambda iteration: None,
-            check=FiniteCheck(guard, checkpointer),
-            interrupt=InterruptGuard(),
-        )
+        train(training)
     assert before_log == [0]
     assert waits.count > 0
 
@@ -244,13 +244,13 @@ def test_a_second_interrupt_stops_at_once(config_file: Path, tmp_path: Path) -> 
 
     with pytest.raises(KeyboardInterrupt):
         run.train(on_step=interrupt_twice)
-    assert not run.checkpointer.has_checkpoint()
+    assert not list((tmp_path / "out").glob("*.pth"))
     assert signal.getsignal(signal.SIGINT) is handler
 
 
-def test_periods(config_file: Path, tmp_path: Path) -> None:
+def test_intervals(config_file: Path, tmp_path: Path) -> None:
     run = Run(small(config_file, "SOLVER.MAX_ITER", 6), tmp_path / "out")
-    assert run.train(Periods(log=2, save=4, evaluate=3))
+    assert run.train(Intervals(log=2, save=4, evaluate=3))
     assert sorted(path.name for path in (tmp_path / "out").glob("*.pth")) == ["model_000004.pth", "model_final.pth"]
     assert run.evaluated == [3]  # the last evaluation is the caller's
     assert (tmp_path / "out" / "last_checkpoint.txt").read_text() == str(tmp_path / "out" / "model_final.pth")
@@ -261,9 +261,26 @@ def test_periods(config_file: Path, tmp_path: Path) -> None:
 
 def test_divergence_is_noticed_before_it_is_saved(config_file: Path, tmp_path: Path) -> None:
     run = Run(small(config_file, "SOLVER.MAX_ITER", 20, "SOLVER.LR", 1e30, "SOLVER.WARMUP_ITERS", 0), tmp_path / "out")
-    with pytest.raises(TrainingError, match=r"the loss is (nan|inf) at iteration \d+.*Lower SOLVER\.LR"):
-        run.train(Periods(log=0, save=4, evaluate=0))
-    assert not run.checkpointer.has_checkpoint()
+    with pytest.raises(TrainingError, match=r"the loss is (nan|inf) at iteration \d+.*SOLVER\.LR.*\.jpg"):
+        run.train(Intervals(log=0, save=4, evaluate=0))
+    assert not list((tmp_path / "out").glob("*.pth"))
+
+
+def test_several_processes_stop_alike_where_the_loss_diverges(forks: Forks, config_file: Path, tmp_path: Path) -> None:
+    """The message names the images of both."""
+    solver = {"LR": 1e30, "WARMUP_ITERS": 0, "MAX_ITER": 20, "MAX_NONFINITE_STEPS": 1}
+    options = [word for name, value in solver.items() for word in (f"SOLVER.{name}", value)]
+    command = (ROOT / "train.py", "--config-file", config_file, "--skip-test", "--log_step", 4, *options)
+    statuses, said = forks(*command, cwd=tmp_path, number=2)
+    assert statuses == [1, 1]
+    problem = r"the loss is (?:nan|inf) at iteration (\d+) .*MAX_NONFINITE_STEPS.*: (.*\.jpg)"
+    found = [re.search(f"error: rank {rank}: {problem}", said) for rank in (0, 1)]
+    assert found[0], said
+    assert found[1], said
+    assert found[0].groups() == found[1].groups()
+    assert found[0][2].count(".jpg") == 4  # two of each process
+    assert "Traceback" not in said
+    assert not list((tmp_path / "out").glob("*.pth"))
 
 
 def test_a_finished_run_has_nothing_to_do(config_file: Path, tmp_path: Path) -> None:
@@ -291,5 +308,5 @@ def test_a_copied_folder_continues_from_its_own_weights(config_file: Path, tmp_p
 
 def test_another_optimizer_cannot_continue(config_file: Path, tmp_path: Path) -> None:
     Run(small(config_file, "SOLVER.MAX_ITER", 1), tmp_path / "out").train()
-    with pytest.raises(CheckpointError, match=r"of another kind than AdamW; set SOLVER\.OPTIMIZER"):
+    with pytest.raises(CheckpointError, match=r"SOLVER\.OPTIMIZER"):
         Run(small(config_file, "SOLVER.OPTIMIZER", "adamw", "SOLVER.MAX_ITER", 2), tmp_path / "out").train()

@@ -76,21 +76,20 @@ def test_one_of_each_kind_of_error():
     assert errors.is_missed.tolist() == [False, False, True]
 
     np.testing.assert_allclose(errors.base_ap, [NAN, 1 / 4, 0])  # precision 1 / 2 up to recall 1 / 2
-    expected = {
-        "class": [0, 0],  # the cat is found already: the false dog goes
-        "localisation": [1 / 2 * (1 / 2 + 1 / 2) - 1 / 4, 0],  # hits are 2nd and 4th: precision 1 / 2 twice
-        "both": [0, 0],
-        "duplicate": [0, 0],
-        "background": [1 / 2 - 1 / 4, 0],
-        "missed": [0, 1],  # no dog is left to look for
-    }
-    np.testing.assert_allclose(errors.costs[:, 1:], list(expected.values()), atol=1e-15)
+    expected = [
+        [0, 0],  # class: the cat is found already, so the false dog is removed
+        [1 / 2 * (1 / 2 + 1 / 2) - 1 / 4, 0],  # localisation: hits are 2nd and 4th, precision 1 / 2 twice
+        *([0, 0], [0, 0]),  # both, duplicate
+        [1 / 2 - 1 / 4, 0],  # background
+        [0, 1],  # missed: no dog is left
+    ]
+    np.testing.assert_allclose(errors.costs[:, 1:], expected, atol=1e-15)
     np.testing.assert_allclose(errors.false_positive_costs[1:], [1 / 2 - 1 / 4, 0])
     np.testing.assert_allclose(errors.false_negative_costs[1:], [1 / 2 - 1 / 4, 1])
 
 
 def test_a_wrong_class_costs_where_the_object_belongs():
-    """The dog is taken for a cat, twice; mended, the better of the two finds it."""
+    """The dog is taken for a cat, twice; fixed, the better of the two finds it."""
     rows = [(LEFT, 1, 0.9), (RIGHT, 1, 0.8), (RIGHT, 1, 0.7)]
     errors = analyse(VOCSet([[(LEFT, 1), (RIGHT, 2)]]), [predicted(*rows)]).errors
     assert errors.kinds.tolist() == [-1, 0, 0]
@@ -109,19 +108,18 @@ def test_confusion_counts_every_object_once():
     ]
     dataset = VOCSet([[(LEFT, 1), (RIGHT, 2), (FAR, 2)]])
     analysis = analyse(dataset, [predicted(*rows)])
-    assert confusion(analysis, 0.5) == [[0, 1, 0], [0, 1, 0], [1, 1, 0]]
-    assert confusion(analysis, 0.1) == [[0, 1, 0], [0, 1, 0], [0, 1, 1]]
-    assert confusion(analysis, 0.95) == [[0, 0, 0], [1, 0, 0], [2, 0, 0]]
+    for threshold, expected in (
+        (0.5, [[0, 1, 0], [0, 1, 0], [1, 1, 0]]),
+        (0.1, [[0, 1, 0], [0, 1, 0], [0, 1, 1]]),
+        (0.95, [[0, 0, 0], [1, 0, 0], [2, 0, 0]]),
+    ):
+        assert confusion_matrix(analysis.tables, analysis.matches, threshold).tolist() == expected
 
 
 def test_the_classes_confused_most():
     confusion = np.array([[0, 9, 0, 0], [9, 5, 0, 0], [0, 0, 1, 2], [0, 0, 0, 1]])
     assert pick_confused(confusion, 2) == [2, 3]
     assert pick_confused(confusion, 9) == [1, 2, 3]
-
-
-def confusion(analysis, threshold):
-    return confusion_matrix(analysis.tables, analysis.matches, threshold).tolist()
 
 
 def test_thresholds_by_hand():

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from ssd.data.datasets import COCODataset
 from ssd.data.datasets.coco import read_coco_json
 from ssd.data.datasets.voc import read_voc_xml
+from ssd.tools.data.check import CollectErrors
 from ssd.utils.errors import DatasetError
 
 relaxed = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -64,11 +65,10 @@ def elements(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
 def test_any_elements_in_a_voc_file(tmp_path: Path, content: str) -> None:
     path = tmp_path / "a.xml"
     path.write_text(f"<annotation>{content}</annotation>")
-    rejected: list[DatasetError] = []
-    annotation = read_voc_xml(path, rejected.append)
+    annotation = read_voc_xml(path)
     assert len(annotation.names) == len(annotation.boxes) == len(annotation.is_difficult) == len(annotation.fields)
     assert np.isfinite(annotation.boxes).all()
-    for error in rejected:
+    for error in annotation.mistakes:
         assert error.path == str(path)
         assert error.field
         assert error.field in str(error)
@@ -109,28 +109,12 @@ CONTENTS = st.fixed_dictionaries(
 )
 
 
-class Rejecting:
-    """The policy that leaves out what is malformed, and looks at no image."""
-
-    reads_headers = False
-    wants_notes = True
-
-    def __init__(self) -> None:
-        self.errors: list[DatasetError] = []
-
-    def reject(self, error: DatasetError) -> None:
-        self.errors.append(error)
-
-    def note(self, error: DatasetError) -> None:
-        self.errors.append(error)
-
-
 @relaxed
 @given(content=CONTENTS)
 def test_any_entries_in_a_coco_file(tmp_path: Path, content: dict[str, Any]) -> None:
     path = tmp_path / "a.json"
     path.write_text(json.dumps(content))
-    policy = Rejecting()
+    policy = CollectErrors()
     try:
         dataset = COCODataset(tmp_path, path, policy=policy)
     except DatasetError as error:

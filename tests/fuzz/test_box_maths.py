@@ -5,10 +5,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ssd.data.datasets.checks import drop_bad_boxes
 from torch import Tensor
 from torchvision.ops import box_iou
 
+from ssd.data.datasets.policy import CLIPPED, check_boxes
 from ssd.modeling.box_head.post_processor import class_wise_nms
 from ssd.structures.boxes import center_to_corner, clip_boxes, corner_to_center, pairwise_iou
 
@@ -59,19 +59,15 @@ def test_iou_is_symmetric_between_0_and_1_and_that_of_torchvision(boxes_a: Tenso
     rows=st.lists(st.tuples(*[st.floats(-1e9, 1e9)] * 4), max_size=8),
     size=st.tuples(st.integers(1, 5000), st.integers(1, 5000)),
 )
-def test_what_drop_bad_boxes_keeps_can_be_learnt(rows: list[tuple[float, ...]], size: tuple[int, int]) -> None:
-    boxes, notes = np.array(rows, dtype=np.float64).reshape(-1, 4), []
-    clipped, keep = drop_bad_boxes(
-        boxes, np.tile(size, (len(rows), 1)), place="", describe=str, note=lambda row, what: notes.append((row, what))
-    )
+def test_boxes_that_are_kept_can_be_learnt(rows: list[tuple[float, ...]], size: tuple[int, int]) -> None:
+    boxes = np.array(rows, dtype=np.float64).reshape(-1, 4)
+    clipped, keep, problems = check_boxes(boxes, np.tile(size, (len(rows), 1)))
     kept = clipped[keep]
     assert ((kept >= 0) & (kept <= [*size, *size])).all()
     assert (kept[:, 2:] > kept[:, :2]).all()
-    noted = dict(notes)
-    assert len(noted) == len(notes)
-    assert {row for row, what in notes if what != "clipped to the image"} == set(np.flatnonzero(~keep).tolist())
-    unnoted = [row for row in range(len(rows)) if row not in noted]
-    assert np.abs(clipped[unnoted] - boxes[unnoted]).max(initial=0) < 1.001  # float32 rounds
+    assert {row for row, problem in problems.items() if problem != CLIPPED} == set(np.flatnonzero(~keep).tolist())
+    rest = [row for row in range(len(rows)) if row not in problems]
+    assert np.abs(clipped[rest] - boxes[rest]).max(initial=0) < 1.001  # float32 rounds
 
 
 def suppress(boxes: Tensor, labels: list[int], scores: list[int], threshold: float) -> list[int]:

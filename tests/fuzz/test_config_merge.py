@@ -8,10 +8,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ssd.config import Config, cfg, load_config, parse_config
-from ssd.config.node import _walk
+from ssd.config.node import dotted_keys
 from ssd.utils.errors import ConfigError
 
-KEYS = list(_walk(cfg, ()))
+KEYS = list(dotted_keys(cfg))
 SCALARS = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=20))
 VALUES = st.recursive(
     SCALARS,

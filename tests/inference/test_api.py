@@ -1,9 +1,5 @@
 """``init_detector`` and ``inference_detector``, from files that a training leaves."""
 
-import functools
-import http.server
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -115,7 +111,7 @@ def test_it_detects_what_an_evaluation_detects(config_file: Path) -> None:
     make_checkpoint(path, sized, config=cfg.dump(), class_names=list(dataset.class_names))
 
     model = build_trained_model(cfg, read_trained(cfg, str(path)), dataset.class_names, torch.device("cpu"))
-    expected = detect(model, make_test_loader(cfg, dataset), make_batch_transform(cfg, is_train=False))
+    expected, _ = detect(model, make_test_loader(cfg, dataset), make_batch_transform(cfg, is_train=False))
     root = Path(cfg.DATASETS.CUSTOM.test_scenes.ROOT)
     names = Path(root, "ImageSets", "Main", "test.txt").read_text().split()
     paths = [root / "JPEGImages" / f"{name}.jpg" for name in names]
@@ -130,25 +126,19 @@ def test_it_detects_what_an_evaluation_detects(config_file: Path) -> None:
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_the_device_takes_the_place_of_the_configured_one(tmp_path: Path, picture: Path) -> None:
+def test_the_device_replaces_the_configured_one(tmp_path: Path, picture: Path) -> None:
     cfg = config("MODEL.DEVICE", "cuda")
     path = make_checkpoint(tmp_path / "model.pth", cfg, config=cfg.dump(), class_names=CLASS_NAMES)
     assert len(inference_detector(init_detector(path), picture)) > 0
-    with pytest.raises(DeviceError, match="device 'cuda:0'"):
-        init_detector(path, device="cuda:0")
-    with pytest.raises(DeviceError, match="unknown device 'gpu'"):
-        init_detector(path, device="gpu")
+    for device in ("cuda:0", "gpu"):
+        with pytest.raises(DeviceError, match=f"'{device}'"):
+            init_detector(path, device=device)
 
 
-def test_pretrained_weights_are_not_looked_for(tmp_path: Path) -> None:
-    cfg = config("MODEL.BACKBONE.PRETRAINED", str(tmp_path / "gone.pth"))
-    path = make_checkpoint(tmp_path / "model.pth", cfg, config=cfg.dump(), class_names=CLASS_NAMES)
-    assert init_detector(path).class_names == tuple(CLASS_NAMES)
-
-
-def test_a_run_whose_classes_follow_the_data(tmp_path: Path) -> None:
+@pytest.mark.parametrize("override", [("MODEL.BACKBONE.PRETRAINED", "gone.pth"), ("MODEL.NUM_CLASSES", 0)])
+def test_pretrained_weights_and_datasets_are_not_needed(tmp_path: Path, override: tuple[str, object]) -> None:
     path = tmp_path / "model.pth"
-    make_checkpoint(path, config(), config=config("MODEL.NUM_CLASSES", 0).dump(), class_names=CLASS_NAMES)
+    make_checkpoint(path, config(), config=config(*override).dump(), class_names=CLASS_NAMES)
     assert init_detector(path).class_names == tuple(CLASS_NAMES)
 
 
@@ -161,11 +151,11 @@ def test_published_checkpoints_name_no_classes(tmp_path: Path, names: tuple[str,
 
 def test_the_config_may_name_the_classes(tmp_path: Path, checkpoint: Path) -> None:
     path = make_checkpoint(tmp_path / "nameless.pth", config())
-    with pytest.raises(ConfigError, match=r"nameless\.pth does not name its 2 classes; .* in MODEL\.WEIGHTS_CLASSES"):
+    with pytest.raises(ConfigError, match=r"nameless\.pth .*MODEL\.WEIGHTS_CLASSES"):
         init_detector(config(), path)
     named = config("MODEL.WEIGHTS_CLASSES", ["a", "b"])
     assert init_detector(named, path).class_names == ("__background__", "a", "b")
-    assert init_detector(named, checkpoint).class_names == tuple(CLASS_NAMES)  # which were another detector's
+    assert init_detector(named, checkpoint).class_names == ("__background__", "a", "b")
 
 
 @pytest.mark.parametrize("name", ["ssd300.pt", "checkpoint_ssd300.pth.tar", "MODEL.PTH"])
@@ -174,98 +164,60 @@ def test_names_of_checkpoints(tmp_path: Path, checkpoint: Path, name: str) -> No
 
 
 def test_mistakes_of_the_arguments(tmp_path: Path, checkpoint: Path, yaml_file: Path) -> None:
-    with pytest.raises(ConfigError, match=r"small\.yml' does not exist; did you mean .*small\.yaml"):
+    with pytest.raises(ConfigError, match=r"small\.yml' .*small\.yaml"):
         init_detector(tmp_path / "small.yml", checkpoint)
-    with pytest.raises(CheckpointError, match=r"model_fina\.pth' does not exist; .* there are model_final\.pth"):
+    with pytest.raises(CheckpointError, match=r"model_fina\.pth' .*model_final\.pth"):
         init_detector(tmp_path / "model_fina.pth")
     with pytest.raises(CheckpointError, match=r"gone\.pth' does not exist"):
         init_detector(yaml_file, tmp_path / "gone.pth")
-    with pytest.raises(ConfigError, match=r"model_final\.pth' is a checkpoint, and so is '.*model_final\.pth'"):
+    with pytest.raises(ConfigError, match=r"model_final\.pth' .*model_final\.pth'"):
         init_detector(checkpoint, checkpoint)
-    with pytest.raises(CheckpointError, match="no checkpoint: OUTPUT_DIR"):
+    with pytest.raises(CheckpointError, match="OUTPUT_DIR"):
         init_detector(yaml_file)
-
-
-def test_a_checkpoint_without_config(tmp_path: Path) -> None:
-    path = make_checkpoint(tmp_path / "bare.pth", config(), class_names=CLASS_NAMES)
-    with pytest.raises(CheckpointError, match=r"bare\.pth carries no config; give the config file too"):
-        init_detector(path)
+    bare = make_checkpoint(tmp_path / "bare.pth", config(), class_names=CLASS_NAMES)
+    with pytest.raises(CheckpointError, match=r"bare\.pth .*config"):
+        init_detector(bare)
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("MODEL: {NECK: fpn}", r"config in .*old\.pth: unknown key MODEL\.NECK.* Another version of this library may"),
-        ("SOLVER: {LR: fast}", r"SOLVER\.LR must be float"),
-        ("INPUT: {IMAGE_SIZE: 0}", r"INPUT\.IMAGE_SIZE must be"),
-        ("{", "not valid YAML"),
-        ("- 300", "a config is a mapping of keys to values, got list"),
-        ("_BASE_: vgg_ssd300_voc0712.yaml", "unknown key _BASE_"),
-        ("!!python/object/apply:os.mkdir [was_executed]", "not valid YAML"),
-        ("MODEL: {DEVICE: !!python/object/apply:os.mkdir [was_executed]}", "not valid YAML"),
+        ("MODEL: {NECK: fpn}", r"config in .*old\.pth: .*MODEL\.NECK"),
+        ("INPUT: {IMAGE_SIZE: 0}", r"INPUT\.IMAGE_SIZE"),
+        ("{", "YAML"),
+        ("- 300", "list"),
+        ("_BASE_: vgg_ssd300_voc0712.yaml", "_BASE_"),
+        ("MODEL: {DEVICE: !!python/object/apply:os.mkdir [was_executed]}", "YAML"),
     ],
 )
-def test_a_config_that_this_version_does_not_take(
+def test_a_wrong_config_in_a_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, message: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
     path = make_checkpoint(tmp_path / "old.pth", config(), config=text, class_names=CLASS_NAMES)
-    with pytest.raises(ConfigError, match=message) as caught:
+    with pytest.raises(ConfigError, match=message):
         init_detector(path)
-    assert str(caught.value).endswith("give the config file too")
     assert not Path("was_executed").exists()
 
 
 def test_weights_that_do_not_fit(tmp_path: Path, checkpoint: Path) -> None:
-    with pytest.raises(ConfigError, match=r"MODEL\.NUM_CLASSES is 21, but there are 3 classes with background: red"):
+    with pytest.raises(ConfigError, match=r"MODEL\.NUM_CLASSES is 21, .* 3 classes"):
         init_detector(config("MODEL.NUM_CLASSES", 21), checkpoint)
-    with pytest.raises(CheckpointError, match=r"model_final\.pth does not fit the model"):
+    with pytest.raises(CheckpointError, match=r"model_final\.pth does not fit"):
         init_detector(config("MODEL.PRIORS.ASPECT_RATIOS", [[2, 3]] * 4), checkpoint)
     model = build_detection_model(config())
     write_checkpoint(tmp_path / "backbone.pth", {"model": model.backbone.state_dict()})
-    with pytest.raises(CheckpointError, match=r"backbone\.pth is of no kind that is known"):
+    with pytest.raises(CheckpointError, match=r"backbone\.pth"):
         init_detector(config(), tmp_path / "backbone.pth")
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[str]:
-    """The address of a server that serves tmp_path."""
-
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *_: object) -> None:
-            pass
-
-    handler = functools.partial(Quiet, directory=str(tmp_path))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
-        thread = threading.Thread(target=running.serve_forever, args=(0.01,))
-        thread.start()
-        yield f"http://127.0.0.1:{running.server_port}"
-        running.shutdown()
-        thread.join()
-
-
-def test_addresses(
-    server: str, checkpoint: Path, picture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("TORCH_MODEL_ZOO", raising=False)
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "cache"))
-    detector = init_detector(f"{server}/{checkpoint.name}?download=true")
-    found = inference_detector(detector, f"{server}/{picture.name}")
-    assert same(found, inference_detector(detector, picture))
 
 
 def test_one_image_of_every_kind(detector: Predictor, picture: Path) -> None:
     pixels = read_image(picture)
-    first, *others = [
-        inference_detector(detector, image)
-        for image in (
-            *(str(picture), picture, pixels, Image.open(picture), picture.read_bytes()),
-            *(torch.from_numpy(pixels).permute(2, 0, 1), torch.from_numpy(pixels).permute(2, 0, 1) / 255),
-        )
-    ]
+    tensor = torch.from_numpy(pixels).permute(2, 0, 1)
+    images = [str(picture), picture, pixels, Image.open(picture), picture.read_bytes(), tensor, tensor / 255]
+    first, *others = [inference_detector(detector, image) for image in images]
     assert isinstance(first, Detections)
-    assert all(same(first, other) for other in others)
-    assert same(first, detector(pixels))
+    assert all(same(first, other) for other in (*others, detector(pixels)))
 
 
 def test_lists_and_batches_give_lists(detector: Predictor, picture: Path) -> None:
@@ -283,16 +235,9 @@ def test_lists_and_batches_give_lists(detector: Predictor, picture: Path) -> Non
             np.testing.assert_allclose(found.boxes, single.boxes, atol=1e-2)
 
 
-def test_what_may_be_many_images_is_for_predict(detector: Predictor, picture: Path) -> None:
-    many = (str(picture.parent), f"{picture.parent}/*.png", (path for path in [picture]))
-    for images in many:
-        with pytest.raises(ImageError, match=r"may be many images; use detector\.predict\("):
+def test_sources_of_many_images_are_for_predict(detector: Predictor, picture: Path) -> None:
+    for images in (str(picture.parent), f"{picture.parent}/*.png", (path for path in [picture])):
+        with pytest.raises(ImageError, match=r"detector\.predict\("):
             inference_detector(detector, images)
-    with pytest.raises(ImageError, match="there is no such file or folder"):
+    with pytest.raises(ImageError, match=r"gone\.jpg"):
         inference_detector(detector, "gone.jpg")
-
-
-def test_a_result_from_a_training_to_a_drawn_image(detector: Predictor, picture: Path, tmp_path: Path) -> None:
-    found = inference_detector(detector, picture)
-    found.show(out_file=tmp_path / "drawn.jpg", score_threshold=0.0)
-    assert read_image(tmp_path / "drawn.jpg").shape == (50, 70, 3)

@@ -1,4 +1,4 @@
-"""Each format is read back by a reader of its own: COCO's API, our VOC datasets, json, supervision."""
+"""Each format, read by its own reader: COCO's API, our VOC dataset, json, supervision."""
 
 import json
 import sys
@@ -11,6 +11,7 @@ import pytest
 from pycocotools.coco import COCO
 
 from ssd.data.datasets import VOCDataset
+from ssd.inference.detection_formats import to_yolo
 from ssd.inference.detections import Detections
 from ssd.inference.sources import VideoInfo
 from ssd.utils.errors import ConfigError
@@ -41,7 +42,7 @@ def test_coco_results() -> None:
     ids = make().to_coco(7, category_ids={1: 17, 2: 18, 3: 90})
     assert [entry["category_id"] for entry in ids] == [18, 17, 18, 90]
     assert NOTHING.to_coco(7, category_ids={}) == []
-    with pytest.raises(ConfigError, match="category_ids has no entry for label 3, "):
+    with pytest.raises(ConfigError, match="label 3"):
         make().to_coco(7, category_ids={1: 17, 2: 18})
 
 
@@ -66,22 +67,17 @@ def write_voc(root: Path, xml: str) -> VOCDataset:
 
 
 def test_a_voc_annotation_is_read_as_the_same_boxes(tmp_path: Path) -> None:
+    """Clipped to the image."""
     dataset = write_voc(tmp_path / "voc", make(path=tmp_path / "photos" / "a.png").to_voc_xml())
     _, target, _ = dataset[0]
     np.testing.assert_allclose(target["boxes"], BOXES, atol=5e-4)
     assert target["labels"].tolist() == [2, 1, 2, 3]
     assert dataset.get_img_info(0) == {"height": HEIGHT, "width": WIDTH}
-
-
-def test_voc_boxes_are_clipped_when_they_are_read(tmp_path: Path) -> None:
     outside = np.array([[-5, -6, 90, 70]], np.float32)
     detections = make(boxes=outside, labels=np.array([1]), scores=np.array([0.5], np.float32))
-    _, target, _ = write_voc(tmp_path / "voc", detections.to_voc_xml())[0]
+    _, target, _ = write_voc(tmp_path / "clipped", detections.to_voc_xml())[0]
     np.testing.assert_allclose(target["boxes"], [[0, 0, WIDTH, HEIGHT]])
-
-
-def test_a_voc_annotation_of_nothing_is_a_negative(tmp_path: Path) -> None:
-    _, target, _ = write_voc(tmp_path / "voc", NOTHING.to_voc_xml())[0]
+    _, target, _ = write_voc(tmp_path / "empty", NOTHING.to_voc_xml())[0]
     assert target["boxes"].shape == (0, 4)
 
 
@@ -98,11 +94,19 @@ def test_the_tags_of_a_voc_annotation() -> None:
     assert [(child.tag, float(child.text)) for child in first.find("bndbox")] == [
         *(("xmin", 2), ("ymin", 3), ("xmax", 31), ("ymax", 41))
     ]
-
-
-def test_characters_that_xml_forbids_are_replaced() -> None:
+    # Characters that XML forbids are replaced.
     root = ElementTree.fromstring(make(name="a\x00b\x1f\udcffc\tü\U0001f431").to_voc_xml())
     assert root.findtext("filename") == "a\ufffdb\ufffd\ufffdc\tü\U0001f431"
+
+
+def test_yolo_lines_are_clipped_to_the_image() -> None:
+    boxes = np.array([[-32, -10, 32, 48], [70, 0, 90, 48], [0, 40, 64, 96]], np.float32)
+    scores = np.array([0.5, 0.25, 0.125], np.float32)
+    detections = make(boxes=boxes, labels=np.array([3, 1, 1]), scores=scores, orig_size=(64, 48))
+    assert to_yolo(detections) == (
+        "2 0.250000 0.500000 0.500000 1.000000 0.500000\n0 0.500000 0.916667 1.000000 0.166667 0.125000\n"
+    )
+    assert to_yolo(NOTHING) == ""
 
 
 def test_json() -> None:
@@ -151,7 +155,7 @@ def test_supervision() -> None:
     np.testing.assert_array_equal(detections.boxes, BOXES)
 
 
-def test_a_missing_supervision_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_supervision_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "supervision", None)
     with pytest.raises(ImportError, match="pip install supervision"):
         make().to_supervision()

@@ -1,9 +1,10 @@
+import contextlib
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from PIL import ImageShow
+from PIL import Image, ImageShow
 
 from ssd.inference.detections import Detections
 from ssd.inference.sources import VideoInfo
@@ -40,16 +41,16 @@ def pixels() -> np.ndarray:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"boxes": np.zeros((3, 4))}, r"one N; got \(3, 4\), \(4,\), \(4,\)"),
-        ({"boxes": np.zeros((4, 5))}, r"got \(4, 5\)"),
-        ({"scores": np.zeros(3)}, r"got \(4, 4\), \(4,\), \(3,\)"),
-        ({"labels": np.ones((4, 1), int)}, r"got \(4, 4\), \(4, 1\)"),
-        ({"labels": np.array([0, 1, 1, 1])}, r"labels must be 1 to 3, .* got 0 to 1"),
-        ({"labels": np.array([1, 1, 4, 1])}, r"got 1 to 4"),
-        ({"pixels": np.zeros((80, 60, 3), np.uint8)}, r"pixels of shape \(80, 60, 3\) are not those of a \(80, 60\)"),
+        ({"boxes": np.zeros((3, 4))}, r"\(3, 4\), \(4,\), \(4,\)"),
+        ({"boxes": np.zeros((4, 5))}, r"\(4, 5\)"),
+        ({"scores": np.zeros(3)}, r"\(4, 4\), \(4,\), \(3,\)"),
+        ({"labels": np.ones((4, 1), int)}, r"\(4, 4\), \(4, 1\)"),
+        ({"labels": np.array([0, 1, 1, 1])}, r"1 to 3, .*0 to 1"),
+        ({"labels": np.array([1, 1, 4, 1])}, r"1 to 4"),
+        ({"pixels": np.zeros((80, 60, 3), np.uint8)}, r"\(80, 60, 3\) .*\(80, 60\)"),
     ],
 )
-def test_what_does_not_fit_together_is_refused(changes: dict, message: str) -> None:
+def test_fields_that_do_not_fit(changes: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make(**changes)
 
@@ -59,20 +60,20 @@ def test_length_names_and_words() -> None:
     assert make().names == ["dog", "cat", "dog", "person"]
     assert repr(make(name="a.jpg")) == "<Detections in a.jpg, 80 x 60: 2 dog, 1 cat, 1 person>"
     assert repr(nothing()) == "<Detections in image, 80 x 60: nothing>"
-    assert nothing().names == []
+    assert nothing().names == list(nothing()) == []
+    assert [(item.names, item.boxes.tolist()) for item in make()] == [
+        ([name], [box]) for name, box in zip(make().names, BOXES, strict=True)
+    ]
 
 
 @pytest.mark.parametrize(
     ("rows", "expected"),
     [
         (0, [0]),
-        (-1, [3]),
-        (np.int64(2), [2]),
-        (slice(1, 3), [1, 2]),
+        (np.int64(-1), [3]),
         (slice(None, None, 2), [0, 2]),
         ([2, 0], [2, 0]),
         ([], []),
-        (np.array([3]), [3]),
         ([True, False, False, True], [0, 3]),
         (np.array([0.9, 0.8, 0.5, 0.25]) > 0.5, [0, 1]),
         (np.zeros(4, bool), []),
@@ -92,18 +93,10 @@ def test_rows(rows: object, expected: list[int], pixels: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("rows", [4, -5, [4], [True, False]])
-def test_rows_that_are_not_there(rows: object) -> None:
-    with pytest.raises(IndexError):
-        make()[rows]
-    with pytest.raises(IndexError):
-        nothing()[0]
-
-
-def test_iterating_gives_one_object_at_a_time() -> None:
-    assert [(len(item), item.names, item.boxes.tolist()) for item in make()] == [
-        (1, [name], [box]) for name, box in zip(make().names, BOXES, strict=True)
-    ]
-    assert list(nothing()) == []
+def test_missing_rows(rows: object) -> None:
+    for detections in (make(), nothing()):
+        with pytest.raises(IndexError):
+            detections[rows]
 
 
 @pytest.mark.parametrize(
@@ -111,14 +104,12 @@ def test_iterating_gives_one_object_at_a_time() -> None:
     [
         ({}, [0, 1, 2, 3]),
         ({"score_threshold": 0.5}, [0, 1]),  # above it
-        ({"score_threshold": 0.0}, [0, 1, 2, 3]),
         ({"classes": "dog"}, [0, 2]),
         ({"classes": 1}, [1]),
         ({"classes": ["person", "dog"]}, [0, 2, 3]),
         ({"classes": ("person", np.int64(1))}, [1, 3]),
-        ({"classes": {3}, "score_threshold": 0.3}, []),
         ({"classes": []}, []),
-        ({"classes": "cat", "score_threshold": 0.3}, [1]),
+        ({"classes": {1, 3}, "score_threshold": 0.3}, [1]),
     ],
 )
 def test_filter_keeps_the_order(arguments: dict, expected: list[int]) -> None:
@@ -129,23 +120,21 @@ def test_filter_keeps_the_order(arguments: dict, expected: list[int]) -> None:
 @pytest.mark.parametrize(
     ("item", "message"),
     [
-        ("dgo", r"unknown class 'dgo': did you mean 'dog'\? Known classes: cat, dog, person"),
-        ("zebra", r"unknown class 'zebra': labels are 1 to 3\. Known"),
-        ("__background__", r"unknown class '__background__'"),
-        (0, r"unknown class 0"),
-        (4, r"unknown class 4: labels are 1 to 3"),
+        ("dgo", r"'dgo': .*'dog'.* cat, dog, person"),
+        ("zebra", r"'zebra': .*1 to 3"),
+        ("__background__", r"'__background__'"),
+        (0, r"class 0"),
+        (4, r"class 4: .*1 to 3"),
     ],
 )
 def test_filter_names_the_nearest_class(item: str | int, message: str) -> None:
     for classes in (item, ["cat", item]):
         with pytest.raises(ConfigError, match=message):
             make().filter(classes=classes)
-
-
-def test_many_classes_are_not_all_listed() -> None:
     names = ("__background__", *(f"c{number}" for number in range(500)))
-    with pytest.raises(ConfigError, match=r"Known classes: c0, c1, .*, c19, \.\.\.$"):
+    with pytest.raises(ConfigError) as caught:
         make(class_names=names).filter(classes="zebra")
+    assert "c499" not in str(caught.value)
 
 
 def test_the_image_is_the_pixels_else_the_file(tmp_path: Path, pixels: np.ndarray) -> None:
@@ -153,12 +142,12 @@ def test_the_image_is_the_pixels_else_the_file(tmp_path: Path, pixels: np.ndarra
     cv2.imwrite(str(path), pixels[..., ::-1])
     assert make(pixels=pixels, path=tmp_path / "nothing.png").image is pixels
     np.testing.assert_array_equal(make(path=path).image, pixels)
-    with pytest.raises(ImageError, match=r"street\.mp4, frame 17: its pixels were not kept; detect with stream=True"):
+    with pytest.raises(ImageError, match=r"street\.mp4, frame 17: .*stream=True"):
         _ = make(name="street.mp4, frame 17").image
     with pytest.raises(ImageError, match=r"nothing\.png: No such file"):
         _ = make(path=tmp_path / "nothing.png").image
     cv2.imwrite(str(path), pixels[:9])
-    with pytest.raises(ImageError, match=r"a\.png: it was 80 x 60 pixels .* is now 80 x 9"):
+    with pytest.raises(ImageError, match=r"a\.png .*\(80, 60\) .*\(80, 9\)"):
         _ = make(path=path).image
 
 
@@ -174,37 +163,33 @@ def test_draw_shows_what_scores_above_the_threshold(pixels: np.ndarray) -> None:
     np.testing.assert_array_equal(pixels, before)
 
 
-def test_show_writes_a_file_and_its_folder(tmp_path: Path, pixels: np.ndarray) -> None:
+def test_show_writes_a_file(tmp_path: Path, pixels: np.ndarray) -> None:
     path = tmp_path / "new" / "folder" / "größe 1.png"
     detections = make(pixels=pixels)
     detections.show(out_file=path)
     np.testing.assert_array_equal(read_image(path), detections.draw())
     detections.show(str(path), score_threshold=0.0)
     np.testing.assert_array_equal(read_image(path), detections.draw(score_threshold=0.0))
+    with pytest.raises(ImageError, match=r"1\.png: "):
+        detections.show(path / "a.png")
+    with pytest.raises(ImageError, match=r"'\.xyz'"):
+        detections.show(tmp_path / "a.xyz")
 
 
-def test_show_says_what_cannot_be_written(tmp_path: Path, pixels: np.ndarray) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(ImageError, match=r"file: the folder cannot be made"):
-        make(pixels=pixels).show(tmp_path / "file" / "a.png")
-    with pytest.raises(ImageError, match=r"cannot be encoded as '\.xyz'"):
-        make(pixels=pixels).show(tmp_path / "a.xyz")
-
-
-def test_show_without_a_file_opens_a_viewer(pixels: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("has_viewer", [True, False])
+def test_show_without_a_file_opens_a_viewer(
+    pixels: np.ndarray, monkeypatch: pytest.MonkeyPatch, has_viewer: bool
+) -> None:
     shown = []
 
-    class Viewer(ImageShow.Viewer):
-        def show(self, image, **options):
-            shown.append((np.asarray(image), options["title"]))
-            return 1
+    def show(image: Image.Image, title: str) -> bool:
+        shown.append((np.asarray(image), title))
+        return has_viewer
 
-    monkeypatch.setattr(ImageShow, "_viewers", [Viewer()])
+    monkeypatch.setattr(ImageShow, "show", show)
     detections = make(pixels=pixels, name="a.jpg")
-    detections.show()
+    with contextlib.nullcontext() if has_viewer else pytest.raises(ImageError, match="out_file"):
+        detections.show()
     ((image, title),) = shown
     np.testing.assert_array_equal(image, detections.draw())
     assert title == "a.jpg"
-    monkeypatch.setattr(ImageShow, "_viewers", [])
-    with pytest.raises(ImageError, match="no viewer of images found; give show\\(\\) an out_file"):
-        detections.show()

@@ -1,5 +1,4 @@
 import io
-import re
 import sys
 import time
 
@@ -7,7 +6,7 @@ import numpy as np
 import pytest
 
 from ssd.inference.detections import Detections
-from ssd.inference.progress import Progress
+from ssd.inference.progress import Progress, Summary
 from ssd.utils.errors import ImageError
 
 
@@ -18,13 +17,18 @@ class Terminal(io.StringIO):
 
 def make_detections(name: str, labels: tuple[int, ...] = ()) -> Detections:
     boxes, scores = np.zeros((len(labels), 4), np.float32), np.ones(len(labels), np.float32)
-    return Detections(boxes, np.array(labels, np.int64), scores, ("__background__", "cat", "dog"), (64, 48), name)
+    class_names = ("__background__", "cat", "dog", "snow leopard")
+    return Detections(boxes, np.array(labels, np.int64), scores, class_names, (64, 48), name)
 
 
-def show(total: int | None, num_images: int) -> None:
+def show_on_terminal(monkeypatch: pytest.MonkeyPatch, total: int | None, num_images: int) -> str:
+    """Show the progress on a terminal; return its standard error."""
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
     with Progress(total) as progress:
         for number in range(num_images):
             progress.add(make_detections(f"{number}.jpg"))
+    return terminal.getvalue()
 
 
 @pytest.fixture
@@ -35,11 +39,14 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return now
 
 
-def test_a_line_an_image(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_line_per_image(capsys: pytest.CaptureFixture[str], clock: list[float]) -> None:
     with Progress(3) as progress:
         progress.add(make_detections("a.jpg", (2, 1, 2)))
         progress.add(make_detections("b.jpg"))
         progress.fail(ImageError("c.jpg: no image"))
+        assert progress.speed() == "3 images in 0.0 s"
+        clock[0] = 4.0
+        assert progress.speed() == "3 images in 4.0 s, 0.8 images/s"
     output = capsys.readouterr()
     assert output.out.splitlines() == [
         "(0001/0003) a.jpg: 2 dog, 1 cat",
@@ -49,27 +56,21 @@ def test_a_line_an_image(capsys: pytest.CaptureFixture[str]) -> None:
     assert not output.err
 
 
-def test_a_small_source_has_lines_on_a_terminal_too(
+def test_a_terminal_has_lines_for_a_small_source(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    terminal = Terminal()
-    monkeypatch.setattr(sys, "stderr", terminal)
-    show(100, 100)
+    assert not show_on_terminal(monkeypatch, 100, 100)
     assert len(capsys.readouterr().out.splitlines()) == 100
-    assert not terminal.getvalue()
 
 
 @pytest.mark.parametrize(("total", "shown"), [(101, "101/101"), (None, "101 images")])
-def test_a_bar_on_a_terminal(
+def test_a_terminal_has_a_bar_for_others(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, total: int | None, shown: str
 ) -> None:
-    terminal = Terminal()
-    monkeypatch.setattr(sys, "stderr", terminal)
-    show(total, 101)
+    last = show_on_terminal(monkeypatch, total, 101).split("\r")[-1]
     assert not capsys.readouterr().out
-    last = terminal.getvalue().split("\r")[-1]
     assert shown in last
-    assert re.search(r"images/s", last)
+    assert "images/s" in last
 
 
 @pytest.mark.parametrize("total", [5000, None])
@@ -85,10 +86,15 @@ def test_fewer_lines_after_the_first_hundred(
     assert lines[101].partition(") ")[2] == "300.jpg: nothing (300 images in 30.0 s, 10.0 images/s, 0 failed)"
 
 
-def test_speed(clock: list[float]) -> None:
-    with Progress(None) as progress:
-        assert progress.speed() == "0 images in 0.0 s"
-        progress.add(make_detections("a.jpg"))
-        progress.fail(ImageError("b.jpg"))
-        clock[0] = 4.0
-        assert progress.speed() == "2 images in 4.0 s, 0.5 images/s"
+def test_summary() -> None:
+    summary = Summary()
+    assert summary.table().splitlines() == ["class  detections    images", "all             0         0"]
+    for labels in ((2, 2, 1), (2,), (3,), ()):
+        summary.add(make_detections("a.jpg", labels))
+    assert summary.table().splitlines() == [
+        "class         detections    images",
+        "dog                    3         2",
+        "cat                    1         1",
+        "snow leopard           1         1",
+        "all                    5         3",
+    ]

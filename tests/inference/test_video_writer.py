@@ -68,15 +68,11 @@ def test_frames_come_back_in_order(codec: str, tmp_path: Path, monkeypatch: pyte
     assert codec_of(path) == codec
 
 
-@pytest.mark.parametrize("frame_rate", [7.5, 15, 23.976, 30000 / 1001, 59.94, 120])
+@pytest.mark.parametrize("frame_rate", [7.5, 15, 23.976, 30000 / 1001, 59.94, 120, 0])
 def test_frame_rate_is_kept(codec: str, tmp_path: Path, frame_rate: float) -> None:
     write_frames(tmp_path / "a.mp4", frame_rate, size=(32, 32))
-    assert cv2.VideoCapture(str(tmp_path / "a.mp4")).get(cv2.CAP_PROP_FPS) == pytest.approx(frame_rate, rel=1e-4)
-
-
-def test_an_unknown_frame_rate(codec: str, tmp_path: Path) -> None:
-    write_frames(tmp_path / "a.mp4", 0.0, size=(32, 32))
-    assert cv2.VideoCapture(str(tmp_path / "a.mp4")).get(cv2.CAP_PROP_FPS) == 25
+    found = cv2.VideoCapture(str(tmp_path / "a.mp4")).get(cv2.CAP_PROP_FPS)
+    assert found == pytest.approx(frame_rate or 25, rel=1e-4)
 
 
 @pytest.mark.parametrize("size", [(161, 120), (160, 121), (33, 47), (1, 1), (3, 200)])
@@ -91,20 +87,14 @@ def test_odd_sizes_repeat_the_last_pixel(codec: str, tmp_path: Path, size: tuple
     assert np.abs(outside[-1].astype(int) - border).max() < 20
 
 
-def test_later_frames_take_the_size_of_the_first(codec: str, tmp_path: Path) -> None:
-    with VideoWriter(tmp_path / "a.mp4", 25) as writer:
-        writer.write(make_frame(0))
-        writer.write(make_frame(1, 320, 240))
-    assert [frame.shape for frame in read_frames(tmp_path / "a.mp4")] == [(120, 160, 3)] * 2
-
-
-def test_the_old_file_stays_until_the_new_one_is_complete(codec: str, tmp_path: Path) -> None:
+def test_the_old_file_stays_and_later_frames_take_the_size_of_the_first(codec: str, tmp_path: Path) -> None:
     path = tmp_path / "a.mp4"
     path.write_bytes(b"old")
     with VideoWriter(path, 25) as writer:
         writer.write(make_frame(0))
+        writer.write(make_frame(1, 320, 240))
         assert path.read_bytes() == b"old"
-    assert len(read_frames(path)) == 1
+    assert [frame.shape for frame in read_frames(path)] == [(120, 160, 3)] * 2
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -121,23 +111,14 @@ def test_an_interrupt_leaves_a_complete_file(codec: str, tmp_path: Path, kind: t
     assert len(read_frames(tmp_path / "a.mp4")) == 3
 
 
-def test_no_frames_make_no_file(codec: str, tmp_path: Path) -> None:
+def test_no_frames_make_no_file_and_failures_leave_none(codec: str, tmp_path: Path) -> None:
     with VideoWriter(tmp_path / "a.mp4", 25):
         pass
     assert not list(tmp_path.iterdir())
-
-
-def test_a_folder_that_does_not_exist(codec: str, tmp_path: Path) -> None:
-    path = tmp_path / "gone" / "a.mp4"
-    with pytest.raises(OutputError, match=rf"^{path}: cannot be written: "):
-        write_frames(path)
-    assert not list(tmp_path.iterdir())
-
-
-def test_a_folder_in_the_place_of_the_file(codec: str, tmp_path: Path) -> None:
     (tmp_path / "a.mp4").mkdir()
-    with pytest.raises(OutputError, match="cannot be written"):
-        write_frames(tmp_path / "a.mp4")
+    for path in (tmp_path / "gone" / "a.mp4", tmp_path / "a.mp4"):
+        with pytest.raises(OutputError, match=rf"^{path}: cannot be written"):
+            write_frames(path)
     assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
 
 
@@ -150,24 +131,18 @@ def test_h264_plays_in_a_browser(tmp_path: Path) -> None:
     assert 0 < data.index(b"moov") < data.index(b"mdat")
 
 
-@pytest.mark.usefixtures("_no_av")
-def test_mp4v_is_said_aloud(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_only_mp4v_warns(codec: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, "ssd"):
         write_frames(tmp_path / "a.mp4")
-    assert "mp4v" in caplog.text
-    assert "install the extra `video`" in caplog.text
+    assert ("the extra `video`" in caplog.text) == (codec == "mpeg4")
+    assert len(caplog.records) == (codec == "mpeg4")
 
 
-def test_h264_says_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    write_frames(tmp_path / "a.mp4")
-    assert not caplog.records
-
-
-def test_pyav_without_h264_says_what_has_it(
+def test_pyav_without_h264_warns(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(av, "codecs_available", {"mpeg4"})
     with caplog.at_level(logging.WARNING, "ssd"):
         write_frames(tmp_path / "a.mp4")
-    assert "For H.264, this PyAV has no H.264 encoder; the one that pip installs has" in caplog.text
+    assert "H.264" in caplog.text
     assert cv2.VideoCapture(str(tmp_path / "a.mp4")).isOpened()

@@ -14,3 +14,8 @@ class Net(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.predictor.cls_headers[0](self.body(x))
+
+
+def weights_of(model: nn.Module) -> dict[str, Tensor]:
+    """Copy the weights of a model."""
+    return {name: value.clone() for name, value in model.state_dict().items()}

@@ -55,8 +55,8 @@ def test_a_damaged_one_gives_way_to_the_one_before(folder: Path, caplog: pytest.
     assert found is not None
     assert found[0] == folder / "model_000009.pth"
     first, second = (record.getMessage() for record in caplog.records)
-    assert first.startswith(f"{folder / 'model_000010.pth'}: damaged")
-    assert second == f"Using {folder / 'model_000009.pth'} in its place"
+    assert str(folder / "model_000010.pth") in first
+    assert str(folder / "model_000009.pth") in second
     assert (folder / TAG_FILE).read_text() == str(folder / "model_000010.pth")
 
 
@@ -81,14 +81,14 @@ def test_before_the_final_one_comes_the_highest_number(folder: Path) -> None:
 def test_nothing_whole_is_left(folder: Path) -> None:
     for path in folder.glob("*.pth"):
         flip(path)
-    with pytest.raises(CheckpointError, match=r"10\.pth cannot be read, and none of model_000009\.pth, model_000008"):
+    with pytest.raises(CheckpointError, match=r"10\.pth .*model_000009\.pth, model_000008"):
         read_last(folder)
 
 
 def test_a_single_damaged_one(tmp_path: Path) -> None:
     flip(write(tmp_path / "model_final.pth", 1))
     tag_checkpoint(tmp_path, "model_final.pth")
-    with pytest.raises(CheckpointError, match=r"model_final\.pth: damaged, the checksum of its record"):
+    with pytest.raises(CheckpointError, match=r"model_final\.pth: .*checksum"):
         read_last(tmp_path)
 
 
@@ -103,7 +103,7 @@ def test_without_a_tag_there_is_nothing_to_continue(folder: Path, tmp_path: Path
 @pytest.mark.parametrize("written", [b"gone/model_000012.pth", b"", b"\xff\x00\xfe", b"\0"])
 def test_a_tag_that_names_nothing(folder: Path, written: bytes) -> None:
     (folder / TAG_FILE).write_bytes(written)
-    with pytest.raises(CheckpointError, match=r"last_checkpoint\.txt names .*, which does not exist; .*model_0000"):
+    with pytest.raises(CheckpointError, match=r"last_checkpoint\.txt .*model_0000"):
         read_last(folder)
 
 

@@ -16,25 +16,30 @@ from ssd.utils import errors
         (errors.CheckpointError, RuntimeError),
         (errors.DeviceError, RuntimeError),
         (errors.DownloadError, OSError),
+        (errors.MissingPackageError, ImportError),
     ],
 )
-def test_errors_are_ours_and_of_a_standard_kind(error: type[Exception], builtin: type[Exception]) -> None:
-    with pytest.raises(errors.SSDError, match=r"^place: what$") as caught:
-        raise error("place: what")
-    assert isinstance(caught.value, builtin)
-
-
-def test_no_error_class_is_left_out_of_the_family() -> None:
-    classes = [value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, Exception)]
-    assert all(issubclass(value, errors.SSDError) for value in classes)
+def test_errors_are_of_a_standard_kind(error: type[Exception], builtin: type[Exception]) -> None:
+    assert issubclass(error, errors.SSDError)
+    assert issubclass(error, builtin)
+    assert str(error("place: reason")) == "place: reason"
 
 
 def test_a_dataset_error_carries_its_place_and_survives_a_worker() -> None:
-    error = errors.DatasetError("a.xml: object 2: what", path=Path("a.xml"), field="object 2", kind="unknown class")
-    again = pickle.loads(pickle.dumps(error))
-    for one in (error, again):
-        assert (str(one), one.path, one.field, one.kind) == (
-            *("a.xml: object 2: what", "a.xml", "object 2", "unknown class"),
-        )
-    plain = errors.DatasetError("what")
+    error = errors.DatasetError("a.xml: object 2: reason", path=Path("a.xml"), field="object 2", kind="unknown class")
+    for one in (error, pickle.loads(pickle.dumps(error))):
+        assert str(one) == "a.xml: object 2: reason"
+        assert (one.path, one.field, one.kind) == ("a.xml", "object 2", "unknown class")
+    plain = errors.DatasetError("reason")
     assert (plain.path, plain.field, plain.kind) == (None, "", "malformed annotation")
+
+
+def test_an_extra_that_is_missing_or_installed() -> None:
+    with pytest.raises(errors.MissingPackageError, match=r"no_such_package.*pip install .*\[timm\]'$"):
+        errors.import_extra("no_such_package", "timm")
+    assert errors.import_extra("os.path", "timm").join("a", "b") == str(Path("a", "b"))
+
+
+@pytest.mark.parametrize("value", ["x" * 9999, list(range(9999)), 10**4000, {"a": [[[[[[[[1]]]]]]]] * 999}])
+def test_long_and_deep_values_are_cut(value: object) -> None:
+    assert len(errors.shorten(value)) < 2000

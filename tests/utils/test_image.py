@@ -1,8 +1,10 @@
 """Pixels are compared with Pillow, an independent decoder."""
 
+import contextlib
 import io
 import os
 import struct
+import threading
 import tracemalloc
 import zlib
 from pathlib import Path
@@ -17,15 +19,16 @@ from ssd.utils.image import (
     IMAGE_SUFFIXES,
     image_names,
     image_size,
-    list_images,
     read_image,
     read_reduced_image,
     reduced_size,
+    silence_ffmpeg,
+    silent_opencv,
     write_image,
 )
-from ssd.utils.opencv_log import log_levels
 
 WIDTH, HEIGHT = 64, 48
+opencv_level = getattr(cv2.utils, "logging", cv2).getLogLevel
 ORIENTATION_TAG = 0x0112
 # What each EXIF orientation asks of the viewer (Exif 2.32, table 6), as a map of the stored array.
 UPRIGHT = {
@@ -57,7 +60,7 @@ def encode(image: Image.Image, file_format: str, orientation: int | None = None)
 
 @pytest.mark.parametrize("suffix", IMAGE_SUFFIXES)
 def test_every_listed_suffix_is_read_as_pillow_reads_it(tmp_path: Path, pixels: np.ndarray, suffix: str) -> None:
-    path = tmp_path / f"a{suffix}"
+    path = tmp_path / f"größe 猫{suffix}"
     Image.fromarray(pixels).save(path)
     image = read_image(path)
     assert image.dtype == np.uint8
@@ -65,11 +68,7 @@ def test_every_listed_suffix_is_read_as_pillow_reads_it(tmp_path: Path, pixels: 
     difference = image.astype(int) - np.asarray(Image.open(path).convert("RGB"))
     assert np.abs(difference).max() <= 1
     np.testing.assert_array_equal(image, read_image(path.read_bytes()))
-
-
-def test_channels_come_out_as_rgb() -> None:
-    red = Image.new("RGB", (2, 2), (255, 0, 0))
-    np.testing.assert_array_equal(read_image(encode(red, "PNG")), np.full((2, 2, 3), [255, 0, 0], np.uint8))
+    assert image_size(str(path)) == (WIDTH, HEIGHT)
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA"])
@@ -78,21 +77,9 @@ def test_other_modes_end_as_rgb(pixels: np.ndarray, mode: str) -> None:
     np.testing.assert_array_equal(read_image(encode(source, "PNG")), np.asarray(source.convert("RGB")))
 
 
-def test_cmyk_ends_as_rgb(pixels: np.ndarray) -> None:
-    data = encode(Image.fromarray(pixels).convert("CMYK"), "JPEG")
-    expected = np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).astype(int)
-    assert np.abs(read_image(data) - expected).max() <= 1
-
-
 def test_alpha_is_dropped_not_blended(pixels: np.ndarray) -> None:
     transparent = np.dstack([pixels, np.full((HEIGHT, WIDTH), 7, np.uint8)])
     np.testing.assert_array_equal(read_image(encode(Image.fromarray(transparent), "PNG")), pixels)
-
-
-def test_16_bit_keeps_the_high_byte() -> None:
-    deep = np.arange(WIDTH * HEIGHT, dtype=np.uint16).reshape(HEIGHT, WIDTH) * 21
-    image = read_image(encode(Image.fromarray(deep), "PNG"))
-    np.testing.assert_array_equal(image, np.repeat((deep >> 8).astype(np.uint8)[..., None], 3, axis=2))
 
 
 @pytest.mark.parametrize("file_format", ["PNG", "JPEG", "WEBP"])
@@ -112,17 +99,8 @@ def test_expected_size_picks_the_orientation_that_agrees(pixels: np.ndarray) -> 
     np.testing.assert_array_equal(read_image(data, (HEIGHT, WIDTH)), upright)
     np.testing.assert_array_equal(read_image(data, (WIDTH, HEIGHT)), pixels)
     np.testing.assert_array_equal(read_image(data, (5, 5)), upright)
-
-
-def test_expected_size_does_not_turn_an_image_without_exif(pixels: np.ndarray) -> None:
-    data = encode(Image.fromarray(pixels), "PNG")
-    np.testing.assert_array_equal(read_image(data, (HEIGHT, WIDTH)), pixels)
-
-
-def test_reduced_size_rounds_up() -> None:
-    assert [reduced_size((500, 375), reduction) for reduction in (1, 2, 4, 8)] == [
-        *((500, 375), (250, 188), (125, 94), (63, 47))
-    ]
+    without = encode(Image.fromarray(pixels), "PNG")
+    np.testing.assert_array_equal(read_image(without, (HEIGHT, WIDTH)), pixels)
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
@@ -158,13 +136,6 @@ def test_exif_allows_whole_squares_only(size: tuple[int, int], expected: tuple[i
     assert found == applied
     assert image.shape[1::-1] == reduced_size(expected, applied)
     assert read_reduced_image(data, 8)[1] == 1  # of a size that nobody knows
-
-
-def test_non_ascii_path(tmp_path: Path, pixels: np.ndarray) -> None:
-    path = tmp_path / "größe 猫.png"
-    Image.fromarray(pixels).save(path)
-    np.testing.assert_array_equal(read_image(str(path)), pixels)
-    assert image_size(path) == (WIDTH, HEIGHT)
 
 
 def test_bytes_after_the_end_do_no_harm(pixels: np.ndarray) -> None:
@@ -212,29 +183,6 @@ def test_missing_file_and_folder(tmp_path: Path) -> None:
             read(tmp_path)
 
 
-def test_log_level_of_opencv_is_restored() -> None:
-    level = log_levels.getLogLevel()
-    with pytest.raises(ImageError):
-        read_image(b"text")
-    assert log_levels.getLogLevel() == level
-
-
-def test_list_images_sorts_and_ignores_case_and_other_files(tmp_path: Path) -> None:
-    for name in ("b.JPG", "a.png", "c.Jpeg", "notes.txt", "d.webp", "e.bmp", "f"):
-        (tmp_path / name).touch()
-    (tmp_path / "inner").mkdir()
-    (tmp_path / "inner" / "z.jpg").touch()
-    assert [path.name for path in list_images(tmp_path)] == ["a.png", "b.JPG", "c.Jpeg", "d.webp", "e.bmp"]
-
-
-def test_list_images_without_images(tmp_path: Path) -> None:
-    (tmp_path / "a.gif").touch()
-    with pytest.raises(ImageError, match=r"\.jpg, \.jpeg, \.png, \.bmp, \.webp"):
-        list_images(tmp_path)
-    with pytest.raises(ImageError, match="no such folder"):
-        list_images(tmp_path / "nothing")
-
-
 @pytest.mark.parametrize("name", ["a.png", "b.JPG", "c d.webp", "größe.bmp"])
 def test_what_is_written_can_be_read(tmp_path: Path, name: str) -> None:
     image = np.full((20, 30, 3), (200, 100, 50), np.uint8)
@@ -242,20 +190,17 @@ def test_what_is_written_can_be_read(tmp_path: Path, name: str) -> None:
     assert np.abs(read_image(tmp_path / name).astype(int) - image).max() < 8
 
 
-def test_what_cannot_be_written_is_said(tmp_path: Path) -> None:
-    (tmp_path / "a.png").mkdir()
-    with pytest.raises(ImageError, match=r"a\.png: cannot be written"):
-        write_image(np.zeros((2, 2, 3), np.uint8), tmp_path / "a.png")
-
-
-def test_what_has_no_encoder_is_said(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_an_image_that_cannot_be_written(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     image = np.zeros((2, 2, 3), np.uint8)
     for name in ("a", "a.xyz"):
-        with pytest.raises(ImageError, match=r"a.*: 2 x 2 pixels cannot be encoded as '.*\.png"):
+        with pytest.raises(ImageError, match=r"a.*: 2 x 2 .*\.png"):
             write_image(image, tmp_path / name)
-    with pytest.raises(ImageError, match=r"70000 x 1 pixels cannot be encoded as '\.jpg'"):
+    with pytest.raises(ImageError, match=r"70000 x 1 "):
         write_image(np.zeros((1, 70000, 3), np.uint8), tmp_path / "a.jpg")
     assert list(tmp_path.iterdir()) == []
+    (tmp_path / "a.png").mkdir()
+    with pytest.raises(ImageError, match=r"a\.png: "):
+        write_image(image, tmp_path / "a.png")
     assert capfd.readouterr().err == ""
 
 
@@ -307,7 +252,7 @@ def test_a_huge_image_is_refused_from_its_header(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(ImageFile.ImageFile, "load", refuse_to_decode)
     tracemalloc.start()
     for read in (read_image, image_size):
-        with pytest.raises(ImageError, match=r"huge\.png: 33000 x 33000 pixels are more than the 268435456 that are"):
+        with pytest.raises(ImageError, match=r"huge\.png: 33000 x 33000 .* 268435456 "):
             read(path)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
@@ -317,14 +262,14 @@ def test_a_huge_image_is_refused_from_its_header(tmp_path: Path, monkeypatch: py
 @pytest.mark.parametrize("file_format", ["PNG", "BMP", "WEBP", "TIFF"])
 def test_every_format_is_held_to_the_limit(file_format: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cv2, "imdecode", refuse_to_decode)
-    with pytest.raises(ImageError, match=r"20000 x 20000 pixels are more than|400000000 pixels\) exceeds limit"):
+    with pytest.raises(ImageError, match=r"20000 x 20000 |400000000 "):
         read_image(header_of(file_format, 20_000, 20_000))
 
 
 def test_the_limit_itself_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ssd.utils.image.MAX_PIXELS", 3072)
     assert read_image(zero_png(64, 48)).shape == (48, 64, 3)
-    with pytest.raises(ImageError, match="65 x 48 pixels are more than the 3072"):
+    with pytest.raises(ImageError, match=r"65 x 48 .* 3072 "):
         read_image(zero_png(65, 48))
 
 
@@ -349,7 +294,7 @@ def test_a_file_too_large_for_an_image_is_not_read(tmp_path: Path) -> None:
     path = tmp_path / "disk.jpg"
     with open(path, "wb") as file:
         file.truncate(2**40)  # takes no room on the disk
-    with pytest.raises(ImageError, match=r"disk\.jpg: 1099511627776 bytes are more than any image"):
+    with pytest.raises(ImageError, match=r"disk\.jpg: 1099511627776 bytes"):
         read_image(path)
 
 
@@ -358,7 +303,7 @@ def test_a_side_that_no_decoder_takes(file_format: str, tmp_path: Path) -> None:
     path = tmp_path / "strip"
     Image.new("1" if file_format == "PPM" else "L", (1, 10**6 + 1)).save(path, file_format)
     for read in (read_image, image_size):
-        with pytest.raises(ImageError, match=r"strip: 1 x 1000001 pixels; no side may have more than 1000000; cut"):
+        with pytest.raises(ImageError, match=r"strip: 1 x 1000001 .* 1000000"):
             read(path)
 
 
@@ -369,7 +314,7 @@ def test_an_error_of_the_decoder_names_the_file(
     path.write_bytes(encode(Image.fromarray(pixels), "PNG"))
     decode = cv2.imdecode
     monkeypatch.setattr(cv2, "imdecode", lambda _, flags: decode(np.empty(0, np.uint8), flags))
-    with pytest.raises(ImageError, match=r"a\.png: OpenCV cannot decode this file: !buf\.empty\(\)"):
+    with pytest.raises(ImageError, match=r"a\.png: .*!buf\.empty\(\)"):
         read_image(path)
 
 
@@ -409,16 +354,55 @@ def test_other_formats_that_opencv_knows(pixels: np.ndarray, file_format: str) -
     np.testing.assert_array_equal(read_image(encode(source, file_format)), np.asarray(source.convert("RGB")))
 
 
-def test_image_names_is_quick_and_sees_broken_links_but_no_folders(tmp_path: Path) -> None:
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    with pytest.raises(ImageError, match=r"pipe\.jpg: "):
+        read_image(tmp_path / "pipe.jpg")
+
+
+def test_the_images_of_a_folder(tmp_path: Path) -> None:
+    """Sorted; suffixes in any case, broken links, but no folders."""
+    with pytest.raises(ImageError, match=r"\.jpg, \.jpeg, \.png, \.bmp, \.webp"):
+        image_names(tmp_path)
+    with pytest.raises(ImageError, match="nothing"):
+        image_names(tmp_path / "nothing")
+    for name in ("b.JPG", "a.png", "größe 猫.Jpeg", "notes.txt", "d.webp", "e.bmp", "f"):
+        (tmp_path / name).touch()
     (tmp_path / "folder.jpg").mkdir()
     (tmp_path / "link.jpg").symlink_to(tmp_path / "nothing")
-    (tmp_path / "größe 猫.JPEG").touch()
-    assert image_names(tmp_path) == ["größe 猫.JPEG", "link.jpg"]
+    assert image_names(tmp_path) == ["a.png", "b.JPG", "d.webp", "e.bmp", "größe 猫.Jpeg", "link.jpg"]
     with pytest.raises(ImageError, match=r"link\.jpg: No such file"):
         read_image(tmp_path / "link.jpg")
 
 
-def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "pipe.jpg")
-    with pytest.raises(ImageError, match=r"pipe\.jpg: a pipe or device"):
-        read_image(tmp_path / "pipe.jpg")
+def test_opencv_is_silent_until_the_last_thread_has_left() -> None:
+    """Each restoring the level that it found would leave OpenCV silent: the second finds silence."""
+    before = opencv_level()
+    assert before != 0
+    first_is_in, second_is_in, first_is_out = threading.Event(), threading.Event(), threading.Event()
+
+    def first() -> None:
+        with contextlib.suppress(KeyError), silent_opencv():
+            first_is_in.set()
+            second_is_in.wait(10)
+            raise KeyError
+        first_is_out.set()
+
+    thread = threading.Thread(target=first)
+    thread.start()
+    assert first_is_in.wait(10)
+    with silent_opencv():
+        second_is_in.set()
+        assert first_is_out.wait(10)
+        assert opencv_level() == 0
+    thread.join()
+    assert opencv_level() == before
+
+
+def test_a_level_that_the_user_has_set_for_ffmpeg_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENCV_FFMPEG_LOGLEVEL", raising=False)
+    silence_ffmpeg()
+    assert os.environ["OPENCV_FFMPEG_LOGLEVEL"] == "-8"
+    monkeypatch.setenv("OPENCV_FFMPEG_LOGLEVEL", "32")
+    silence_ffmpeg()
+    assert os.environ["OPENCV_FFMPEG_LOGLEVEL"] == "32"

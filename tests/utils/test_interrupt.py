@@ -13,7 +13,7 @@ def send(*numbers: int) -> None:
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_is_noted(number: int, status: int) -> None:
+def test_a_signal_sets_the_flag(number: int, status: int) -> None:
     with InterruptGuard() as guard:
         assert not guard.requested
         assert guard.exit_status == 0
@@ -22,29 +22,30 @@ def test_a_signal_is_noted(number: int, status: int) -> None:
     assert (guard.signal, guard.exit_status) == (number, status)
 
 
-def test_schedulers_repeat_themselves() -> None:
-    with InterruptGuard() as guard:
-        send(signal.SIGTERM, signal.SIGTERM, signal.SIGTERM)
-    assert guard.exit_status == 143
+@pytest.mark.parametrize(
+    ("patient", "signals", "status"),
+    [
+        (False, [signal.SIGTERM] * 3, 143),  # schedulers repeat them
+        (True, [signal.SIGINT, signal.SIGINT, signal.SIGTERM], 130),
+    ],
+)
+def test_further_signals_that_change_nothing(patient: bool, signals: list[int], status: int) -> None:
+    with InterruptGuard(patient=patient) as guard:
+        send(*signals)
+    assert guard.exit_status == status
 
 
 @pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])
-def test_a_person_who_insists_is_obeyed(first: int) -> None:
+def test_a_second_ctrl_c_ends_at_once(first: int) -> None:
     with pytest.raises(KeyboardInterrupt), InterruptGuard():
         send(first, signal.SIGINT)
-
-
-def test_the_patient_one_keeps_to_the_first() -> None:
-    with InterruptGuard(patient=True) as guard:
-        send(signal.SIGINT, signal.SIGINT, signal.SIGTERM)
-    assert guard.exit_status == 130
 
 
 def handlers() -> list[object]:
     return [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
 
 
-def test_handlers_are_put_back() -> None:
+def test_handlers_are_restored() -> None:
     before = handlers()
     with InterruptGuard():
         assert not set(handlers()) & set(before)

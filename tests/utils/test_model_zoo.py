@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from ssd.utils import model_zoo
 from ssd.utils.checkpoint_file import read_checkpoint
 from ssd.utils.errors import DownloadError
 from ssd.utils.model_zoo import cache_url, is_url
@@ -72,25 +71,7 @@ def test_fetched_once_then_cached(server: Server, cache: Path) -> None:
     assert cache_url(url) == cache / "weights.pth"
     assert server.requests == ["/release/1.2/weights.pth"]
     assert [path.name for path in cache.iterdir()] == ["weights.pth"]
-
-
-def test_without_a_hash_in_its_name_a_cached_file_is_not_read(
-    server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(path: Path) -> str:
-        raise AssertionError(f"{path} was hashed")
-
-    plain, hashed = server.url("/plain.pth"), server.url(f"/hashed-{SHA256[:8]}.pth")
-    for url in (plain, hashed):
-        cache_url(url)
-    monkeypatch.setattr(model_zoo, "_sha256", fail)
-    assert cache_url(plain) == cache / "plain.pth"
-    with pytest.raises(AssertionError, match="was hashed"):  # so that the line above can fail
-        cache_url(hashed)
-
-
-def test_query_is_no_part_of_the_name(server: Server, cache: Path) -> None:
-    assert cache_url(server.url("/weights.pth") + "?download=1") == cache / "weights.pth"
+    assert cache_url(server.url("/model-2020.pth") + "?download=1") == cache / "model-2020.pth"  # no hash
 
 
 def test_folder_follows_the_environment(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,24 +98,20 @@ def test_hash_in_the_name_is_checked(server: Server, cache: Path, digits: int) -
 
 def test_hash_that_does_not_match_leaves_nothing(server: Server, cache: Path) -> None:
     url = server.url("/vgg-0123456789.pth")
-    with pytest.raises(DownloadError, match=rf"{url}: the SHA-256 .* is {SHA256}"):
+    with pytest.raises(DownloadError, match=rf"{url}: .*{SHA256}"):
         cache_url(url)
     assert list(cache.iterdir()) == []
 
 
-def test_few_digits_are_a_version_not_a_hash(server: Server, cache: Path) -> None:
-    assert cache_url(server.url("/model-2020.pth")) == cache / "model-2020.pth"
-
-
 def test_missing_page(server: Server, cache: Path) -> None:
     url = server.url("/a.pth").replace("a.pth", "b.pth")
-    with pytest.raises(DownloadError, match=rf"{url}: HTTP Error 404.*put the file at .*b\.pth"):
+    with pytest.raises(DownloadError, match=rf"{url}: .*404.*b\.pth"):
         cache_url(url)
     assert list(cache.iterdir()) == []
 
 
 def test_interrupted_transfer(server: Server, cache: Path) -> None:
-    with pytest.raises(DownloadError, match=f"broke after {len(CONTENT)} of {2 * len(CONTENT)} bytes"):
+    with pytest.raises(DownloadError, match=f"{len(CONTENT)} of {2 * len(CONTENT)} bytes"):
         cache_url(server.url("/a.pth") + "?broken")
     assert list(cache.iterdir()) == []
 
@@ -142,20 +119,15 @@ def test_interrupted_transfer(server: Server, cache: Path) -> None:
 def test_no_server(cache: Path) -> None:
     with Server() as closed:
         url = closed.url("/a.pth")
-    with pytest.raises(DownloadError, match=r"refused.*Check the URL"):
+    with pytest.raises(DownloadError, match="refused"):
         cache_url(url)
     assert list(cache.iterdir()) == []
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1", "http://127.0.0.1/folder/"])
-def test_url_without_file_name(url: str) -> None:
-    with pytest.raises(DownloadError, match="must end in a file name"):
+@pytest.mark.parametrize("url", ["http://127.0.0.1", "http://127.0.0.1/folder/", "http://host:port/a.pth"])
+def test_malformed_url(cache: Path, url: str) -> None:
+    with pytest.raises(DownloadError, match=f"^{url}: "):
         cache_url(url)
-
-
-def test_malformed_url(cache: Path) -> None:
-    with pytest.raises(DownloadError, match=r"http://host:port/a\.pth: "):
-        cache_url("http://host:port/a.pth")
 
 
 def test_checkpoint_by_url(server: Server, cache: Path, tmp_path: Path) -> None:

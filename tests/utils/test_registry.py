@@ -19,30 +19,21 @@ def test_by_call_and_by_decorator() -> None:
     assert registry["a"]() == "built"
     assert registry["b"] is other
     assert other() == "other"
-
-
-def test_taken_name_is_refused() -> None:
-    registry = Registry("backbone")
-    registry.register("a", build)
-    with pytest.raises(ValueError, match="backbone 'a' is registered already"):
-        registry.register("a", lambda: "other")
+    with pytest.raises(ValueError, match="'a'"):
+        registry.register("a", other)
     assert registry["a"] is build
+    assert "c" not in registry
+    assert registry.get("c") is None
 
 
-def test_unknown_name_suggests_the_nearest() -> None:
+def test_an_unknown_name_suggests_the_nearest() -> None:
     registry = Registry("backbone")
     for name in ("vgg", "mobilenet_v2"):
         registry.register(name, build)
-    with pytest.raises(ConfigError, match=r"unknown backbone 'mobilenetv2': did you mean 'mobilenet_v2'\?"):
+    with pytest.raises(ConfigError, match=r"backbone 'mobilenetv2'.* 'mobilenet_v2'\?"):
         registry["mobilenetv2"]
-    with pytest.raises(ConfigError, match=r"must be imported.* Registered: mobilenet_v2, vgg"):
+    with pytest.raises(ConfigError, match=r"mobilenet_v2, vgg"):
         registry["zzz"]
-
-
-def test_lookup_without_error() -> None:
-    registry = Registry("backbone")
-    assert "a" not in registry
-    assert registry.get("a") is None
 
 
 def test_a_family_serves_every_name_below_it() -> None:
@@ -53,5 +44,5 @@ def test_a_family_serves_every_name_below_it() -> None:
     assert registry["timm/a/b"] is build
     assert registry["timm/special"] is len
     for name in ("timm", "timm/", "timmy/resnet18", "resnet18"):
-        with pytest.raises(ConfigError, match=f"unknown backbone '{name}'"):
+        with pytest.raises(ConfigError, match=f"'{name}'"):
             registry[name]

@@ -1,4 +1,4 @@
-"""What is said to a reader who may be gone."""
+"""The standard output, whose reader may be gone."""
 
 import io
 import subprocess
@@ -9,7 +9,7 @@ import pytest
 from ssd.utils.terminal import say, say_line
 
 
-def test_what_the_output_cannot_encode_is_said_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_characters_that_the_output_cannot_encode(monkeypatch: pytest.MonkeyPatch) -> None:
     content = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(content, encoding="ascii", write_through=True))
     say("dä\udcff.jpg\n")
@@ -17,7 +17,7 @@ def test_what_the_output_cannot_encode_is_said_all_the_same(monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("is_there", [True, False])
-def test_nobody_listens_where_there_is_no_output(monkeypatch: pytest.MonkeyPatch, is_there: bool) -> None:
+def test_without_an_output(monkeypatch: pytest.MonkeyPatch, is_there: bool) -> None:
     stream = io.StringIO()
     stream.close()
     monkeypatch.setattr(sys, "stdout", stream if is_there else None)

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 import torch
 
-import ssd
 from ssd.config import load_config
 from ssd.utils.checkpoint_folder import tag_checkpoint
 from ssd.utils.errors import CheckpointError
@@ -29,13 +28,13 @@ def folder(tmp_path: Path) -> Path:
 
 def test_of_a_run_the_last_whole_one_is_read(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     trained = read_trained(load_config(None, ["OUTPUT_DIR", str(folder)]), None)
-    assert (trained["iteration"], trained["source"]) == (2, str(folder / "model_000002.pth"))
+    assert (trained.iteration, trained.source) == (2, str(folder / "model_000002.pth"))
     assert "model_000004.pth: damaged" in caplog.text
 
 
 def test_one_that_was_named_must_be_whole(folder: Path) -> None:
     cfg = load_config(None, ["OUTPUT_DIR", str(folder)])
-    assert read_trained(cfg, str(folder / "model_000002.pth"))["iteration"] == 2
+    assert read_trained(cfg, str(folder / "model_000002.pth")).iteration == 2
     with pytest.raises(CheckpointError, match=r"model_000004\.pth: damaged, the checksum of its record"):
         read_trained(cfg, str(folder / "model_000004.pth"))
 
@@ -65,24 +64,3 @@ def test_damage_in_the_scripts(script: Callable[..., tuple[int, str, str]], trai
         assert f"Using {earlier} in its place" in log
     assert "iteration 3 of 4" in log
     assert torch.load(last)["iteration"] == 4
-
-
-HEADERS = ("box_head.predictor.cls_headers.0.bias", "box_head.predictor.reg_headers.0.bias")
-
-
-@pytest.mark.parametrize(
-    "weights",
-    [
-        {"box_head.mine.weight": torch.ones(9)},
-        {HEADERS[0]: torch.ones(8)},
-        {HEADERS[0]: torch.ones(8), HEADERS[1]: torch.ones(0)},
-        {HEADERS[0]: torch.ones(8), HEADERS[1]: torch.ones(3)},
-        {HEADERS[0]: torch.ones(9), HEADERS[1]: torch.ones(8)},
-        {HEADERS[0]: torch.ones(()), HEADERS[1]: torch.ones(())},
-    ],
-    ids=["none", "no offsets", "empty", "three offsets", "no whole number", "scalars"],
-)
-def test_weights_of_no_detector(weights: dict[str, torch.Tensor], config_file: Path, tmp_path: Path) -> None:
-    torch.save({"model": weights}, tmp_path / "own.pth")
-    with pytest.raises(CheckpointError, match=r"own\.pth names no classes, and holds no SSD of this library"):
-        ssd.init_detector(config_file, tmp_path / "own.pth")

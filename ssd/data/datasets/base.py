@@ -60,29 +60,17 @@ class DetectionDataset(Protocol):
 
 @dataclass(frozen=True)
 class AnnotatedImage:
-    """One image and its objects, as the reader of a format returns them.
-
-    Attributes:
-        image_id: Image id.
-        path: Image file.
-        size: (width, height) in pixels.
-        names: Class of each object.
-        boxes: float64 (G, 4) corner form in pixels, counted from 0.
-        source: Annotation file.
-        fields: Place of each object in ``source``, such as "row 7".
-        written: Box of each object as ``source`` has it, for messages.
-        is_difficult: bool (G,); None = no object is difficult.
-    """
+    """One image and its objects, as the reader of a format returns them."""
 
     image_id: Any
-    path: str | os.PathLike[str]
-    size: tuple[int, int]
-    names: Sequence[str]
-    boxes: np.ndarray
-    source: Path
-    fields: Sequence[str]
-    written: Sequence[Any]
-    is_difficult: np.ndarray | None = None
+    path: str | os.PathLike[str]  # image file
+    size: tuple[int, int]  # width and height in pixels
+    names: Sequence[str]  # class of each object
+    boxes: np.ndarray  # float64 (G, 4) corner form in pixels, counted from 0
+    source: Path  # annotation file
+    fields: Sequence[str]  # place of each object in ``source``, such as "row 7"
+    written: Sequence[Any]  # box of each object as ``source`` has it, for messages
+    is_difficult: np.ndarray | None = None  # bool (G,); None = no object is difficult
 
 
 class ArrayDataset(Dataset[Sample]):
@@ -95,15 +83,8 @@ class ArrayDataset(Dataset[Sample]):
         class_names: Background first; None = the names that occur, sorted.
         metric: See ``DetectionDataset``.
         place: Where the images come from, for messages.
-        policy: Decides about objects of an unknown class.
+        policy: Decides about mistakes in the data.
         num_listed: Number of images that the annotations name, skipped ones included; None = all of ``images``.
-
-    Attributes:
-        ids: Image id of each image.
-        names_are_written: The class names are those of the annotations, not given.
-
-    Raises:
-        DatasetError: There is no image, or an object is of an unknown class.
     """
 
     def __init__(
@@ -119,7 +100,7 @@ class ArrayDataset(Dataset[Sample]):
         self.num_listed = len(images) if num_listed is None else num_listed
         if not images:
             raise DatasetError(f"{place}: none of {self.num_listed} images can be used")
-        self.names_are_written = class_names is None
+        self.names_are_written = class_names is None  # in the annotations
         if class_names is None:
             class_names = check_class_names(sorted({name for image in images for name in image.names}), place)
         self.class_names = tuple(class_names)

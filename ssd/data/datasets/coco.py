@@ -18,8 +18,7 @@ from ssd.data.datasets.folders import Layout, find_annotation_files
 from ssd.data.datasets.paths import path_inside, read_file, require_path
 from ssd.data.datasets.policy import MAX_COORDINATE, RAISE_ERRORS, ErrorPolicy, check_class_names, mistake_at
 from ssd.data.datasets.sizes import SIZE_SLIP, true_size
-from ssd.utils.errors import DatasetError
-from ssd.utils.shorten import shorten
+from ssd.utils.errors import DatasetError, shorten
 
 if TYPE_CHECKING:
     from pycocotools.coco import COCO
@@ -36,20 +35,15 @@ _FILE_NAME = re.compile(rb'"file_name"\s*:\s*("(?:[^"\\]|\\.){1,4096}")')
 
 
 class COCODataset(ArrayDataset):
-    """Images and boxes of one annotation file. Images without objects are kept, crowd regions are not objects.
+    """Images and boxes of one annotation file; see ``ArrayDataset``. Crowd regions are not objects.
 
     Args:
         data_dir: Folder of the images.
         ann_file: JSON file.
         class_names: Background first; None = the categories of the file by ascending id.
-        metric: See ``DetectionDataset``.
-        policy: Decides about malformed entries, and images that are missing or not in the folder.
 
     Attributes:
         contiguous_id_to_coco_id: Category id of each label that the file has.
-
-    Raises:
-        DatasetError: A path is missing, or the file is malformed or has annotations of an unknown class.
     """
 
     def __init__(

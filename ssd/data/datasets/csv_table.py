@@ -16,9 +16,8 @@ from ssd.data.datasets.paths import MissingPathError, path_inside, read_text, re
 from ssd.data.datasets.policy import RAISE_ERRORS, ErrorPolicy, mistake_at, read_number
 from ssd.data.datasets.sizes import MISSING, image_size_of, true_size
 from ssd.structures.class_names import BACKGROUND
-from ssd.utils.errors import DatasetError
+from ssd.utils.errors import DatasetError, shorten
 from ssd.utils.image import IMAGE_SUFFIXES
-from ssd.utils.shorten import shorten
 
 # Names of columns, without case, spaces, underscores and hyphens. Sources: TensorFlow's object detection tutorials and
 # Roboflow (filename, width, height, class, xmin, ...), Open Images V4 and later (ImageID, LabelName, XMin, ...),
@@ -42,19 +41,12 @@ _SAMPLED_ROWS = 20  # rows of which one image must exist for a table to be found
 
 @dataclass(frozen=True)
 class Columns:
-    """Columns of a table.
+    """Columns of a table."""
 
-    Attributes:
-        of: Index of each column: file, x1, y1, x2, y2, name, and those of width, height and is_group that exist.
-        delimiter: Character between two columns.
-        has_header: The first row names the columns.
-        is_relative: Boxes are fractions of the image, and files lack their suffix, as in Open Images.
-    """
-
-    of: dict[str, int]
+    of: dict[str, int]  # index of each column: file, x1, y1, x2, y2, name; width, height and is_group if they exist
     delimiter: str
-    has_header: bool
-    is_relative: bool
+    has_header: bool  # the first row names the columns
+    is_relative: bool  # boxes are fractions of the image, and files lack their suffix, as in Open Images
 
 
 class _Row(NamedTuple):
@@ -68,7 +60,7 @@ class _Row(NamedTuple):
 
 
 class CSVDataset(ArrayDataset):
-    """Images and boxes of one table.
+    """Images and boxes of one table; see ``ArrayDataset``.
 
     The columns are found by their names, see ``find_columns``; their order and further columns do not matter. Without a
     header they are path, x1, y1, x2, y2, class. Boxes are in pixels counted from 0. A row without box and class is an
@@ -77,12 +69,6 @@ class CSVDataset(ArrayDataset):
     Args:
         ann_file: The table.
         data_dir: Folder that file names are relative to; None = that of the table.
-        class_names: Background first; None = the names that occur, sorted.
-        metric: See ``DetectionDataset``.
-        policy: Decides about malformed rows, and images that are missing or not in the folder.
-
-    Raises:
-        DatasetError: A path is missing, the table has no such columns, or a row is malformed.
     """
 
     def __init__(
@@ -146,17 +132,15 @@ def find_columns(first_line: str) -> Columns | None:
             of[field] = found[0]
     if all(field in of for field in _NEEDED):
         return Columns(of, delimiter, has_header=True, is_relative="imageid" in keys and "labelname" in keys)
-    if len(row) == len(_NEEDED) and row[0] and _are_corners(row[1:5], row[5]):
+    if _is_box_row(row):
         return Columns({field: i for i, field in enumerate(_NEEDED)}, delimiter, has_header=False, is_relative=False)
     return None
 
 
-def _are_corners(cells: Sequence[str], name: str) -> bool:
-    """Tell whether cells can be a box; all are empty in the row of an image without objects."""
-    if not any(cells) and not name:
-        return True
+def _is_box_row(row: Sequence[str]) -> bool:
+    """Tell whether a row is path,x1,y1,x2,y2,class; all but the path are empty for an image without objects."""
     try:
-        return len([float(cell) for cell in cells]) == len(_CORNERS)
+        return len(row) == len(_NEEDED) and bool(row[0]) and (not any(row[1:]) or bool([float(x) for x in row[1:5]]))
     except ValueError:
         return False
 

@@ -23,12 +23,7 @@ _SEARCHES = (
 
 
 def find_layout(root: Path) -> Layout:
-    """Return the dataset in a folder. Only names and the beginnings of files are read.
-
-    Raises:
-        MissingPathError: The folder does not exist.
-        ConfigError: It holds no known format, or several.
-    """
+    """Return the dataset in a folder. Only names and the beginnings of files are read."""
     require_path(root, "dataset folder")
     if not root.is_dir():
         raise ConfigError(f"{root} is a file; ROOT is the folder of a dataset, or add its FORMAT")

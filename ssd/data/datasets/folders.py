@@ -23,17 +23,11 @@ _NO_SPLIT = r"instances?|annotations?|labels?|bbox|boxes|coco|default|result|dat
 
 @dataclass(frozen=True)
 class Layout:
-    """A dataset that was found in a folder.
+    """A dataset that was found in a folder."""
 
-    Attributes:
-        title: Name of the format.
-        where: The folder or the files that were found, for messages.
-        entries: DATASETS.CUSTOM entry of each split; under None, of a folder without splits.
-    """
-
-    title: str
-    where: str
-    entries: Mapping[str | None, Mapping[str, Any]]
+    title: str  # of the format
+    where: str  # the folder or the files that were found, for messages
+    entries: Mapping[str | None, Mapping[str, Any]]  # entry of each split; under None, of a folder without splits
 
     @property
     def splits(self) -> list[str]:
@@ -43,11 +37,7 @@ class Layout:
     def choose_split(self, split: str | None) -> str | None:
         """Return the name of a split as this folder has it: train is also train2017, val also valid.
 
-        Args:
-            split: Name that the user gave; None = the only split, or the whole folder if it has none.
-
-        Raises:
-            ConfigError: There is no such split, or several; or none is named and there are several.
+        None is the only split, or the whole folder if it has none. Raise ConfigError if the name is not unique.
         """
         known = f"{self.where} ({self.title}) has the splits {', '.join(self.splits)}"
         if split is None:
@@ -74,15 +64,10 @@ def kind_of_split(name: str) -> str:
 
 
 def find_annotation_files(root: Path, title: str, image_files: Callable[[Path], Sequence[str]]) -> Layout | None:
-    """Look for annotation files, one per split, in a folder and directly below it.
+    """Look for annotation files of a format, one per split, in a folder and directly below it.
 
-    Args:
-        root: The folder.
-        title: Name of the format; in lower case its FORMAT.
-        image_files: Returns some of the images that a file names; none if it is not of the format.
-
-    Returns:
-        A split for each file some of whose images exist; None if there is no file.
+    ``image_files`` returns some of the images that a file names; none if it is not of the format. A file counts if one
+    of these images exists.
     """
     entries: dict[str | None, Any] = {}
     for folder in (root, *folders_in(root)):

@@ -42,12 +42,7 @@ def list_names(names: list[str]) -> str:
 
 
 def read_file(path: Path, what: str) -> bytes:
-    """Return the content of a file.
-
-    Raises:
-        MissingPathError: The file does not exist.
-        DatasetError: It cannot be read, or is no regular file. A pipe would block.
-    """
+    """Return the content of a regular file; a pipe would block."""
     if not os.path.isfile(require_path(path, what)):
         raise DatasetError(f"{path}: the {what} is a folder or a device; a regular file is expected", path=path)
     try:

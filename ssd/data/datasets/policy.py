@@ -12,8 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ssd.structures.class_names import BACKGROUND
-from ssd.utils.errors import ConfigError, DatasetError
-from ssd.utils.shorten import shorten
+from ssd.utils.errors import ConfigError, DatasetError, shorten
 
 logger = logging.getLogger(__name__)
 
@@ -25,15 +24,10 @@ _ROUNDING = 1  # pixel by which a box may leave its image without a note: tools 
 
 
 class ErrorPolicy:
-    """Decide about the mistakes that a dataset finds while it is built. This one raises the first of them.
+    """Decide about the mistakes that a dataset finds while it is built. This one raises the first of them."""
 
-    Attributes:
-        reads_headers: Compare every annotated size with the header of the image.
-        wants_notes: ``note`` gets every bad box. Without it, one warning counts them.
-    """
-
-    reads_headers = False
-    wants_notes = False
+    reads_headers = False  # compare every annotated size with the header of the image
+    wants_notes = False  # ``note`` gets every bad box; without it, one warning counts them
 
     def reject(self, error: DatasetError) -> None:
         """Raise the error, or return to leave out the object, annotation or image that it names."""
@@ -44,12 +38,7 @@ class ErrorPolicy:
 
 
 class SkipErrors(ErrorPolicy):
-    """Count the mistakes and keep the first of them.
-
-    Attributes:
-        count: Number of mistakes.
-        first: The first mistakes.
-    """
+    """Count the mistakes and keep the first of them."""
 
     reads_headers = True
 
@@ -86,15 +75,7 @@ def mistake_at(path: Path, field: str, problem: object, kind: str = "malformed a
 
 
 def check_class_names(names: Sequence[str], place: object) -> tuple[str, ...]:
-    """Return ``names`` with the background in front, so that the index is the label.
-
-    Args:
-        names: Classes without background.
-        place: Where they are given, for the error.
-
-    Raises:
-        DatasetError: A name is not a string, occurs twice or is that of the background, or there is no name.
-    """
+    """Return ``names`` with the background in front, so that the index is the label. ``place`` is for the error."""
     if not names:
         raise DatasetError(f"{place}: no class names; at least one object or a CLASSES list is needed")
     for name in names:

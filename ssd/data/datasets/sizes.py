@@ -26,9 +26,6 @@ def true_size(
         boxes: (G, 4) corner form in pixels. Less than a pixel outside is rounding.
         image_path: Image file, opened only if the annotated size does not fit, or the policy reads headers.
         policy: Takes a note of a size that is corrected.
-
-    Raises:
-        DatasetError: The header cannot be read, or contradicts the annotation.
     """
     is_annotated = width > 0 and height > 0
     if is_annotated and width * height > MAX_PIXELS:
@@ -49,12 +46,7 @@ def true_size(
 
 
 def image_size_of(path: Path) -> tuple[int, int]:
-    """Return (width, height) of an image from its header.
-
-    Raises:
-        MissingPathError: The file does not exist.
-        DatasetError: The file is not an image.
-    """
+    """Return (width, height) of an image from its header."""
     require_path(path, "image")
     try:
         _require_regular(path)
@@ -77,16 +69,7 @@ def unreadable_kind(path: Path) -> str:
 
 
 def read_annotated_image(path: Path, width: int, height: int, reduction: int = 1) -> tuple[np.ndarray, int]:
-    """Read an image in the orientation in which its boxes were drawn.
-
-    Args:
-        path: Image file.
-        width: Annotated width in pixels.
-        height: Annotated height in pixels.
-        reduction: See ``read_reduced_image``.
-
-    Returns:
-        RGB uint8 (H, W, 3), and the reduction that was applied.
+    """Read an image, in the orientation in which its boxes were drawn, with ``read_reduced_image``.
 
     Raises:
         ImageError: The file cannot be decoded.

@@ -18,28 +18,21 @@ from ssd.data.datasets.policy import RAISE_ERRORS, ErrorPolicy, mistake_at, read
 from ssd.data.datasets.sizes import MISSING, true_size
 from ssd.structures import Container
 from ssd.structures.class_names import BACKGROUND
-from ssd.utils.errors import DatasetError
+from ssd.utils.errors import DatasetError, shorten
 from ssd.utils.image import IMAGE_SUFFIXES
-from ssd.utils.shorten import shorten
 
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 
 class VOCDataset(ArrayDataset):
-    """Images and boxes of one split. All annotations are read and checked in the constructor.
+    """Images and boxes of one split; see ``ArrayDataset``.
 
     Args:
         data_dir: Folder that holds ImageSets, Annotations and JPEGImages.
         split: Name of a file in ImageSets/Main, without ``.txt``; None = every annotation of the folder.
-        class_names: Background first; None = the names that occur, sorted.
         keep_difficult: Whether samples have the objects that are marked difficult. ``get_annotation`` always has them.
-        metric: See ``DetectionDataset``.
-        policy: Decides about malformed objects and annotations, and missing images.
         images: Folder of the images in ``data_dir``; "." = ``data_dir`` itself.
         annotations: Folder of the annotations in ``data_dir``.
-
-    Raises:
-        DatasetError: A path is missing, or an annotation is malformed or of an unknown class.
     """
 
     def __init__(
@@ -77,7 +70,7 @@ class VOCDataset(ArrayDataset):
         )
 
     def get_target(self, index: int) -> Container:
-        """Return the objects to train on: boxes float32 (G, 4) corner form in pixels, labels int64 (G,)."""
+        """Return the objects to train on."""
         _, (boxes, labels, is_difficult) = self.get_annotation(index)
         if not self.keep_difficult:
             boxes, labels = boxes[~is_difficult], labels[~is_difficult]
@@ -158,29 +151,17 @@ def _to_image(
 
 @dataclass(frozen=True)
 class VOCAnnotation:
-    """Content of an annotation file, as written.
-
-    Attributes:
-        path: The file.
-        width: Width of the image in pixels; 0 = missing.
-        height: Height of the image in pixels; 0 = missing.
-        filename: Name of the image; empty = missing.
-        names: Class of each of G objects, stripped.
-        boxes: float64 (G, 4) corner form in pixels, counted from 1.
-        is_difficult: bool (G,).
-        fields: Place of each object in the file, such as "object 2 of 7".
-        mistakes: Errors of the objects that are left out, and of a malformed size.
-    """
+    """Content of an annotation file with G objects, as written."""
 
     path: Path
-    width: int
+    width: int  # of the image in pixels; 0 = missing
     height: int
-    filename: str
-    names: tuple[str, ...]
-    boxes: np.ndarray
-    is_difficult: np.ndarray
-    fields: tuple[str, ...]
-    mistakes: tuple[DatasetError, ...]
+    filename: str  # of the image; empty = missing
+    names: tuple[str, ...]  # class of each object, stripped
+    boxes: np.ndarray  # float64 (G, 4) corner form in pixels, counted from 1
+    is_difficult: np.ndarray  # bool (G,)
+    fields: tuple[str, ...]  # place of each object in the file, such as "object 2 of 7"
+    mistakes: tuple[DatasetError, ...]  # of the objects that are left out, and of a malformed size
 
 
 def read_voc_xml(path: Path) -> VOCAnnotation:
@@ -275,14 +256,11 @@ def find_voc(root: Path) -> Layout | None:
         entries = {split: {**entry, "SPLIT": split} for split in splits} or {None: entry}
     else:
         mixed = [folder for folder in (root, *folders_in(root)) if has_suffix(folder, ".xml") and has_images(folder)]
+        options = {"FORMAT": "voc", "IMAGES": ".", "ANNOTATIONS": "."}
         if root in mixed:
-            mixed = [root]
-        entries = {
-            None if folder == root else folder.name: {
-                "FORMAT": "voc", "ROOT": str(folder), "IMAGES": ".", "ANNOTATIONS": "."
-            }
-            for folder in mixed
-        }  # fmt: skip
+            entries = {None: {**options, "ROOT": str(root)}}
+        else:
+            entries = {folder.name: {**options, "ROOT": str(folder)} for folder in mixed}
     return Layout("VOC", str(root), entries) if entries else None
 
 

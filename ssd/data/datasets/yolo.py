@@ -13,14 +13,13 @@ from ssd.data.datasets.paths import MissingPathError, read_text
 from ssd.data.datasets.policy import RAISE_ERRORS, ErrorPolicy, check_class_names, mistake_at
 from ssd.data.datasets.sizes import image_size_of
 from ssd.data.datasets.yolo_layout import YOLOLayout, read_yolo_layout
-from ssd.utils.errors import DatasetError
-from ssd.utils.shorten import shorten
+from ssd.utils.errors import DatasetError, shorten
 
 _MAX_RELATIVE = 2  # rounded boxes, and boxes that leave the image, stay below; larger numbers are pixels
 
 
 class YOLODataset(ArrayDataset):
-    """Images and boxes of one split, or of the whole folder.
+    """Images and boxes of one split, or of the whole folder; see ``ArrayDataset``.
 
     A row is the number of the class and the box: centre x and y, width and height, as fractions of the image. A row of
     segmentation, class and polygon x1 y1 x2 y2 ..., becomes the box of its points; of a pose the box is taken. An image
@@ -30,14 +29,9 @@ class YOLODataset(ArrayDataset):
         root: Folder, or its data.yaml or obj.data; see ``read_yolo_layout``.
         split: Name of a split; None = all images of the folder.
         class_names: Background first; None = the names in the files.
-        metric: See ``DetectionDataset``.
-        policy: Decides about malformed rows, and images that are missing or damaged.
 
     Attributes:
         num_polygons: Number of rows that were polygons.
-
-    Raises:
-        DatasetError: A path is missing, no image has a text file, a file or row is malformed, or a class unknown.
     """
 
     def __init__(
@@ -56,9 +50,10 @@ class YOLODataset(ArrayDataset):
         for path in paths:
             label_path = label_path_of(path)
             try:
-                lines = read_text(label_path, "annotation file").splitlines() if os.path.exists(label_path) else None
-                num_labelled += lines is not None
-                images.append(self._to_image(path, label_path, lines or [], layout, policy))
+                has_labels = os.path.exists(label_path)
+                num_labelled += has_labels
+                lines = read_text(label_path, "annotation file").splitlines() if has_labels else []
+                images.append(self._to_image(path, label_path, lines, layout, policy))
             except DatasetError as error:
                 policy.reject(error)
         if images and not num_labelled:

@@ -13,9 +13,8 @@ import yaml
 
 from ssd.data.datasets.paths import read_file, read_lines, require_path
 from ssd.data.datasets.policy import check_class_names
-from ssd.utils.errors import DatasetError
+from ssd.utils.errors import DatasetError, shorten
 from ssd.utils.image import IMAGE_SUFFIXES
-from ssd.utils.shorten import shorten
 
 # Keys of a data.yaml and of an obj.data that are not splits.
 _YAML_KEYS = ("path", "names", "nc", "download", "yaml_file", "kpt_shape", "flip_idx", "channels", "roboflow")
@@ -26,28 +25,16 @@ _MAX_NAMES = 100_000
 
 @dataclass(frozen=True)
 class YOLOLayout:
-    """Classes and splits of a dataset.
+    """Classes and splits of a dataset."""
 
-    Attributes:
-        source: The file that names them.
-        folder: Folder that the paths are relative to.
-        names: Class of each number.
-        splits: Folders, lists and image files of each split, as written. Empty = there are no splits.
-        num_columns: Numbers in a row of a pose; None = rows are boxes or polygons.
-    """
-
-    source: Path
-    folder: Path
-    names: tuple[str, ...]
-    splits: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    num_columns: int | None = None
+    source: Path  # the file that names them
+    folder: Path  # that paths are relative to
+    names: tuple[str, ...]  # class of each number
+    splits: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # folders, lists and images, as written
+    num_columns: int | None = None  # numbers in a row of a pose; None = rows are boxes or polygons
 
     def image_paths(self, split: str | None) -> list[Path]:
-        """Return the images of a split, or of the whole folder, each once.
-
-        Raises:
-            DatasetError: The split is unknown or empty, or a path is missing.
-        """
+        """Return the images of a split, or of the whole folder, each once."""
         if split is None:
             found = list(_images_below(self.folder))
         elif split in self.splits:
@@ -88,15 +75,7 @@ def _images_below(folder: Path) -> Iterator[Path]:
 
 
 def read_yolo_layout(root: Path) -> YOLOLayout:
-    """Read the description of a dataset.
-
-    Args:
-        root: A data.yaml or obj.data, or the folder that holds one of them, or a classes.txt.
-
-    Raises:
-        MissingPathError: The file or folder does not exist.
-        DatasetError: No file names the classes, or the file is malformed.
-    """
+    """Read the description of a dataset: a data.yaml or obj.data, or a folder with one of them or a classes.txt."""
     require_path(root, "dataset")
     if root.is_file():
         return _read_obj_data(root) if root.suffix == ".data" else _read_data_yaml(root)

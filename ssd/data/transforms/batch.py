@@ -93,13 +93,9 @@ def distort_and_normalize(images: Tensor, packed: Tensor, mean: Tensor, std: Ten
 
 
 def normalize(pixels: Tensor, mean: Tensor, std: Tensor, area: Tensor | None) -> Tensor:
-    """Return (pixel - mean) / std, and 0, which is the mean, outside an area.
+    """Return (pixel - mean) / std, and 0, which is the mean, outside ``area`` (B, 4), corner form in pixels.
 
-    Args:
-        pixels: float (B, 3, H, W).
-        mean: (3, 1, 1).
-        std: (3, 1, 1).
-        area: (B, 4) corner form in pixels; None = the whole image.
+    ``pixels`` are float (B, 3, H, W), ``mean`` and ``std`` (3, 1, 1).
     """
     pixels = (pixels - mean).div_(std)
     if area is None:

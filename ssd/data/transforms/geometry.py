@@ -27,14 +27,9 @@ REDUCTIONS = (8, 4, 2)  # at which a JPEG can be decoded
 
 @dataclass(frozen=True)
 class GeometricDraw:
-    """Result of a draw for one image.
+    """Result of a draw for one image: the rectangle that becomes the network input, and whether it is mirrored."""
 
-    Attributes:
-        rect: (x1, y1, x2, y2) in pixels of the original image; becomes the network input.
-        mirror: Exchange left and right.
-    """
-
-    rect: tuple[int, int, int, int]
+    rect: tuple[int, int, int, int]  # x1, y1, x2, y2 in pixels of the original image
     mirror: bool
 
 
@@ -54,15 +49,7 @@ def draw_geometry(
     rng: np.random.Generator,
     steps: GeometricSteps = GeometricSteps(),  # frozen
 ) -> GeometricDraw:
-    """Draw expansion, crop and mirroring. An image without boxes is not cropped.
-
-    Args:
-        width: Width of the image in pixels.
-        height: Height of the image in pixels.
-        boxes: (G, 4) corner form in pixels.
-        rng: Source of randomness.
-        steps: Steps that are switched on.
-    """
+    """Draw expansion, crop and mirroring for an image with boxes (G, 4), corner form in pixels; no boxes, no crop."""
     rect = (0, 0, width, height)
     if steps.expand and rng.random() < EXPAND_PROBABILITY:
         rect = draw_expansion(width, height, rng)
@@ -84,13 +71,7 @@ def draw_crop(
 ) -> tuple[int, int, int, int]:
     """Draw a part of the canvas that keeps an object, or the whole canvas (SSD, Sec. 2.2).
 
-    Args:
-        canvas: (x1, y1, x2, y2) in pixels of the original image.
-        boxes: (G, 4) corner form in the same pixels, G > 0.
-        rng: Source of randomness.
-
-    Returns:
-        A rectangle inside the canvas, (x1, y1, x2, y2) in pixels of the original image.
+    Canvas and result are (x1, y1, x2, y2) in pixels of the original image, boxes (G, 4) corner form, G > 0.
     """
     while True:
         modes = [MIN_IOUS[int(number * len(MIN_IOUS))] for number in rng.random(CROP_MODES).tolist()]
@@ -123,15 +104,12 @@ def _draw_trials(canvas: tuple[int, int, int, int], count: int, rng: np.random.G
 
 
 def is_crop_accepted(rects: np.ndarray, boxes: np.ndarray, min_iou: float | np.ndarray) -> np.ndarray:
-    """Tell which crops have an IoU of at least ``min_iou`` with an object, and contain the centre of one.
+    """Return which crops, bool (T,), have an IoU of ``min_iou`` or more with an object, and contain the centre of one.
 
     Args:
-        rects: (T, 4) corner form in pixels.
+        rects: Crops, (T, 4) corner form in pixels.
         boxes: (G, 4) corner form in pixels, G > 0.
         min_iou: One number for all crops, or (T,).
-
-    Returns:
-        bool (T,).
     """
     low, high = rects.T[:2, None], rects.T[2:, None]  # (2, 1, T): x and y
     box_low, box_high = boxes.T[:2, :, None], boxes.T[2:, :, None]  # (2, G, 1)
@@ -163,7 +141,7 @@ def map_boxes(boxes: np.ndarray, labels: np.ndarray, draw: GeometricDraw) -> tup
         draw: Geometry of the image.
 
     Returns:
-        The remaining boxes, float32 corner form relative to the network input and of positive area, and their labels.
+        The remaining boxes, float32 corner form relative to the network input, and their labels.
     """
     rect = np.array(draw.rect, dtype=np.float64)
     low, high = rect[:2, None], rect[2:, None]  # (2, 1): x and y
@@ -181,14 +159,7 @@ def map_boxes(boxes: np.ndarray, labels: np.ndarray, draw: GeometricDraw) -> tup
 def valid_area(width: int, height: int, draw: GeometricDraw, size: tuple[int, int]) -> np.ndarray:
     """Return the part of the network input that shows the image and not the border of an expansion.
 
-    Args:
-        width: Width of the original image in pixels.
-        height: Height of the original image in pixels.
-        draw: Geometry of the image.
-        size: (height, width) of the network input in pixels.
-
-    Returns:
-        float32 (4,) corner form in pixels of the network input.
+    It is float32 (4,) corner form in pixels of the network input, whose ``size`` is (height, width).
     """
     x1, y1, x2, y2 = draw.rect
     left, right = _visible_span(x1, x2, width, size[1])
@@ -205,12 +176,7 @@ def _visible_span(start: int, end: int, side: int, pixels: int) -> tuple[float, 
 
 
 def max_reduction(draw: GeometricDraw, size: tuple[int, int]) -> int:
-    """Return how far an image may be reduced before it is warped: 8, 4, 2, or 1 if a side would be magnified.
-
-    Args:
-        draw: Geometry of the image.
-        size: (height, width) of the network input in pixels.
-    """
+    """Return how far an image may be reduced before it is warped to ``size`` (height, width) without magnifying it."""
     x1, y1, x2, y2 = draw.rect
     scale = min((x2 - x1) / size[1], (y2 - y1) / size[0])
     return next((reduction for reduction in REDUCTIONS if reduction <= scale), 1)
@@ -223,7 +189,7 @@ def warp_image(image: np.ndarray, draw: GeometricDraw, size: tuple[int, int], re
         image: RGB uint8 (H, W, 3).
         draw: Geometry of the image.
         size: (height, width) of the network input in pixels.
-        reduction: Pixels of the original image in a row or column that one pixel of ``image`` stands for.
+        reduction: Factor by which ``image`` is smaller than the original image.
 
     Returns:
         RGB uint8 (height, width, 3). Pixels inside ``valid_area`` blend nothing but image. The border is black but for

@@ -24,21 +24,13 @@ _CHANNEL_ORDERS = torch.tensor([[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 
 
 @dataclass(frozen=True)
 class PhotometricDraw:
-    """Distortion of each image of a batch; CPU tensors.
+    """Distortion of each image of a batch; CPU tensors."""
 
-    Attributes:
-        brightness: (B,) grey levels to add; 0 = unchanged.
-        contrast: (B,) factor of the brightened pixel; 1 = unchanged.
-        saturation: (B,) factor of the saturation; 1 = unchanged.
-        hue: (B,) degrees to turn the hue; 0 = unchanged.
-        channels: (B, 3) int64, source channel of each output channel.
-    """
-
-    brightness: Tensor
-    contrast: Tensor
-    saturation: Tensor
-    hue: Tensor
-    channels: Tensor
+    brightness: Tensor  # (B,) grey levels to add; 0 = unchanged
+    contrast: Tensor  # (B,) factor of the brightened pixel; 1 = unchanged
+    saturation: Tensor  # (B,) factor of the saturation; 1 = unchanged
+    hue: Tensor  # (B,) degrees to turn the hue; 0 = unchanged
+    channels: Tensor  # (B, 3) int64, source channel of each output channel
 
     def rows(self, start: int, stop: int) -> "PhotometricDraw":
         """Return the draws of images ``start`` to ``stop``."""
@@ -69,15 +61,7 @@ def draw_photometric(batch_size: int, generator: torch.Generator) -> Photometric
 
 
 def distort_colors(images: Tensor, draw: PhotometricDraw) -> Tensor:
-    """Apply a draw on the CPU. An image pays only for the kinds of distortion that it drew.
-
-    Args:
-        images: float (B, 3, H, W) RGB, 0 to 255.
-        draw: Draw for these B images.
-
-    Returns:
-        float (B, 3, H, W), not clipped.
-    """
+    """Apply a draw to images float (B, 3, H, W) RGB, 0 to 255, on the CPU. Neutral parts cost nothing."""
     contrast = draw.contrast.to(images)[:, None, None, None]
     shift = (draw.contrast * draw.brightness).to(images)[:, None, None, None]
     distorted = (images * contrast).add_(shift)  # contrast * (image + brightness)
@@ -95,14 +79,11 @@ def distort_colors(images: Tensor, draw: PhotometricDraw) -> Tensor:
 
 
 def distort_all(images: Tensor, packed: Tensor) -> Tensor:
-    """Apply a draw on any device. No shape depends on the draw, so the host does not wait for the device.
+    """Do the same as ``distort_colors`` on any device. No shape depends on the draw, so the host need not wait.
 
     Args:
         images: float (B, 3, H, W) RGB, 0 to 255.
         packed: float (B, 7) on the device of ``images``, see ``PhotometricDraw.packed``.
-
-    Returns:
-        float (B, 3, H, W), not clipped; equal to the result of ``distort_colors``.
     """
     brightness, contrast, saturation, hue = packed[:, :4, None, None].unbind(dim=1)  # (B, 1, 1) each
     distorted = (images + brightness[:, None]) * contrast[:, None]
@@ -114,22 +95,14 @@ def distort_all(images: Tensor, packed: Tensor) -> Tensor:
 def scale_saturation(images: Tensor, factor: Tensor) -> Tensor:
     """Scale the S of HSV: with V = max(R, G, B), each channel c becomes V - factor * (V - c).
 
-    Args:
-        images: float (N, 3, H, W) RGB.
-        factor: Broadcasts to (N, H, W).
+    ``images`` are float (N, 3, H, W) RGB; ``factor`` broadcasts to (N, H, W).
     """
     value = images.amax(dim=1, keepdim=True)
     return torch.lerp(value, images, factor[:, None])
 
 
 def turn_hue(images: Tensor, degrees: Tensor, saturation: Tensor) -> Tensor:
-    """Turn the H of HSV and scale the S.
-
-    Args:
-        images: float (N, 3, H, W) RGB.
-        degrees: Broadcasts to (N, H, W).
-        saturation: Factor; broadcasts to (N, H, W).
-    """
+    """Turn the H of HSV by ``degrees`` and scale the S by ``saturation``; both broadcast to (N, H, W)."""
     red, green, blue = images.unbind(dim=1)  # (N, H, W) each
     value = images.amax(dim=1)
     chroma = value - images.amin(dim=1)

@@ -1,58 +1,42 @@
-"""What a source gives: images one after the other, each decoded when it is asked for."""
+"""Frames of a source, and decoding them in threads while the network works."""
 
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, NoReturn, Protocol, runtime_checkable
+from typing import NamedTuple, NoReturn, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
 from ssd.utils.errors import ImageError
 
+T = TypeVar("T")
+
 
 class VideoInfo(NamedTuple):
-    """What a video says of itself.
+    """Header of a video."""
 
-    Attributes:
-        name: path, address (without password) or "camera 0".
-        frame_rate: frames a second; 0 = unknown.
-        num_frames: as its header says; None = unknown, or without end (a camera).
-        size: (width, height) in pixels, turned upright.
-    """
-
-    name: str
-    frame_rate: float
-    num_frames: int | None
-    size: tuple[int, int]
+    name: str  # path, address without password, or "camera 0"
+    frame_rate: float  # frames per second; 0 = unknown
+    num_frames: int | None  # None = unknown, or without end (a camera)
+    size: tuple[int, int]  # (width, height) in pixels, upright
 
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """A decoded image.
+    """A decoded image."""
 
-    Attributes:
-        image: RGB uint8, (H, W, 3).
-        name: for people: path, address, "image 3", "street.mp4, frame 17"; all numbers count from 0.
-        path: the image file that it was read from, if it was.
-        index: its number in the video, else in the source.
-        video: the video that it is part of, if it is.
-    """
-
-    image: np.ndarray
-    name: str
-    path: Path | None = None
-    index: int = 0
-    video: VideoInfo | None = None
+    image: np.ndarray  # RGB uint8, (H, W, 3)
+    name: str  # path, address, "image 3" or "street.mp4, frame 17"; numbers start at 0
+    path: Path | None = None  # image file, if it was read from one
+    index: int = 0  # number of the frame in its video, otherwise in the source
+    video: VideoInfo | None = None  # video that the frame belongs to, if any
 
 
 class PendingFrame(NamedTuple):
-    """An image that is not decoded yet.
-
-    Attributes:
-        name: as its Frame will have it.
-        read: decodes it, in any thread; raises ImageError if that fails.
-    """
+    """An image that is not decoded yet; ``read`` decodes it in any thread, or raises ImageError."""
 
     name: str
     read: Callable[[], Frame]
@@ -60,20 +44,59 @@ class PendingFrame(NamedTuple):
 
 @runtime_checkable
 class Source(Protocol):
-    """Images one after the other; iterating twice gives them twice, unless they come from an iterator or a camera."""
+    """Images in order. A source can be iterated again, unless it wraps an iterator or a camera."""
 
     @property
     def num_frames(self) -> int | None:
-        """How many there are; None = unknown. Of a video, what its header says."""
+        """Number of frames; None = unknown."""
 
     def __iter__(self) -> Iterator[PendingFrame]:
-        """Walk through them; nothing is decoded but frames of a video, which depend on each other."""
+        """Yield the frames; only those of videos are decoded here, since they depend on each other."""
 
 
 def failed_frame(name: str, error: ImageError) -> PendingFrame:
-    """Return the place of an image that cannot be had: reading it raises ``error``."""
+    """Return a frame whose ``read`` raises ``error``."""
     return PendingFrame(name, partial(_raise, error))
 
 
 def _raise(error: ImageError) -> NoReturn:
     raise error
+
+
+def read_ahead(
+    source: Source, prepare: Callable[[Frame], T], num_threads: int, depth: int
+) -> Generator[T | ImageError, None, None]:
+    """Yield ``prepare(frame)`` for every frame of ``source`` in order, or the ImageError of an unreadable frame.
+
+    One thread iterates the source, which decodes videos; ``num_threads`` others read and prepare images. Closing the
+    generator, or an error in it, ends the threads. ``depth`` is the number of frames in progress or waiting.
+    """
+    frames = iter(source)
+    # Threads wait for steps, never for the consumer, so an unfinished generator does not block the interpreter's exit.
+    walker = ThreadPoolExecutor(1, thread_name_prefix="ssd-walk")
+    readers = ThreadPoolExecutor(num_threads, thread_name_prefix="ssd-read")
+
+    def read_next() -> Future[T] | None:
+        pending = next(frames, None)
+        return None if pending is None else readers.submit(lambda: prepare(pending.read()))
+
+    try:
+        steps = deque(walker.submit(read_next) for _ in range(depth))
+        while (reading := steps.popleft().result()) is not None:
+            result = _result_of(reading)
+            del reading  # it holds the result, which the consumer may release before the next one
+            steps.append(walker.submit(read_next))
+            yield result
+            del result
+    finally:
+        walker.shutdown(cancel_futures=True)
+        readers.shutdown(cancel_futures=True)
+        if isinstance(frames, Generator):
+            frames.close()  # releases a camera now, not at garbage collection
+
+
+def _result_of(reading: Future[T]) -> T | ImageError:
+    try:
+        return reading.result()
+    except ImageError as error:
+        return error

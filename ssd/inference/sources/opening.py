@@ -1,8 +1,8 @@
-"""From what the user gave to a source of frames."""
+"""Open anything a user gives as a source of frames."""
 
 import glob
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -11,15 +11,14 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
+from ssd.inference.sources.addresses import address_path, address_scheme, fetch_image, public_address
 from ssd.inference.sources.frames import Frame, PendingFrame, Source, failed_frame
-from ssd.inference.sources.images import ImageFolder, SingleImage, TensorBatch
-from ssd.inference.sources.pixels import array_to_rgb, check_array, check_tensor, pil_to_rgb, tensor_to_rgb
+from ssd.inference.sources.still_images import ImageFolder, SingleImage, check_tensor, open_image
 from ssd.inference.sources.video import STREAM_SCHEMES, VIDEO_SUFFIXES, VideoSource
-from ssd.inference.sources.web import address_path, address_scheme, fetch_image, public_address
 from ssd.utils.errors import ImageError
 from ssd.utils.image import IMAGE_SUFFIXES, read_image
 
-_PLAYLIST_SUFFIXES = (".m3u8", ".mpd")  # video over http, a piece at a time
+_PLAYLIST_SUFFIXES = (".m3u8", ".mpd")  # video over http in pieces
 _WILDCARDS = "*?["
 _KINDS = (
     "a path, URL, folder, glob pattern, video, camera number, stream address, PIL image, RGB array, tensor, the bytes "
@@ -27,45 +26,54 @@ _KINDS = (
 )
 
 
-def open_source(source: object) -> Source:
-    """Find out what ``source`` is.
+def open_source(source: object, name: str = "image") -> Source:
+    """Open images of any origin.
 
     Args:
-        source: path of an image or video, http(s) URL of either, folder (the images directly inside), glob pattern
-            ("**" goes into folders), number of a camera (int or digits), address of a stream (rtsp, rtmp, udp, ...),
-            content of an image file (bytes), PIL image, array uint8 (H, W, 3) RGB, (H, W, 4) or (H, W), tensor
-            (3, H, W) or (B, 3, H, W) RGB uint8 or float 0..1; a list or any iterable of these, opened one by one as
-            they are walked through; or a Source.
-
-    Raises:
-        ImageError: it is none of these, does not exist, holds no image, or cannot be opened as a video.
+        source: Path of an image or video; http(s) URL of either; folder (the images directly inside); glob pattern
+            ("**" matches folders); number of a camera (int or digits); address of a stream (rtsp, rtmp, udp, ...);
+            bytes of an image file; PIL image; uint8 array (H, W, 3) RGB, (H, W, 4) or (H, W); tensor (3, H, W) or
+            (B, 3, H, W) RGB, uint8 or float 0..1; a list or iterable of these, each opened in its turn; or a Source.
+            Anything else, or a failure, is an ImageError.
+        name: Name of an image that has no path or address.
     """
-    return _open(source, "image")
+    if isinstance(source, str | os.PathLike):
+        return _open_address(os.fsdecode(source))
+    if isinstance(source, int | np.integer) and not isinstance(source, bool):
+        return VideoSource(int(source))
+    if isinstance(source, Tensor) and source.ndim == 4:
+        check_tensor(source, name)
+        return ManySources(source, len(source), f"{name}[{{}}]")
+    if isinstance(source, np.ndarray | Tensor | Image.Image | bytes):
+        return open_image(source, name)
+    if isinstance(source, Source):
+        return source
+    if isinstance(source, list | tuple):
+        return ManySources(source, _count(source))
+    if isinstance(source, Iterable) and not isinstance(source, Mapping):
+        return ManySources(source, None)
+    raise ImageError(f"{name}: {type(source).__name__} is not a source of images; expected {_KINDS}")
 
 
 class ManySources:
-    """The frames of several sources, one after the other. What cannot be opened takes the place of a frame.
+    """Frames of several sources in order. A source that cannot be opened is one frame that cannot be read."""
 
-    Args:
-        items: see ``open_source``; walked through lazily, again with each iteration.
-        num_frames: of all of them, if known.
-    """
-
-    def __init__(self, items: Iterable[object], num_frames: int | None):
+    def __init__(self, items: Iterable[object], num_frames: int | None, name: str = "image {}"):
         self._items = items
         self.num_frames = num_frames
+        self._name = name
 
     def __iter__(self) -> Iterator[PendingFrame]:
         index = 0
         for item in self._items:
-            for pending in _open_or_fail(item, f"image {index}"):
+            for pending in _open_or_fail(item, self._name.format(index)):
                 yield PendingFrame(pending.name, partial(_read_numbered, pending, index))
                 index += 1
 
 
 def _open_or_fail(item: object, name: str) -> Iterable[PendingFrame]:
     try:
-        return _open(item, name)
+        return open_source(item, name)
     except ImageError as error:
         return [failed_frame(name, error)]
 
@@ -73,37 +81,6 @@ def _open_or_fail(item: object, name: str) -> Iterable[PendingFrame]:
 def _read_numbered(pending: PendingFrame, index: int) -> Frame:
     frame = pending.read()
     return frame if frame.video else replace(frame, index=index)
-
-
-def _open(source: object, name: str) -> Source:
-    """Open what ``open_source`` lists; ``name`` is for what has none of its own."""
-    if isinstance(source, str | os.PathLike):
-        return _open_address(os.fsdecode(source))
-    if isinstance(source, bytes):
-        return SingleImage(name, partial(_read_bytes, source, name))
-    if isinstance(source, int | np.integer) and not isinstance(source, bool):
-        return VideoSource(int(source))
-    if isinstance(source, np.ndarray | Tensor | Image.Image):
-        return _open_pixels(source, name)
-    if isinstance(source, Source):
-        return source
-    if isinstance(source, list | tuple):
-        return ManySources(source, _count(source))
-    if isinstance(source, Iterable) and not isinstance(source, Mapping):
-        return ManySources(source, None)
-    raise ImageError(f"{name}: {type(source).__name__} is nothing that images come from; give {_KINDS}")
-
-
-def _open_pixels(pixels: np.ndarray | Tensor | Image.Image, name: str) -> Source:
-    if isinstance(pixels, np.ndarray):
-        check_array(pixels, name)
-        return SingleImage(name, partial(array_to_rgb, pixels))
-    if isinstance(pixels, Image.Image):
-        return SingleImage(name, partial(pil_to_rgb, pixels, name))
-    if pixels.ndim == 4:
-        return TensorBatch(pixels, name)
-    check_tensor(pixels, name)
-    return SingleImage(name, partial(tensor_to_rgb, pixels, name))
 
 
 def _open_address(address: str) -> Source:
@@ -119,7 +96,7 @@ def _open_address(address: str) -> Source:
         return SingleImage(address, partial(read_image, address), Path(address))
     if any(wildcard in address for wildcard in _WILDCARDS):
         return _open_glob(address)
-    raise ImageError(f"{address or repr(address)}: there is no such file or folder; give {_KINDS}")
+    raise ImageError(f"{address or repr(address)}: there is no such file or folder; expected {_KINDS}")
 
 
 def _open_url(address: str, scheme: str) -> Source:
@@ -134,41 +111,24 @@ def _open_url(address: str, scheme: str) -> Source:
 
 
 def _open_glob(pattern: str) -> Source:
-    """The matches that are images or videos by their suffix, or have that of the pattern, sorted."""
+    """Open the sorted matches with the suffix of an image, a video or the pattern."""
     own_suffix = os.path.splitext(pattern)[1].lower()
     suffixes = (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES, *([own_suffix] if own_suffix else []))
     matches = glob.iglob(pattern, recursive=True)
     paths = sorted(path for path in matches if path.lower().endswith(suffixes))
     if not paths:
-        raise ImageError(
-            f"{pattern}: no image or video matches this pattern; these suffixes count: {', '.join(suffixes)}"
-        )
+        raise ImageError(f"{pattern}: no image or video matches; expected a suffix of {', '.join(suffixes)}")
     return ManySources(paths, _count(paths))
 
 
-def _count(items: Iterable[object]) -> int | None:
-    """How many frames the items of a list have, without opening them; None if only opening them would tell."""
-    total = 0
-    for item in items:
-        if isinstance(item, Tensor) and item.ndim == 4:
-            total += len(item)
-        elif isinstance(item, np.ndarray | Tensor | Image.Image | bytes) or _is_image_path(item):
-            total += 1
-        else:
-            return None
-    return total
+def _count(items: Sequence[object]) -> int | None:
+    """Return the number of frames, or None where only opening the items would tell."""
+    return len(items) if all(_is_one_image(item) for item in items) else None
 
 
-def _is_image_path(item: object) -> bool:
-    """By its suffix, which spares a look at each of a million files."""
-    if not isinstance(item, str | os.PathLike):
-        return False
-    path = os.fsdecode(item)
-    return path.lower().endswith(IMAGE_SUFFIXES) and not any(wildcard in path for wildcard in _WILDCARDS)
-
-
-def _read_bytes(content: bytes, name: str) -> np.ndarray:
-    try:
-        return read_image(content)
-    except ImageError as error:
-        raise ImageError(f"{name}: {error}") from error
+def _is_one_image(item: object) -> bool:
+    """Decide for paths by the suffix, which avoids a stat for each of a million files."""
+    if isinstance(item, str | os.PathLike):
+        path = os.fsdecode(item)
+        return path.lower().endswith(IMAGE_SUFFIXES) and not any(wildcard in path for wildcard in _WILDCARDS)
+    return isinstance(item, np.ndarray | Image.Image | bytes) or (isinstance(item, Tensor) and item.ndim == 3)

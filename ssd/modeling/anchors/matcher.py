@@ -121,10 +121,10 @@ def assign_own_priors(iou: Tensor, is_padding: Tensor) -> Tensor:
     """
     num_images, num_gts, num_priors = iou.shape
     images = torch.arange(num_images, device=iou.device)
-    # Other objects take at most G - 1 of an object's priors, so its best G are enough. Of equal priors the first counts:
-    # integers without ties rank them, as the bits of floats from 0 sort like the floats.
+    # Other objects take at most G - 1 of an object's priors, so its best G are enough. Integers rank them, so that the
+    # first of equal priors counts: the bits of floats from 0 sort like the floats.
     backwards = torch.arange(num_priors - 1, -1, -1, device=iou.device)
-    rank = iou.contiguous().view(torch.int32).long() * num_priors + backwards
+    rank = iou.float().contiguous().view(torch.int32).long() * num_priors + backwards
     candidates = rank.topk(min(num_gts, num_priors), dim=2).indices  # (B, G, K)
     best = iou.gather(2, candidates).masked_fill(is_padding[..., None], -1)
     own_prior = torch.full((num_images, num_gts), num_priors, device=iou.device)

@@ -1,4 +1,4 @@
-"""Published weights for backbones, loaded without silent gaps."""
+"""Loading of published weights into backbones, without silent gaps."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -23,19 +23,17 @@ def load_pretrained(
     new: Sequence[str] = (),
     unused: Sequence[str] = (),
 ) -> None:
-    """Load published weights into a backbone and log what was loaded, what is new and what was left over.
+    """Load published weights into a backbone, and log which tensors were loaded, are new or were not needed.
 
     Args:
-        model: changed only if everything fits.
-        source: path or URL of the weights.
-        convert: renames or reshapes the weights of the file to those of the model.
-        new: patterns of names that the model may have and the file not, such as extra layers; these keep their
-            initial values.
-        unused: patterns of names that the file may have and the model not, such as a classifier.
+        model: Backbone; changed only if everything fits.
+        source: Path or URL of the weights.
+        convert: Function that maps the weights of the file to those of the model.
+        new: Regular expressions for names that the file may lack, such as extra layers; they keep their initial values.
+        unused: Regular expressions for names that only the file may have, such as a classifier.
 
     Raises:
-        CheckpointError: names differ beyond these patterns, or shapes do.
-        DownloadError: the URL cannot be fetched.
+        CheckpointError: Names or shapes differ beyond these.
     """
     weights = read_checkpoint(source)["model"]
     if convert is not None:
@@ -55,16 +53,13 @@ def load_pretrained(
 
 
 def adapt_variances(weights: StateDict, eps: float) -> StateDict:
-    """Return weights of batch norms that add ``eps`` to the variance, for ours, which add another: evaluation is equal.
-
-    The running variances take up the difference.
-    """
+    """Add to running variances the difference of ``eps`` from that of our batch norms, so that evaluation is equal."""
     difference = eps - BatchNorm2d(1).eps
     return {name: value + difference if name.endswith(".running_var") else value for name, value in weights.items()}
 
 
 def _groups(names: Sequence[str] | StateDict) -> list[str]:
-    """The names up to their first dot, each once, with the number of its tensors."""
+    """Return the names up to their first dot, with the number of their tensors."""
     groups: dict[str, int] = {}
     for name in names:
         group = name.split(".")[0]

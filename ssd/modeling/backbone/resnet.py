@@ -1,7 +1,7 @@
 """ResNet up to conv4 and extra layers, as NVIDIA's and MLPerf's SSD300 use it.
 
 conv4 (``layer3``) keeps the resolution of conv3, so that the first feature map has stride 8; conv5 is left away. The
-names that the references give to these layers are in ``ssd.weights.formats.nvidia`` and ``ssd.weights.formats.mlperf``.
+names that the references give to these layers are in ``ssd.weights.formats.nvidia``.
 
 The weights are torchvision's and expect RGB scaled to 0..1, less (0.485, 0.456, 0.406), over (0.229, 0.224, 0.225)
 (torchvision.models, ``ResNet50_Weights.IMAGENET1K_V1.transforms``). On the scale 0..255 that is INPUT.PIXEL_MEAN

@@ -22,8 +22,7 @@ from ssd.modeling.backbone.extras import cells_after, extra_block
 from ssd.modeling.backbone.pretrained import StateDict, load_pretrained
 from ssd.modeling.backbone.shapes import feature_shapes
 from ssd.structures.size import height_width
-from ssd.utils.errors import ConfigError, DownloadError
-from ssd.utils.extras import install_command
+from ssd.utils.errors import ConfigError, DownloadError, install_command
 from ssd.utils.model_weights import load_model_weights
 
 logger = logging.getLogger(__name__)

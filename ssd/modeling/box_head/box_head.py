@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
 from ssd.modeling import registry
@@ -52,8 +53,8 @@ class SSDBoxHead(nn.Module):
 
     def predict(self, features: Sequence[Tensor]) -> Predictions:
         """Predict at every prior, in float32 also under autocast, from one map (B, C_l, H_l, W_l) for each level."""
-        cls_logits, bbox_pred = self.predictor(features)
-        return Predictions(cls_logits.float(), bbox_pred.float())
+        outputs = self.predictor(features)
+        return Predictions(*(output.to(torch.promote_types(output.dtype, torch.float32)) for output in outputs))
 
     def losses(self, predictions: Predictions, targets: Container) -> LossSums:
         """Compare predictions with ground truth.

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from ssd.structures import Container
-from ssd.structures.boxes import clip_boxes
-from ssd.structures.ops import nms
+from ssd.structures.boxes import clip_boxes, nms
 
 # Candidates of an image that NMS looks at first. Greedy NMS decides on a box by better ones alone, so if these yield
 # ``max_per_image`` detections, more candidates could not change them.

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ssd.inference.predictor import Predictor
-from ssd.inference.sources.web import address_scheme
+from ssd.inference.sources.addresses import address_scheme
 from ssd.tools.bulk.listed_images import ListedImages, public_name
 from ssd.tools.bulk.rows import Failure, Row
 from ssd.utils.errors import ImageError

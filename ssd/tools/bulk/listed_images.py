@@ -7,9 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from ssd.inference.sources import Frame, PendingFrame
-from ssd.inference.sources.web import address_scheme, fetch_image, public_address
-from ssd.utils.errors import ImageError
-from ssd.utils.extras import import_extra
+from ssd.inference.sources.addresses import address_scheme, fetch_image, public_address
+from ssd.utils.errors import ImageError, import_extra
 from ssd.utils.image import read_image
 
 _MAX_BYTES = 2**31  # of an encoded image; as many as read_image takes

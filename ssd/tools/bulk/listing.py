@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ssd.inference.sources import VIDEO_SUFFIXES
-from ssd.inference.sources.web import address_scheme
+from ssd.inference.sources.addresses import address_scheme
 from ssd.utils.errors import ImageError
 from ssd.utils.image import IMAGE_SUFFIXES, image_names
 

@@ -16,9 +16,8 @@ from typing import Any
 from ssd.tools.bulk.counts import Counts, count_rows
 from ssd.tools.bulk.job import Job
 from ssd.tools.bulk.rows import FORMATS, Row
-from ssd.utils.atomic import atomic_write, remove_stale
-from ssd.utils.errors import OutputError, os_errors_as
-from ssd.utils.shorten import shorten
+from ssd.utils.errors import OutputError, os_errors_as, shorten
+from ssd.utils.files import atomic_write, remove_stale
 
 _PART = re.compile(r"part-\d{5,}")
 # What it means that a digest in a Job is another one.

@@ -19,9 +19,9 @@ from ssd.tools.bulk.job import Job
 from ssd.tools.bulk.part_folder import PartFolder
 from ssd.tools.bulk.work import Pace
 from ssd.utils.device import select_device
-from ssd.utils.errors import DeviceError, SSDError
-from ssd.utils.extras import import_extra
+from ssd.utils.errors import DeviceError, SSDError, import_extra
 from ssd.utils.interrupt import InterruptGuard
+from ssd.weights.loaded_checkpoint import LoadedCheckpoint
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ class Setup:
     """
 
     config: str
-    trained: dict[str, Any]
+    trained: LoadedCheckpoint
     device: str
     output: Path
     job: Job
@@ -163,7 +163,7 @@ def _do_rows(
 
 def run_on_ray(
     cfg: Config,
-    trained: dict[str, Any],
+    trained: LoadedCheckpoint,
     files: Sequence[str],
     folder: PartFolder,
     options: PredictOptions,
@@ -201,7 +201,7 @@ def run_on_ray(
         device, num_workers = _choose_workers(cfg.MODEL.DEVICE, ray.cluster_resources(), num_actors)
         num_workers = min(num_workers, len(parts))
         logger.info("%d detectors on %s of a Ray cluster", num_workers, "GPUs" if device == "cuda" else "cores")
-        weights = {key: trained[key] for key in ("model", "source")}  # not what a training continues from
+        weights = LoadedCheckpoint(trained.weights, trained.source)
         setup = Setup(cfg.dump(), weights, device, folder.path, folder.job, options, os.getcwd())
         rows = _make_rows(files, folder.job, parts)
         done = _do_rows(ray_data, rows, ray.put(setup), device=device, num_workers=num_workers)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ssd.inference.detections import Detections
-from ssd.utils.extras import import_extra
+from ssd.utils.errors import import_extra
 
 
 @dataclass(frozen=True)

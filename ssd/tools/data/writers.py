@@ -17,9 +17,8 @@ import yaml
 
 from ssd.data.datasets.sizes import image_size_of, read_annotated_image
 from ssd.tools.data.content import Content, Record
-from ssd.utils.errors import OutputError, os_errors_as
+from ssd.utils.errors import OutputError, os_errors_as, shorten
 from ssd.utils.image import write_image
-from ssd.utils.shorten import shorten
 
 FORMATS = ("voc", "coco", "yolo", "csv")
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")

@@ -15,8 +15,7 @@ from torch import Tensor
 from ssd.data.samples import resize_image
 from ssd.data.transforms.geometry import GeometricDraw, map_boxes
 from ssd.inference.predictor import Predictor
-from ssd.inference.sources import Frame, open_source
-from ssd.inference.sources.images import SingleImage
+from ssd.inference.sources import Frame, SingleImage, open_source
 from ssd.inference.torch_network import TorchNetwork
 from ssd.modeling.anchors import PriorBox
 from ssd.modeling.box_head import MultiBoxLoss, Predictions, SSDBoxHead

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ssd.data.datasets import DetectionDataset
 from ssd.data.samplers import IterationSampler, PositionedGenerator
-from ssd.data.samples import SampleReader
+from ssd.data.samples import open_sample
 from ssd.data.transforms.geometry import GeometricDraw, GeometricSteps, draw_geometry, map_boxes
 
 
@@ -62,9 +62,9 @@ def _open(
     datasets: Sequence[DetectionDataset], keys: Iterable[tuple[int, int]], steps: GeometricSteps | None, seed: int
 ) -> Iterable[ImageBoxes]:
     """The samples of keys (index, position); without steps they are only resized."""
-    reader, generator = SampleReader(datasets), PositionedGenerator(seed)
+    generator = PositionedGenerator(seed)
     for index, position in keys:
-        target, (width, height), _ = reader.open(index)
+        target, (width, height), _ = open_sample(datasets, index)
         limit = np.array([width, height, width, height])
         boxes = np.clip(np.asarray(target["boxes"]).reshape(-1, 4), 0, limit)
         if steps is None:

@@ -7,11 +7,10 @@ from typing import Any
 import yaml
 from yacs.config import CfgNode
 
-from ssd.config.node import BASE_KEY
-from ssd.config.shipped import base_text
+from ssd.config.files import BASE_KEY, base_text
 from ssd.tools.priors.fit import FittedPriors
-from ssd.utils.atomic import atomic_write
 from ssd.utils.errors import OutputError, os_errors_as
+from ssd.utils.files import atomic_write
 
 
 def derived_yaml(base: Path, target: Path, cfg: CfgNode, overrides: Sequence[str], fitted: FittedPriors) -> str:

@@ -15,8 +15,8 @@ from ssd.tools.report.metric_sections import (
     make_tiles,
 )
 from ssd.tools.report.page import make_page
-from ssd.utils.atomic import write_text
 from ssd.utils.errors import OutputError, os_errors_as
+from ssd.utils.files import write_text
 
 __all__ = ["REPORT", "RunFacts", "describe_run", "write_report"]
 

@@ -2,11 +2,9 @@
 
 import shlex
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,8 +15,9 @@ from ssd.evaluation import Analysis
 from ssd.evaluation.analysis import AREAS
 from ssd.tools.report.elements import Column, code, details, fact_list, gallery, plot, table
 from ssd.tools.report.page import Section
-from ssd.utils.environment import describe_code, describe_machine, describe_versions
+from ssd.utils.machine import describe_code, describe_machine, describe_versions
 from ssd.visualization.plots import plot_sizes
+from ssd.weights.loaded_checkpoint import LoadedCheckpoint
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,7 @@ class RunFacts:
     config: str
 
 
-def describe_run(cfg: Config, config_file: str, checkpoint: Mapping[str, Any], device: torch.device) -> RunFacts:
+def describe_run(cfg: Config, config_file: str, checkpoint: LoadedCheckpoint, device: torch.device) -> RunFacts:
     """Return the facts of this evaluation.
 
     Args:
@@ -45,8 +44,8 @@ def describe_run(cfg: Config, config_file: str, checkpoint: Mapping[str, Any], d
         "date": f"{datetime.now().astimezone():%Y-%m-%d %H:%M %Z}",
         "command": shlex.join(sys.argv),
         "config": config_file,
-        "checkpoint": checkpoint["source"],
-        "iterations of its training": str(checkpoint.get("iteration", "unknown")),
+        "checkpoint": checkpoint.source,
+        "iterations of its training": "unknown" if checkpoint.iteration is None else str(checkpoint.iteration),
         "network": f"{cfg.MODEL.BACKBONE.NAME}, {width} × {height} pixels",
         "device": " ".join(str(value) for value in (machine["device"], machine["gpu"]) if value),
         "processor": f"{machine['cpu']}, {machine['cores']} cores, {machine['threads']} threads",

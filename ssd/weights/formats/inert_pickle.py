@@ -1,8 +1,8 @@
-"""Reading pickled networks without building any.
+"""Safe reading of pickled networks.
 
-Some projects save a whole ``nn.Module``, others objects beside the weights. Here every class of such a file becomes an
-inert shell that keeps the state it was given; only tensors and plain containers are built for real, and nothing of the
-file is ever called. Names outside the packages that belong in a checkpoint are refused.
+Some projects save a whole ``nn.Module``, others save objects beside the weights. Every class in such a file becomes an
+inert shell that only stores its state. Only tensors and plain containers are built, and no function of the file is
+called. Names outside the packages that belong in a checkpoint are refused.
 """
 
 import io
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from ssd.utils.checkpoint_file import LOAD_ERRORS
 from ssd.utils.errors import CheckpointError
 
-# What is built for real: containers, and tensors by what torch.save writes for them.
+# Built as themselves: containers, and tensors by the names that torch.save writes for them.
 _BUILT: dict[tuple[str, str], Any] = {
     ("collections", "OrderedDict"): OrderedDict,
     ("collections", "defaultdict"): defaultdict,
@@ -36,33 +36,20 @@ _BUILT: dict[tuple[str, str], Any] = {
         for kind in (dict, frozenset, list, object, set, tuple)
     },
 }
-# Packages whose classes a checkpoint may hold, as shells: networks, optimizers, the scalars and logs beside them.
+# Packages whose classes become shells: networks, optimizers, and the scalars and logs beside them.
 _SHELLS = (
-    "torch.nn",
-    "torch.optim",
-    "torchvision",
-    "model",
-    "models",
-    "utils",
-    "__main__",
-    "mmengine",
-    "mmcv",
-    "numpy",
-)
+    "torch.nn", "torch.optim", "torchvision", "model", "models", "utils", "__main__", "mmengine", "mmcv", "numpy",
+)  # fmt: skip
 _RECONSTRUCT = {("copyreg", "_reconstructor"), ("copy_reg", "_reconstructor")}
 
 
 class Shell:
-    """An object of a pickled class: its state, and none of its behaviour.
-
-    Attributes:
-        state: what it would have been restored with; None = nothing.
-    """
+    """State of an object of a pickled class, without its behaviour; None if it has no state."""
 
     state: Any = None
 
     def __new__(cls, *_: Any, **__: Any) -> "Shell":
-        """Take any arguments, and drop them."""
+        """Ignore all arguments."""
         return super().__new__(cls)
 
     def __init__(self, *_: Any, **__: Any):
@@ -71,12 +58,12 @@ class Shell:
     def __setstate__(self, state: Any) -> None:
         self.state = state
 
-    # Some classes are pickled as containers, and are filled like these.
+    # Some classes are pickled as containers and filled like them.
     def append(self, _: Any) -> None:
-        """Take an element of a list, and drop it."""
+        """Ignore an element of a list."""
 
     def extend(self, _: Any) -> None:
-        """Take elements of a list, and drop them."""
+        """Ignore elements of a list."""
 
     def __setitem__(self, _: Any, __: Any) -> None:
         pass
@@ -103,45 +90,38 @@ def _load(file: Any, **options: Any) -> Any:
     return _InertUnpickler(file, **options).load()
 
 
-# What torch.load takes for the module `pickle`.
+# Takes the place of the module `pickle` in torch.load.
 _INERT_PICKLE = SimpleNamespace(Unpickler=_InertUnpickler, load=_load, __name__="pickle")
 
 
 def load_inert(path: Path, source: str) -> Any:
-    """Read a file of torch.save in which there are objects.
+    """Read a file of torch.save that holds objects, and return its content with shells in their place.
 
     Args:
-        path: the file.
-        source: where it comes from, for messages.
-
-    Returns:
-        What it holds, with shells in the place of objects.
+        path: File.
+        source: Path or URL for messages.
 
     Raises:
-        CheckpointError: it names something that does not belong in a checkpoint, or is damaged.
+        CheckpointError: The file names something that does not belong in a checkpoint, or is damaged.
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that the source code of shells cannot be found
-            # In memory: torch extracts the files of an archive that it can read from a disk.
-            return torch.load(
-                io.BytesIO(path.read_bytes()),
-                map_location="cpu",
-                pickle_module=_INERT_PICKLE,
-                weights_only=False,
-            )
+            warnings.simplefilter("ignore")  # the source code of shells cannot be found
+            # From memory: torch extracts the files of an archive that it reads from a disk.
+            file = io.BytesIO(path.read_bytes())
+            return torch.load(file, map_location="cpu", pickle_module=_INERT_PICKLE, weights_only=False)
     except pickle.UnpicklingError as error:
         unsafe = str(error).removeprefix("GLOBAL ")
         raise CheckpointError(
-            f"{source}: refused. Its pickle names {unsafe}, which is no part of a network, and could execute any code. "
-            "Nothing of it was executed; do not load the file with anything else unless you trust who made it"
+            f"{source}: refused. Its pickle names {unsafe}, which is no part of a network and could execute any code. "
+            "Nothing of it was executed; do not load the file elsewhere unless you trust its author"
         ) from error
     except LOAD_ERRORS as error:
         raise CheckpointError(f"{source}: damaged or truncated ({error}); fetch it again") from error
 
 
 def state_dict_of(module: Shell) -> dict[str, Tensor]:
-    """Collect the weights of the shell of an ``nn.Module``, by the names that its ``state_dict`` would give them."""
+    """Return the state dict of a pickled ``nn.Module`` from its shell."""
     weights: dict[str, Tensor] = {}
     _collect(module, "", weights)
     return weights

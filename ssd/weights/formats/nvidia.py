@@ -1,10 +1,9 @@
-"""SSD300 with ResNet of NVIDIA's DeepLearningExamples, and uvipen's SSD-ResNet50, whose tensors have the same names.
+"""SSD300 with ResNet of NVIDIA's DeepLearningExamples, of uvipen/SSD-pytorch, and of MLPerf Training (ssd-v1).
 
 NVIDIA saves ``{"epoch", "iteration", "optimizer", "scheduler", "label_map", "model"}``, uvipen ``{"epoch",
-"model_state_dict", "optimizer", "scheduler"}``. Before v1.1, names could have the prefixes of wrapped models.
-
-The channels of the headers are value-major, as those of MLPerf's SSD300, from which the code of both descends; the
-priors are those of the paper for COCO, clipped.
+"model_state_dict", "optimizer", "scheduler"}`` with the same tensor names. Before v1.1, names could have the prefixes
+of wrapped models. In MLPerf's network the extra layers have biases and no batch norm. The headers of all three are
+value-major; the priors are those of the paper for COCO, clipped.
 """
 
 import re
@@ -12,54 +11,54 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+from ssd.modeling.backbone.pretrained import StateDict
 from ssd.utils.errors import CheckpointError
-from ssd.weights.formats.headers import to_prior_major, with_headers
-from ssd.weights.formats.source import Converted, Source, StateDict, rename
+from ssd.weights.formats.format import Converted, Format, rename
+from ssd.weights.formats.layouts import to_prior_major, with_headers
 
 _FIRST_NAME = "feature_extractor.feature_extractor.0.weight"
-_NAMES = (
-    (r"feature_extractor\.feature_extractor\.0\.(.+)", r"backbone.conv1.\1"),
-    (r"feature_extractor\.feature_extractor\.1\.(.+)", r"backbone.bn1.\1"),
-    (r"feature_extractor\.feature_extractor\.4\.(.+)", r"backbone.layer1.\1"),
-    (r"feature_extractor\.feature_extractor\.5\.(.+)", r"backbone.layer2.\1"),
-    (r"feature_extractor\.feature_extractor\.6\.(.+)", r"backbone.layer3.\1"),
-)
-# What the files of MLPerf share.
-EXTRAS_AND_HEADERS = (
+_EXTRAS_AND_HEADERS = (
     (r"additional_blocks\.(.+)", r"backbone.extras.\1"),
     (r"loc\.(.+)", r"box_head.predictor.reg_headers.\1"),
     (r"conf\.(.+)", r"box_head.predictor.cls_headers.\1"),
 )
-
-# Depth by the number of blocks in conv4_x and whether these are bottlenecks (Deep Residual Learning, Table 1).
+_STAGES = {0: "conv1", 1: "bn1", 4: "layer1", 5: "layer2", 6: "layer3"}  # by the number of the layer
+_NVIDIA_RULES = (
+    *((rf"feature_extractor\.feature_extractor\.{n}\.(.+)", rf"backbone.{stage}.\1") for n, stage in _STAGES.items()),
+    *_EXTRAS_AND_HEADERS,
+)
+_MLPERF_RULES = (
+    *((rf"model\.layer1\.{n}\.(.+)", rf"backbone.{stage}.\1") for n, stage in _STAGES.items() if n < 6),
+    (r"model\.layer2\.0\.(.+)", r"backbone.layer3.\1"),
+    *_EXTRAS_AND_HEADERS,
+)
+_MLPERF_NOTE = (
+    "The network for 1200 pixels of MLPerf Inference (resnet34-ssd1200) has tensors of the same names and shapes, but "
+    "headers of stride 3. If this file is of that network, its detections here are meaningless."
+)
+# Depth by the number of blocks in conv4_x and whether they are bottlenecks (Deep Residual Learning, Table 1).
 _DEPTHS = {(2, False): 18, (6, False): 34, (6, True): 50, (23, True): 101, (36, True): 152}
 
 
-def convert(weights: StateDict, content: Mapping[str, Any]) -> Converted:
-    """Convert a detector of NVIDIA or uvipen.
-
-    Raises:
-        CheckpointError: the first convolution is missing, a name is unexpected, the channels of a header do not fit, or
-            conv4_x is of no ResNet.
-    """
+def _convert_nvidia(weights: StateDict, content: Mapping[str, Any]) -> Converted:
     weights = _without_prefix(weights)
-    return Converted(
-        rename(prior_major(weights), (*_NAMES, *EXTRAS_AND_HEADERS)),
-        "interop/nvidia_ssd300_resnet50_coco",
-        ("MODEL.BACKBONE.NAME", f"resnet{_depth(weights)}"),
-        labelled_classes(content),
-    )
+    ours = rename(prior_major(weights), _NVIDIA_RULES)
+    overrides = ("MODEL.BACKBONE.NAME", f"resnet{_depth(weights)}")
+    return Converted(ours, "interop/nvidia_ssd300_resnet50_coco", overrides, _labelled_classes(content))
+
+
+def _convert_mlperf(weights: StateDict, content: Mapping[str, Any]) -> Converted:
+    ours = rename(prior_major(weights), _MLPERF_RULES)
+    config, class_names = "interop/mlperf_ssd300_resnet34_coco", _labelled_classes(content)
+    return Converted(ours, config, class_names=class_names, notes=(_MLPERF_NOTE,))
 
 
 def prior_major(weights: StateDict, last: str = "") -> StateDict:
-    """Put the channels of the headers, ``loc`` and ``conf``, into our order.
+    """Reorder the value-major headers ``loc`` and ``conf``, in their names.
 
     Args:
-        weights: in their names.
-        last: what follows the level in the name of a header's last convolution, with a dot; "" = it is the header.
-
-    Raises:
-        CheckpointError: the channels of a header do not go with the number of priors, a quarter of those of ``loc``.
+        weights: All tensors.
+        last: Name of the last convolution within a header, with a dot; "" if the header is one convolution.
     """
     suffix = re.escape(last)
     for name, value in weights.items():
@@ -69,17 +68,17 @@ def prior_major(weights: StateDict, last: str = "") -> StateDict:
     return weights
 
 
-def labelled_classes(content: Mapping[str, Any]) -> tuple[str, ...] | None:
-    """Names of the classes, without background, from ``label_map``: label to name, 0 is the background."""
+def _labelled_classes(content: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """Return the names without background from ``label_map``, which maps label to name; 0 is the background."""
     names = content.get("label_map")
     if not isinstance(names, Mapping) or set(names) != set(range(len(names))) or len(names) < 2:
         return None
-    ordered = [names[label] for label in range(1, len(names))]
-    return tuple(ordered) if all(isinstance(name, str) for name in ordered) else None
+    ordered = tuple(names[label] for label in range(1, len(names)))
+    return ordered if all(isinstance(name, str) for name in ordered) else None
 
 
 def _without_prefix(weights: StateDict) -> StateDict:
-    """Take away what precedes the known names, such as "1." of a model within nn.Sequential."""
+    """Remove a prefix of all names, such as "1." of a model within nn.Sequential."""
     for name in weights:
         if name.endswith(_FIRST_NAME):
             prefix = name.removesuffix(_FIRST_NAME)
@@ -90,24 +89,30 @@ def _without_prefix(weights: StateDict) -> StateDict:
 def _depth(weights: StateDict) -> int:
     pattern = re.compile(r"feature_extractor\.feature_extractor\.6\.(\d+)\.(\w+)")
     found = [match.groups() for match in map(pattern.match, weights) if match]
-    blocks, layers = {block for block, _ in found}, {layer for _, layer in found}
-    kind = len(blocks), "conv3" in layers
+    kind = len({block for block, _ in found}), any(layer == "conv3" for _, layer in found)
     if kind not in _DEPTHS:
-        known = ", ".join(map(str, _DEPTHS.values()))
         raise CheckpointError(
-            f"feature_extractor.feature_extractor.6 has {kind[0]} {'bottleneck' if kind[1] else 'basic'} blocks; a "
-            f"ResNet-{known} has another number: the file is damaged or of another network"
+            f"feature_extractor.feature_extractor.6 has {kind[0]} {'bottleneck' if kind[1] else 'basic'} blocks, "
+            f"unlike ResNet-{', '.join(map(str, _DEPTHS.values()))}: the file is damaged or of another network"
         )
     return _DEPTHS[kind]
 
 
-SOURCE = Source(
-    name="nvidia",
-    title="NVIDIA's or uvipen's SSD300 with ResNet",
-    marks=(
-        r"(.*\.)?feature_extractor\.feature_extractor\.4\.0\.conv1\.weight$",
-        r"(.*\.)?additional_blocks\.0\.3\.weight$",
-        r"(.*\.)?conf\.0\.weight$",
+FORMATS = (
+    Format(
+        name="nvidia",
+        title="NVIDIA's or uvipen's SSD300 with ResNet",
+        marks=(
+            r"(.*\.)?feature_extractor\.feature_extractor\.4\.0\.conv1\.weight$",
+            r"(.*\.)?additional_blocks\.0\.3\.weight$",
+            r"(.*\.)?conf\.0\.weight$",
+        ),
+        convert=_convert_nvidia,
     ),
-    convert=convert,
+    Format(
+        name="mlperf",
+        title="MLPerf's SSD300 with ResNet-34",
+        marks=(r"model\.layer1\.4\.0\.conv1\.weight$", r"additional_blocks\.0\.2\.bias$", r"conf\.0\.weight$"),
+        convert=_convert_mlperf,
+    ),
 )

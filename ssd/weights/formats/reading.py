@@ -1,26 +1,25 @@
-"""Finding the weights in a checkpoint, whoever wrote it."""
+"""Reading of the weights in a checkpoint of any project."""
 
 import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from ssd.modeling.backbone.pretrained import StateDict
 from ssd.utils.checkpoint_file import is_state_dict, list_keys, local_file, read_content
 from ssd.utils.errors import CheckpointError, PickledObjectError
 from ssd.weights.formats.inert_pickle import Shell, load_inert, state_dict_of
-from ssd.weights.formats.source import StateDict
 
-# Where the projects put the weights.
-_KEYS = ("state_dict", "model", "model_state_dict", "net")
+_KEYS = ("state_dict", "model", "model_state_dict", "net")  # of the weights, in the files of the known projects
 _WRAPPERS = re.compile(r"^(module\.)+")  # DataParallel and DistributedDataParallel
 
 
 class CheckpointContent(NamedTuple):
-    """What a file holds.
+    """Content of a file.
 
     Attributes:
-        source: where it was read from.
-        weights: its state dict, without the prefix of data-parallel wrappers.
-        content: all of it; empty for a bare state dict.
+        source: Path or URL.
+        weights: State dict, without the prefix of data-parallel wrappers.
+        content: The whole dictionary; empty for a bare state dict.
     """
 
     source: str
@@ -29,15 +28,10 @@ class CheckpointContent(NamedTuple):
 
 
 def read_weights(source: str) -> CheckpointContent:
-    """Read a checkpoint of any project.
-
-    Args:
-        source: a path or URL.
+    """Read a checkpoint of any project, a path or URL, without executing anything in it.
 
     Raises:
-        CheckpointError: the file is missing, damaged, holds what could execute code, or no weights.
-        DownloadError: the URL cannot be fetched.
-        MissingPackageError: it is a safetensors file, and that package is not installed.
+        CheckpointError: The file is missing, damaged, refused as unsafe, or holds no weights.
     """
     try:
         content: Any = read_content(source)
@@ -60,7 +54,6 @@ def read_weights(source: str) -> CheckpointContent:
 
 
 def _unwrapped(weights: StateDict, source: str) -> StateDict:
-    """The weights as a plain dictionary, without the prefix that some or all of their names have."""
     unwrapped: StateDict = {}
     for name, value in weights.items():
         plain = _WRAPPERS.sub("", name)

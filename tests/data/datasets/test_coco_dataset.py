@@ -1,12 +1,11 @@
 import json
-import logging
 import pickle
 
 import cv2
 import numpy as np
 import pytest
 
-from ssd.data.datasets import COCO_CLASSES, COCODataset
+from ssd.data.datasets import COCODataset
 from ssd.utils.errors import DatasetError
 
 
@@ -23,11 +22,6 @@ def _content(**changes):
         ],
     }
     return {**content, **changes}
-
-
-def test_official_classes() -> None:
-    assert len(COCO_CLASSES) == len(set(COCO_CLASSES)) == 80
-    assert (COCO_CLASSES[0], COCO_CLASSES[55], COCO_CLASSES[79]) == ("person", "cake", "toothbrush")
 
 
 def test_boxes_labels_and_names(write_coco) -> None:
@@ -99,20 +93,6 @@ def test_the_image_is_not_opened_for_boxes_that_fit_or_leave_by_rounding(write_c
         COCODataset(folder, ann_file)
 
 
-def test_bad_boxes_are_dropped_with_one_warning(write_coco, caplog) -> None:
-    content = _content()
-    content["annotations"][0]["bbox"] = [1, 2, 0, 4]
-    content["annotations"][3]["bbox"] = [50, 2, 5, 4]
-    with caplog.at_level(logging.WARNING):
-        dataset = COCODataset(*write_coco(content))
-    (record,) = caplog.records
-    assert (
-        "2 of 3 boxes dropped: 3.png [1, 2, 0, 4] is of zero area; 3.png [50, 2, 5, 4] is outside"
-        in record.getMessage()
-    )
-    assert len(dataset[1][1]["labels"]) == 0
-
-
 def test_coco_object_is_read_when_asked_for_and_complete(write_coco, capsys) -> None:
     content = _content()
     del content["annotations"][0]["id"]
@@ -148,47 +128,40 @@ def test_given_class_names_fix_the_labels(write_coco) -> None:
         COCODataset(*files, class_names=("__background__", "dog", "bird"))
 
 
+def _annotated(**values):
+    return _content(annotations=[{"image_id": 7, "category_id": 2, "bbox": [1, 2, 3, 4], **values}])
+
+
 @pytest.mark.parametrize(
-    ("content", "message"),
+    ("content", "fact"),
     [
-        ({"images": [], "categories": []}, r"needs a list 'annotations'; keys found: \['images', 'categories'\]"),
+        ({"images": [], "categories": []}, r"'annotations'.* \['images', 'categories'\]"),
         (_content(images=[{"file_name": "7.png"}]), r"images\[0\] lacks id"),
-        (_content(images=[]), "'images' is empty"),
-        (_content(categories=[{"id": 1, "name": "a"}, {"id": 2, "name": "a"}]), "more than once: a"),
+        (_content(images=[]), "'images'"),
+        (_content(categories=[{"id": 1, "name": "a"}, {"id": 2, "name": "a"}]), "categories: .* a$"),
         (_content(categories=[]), "no class names"),
         (_content(annotations=[{"image_id": 7, "category_id": 2}]), r"annotations\[0\] lacks bbox"),
-        (
-            _content(annotations=[{"image_id": 7, "category_id": 2, "bbox": [1, 2, 3]}]),
-            r"image 7 has bbox \[1, 2, 3\]; it must be",
-        ),
-        (
-            _content(annotations=[{"image_id": 7, "category_id": 2, "bbox": [1, 2, 3, "x"]}]),
-            r"image 7 has bbox \[1, 2, 3, 'x'\]",
-        ),
-        (
-            _content(annotations=[{"image_id": 7, "category_id": 5, "bbox": [1, 2, 3, 4]}]),
-            "category_id 5, which 'categories' lacks; it has 2, 9",
-        ),
+        (_annotated(bbox=[1, 2, 3]), r"image 7 has bbox \[1, 2, 3\]"),
+        (_annotated(bbox=[1, 2, 3, "x"]), r"image 7 has bbox \[1, 2, 3, 'x'\]"),
+        (_annotated(category_id=5), "category_id 5 .* 2, 9"),
     ],
 )
-def test_malformed_files(tmp_path, content, message) -> None:
-    (tmp_path / "a.json").write_text(json.dumps(content))
+def test_malformed_files(tmp_path, content, fact) -> None:
     for image in content["images"][1:]:
         image.update(width=40, height=30)
-    (tmp_path / "a.json").write_text(json.dumps(content))
-    with pytest.raises(DatasetError, match=message):
-        COCODataset(tmp_path, tmp_path / "a.json")
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps(content))
+    with pytest.raises(DatasetError, match=fact) as caught:
+        COCODataset(tmp_path, path)
+    assert str(path) in str(caught.value)
 
 
 def test_broken_and_missing_files(tmp_path) -> None:
     path = tmp_path / "a.json"
-    with pytest.raises(DatasetError, match=r"annotation file .*a\.json does not exist"):
-        COCODataset(tmp_path, path)
-    with pytest.raises(DatasetError, match=r"image folder .*images does not exist"):
-        COCODataset(tmp_path / "images", path)
-    path.write_text('{"images": [\n}')
-    with pytest.raises(DatasetError, match=r"a\.json: broken JSON at line 2, column 1"):
-        COCODataset(tmp_path, path)
-    path.write_text("[]")
-    with pytest.raises(DatasetError, match="not COCO annotations"):
-        COCODataset(tmp_path, path)
+    for folder, missing in ((tmp_path, r"a\.json"), (tmp_path / "images", "images")):
+        with pytest.raises(DatasetError, match=rf"{missing} does not exist"):
+            COCODataset(folder, path)
+    for text, fact in (('{"images": [\n}', "line 2, column 1"), ("[]", "not COCO")):
+        path.write_text(text)
+        with pytest.raises(DatasetError, match=rf"a\.json: .*{fact}"):
+            COCODataset(tmp_path, path)

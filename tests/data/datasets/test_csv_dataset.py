@@ -81,25 +81,26 @@ def test_open_images(folder: Path) -> None:
 
 
 MISTAKES = {
-    "no number": ("a.png,1,2,x,4,cat", "row 2: x2 is 'x'; it must be a number"),
-    "nan": ("a.png,1,nan,3,4,cat", "row 2: y1 is 'nan'"),
-    "infinite": ("a.png,1,2,3,1e999,cat", "row 2: y2 is '1e999'"),
-    "too few": ("a.png,1,2", "row 2: 3 columns, 6 are expected"),
-    "no class": ("a.png,1,2,3,4,", "row 2: the class is empty"),
-    "background": ("a.png,1,2,3,4,__background__", "row 2: the class is __background__"),
-    "no file": (",1,2,3,4,cat", "row 2: the file name is empty"),
-    "missing": ("c.png,1,2,3,4,cat", "row 2: the image 'c.png' is not in"),
-    "outside": ("../../etc/passwd,1,2,3,4,cat", "row 2: the file name '../../etc/passwd' is no file inside"),
-    "null": ("a\0b,1,2,3,4,cat", "row 2"),
+    "a.png,1,2,x,4,cat": "x2 is 'x'",
+    "a.png,1,nan,3,4,cat": "y1 is 'nan'",
+    "a.png,1,2,3,1e999,cat": "y2 is '1e999'",
+    "a.png,1,2": "3 columns, 6",
+    "a.png,1,2,3,4,": "class is empty",
+    "a.png,1,2,3,4,__background__": "class is __background__",
+    ",1,2,3,4,cat": "file name is empty",
+    "c.png,1,2,3,4,cat": "'c.png' is not in",
+    "../../etc/passwd,1,2,3,4,cat": "'../../etc/passwd' is no file inside",
+    "a\0b,1,2,3,4,cat": "",
 }
 
 
-@pytest.mark.parametrize(("row", "message"), MISTAKES.values(), ids=MISTAKES)
-def test_mistakes_are_raised_or_skipped(folder: Path, row: str, message: str) -> None:
+@pytest.mark.parametrize(("row", "fact"), MISTAKES.items())
+def test_mistakes_are_raised_or_skipped(folder: Path, row: str, fact: str) -> None:
     path = write(folder, f"file,x1,y1,x2,y2,class\n{row}\na.png,1,2,3,4,cat\n")
-    with pytest.raises(DatasetError, match=message.replace("(", r"\(")) as caught:
+    with pytest.raises(DatasetError) as caught:
         CSVDataset(path)
     assert caught.value.field == "row 2"
+    assert fact in str(caught.value)
     policy = SkipErrors()
     dataset = CSVDataset(path, policy=policy)
     assert policy.count == 1
@@ -109,32 +110,35 @@ def test_mistakes_are_raised_or_skipped(folder: Path, row: str, message: str) ->
 
 def test_contradicting_sizes_and_unknown_classes(folder: Path) -> None:
     header = "filename,width,height,class,xmin,ymin,xmax,ymax\n"
-    with pytest.raises(DatasetError, match="different sizes"):
+    with pytest.raises(DatasetError, match=r"sizes: \[\(30, 40\), \(40, 30\)\]"):
         CSVDataset(write(folder, header + "a.png,40,30,cat,1,2,3,4\na.png,30,40,cat,1,2,3,4\n"))
-    with pytest.raises(DatasetError, match="row 2: unknown class 'cta'; did you mean 'cat'"):
+    with pytest.raises(DatasetError, match=r"row 2: unknown class 'cta'; did you mean 'cat'"):
         CSVDataset(write(folder, header + "a.png,40,30,cta,1,2,3,4\n"), class_names=("__background__", "cat"))
-    with pytest.raises(DatasetError, match="annotated as 99 x 30"):
+    with pytest.raises(DatasetError, match="99 x 30"):
         CSVDataset(write(folder, header + "a.png,99,30,cat,1,2,3,4\n"))[0]
 
 
-def test_unreadable_tables(folder: Path) -> None:
-    with pytest.raises(DatasetError, match="must name columns"):
-        CSVDataset(write(folder, "a,b\n"))
-    with pytest.raises(DatasetError, match="it is nothing"):
-        CSVDataset(write(folder, ""))
-    with pytest.raises(DatasetError, match="not UTF-8 text"):
-        CSVDataset(write(folder, "filename,class\n\xfc", "latin-1"))
-    with pytest.raises(DatasetError, match="no row that can be read"):
-        CSVDataset(write(folder, "file,x1,y1,x2,y2,class\n"))
-    with pytest.raises(DatasetError, match=r"boxes\.csv: the first line must name columns .*; it is '?\"xx"):
-        CSVDataset(write(folder, '"' + "x" * 200_000))
-    with pytest.raises(DatasetError, match="no CSV"):
-        CSVDataset(write(folder, 'a.png,1,2,3,4,cat\n"' + "x" * 200_000))
+@pytest.mark.parametrize(
+    ("text", "encoding", "fact"),
+    [
+        ("a,b\n", "utf-8", "row 1: .*columns.* 'a,b'"),
+        ("", "utf-8", "row 1: .*nothing"),
+        ("filename,class\n\xfc", "latin-1", ".*UTF-8"),
+        ("file,x1,y1,x2,y2,class\n", "utf-8", ".*no row"),
+        ('"' + "x" * 200_000, "utf-8", "row 1: .*xx"),
+        ('a.png,1,2,3,4,cat\n"' + "x" * 200_000, "utf-8", "row 2: no CSV"),
+    ],
+    ids=["columns", "empty", "encoding", "no rows", "long header", "long cell"],
+)
+def test_unreadable_tables(folder: Path, text: str, encoding: str, fact: str) -> None:
+    with pytest.raises(DatasetError, match=rf"boxes\.csv: {fact}") as caught:
+        CSVDataset(write(folder, text, encoding))
+    assert len(str(caught.value)) < 600
 
 
 def test_no_image_is_left(folder: Path) -> None:
     policy = SkipErrors()
-    with pytest.raises(DatasetError, match=r"boxes\.csv: none of 2 images can be used"):
+    with pytest.raises(DatasetError, match=r"boxes\.csv: none of 2 images"):
         CSVDataset(write(folder, "c.png,1,2,3,4,cat\nd.png,1,2,3,4,cat\n"), policy=policy)
     assert policy.count == 2
 

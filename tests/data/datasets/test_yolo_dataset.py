@@ -93,19 +93,15 @@ def test_labelimg_and_darknet(tmp_path: Path) -> None:
     assert YOLODataset(tmp_path, "train").ids == ["obj_train_data/a.png"]
 
 
-def test_polygons_become_their_boxes(root: Path) -> None:
+def test_polygons_and_poses_become_boxes(root: Path) -> None:
     describe(root)
     write_text(root / "labels/train/a.txt", "1 0.1 0.1 0.5 0.2 0.3 0.6\n0 0 0 0.5 0 0.5 0.5 0 0.5\n")
     dataset = YOLODataset(root, "train")
     np.testing.assert_allclose(dataset.get_annotation(0)[1][0], [[4, 3, 20, 18], [0, 0, 20, 15]], atol=1e-5)
     assert dataset.num_polygons == 2
-
-
-def test_poses_give_their_boxes(root: Path) -> None:
     describe(root, kpt_shape=[2, 3])
     write_text(root / "labels/train/a.txt", "0 0.25 0.5 0.5 0.2 0.1 0.1 2 0.3 0.3 1\n")
-    dataset = YOLODataset(root, "train")
-    np.testing.assert_allclose(dataset.get_annotation(0)[1][0], [[0, 12, 20, 18]], atol=1e-5)
+    np.testing.assert_allclose(YOLODataset(root, "train").get_annotation(0)[1][0], [[0, 12, 20, 18]], atol=1e-5)
 
 
 def test_the_folder_of_labels() -> None:
@@ -114,24 +110,25 @@ def test_the_folder_of_labels() -> None:
 
 
 MISTAKES = {
-    "class": ("7 0.5 0.5 0.1 0.1", "row 2: the class is '7'; data.yaml names the classes 0 to 1"),
-    "name": ("cat 0.5 0.5 0.1 0.1", "row 2: the class is 'cat'"),
-    "nan": ("0 nan 0.5 0.1 0.1", "row 2: .* fractions"),
-    "huge": ("0 1e999 0.5 0.1 0.1", "row 2: .* fractions"),
-    "pixels": ("0 200 150 60 40", "row 2: .*, 0 to 1, not pixels"),
-    "confidence": ("0 0.5 0.5 0.1 0.1 0.9", "row 2: 6 numbers; a row is"),
-    "words": ("0 a b c d", "row 2: 'a b c d' are no numbers"),
-    "digits": ("0 " + "9" * 5000 + " 0 0 0", "row 2"),
+    "7 0.5 0.5 0.1 0.1": "'7'; data.yaml names the classes 0 to 1",
+    "cat 0.5 0.5 0.1 0.1": "'cat'",
+    "0 nan 0.5 0.1 0.1": "fractions",
+    "0 1e999 0.5 0.1 0.1": "fractions",
+    "0 200 150 60 40": "pixels",
+    "0 0.5 0.5 0.1 0.1 0.9": "6 numbers",
+    "0 a b c d": "'a b c d'",
+    "0 " + "9" * 5000 + " 0 0 0": "999",
 }
 
 
-@pytest.mark.parametrize(("row", "message"), MISTAKES.values(), ids=MISTAKES)
-def test_mistakes_are_raised_or_skipped(root: Path, row: str, message: str) -> None:
+@pytest.mark.parametrize(("row", "fact"), MISTAKES.items(), ids=range(len(MISTAKES)))
+def test_mistakes_are_raised_or_skipped(root: Path, row: str, fact: str) -> None:
     describe(root)
     write_text(root / "labels/train/a.txt", f"{BOX}{row}\n")
-    with pytest.raises(DatasetError, match=message) as caught:
+    with pytest.raises(DatasetError) as caught:
         YOLODataset(root, "train")
     assert (caught.value.field, caught.value.path) == ("row 2", str(root / "labels/train/a.txt"))
+    assert fact in str(caught.value)
     assert len(str(caught.value)) < 600
     policy = SkipErrors()
     assert len(YOLODataset(root, "train", policy=policy).get_annotation(0)[1][0]) == 1
@@ -139,24 +136,24 @@ def test_mistakes_are_raised_or_skipped(root: Path, row: str, message: str) -> N
 
 
 @pytest.mark.parametrize(
-    ("content", "message"),
+    ("content", "fact"),
     [
-        ({"names": "cat"}, "names must list the classes"),
-        ({"names": {0: "a", 2: "b"}}, "must number the classes 0 to 1"),
-        ({"names": [["a"]]}, "class names are strings"),
-        ({"nc": 3}, "nc is 3, but there are 2 names"),
+        ({"names": "cat"}, "names must list"),
+        ({"names": {0: "a", 2: "b"}}, "classes 0 to 1"),
+        ({"names": [["a"]]}, "names: .*'a'"),
+        ({"nc": 3}, "nc is 3, but there are 2"),
         ({"train": "nowhere"}, "nowhere does not exist"),
-        ({"train": "images"}, None),
-        ({"test": None}, None),
     ],
 )
-def test_mistakes_in_the_description(root: Path, content: dict[str, Any], message: str | None) -> None:
+def test_mistakes_in_the_description(root: Path, content: dict[str, Any], fact: str) -> None:
     describe(root, **content)
-    if message is None:
-        assert len(YOLODataset(root, "train")) >= 2
-        return
-    with pytest.raises(DatasetError, match=message):
+    with pytest.raises(DatasetError, match=fact):
         YOLODataset(root / "data.yaml", "train")
+
+
+def test_splits_may_be_nested_or_empty(root: Path) -> None:
+    describe(root, train="images", test=None)
+    assert len(YOLODataset(root, "train")) == 3
 
 
 @pytest.mark.parametrize(
@@ -170,64 +167,60 @@ def test_hostile_descriptions(root: Path, text: str) -> None:
 
 
 def test_missing_pieces(root: Path) -> None:
-    with pytest.raises(DatasetError, match="nothing names the classes"):
+    with pytest.raises(DatasetError, match=r"data\.yaml, nor obj\.data"):
         YOLODataset(root)
     describe(root)
-    with pytest.raises(DatasetError, match=r"no split 'test'; there are: (names|train, val)"):
+    with pytest.raises(DatasetError, match=r"'test'; there are: train, val"):
         YOLODataset(root, "test")
     write_text(root / "list.txt", "../../../etc/passwd\nimages/train/a.png\n")
     describe(root, train="list.txt")
     with pytest.raises(DatasetError):
         YOLODataset(root, "train")
-    policy = SkipErrors()
-    assert YOLODataset(root, "train", policy=policy).ids == ["images/train/a.png"]
+    assert YOLODataset(root, "train", policy=SkipErrors()).ids == ["images/train/a.png"]
     for path in (root / "labels").rglob("*.txt"):
         path.unlink()
     describe(root)
-    with pytest.raises(DatasetError, match=r"none of 2 images has a text file with its boxes; looked for .*labels"):
+    with pytest.raises(DatasetError, match=r"none of 2 images .*labels"):
         YOLODataset(root, "train")
+    for path in (root / "images").rglob("*.png"):
+        path.unlink()
+    for split, fact in (("train", "split train"), (None, "folder")):
+        with pytest.raises(DatasetError, match=rf"data\.yaml: .*{fact} has no image .*\.jpg"):
+            YOLODataset(root, split)
 
 
-def test_missing_pieces_of_darknet(root: Path) -> None:
-    (root / "obj.data").write_text("train = list.txt\nnames = nmaes.txt\n")
+@pytest.mark.parametrize(
+    ("names", "images", "fact"),
+    [
+        ("nmaes.txt", None, r"nmaes\.txt does not exist.* did you mean names\.txt"),
+        ("names.txt", None, r"split train: .*list\.txt does not exist"),
+        ("names.txt", b"images/train/\xff.png\n", r"list\.txt: not UTF-8"),
+    ],
+)
+def test_missing_pieces_of_darknet(root: Path, names: str, images: bytes | None, fact: str) -> None:
+    (root / "obj.data").write_text(f"train = list.txt\nnames = {names}\n")
     write_text(root / "names.txt", "cat\n")
-    with pytest.raises(
-        DatasetError, match=r"list of class names .*nmaes\.txt does not exist.* did you mean names\.txt"
-    ):
-        YOLODataset(root, "train")
-    (root / "obj.data").write_text("train = list.txt\nnames = names.txt\n")
-    with pytest.raises(DatasetError, match=r"split train: .*list\.txt does not exist"):
-        YOLODataset(root, "train")
-    (root / "list.txt").write_bytes(b"images/train/\xff.png\n")
-    with pytest.raises(DatasetError, match=r"list\.txt: not UTF-8 text"):
+    if images is not None:
+        (root / "list.txt").write_bytes(images)
+    with pytest.raises(DatasetError, match=fact):
         YOLODataset(root, "train")
 
 
 def test_two_descriptions(root: Path) -> None:
     describe(root)
     (root / "more.yml").write_text((root / "data.yaml").read_text())
-    with pytest.raises(DatasetError, match=r"several files describe a YOLO set: data\.yaml, more\.yml; name one"):
+    with pytest.raises(DatasetError, match=r"data\.yaml, more\.yml"):
         YOLODataset(root, "train")
     assert len(YOLODataset(root / "more.yml", "train")) == 2
-
-
-def test_no_images(root: Path) -> None:
-    describe(root)
-    for path in (root / "images").rglob("*.png"):
-        path.unlink()
-    with pytest.raises(DatasetError, match=r"data\.yaml: split train has no image with suffix \.jpg"):
-        YOLODataset(root, "train")
-    with pytest.raises(DatasetError, match=r"data\.yaml: it has no image with suffix"):
-        YOLODataset(root)
 
 
 def test_blank_rows_and_rows_that_are_no_text(root: Path) -> None:
     describe(root)
     write_text(root / "labels/train/a.txt", f"\n  \n{BOX}\n7 0.5 0.5 0.1 0.1\n")
-    with pytest.raises(DatasetError, match=r"a\.txt: row 5: the class is '7'"):
+    with pytest.raises(DatasetError, match=r"a\.txt: row 5"):
         YOLODataset(root, "train")
     (root / "labels/train/a.txt").write_bytes(BOX.encode() + b"\xff")
-    with pytest.raises(DatasetError, match=r"a\.txt: not UTF-8 text"):
+    with pytest.raises(DatasetError, match=r"a\.txt: not UTF-8"):
         YOLODataset(root, "train")
     policy = SkipErrors()
     assert YOLODataset(root, "train", policy=policy).ids == ["images/train/b.png"]

@@ -4,8 +4,6 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from ssd.data.transforms import BatchTransform
 from ssd.data.transforms.geometry import (
@@ -200,25 +198,18 @@ def test_crop_acceptance_by_hand() -> None:
     assert is_crop_accepted(rects, boxes, each).tolist() == [False, False, False, True, False]
 
 
-def test_all_seven_modes_of_the_paper() -> None:
-    assert MIN_IOUS == (None, 0.1, 0.3, 0.5, 0.7, 0.9, 0.0)
-
-
-def test_crops_reach_the_edges_and_all_sides() -> None:
+def test_crops_reach_the_edges_and_keep_the_aspect_ratio() -> None:
     rng = np.random.default_rng(0)
     boxes = np.array([[40, 30, 60, 70]], dtype=np.float32)
     rects = np.array([draw_crop((0, 0, 100, 100), boxes, rng) for _ in range(2000)])
     crops = rects[(rects != (0, 0, 100, 100)).any(axis=1)]
     sides = crops[:, 2:] - crops[:, :2]
     aspect = sides[:, 1] / sides[:, 0]
-    assert (crops >= 0).all()
-    assert (crops <= 100).all()
+    assert ((crops >= 0) & (crops <= 100)).all()
     assert sides.min() >= 29
-    assert aspect.min() >= 0.47  # the bounds hold before rounding to pixels
-    assert aspect.max() <= 2.1
+    assert ((aspect >= 0.47) & (aspect <= 2.1)).all()  # the bounds hold before rounding to pixels
     # lufficc's crop starts at 1 or later wherever there is room (compatibility: full range here).
-    has_room = sides[:, 0] < 98
-    assert (crops[has_room, 0] == 0).any()
+    assert (crops[sides[:, 0] < 98, 0] == 0).any()
     assert (crops[:, 2] >= 99).any()
 
 
@@ -300,51 +291,11 @@ def test_draws_are_a_function_of_the_generator() -> None:
 
 def test_without_boxes_there_is_no_crop_but_expansion_and_mirror() -> None:
     draws = [draw_geometry(50, 40, np.empty((0, 4)), np.random.default_rng(seed)) for seed in range(100)]
-    for x1, y1, x2, y2 in (draw.rect for draw in draws):
-        assert x1 <= 0
-        assert y1 <= 0
-        assert x2 >= 50
-        assert y2 >= 40
-    plain = sum(draw.rect == (0, 0, 50, 40) for draw in draws)
-    assert 30 <= plain <= 70
+    assert all(x1 <= 0 and y1 <= 0 and x2 >= 50 and y2 >= 40 for x1, y1, x2, y2 in (draw.rect for draw in draws))
+    assert 30 <= sum(draw.rect == (0, 0, 50, 40) for draw in draws) <= 70
     assert 30 <= sum(draw.mirror for draw in draws) <= 70
     boxes, labels = map_boxes(np.empty((0, 4), np.float32), np.empty(0, np.int64), draws[0])
-    assert boxes.shape == (0, 4)
-    assert labels.shape == (0,)
-
-
-@settings(max_examples=200, deadline=None)
-@given(width=st.integers(1, 60), height=st.integers(1, 60), seed=st.integers(0, 10**6), num_boxes=st.integers(0, 5))
-def test_properties_of_any_draw(width, height, seed, num_boxes) -> None:
-    rng = np.random.default_rng(seed)
-    corners = np.sort(rng.uniform(0, 1, (num_boxes, 2, 2)), axis=1) * (width, height)
-    boxes, labels = corners.reshape(-1, 4).astype(np.float32), np.arange(num_boxes)
-    draw = draw_geometry(width, height, boxes, rng)
-    mapped, mapped_labels = map_boxes(boxes, labels, draw)
-    assert mapped.dtype == np.float32
-    assert ((mapped >= 0) & (mapped <= 1)).all()
-    assert (mapped[:, 2:] > mapped[:, :2]).all()
-    assert len(mapped) == len(mapped_labels)
-    if num_boxes:
-        assert (np.diff(mapped_labels) > 0).all()
-        _check_alignment(boxes[mapped_labels], mapped, draw)
-    size = (24, 32)
-    x1, y1, x2, y2 = valid_area(width, height, draw, size).tolist()
-    assert 0 <= x1 < x2 <= 32
-    assert 0 <= y1 < y2 <= 24
-    image = np.zeros((height, width, 3), np.uint8)
-    assert warp_image(image, draw, size).shape == (24, 32, 3)
-
-
-def _check_alignment(boxes, mapped, draw) -> None:
-    """Map the results back: they must lie in the boxes that their labels name."""
-    x1, y1, x2, y2 = draw.rect
-    if draw.mirror:
-        mapped = np.stack([1 - mapped[:, 2], mapped[:, 1], 1 - mapped[:, 0], mapped[:, 3]], axis=1)
-    back = mapped * (x2 - x1, y2 - y1, x2 - x1, y2 - y1) + (x1, y1, x1, y1)
-    slack = 1e-4 * max(x2 - x1, y2 - y1)
-    assert (back[:, :2] >= boxes[:, :2] - slack).all()
-    assert (back[:, 2:] <= boxes[:, 2:] + slack).all()
+    assert (boxes.shape, labels.shape) == ((0, 4), (0,))
 
 
 def test_an_image_of_one_pixel() -> None:
@@ -425,18 +376,16 @@ def _replay_crop(random, modes, width, height, boxes):
 
 
 def test_steps_can_be_left_out() -> None:
-    boxes = np.array([[10.0, 10, 30, 30]])
+    boxes, whole = np.array([[10.0, 10, 30, 30]]), np.array([0, 0, 50, 40])
 
-    def draws(**left_out: bool) -> list[GeometricDraw]:
-        steps = GeometricSteps(**left_out)
-        return [draw_geometry(50, 40, boxes, np.random.default_rng(seed), steps) for seed in range(60)]
+    def draws(**steps: bool) -> tuple[np.ndarray, set[bool]]:
+        found = [draw_geometry(50, 40, boxes, np.random.default_rng(i), GeometricSteps(**steps)) for i in range(60)]
+        return (np.array([draw.rect for draw in found]) - whole) * (-1, -1, 1, 1), {draw.mirror for draw in found}
 
-    whole = (0, 0, 50, 40)
-    assert {draw.rect for draw in draws(expand=False, crop=False)} == {whole}
-    assert {draw.mirror for draw in draws(expand=False, crop=False)} == {False, True}
-    assert {draw.mirror for draw in draws(mirror=False)} == {False}
-    assert all(x1 <= 0 and y1 <= 0 and x2 >= 50 and y2 >= 40 for x1, y1, x2, y2 in (d.rect for d in draws(crop=False)))
-    assert any(draw.rect != whole for draw in draws(crop=False))
-    assert all(
-        x1 >= 0 and y1 >= 0 and x2 <= 50 and y2 <= 40 for x1, y1, x2, y2 in (d.rect for d in draws(expand=False))
-    )
+    growth, mirrors = draws(expand=False, crop=False)
+    assert (not growth.any(), mirrors) == (True, {False, True})
+    assert draws(mirror=False)[1] == {False}
+    growth, _ = draws(crop=False)
+    assert growth.min() >= 0 < growth.max()
+    growth, _ = draws(expand=False)
+    assert growth.min() < 0 >= growth.max()

@@ -79,15 +79,13 @@ def test_each_image_gets_its_own_draw() -> None:
 
 
 def test_all_alike_equals_only_what_was_drawn() -> None:
-    """What runs on a GPU, without shapes that depend on the draw, is what runs on the CPU."""
+    """The variant for GPUs, without shapes that depend on the draw, equals that for CPUs; neither changes its input."""
     generator = torch.Generator().manual_seed(3)
     images, draw = torch.rand(64, 3, 6, 5, generator=generator) * 255, draw_photometric(64, generator)
+    before = images.clone()
     torch.testing.assert_close(distort_all(images, draw.packed()), distort_colors(images, draw), atol=1e-3, rtol=1e-5)
-
-
-def test_nothing_drawn_changes_nothing() -> None:
-    images = torch.rand(2, 3, 4, 4) * 255
-    assert torch.equal(distort_all(images, _draw(2).packed()), images)
+    assert torch.equal(images, before)
+    assert torch.equal(distort_all(images, _draw(64).packed()), images)
 
 
 def test_the_fused_transform_compiles_whole() -> None:
@@ -99,14 +97,6 @@ def test_the_fused_transform_compiles_whole() -> None:
     expected = distort_and_normalize(images, packed, mean, std, area)
     torch.testing.assert_close(compiled(images, packed, mean, std, area), expected)
     assert (expected[:, :, 0] == 0).all()
-
-
-@pytest.mark.parametrize("distort", [distort_colors, lambda images, draw: distort_all(images, draw.packed())])
-def test_the_argument_is_not_changed(distort) -> None:
-    images = torch.rand(8, 3, 4, 4)
-    before = images.clone()
-    distort(images, draw_photometric(8, torch.Generator().manual_seed(0)))
-    assert torch.equal(images, before)
 
 
 def test_ranges_and_probabilities() -> None:
@@ -131,17 +121,16 @@ def test_ranges_and_probabilities() -> None:
 
 
 def _replay(random: np.random.RandomState) -> PhotometricDraw:
+    ranges = {"brightness": (-32, 32), "contrast": (0.5, 1.5), "saturation": (0.5, 1.5), "hue": (-18, 18)}
     fields: dict[str, list] = {}
 
-    def draw(name: str, low: float, high: float) -> None:
-        if random.randint(2):
-            fields[name] = [float(random.uniform(low, high))]
+    def draw(*names: str) -> None:
+        for name in names:
+            if random.randint(2):
+                fields[name] = [float(random.uniform(*ranges[name]))]
 
-    draw("brightness", -32, 32)
-    colors = (("saturation", 0.5, 1.5), ("hue", -18, 18))
-    contrast = (("contrast", 0.5, 1.5),)
-    for step in contrast + colors if random.randint(2) else colors + contrast:
-        draw(*step)
+    draw("brightness")
+    draw(*(("contrast", "saturation", "hue") if random.randint(2) else ("saturation", "hue", "contrast")))
     if random.randint(2):
         orders = ((0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0))
         fields["channels"] = [orders[random.randint(6)]]

@@ -1,3 +1,5 @@
+"""Everything that open_source takes: paths, folders, patterns, lists; and errors."""
+
 import glob
 import io
 import os
@@ -11,7 +13,6 @@ from PIL import Image
 
 from ssd.inference.sources import Source, open_source
 from ssd.utils.errors import ImageError
-from ssd.utils.image import read_image
 
 
 def levels(source: Source) -> list[int]:
@@ -32,44 +33,6 @@ def test_a_path(write_image_file: Callable[..., Path], name: str) -> None:
         np.testing.assert_array_equal(frame.image, np.full((6, 8, 3), 90, np.uint8))
 
 
-@pytest.mark.parametrize(
-    ("content", "cause"),
-    [(b"", "the file is empty"), (b"text, no image\n" * 9, "not an image"), (b"\xff\xd8\xff\xe0\0\x10JFIF", "damaged")],
-)
-def test_a_bad_file_is_the_error_of_its_frame(tmp_path: Path, content: bytes, cause: str) -> None:
-    path = tmp_path / "photo.jpg"
-    path.write_bytes(content)
-    (pending,) = open_source(path)
-    with pytest.raises(ImageError, match=rf"photo\.jpg: .*{cause}"):
-        pending.read()
-
-
-def test_an_image_file_of_every_kind(tmp_path: Path) -> None:
-    """What ``read_image`` gives, whose tests compare it with Pillow."""
-    base = Image.effect_noise((40, 30), 60)
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    written = {
-        "grey.jpg": (base, {}),
-        "rgba.png": (base.convert("RGBA"), {}),
-        "palette.png": (base.convert("P"), {}),
-        "cmyk.jpg": (base.convert("CMYK"), {}),
-        "deep.png": (Image.fromarray(np.full((30, 40), 40_000, np.uint16)), {}),
-        "turned.jpg": (base.convert("RGB"), {"exif": exif}),
-        "dot.png": (base.crop((0, 0, 1, 1)), {}),
-        "long.jpg": (base.resize((20_000, 100)), {}),
-    }
-    for name, (image, options) in written.items():
-        image.save(tmp_path / name, **options)
-    shapes = {}
-    for pending in open_source(tmp_path):
-        frame = pending.read()
-        np.testing.assert_array_equal(frame.image, read_image(frame.path))
-        shapes[frame.path.name] = frame.image.shape
-    expected = dict.fromkeys(written, (30, 40, 3))
-    assert shapes == expected | {"turned.jpg": (40, 30, 3), "dot.png": (1, 1, 3), "long.jpg": (100, 20_000, 3)}
-
-
 def test_a_folder_gives_its_images_sorted(write_image_file: Callable[..., Path], tmp_path: Path) -> None:
     for name, level in (("b.PNG", 2), ("a 1.png", 1), ("ü.png", 3), ("inner/c.png", 4)):
         write_image_file(name, level)
@@ -78,6 +41,8 @@ def test_a_folder_gives_its_images_sorted(write_image_file: Callable[..., Path],
     source = open_source(tmp_path)
     assert source.num_frames == 3
     assert levels(source) == levels(source) == [1, 2, 3]
+    assert open_source(source) is source
+    assert levels(open_source([source, source])) == [1, 2, 3] * 2
     assert [pending.read().index for pending in source] == [0, 1, 2]
     assert [pending.read().path for pending in source] == [tmp_path / name for name in ("a 1.png", "b.PNG", "ü.png")]
 
@@ -92,15 +57,6 @@ def test_nothing_of_a_folder_is_read_before_its_turn(tmp_path: Path) -> None:
         next(frames).read()
     with pytest.raises(ImageError, match=r"02\.jpg: the file is empty"):
         next(frames).read()
-
-
-def test_names_that_are_no_unicode(tmp_path: Path, write_image_file: Callable[..., Path]) -> None:
-    name = os.fsdecode(b"caf\xe9.png")
-    try:
-        path = write_image_file(name, 5)
-    except OSError:
-        pytest.skip("this file system has Unicode names only")
-    assert levels(open_source(tmp_path)) == levels(open_source(path)) == [5]
 
 
 def test_a_glob(write_image_file: Callable[..., Path], tmp_path: Path, video: Path) -> None:
@@ -120,7 +76,7 @@ def test_a_glob(write_image_file: Callable[..., Path], tmp_path: Path, video: Pa
 def test_a_glob_takes_the_suffix_that_it_names(tmp_path: Path) -> None:
     Image.new("RGB", (3, 3), (7, 7, 7)).save(tmp_path / "a.tif")
     assert levels(open_source(f"{tmp_path}/*.tif")) == [7]
-    with pytest.raises(ImageError, match="no image or video matches"):
+    with pytest.raises(ImageError, match=r"/\*: "):
         open_source(f"{tmp_path}/*")
 
 
@@ -145,8 +101,7 @@ def test_lists_and_iterables(write_image_file: Callable[..., Path], tmp_path: Pa
     paths = [str(tmp_path / name) for name in ("a.png", "b.png")]
     names = ["image 2", "image 3", "image 4", "image 5[0]", "image 5[1]", "image 7", "image 0", "image 1"]
     assert [frame.name for frame in frames] == paths + names
-    assert open_source(items[:7]).num_frames == 8
-    assert open_source([]).num_frames == 0
+    assert [open_source(part).num_frames for part in (items[:5], items[6:7], items[:6], [])] == [5, 1, None, 0]
 
 
 def test_frames_of_a_video_in_a_list_keep_their_numbers(write_image_file: Callable[..., Path], video: Path) -> None:
@@ -158,13 +113,13 @@ def test_frames_of_a_video_in_a_list_keep_their_numbers(write_image_file: Callab
     assert [frame.video is None for frame in frames] == [True, *[False] * 30, True]
 
 
-def test_what_cannot_be_opened_in_a_list_is_the_error_of_a_frame(write_image_file: Callable[..., Path]) -> None:
+def test_failures_in_a_list_are_errors_of_frames(write_image_file: Callable[..., Path]) -> None:
     good = write_image_file("good.png", 9)
     items = [good, "missing.png", None, np.zeros((2, 2, 3)), "rtspp://camera", good]
     pending = list(open_source(items))
     assert len(pending) == 6
     assert [frame.read().index for frame in (pending[0], pending[5])] == [0, 5]
-    messages = ["missing.png: there is no such file", "image 2: NoneType", "image 3: an array of float64", "rtspp"]
+    messages = ["missing.png: ", "image 2: NoneType", "image 3: an array of float64", "rtspp"]
     for frame, message in zip(pending[1:5], messages, strict=True):
         with pytest.raises(ImageError, match=message):
             frame.read()
@@ -183,49 +138,29 @@ def test_an_iterable_is_walked_lazily() -> None:
     assert len(taken) == 3
 
 
-def test_a_source_is_itself(tmp_path: Path, write_image_file: Callable[..., Path]) -> None:
-    write_image_file("a.png", 3)
-    source = open_source(tmp_path)
-    assert open_source(source) is source
-    assert levels(open_source([source, source])) == [3, 3]
-
-
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("street.jpg", r"street\.jpg: there is no such file or folder; give a path"),
-        ("", r"'': there is no such file or folder"),
-        ("a\0b.jpg", r"there is no such file"),
-        ("x" * 5000, r"there is no such file"),
-        ("ftp://host/a.jpg", r"ftp://host/a\.jpg: unknown kind of address 'ftp'; expected one of http, https, rtsp"),
-        ("rtps://me:secret@host/a", r"^rtps://host/a: unknown kind"),
-        ("nothing/*.jpg", r"nothing/\*\.jpg: no image or video matches this pattern; .*\.webp, \.mp4"),
-        (None, r"image: NoneType is nothing that images come from; give a path, URL"),
-        (True, r"bool is nothing"),
-        (1.5, r"float is nothing"),
-        ({"a.jpg": 1}, r"dict is nothing"),
+        ("street.jpg", r"street\.jpg: there is no such file"),
+        ("", r"'': there is no such file"),
+        ("a\0b.jpg", r"no such file"),
+        ("x" * 5000, r"no such file"),
+        ("ftp://host/a.jpg", r"ftp://host/a\.jpg: .*'ftp'.* http, https, rtsp"),
+        ("rtps://me:secret@host/a", r"^rtps://host/a: .*'rtps'"),
+        ("nothing/*.jpg", r"nothing/\*\.jpg: .*\.webp, \.mp4"),
+        (None, r"image: NoneType"),
+        (True, r"bool"),
+        (1.5, r"float"),
+        ({"a.jpg": 1}, r"dict"),
     ],
 )
-def test_what_is_no_source(source: object, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_sources(source: object, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ImageError, match=message):
         open_source(source)
 
 
-def test_an_empty_folder_and_one_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "notes.txt").touch()
-    with pytest.raises(ImageError, match="no images directly inside"):
-        open_source(tmp_path)
-
-    def refuse(_: str) -> None:
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr(os, "scandir", refuse)
-    with pytest.raises(ImageError, match="Permission denied"):
-        open_source(tmp_path)
-
-
-def test_the_pattern_is_not_taken_for_a_pattern_where_the_file_exists(write_image_file: Callable[..., Path]) -> None:
+def test_an_existing_file_is_not_a_pattern(write_image_file: Callable[..., Path]) -> None:
     path = write_image_file("a[bc].png", 1)
     write_image_file("ab.png", 2)
     assert levels(open_source(path)) == [1]

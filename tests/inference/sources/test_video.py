@@ -1,7 +1,6 @@
 """Frames are told apart by their grey level, 8 a frame."""
 
 import gc
-import logging
 import os
 from pathlib import Path
 
@@ -41,9 +40,9 @@ def test_a_video_in_order_with_its_header(video: Path) -> None:
     assert {frame.image.shape for frame in frames} == {(HEIGHT, WIDTH, 3)}
 
 
-@pytest.mark.parametrize(("name", "codec"), [("a.mp4", "mp4v"), ("größe 猫 %03d.mkv", "mp4v"), ("B.MOV", "mp4v")])
-def test_other_containers(tmp_path: Path, name: str, codec: str) -> None:
-    path = write_frames(tmp_path / name, 12, codec)
+@pytest.mark.parametrize("name", ["a.mp4", "größe 猫 %03d.mkv", "B.MOV"])
+def test_other_containers(tmp_path: Path, name: str) -> None:
+    path = write_frames(tmp_path / name, 12, "mp4v")
     frames, errors = read_all(path)
     assert errors == []
     assert len(frames) == 12
@@ -91,7 +90,7 @@ def test_an_abandoned_walk_closes_the_file(video: Path) -> None:
 
 
 @pytest.mark.parametrize("kept", [0.3, 0.6])
-def test_a_video_that_ends_in_its_midst_gives_what_there_is_and_one_error(
+def test_a_truncated_video_gives_its_frames_and_one_error(
     video: Path, tmp_path: Path, kept: float, capfd: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "half.avi"
@@ -102,7 +101,8 @@ def test_a_video_that_ends_in_its_midst_gives_what_there_is_and_one_error(
     assert 3 < len(frames) < 25
     assert [level(frame) for frame in frames[:-1]] == list(range(len(frames) - 1))  # the last may be half a frame
     (error,) = errors
-    assert str(error) == f"{path}: it ends, or is damaged, after {len(frames)} of the 30 frames it promises"
+    assert str(error).startswith(f"{path}: ")
+    assert f"{len(frames)} of the 30 frames" in str(error)
     assert capfd.readouterr().err == ""
 
 
@@ -135,7 +135,7 @@ def fake(monkeypatch: pytest.MonkeyPatch, capture: FakeCapture, address: str | i
     return VideoSource(address)
 
 
-def outcome(source: VideoSource) -> tuple[int, str]:
+def walk(source: VideoSource) -> tuple[int, str]:
     """Frames that came, and the message of the error behind them."""
     num_frames = 0
     for pending in source:
@@ -147,48 +147,49 @@ def outcome(source: VideoSource) -> tuple[int, str]:
     return num_frames, ""
 
 
-def test_a_few_frames_less_are_a_warning(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.WARNING):
-        assert outcome(fake(monkeypatch, FakeCapture(promised=100, frames=96))) == (96, "")
-    assert "after 96 of the 100 frames" in caplog.text
-    count, message = outcome(fake(monkeypatch, FakeCapture(promised=100, frames=94)))
-    assert count == 94
-    assert "after 94 of the 100 frames" in message
-
-
-def test_a_video_that_came_to_its_end_in_time_is_complete(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(
+    ("promised", "frames", "last_second", "outcome"),
+    [
+        (100, 96, None, "warning"),
+        (100, 94, None, "error"),
+        (100, 60, 9.8, "warning"),  # a variable frame rate: complete in time
+        (100, 140, None, ""),
+        *((unknown, 5, None, "") for unknown in (-1, 0, -9.2e18, 1e15, float("nan"))),
+    ],
+)
+def test_the_number_of_frames_against_the_header(
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    promised: float,
+    frames: int,
+    last_second: float | None,
+    outcome: str,
 ) -> None:
-    """A variable frame rate: the header's number is that of its duration at an average rate."""
-    capture = FakeCapture(promised=100, frames=60, last_second=9.8)
-    with caplog.at_level(logging.WARNING):
-        assert outcome(fake(monkeypatch, capture)) == (60, "")
-    assert "after 60 of the 100 frames" in caplog.text
-    assert outcome(fake(monkeypatch, FakeCapture(promised=100, frames=140))) == (140, "")
+    source = fake(monkeypatch, FakeCapture(promised, frames, last_second=last_second))
+    assert source.num_frames == (100 if promised == 100 else None)
+    count, message = walk(source)
+    assert count == frames
+    fact = f"{frames} of the {promised} frames"
+    assert (fact in message) == (outcome == "error")
+    assert (fact in caplog.text) == (outcome == "warning")
 
 
-@pytest.mark.parametrize("promised", [-1, 0, -9.2e18, 1e15, float("nan")])
-def test_a_number_that_is_none_promises_nothing(monkeypatch: pytest.MonkeyPatch, promised: float) -> None:
-    source = fake(monkeypatch, FakeCapture(promised=promised, frames=5))
-    assert source.num_frames is None
-    assert outcome(source) == (5, "")
+@pytest.mark.parametrize("rate", [29.97, 0, 90_000, -1, float("nan")])
+def test_frame_rates(monkeypatch: pytest.MonkeyPatch, rate: float) -> None:
+    assert fake(monkeypatch, FakeCapture(10, 10, rate=rate)).info.frame_rate == (29.97 if rate == 29.97 else 0)
 
 
-@pytest.mark.parametrize(("rate", "expected"), [(29.97, 29.97), (0, 0), (90_000, 0), (-1, 0), (float("nan"), 0)])
-def test_a_frame_rate_that_is_none_is_unknown(monkeypatch: pytest.MonkeyPatch, rate: float, expected: float) -> None:
-    assert fake(monkeypatch, FakeCapture(10, 10, rate=rate)).info.frame_rate == expected
-
-
-def test_a_video_without_a_frame_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_video_without_frames_and_a_camera_that_stops(monkeypatch: pytest.MonkeyPatch) -> None:
     capture = FakeCapture(promised=0, frames=0)
-    assert outcome(fake(monkeypatch, capture)) == (0, "a.mp4: no frame can be decoded")
+    count, message = walk(fake(monkeypatch, capture))
+    assert count == 0
+    assert message.startswith("a.mp4: ")
     assert capture.is_released
-
-
-def test_a_camera_has_no_end_but_by_accident(monkeypatch: pytest.MonkeyPatch) -> None:
     source = fake(monkeypatch, FakeCapture(promised=-1, frames=3), address=0)
     assert source.info == VideoInfo("camera 0", 10.0, None, (4, 2))
-    assert outcome(source) == (3, "camera 0: no more frames came after 3; is it still connected?")
+    count, message = walk(source)
+    assert count == 3
+    assert message.startswith("camera 0: ")
 
 
 def test_enormous_frames_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -202,28 +203,26 @@ def test_enormous_frames_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_file_that_is_no_video(tmp_path: Path, content: bytes, capfd: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "street.mp4"
     path.write_bytes(content)
-    with pytest.raises(ImageError, match=r"street\.mp4: not a video, or an incomplete one"):
+    with pytest.raises(ImageError, match=r"street\.mp4: not a video"):
         open_source(path)
     assert capfd.readouterr().err == ""
 
 
 @pytest.mark.parametrize("source", [87, "87", np.int64(87)])
 def test_no_camera(source: object, capfd: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(ImageError, match="camera 87: there is no such camera, or another program uses it"):
+    with pytest.raises(ImageError, match="camera 87: "):
         open_source(source)
     assert capfd.readouterr().err == ""
 
 
 @pytest.mark.parametrize("scheme", ["rtsp", "RTSP", "rtmp", "tcp"])
 def test_an_address_without_a_stream(scheme: str, capfd: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(ImageError, match=rf"^{scheme}://127\.0\.0\.1:9/live: no video came from there") as caught:
+    with pytest.raises(ImageError, match=rf"^{scheme}://127\.0\.0\.1:9/live: ") as caught:
         open_source(f"{scheme}://me:secret@127.0.0.1:9/live")
     assert "secret" not in str(caught.value)
     assert capfd.readouterr().err == ""
 
 
-def test_a_stream_is_given_up_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody sends to this port."""
-    monkeypatch.setattr("ssd.inference.sources.video._TIMEOUT_MILLISECONDS", 300)
-    with pytest.raises(ImageError, match="no video came"):
-        open_source("udp://127.0.0.1:58731")
+def test_a_silent_stream_ends_after_the_timeout() -> None:
+    with pytest.raises(ImageError, match="58731"):
+        VideoSource("udp://127.0.0.1:58731", timeout=0.3)

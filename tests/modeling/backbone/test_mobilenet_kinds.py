@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from ssd.config import load_config
-from ssd.inference.folding import fold_batch_norms
+from ssd.inference.torch_network import fold_batch_norms
 from ssd.modeling import registry
 from ssd.modeling.backbone.shapes import feature_shapes
 

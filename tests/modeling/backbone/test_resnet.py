@@ -1,4 +1,4 @@
-"""ResNet: maps and channels, torchvision as oracle, weights. Those of NVIDIA and MLPerf are in tests/interop."""
+"""ResNet: maps and channels, torchvision as oracle, weights. Those of NVIDIA and MLPerf are in tests/weights."""
 
 from pathlib import Path
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ssd.utils.image import list_images
+from ssd.utils.image import image_names
 
 ROOT = Path(__file__).parents[3]
 
@@ -18,7 +18,7 @@ def pictures(tmp_path: Path, detector_file: Path, monkeypatch: pytest.MonkeyPatc
     folder = Path("my pictures")
     folder.mkdir()
     names = ("a b.jpg", "b.JPG", "bad.png", "d#1%20.jpg", "e[1].jpeg", "ä日.jpg")  # in the order of a listing
-    for source, name in zip(list_images(ROOT / "demo"), names, strict=True):
-        shutil.copy(source, folder / name)
+    for source, name in zip(image_names(ROOT / "demo"), names, strict=True):
+        shutil.copy(ROOT / "demo" / source, folder / name)
     (folder / "bad.png").write_text("not an image")
     return folder

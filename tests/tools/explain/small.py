@@ -8,6 +8,7 @@ from ssd.config import Config, load_config
 from ssd.inference.api import make_predictor
 from ssd.inference.predictor import Predictor
 from ssd.modeling.detector import build_detection_model
+from ssd.weights.loaded_checkpoint import LoadedCheckpoint
 
 SETTINGS = [
     *("MODEL.BACKBONE.NAME", "tiny", "MODEL.BACKBONE.PRETRAINED", False, "INPUT.IMAGE_SIZE", (64, 96)),
@@ -38,8 +39,7 @@ def make_model(*overrides: object) -> tuple[nn.Module, Config]:
 def make_detector(*overrides: object) -> Predictor:
     """A detector of these weights."""
     model, cfg = make_model(*overrides)
-    checkpoint = {"model": model.state_dict(), "source": "test"}
-    return make_predictor(cfg, checkpoint, CLASS_NAMES, torch.device("cpu"))
+    return make_predictor(cfg, LoadedCheckpoint(model.state_dict(), "test"), CLASS_NAMES, torch.device("cpu"))
 
 
 def make_image() -> np.ndarray:

@@ -17,16 +17,17 @@ import torch
 from torch import Tensor, nn
 
 from ssd.config import Config, load_config
-from ssd.modeling.anchors import decode_boxes
-from ssd.modeling.backbone import build_backbone
-from ssd.modeling.box_head.post_processor import PostProcessor
-from ssd.modeling.detector import build_detection_model
-from ssd.modeling.detector.levels import fill_in_levels
+from ssd.modeling.backbone.pretrained import StateDict
+from ssd.modeling.box_head import Predictions
+from ssd.modeling.detector import SSDDetector, build_detection_model
+from ssd.modeling.detector.levels import make_prior_box
 from ssd.structures.boxes import center_to_corner, clip_boxes
 from ssd.utils.errors import CheckpointError
 from ssd.utils.model_weights import check_model_weights, load_model_weights
-from ssd.weights.formats.source import Converted, Source, StateDict
-from ssd.weights.transfer import count_classes
+from ssd.weights.foreign import find_format, levels_of
+from ssd.weights.formats import Converted
+from ssd.weights.formats.layouts import count_classes
+from ssd.weights.formats.reading import CheckpointContent
 from tests.hashed import hashed
 
 ROOT = Path(__file__).parents[3]
@@ -34,33 +35,23 @@ GOLDENS = ROOT / "tests" / "goldens"
 
 
 class Peer(NamedTuple):
-    """A recorded detector.
-
-    Attributes:
-        weights: under their names.
-        recorded: arrays of goldens/peers.
-    """
+    """A recorded detector: weights under their names, and the arrays of goldens/peers."""
 
     weights: StateDict
     recorded: Mapping[str, np.ndarray]
 
 
 class Detector(NamedTuple):
-    """A converted detector, built.
-
-    Attributes:
-        config: as the conversion names it, with its overrides.
-        model: in evaluation mode.
-    """
+    """A converted detector in evaluation mode, and its config with the overrides of the conversion."""
 
     config: Config
-    model: nn.Module
+    model: SSDDetector
 
     @property
     def levels(self) -> list[tuple[int, int]]:
         """(cells, priors per cell) of every level."""
-        priors = fill_in_levels(self.config, self.model.backbone).MODEL.PRIORS
-        maps = zip(priors.FEATURE_MAPS, priors.BOXES_PER_LOCATION, strict=True)
+        levels = levels_of(self.config)
+        maps = zip(levels.feature_maps, levels.boxes_per_location, strict=True)
         return [(rows * columns, per_cell) for (rows, columns), per_cell in maps]
 
 
@@ -86,11 +77,9 @@ def fill_faster(shapes: Mapping[str, Sequence[int]]) -> StateDict:
 
 
 def meta_weights(listing: str, classes: Mapping[str, tuple[int, int]] | None = None) -> StateDict:
-    """Tensors without values of the names and shapes that ``listing`` has.
+    """Tensors without values of the names and shapes in a listing.
 
-    Args:
-        listing: see ``read_listing``.
-        classes: of headers, by regular expression, the number of values that they have there and that they get.
+    ``classes`` gives for headers, by regular expression, the number of values there and here.
     """
     shapes = read_shapes(listing)
     for pattern, (num_values, others) in (classes or {}).items():
@@ -98,11 +87,6 @@ def meta_weights(listing: str, classes: Mapping[str, tuple[int, int]] | None = N
             if re.match(pattern, name):
                 shapes[name] = [shape[0] // num_values * others, *shape[1:]]
     return {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
-
-
-def empty_weights(listing: str) -> StateDict:
-    """Like ``meta_weights``, for what must be built: tensors whose values do not matter."""
-    return {name: torch.empty(shape) for name, shape in read_shapes(listing).items()}
 
 
 def load_peer(name: str, listing: str = "") -> Peer:
@@ -114,10 +98,14 @@ def load_peer(name: str, listing: str = "") -> Peer:
     return peer
 
 
-def convert(source: Source, weights: StateDict, content: Mapping[str, Any] | None = None) -> Converted:
-    """Convert, after the file was recognised by its names."""
-    assert source.recognises(list(weights))
-    return source.convert(weights, content or {})
+def convert(weights: StateDict, content: Mapping[str, Any] | None = None) -> Converted:
+    """Convert by the format that recognises the names."""
+    return find_format(CheckpointContent("file", weights, {})).convert(weights, content or {})
+
+
+def build_listed(listing: str) -> Detector:
+    """Build what a listing converts to; the values of its weights do not matter."""
+    return build(convert({name: torch.empty(shape) for name, shape in read_shapes(listing).items()}))
 
 
 def build(converted: Converted) -> Detector:
@@ -142,12 +130,15 @@ def _network(config: str, num_classes: int, overrides: tuple[Any, ...]) -> nn.Mo
         return build_detection_model(load_config(path, ["MODEL.NUM_CLASSES", num_classes, *overrides]), False)
 
 
-def complete_config(name: str, *overrides: Any) -> Config:
-    """A config of configs/, with the levels that follow from its backbone."""
-    path = ROOT / "configs" / f"{name}.yaml"
-    config = load_config(path, [*overrides, "MODEL.BACKBONE.PRETRAINED", False])
-    with torch.device("meta"):
-        return fill_in_levels(config, build_backbone(config))
+def read_config(name: str, *overrides: Any) -> Config:
+    """A config of configs/."""
+    return load_config(ROOT / "configs" / f"{name}.yaml", list(overrides))
+
+
+def priors_of(name: str) -> Tensor:
+    """Priors (P, 4) of a config of configs/."""
+    config = read_config(name)
+    return make_prior_box(config, levels_of(config))()
 
 
 def value_major_order(levels: Sequence[tuple[int, int]]) -> Tensor:
@@ -174,7 +165,7 @@ def predict(detector: Detector, recorded: Mapping[str, np.ndarray]) -> tuple[Ten
     pixels = np.random.RandomState(int(recorded["input_seed"])).normal(0, 1, (1, 3, size, size)).astype(np.float32)
     images = torch.from_numpy(pixels) * float(recorded["input_scale"])
     assert torch.equal(images.flatten()[:16], torch.from_numpy(recorded["input_head"]))
-    return detector.model.box_head.predictor(detector.model.backbone(images))
+    return detector.model.predict(images)
 
 
 def check_recording(
@@ -197,11 +188,11 @@ def check_network(
     """Compare priors, predictions, class scores and decoded boxes with the recorded ones.
 
     Args:
-        detector: ours.
-        recorded: theirs.
-        predictions: of ``predict``.
-        order: our index (P,) of each of their priors; None = the same order.
-        classes: their index of each of our classes; None = the same. Classes that we have not are left out.
+        detector: Ours.
+        recorded: Theirs.
+        predictions: Result of ``predict``.
+        order: Our index (P,) of each of their priors; None = the same order.
+        classes: Their index of each of our classes; None = the same.
     """
     columns = slice(None) if classes is None else list(classes)
     priors = detector.model.box_head.priors
@@ -217,9 +208,8 @@ def check_network(
     factor = float(recorded["det_logit_factor"])  # brings the scores away from 0 and 1
     theirs = torch.from_numpy(recorded["class_logits"][..., columns] * factor).softmax(dim=2)
     np.testing.assert_allclose((cls_logits * factor).softmax(dim=2), theirs, rtol=0, atol=1e-4)
-    config = detector.config.MODEL
     offsets = bbox_pred * float(recorded["det_delta_factor"])
-    boxes = center_to_corner(decode_boxes(offsets, priors[chosen], config.CENTER_VARIANCE, config.SIZE_VARIANCE))
+    boxes = center_to_corner(detector.model.box_head.box_coder.decode(offsets, priors[chosen]))
     boxes = clip_boxes(boxes, 1, 1) if detector.config.TEST.CLIP_BOXES else boxes
     np.testing.assert_allclose(boxes[0], recorded["boxes_scaled"], rtol=0, atol=1e-4)
 
@@ -235,13 +225,7 @@ def check_detections(
 ) -> None:
     """Compare detections on the scaled predictions of the network, and on drawn ones, with the recorded ones.
 
-    Args:
-        detector: ours; its config must have their thresholds.
-        recorded: theirs.
-        predictions: of ``predict``.
-        order: as for check_network.
-        classes: as for check_network; all of theirs.
-        has_total: whether the number of detections is compared, besides the best.
+    The arguments are those of ``check_network``; without ``has_total`` only the best detections are compared.
     """
     num_classes, background = int(recorded["num_classes"]), int(recorded["background_index"])
     columns = torch.arange(num_classes) if classes is None else torch.tensor(classes)
@@ -264,7 +248,7 @@ def check_detections(
 
 def _detect(detector: Detector, cls_logits: Tensor, bbox_pred: Tensor) -> dict[str, Tensor]:
     """Detections of one image, with boxes relative to it."""
-    found = PostProcessor(detector.config)(cls_logits, bbox_pred, detector.model.box_head.priors)[0]
+    (found,) = detector.model.box_head.detect(Predictions(cls_logits, bbox_pred))
     return {"boxes": found["boxes"] / found.img_width, "labels": found["labels"], "scores": found["scores"]}
 
 
@@ -305,21 +289,15 @@ def check_listing(detector: Detector, name: str) -> None:
 @torch.no_grad()
 def check_predictions(detector: Detector, images: Tensor, expected: tuple[Tensor, Tensor]) -> None:
     """Compare cls_logits and bbox_pred of images with those that were worked out layer by layer."""
-    predictions = detector.model.box_head.predictor(detector.model.backbone(images))
+    predictions = detector.model.predict(images)
     for ours, theirs in zip(predictions, expected, strict=True):
         assert theirs.std() > 0.05
         torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5)
 
 
-def check_damaged(source: Source, weights: StateDict, name: str, ours: str) -> None:
-    """Files with a tensor less, one more, or one of another shape are refused by that name.
-
-    Args:
-        source: their kind.
-        weights: whole, in their names.
-        name: of one of them.
-        ours: its name here.
-    """
+def check_damaged(weights: StateDict, name: str, ours: str) -> None:
+    """Check that files without ``name``, with one more, or with another shape are refused by that name or ours."""
+    format = find_format(CheckpointContent("file", weights, {}))
     either = f"{re.escape(name)}|{re.escape(ours)}"
     damaged = {
         either: {key: value for key, value in weights.items() if key != name},
@@ -328,4 +306,4 @@ def check_damaged(source: Source, weights: StateDict, name: str, ours: str) -> N
     }
     for message, content in damaged.items():
         with pytest.raises(CheckpointError, match=message):
-            check_fits(source.convert(content, {}))
+            check_fits(format.convert(content, {}))

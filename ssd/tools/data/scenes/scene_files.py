@@ -12,8 +12,8 @@ import numpy as np
 
 from ssd.tools.data.scenes.render import SceneObject, render_scene
 from ssd.tools.data.writers import make_xml
-from ssd.utils.atomic import atomic_write
 from ssd.utils.errors import DatasetError
+from ssd.utils.files import atomic_write
 
 logger = logging.getLogger(__name__)
 

@@ -1,0 +1,193 @@
+"""Config files: YAML that holds plain data only, ``_BASE_``, and the configs of the library, found by name."""
+
+import difflib
+import os
+from pathlib import Path
+from typing import Any, ClassVar
+
+import yaml
+
+from ssd.utils.errors import ConfigError, shorten
+
+BASE_KEY = "_BASE_"
+MAX_INT = 2**63  # whole numbers stay below, as in int64
+
+# Inside an installed package, or beside it in a checkout.
+_PACKAGE = Path(__file__).parents[1]
+FOLDERS = [_PACKAGE / "configs", _PACKAGE.parent / "configs"]
+_PREFIX = "configs"  # a name may begin with it, as in a checkout
+_SIMILAR = 0.7  # of names, by difflib
+_TAG = "tag:yaml.org,2002:"
+_MAX_NODES = 100_000  # of a document with its aliases written out
+# Errors of yaml's constructors for texts that do not fit an explicit tag, such as !!int "_" or !!bool maybe.
+_CONSTRUCTOR_ERRORS = (ValueError, LookupError, AttributeError, TypeError)
+
+
+def read_chain(path: str | os.PathLike[str]) -> list[tuple[Path, dict[str, Any]]]:
+    """Read a config file and those that its ``_BASE_`` names; return paths and content, the most basic first.
+
+    Raises:
+        ConfigError: A file is missing or no YAML, or ``_BASE_`` is circular.
+    """
+    path, chain = find_config(path), list[tuple[Path, dict[str, Any]]]()
+    while True:
+        tree = _read_yaml(path)
+        base = tree.pop(BASE_KEY, None)
+        chain.insert(0, (path, tree))
+        if base is None:
+            return chain
+        if not isinstance(base, str):
+            raise ConfigError(f"{path}: {BASE_KEY} must be the path of one YAML file, got {shorten(base)}")
+        parent = find_config(base, path.parent)
+        if not os.path.isfile(parent):
+            raise ConfigError(f"{path}: {BASE_KEY} names {parent}, which does not exist{similar_configs(parent)}")
+        if parent.resolve() in [seen.resolve() for seen, _ in chain]:
+            circle = " -> ".join(str(seen) for seen in [*(seen for seen, _ in reversed(chain)), parent])
+            raise ConfigError(f"{path}: {BASE_KEY} is circular: {circle}")
+        path = parent
+
+
+def parse_yaml(text: str, source: str) -> dict[str, Any]:
+    """Return the content of a YAML file: dictionaries, lists, strings, numbers, truth values and None.
+
+    Args:
+        source: Origin of the text, for messages.
+
+    Raises:
+        ConfigError: The text is no YAML or no mapping, has a tag of Python's or a repeated key, or is too large.
+    """
+    try:
+        tree = yaml.load(text, Loader=_PlainLoader)  # a SafeLoader
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{source}: not valid YAML: {error}") from error
+    except RecursionError as error:
+        raise ConfigError(f"{source}: not valid YAML: nested too deeply") from error
+    except _CONSTRUCTOR_ERRORS as error:
+        raise ConfigError(f"{source}: not valid YAML: a value does not fit its tag: {error}") from error
+    if not isinstance(tree, (dict, type(None))):
+        raise ConfigError(f"{source}: a config is a mapping of keys to values, got {type(tree).__name__}")
+    return tree or {}
+
+
+def shipped_config(name: str) -> Path:
+    """Return the file of a config of the library, such as "interop/torchvision_ssd300_coco".
+
+    Raises:
+        ConfigError: The installation lacks it.
+    """
+    path = _find_shipped(f"{name}.yaml")
+    if path is None:
+        folders = " nor ".join(map(str, FOLDERS))
+        raise ConfigError(f"configs/{name}.yaml is missing: neither {folders} has it; install the library again")
+    return path
+
+
+def shipped_names() -> list[str]:
+    """Return the paths of the library's configs in configs/, such as "examples/own_data.yaml", sorted."""
+    return sorted({path.relative_to(folder).as_posix() for folder in FOLDERS for path in folder.rglob("*.yaml")})
+
+
+def find_config(path: str | os.PathLike[str], folder: Path = Path()) -> Path:
+    """Return the file ``path``, relative to ``folder``, else the library's config of this name, else ``path`` itself.
+
+    The name may begin with "configs/".
+    """
+    file = folder / os.path.expanduser(path)
+    return file if os.path.isfile(file) else _find_shipped(path) or file
+
+
+def base_text(base: str | os.PathLike[str], target: Path) -> str:
+    """Return the value of ``_BASE_`` in the config ``target`` for the config ``base``.
+
+    It is the name of a config of the library, which holds on another machine too, else a path relative to the target.
+    """
+    found = find_config(base).resolve()
+    for folder in FOLDERS:
+        if found.is_relative_to(folder.resolve()):
+            name = found.relative_to(folder.resolve()).as_posix()
+            if find_config(name, target.parent).resolve() == found:  # the user has no other file of this name there
+                return name
+    return Path(os.path.relpath(found, target.resolve().parent)).as_posix()
+
+
+def similar_configs(path: str | os.PathLike[str]) -> str:
+    """Return "; did you mean A or B?" with files in the folder of ``path`` and configs of the library, or ""."""
+    path = Path(path)
+    folder = os.listdir(path.parent) if os.path.isdir(path.parent) else []
+    files = [path.parent / name for name in sorted(folder) if name.endswith((".yaml", ".yml"))]
+    shown = {os.path.realpath(file): str(file) for file in files}
+    for name in shipped_names():
+        shown.setdefault(os.path.realpath(shipped_config(name.removesuffix(".yaml"))), name)
+    ratios = {name: difflib.SequenceMatcher(None, Path(name).stem, path.stem).ratio() for name in shown.values()}
+    nearest = sorted((name for name in ratios if ratios[name] > _SIMILAR), key=lambda name: -ratios[name])[:3]
+    return f"; did you mean {' or '.join(nearest)}?" if nearest else ""
+
+
+def _find_shipped(path: str | os.PathLike[str]) -> Path | None:
+    path = Path(path)
+    name = path.relative_to(_PREFIX) if path.parts[:1] == (_PREFIX,) else path
+    if path.is_absolute() or ".." in path.parts:
+        return None
+    return next((folder / name for folder in FOLDERS if os.path.isfile(folder / name)), None)
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    if not os.path.isfile(path):
+        raise ConfigError(f"config file {str(path)!r} does not exist{similar_configs(path)}")
+    if path.suffix not in {".yaml", ".yml"}:
+        raise ConfigError(f"{path}: a config is a .yaml file (Python files are not executed)")
+    try:
+        return parse_yaml(path.read_text(encoding="utf-8"), str(path))
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not valid YAML: {error}") from error
+    except OSError as error:
+        raise ConfigError(f"{path}: the config cannot be read: {error.strerror}") from error
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """Plain data of limited size; a repeated key in a group is an error, which YAML does not make it."""
+
+    def construct_document(self, node: yaml.Node) -> Any:
+        if _num_nodes(node, {}) > _MAX_NODES:
+            raise _error(f"more than {_MAX_NODES} values", node)
+        return super().construct_document(node)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key_node, _ in node.value:
+            if key_node.tag == f"{_TAG}merge":
+                continue
+            key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, str):
+                raise _error(f"key {key!r} is no string; put it in quotes", key_node)
+            if key in seen:
+                raise _error(f"key {key!r} is repeated", node)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        value = super().construct_yaml_int(node)
+        if abs(value) >= MAX_INT:
+            raise _error("a number of more than 63 bits", node)
+        return value
+
+    yaml_constructors: ClassVar = {
+        **yaml.SafeLoader.yaml_constructors,
+        f"{_TAG}int": construct_yaml_int,
+        f"{_TAG}timestamp": yaml.SafeLoader.construct_yaml_str,  # a folder called 2020-01-01
+        **{f"{_TAG}{name}": yaml.SafeLoader.construct_undefined for name in ("binary", "omap", "pairs", "set")},
+    }
+
+
+def _error(problem: str, node: yaml.Node) -> yaml.constructor.ConstructorError:
+    return yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+
+
+def _num_nodes(node: yaml.Node, counts: dict[int, float]) -> float:
+    """Count the nodes below and with ``node``, aliases written out: infinite for one inside what it repeats."""
+    if id(node) not in counts:
+        counts[id(node)] = float("inf")  # while it is being counted
+        pairs = node.value if isinstance(node, yaml.MappingNode) else [(child,) for child in node.value]
+        is_scalar = isinstance(node, yaml.ScalarNode)
+        counts[id(node)] = 1 if is_scalar else 1 + sum(_num_nodes(child, counts) for pair in pairs for child in pair)
+    return counts[id(node)]

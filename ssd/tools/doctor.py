@@ -1,0 +1,283 @@
+"""Checks of an installation: packages, device, folders, and a training step with a detection.
+
+This module imports no package at the top: each one is tried in a process of its own, so that one that is missing,
+crashes or hangs is a line of the report.
+"""
+
+import ctypes.util
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import warnings
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from importlib import metadata
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from ssd.utils.errors import install_command
+from ssd.version import __version__
+
+_PACKAGE = Path(__file__).parents[1]
+_OLDEST_PYTHON = (3, 10)
+_OPENCV = ("opencv-python", "opencv-contrib-python", "opencv-python-headless", "opencv-contrib-python-headless")
+_ENOUGH_FREE = 2  # GiB: initial weights, and checkpoints of VGG with the optimizer's state
+_TIMEOUT = 180.0  # seconds for one process
+_MARK = "@ssd.tools.doctor "  # begins the result of a process, among the output of native code
+_REINSTALL = "pip install --force-reinstall "
+_BOTH = f"install both at once, from one index: {_REINSTALL}torch torchvision"
+# The module to import for a package whose name differs, or whose native code is in a module of its own.
+_MODULES = {
+    **{"pyyaml": "yaml", "pillow": "PIL.Image", "opencv-python": "cv2", "pycocotools": "pycocotools.mask"},
+    "tensorboard": "tensorboard.compat.proto.event_pb2",  # breaks with the wrong protobuf
+}
+# Part of an error -> remedy.
+_REMEDIES = {
+    r"libGL|libgthread|libglib": "a server lacks desktop libraries: apt-get install libgl1 libglib2.0-0; or "
+    "pip uninstall -y opencv-python && pip install opencv-python-headless",
+    r"torchvision::nms": _BOTH,
+    r"CUDA": "see pytorch.org/get-started for the build of torch for this GPU and driver, or set MODEL.DEVICE cpu",
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Result of one check: "note" = normal, but good to know; "warning" = works, with a drawback; "error" = broken."""
+
+    name: str
+    status: Literal["ok", "note", "warning", "error"]
+    found: str
+    remedy: str = ""  # command or advice
+
+
+class Requirement(NamedTuple):
+    """Package that the library, or one of its extras, needs from a version on."""
+
+    name: str
+    lowest: str = ""
+    extra: str = ""
+
+
+def examine() -> list[Finding]:
+    """Run all checks."""
+    requirements, versions = read_requirements(), installed_versions()
+    required = [requirement for requirement in requirements if not requirement.extra]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        packages = list(pool.map(lambda requirement: check_package(requirement, versions), required))
+    broken = [finding.name for finding in packages if finding.status == "error"]
+    extras = sorted({requirement.extra for requirement in requirements} - {""})
+    findings = [
+        *(_check_library(), *packages, check_pair(versions), check_opencv(versions)),
+        _unless("torch" in broken, "GPU", "check_gpu"),
+        *check_folders(),
+        *(check_extra(name, [one for one in requirements if one.extra == name], versions) for name in extras),
+        _unless(bool(broken), "detection", "check_detection"),
+    ]
+    return [finding for finding in findings if finding is not None]
+
+
+def read_requirements() -> list[Requirement]:
+    """Read the packages of the library and its extras (dev and docs aside) from its metadata or requirements.txt."""
+    file = _PACKAGE.parent / "requirements.txt"
+    try:
+        lines = metadata.requires("ssd-detector") or []
+    except metadata.PackageNotFoundError:
+        lines = file.read_text().splitlines() if file.is_file() else []
+    found = []
+    for line in lines:
+        if name := re.match(r"[\w.-]+", line):
+            lowest, extra = re.search(r">=\s*([\w.]+)", line), re.search(r"extra\s*==\s*[\"']([\w.-]+)", line)
+            found.append(Requirement(_normalised(name[0]), lowest[1] if lowest else "", extra[1] if extra else ""))
+    return [requirement for requirement in found if requirement.extra not in ("dev", "docs")]
+
+
+def installed_versions() -> dict[str, str]:
+    """Return the version of each installed package; of several, the one that is imported."""
+    versions: dict[str, str] = {}
+    for distribution in metadata.distributions():
+        fields = distribution.metadata
+        if "Name" in fields and "Version" in fields:  # missing after a broken removal
+            versions.setdefault(_normalised(fields["Name"]), fields["Version"])
+    return versions
+
+
+def check_package(requirement: Requirement, versions: Mapping[str, str]) -> Finding:
+    """Check the version of a required package, and import it in a new process."""
+    names = _OPENCV if requirement.name == _OPENCV[0] else (requirement.name,)
+    name = next((name for name in names if name in versions), None)
+    wanted = f"{name or requirement.name}>={requirement.lowest}"
+    if name is not None and _release(versions[name]) < _release(requirement.lowest):
+        found = f"{versions[name]}, older than {requirement.lowest}"
+        return Finding(requirement.name, "error", found, f"pip install --upgrade '{wanted}'")
+    finding = run_isolated(requirement.name, f"import {_MODULES.get(requirement.name, requirement.name)}")
+    if name is None:
+        return finding if finding.status == "ok" else replace(finding, remedy=f"pip install '{wanted}'")
+    version = versions[name] if name == requirement.name else f"{versions[name]} ({name})"
+    return replace(finding, found=f"{version}, {finding.found}" if finding.found else version)
+
+
+def run_isolated(name: str, code: str, timeout: float = _TIMEOUT) -> Finding:
+    """Run Python code in a new process, and return the finding that it prints, if any, or its failure."""
+    remedy = _REINSTALL + name
+    try:
+        run = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=timeout, check=False)
+    except subprocess.TimeoutExpired:
+        return Finding(name, "error", f"hangs: no answer within {timeout:.0f} s", remedy)
+    output, errors = run.stdout.decode(errors="replace"), run.stderr.decode(errors="replace")
+    if run.returncode == 0:
+        return Finding(**json.loads(output.rpartition(_MARK)[2])) if _MARK in output else Finding(name, "ok", "")
+    last = errors.strip().rpartition("\n")[2]
+    remedy = next((advice for part, advice in _REMEDIES.items() if re.search(part, last)), remedy)
+    if run.returncode == 1 and "Traceback" in errors:
+        return Finding(name, "error", f"fails: {last}", remedy)
+    how = f"signal {-run.returncode}" if run.returncode < 0 else f"exit status {run.returncode}"
+    return Finding(name, "error", f"ends its process with {how}: {last}", remedy)
+
+
+def check_pair(versions: Mapping[str, str]) -> Finding | None:
+    """Check whether torchvision was built for this torch; None if one of them is missing."""
+    if not {"torch", "torchvision"} <= versions.keys():
+        return None
+    name, pair = "torch and torchvision", f"torch {versions['torch']} and torchvision {versions['torchvision']}"
+    needs = [re.match(r"torch[ (]*==\s*([\w.]+)", line) for line in metadata.requires("torchvision") or []]
+    wanted = next((match[1] for match in needs if match), versions["torch"])
+    if _release(wanted) == _release(versions["torch"]):
+        return Finding(name, "ok", f"{pair} fit")
+    return Finding(name, "error", f"{pair} do not fit: this torchvision is built for torch {wanted}", _BOTH)
+
+
+def check_opencv(versions: Mapping[str, str]) -> Finding | None:
+    """Check for several builds of OpenCV, which share one folder; None for a single one."""
+    builds = [name for name in _OPENCV if name in versions]
+    if len(builds) < 2:
+        return None
+    kept = "opencv-contrib-python" if any("contrib" in name for name in builds) else _OPENCV[0]
+    if kept + "-headless" in builds and ctypes.util.find_library("GL") is None:
+        kept += "-headless"
+    found = f"{len(builds)} builds overwrite each other: {', '.join(f'{name} {versions[name]}' for name in builds)}"
+    remedy = f"keep one: pip uninstall -y {' '.join(builds)} && pip install {kept}"
+    return Finding("OpenCV builds", "warning", found, remedy)
+
+
+def check_extra(extra: str, requirements: Sequence[Requirement], versions: Mapping[str, str]) -> Finding:
+    """Check whether the packages of an extra are installed and recent enough."""
+    absent = [one.name for one in requirements if one.name not in versions]
+    if absent:
+        return Finding(f"extra {extra}", "note", f"absent: {', '.join(absent)}", install_command(extra))
+    found = ", ".join(f"{one.name} {versions[one.name]}" for one in requirements)
+    old = [f"{one.name}>={one.lowest}" for one in requirements if _release(versions[one.name]) < _release(one.lowest)]
+    if old:
+        return Finding(f"extra {extra}", "warning", f"{found}; needs {', '.join(old)}", install_command(extra))
+    return Finding(f"extra {extra}", "ok", found)
+
+
+def check_folders() -> list[Finding]:
+    """Check whether the working directory and the folder of downloaded weights are writable and have space."""
+    home = os.environ.get("TORCH_HOME", "~/.torch")  # as in ssd.utils.model_zoo, whose imports may be broken
+    weights = Path(os.environ.get("TORCH_MODEL_ZOO", os.path.join(home, "models"))).expanduser()
+    return [_check_folder("this folder", Path.cwd(), "OUTPUT_DIR"), _check_folder("weights", weights, "TORCH_HOME")]
+
+
+def _check_folder(name: str, folder: Path, variable: str) -> Finding:
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            free = shutil.disk_usage(existing).free / 2**30
+    except OSError as error:
+        found = f"{folder} cannot be written to: {error.strerror}"
+        return Finding(name, "warning", found, f"set {variable} to another folder")
+    if free < _ENOUGH_FREE:
+        return Finding(name, "warning", f"{folder}: only {free:.1f} GiB free", f"set {variable} to another folder")
+    return Finding(name, "ok", f"{folder}: writable, {free:.1f} GiB free")
+
+
+def check_gpu() -> Finding:
+    """Check whether torch uses the GPU, with a convolution on each; without one, find the reason."""
+    import torch
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        is_available = torch.cuda.is_available()
+    if is_available:
+        for index in range(torch.cuda.device_count()):
+            images = torch.ones(1, 3, 8, 8, device=f"cuda:{index}")
+            torch.nn.functional.conv2d(images, torch.ones(4, 3, 3, 3, device=images.device)).mean().item()
+        names = ", ".join(torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count()))
+        return Finding("GPU", "ok", f"{names}; torch is built for CUDA {torch.version.cuda}")
+    if torch.backends.mps.is_available():
+        return Finding("GPU", "ok", "Apple MPS")
+    if shutil.which("nvidia-smi") is None:
+        return Finding("GPU", "note", "none; the CPU computes")
+    reasons = [
+        *(["this torch is built for CPUs only"] if torch.version.cuda is None else []),
+        *[f"{name} is {os.environ[name]!r}" for name in ("CUDA_VISIBLE_DEVICES",) if name in os.environ],
+        *[" ".join(str(warning.message).split()) for warning in caught],
+    ]
+    found = f"torch does not use it: {'; '.join(reasons) or 'it gives no reason'}"
+    return Finding("GPU", "warning", found, "see pytorch.org/get-started for a torch for CUDA that fits the driver")
+
+
+def check_detection() -> Finding:
+    """Run a training step and a detection of the quickstart's detector with random weights."""
+    import cv2
+    import numpy as np
+    import torch
+
+    from ssd.config import load_config
+    from ssd.config.files import shipped_config
+    from ssd.modeling.detector import build_detection_model
+    from ssd.structures import Container
+    from ssd.structures.size import height_width
+    from ssd.utils.device import select_device
+    from ssd.utils.image import read_image
+
+    cfg = load_config(shipped_config("quickstart"), ["MODEL.NUM_CLASSES", 4, "TEST.CONFIDENCE_THRESHOLD", 0.0])
+    device = select_device("auto")
+    model = build_detection_model(cfg).to(device)
+    content = cv2.imencode(".png", np.full(height_width(cfg.INPUT.IMAGE_SIZE), 90, np.uint8))[1].tobytes()
+    images = torch.from_numpy(read_image(content)).permute(2, 0, 1)[None].float().to(device) / 255
+    targets = Container(boxes=torch.tensor([[[0.2, 0.2, 0.6, 0.7]]]), labels=torch.tensor([[1]])).to(device)
+    loss = torch.stack(list(model.train()(images, targets).values())).sum()
+    loss.backward()
+    with torch.no_grad():
+        (found,) = model.eval()(images)
+    if not loss.isfinite():
+        return Finding("detection", "error", f"the loss of a random detector is {loss.item()}")
+    return Finding("detection", "ok", f"a tiny detector trains, and finds {len(found['boxes'])} boxes, on {device}")
+
+
+def print_finding(finding: Finding) -> None:
+    """Print a finding for ``run_isolated``."""
+    sys.stdout.write(f"\n{_MARK}{json.dumps(asdict(finding))}\n")
+
+
+def _unless(is_broken: bool, name: str, check: str) -> Finding:
+    if is_broken:
+        return Finding(name, "error", "skipped, since packages that it needs are broken")
+    finding = run_isolated(name, f"from ssd.tools import doctor; doctor.print_finding(doctor.{check}())")
+    return replace(finding, remedy=finding.remedy.replace(_REINSTALL + name, ""))
+
+
+def _check_library() -> Finding:
+    found = f"{__version__} in {_PACKAGE}, Python {platform.python_version()}, {platform.platform()}"
+    if sys.version_info < _OLDEST_PYTHON:
+        return Finding("ssd-detector", "error", found, "make a virtual environment with Python 3.10 or newer")
+    if not any((folder / "configs" / "quickstart.yaml").is_file() for folder in (_PACKAGE, _PACKAGE.parent)):
+        return Finding("ssd-detector", "error", f"{found}: its configs are missing", "install it again")
+    return Finding("ssd-detector", "ok", found)
+
+
+def _normalised(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _release(version: str) -> tuple[int, ...]:
+    """Return the numbers of a version, such as (2, 11) of "2.11.0rc1+cpu", without zeros at the end."""
+    match = re.match(r"\d+(?:\.\d+)*?(?=(?:\.0+)*(?:[^\d.]|$))", version)
+    return tuple(map(int, match[0].split("."))) if match else ()

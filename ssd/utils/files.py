@@ -1,0 +1,94 @@
+"""Writing of files that are either complete or missing, even if the process or the machine dies."""
+
+import errno
+import json
+import os
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+if sys.platform != "win32":
+    import fcntl
+
+_TEMPORARY = re.compile(r"\..+\.\d+\.tmp")  # names that ``atomic_write`` gives
+_NO_SUCH_OPERATION = {errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF}
+
+
+@contextmanager
+def atomic_write(path: Path) -> Iterator[BinaryIO]:
+    """Open ``path`` for binary writing; its old content stays until the block ends without an error.
+
+    The bytes go to a temporary file in the same folder, which is flushed to the disk and then renamed; then the folder
+    is flushed. An error inside the block removes the temporary file; ``remove_stale`` removes that of a killed process.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            _lock(file)
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        _flush_folder(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def remove_stale(folder: Path) -> list[Path]:
+    """Remove the temporary files of ``atomic_write`` whose process was killed, and return them.
+
+    A file that a living process writes is locked, and stays.
+    """
+    if not folder.is_dir():
+        return []
+    candidates = [path for path in sorted(folder.iterdir()) if _TEMPORARY.fullmatch(path.name) and path.is_file()]
+    return [path for path in candidates if _remove_unlocked(path)]
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text as ``atomic_write`` does."""
+    with atomic_write(path) as file:
+        file.write(text.encode())
+
+
+def write_json(path: Path, value: Any, *, indent: int | None = None) -> None:
+    """Write strict JSON, without NaN, as ``atomic_write`` does."""
+    write_text(path, json.dumps(value, indent=indent, allow_nan=False, ensure_ascii=False))
+
+
+def _remove_unlocked(path: Path) -> bool:
+    try:
+        with open(path, "rb") as file:
+            if not _lock(file):
+                return False
+        path.unlink()
+    except (FileNotFoundError, PermissionError):  # just renamed; another user's, or open on Windows
+        return False
+    return True
+
+
+def _lock(file: BinaryIO) -> bool:
+    """Lock a file until it is closed; return False if another process holds it, or there are no locks."""
+    if sys.platform == "win32":  # which removes no file that is open
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _flush_folder(folder: Path) -> None:
+    if sys.platform == "win32":  # where a folder cannot be opened
+        return
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_SUCH_OPERATION:  # some network file systems flush no folders
+            raise
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,98 @@
+"""Conversion of checkpoints: a foreign one to ours with its config, and ours to lufficc/SSD."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ssd.config import Config
+from ssd.config.node import with_num_classes
+from ssd.utils.checkpoint_file import write_checkpoint
+from ssd.utils.errors import CheckpointError, ConfigError, OutputError, os_errors_as
+from ssd.utils.files import atomic_write
+from ssd.weights.foreign import levels_of
+from ssd.weights.formats import lufficc
+from ssd.weights.loaded_checkpoint import LoadedCheckpoint, trained_class_names
+from ssd.weights.trained import build_trained_model, own_config, read_detector
+
+_HEADER = "# The network of "  # first words of a config that is written here
+
+
+def prepare_output(output: Path, source: str, *, has_config: bool) -> None:
+    """Make the folder of ``output``, and check that it may be written.
+
+    Args:
+        output: File to write.
+        source: Path or URL of the checkpoint to convert.
+        has_config: Whether a config is written beside it.
+    """
+    if output.suffix != ".pth":
+        raise ConfigError(f"--output {output} must end in .pth")
+    if output.exists() and Path(source).exists() and output.samefile(source):
+        raise ConfigError(f"--output {output} is the file to convert; name another one")
+    with os_errors_as(OutputError, output.parent):
+        output.parent.mkdir(parents=True, exist_ok=True)
+    if output.is_dir():
+        raise OutputError(f"{output} is a folder; name a file")
+    config = output.with_suffix(".yaml")
+    if has_config and config.exists() and not config.read_bytes().startswith(_HEADER.encode()):
+        raise OutputError(
+            f"{config} exists, and `ssd convert` did not write it: its own config would overwrite it. Name another "
+            "--output"
+        )
+
+
+def convert_to_ours(source: str, output: Path, format: str = "auto", classes: Sequence[str] = ()) -> str:
+    """Convert a checkpoint, write it and, beside it, the config of its network, and return a summary.
+
+    Args:
+        source: Path or URL.
+        output: File to write.
+        format: See ``read_detector``.
+        classes: Names of its classes, without background; empty = see ``trained_class_names``.
+    """
+    checkpoint = read_detector(source, format)
+    if checkpoint.origin is None and checkpoint.config is None:
+        checkpoint = read_detector(source, "lufficc")
+    cfg = own_config(checkpoint)
+    class_names = trained_class_names(cfg, checkpoint, classes)
+    cfg = cfg.with_overrides(
+        [
+            *("MODEL.WEIGHTS", str(output), "MODEL.WEIGHTS_CLASSES", class_names[1:]),
+            *("MODEL.NUM_CLASSES", 0, "OUTPUT_DIR", str(Path("outputs") / output.stem)),  # 0: to train on other classes
+        ]
+    )
+    model: Any = build_trained_model(cfg, checkpoint, class_names, torch.device("cpu"))  # raises if it does not fit
+    origin = checkpoint.origin.title if checkpoint.origin else "this library"
+    text = f"{_HEADER}{source} ({origin}), for {output.name}\n{cfg.dump()}"
+    content = {"model": checkpoint.weights, "class_names": list(class_names), "config": text, "converted_from": origin}
+    with os_errors_as(OutputError, output):
+        write_checkpoint(output, content)
+        with atomic_write(output.with_suffix(".yaml")) as file:
+            file.write(text.encode())
+    sample = ", ".join(class_names[1:4]) + (", ..." if len(class_names) > 4 else "")
+    notes = "".join(f"\nNote: {note}" for note in (checkpoint.origin.notes if checkpoint.origin else ()))
+    return (
+        f"{source}: {origin}\n{len(checkpoint.weights)} tensors, {len(class_names) - 1} classes ({sample}), "
+        f"{len(model.box_head.priors)} priors, backbone {cfg.MODEL.BACKBONE.NAME}, input {cfg.INPUT.IMAGE_SIZE}{notes}"
+    )
+
+
+def convert_to_lufficc(checkpoint: LoadedCheckpoint, cfg: Config, output: Path) -> list[str]:
+    """Write a checkpoint for lufficc/SSD, and return sentences on the settings that it needs there.
+
+    Args:
+        checkpoint: Checkpoint of any project.
+        cfg: Config of its network.
+        output: File to write.
+    """
+    class_names = trained_class_names(cfg, checkpoint)
+    build_trained_model(cfg, checkpoint, class_names, torch.device("cpu"))  # raises if it does not fit
+    try:
+        lufficc.find_config(checkpoint.weights)
+    except CheckpointError as error:
+        raise CheckpointError(f"{checkpoint.source} cannot be written for {lufficc.TITLE}: {error}") from error
+    with os_errors_as(OutputError, output):
+        write_checkpoint(output, {"model": dict(checkpoint.weights)})
+    return lufficc.differences(with_num_classes(cfg, class_names), levels_of(cfg))

@@ -1,0 +1,117 @@
+"""Names and channel layouts that several formats share: headers, VGG16, separable headers.
+
+A priors per cell, V values per prior (C classes with background, or 4 offsets). A header is the weight (A * V, D, h, w)
+or the bias (A * V,) of a last convolution. Ours are prior-major: channel a * V + v holds value v of prior a.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from ssd.modeling.backbone.pretrained import StateDict
+from ssd.utils.errors import CheckpointError
+
+CLS_HEADERS, REG_HEADERS = "box_head.predictor.cls_headers", "box_head.predictor.reg_headers"
+L2_NORM = "backbone.l2_norm.weight"
+# Indices of VGG16's convolutions up to fc7, counting ReLUs and pools: ten up to conv4_3, three of conv5, fc6, fc7.
+VGG_CONVS = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28, 31, 33)
+
+_MAX_LEVELS = 7  # SSD512
+
+
+def count_classes(weights: StateDict) -> int:
+    """Return the number of classes, with background, of weights in our names.
+
+    Raises:
+        CheckpointError: The first level has no headers, or their channels do not fit together.
+    """
+    biases = [name for name in weights if ".cls_headers.0." in name and name.endswith("bias")]
+    cls_bias = max(biases, default=f"{CLS_HEADERS}.0.bias")  # the last convolution of a header
+    reg_bias = cls_bias.replace(".cls_headers.", ".reg_headers.")
+    for name in (cls_bias, reg_bias):
+        if name not in weights:
+            raise CheckpointError(f"missing tensor: {name}")
+    num_scores, num_offsets = weights[cls_bias].numel(), weights[reg_bias].numel()  # A * C and A * 4
+    if num_offsets == 0 or num_offsets % 4 or 4 * num_scores % num_offsets:
+        raise CheckpointError(
+            f"{cls_bias} has {num_scores} channels and {reg_bias} {num_offsets}, which gives no whole number of "
+            "classes: the file is damaged or has another format"
+        )
+    return 4 * num_scores // num_offsets
+
+
+def to_prior_major(header: Tensor, num_priors: int) -> Tensor:
+    """Reorder a value-major header, in which channel v * A + a holds value v of prior a."""
+    return _split(header, -1, num_priors).transpose(0, 1).flatten(0, 1)
+
+
+def take_values(header: Tensor, num_values: int, indices: Sequence[int]) -> Tensor:
+    """Select the values ``indices`` of the ``num_values`` of each prior."""
+    return _split(header, -1, num_values)[:, torch.as_tensor(indices)].flatten(0, 1)
+
+
+def background_first(header: Tensor, num_classes: int) -> Tensor:
+    """Move the background from the last class to the first."""
+    return take_values(header, num_classes, [num_classes - 1, *range(num_classes - 1)])
+
+
+def take_priors(header: Tensor, num_priors: int, indices: Sequence[int]) -> Tensor:
+    """Reorder the priors of a cell."""
+    return _split(header, num_priors, -1)[torch.as_tensor(indices)].flatten(0, 1)
+
+
+def _split(header: Tensor, first: int, second: int) -> Tensor:
+    try:
+        return header.unflatten(0, (first, second))
+    except (RuntimeError, IndexError) as error:  # IndexError: a scalar
+        divisor = second if first == -1 else first
+        raise CheckpointError(
+            f"a header has {header.shape[0] if header.ndim else 0} channels, which is no multiple of {divisor}: the "
+            "file is damaged or has another format"
+        ) from error
+
+
+def with_headers(weights: StateDict, pattern: str, change: Callable[[Tensor], Tensor]) -> StateDict:
+    """Apply ``change`` to the headers whose whole name matches a regular expression; errors name the tensor."""
+    changed = dict(weights)
+    for name, value in weights.items():
+        if re.fullmatch(pattern, name):
+            try:
+                changed[name] = change(value)
+            except CheckpointError as error:
+                raise CheckpointError(f"{name}: {error}") from error
+    return changed
+
+
+def with_depthwise_biases(weights: StateDict) -> StateDict:
+    """Add zero biases to the depthwise convolutions of separable headers in our names, which have biases here."""
+    filled: StateDict = {}
+    for name, value in weights.items():
+        filled[name] = value
+        if re.fullmatch(r"box_head\.predictor\.\w+_headers\.\d+\.conv\.0\.weight", name):
+            filled[name.removesuffix("weight") + "bias"] = value.new_zeros(value.shape[:1])
+    return filled
+
+
+def vgg_names(
+    *, convs: Sequence[str], extras: Sequence[str], cls_headers: Sequence[str], reg_headers: Sequence[str]
+) -> dict[str, str]:
+    """Return our layer names by those of a port of VGG SSD, whose names are given in the order of the layers."""
+    return {
+        **{name: f"backbone.vgg.{conv}" for name, conv in zip(convs, VGG_CONVS, strict=True)},
+        **{name: f"backbone.extras.{index}" for index, name in enumerate(extras)},
+        **{name: f"{CLS_HEADERS}.{level}" for level, name in enumerate(cls_headers)},
+        **{name: f"{REG_HEADERS}.{level}" for level, name in enumerate(reg_headers)},
+    }
+
+
+def level_names(pattern: str) -> list[str]:
+    """Return ``pattern`` with the number of each level in place of {}."""
+    return [pattern.format(level) for level in range(_MAX_LEVELS)]
+
+
+def layer_rules(names: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Return the rules of ``rename`` for tensors named like a key, or a key and one more part such as ".weight"."""
+    return [(rf"{re.escape(theirs)}((?:\.\w+)?)", rf"{ours}\1") for theirs, ours in names.items()]

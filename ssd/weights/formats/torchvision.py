@@ -1,0 +1,100 @@
+"""SSD300 (ssd300_vgg16) and SSDLite (ssdlite320_mobilenet_v3_large) of torchvision: bare state dicts.
+
+A label of its COCO detectors is a category id, and ten of the 91 labels have no category. The SSDLite backbone has a
+reduced tail if it was trained from random weights, as in the published file, and the whole one if from ImageNet.
+"""
+
+import re
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from ssd.modeling.backbone.pretrained import StateDict, adapt_variances
+from ssd.structures.class_names import COCO_CLASSES
+from ssd.utils.errors import CheckpointError
+from ssd.weights.formats import layouts
+from ssd.weights.formats.format import Converted, Format, rename
+
+NUM_SLOTS = 91
+_UNUSED_SLOTS = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)  # ids without a category in COCO 2017
+SLOTS = tuple(slot for slot in range(NUM_SLOTS) if slot not in _UNUSED_SLOTS)  # background and the 80 classes
+_SLOTS_NOTE = (
+    "91 classes are taken for the 80 of COCO by category id; label n here is the n-th of these ids. The ten ids "
+    "without a category are dropped: a trained detector gives them no probability, so the scores stay the same."
+)
+_SSD300_NAMES = {
+    "backbone.scale_weight": layouts.L2_NORM,
+    **layouts.vgg_names(
+        convs=[
+            *(f"backbone.features.{conv}" for conv in layouts.VGG_CONVS[:10]),
+            *(f"backbone.extra.0.{index}" for index in ("1", "3", "5", "7.1", "7.3")),
+        ],
+        extras=[f"backbone.extra.{pair}.{index}" for pair in range(1, 5) for index in (0, 2)],
+        cls_headers=layouts.level_names("head.classification_head.module_list.{}"),
+        reg_headers=layouts.level_names("head.regression_head.module_list.{}"),
+    ),
+}
+_SSDLITE_HEADERS = {
+    r"head\.classification_head\.module_list": layouts.CLS_HEADERS,
+    r"head\.regression_head\.module_list": layouts.REG_HEADERS,
+}
+_SSDLITE_RULES = (
+    # Block 13 is split: its expansion ends features.0, and features.1 begins with the rest.
+    (r"backbone\.features\.0\.13\.(.+)", r"backbone.features.13.conv.0.\1"),
+    (r"backbone\.features\.1\.0\.(.+)", r"backbone.features.13.conv.\1"),
+    (r"backbone\.features\.0\.(\d+)\.block\.(.+)", r"backbone.features.\1.conv.\2"),
+    (r"backbone\.features\.1\.1\.block\.(.+)", r"backbone.features.14.conv.\1"),
+    (r"backbone\.features\.1\.2\.block\.(.+)", r"backbone.features.15.conv.\1"),
+    (r"backbone\.features\.1\.3\.(.+)", r"backbone.features.16.\1"),
+    (r"backbone\.features\.0\.0\.(.+)", r"backbone.features.0.\1"),
+    (r"backbone\.extra\.(.+)", r"backbone.extras.\1"),
+    *((rf"{theirs}\.(\d+)\.0\.(.+)", rf"{ours}.\1.conv.\2") for theirs, ours in _SSDLITE_HEADERS.items()),
+    *((rf"{theirs}\.(\d+)\.1\.(.+)", rf"{ours}.\1.conv.3.\2") for theirs, ours in _SSDLITE_HEADERS.items()),
+)
+_SSDLITE_EPS = 1e-3  # of its batch norms
+_LAST_LAYER = "backbone.features.16.0.weight"
+_WHOLE_CHANNELS = 960  # of the last layer; the reduced tail has half of them
+
+
+def _convert_ssd300(weights: StateDict, content: Mapping[str, Any]) -> Converted:
+    ours = rename(weights, layouts.layer_rules(_SSD300_NAMES))
+    return _with_classes(Converted(ours, "interop/torchvision_ssd300_coco"))
+
+
+def _convert_ssdlite(weights: StateDict, content: Mapping[str, Any]) -> Converted:
+    ours = layouts.with_depthwise_biases(adapt_variances(rename(weights, _SSDLITE_RULES), _SSDLITE_EPS))
+    if _LAST_LAYER not in ours:
+        raise CheckpointError(f"missing tensor: {_LAST_LAYER}")
+    is_whole = ours[_LAST_LAYER].shape[:1] == (_WHOLE_CHANNELS,)
+    overrides = ("MODEL.BACKBONE.NAME", "mobilenet_v3_ssdlite") if is_whole else ()
+    return _with_classes(Converted(ours, "interop/torchvision_ssdlite320_mobilenet_v3_large_coco", overrides))
+
+
+def _with_classes(converted: Converted) -> Converted:
+    """Keep the classes of COCO of 91 slots; another number of classes is the user's own."""
+    if layouts.count_classes(converted.weights) != NUM_SLOTS:
+        return converted
+    last = rf"{re.escape(layouts.CLS_HEADERS)}\.\d+\.(conv\.3\.)?(weight|bias)"
+    keep_classes = partial(layouts.take_values, num_values=NUM_SLOTS, indices=SLOTS)
+    weights = layouts.with_headers(converted.weights, last, keep_classes)
+    return converted._replace(weights=weights, class_names=COCO_CLASSES, notes=(_SLOTS_NOTE,))
+
+
+FORMATS = (
+    Format(
+        name="torchvision",
+        title="torchvision's ssd300_vgg16",
+        marks=(r"backbone\.scale_weight$", r"head\.classification_head\.module_list\.0\.weight$"),
+        convert=_convert_ssd300,
+    ),
+    Format(
+        name="torchvision-ssdlite",
+        title="torchvision's ssdlite320_mobilenet_v3_large",
+        marks=(
+            r"backbone\.features\.0\.1\.block\.0\.0\.weight$",
+            r"backbone\.extra\.0\.0\.0\.weight$",
+            r"head\.classification_head\.module_list\.0\.0\.0\.weight$",
+        ),
+        convert=_convert_ssdlite,
+    ),
+)

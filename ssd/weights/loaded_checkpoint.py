@@ -1,0 +1,117 @@
+"""A checkpoint that was read, and the names of its classes."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ssd.config import Config
+from ssd.modeling.backbone.pretrained import StateDict
+from ssd.structures.class_names import BACKGROUND, COCO_CLASSES, VOC_CLASSES
+from ssd.utils.errors import CheckpointError, ConfigError
+from ssd.weights.formats.layouts import count_classes
+
+logger = logging.getLogger(__name__)
+
+# Classes of published detectors by their number with background.
+_PUBLISHED = {len(names) + 1: (data, names) for data, names in (("VOC", VOC_CLASSES), ("COCO", COCO_CLASSES))}
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Conversion of a foreign checkpoint.
+
+    Attributes:
+        title: Title of its format.
+        base: Config in configs/, without suffix, that its config starts from.
+        notes: Sentences for the user.
+    """
+
+    title: str
+    base: str
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class LoadedCheckpoint:
+    """A checkpoint to detect with or to start from.
+
+    Attributes:
+        weights: State dict in our names.
+        source: Path or URL.
+        config: YAML of its config; None if it carries none.
+        class_names: Names in the file, background first; None if it has none.
+        origin: Conversion of a foreign checkpoint; None for one of this library.
+        iteration: Iterations of its training; None if unknown.
+    """
+
+    weights: StateDict
+    source: str
+    config: str | None = None
+    class_names: tuple[str, ...] | None = None
+    origin: Origin | None = None
+    iteration: int | None = None
+
+    @property
+    def num_classes(self) -> int | None:
+        """Number of classes, with background, in the shapes of the weights; None if they are no detector's."""
+        try:
+            return count_classes(self.weights)
+        except CheckpointError:
+            return None
+
+
+def known_class_names(cfg: Config, checkpoint: LoadedCheckpoint, given: Sequence[str] = ()) -> tuple[str, ...] | None:
+    """Return the classes of a checkpoint, background first; None if neither the user nor the file names them.
+
+    MODEL.WEIGHTS_CLASSES belongs to MODEL.WEIGHTS: if that is another file, the names in this one go first.
+
+    Args:
+        cfg: Config of the run.
+        checkpoint: Checkpoint of any project.
+        given: Names from the command line, without background. They go before MODEL.WEIGHTS_CLASSES.
+    """
+    if not given and (checkpoint.class_names is None or _is_meant(cfg, checkpoint)):
+        given = cfg.MODEL.WEIGHTS_CLASSES
+    names = (BACKGROUND, *given) if given else checkpoint.class_names
+    count = checkpoint.num_classes
+    if names is not None and count not in (None, len(names)):
+        raise ConfigError(
+            f"{checkpoint.source} has {count - 1} classes, but {len(names) - 1} names are given: "
+            f"{', '.join(names[1:])}. MODEL.WEIGHTS_CLASSES (or --classes) takes all of them, without the background"
+        )
+    return names
+
+
+def trained_class_names(
+    cfg: Config, checkpoint: LoadedCheckpoint, given: Sequence[str] = (), *, of_training: Sequence[str] = ()
+) -> tuple[str, ...]:
+    """Return the classes of a checkpoint, background first: known ones, else a guess with a warning.
+
+    Args:
+        cfg: Config of the run.
+        checkpoint: Checkpoint of any project.
+        given: See ``known_class_names``.
+        of_training: Classes of the training that starts from it, background first: the guess if there are as many
+            and their number is not that of VOC or COCO.
+    """
+    names = known_class_names(cfg, checkpoint, given)
+    if names is not None:
+        return names
+    source, count = checkpoint.source, checkpoint.num_classes
+    if count is None:
+        raise CheckpointError(f"{source} names no classes, and holds no SSD of this library")
+    if count in _PUBLISHED:
+        data, published = _PUBLISHED[count]
+        guess: tuple[str, ...] = (BACKGROUND, *published)
+    elif count == len(of_training):
+        data, guess = "the training", tuple(of_training)
+    else:
+        raise ConfigError(f"{source} does not name its {count - 1} classes; set MODEL.WEIGHTS_CLASSES to their names")
+    logger.warning("%s does not name its %d classes: taken for those of %s", source, count - 1, data)
+    return guess
+
+
+def _is_meant(cfg: Config, checkpoint: LoadedCheckpoint) -> bool:
+    """Whether MODEL.WEIGHTS_CLASSES is about this file."""
+    return not cfg.MODEL.WEIGHTS or Path(cfg.MODEL.WEIGHTS).resolve() == Path(checkpoint.source).resolve()

@@ -1,0 +1,127 @@
+"""The evaluation loop: detections, validation losses and targets of test images."""
+
+import logging
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ssd.config import Config, load_config
+from ssd.config.node import with_num_classes
+from ssd.data import build_datasets, make_batch_transform, make_test_loader
+from ssd.data.datasets import DetectionDataset
+from ssd.engine.inference import detect, evaluate_datasets, make_targets, mean_losses
+from ssd.modeling.detector import build_detection_model
+
+
+class Setting:
+    """A detector with batch statistics, and the test images."""
+
+    def __init__(self, config_file: Path, *overrides: object):
+        cfg = load_config(config_file, overrides)
+        self.dataset: DetectionDataset = build_datasets(cfg, is_train=False)[0]
+        self.cfg: Config = with_num_classes(cfg, self.dataset.class_names)
+        self.model = build_detection_model(self.cfg)
+        self.model.train()
+        with torch.no_grad():
+            self.model.backbone(torch.randn(8, 3, 96, 128))
+        self.transform = make_batch_transform(self.cfg, is_train=False)
+
+    def measure(self, batch_size: int = 10, dtype: torch.dtype = torch.float32) -> dict[str, float]:
+        loader = make_test_loader(self.cfg.with_overrides(["TEST.BATCH_SIZE", batch_size]), self.dataset)
+        _, batches = detect(self.model, loader, self.transform, dtype=dtype, loss_dataset=self.dataset)
+        return mean_losses(batches)
+
+    @torch.no_grad()
+    def expected(self) -> dict[str, float]:
+        """All images as one batch."""
+        ((images, sizes, ids),) = make_test_loader(self.cfg, self.dataset)
+        predictions = self.model.eval().predict(self.transform(images))
+        losses = self.model.box_head.losses(predictions, make_targets(self.dataset, sizes.tolist(), ids.tolist()))
+        return {name: loss.item() for name, loss in losses.normalized().items()}
+
+
+@pytest.fixture
+def setting(config_file: Path) -> Setting:
+    return Setting(config_file)
+
+
+@pytest.mark.parametrize("batch_size", [4, 3, 1])
+def test_it_is_the_criterion_on_all_images_as_one_batch(setting: Setting, batch_size: int) -> None:
+    losses = setting.measure(batch_size)
+    expected = setting.expected()
+    assert list(losses) == ["total_loss", "reg_loss", "cls_loss"]
+    assert losses["total_loss"] == losses["reg_loss"] + losses["cls_loss"]
+    assert {name: losses[name] for name in expected} == pytest.approx(expected, rel=1e-4)
+    assert losses["reg_loss"] > 0
+
+
+def test_detections_and_model_are_as_without(setting: Setting) -> None:
+    loader = make_test_loader(setting.cfg, setting.dataset)
+    plain, none = detect(setting.model, loader, setting.transform)
+    state = {name: value.clone() for name, value in setting.model.state_dict().items()}
+    random = torch.get_rng_state()
+    measured, losses = detect(setting.model, loader, setting.transform, loss_dataset=setting.dataset)
+    assert (len(none), len(losses)) == (0, 1)
+    for one, other in zip(plain, measured, strict=True):
+        for name in one:
+            assert torch.equal(one[name], other[name])
+    torch.testing.assert_close(dict(setting.model.state_dict()), state, rtol=0, atol=0)
+    assert torch.equal(torch.get_rng_state(), random)
+    assert not any(module.training for module in setting.model.modules())
+
+
+def test_it_is_computed_in_the_networks_precision(setting: Setting) -> None:
+    plain = setting.measure()
+    short = setting.measure(dtype=torch.bfloat16)
+    assert short == pytest.approx(plain, rel=0.05)
+    assert short != plain
+
+
+def test_it_stands_beside_the_metric(setting: Setting, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    loaders = {"scenes": make_test_loader(setting.cfg, setting.dataset)}
+    caplog.set_level(logging.INFO, logger="ssd")
+    (plain,) = evaluate_datasets(setting.model, loaders, setting.transform, output_dir=tmp_path)
+    assert plain.losses == {}
+    assert "validation" not in caplog.text
+    (evaluation,) = evaluate_datasets(setting.model, loaders, setting.transform, output_dir=tmp_path, with_losses=True)
+    assert evaluation.losses == setting.measure()
+    assert f"scenes, validation losses: total_loss: {evaluation.losses['total_loss']:.3f}, reg_loss: " in caplog.text
+
+
+class Annotated:
+    """Three images: two objects of which one is difficult and one reaches out of the image, none, and one."""
+
+    class_names = ("__background__", "cat", "dog")
+    metric = "voc"
+
+    def __len__(self) -> int:
+        return 3
+
+    def get_annotation(self, index: int) -> tuple[str, tuple[np.ndarray, ...]]:
+        boxes = [[[10, 20, 60, 90], [0, 0, 5, 5]], [], [[-4, 0, 50, 20]]][index]
+        labels = [[2, 1], [], [1]][index]
+        is_difficult = [[False, True], [], [False]][index]
+        return str(index), (np.array(boxes, np.float64).reshape(-1, 4), np.array(labels), np.array(is_difficult))
+
+
+def test_targets_are_relative_clipped_and_without_difficult_objects() -> None:
+    targets = make_targets(Annotated(), [[100, 200], [50, 50], [40, 100]], [0, 1, 2])
+    assert targets["labels"].tolist() == [[2, 0], [0, 0], [1, 0]]
+    assert targets["boxes"][0].tolist() == [pytest.approx([0.05, 0.2, 0.3, 0.9]), [0, 0, 0, 0]]
+    assert targets["boxes"][2, 0].tolist() == pytest.approx([0, 0, 0.5, 0.5])
+
+
+def test_without_images_there_is_none() -> None:
+    assert mean_losses([]) == {}
+
+
+def test_images_without_objects_have_a_loss(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
+    nothing = (np.zeros((0, 4), np.float32), np.zeros(0, np.int64), np.zeros(0, bool))
+    monkeypatch.setattr(setting.dataset, "get_annotation", lambda index: (str(index), nothing))
+    losses = setting.measure()
+    assert losses["reg_loss"] == 0
+    assert losses["cls_loss"] > 0
+    assert math.isfinite(losses["total_loss"])

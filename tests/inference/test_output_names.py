@@ -1,0 +1,107 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ssd.inference.detections import Detections
+from ssd.inference.output_names import OutputNames
+from ssd.inference.sources import VideoInfo
+
+
+def of_name(name: str, path: Path | None = None, index: int = 0, video: VideoInfo | None = None) -> Detections:
+    boxes, labels, scores = np.zeros((0, 4), np.float32), np.zeros(0, np.int64), np.zeros(0, np.float32)
+    return Detections(boxes, labels, scores, ("__background__", "cat"), (64, 48), name, path, index, video)
+
+
+def of_file(path: str | Path) -> Detections:
+    return of_name(str(path), Path(path))
+
+
+def make_video(name: str) -> VideoInfo:
+    return VideoInfo(name, 25, 10, (64, 48))
+
+
+def test_images_keep_their_names_and_further_folders_become_subfolders() -> None:
+    names = OutputNames()
+    files = ["a/x/1 ä.JPG", "b/x/1.jpg", "c/x/1.jpg", "b/x/2.jpg", "d/X/1.jpg", "a/x/2.png"]
+    pictures = [names.picture(of_file(file)).as_posix() for file in files]
+    assert pictures == ["1 ä.JPG", "x/1.jpg", "x_2/1.jpg", "x/2.jpg", "X_3/1.jpg", "2.png"]
+
+
+def test_texts_keep_the_suffix_where_a_stem_is_shared_or_reserved(tmp_path: Path) -> None:
+    for name in ("a.jpg", "a.PNG", "b.jpg", "b.txt", "c.jpg", "c.jpg.png"):
+        (tmp_path / name).touch()
+    names = OutputNames(reserved="classes")
+    files = [path for path in sorted(tmp_path.iterdir()) if path.suffix != ".txt"] + [tmp_path / "Classes.jpg"]
+    texts = [str(names.text(of_file(path))) for path in files]
+    assert texts == ["a.PNG.txt", "a.jpg.txt", "b.txt", "c.txt", "c.jpg.png.txt", "Classes.jpg.txt"]
+
+
+@pytest.mark.parametrize(
+    ("address", "name"),
+    [
+        ("https://host.org/shop/street.jpg", "street.jpg"),
+        ("https://host.org/shop/street.jpg?signature=abc/def", "street.jpg"),
+        ("https://host.org/image?id=7&size=large", "image%3Fid=7&size=large.jpg"),
+        ("https://user:secret@host.org/a%20b.png#top", "a b.png"),
+        ("https://host.org/", "image.jpg"),
+        ("https://host.org/a/../..", "image.jpg"),
+        ("image 3", "image 3.jpg"),
+        ("../../etc/passwd", "passwd.jpg"),
+        ("..", "image.jpg"),
+        ("..\\..\\evil.png", "evil.png"),
+        ("https://host.org/street.svg", "street.svg.jpg"),
+    ],
+)
+def test_addresses_and_arrays(address: str, name: str) -> None:
+    assert OutputNames().picture(of_name(address)) == Path(name)
+
+
+def test_no_name_leads_out_of_the_folder() -> None:
+    names = OutputNames()
+    names.picture(of_file("a/1.jpg"))
+    for detections in (of_file("../1.jpg"), of_name("https://host.org/../1.jpg"), of_name("https://host.org/a/../..")):
+        assert ".." not in names.picture(detections).parts
+
+
+def test_long_addresses_stay_apart() -> None:
+    names = OutputNames()
+    pictures = {names.picture(of_name(f"https://host.org/image?key={'x' * 300}{number}")) for number in range(3)}
+    assert len(pictures) == 3
+    assert max(len(path.name) for path in pictures) < 120
+
+
+@pytest.mark.parametrize(
+    ("video", "name"),
+    [
+        ("films/street.avi", "street.mp4"),
+        ("films/a b.MOV", "a b.mp4"),
+        ("camera 0", "camera 0.mp4"),
+        ("rtsp://user:secret@10.0.0.7:554/stream1", "stream1.mp4"),
+        ("rtsp://user:secret@10.0.0.7:554", "10.0.0.7.mp4"),
+    ],
+)
+def test_videos(video: str, name: str) -> None:
+    assert OutputNames().video(make_video(video)) == Path(name)
+
+
+def test_videos_of_one_name() -> None:
+    names = OutputNames()
+    videos = ["a/street.mp4", "b/street.mp4", "a/street.avi", "a/street.mp4"]
+    assert [str(names.video(make_video(video))) for video in videos] == [
+        *("street.mp4", "street_2.mp4", "street_3.mp4", "street.mp4")
+    ]
+    frame = of_name("b/street.mp4, frame 17", index=17, video=make_video("b/street.mp4"))
+    assert names.text(frame) == Path("street_2/000017.txt")
+
+
+FOLDERS, FILES = st.sampled_from(["a", "b", "c/a", "B", "a_2", ""]), st.sampled_from(["1.jpg", "1.png", "2.jpg"])
+
+
+@given(st.lists(st.tuples(FOLDERS, FILES), unique=True))
+def test_names_are_unique(files: list[tuple[str, str]]) -> None:
+    names = OutputNames()
+    pictures = {str(names.picture(of_file(Path(*file)))).casefold() for file in files}
+    assert len(pictures) == len(files)

@@ -1,0 +1,125 @@
+import errno
+import os
+import stat
+import subprocess
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+
+import pytest
+
+from ssd.utils.files import atomic_write, remove_stale, write_json, write_text
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_old_content_stays_until_the_end(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(b"old")
+    with atomic_write(path) as file:
+        file.write(b"new")
+        file.flush()
+        assert path.read_bytes() == b"old"
+    assert path.read_bytes() == b"new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def _write_half(path: Path, error: type[BaseException]) -> None:
+    with atomic_write(path) as file:
+        file.write(b"half")
+        raise error
+
+
+@pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
+def test_a_failure_changes_nothing(tmp_path: Path, error: type[BaseException]) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(b"old")
+    with pytest.raises(error):
+        _write_half(path, error)
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def start_writer(path: Path) -> subprocess.Popen[str]:
+    """Start a process that has written half a file."""
+    code = (
+        "import sys, time, pathlib\n"
+        "from ssd.utils.files import atomic_write\n"
+        "with atomic_write(pathlib.Path(sys.argv[1])) as file:\n"
+        "    file.write(b'half'); file.flush(); print('written', flush=True); time.sleep(60)\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, str(path)], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "written\n"
+    return process
+
+
+def test_the_file_of_a_killed_process_is_removed(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(b"old")
+    with start_writer(path) as process:
+        (left,) = tmp_path.glob(".a.*.tmp")
+        assert remove_stale(tmp_path) == []  # it is being written
+        process.kill()
+    assert left.read_bytes() == b"half"
+    assert remove_stale(tmp_path) == [left]
+    assert list(tmp_path.iterdir()) == [path]
+    assert path.read_bytes() == b"old"
+
+
+def test_other_files_are_not_removed(tmp_path: Path) -> None:
+    for name in ("a.pth", ".hidden", ".a.tmp", "a.12.tmp", ".a.12.tmp.txt", ".a.x.tmp"):
+        (tmp_path / name).touch()
+    (tmp_path / ".folder.12.tmp").mkdir()
+    assert remove_stale(tmp_path) == []
+    assert remove_stale(tmp_path / "nowhere") == []
+    assert len(list(tmp_path.iterdir())) == 7
+
+
+def test_the_folder_is_flushed_after_the_rename(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    events: list[str] = []
+    replace = os.replace
+
+    def spy_fsync(descriptor: int) -> None:
+        events.append("folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file")
+
+    monkeypatch.setattr(os, "fsync", spy_fsync)
+    monkeypatch.setattr(os, "replace", lambda *names: (events.append("rename"), replace(*names)))
+    with atomic_write(tmp_path / "a") as file:
+        file.write(b"new")
+    assert events == ["file", "rename", "folder"]
+
+
+@pytest.mark.parametrize(("number", "is_error"), [(errno.EINVAL, False), (errno.EIO, True)])
+def test_a_file_system_that_flushes_no_folders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, is_error: bool
+) -> None:
+    def fsync(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(OSError, match=os.strerror(number)) if is_error else nullcontext(), atomic_write(tmp_path / "a"):
+        pass
+
+
+@pytest.mark.parametrize("error", [FileNotFoundError, PermissionError])
+def test_a_file_renamed_meanwhile_or_of_another_user_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[OSError]
+) -> None:
+    def refuse(*_: object) -> None:
+        raise error
+
+    (tmp_path / ".a.12.tmp").touch()
+    monkeypatch.setattr(Path, "unlink", refuse)
+    assert remove_stale(tmp_path) == []
+
+
+def test_text_is_utf8_and_json_is_strict(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.json"
+    write_text(path, "Hörnchen")
+    assert path.read_bytes() == "Hörnchen".encode()
+    write_json(path, {"Hörnchen": 0.5})
+    with pytest.raises(ValueError, match="JSON"):
+        write_json(path, {"Hörnchen": float("nan")})
+    assert path.read_text(encoding="utf-8") == '{"Hörnchen": 0.5}'
