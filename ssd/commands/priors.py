@@ -13,26 +13,22 @@ from ssd.data import build_datasets
 from ssd.data.transforms.geometry import GeometricSteps
 from ssd.tools.priors.coverage import ImageBoxes, draw_boxes, read_boxes
 from ssd.tools.priors.fit import fit_priors, make_fit_boxes
-from ssd.tools.priors.layout import derived_yaml, make_finer_advice, make_layout, with_sizes
-from ssd.tools.priors.prior_report import bullets, make_report
+from ssd.tools.priors.layout import make_finer_advice, make_layout, with_sizes, write_derived
+from ssd.tools.priors.prior_report import make_report
 from ssd.tools.priors.verdict import compare
-from ssd.utils.errors import ConfigError, DatasetError, OutputError, os_errors_as
-from ssd.utils.files import write_text
+from ssd.utils.errors import ConfigError, DatasetError
 from ssd.utils.terminal import say
 
 
 def main(args: Sequence[str]) -> int:
     """Run `ssd priors`."""
-    parsed = parse_args(args)
-    return run_script(lambda: run(parsed))
+    return run_script(lambda: run(parse_args(args)))
 
 
 def parse_args(args: Sequence[str]) -> argparse.Namespace:
     """Read the command line behind `ssd priors`."""
-    parser = argparse.ArgumentParser(
-        prog="ssd priors",
-        description="Report how the priors of a config cover the boxes of DATASETS.TRAIN, and fit them to these.",
-    )
+    description = "Report how the priors of a config cover the boxes of DATASETS.TRAIN, and fit them to these."
+    parser = argparse.ArgumentParser(prog="ssd priors", description=description)
     add_config_arguments(parser)
     help_text = "also write priors.json and pictures there; those of fitted priors into its sub-folder fitted"
     parser.add_argument("-o", "--output", type=Path, metavar="FOLDER", help=help_text)
@@ -58,18 +54,14 @@ def run(args: argparse.Namespace) -> int:
         say(f"\nWritten: {args.output / 'priors.json'} and pictures\n")
     if not args.fit:
         return 0
-    fit_boxes = make_fit_boxes(list(boxes.values()), layout.levels.image_size)
-    fitted = fit_priors(layout, fit_boxes, args.max_ratios)
+    fitted = fit_priors(layout, make_fit_boxes(boxes.values(), layout.levels.image_size), args.max_ratios)
     cfg = with_sizes(cfg, fitted.sizes)
-    with os_errors_as(OutputError, args.fit):
-        args.fit.parent.mkdir(parents=True, exist_ok=True)
-        write_text(args.fit, derived_yaml(cfg, args.opts, Path(args.config), args.fit))
+    write_derived(cfg, args.opts, Path(args.config), args.fit)
     after = make_report(make_layout(cfg), boxes, class_names, finer)
-    names = ("MIN_SIZES", "MAX_SIZES", "ASPECT_RATIOS")
-    lines = ["", *(f"{name} {value}" for name, value in zip(names, fitted.sizes, strict=True))]
+    lines = ["", *(f"{name.upper()} {value}" for name, value in fitted.sizes._asdict().items())]
     lines.append(f"objective {fitted.objective:.3f}, before {fitted.objective_before:.3f}")
-    lines += bullets([*compare(report.parts["data"], after.parts["data"], args.fit), *after.verdict])
-    say("\n".join(lines) + "\n")
+    verdict = [*compare(report.parts["data"], after.parts["data"], args.fit), *after.verdict]
+    say("\n".join([*lines, *(f"- {sentence}" for sentence in verdict)]) + "\n")
     if args.output:
         after.write(args.output / "fitted")
     return 0
@@ -94,8 +86,6 @@ def read_parts(cfg: CfgNode, num_images: int) -> tuple[dict[str, list[ImageBoxes
     parts = {"data": read_boxes(datasets, seed, num_images), "augmented": draw_boxes(datasets, steps, seed, num_images)}
     for name, images in parts.items():
         if not any(len(image.labels) for image in images):
-            raise DatasetError(
-                f"DATASETS.TRAIN {list(cfg.DATASETS.TRAIN)}: no object in {len(images)} images ({name}), so there is "
-                "nothing to cover; look at more with --num_images, or see ssd check-data"
-            )
+            message = f"DATASETS.TRAIN {list(cfg.DATASETS.TRAIN)}: no object in {len(images)} images ({name})"
+            raise DatasetError(f"{message}; use more with --num_images, or see ssd check-data")
     return parts, datasets[0].class_names

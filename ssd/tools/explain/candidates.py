@@ -18,28 +18,18 @@ class Candidates:
     """Pairs of a prior and a class that score above the threshold, the best first.
 
     Where MAX_PER_IMAGE detections are found among the best pairs, the others are left out, as in detection.
-
-    Attributes:
-        num_above: Number of pairs above the threshold, N or more.
-        score_threshold: TEST.CONFIDENCE_THRESHOLD.
-        nms_threshold: TEST.NMS_THRESHOLD.
-        priors: (N,) int64.
-        labels: (N,) int64, from 1.
-        scores: (N,) descending.
-        boxes: (N, 4) corner form in pixels of the network input.
-        is_kept: (N,) bool, candidates that are detections.
-        suppressors: (N,) int64, the best detection of the same class that overlaps this candidate by more than the NMS
-            threshold; -1 for detections, and for candidates that only a limit on the number of detections drops.
     """
 
-    num_above: int
-    score_threshold: float
-    nms_threshold: float
-    priors: Tensor
-    labels: Tensor
-    scores: Tensor
-    boxes: Tensor
-    is_kept: Tensor
+    num_above: int  # number of pairs above the threshold, N or more
+    score_threshold: float  # TEST.CONFIDENCE_THRESHOLD
+    nms_threshold: float  # TEST.NMS_THRESHOLD
+    priors: Tensor  # (N,) int64
+    labels: Tensor  # (N,) int64, from 1
+    scores: Tensor  # (N,) descending
+    boxes: Tensor  # (N, 4) corner form in pixels of the network input
+    is_kept: Tensor  # (N,) bool, candidates that are detections
+    # (N,) int64, the best detection of the class that overlaps a candidate by more than the NMS threshold; -1 for
+    # detections, and for candidates that only a limit on the number of detections drops.
     suppressors: Tensor
 
     @property

@@ -42,31 +42,18 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
-    """One image as a detector sees it. All boxes are in pixels of the network input.
-
-    Attributes:
-        name: Name of the image.
-        image: RGB uint8 (S_h, S_w, 3), the network input.
-        orig_size: (width, height) of the original image in pixels.
-        class_names: Name of each label, background first.
-        prior_box: Layout of the priors.
-        priors: (P, 4) corner form.
-        class_scores: (P, C) with background first.
-        offsets: (P, 4) predicted offsets, see BoxCoder.
-        candidates: Candidates and detections.
-        matching: Matches and losses; None if the objects are not known.
-    """
+    """One image as a detector sees it. All boxes are in pixels of the network input."""
 
     name: str
-    image: np.ndarray
-    orig_size: tuple[int, int]
-    class_names: tuple[str, ...]
+    image: np.ndarray  # RGB uint8 (S_h, S_w, 3), the network input
+    orig_size: tuple[int, int]  # (width, height) of the original image in pixels
+    class_names: tuple[str, ...]  # name of each label, background first
     prior_box: PriorBox
-    priors: Tensor
-    class_scores: Tensor
-    offsets: Tensor
+    priors: Tensor  # (P, 4) corner form
+    class_scores: Tensor  # (P, C) with background first
+    offsets: Tensor  # (P, 4) predicted offsets, see BoxCoder
     candidates: Candidates
-    matching: Matching | None
+    matching: Matching | None  # matches and losses; None if the objects are not known
 
     @property
     def level_priors(self) -> list[Tensor]:

@@ -18,29 +18,17 @@ from ssd.structures.boxes import center_to_corner, pairwise_iou
 
 @dataclass(frozen=True, eq=False)
 class Matching:
-    """Matches and losses of one image.
+    """Matches and losses of one image."""
 
-    Attributes:
-        boxes: (G, 4) objects, corner form in pixels of the network input.
-        labels: (G,) int64, from 1.
-        iou_threshold: MODEL.THRESHOLD.
-        prior_labels: (P,) int64, the class that each prior is trained to predict, 0 = background.
-        gt_index: (P,) int64, the object of each prior, or the one that it overlaps most; 0 without objects.
-        iou: (P,) IoU with that object; 0 without objects.
-        cls_loss: (P,) cross-entropy of each prior.
-        neg_mask: (P,) bool, negatives in the loss.
-        losses: reg_loss and cls_loss of the image.
-    """
-
-    boxes: Tensor
-    labels: Tensor
-    iou_threshold: float
-    prior_labels: Tensor
-    gt_index: Tensor
-    iou: Tensor
-    cls_loss: Tensor
-    neg_mask: Tensor
-    losses: dict[str, float]
+    boxes: Tensor  # (G, 4) objects, corner form in pixels of the network input
+    labels: Tensor  # (G,) int64, from 1
+    iou_threshold: float  # MODEL.THRESHOLD
+    prior_labels: Tensor  # (P,) int64, the class that each prior is trained to predict, 0 = background
+    gt_index: Tensor  # (P,) int64, the object of each prior, or the one that it overlaps most; 0 without objects
+    iou: Tensor  # (P,) IoU with that object; 0 without objects
+    cls_loss: Tensor  # (P,) cross-entropy of each prior
+    neg_mask: Tensor  # (P,) bool, negatives in the loss
+    losses: dict[str, float]  # reg_loss and cls_loss of the image
 
     @property
     def pos_mask(self) -> Tensor:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from ssd.tools.report.elements import Cell, Column, code, data_uri, escape, paragraph, table
 from ssd.tools.report.page import Section, make_page
-from ssd.utils.files import atomic_write, write_text
 from ssd.utils.errors import OutputError, os_errors_as
+from ssd.utils.files import atomic_write, write_text
 
 if TYPE_CHECKING:
     from ssd.tools.explain.explain import Explanation

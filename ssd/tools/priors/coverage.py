@@ -65,29 +65,17 @@ def _open(
 
 @dataclass(frozen=True)
 class Coverage:
-    """Matches of objects.
-
-    Attributes:
-        num_images: Number of images.
-        iou_threshold: Threshold of a match.
-        sizes: (N, 2) width and height in pixels of the network input.
-        labels: (N,) int64.
-        best_iou: (N,) IoU with the best prior.
-        best_level: (N,) int64, level of that prior, from 0.
-        num_positives: (N,) int64, priors that are matched to the object.
-        is_forced: (N,) bool, no prior that is matched to the object reaches the threshold.
-        level_positives: Number of matched priors of each level.
-    """
+    """Matches of objects."""
 
     num_images: int
     iou_threshold: float
-    sizes: Tensor
-    labels: Tensor
-    best_iou: Tensor
-    best_level: Tensor
-    num_positives: Tensor
-    is_forced: Tensor
-    level_positives: list[int]
+    sizes: Tensor  # (N, 2) width and height in pixels of the network input
+    labels: Tensor  # (N,) int64
+    best_iou: Tensor  # (N,) IoU with the best prior
+    best_level: Tensor  # (N,) int64, level of that prior, from 0
+    num_positives: Tensor  # (N,) int64, priors that are matched to the object
+    is_forced: Tensor  # (N,) bool, no prior that is matched to the object reaches the threshold
+    level_positives: list[int]  # number of matched priors of each level
 
     @property
     def is_reached(self) -> Tensor:
@@ -134,25 +122,15 @@ def measure(images: Sequence[ImageBoxes], layout: Layout) -> Coverage:
 
 @dataclass(frozen=True)
 class Group:
-    """Coverage of objects of a kind.
-
-    Attributes:
-        name: Name of the kind.
-        num_objects: 1 or more.
-        recall: Share of the objects that some prior overlaps by the threshold.
-        median_iou: Median IoU with the best prior.
-        median_side: Median square root of the area in pixels of the network input.
-        num_forced: Objects with the forced match only.
-        positives: Mean number of priors that are matched to an object.
-    """
+    """Coverage of objects of a kind, one or more."""
 
     name: str
     num_objects: int
-    recall: float
-    median_iou: float
-    median_side: float
-    num_forced: int
-    positives: float
+    recall: float  # share of the objects that some prior overlaps by the threshold
+    median_iou: float  # with the best prior
+    median_side: float  # square root of the area, in pixels of the network input
+    num_forced: int  # objects with the forced match only
+    positives: float  # mean number of priors that are matched to an object
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ the network input. N boxes, K levels, M sizes, R entries that ASPECT_RATIOS of a
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import combinations
 from typing import Any, NamedTuple
 
@@ -51,7 +51,7 @@ class _Choice(NamedTuple):
 
 
 def fit_priors(layout: Layout, boxes: FitBoxes, max_ratios: int | None = None) -> FittedPriors:
-    """Fit the priors of a layout to boxes; each level gets ``max_ratios`` ratios at most, None = its number of today."""
+    """Fit the priors of a layout to boxes; a level gets ``max_ratios`` ratios at most, None = as many as it has."""
     fit = _Fit(layout, boxes, max_ratios)
     before = fit.objective()
     for _ in range(_MAX_SWEEPS):
@@ -64,16 +64,13 @@ def fit_priors(layout: Layout, boxes: FitBoxes, max_ratios: int | None = None) -
 
 
 def make_fit_boxes(
-    sets: Sequence[Sequence[ImageBoxes]], image_size: tuple[int, int], max_boxes: int = _MAX_BOXES
+    sets: Iterable[Sequence[ImageBoxes]], image_size: tuple[int, int], max_boxes: int = _MAX_BOXES
 ) -> FitBoxes:
     """Weigh boxes: sets equally, and in a set each class by the square root of its count.
 
-    Args:
-        sets: Images of each set, such as the data and the augmented samples.
-        image_size: (height, width) of the network input in pixels.
-        max_boxes: Boxes of a set, evenly spaced, that are used.
+    Of more than ``max_boxes`` of a set, evenly spaced ones are taken; ``image_size`` is (height, width) in pixels.
     """
-    chosen, weights = [torch.zeros(0, 4)], [torch.zeros(0)]
+    chosen, weights = [], []
     for images in sets:
         labels = torch.cat([image.labels for image in images])
         step = max(1, -(-len(labels) // max_boxes))
@@ -109,11 +106,7 @@ def shape_overlaps(boxes: Tensor, center_x: Tensor, center_y: Tensor, shapes: Te
     That is the prior at the nearest centre: along each axis the overlap of a box and a prior does not grow with the
     distance of their centres, and the union is the sum of the areas less the overlap.
 
-    Args:
-        boxes: (N, 4) corner form, in any unit.
-        center_x: (columns,) centres in that unit.
-        center_y: (rows,) centres in that unit.
-        shapes: (S, 2) width and height in that unit.
+    All are in one unit: boxes (N, 4) corner form, centres (columns,) and (rows,), width and height of shapes (S, 2).
     """
     intersection = torch.ones(len(boxes), len(shapes))
     for axis, centers in enumerate((center_x, center_y)):
@@ -139,10 +132,7 @@ def size_bounds(layout: Layout, level: int) -> tuple[float, float]:
 
 
 class _Level:
-    """Candidates of one level, and their overlaps with the boxes.
-
-    ``items`` are the ratios, numbers or pairs, that all levels may have.
-    """
+    """Candidates of one level, and their overlaps with boxes; ``items`` are the ratios, numbers or pairs, to choose."""
 
     def __init__(self, layout: Layout, level: int, boxes: Tensor, items: Sequence[Any], max_ratios: int | None):
         small, large = (shape[0] for shape in layout.levels.shapes[level][:2])

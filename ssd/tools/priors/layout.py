@@ -15,6 +15,8 @@ from ssd.modeling.backbone import build_backbone
 from ssd.modeling.backbone.shapes import feature_shapes
 from ssd.modeling.detector.levels import Levels, build_levels, make_prior_box
 from ssd.structures.size import height_width
+from ssd.utils.errors import OutputError, os_errors_as
+from ssd.utils.files import write_text
 
 
 class PriorSizes(NamedTuple):
@@ -27,21 +29,13 @@ class PriorSizes(NamedTuple):
 
 @dataclass(frozen=True)
 class Layout:
-    """Priors as the network has them.
-
-    Attributes:
-        levels: Feature maps, strides and shapes.
-        sizes: Values of the config that give the shapes.
-        clips_sizes: Whether priors are clipped to the size of the image.
-        iou_threshold: MODEL.THRESHOLD.
-        priors: (P, 4) centre form relative to the image.
-    """
+    """Priors as the network has them."""
 
     levels: Levels
     sizes: PriorSizes
-    clips_sizes: bool
-    iou_threshold: float
-    priors: Tensor
+    clips_sizes: bool  # whether priors are clipped to the size of the image
+    iou_threshold: float  # MODEL.THRESHOLD
+    priors: Tensor  # (P, 4) centre form relative to the image
 
     @property
     def level_sizes(self) -> list[int]:
@@ -92,21 +86,22 @@ def with_sizes(cfg: CfgNode, sizes: PriorSizes) -> CfgNode:
     cfg = cfg.clone()
     cfg.defrost()
     priors = cfg.MODEL.PRIORS
-    priors.MIN_SIZES, priors.MAX_SIZES, priors.ASPECT_RATIOS = sizes
+    priors.MIN_SIZES, priors.MAX_SIZES = ([int(x) if x == int(x) else x for x in level] for level in sizes[:2])
+    priors.ASPECT_RATIOS = sizes.aspect_ratios
     if priors.BOXES_PER_LOCATION:
         priors.BOXES_PER_LOCATION = [2 + 2 * len(ratios) for ratios in sizes.aspect_ratios]
     cfg.freeze()
     return cfg
 
 
-def derived_yaml(cfg: CfgNode, overrides: Sequence[str], base: Path, target: Path) -> str:
-    """Return the YAML of a config that derives from another one and sets its priors.
+def write_derived(cfg: CfgNode, overrides: Sequence[str], base: Path, target: Path) -> None:
+    """Write a config that derives from another one and sets its priors.
 
     Args:
         cfg: Config with the new priors.
         overrides: [KEY, VALUE, ...]; their values in ``cfg`` are set as well.
         base: Path of the other config.
-        target: Path of the YAML, see ``base_text``.
+        target: Path to write.
     """
     tree: dict[str, Any] = {}
     names = ["MIN_SIZES", "MAX_SIZES", "ASPECT_RATIOS"]
@@ -119,13 +114,13 @@ def derived_yaml(cfg: CfgNode, overrides: Sequence[str], base: Path, target: Pat
         node[last] = _plain(value[last])
     text = yaml.safe_dump({BASE_KEY: base_text(base, target)}, allow_unicode=True, width=2**20)
     text += yaml.safe_dump(tree, sort_keys=False, allow_unicode=True, width=110, default_flow_style=None)
-    return f"# {base.name} with priors fitted to its training boxes by ssd priors --fit.\n{text}"
+    with os_errors_as(OutputError, target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_text(target, f"# {base.name} with priors fitted to its training boxes by ssd priors --fit.\n{text}")
 
 
 def _plain(value: Any) -> Any:
-    """Return a value that YAML writes without tags and needless decimals."""
+    """Return a value that YAML writes without tags: no tuples, no nodes."""
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    return int(value) if isinstance(value, float) and value.is_integer() else value
+    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value

@@ -1,19 +1,18 @@
 """Plots of how priors cover boxes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullFormatter, PercentFormatter
+from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from ssd.modeling.detector.levels import Levels
-from ssd.tools.priors.coverage import Coverage, Group
-from ssd.visualization.plots import plot_class_bars, plot_lines
-from ssd.visualization.theme import HEIGHT, LIGHT, MARKERS, WIDE, add_legend, bar_style, make_figure
+from ssd.tools.priors.coverage import Coverage
+from ssd.visualization.plots import plot_lines
+from ssd.visualization.theme import LIGHT, MARKERS, WIDE, add_legend, make_figure
 
 _NAMES = {"data": "training images", "augmented": "augmented samples"}
 _MAX_POINTS = 3000
-_MAX_BARS = 40
 
 
 def plot_best_iou(coverages: Mapping[str, Coverage]) -> Figure:
@@ -25,26 +24,6 @@ def plot_best_iou(coverages: Mapping[str, Coverage]) -> Figure:
     }
     threshold = coverages["data"].iou_threshold
     return plot_lines(lines, ("IoU with the best prior, at least", "objects, share"), marked_x=threshold)
-
-
-def plot_recall(groups: Sequence[Group], label: str) -> Figure:
-    """Plot the share of objects that some prior reaches, for the first 40 groups."""
-    return plot_class_bars({group.name: group.recall for group in groups[:_MAX_BARS]}, label)
-
-
-def plot_levels(feature_maps: Sequence[tuple[int, int]], best: Sequence[Mapping[str, float]]) -> Figure:
-    """Plot the share of the objects whose best prior is on each level, for each part."""
-    figure, grid = make_figure(width=max(WIDE / 1.5, 1.1 * len(best)), height=HEIGHT)
-    axes = grid[0, 0]
-    middle = np.arange(len(best))
-    for number, (name, label) in enumerate(_NAMES.items()):
-        axes.bar(middle + 0.4 * number - 0.2, [shares[name] for shares in best], 0.4, label=label, **bar_style(number))
-    axes.set_xticks(middle, [f"{columns}×{rows}" for rows, columns in feature_maps])
-    axes.set(xlabel="cells of the level", ylabel="objects, by best prior")
-    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    axes.grid(False, axis="x")
-    add_legend(axes, loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.2, frameon=False)
-    return figure
 
 
 def plot_shapes(coverage: Coverage, levels: Levels) -> Figure:

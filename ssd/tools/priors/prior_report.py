@@ -7,49 +7,42 @@ from typing import Any
 
 from ssd.tools.priors.coverage import Coverage, Group, ImageBoxes, Part, make_part, measure
 from ssd.tools.priors.layout import Layout
-from ssd.tools.priors.prior_plots import plot_best_iou, plot_levels, plot_recall, plot_shapes
+from ssd.tools.priors.prior_plots import plot_best_iou, plot_shapes
 from ssd.tools.priors.verdict import make_verdict
 from ssd.utils.errors import OutputError, os_errors_as
 from ssd.utils.files import write_json, write_text
+from ssd.visualization.plots import plot_class_bars
 from ssd.visualization.theme import figure_to_svg
 
 _TITLES = {
     "data": "boxes of {n} images, as the network sees them",
     "augmented": "boxes of {n} samples of the training's augmentation",
 }
-_MAX_CLASSES = 20  # lines of the text
+_MAX_CLASSES, _MAX_BARS = 20, 40  # classes in the text, in the picture
 
 
 @dataclass(frozen=True)
 class Level:
-    """A feature map; shares are of the objects whose best prior is here, and of the matched priors, by name of the part."""
+    """A feature map."""
 
     number: int  # from 1
     feature_map: tuple[int, int]  # (rows, columns)
     stride: float  # pixels, the geometric mean of both directions
     shapes: Sequence[tuple[float, float]]  # (width, height) in pixels of the priors of a cell
     num_priors: int
-    best: dict[str, float]
-    positives: dict[str, float]
+    best: dict[str, float]  # share of the objects whose best prior is here, by part
+    positives: dict[str, float]  # share of the matched priors, by part
 
 
 @dataclass(frozen=True)
 class PriorReport:
-    """Coverage of the training boxes by the priors of a layout.
-
-    Attributes:
-        layout: The priors.
-        coverages: By part: "data", the boxes of the resized images, and "augmented", those of the training's stream.
-        levels: The finest first.
-        parts: Groups of the objects, by part.
-        verdict: Sentences.
-    """
+    """Coverage of the training boxes by the priors of a layout."""
 
     layout: Layout
-    coverages: dict[str, Coverage]
-    levels: list[Level]
-    parts: dict[str, Part]
-    verdict: list[str]
+    coverages: dict[str, Coverage]  # by part: "data", the resized images, and "augmented", samples of the training
+    levels: list[Level]  # the finest first
+    parts: dict[str, Part]  # groups of the objects, by part
+    verdict: list[str]  # in sentences
 
     def as_dict(self) -> dict[str, Any]:
         """Return the figures and the verdict as containers, strings and numbers, for JSON."""
@@ -73,18 +66,18 @@ class PriorReport:
             lines += _table("class, worst first", part.by_class[:_MAX_CLASSES])
             if len(part.by_class) > _MAX_CLASSES:
                 lines.append(f"  ... and {len(part.by_class) - _MAX_CLASSES} more classes")
-        return "\n".join([*lines, "", *bullets(self.verdict)]) + "\n"
+        return "\n".join([*lines, "", *(f"- {sentence}" for sentence in self.verdict)]) + "\n"
 
     def write(self, folder: Path) -> None:
         """Write priors.json, priors.txt and the pictures into a folder, created if missing."""
-        data, coverage = self.parts["data"], self.coverages["data"]
-        figures = {
-            "best_iou": plot_best_iou(self.coverages),
-            "recall": plot_recall([*data.by_size, *data.by_aspect], "reached, by side in pixels and width : height"),
-            "classes": plot_recall(data.by_class, "reached, by class"),
-            "shapes": plot_shapes(coverage, self.layout.levels),
-            "levels": plot_levels(self.layout.levels.feature_maps, [level.best for level in self.levels]),
-        }
+        data = self.parts["data"]
+        groups = {"recall": [*data.by_size, *data.by_aspect], "classes": data.by_class[:_MAX_BARS]}
+        recalls = {name: {group.name: group.recall for group in kinds} for name, kinds in groups.items()}
+        best = {f"level {level.number}": level.best["data"] for level in self.levels}
+        figures = {name: plot_class_bars(values, "objects that some prior reaches") for name, values in recalls.items()}
+        figures["levels"] = plot_class_bars(best, "objects whose best prior is there")
+        figures["best_iou"] = plot_best_iou(self.coverages)
+        figures["shapes"] = plot_shapes(self.coverages["data"], self.layout.levels)
         with os_errors_as(OutputError, folder):
             folder.mkdir(parents=True, exist_ok=True)
             write_json(folder / "priors.json", self.as_dict(), indent=1)
@@ -109,11 +102,6 @@ def make_report(
         stride = layout.pixel_strides[index]
         levels.append(Level(index + 1, feature_map, stride, shapes, num_priors, best, positives))
     return PriorReport(layout, coverages, levels, parts, make_verdict(parts, coverages["data"], layout, finer))
-
-
-def bullets(sentences: Sequence[str]) -> list[str]:
-    """Return sentences as a list."""
-    return [f"- {sentence}" for sentence in sentences]
 
 
 def _level_lines(levels: Sequence[Level]) -> list[str]:
