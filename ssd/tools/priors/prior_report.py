@@ -71,13 +71,17 @@ class PriorReport:
     def write(self, folder: Path) -> None:
         """Write priors.json, priors.txt and the pictures into a folder, created if missing."""
         data = self.parts["data"]
-        groups = {"recall": [*data.by_size, *data.by_aspect], "classes": data.by_class[:_MAX_BARS]}
-        recalls = {name: {group.name: group.recall for group in kinds} for name, kinds in groups.items()}
-        best = {f"level {level.number}": level.best["data"] for level in self.levels}
-        figures = {name: plot_class_bars(values, "objects that some prior reaches") for name, values in recalls.items()}
-        figures["levels"] = plot_class_bars(best, "objects whose best prior is there")
-        figures["best_iou"] = plot_best_iou(self.coverages)
-        figures["shapes"] = plot_shapes(self.coverages["data"], self.layout.levels)
+        recalls = {f"{group.name} pixels": group.recall for group in data.by_size}
+        recalls |= {group.name: group.recall for group in data.by_aspect}
+        classes = {group.name: group.recall for group in data.by_class[:_MAX_BARS]}
+        levels = {f"level {level.number}": level.best["data"] for level in self.levels}
+        figures = {
+            "recall": plot_class_bars(recalls, "share of objects that some prior reaches"),
+            "classes": plot_class_bars(classes, "share of objects that some prior reaches"),
+            "levels": plot_class_bars(levels, "share of objects by their best prior"),
+            "best_iou": plot_best_iou(self.coverages),
+            "shapes": plot_shapes(self.coverages["data"], self.layout.levels),
+        }
         with os_errors_as(OutputError, folder):
             folder.mkdir(parents=True, exist_ok=True)
             write_json(folder / "priors.json", self.as_dict(), indent=1)
