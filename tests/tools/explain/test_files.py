@@ -67,18 +67,15 @@ def test_command(config_file: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "detection 1000" in capsys.readouterr().err
 
 
-def test_image_and_dataset_exclude_each_other(capsys: pytest.CaptureFixture[str]) -> None:
+def test_image_keys_and_dataset(capsys: pytest.CaptureFixture[str]) -> None:
+    keys = ["--config-file", "small.yaml", "MODEL.DEVICE", "cpu"]
+    for words, image in ((["street.jpg"], "street.jpg"), (["--dataset", "test_scenes"], None)):
+        parsed = parse_args([*words, *keys])
+        assert (parsed.image, parsed.opts) == (image, ["MODEL.DEVICE", "cpu"])
     assert main(["--config-file", "small.yaml"]) == 1
     assert "--dataset" in capsys.readouterr().err
-    assert main(["image.png", "--dataset", "test_scenes", "--config-file", "small.yaml", "MODEL.DEVICE", "cpu"]) == 1
+    assert main(["image.png", "--dataset", "test_scenes", *keys]) == 1
     assert "'image.png'" in capsys.readouterr().err
-
-
-def test_image_and_keys_are_told_apart() -> None:
-    parsed = parse_args(["street.jpg", "--config-file", "small.yaml", "MODEL.DEVICE", "cpu"])
-    assert (parsed.image, parsed.opts) == ("street.jpg", ["MODEL.DEVICE", "cpu"])
-    parsed = parse_args(["--dataset", "test_scenes", "--config-file", "small.yaml", "MODEL.DEVICE", "cpu"])
-    assert (parsed.image, parsed.opts) == (None, ["MODEL.DEVICE", "cpu"])
 
 
 def test_documentation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
