@@ -9,9 +9,10 @@ from torchvision.ops import box_iou
 import ssd
 from ssd.data import make_batch_transform
 from ssd.inference.predictor import Predictor
+from ssd.modeling.anchors import BoxCoder
 from ssd.modeling.box_head import Predictions
 from ssd.structures import Container
-from ssd.structures.boxes import corner_to_center
+from ssd.structures.boxes import center_to_corner, corner_to_center
 from ssd.tools.explain.explain import Explanation, explain
 from ssd.utils.errors import ConfigError, ImageError
 from tests.tools.explain.small import BOXES, CLASS_NAMES, HEIGHT, LABELS, WIDTH, make_detector, make_image, make_model
@@ -115,19 +116,11 @@ def test_matches(explanation: Explanation) -> None:
         assert (matching.iou[own].diff() <= 0).all()
 
 
-def test_boxes_by_hand(explanation: Explanation) -> None:
-    """From prior and offsets, with variances 0.1 and 0.2."""
-    found = explanation.candidates
-    for row in found.detections.tolist():
-        prior = int(found.priors[row])
-        x, y, width, height = corner_to_center(explanation.priors[prior]).double().tolist()
-        dx, dy, dw, dh = explanation.offsets[prior].double().tolist()
-        x, y = x + 0.1 * dx * width, y + 0.1 * dy * height
-        width, height = width * np.exp(0.2 * dw), height * np.exp(0.2 * dh)
-        expected = [x - width / 2, y - height / 2, x + width / 2, y + height / 2]
-        np.testing.assert_allclose(found.boxes[row], expected, rtol=1e-4, atol=1e-3)
-        assert found.scores[row].item() == explanation.class_scores[prior, found.labels[row]]
-    torch.testing.assert_close(explanation.class_scores.sum(dim=1), torch.ones(len(explanation.priors)))
+def test_boxes_and_scores_are_those_of_their_priors(explanation: Explanation) -> None:
+    found, priors = explanation.candidates, corner_to_center(explanation.priors)
+    boxes = center_to_corner(BoxCoder(0.1, 0.2).decode(explanation.offsets, priors))
+    torch.testing.assert_close(found.boxes, boxes[found.priors], rtol=1e-4, atol=1e-3)
+    assert torch.equal(found.scores, explanation.class_scores[found.priors, found.labels])
 
 
 @pytest.mark.parametrize("centers", ["stride", "map"])

@@ -133,12 +133,6 @@ def test_weights_are_fair_to_sets_and_classes() -> None:
     assert len(make_fit_boxes([[rare]], (128, 128), 2).sides) == 2
 
 
-def test_centres_are_those_of_the_network() -> None:
-    x, y = make_layout(config("INPUT.IMAGE_SIZE", (96, 128))).centers(1)
-    assert (len(x), len(y)) == (8, 6)
-    assert (x[1].item(), y[1].item()) == pytest.approx((24 / 128, 24 / 96))
-
-
 def test_a_single_level() -> None:
     """It is for all sizes, and shares its objects with no other one."""
     whole = make_layout(config())

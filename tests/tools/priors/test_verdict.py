@@ -28,18 +28,9 @@ def part(*classes: Group) -> Part:
 
 def verdict(*classes: Group, augmented: float = 0.9) -> str:
     sides = torch.cat([torch.full((item.num_objects,), item.median_side) for item in classes])
-    counts = torch.ones(len(sides), dtype=torch.int64)
-    coverage = Coverage(
-        num_images=1,
-        iou_threshold=0.5,
-        sizes=sides[:, None].expand(-1, 2),
-        labels=counts,
-        best_iou=torch.ones(len(sides)),
-        best_level=counts - 1,
-        num_positives=counts,
-        is_forced=counts == 0,
-        level_positives=[len(sides)],
-    )
+    none = torch.zeros(len(sides), dtype=torch.int64)
+    sizes = sides[:, None].expand(-1, 2)
+    coverage = Coverage(1, 0.5, sizes, none, none.float(), none, none, none.bool(), [len(sides)])
     data = part(*classes)
     stream = replace(data, total=replace(data.total, recall=augmented))
     return " ".join(make_verdict({"data": data, "augmented": stream}, coverage, LAYOUT, "Take a finer level"))
