@@ -2,9 +2,7 @@
 
 import signal
 import threading
-from types import FrameType, TracebackType
-
-_HANDLED = (signal.SIGINT, signal.SIGTERM)
+from types import FrameType
 
 
 class InterruptGuard:
@@ -23,7 +21,8 @@ class InterruptGuard:
     def __init__(self, *, patient: bool = False) -> None:
         self.signal: int | None = None
         self._patient = patient
-        self._in_main_thread = threading.current_thread() is threading.main_thread()
+        is_main_thread = threading.current_thread() is threading.main_thread()
+        self._handled = (signal.SIGINT, signal.SIGTERM) if is_main_thread else ()
 
     @property
     def requested(self) -> bool:
@@ -36,16 +35,12 @@ class InterruptGuard:
         return 0 if self.signal is None else 128 + self.signal
 
     def __enter__(self) -> "InterruptGuard":
-        if self._in_main_thread:
-            self._previous = [signal.signal(number, self._handle) for number in _HANDLED]
+        self._previous = [signal.signal(number, self._handle) for number in self._handled]
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._in_main_thread:
-            for number, previous in zip(_HANDLED, self._previous, strict=True):
-                signal.signal(number, previous)
+    def __exit__(self, *_: object) -> None:
+        for number, previous in zip(self._handled, self._previous, strict=True):
+            signal.signal(number, previous)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         # No logging here: the signal may interrupt a write to the same stream.

@@ -33,8 +33,8 @@ class Registry(dict[str, Callable[..., Any]]):
         return factory
 
     def __missing__(self, name: str) -> Callable[..., Any]:
-        family, slash, member = str(name).partition("/")
-        if slash and member and f"{family}/*" in self:
+        family, _, member = str(name).partition("/")
+        if member and f"{family}/*" in self:
             return self[f"{family}/*"]
         close = difflib.get_close_matches(str(name), self, n=1)
         hint = f"did you mean {close[0]!r}?" if close else "its module must be imported first."
