@@ -12,8 +12,8 @@ from ssd.config import Config, load_config
 from ssd.data import build_datasets, make_batch_transform, make_train_loader
 from ssd.data.samples import TrainingSamples
 from ssd.data.transforms import BatchTransform
+from ssd.engine.make import make_step
 from ssd.engine.prefetch import prefetch
-from ssd.engine.step import make_step
 from ssd.inference.predictor import Predictor
 from ssd.inference.torch_network import TorchNetwork
 from ssd.modeling.box_head import Predictions, SSDBoxHead

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ssd.modeling.box_head.post_processor import class_wise_nms, rank_in_class
+from ssd.modeling.box_head.nms import class_wise_nms, rank_in_class
 from ssd.structures.boxes import nms
 from ssd.utils.errors import import_extra
 

@@ -12,6 +12,7 @@ from ssd.config import Config
 from ssd.utils.checkpoint import Checkpointer
 from ssd.utils.checkpoint_file import read_checkpoint
 from ssd.utils.checkpoint_folder import BEST, read_last
+from ssd.utils.distributed import broadcast_text, is_main
 from ssd.utils.errors import CheckpointError, shorten
 from ssd.utils.files import remove_stale
 from ssd.weights.stored_config import config_changes, read_stored_config
@@ -27,42 +28,29 @@ SCHEDULE_KEYS = (
 
 @dataclass(frozen=True)
 class StoredTraining:
-    """A checkpoint to continue from.
-
-    Attributes:
-        path: of its file.
-        checkpoint: its content, see ``read_checkpoint``.
-    """
+    """A checkpoint to continue from: the path of its file, and its content (see ``read_checkpoint``)."""
 
     path: Path
     checkpoint: dict[str, Any]
 
 
 def find_training(output_dir: str | os.PathLike[str]) -> StoredTraining | None:
-    """Clear away what killed processes left in a run's folder, and read the last checkpoint in it that is whole.
+    """Remove unfinished files of killed processes from a run's folder, and read its last intact checkpoint.
 
-    In a distributed run only rank 0 calls this, and tells the others the path, for ``read_training``.
-
-    Returns:
-        None if the folder names no checkpoint: the run is new.
+    Of several processes all must call this, and all get the same; None if the folder names no checkpoint.
 
     Raises:
-        CheckpointError: there are checkpoints, but none can be read.
+        CheckpointError: There are checkpoints, but none can be read.
     """
-    for folder in (Path(output_dir), *Path(output_dir).glob("inference/*")):
-        for path in remove_stale(folder):
-            logger.info("Removed %s, which a process that was killed left unfinished", path)
-    found = read_last(output_dir)
-    return None if found is None else StoredTraining(*found)
-
-
-def read_training(path: str | os.PathLike[str]) -> StoredTraining:
-    """Read the checkpoint that rank 0 has found.
-
-    Raises:
-        CheckpointError: this process cannot read it.
-    """
-    return StoredTraining(Path(path), read_checkpoint(path))
+    stored = None
+    if is_main():
+        for folder in (Path(output_dir), *Path(output_dir).glob("inference/*")):
+            for path in remove_stale(folder):
+                logger.info("Removed %s, an unfinished file of a killed process", path)
+        found = read_last(output_dir)
+        stored = None if found is None else StoredTraining(*found)
+    name = broadcast_text("" if stored is None else str(stored.path))
+    return stored if is_main() or not name else StoredTraining(Path(name), read_checkpoint(name))
 
 
 def with_stored_schedule(cfg: Config, stored: StoredTraining) -> Config:

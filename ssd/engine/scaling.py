@@ -1,10 +1,33 @@
-"""What changes in a schedule when several processes train together."""
+"""Changes to a schedule when several processes train together."""
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
 from ssd.config import Config
+from ssd.utils.distributed import get_world_size
 from ssd.utils.errors import ConfigError
+
+logger = logging.getLogger(__name__)
+
+
+def config_of_process(cfg: Config, checkpoint: Mapping[str, Any] | None) -> Config:
+    """Return the config of one process's share of the training, and log the changes.
+
+    Args:
+        cfg: Config of the run.
+        checkpoint: Checkpoint that is continued, if there is one.
+
+    Raises:
+        ConfigError: See ``scale_to_processes`` and ``check_same_processes``.
+    """
+    world_size = get_world_size()
+    if checkpoint is not None:
+        check_same_processes(cfg, checkpoint, world_size)
+    scaled = scale_to_processes(cfg, world_size)
+    if world_size > 1:
+        logger.info(describe_scaling(cfg, scaled, world_size))
+    return scaled
 
 
 def scale_to_processes(cfg: Config, world_size: int) -> Config:

@@ -9,21 +9,17 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.optim import Optimizer
 
-from ssd.config import Config
 from ssd.engine.finite import FiniteGuard
 from ssd.modeling.box_head import LossSums
 from ssd.modeling.detector import SSDDetector
 from ssd.structures import Container
-from ssd.utils.distributed import mean_over_processes, parallelise
-from ssd.utils.errors import ConfigError
+from ssd.utils.distributed import mean_over_processes
 
 
 class TrainingNetwork(nn.Module):
     """From images and targets to LossSums; this is compiled, and wrapped by DistributedDataParallel.
 
-    Args:
-        detector: The detector that is trained.
-        dtype: Number format of the network under autocast; weights, predictions and losses are float32.
+    The network computes in ``dtype`` under autocast; weights, predictions and losses are float32.
     """
 
     def __init__(self, detector: SSDDetector, dtype: torch.dtype = torch.float32):
@@ -45,7 +41,7 @@ class Step:
         network: Maps (images, targets) to LossSums, such as a TrainingNetwork.
         optimizer: Optimizer of its parameters.
         guard: Skips updates whose loss or gradient is not finite.
-        scaler: Scales the loss so that float16 gradients do not vanish; disabled for other formats.
+        scaler: Scales the loss so that float16 gradients do not vanish; None for other formats.
         max_norm: Norm to which longer gradients are clipped; 0 = never.
         micro_batches: Number of parts in which a batch goes through the network.
     """
@@ -68,17 +64,10 @@ class Step:
         self.micro_batches = micro_batches
 
     def forward_backward(self, images: Tensor, targets: Container) -> dict[str, Tensor]:
-        """Compute the gradients of a batch.
+        """Compute the gradients of a batch, and return the losses of all processes, "total_loss" (their sum) first.
 
-        Its losses are divided by the number of positives N of all parts and processes (SSD, eq. 1). N grows with each
+        The losses are divided by the number of positives N of all parts and processes (SSD, eq. 1). N grows with each
         part, so the gradients of the parts before are scaled to it.
-
-        Args:
-            images: (B, 3, H, W), normalised.
-            targets: Ground truth of these images.
-
-        Returns:
-            Losses of the images of all processes, "total_loss" (their sum) first.
         """
         self.optimizer.zero_grad()
         self.guard.begin()
@@ -101,38 +90,13 @@ class Step:
         """Clip the gradients and update the weights, unless ``losses`` or the gradients are not finite."""
         norm = get_total_norm(self._gradients())
         if self.max_norm > 0:
-            clip_grads_with_norm_(self._parameters(), self.max_norm, norm)
+            clip_grads_with_norm_(self.network.parameters(), self.max_norm, norm)
         self.guard.step(self.optimizer, losses, norm, self.scaler)
         self.scaler.update()
 
-    def _parameters(self) -> list[Tensor]:
-        return [p for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None]
-
     def _gradients(self) -> list[Tensor]:
-        return [p.grad for p in self._parameters() if p.grad is not None]
-
-
-def make_step(cfg: Config, detector: SSDDetector, optimizer: Optimizer, dtype: torch.dtype) -> Step:
-    """Build the step of SOLVER for a detector that computes in ``dtype``; of several processes all must call this.
-
-    Raises:
-        ConfigError: SOLVER.MICRO_BATCHES exceeds the batch.
-    """
-    solver = cfg.SOLVER
-    if solver.MICRO_BATCHES > solver.BATCH_SIZE:
-        raise ConfigError(
-            f"SOLVER.MICRO_BATCHES is {solver.MICRO_BATCHES}, but a batch of {solver.BATCH_SIZE} images "
-            f"(SOLVER.BATCH_SIZE, for each process) has no more than {solver.BATCH_SIZE} parts"
-        )
-    network = parallelise(TrainingNetwork(detector, dtype))
-    return Step(
-        torch.compile(network) if solver.COMPILE else network,  # type: ignore[arg-type]
-        optimizer,
-        FiniteGuard(detector, solver.MAX_NONFINITE_STEPS),
-        scaler=GradScaler(next(detector.parameters()).device.type, enabled=dtype == torch.float16),
-        max_norm=solver.GRAD_CLIP,
-        micro_batches=solver.MICRO_BATCHES,
-    )
+        parameters = (p for group in self.optimizer.param_groups for p in group["params"])
+        return [p.grad for p in parameters if p.grad is not None]
 
 
 def _no_sync(network: nn.Module) -> AbstractContextManager[None]:

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler
 
 from ssd.engine.evaluator import Evaluator
+from ssd.engine.finite import FiniteCheck
 from ssd.engine.monitor import TrainingMonitor
 from ssd.engine.prefetch import Batch, prefetch
 from ssd.engine.seeding import seed_iteration
@@ -35,51 +36,35 @@ class Intervals:
 
 @dataclass(frozen=True)
 class Training:
-    """The parts of a training, built by the command.
-
-    Attributes:
-        detector: The model that ``step`` trains.
-        data_loader: Batches of (images, targets, indices).
-        batch_transform: Prepares images on the device, given (images, targets, iteration from 0).
-        step: Forward, backward and update.
-        scheduler: Schedule of the learning rate.
-        average: Moving average of the weights, if there is one.
-        start_iteration: Completed iterations.
-        max_iter: Iterations at the end.
-        intervals: When to log, save and evaluate.
-        seed: Seed of random layers, such as stochastic depth.
-        monitor: Shows losses and speed.
-        checkpointer: Saves "model_XXXXXX" periodically and "model_final" at the end.
-        evaluate: Evaluator, given the completed iterations.
-        check: Raises TrainingError if the training has diverged, given the completed iterations.
-        interrupt: Holds the signal that ended the training, whichever process got it.
-    """
+    """The parts of a training; ssd/commands/train.py builds them."""
 
     detector: SSDDetector
+    average: ModelAverage[SSDDetector] | None  # of the detector's weights
     data_loader: Iterable[Batch]
-    batch_transform: BatchTransform
+    batch_transform: BatchTransform  # (images, targets, iteration from 0) -> images for the network
     step: Step
     scheduler: LRScheduler
-    average: ModelAverage[SSDDetector] | None
-    start_iteration: int
+    start_iteration: int  # completed iterations
     max_iter: int
+    seed: int  # of random layers, such as stochastic depth
     intervals: Intervals
-    seed: int
     monitor: TrainingMonitor
     checkpointer: Checkpointer
     evaluate: Evaluator
-    check: Callable[[int], None]
-    interrupt: InterruptGuard
+    check: FiniteCheck
+    interrupt: InterruptGuard  # holds the signal that ended the training, whichever process got it
+
+    @property
+    def evaluated(self) -> SSDDetector:
+        """The average of the detector's weights if there is one, else the detector."""
+        return self.average.module if self.average else self.detector
 
 
 def train(t: Training) -> bool:
-    """Train from ``start_iteration`` completed iterations to ``max_iter``.
+    """Train to ``max_iter``, and return whether the end was reached; False after a signal, when it saves first.
 
     Only logging, saving and evaluation wait for a GPU. Several processes run this in parallel, each with its share of
-    a batch.
-
-    Returns:
-        Whether the end was reached; False after a signal, at which the training is saved.
+    a batch. Raises TrainingError if the training diverges.
     """
     agree = Agreement()
     batches = t.monitor.watch(prefetch(t.data_loader, next(t.detector.parameters()).device))

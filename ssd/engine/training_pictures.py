@@ -1,6 +1,8 @@
 """Pictures of a training: its first batch, and its evaluations for TensorBoard."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+from itertools import chain
 
 import cv2
 import numpy as np
@@ -8,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ssd.engine.inference import DatasetEvaluation
+from ssd.engine.trainer import Training
 from ssd.evaluation import analyse
 from ssd.evaluation.confusion import pick_confused
 from ssd.evaluation.inputs import read_annotation
@@ -23,6 +26,29 @@ _BRIGHT = 150  # grey level above which priors are black, below it white
 _NUM_EVALUATED = 4  # images of an evaluation
 _THRESHOLD = 0.5  # least score of the drawn detections
 _GRID = np.linspace(0, 1, 101)
+
+
+def show_first_batch(training: Training, mean: Sequence[float], std: Sequence[float]) -> Training:
+    """Draw the first batch as the network sees it, to first_batch.jpg and TensorBoard.
+
+    Args:
+        training: A training that has not begun.
+        mean: INPUT.PIXEL_MEAN.
+        std: INPUT.PIXEL_STD.
+
+    Returns:
+        The training with all its batches.
+    """
+    batches = iter(training.data_loader)
+    first = next(batches)
+    box_head = training.detector.box_head
+    images, targets = first[0].to(box_head.priors.device), first[1].to(box_head.priors.device)
+    pixels = to_pixels(training.batch_transform(images, targets, 0), mean, std)
+    class_names = training.checkpointer.extra["class_names"]
+    training.monitor.show_first_batch(
+        draw_first_batch(pixels, targets, positive_priors(box_head, targets), class_names)
+    )
+    return replace(training, data_loader=chain([first], batches))
 
 
 def to_pixels(inputs: Tensor, mean: Sequence[float], std: Sequence[float]) -> np.ndarray:

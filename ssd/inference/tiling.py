@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ssd.data.samples import resize_image
 from ssd.inference.sources import Frame
-from ssd.modeling.box_head.post_processor import class_wise_nms
+from ssd.modeling.box_head.nms import class_wise_nms
 from ssd.structures import Container
 
 OVERLAP = 0.2  # of neighbouring tiles, relative to a tile

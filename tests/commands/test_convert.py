@@ -102,7 +102,7 @@ def test_names_of_classes(convert: Convert, foreign: Path, tmp_path: Path) -> No
         (["{foreign}", "-o", "x.pth", "--from", "torchvison"], "did you mean torchvision?"),
         (["{foreign}", "-o", "x.pth", "--classes", "a,b,a"], "--classes 'a,b,a': names must differ"),
         (["{foreign}", "-o", "x.pth", "--classes", "a,b,"], "none may be empty"),
-        (["configs", "-o", "x.pth"], "configs is a folder, where a checkpoint is a file"),
+        (["configs", "-o", "x.pth"], "configs is a folder"),
         (["nothing.pth", "-o", "x.pth"], "'nothing.pth' does not exist"),
         (["README.md", "-o", "x.pth"], "or not a checkpoint"),
     ],
@@ -284,7 +284,7 @@ OUTPUT_DIR: {tmp_path / "out"}
 
 
 def test_a_shipped_config_that_is_missing() -> None:
-    with pytest.raises(ConfigError, match=r"configs/interop/nothing\.yaml is missing from this installation"):
+    with pytest.raises(ConfigError, match=r"configs/interop/nothing\.yaml is missing"):
         shipped_config("interop/nothing")
 
 

@@ -25,8 +25,9 @@ from ssd.data.samplers import share_of_batches
 from ssd.engine.finite import FiniteGuard
 from ssd.engine.gather import gather_predictions
 from ssd.engine.inference import make_targets, mean_losses
+from ssd.engine.make import make_step
 from ssd.engine.monitor import TrainingMonitor
-from ssd.engine.step import Step, make_step
+from ssd.engine.step import Step
 from ssd.modeling.box_head import LossSums
 from ssd.modeling.detector import SSDDetector, build_detection_model
 from ssd.modeling.layers import BatchNorm2d

@@ -21,7 +21,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-import ssd.commands.train
+import ssd.engine.make
 import ssd.modeling.detector
 import ssd.weights.initial_model
 from ssd.data.transforms.batch import BatchTransform
@@ -67,7 +67,7 @@ def record(monitor: TrainingMonitor, values: dict, num_images: int, lr: float) -
 
 
 def compute_in_float64() -> None:
-    for module in (ssd.weights.initial_model, ssd.commands.train):  # for new models, and for continued ones
+    for module in (ssd.weights.initial_model, ssd.engine.make):  # for new models, and for continued ones
         module.build_detection_model = lambda *args, **kwargs: build_detection_model(*args, **kwargs).double()
     BatchTransform.__call__ = lambda self, *args: transform(self, *args).double()  # type: ignore[method-assign]
 

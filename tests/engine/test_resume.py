@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from ssd.config import Config, load_config
-from ssd.engine.resume import StoredTraining, find_training, read_training, resume, with_stored_schedule
+from ssd.engine.resume import StoredTraining, find_training, resume, with_stored_schedule
 from ssd.utils.checkpoint import Checkpointer
 from ssd.utils.errors import CheckpointError, ConfigError
 
@@ -52,7 +52,6 @@ def test_a_run_continues_from_its_last_checkpoint(folder: Path, caplog: pytest.L
     assert [record.getMessage() for record in caplog.records] == [
         f"Continuing from {folder / 'model_000008.pth'}: iteration 8 of 9"
     ]
-    assert torch.equal(read_training(stored.path).checkpoint["model"]["weight"], stored.checkpoint["model"]["weight"])
 
 
 def test_what_was_restored_is_still_stored(folder: Path) -> None:
@@ -128,7 +127,7 @@ def test_before_any_evaluation_a_continued_run_saves_what_an_unbroken_one_saves(
     running = checkpointer(config(folder))
     resume(running, config(folder), stored, max_iter=9)
     running.save("model_final", iteration=9)
-    assert list(read_training(folder / "model_final.pth").checkpoint) == list(stored.checkpoint)
+    assert list(find_training(folder).checkpoint) == list(stored.checkpoint)
 
 
 def test_other_classes_cannot_continue(folder: Path) -> None:

@@ -10,7 +10,8 @@ from torch.amp import GradScaler
 
 from ssd.config import Config, load_config
 from ssd.engine.finite import FiniteGuard
-from ssd.engine.step import Step, TrainingNetwork, make_step
+from ssd.engine.make import make_step
+from ssd.engine.step import Step, TrainingNetwork
 from ssd.modeling.box_head import LossSums
 from ssd.modeling.detector import SSDDetector, build_detection_model
 from ssd.structures import Container

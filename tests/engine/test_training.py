@@ -14,13 +14,14 @@ from torch import nn
 from torch.amp import GradScaler
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ssd.commands.train import find_stored, make_training
+from ssd.commands.train import make_training
 from ssd.config import Config, load_config
 from ssd.config.node import with_num_classes
 from ssd.data import build_datasets, make_batch_transform, make_test_loader
 from ssd.engine.finite import FiniteCheck, FiniteGuard
 from ssd.engine.inference import evaluate_datasets
 from ssd.engine.monitor import TrainingMonitor
+from ssd.engine.resume import find_training
 from ssd.engine.step import Step
 from ssd.engine.trainer import Intervals, Training, train
 from ssd.modeling.box_head import LossSums
@@ -48,7 +49,7 @@ class Run:
         self.evaluated: list[int] = []
 
     def make(self, intervals: Intervals = NEVER) -> Training:
-        stored = find_stored(str(self.output_dir))
+        stored = find_training(self.output_dir)
         return make_training(self.cfg, self.datasets, [], torch.device("cpu"), stored, intervals=intervals)
 
     def train(self, intervals: Intervals = NEVER, on_step: Callable[[int], None] | None = None) -> bool:
@@ -213,15 +214,15 @@ def test_nothing_waits_for_the_device_but_the_report(config_file: Path) -> None:
     monitor.log = lambda iteration: (before_log.append(waits.count), log(iteration))  # type: ignore[assignment]
     training = Training(
         model,  # type: ignore[arg-type]
+        ModelAverage(model, 0.5),  # type: ignore[arg-type]
         [(torch.rand(4, 3, 2, 2), Container(labels=torch.ones(4, 1)), torch.arange(4))] * 9,
         lambda images, targets, iteration: images,
         Step(model, optimizer, guard, scaler=GradScaler("cpu"), max_norm=1.0, micro_batches=2),
         make_lr_scheduler(config, optimizer),
-        ModelAverage(model, 0.5),  # type: ignore[arg-type]
         start_iteration=0,
         max_iter=9,
-        intervals=NEVER,
         seed=0,
+        intervals=NEVER,
         monitor=monitor,
         checkpointer=checkpointer,
         evaluate=lambda iteration: None,  # type: ignore[arg-type]

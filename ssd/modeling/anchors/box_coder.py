@@ -13,9 +13,8 @@ _MAX_SCALE = 1000 / 16
 class BoxCoder:
     """Encode boxes as regression targets of their priors, and decode predictions.
 
-    Args:
-        center_variance: Divisor of the centre's offset, which is in units of the prior's size.
-        size_variance: Divisor of the logarithm of the ratio of sizes.
+    ``center_variance`` divides the centre's offset in units of the prior's size, ``size_variance`` the logarithm of the
+    ratio of sizes.
     """
 
     def __init__(self, center_variance: float = 0.1, size_variance: float = 0.2):
@@ -23,20 +22,14 @@ class BoxCoder:
         self.size_variance = size_variance
 
     def encode(self, boxes: Tensor, priors: Tensor) -> Tensor:
-        """Return the offsets (..., P, 4), (dx, dy, dw, dh), of boxes (..., P, 4) from their priors (P, 4).
-
-        Both are in centre form and in the same unit. Width and height of the boxes must be positive.
-        """
+        """Return the offsets (dx, dy, dw, dh) of boxes (..., P, 4) from priors (P, 4), both in centre form."""
         prior_size = priors[:, 2:]
         center = (boxes[..., :2] - priors[:, :2]) / prior_size / self.center_variance
         size = (boxes[..., 2:] / prior_size).log() / self.size_variance
         return torch.cat([center, size], dim=-1)
 
     def decode(self, bbox_pred: Tensor, priors: Tensor) -> Tensor:
-        """Return the boxes (..., P, 4), centre form in the unit of the priors, of offsets (..., P, 4).
-
-        This is the inverse of ``encode`` for boxes up to 62.5 times the size of their prior.
-        """
+        """Return the boxes (..., P, 4) of offsets, centre form; sizes are limited to 62.5 times the prior's."""
         prior_size = priors[:, 2:]
         center = bbox_pred[..., :2] * self.center_variance * prior_size + priors[:, :2]
         size = (bbox_pred[..., 2:] * self.size_variance).clamp(max=math.log(_MAX_SCALE)).exp() * prior_size

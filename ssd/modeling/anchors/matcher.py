@@ -19,26 +19,17 @@ DEVICE_IOUS = 2**27
 
 
 class Assignment(NamedTuple):
-    """Training targets of every prior.
+    """Training targets of every prior."""
 
-    Attributes:
-        labels: (B, P) int64, 0 = background.
-        bbox_targets: (B, P, 4) encoded offsets; zero where the prior is background.
-    """
-
-    labels: Tensor
-    bbox_targets: Tensor
+    labels: Tensor  # (B, P) int64, 0 = background
+    bbox_targets: Tensor  # (B, P, 4) encoded offsets; zero where the prior is background
 
 
 class IoUMatcher:
-    """Match every prior to the object that it overlaps most, if their IoU reaches a threshold.
+    """Match every prior to the object that it overlaps most, if their IoU reaches ``iou_threshold`` (above 0).
 
-    Besides, every object gets one prior of its own, whatever their IoU, so that it is trained at all; see
-    ``assign_own_priors``. (lufficc/SSD lets the later object take a contested prior and leaves the other without.)
-
-    Args:
-        iou_threshold: Lowest IoU of a match, above 0.
-        box_coder: Encodes the matched objects.
+    Also, every object gets one prior of its own, whatever their IoU, so that it is trained; see ``assign_own_priors``.
+    (lufficc/SSD gives a contested prior to the later object and leaves the other without.)
     """
 
     def __init__(self, iou_threshold: float, box_coder: BoxCoder):
@@ -47,12 +38,7 @@ class IoUMatcher:
 
     @torch.no_grad()
     def __call__(self, targets: Container, priors: Tensor) -> Assignment:
-        """Assign a class and a box to every prior.
-
-        Args:
-            targets: ``boxes`` (B, G, 4) corner form relative to the image, ``labels`` (B, G) int64, 0 = padding.
-            priors: (P, 4) centre form relative to the image.
-        """
+        """Assign a class and a box to every prior (P, 4), centre form; see SSDBoxHead.losses on the targets."""
         gt_boxes, gt_labels = targets["boxes"], targets["labels"]
         labels, gt_index = match_priors(gt_boxes, gt_labels, center_to_corner(priors), self.iou_threshold)
         if gt_labels.shape[1] == 0:
@@ -73,8 +59,7 @@ def match_priors(gt_boxes: Tensor, gt_labels: Tensor, priors: Tensor, iou_thresh
         iou_threshold: Lowest IoU of a match, above 0.
 
     Returns:
-        labels: (B, P) int64, 0 = background.
-        gt_index: (B, P) int64, the object that each prior overlaps most, also for background; 0 without objects.
+        labels (B, P) int64, 0 = background; and the object that each prior overlaps most (B, P) int64.
     """
     if gt_labels.shape[1] == 0:  # one row of padding keeps the shapes ordinary
         gt_boxes, gt_labels = F.pad(gt_boxes, (0, 0, 0, 1)), F.pad(gt_labels, (0, 1))
@@ -97,7 +82,7 @@ def _(gt_boxes: Tensor, gt_labels: Tensor, priors: Tensor, iou_threshold: float)
 
 
 def _best_objects(gt_boxes: Tensor, is_padding: Tensor, priors: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the highest IoU of each prior and the index of its object, (B, P) each; an own prior counts as IoU 2."""
+    """Return the highest IoU of each prior and its object, (B, P) each; an object's own prior counts as IoU 2."""
     iou = pairwise_iou(gt_boxes, priors)  # (B, G, P)
     best_iou, gt_index = iou.max(dim=1)  # (B, P)
     own_prior = assign_own_priors(iou, is_padding)
@@ -112,12 +97,8 @@ def _best_objects(gt_boxes: Tensor, is_padding: Tensor, priors: Tensor) -> tuple
 def assign_own_priors(iou: Tensor, is_padding: Tensor) -> Tensor:
     """Give every object a prior of its own: of all pairs the best first, each object and each prior once.
 
-    Args:
-        iou: (B, G, P), not negative.
-        is_padding: (B, G) bool, rows that are no objects.
-
     Returns:
-        Prior index (B, G) int64; P for padding, and for objects that remain when there are more than priors.
+        Prior index (B, G) for IoU (B, G, P); P for padding and for objects beyond the number of priors.
     """
     num_images, num_gts, num_priors = iou.shape
     images = torch.arange(num_images, device=iou.device)

@@ -10,15 +10,10 @@ Shapes = Sequence[tuple[float, float]]  # (width, height) in pixels of each prio
 
 
 class PriorBox:
-    """Lay out the priors of all levels.
+    """Lay out the priors of all levels; image_size, feature_maps and strides are (height, width), see Levels.
 
-    Args:
-        image_size: (height, width) of the network input in pixels.
-        feature_maps: (height, width) of each level in cells.
-        strides: (y, x) distance of neighbouring cells in pixels, one pair for each level.
-        shapes: Priors of one cell, (width, height) in pixels, for each level; see ``prior_shapes``.
-        clip: Whether all four numbers of the centre form are clipped to [0, 1], as in the released weights of the
-            paper (corners may still be outside); "size" clips width and height alone.
+    ``clip`` True clips all four numbers of the centre form to [0, 1], as for the released weights of the paper (corners
+    may still be outside); "size" clips width and height alone.
     """
 
     def __init__(
@@ -36,10 +31,7 @@ class PriorBox:
         self.clip = clip
 
     def __call__(self) -> Tensor:
-        """Return the priors (P, 4), centre form relative to the image, float32.
-
-        Levels follow in order, cells row by row, and in each cell its shapes.
-        """
+        """Return the priors (P, 4), centre form relative to the image: level by level, row by row, cell by cell."""
         levels = zip(self.feature_maps, self.strides, self.shapes, strict=True)
         priors = torch.cat([level_priors(self.image_size, *level) for level in levels]).float()
         if self.clip == "size":
@@ -69,11 +61,7 @@ def prior_shapes(
 def level_priors(
     image_size: tuple[int, int], feature_map: tuple[int, int], stride: tuple[float, float], shapes: Shapes
 ) -> Tensor:
-    """Repeat the shapes of one cell over a feature map.
-
-    Returns:
-        Priors (height * width * len(shapes), 4), centre form relative to the image, float64.
-    """
+    """Repeat the shapes of one cell over a feature map: (cells * shapes, 4), centre form relative to the image."""
     (height, width), (rows, columns), (stride_y, stride_x) = image_size, feature_map, stride
     center_y = (torch.arange(rows, dtype=torch.float64) + 0.5) / (height / stride_y)
     center_x = (torch.arange(columns, dtype=torch.float64) + 0.5) / (width / stride_x)

@@ -16,21 +16,9 @@ from ssd.structures.boxes import center_to_corner
 
 @registry.BOX_HEADS.register("SSDBoxHead")
 class SSDBoxHead(nn.Module):
-    """Predict class scores and box offsets at every prior (SSD, Sec. 2.1).
+    """Predict class scores and box offsets at every prior (SSD, Sec. 2.1)."""
 
-    Args:
-        predictor: Maps features to cls_logits (B, P, C) and bbox_pred (B, P, 4).
-        prior_box: Lays out the priors.
-        box_coder: Decodes the offsets.
-        matcher: Maps (targets, priors) to the Assignment that is trained.
-        loss: Maps (predictions, assignment) to LossSums.
-        post_processor: Turns scores and boxes into detections.
-
-    Attributes:
-        priors: (P, 4) centre form relative to the image.
-    """
-
-    priors: Tensor
+    priors: Tensor  # (P, 4) centre form relative to the image
 
     def __init__(
         self,
@@ -57,11 +45,9 @@ class SSDBoxHead(nn.Module):
         return Predictions(*(output.to(torch.promote_types(output.dtype, torch.float32)) for output in outputs))
 
     def losses(self, predictions: Predictions, targets: Container) -> LossSums:
-        """Compare predictions with ground truth.
+        """Compare predictions with the boxes (B, G, 4) and labels (B, G) of targets.
 
-        Args:
-            predictions: Result of ``predict``.
-            targets: ``boxes`` (B, G, 4) corner form relative to the image, ``labels`` (B, G) int64, 0 = padding.
+        Boxes are in corner form relative to the image; labels are int64, 0 = padding.
         """
         return self.loss(predictions, self.matcher(targets, self.priors))
 

@@ -14,15 +14,10 @@ from ssd.modeling.box_head.box_predictor import Predictions
 
 
 class LossSums(NamedTuple):
-    """Losses of a batch before their division by the number of positives N (SSD, eq. 1).
+    """Losses of a batch before their division by the number of positives N (SSD, eq. 1)."""
 
-    Attributes:
-        sums: Scalar sums over the batch by name, such as "reg_loss" and "cls_loss".
-        num_pos: (B,) share of each image in N.
-    """
-
-    sums: dict[str, Tensor]
-    num_pos: Tensor
+    sums: dict[str, Tensor]  # scalar sums over the batch, such as "reg_loss" and "cls_loss"
+    num_pos: Tensor  # (B,) share of each image in N
 
     def normalized(self) -> dict[str, Tensor]:
         """Return the losses of this batch, divided by its N."""
@@ -31,14 +26,10 @@ class LossSums(NamedTuple):
 
 
 class MultiBoxLoss(nn.Module):
-    """Cross-entropy over positives and hard negatives, and smooth L1 over positives.
+    """Cross-entropy over positives and ``neg_pos_ratio`` hard negatives for each, and smooth L1 over positives.
 
     An image without positives counts as one, in the mining and in N: it contributes its ``neg_pos_ratio`` hardest
-    negatives, weighted as those of any other image. (The paper and lufficc/SSD have no answer to N = 0; the latter
-    divides by zero.)
-
-    Args:
-        neg_pos_ratio: Number of negatives for each positive.
+    negatives. (The paper has no answer to N = 0; lufficc/SSD divides by zero.)
     """
 
     def __init__(self, neg_pos_ratio: int):
@@ -90,15 +81,9 @@ def _sum_selected_rows(predictions: Predictions, assignment: Assignment, neg_mas
 
 
 def hard_negative_mining(loss: Tensor, labels: Tensor, neg_pos_ratio: int) -> Tensor:
-    """Choose the negatives that are most confused with objects (SSD, Sec. 2.2, "Hard negative mining").
+    """Choose the negatives with the highest classification loss (B, P) of each image as neg_mask (B, P), bool.
 
-    Args:
-        loss: (B, P) classification loss.
-        labels: (B, P) int64, 0 = background.
-        neg_pos_ratio: Number of negatives for each positive of an image; all of them where there are fewer.
-
-    Returns:
-        neg_mask: (B, P) bool.
+    There are ``neg_pos_ratio`` for each positive, or all if there are fewer (SSD, Sec. 2.2, "Hard negative mining").
     """
     pos_mask = labels > 0
     num_neg = neg_pos_ratio * count_positives(pos_mask)  # (B, 1)

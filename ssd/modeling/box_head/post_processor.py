@@ -8,16 +8,15 @@ import sys
 import torch
 from torch import Tensor
 
+from ssd.modeling.box_head.nms import class_wise_nms, rank_in_class
 from ssd.structures import Container
-from ssd.structures.boxes import clip_boxes, nms
+from ssd.structures.boxes import clip_boxes
 
 # Candidates of an image that NMS looks at first. Greedy NMS decides on a box by better ones alone, so if these yield
 # ``max_per_image`` detections, more candidates could not change them.
 FIRST_CANDIDATES = 256
 # Candidates of all images in one NMS on a CPU, where its work grows with their square.
 CPU_CANDIDATES = 2**11
-# Pixels; NMS looks for boxes no further, so that a network that diverges on one image does not move those of others.
-_FAR = 1e6
 
 
 def class_scores(cls_logits: Tensor) -> Tensor:
@@ -26,17 +25,7 @@ def class_scores(cls_logits: Tensor) -> Tensor:
 
 
 class PostProcessor:
-    """Turn scores and boxes into detections. A limit of -1 stands for no limit.
-
-    Args:
-        image_size: (height, width) of the network input in pixels.
-        score_threshold: Candidates must score above it.
-        nms_threshold: The lower-scored of two boxes of a class is dropped if their IoU exceeds it.
-        pre_nms_top_k: Candidates of a class in an image that enter NMS.
-        max_per_class: Detections of a class in an image.
-        max_per_image: Detections of an image.
-        clip: Whether boxes are clipped to the image.
-    """
+    """Turn scores and boxes into detections; the arguments are INPUT.IMAGE_SIZE and keys of TEST (-1 = no limit)."""
 
     def __init__(
         self,
@@ -59,11 +48,7 @@ class PostProcessor:
 
     @torch.no_grad()
     def __call__(self, scores: Tensor, boxes: Tensor) -> list[Container]:
-        """Detect in every image of a batch.
-
-        Args:
-            scores: (B, P, C - 1), see ``class_scores``.
-            boxes: (B, P, 4) corner form relative to the image.
+        """Detect in a batch of scores (B, P, C - 1) and boxes (B, P, 4), corner form relative to the image.
 
         Returns:
             One Container for each image: ``boxes`` (N, 4) corner form in pixels of the network input, ``labels`` (N,)
@@ -100,16 +85,7 @@ class PostProcessor:
         return detections
 
     def suppress(self, scores: Tensor, boxes: Tensor, labels: Tensor) -> Tensor:
-        """Return which candidates are detections, by threshold, NMS and limits.
-
-        Args:
-            scores: (B, K) descending.
-            boxes: (B, K, 4) corner form in pixels.
-            labels: (B, K) int64 from 1.
-
-        Returns:
-            is_kept: (B, K) bool.
-        """
+        """Return which candidates are detections, (B, K) bool, by threshold, NMS and limits; scores descend."""
         row, column = (scores > self.score_threshold).nonzero().unbind(1)  # (N,)
         group = row * (int(labels.amax()) + 1) + labels[row, column] if len(row) else row  # one for each (image, class)
         if self.pre_nms_top_k >= 0:
@@ -129,54 +105,13 @@ class PostProcessor:
 
 
 def best_candidates(scores: Tensor, num_candidates: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the best (prior, class) pairs of each image.
+    """Return the best (prior, class) pairs of scores (B, P, C - 1): scores, priors and labels from 1, (B, K) each.
 
     The best priors are taken first, by their best class, then the best pairs of these: none of the best K pairs can
     belong to a prior that is not among the best K.
-
-    Args:
-        scores: (B, P, C - 1).
-        num_candidates: Number of pairs K, or more than there are.
-
-    Returns:
-        scores (B, K), descending; priors (B, K) int64; labels (B, K) int64 from 1.
     """
     _, num_priors, num_classes = scores.shape
     priors = scores.amax(dim=2).topk(min(num_candidates, num_priors), dim=1).indices  # (B, K)
     pairs = scores.gather(1, priors[..., None].expand(-1, -1, num_classes)).flatten(1)  # (B, K * (C - 1))
     best, index = pairs.topk(min(num_candidates, pairs.shape[1]), dim=1)
     return best, priors.gather(1, index // num_classes), index % num_classes + 1
-
-
-def class_wise_nms(boxes: Tensor, labels: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
-    """Apply greedy NMS within each class.
-
-    Every class is moved to a place of its own on the plane, so that one NMS serves them all. The shift is wider than
-    the span of all boxes, and float64 keeps it from rounding.
-
-    Args:
-        boxes: (N, 4) corner form, float32.
-        labels: (N,) int64.
-        scores: (N,).
-        iou_threshold: The lower-scored of two boxes is dropped if their IoU exceeds it.
-
-    Returns:
-        Indices (M,) of the remaining boxes, by descending score.
-    """
-    if len(boxes) == 0:
-        return labels
-    if boxes.device.type == "mps":  # has no float64
-        return class_wise_nms(boxes.cpu(), labels.cpu(), scores.cpu(), iou_threshold).to(boxes.device)
-    boxes = boxes.double().clamp(-_FAR, _FAR).nan_to_num()
-    span = boxes.max() - boxes.min() + 1
-    return nms(boxes + (labels * span)[:, None], scores.double(), iou_threshold)
-
-
-def rank_in_class(labels: Tensor) -> Tensor:
-    """Return how many earlier entries of ``labels`` (N,) have the same label: (N,)."""
-    ordered, order = labels.sort(stable=True)
-    position = torch.arange(len(labels), device=labels.device)
-    is_first = torch.ones_like(ordered, dtype=torch.bool)
-    is_first[1:] = ordered[1:] != ordered[:-1]
-    start = torch.where(is_first, position, 0).cummax(dim=0).values  # of each run of one label
-    return torch.empty_like(position).scatter(0, order, position - start)

@@ -28,14 +28,9 @@ class SSDDetector(nn.Module):
         self._frozen = list(frozen)
 
     def forward(self, images: Tensor, targets: Container | None = None) -> dict[str, Tensor] | list[Container]:
-        """Train on a batch or detect in it.
+        """Return scalar losses by name in training mode, one Container of detections for each image otherwise.
 
-        Args:
-            images: (B, 3, H, W) float, normalised; H and W as INPUT.IMAGE_SIZE.
-            targets: Ground truth, needed in training mode; see SSDBoxHead.losses.
-
-        Returns:
-            Training mode: scalar losses by name. Evaluation mode: one Container of detections for each image.
+        ``images`` (B, 3, H, W) are normalised, of INPUT.IMAGE_SIZE; on ``targets`` see SSDBoxHead.losses.
         """
         return self.box_head(self.neck(self.backbone(images)), targets)
 
