@@ -67,6 +67,14 @@ def read_blocks(text: str) -> list[tuple[str, str]]:
     return [(language, textwrap.dedent(content)) for _, language, content in re.findall(BLOCK, text)]
 
 
+def current_text(page: Path) -> str:
+    """Return the text of a page; of the changelog without released versions and removed names."""
+    text = page.read_text()
+    if page.name == "CHANGELOG.md":
+        text = re.sub(r"\n### (?:Removed|Renamed keys)\n.*?(?=\n##)", "", text.partition("\n## 1.0.0")[0], flags=re.DOTALL)
+    return text
+
+
 def blocks_in(name: str, language: str) -> list[str]:
     """Return the blocks of one language in a page."""
     return [block for found, block in read_blocks((ROOT / name).read_text()) if found == language]
@@ -384,7 +392,7 @@ def test_commands_are_parsed(page: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(doctor, "examine", lambda: [Finding("this test", "ok", "")])
     for words in commands_in(page):
         read_command(words)
-    for text in re.findall(INLINE, re.sub(BLOCK, "", page.read_text())):
+    for text in re.findall(INLINE, re.sub(BLOCK, "", current_text(page))):
         for words in split_commands(text.replace("\n", " ")):
             read_command(words, is_name_enough=True)
 
@@ -446,10 +454,7 @@ def test_keys_of_the_config_exist(page: Path) -> None:
     known = {"MODEL.BOX_HEAD.REDUCTION"}  # docs/extending.md adds it
     for name, _ in walk(config.cfg, ()):
         known |= {".".join(name[start:]) for start in range(len(name))}
-    text = page.read_text().partition("\n## 1.0.0")[0]  # the changelog of that version has its names
-    if page.name == "CHANGELOG.md":
-        text = re.sub(r"\n### (?:Removed|Renamed keys)\n.*?(?=\n##)", "", text, flags=re.DOTALL)
-    assert not set(re.findall(r"\b[A-Z][A-Z0-9_]+(?:\.[A-Z][A-Z0-9_]*)+\b", text)) - known
+    assert not set(re.findall(r"\b[A-Z][A-Z0-9_]+(?:\.[A-Z][A-Z0-9_]*)+\b", current_text(page))) - known
 
 
 def walk(node: dict[str, Any], name: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
