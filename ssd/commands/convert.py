@@ -11,7 +11,7 @@ from ssd.utils.errors import ConfigError
 from ssd.utils.logger import setup_logger
 from ssd.utils.terminal import say
 from ssd.weights.convert import convert_to_lufficc, convert_to_ours, prepare_output
-from ssd.weights.formats import FORMATS, lufficc
+from ssd.weights.formats import all_formats, lufficc
 from ssd.weights.trained import own_config, read_detector
 
 
@@ -27,7 +27,7 @@ def parse_args(args: Sequence[str]) -> argparse.Namespace:
         prog="ssd convert",
         description="Convert the checkpoint of another SSD, and write the config that builds its network; or, with "
         "--to lufficc, write one of ours for lufficc/SSD.",
-        epilog=f"formats of checkpoints: {', '.join(FORMATS)}",
+        epilog=f"formats of checkpoints: {', '.join(all_formats())}",
     )
     parser.add_argument("checkpoint", metavar="FILE", help="path or URL of the checkpoint")
     parser.add_argument("-o", "--output", required=True, type=Path, metavar="OUT.pth", help="file to write")

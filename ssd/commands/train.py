@@ -20,8 +20,7 @@ from ssd.engine.make import make_detector, make_evaluator, make_step
 from ssd.engine.manifest import finish_manifest, start_manifest
 from ssd.engine.monitor import TrainingMonitor
 from ssd.engine.resume import StoredTraining, find_training, resume, with_stored_schedule
-from ssd.engine.scaling import config_of_process
-from ssd.engine.setup import save_config
+from ssd.engine.setup import config_of_process, save_config
 from ssd.engine.trainer import Intervals, Training, train
 from ssd.engine.training_pictures import show_first_batch
 from ssd.solver import ModelAverage, make_lr_scheduler, make_optimizer
@@ -69,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     training = make_training(cfg, train_sets, test_sets, device, stored, intervals=intervals, log_dir=log_dir)
     save_config(cfg)
     start = training.start_iteration
-    start_manifest(cfg, vars(args), train_sets, test_sets, training.detector, device=device, start_iteration=start)
+    start_manifest(cfg, vars(args), train_sets, test_sets, training.detector, start_iteration=start)
     if stored is None and is_main():
         training = show_first_batch(training, cfg.INPUT.PIXEL_MEAN, cfg.INPUT.PIXEL_STD)
     with training.interrupt:
@@ -78,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
         if not args.skip_test:
             logger.info("Start evaluating...")
             training.evaluate(training.max_iter, is_final=True)
-        finish_manifest(cfg.OUTPUT_DIR, training.evaluated, () if args.skip_test else cfg.DATASETS.TEST)
+        finish_manifest(cfg.OUTPUT_DIR, training.evaluate.detector, () if args.skip_test else cfg.DATASETS.TEST)
     training.monitor.close()
     return 0 if is_complete else training.interrupt.exit_status
 

@@ -8,8 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ssd.modeling.box_head.nms import class_wise_nms, rank_in_class
-from ssd.structures.boxes import nms
+from ssd.structures.boxes import class_wise_nms, nms, rank_in_class
 from ssd.utils.errors import import_extra
 
 DROPPED = -1.0  # in the place of a score; no score is below 0

@@ -1,19 +1,35 @@
-"""Equal runs, equal bits (SOLVER.DETERMINISTIC)."""
+"""Reproducible randomness: seeds of iterations, and equal runs with equal bits (SOLVER.DETERMINISTIC)."""
 
 import os
 
+import numpy as np
 import torch
 
 
-def make_deterministic() -> None:
-    """Let PyTorch take algorithms whose results do not depend on the order in which threads come.
+def seed_iteration(seed: int, iteration: int, rank: int = 0) -> None:
+    """Make the draws of a network in an iteration (dropout, stochastic depth) a function of the arguments.
 
-    Called before the first CUDA operation. An operation that has no such algorithm warns by its name, and goes on.
+    Such layers draw from PyTorch's global generators, including those of GPUs. Seeded in each iteration, they draw the
+    same in a continued run as in an unbroken one.
+
+    Args:
+        seed: SOLVER.SEED.
+        iteration: Iteration, counted from 0.
+        rank: Rank of this process; each process has its own draws.
+    """
+    mixed = np.random.SeedSequence((seed, iteration, rank)).generate_state(1, np.uint64)
+    torch.manual_seed(int(mixed[0]))
+
+
+def make_deterministic() -> None:
+    """Make PyTorch use algorithms whose results do not depend on the order of threads.
+
+    Call this before the first CUDA operation. An operation that has no such algorithm warns with its name.
     """
     # cuBLAS keeps its order of additions only with workspaces of a fixed size, and reads this once, when it starts.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.backends.cudnn.deterministic = True
-    torch.backends.cudnn.benchmark = False  # which takes the algorithm that happens to be the quickest
+    torch.backends.cudnn.benchmark = False  # which picks the fastest algorithm of the moment
     torch.use_deterministic_algorithms(True, warn_only=True)
-    # Filling memory that is about to be written costs time, and nothing here reads memory that was not.
+    # Filling memory that is about to be written costs time, and no code here reads memory that was not.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]

@@ -1,15 +1,16 @@
-"""Set up a process for a configuration: log, seed, device, other processes."""
+"""Set up a process for a configuration: log, seed, device, other processes and its share of the schedule."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from ssd.config import Config
 from ssd.engine.determinism import make_deterministic
 from ssd.utils.device import keep_freed_memory
-from ssd.utils.distributed import is_main, join_processes, read_launch, select_local_device
+from ssd.utils.distributed import get_world_size, is_main, join_processes, read_launch, select_local_device
 from ssd.utils.errors import ConfigError
 from ssd.utils.files import atomic_write
 from ssd.utils.logger import setup_logger
@@ -62,3 +63,100 @@ def save_config(cfg: Config) -> None:
     with atomic_write(path) as file:
         file.write(cfg.dump().encode())
     logger.info("Resolved config: %s", path)
+
+
+def config_of_process(cfg: Config, checkpoint: Mapping[str, Any] | None) -> Config:
+    """Return the config of one process's share of the training, and log the changes.
+
+    Args:
+        cfg: Config of the run.
+        checkpoint: Checkpoint that is continued, if there is one.
+
+    Raises:
+        ConfigError: See ``scale_to_processes`` and ``check_same_processes``.
+    """
+    world_size = get_world_size()
+    if checkpoint is not None:
+        check_same_processes(cfg, checkpoint, world_size)
+    scaled = scale_to_processes(cfg, world_size)
+    if world_size > 1:
+        logger.info(describe_scaling(cfg, scaled, world_size))
+    return scaled
+
+
+def scale_to_processes(cfg: Config, world_size: int) -> Config:
+    """Return the config by which each of several processes trains; SOLVER.BATCH_SIZE is then what each takes.
+
+    SOLVER.BATCH_SIZE_SCOPE "process": all images of an iteration are ``world_size`` times as many, so SOLVER.LR is
+    multiplied and MAX_ITER, LR_STEPS and WARMUP_ITERS are divided by that (rounded down, as lufficc/SSD does; it
+    leaves the warm-up alone). "global": BATCH_SIZE is divided, and nothing else.
+
+    Args:
+        cfg: the run's, not modified.
+        world_size: number of processes.
+
+    Raises:
+        ConfigError: the batch cannot be divided, or nothing would be left of MAX_ITER.
+    """
+    scaled = cfg.clone()
+    scaled.defrost()
+    solver = scaled.SOLVER
+    if solver.BATCH_SIZE_SCOPE == "global":
+        _check_divisible(solver.BATCH_SIZE, world_size)
+        solver.BATCH_SIZE //= world_size
+    elif world_size > solver.MAX_ITER:
+        raise ConfigError(
+            f"SOLVER.MAX_ITER is {solver.MAX_ITER}, which {world_size} processes share: set it to {world_size} or "
+            "more, or SOLVER.BATCH_SIZE_SCOPE to global"
+        )
+    else:
+        solver.LR *= world_size
+        solver.MAX_ITER //= world_size
+        solver.LR_STEPS = [step // world_size for step in solver.LR_STEPS]
+        solver.WARMUP_ITERS //= world_size
+    scaled.freeze()
+    return scaled
+
+
+def describe_scaling(cfg: Config, scaled: Config, world_size: int) -> str:
+    """Say how many images an iteration has, and what ``scale_to_processes`` has changed."""
+    batch_size = scaled.SOLVER.BATCH_SIZE
+    changes = [
+        f"{key} {cfg.SOLVER[key]:g} -> {scaled.SOLVER[key]:g}"
+        if isinstance(cfg.SOLVER[key], (int, float))
+        else f"{key} {list(cfg.SOLVER[key])} -> {list(scaled.SOLVER[key])}"
+        for key in ("LR", "MAX_ITER", "LR_STEPS", "WARMUP_ITERS")
+        if cfg.SOLVER[key] != scaled.SOLVER[key]
+    ]
+    images = f"{world_size} processes of {batch_size} images: {world_size * batch_size} an iteration"
+    return f"{images}; SOLVER.{', '.join(changes)}" if changes else f"{images}; the schedule is not scaled"
+
+
+def check_same_processes(cfg: Config, checkpoint: Mapping[str, Any], world_size: int) -> None:
+    """See that a training is continued by as many processes as began it, where its iterations are counted in theirs.
+
+    Args:
+        cfg: the run's, as its file has it.
+        checkpoint: what is continued; without a ``world_size`` nothing is known.
+        world_size: number of processes.
+
+    Raises:
+        ConfigError: it was another number, and SOLVER.BATCH_SIZE_SCOPE is "process".
+    """
+    before = checkpoint.get("world_size", world_size)
+    if cfg.SOLVER.BATCH_SIZE_SCOPE == "process" and before != world_size:
+        raise ConfigError(
+            f"the checkpoint was trained by {before} process(es) of SOLVER.BATCH_SIZE images each, and {world_size} "
+            "would count its iterations otherwise: start as many as before, another OUTPUT_DIR, or train with "
+            "SOLVER.BATCH_SIZE_SCOPE global, whose iterations are the same for any number of processes"
+        )
+
+
+def _check_divisible(batch_size: int, world_size: int) -> None:
+    if batch_size % world_size:
+        down, up = batch_size // world_size * world_size, (batch_size // world_size + 1) * world_size
+        nearest = f"{down} or {up}" if down else str(up)
+        raise ConfigError(
+            f"SOLVER.BATCH_SIZE is {batch_size} (SOLVER.BATCH_SIZE_SCOPE global), which {world_size} processes cannot "
+            f"share evenly; set it to {nearest}"
+        )

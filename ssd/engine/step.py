@@ -1,6 +1,7 @@
 """One step of a training: forward, backward and the update of the weights."""
 
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -17,10 +18,7 @@ from ssd.utils.distributed import mean_over_processes
 
 
 class TrainingNetwork(nn.Module):
-    """From images and targets to LossSums; this is compiled, and wrapped by DistributedDataParallel.
-
-    The network computes in ``dtype`` under autocast; weights, predictions and losses are float32.
-    """
+    """From images and targets to LossSums, under autocast to ``dtype``; DistributedDataParallel wraps this."""
 
     def __init__(self, detector: SSDDetector, dtype: torch.dtype = torch.float32):
         super().__init__()
@@ -34,34 +32,16 @@ class TrainingNetwork(nn.Module):
         return self.detector.box_head.losses(predictions, targets)
 
 
+@dataclass(frozen=True)
 class Step:
-    """Forward, backward and update.
+    """Forward, backward and update."""
 
-    Args:
-        network: Maps (images, targets) to LossSums, such as a TrainingNetwork.
-        optimizer: Optimizer of its parameters.
-        guard: Skips updates whose loss or gradient is not finite.
-        scaler: Scales the loss so that float16 gradients do not vanish; None for other formats.
-        max_norm: Norm to which longer gradients are clipped; 0 = never.
-        micro_batches: Number of parts in which a batch goes through the network.
-    """
-
-    def __init__(
-        self,
-        network: nn.Module,
-        optimizer: Optimizer,
-        guard: FiniteGuard,
-        *,
-        scaler: GradScaler | None = None,
-        max_norm: float = 0.0,
-        micro_batches: int = 1,
-    ):
-        self.network = network
-        self.optimizer = optimizer
-        self.guard = guard
-        self.scaler = scaler or GradScaler("cpu", enabled=False)
-        self.max_norm = max_norm
-        self.micro_batches = micro_batches
+    network: nn.Module  # (images, targets) -> LossSums, such as a TrainingNetwork
+    optimizer: Optimizer
+    guard: FiniteGuard  # skips updates whose loss or gradient is not finite
+    scaler: GradScaler = field(default_factory=lambda: GradScaler("cpu", enabled=False))  # for float16 gradients
+    max_norm: float = 0.0  # longer gradients are clipped to it; 0 = never
+    micro_batches: int = 1  # parts in which a batch goes through the network
 
     def forward_backward(self, images: Tensor, targets: Container) -> dict[str, Tensor]:
         """Compute the gradients of a batch, and return the losses of all processes, "total_loss" (their sum) first.
@@ -75,6 +55,7 @@ class Step:
         means, num_pos = torch.zeros((), device=images.device), torch.zeros((), device=images.device)
         for i, part in enumerate(images.tensor_split(self.micro_batches)):
             part_targets = Container(**{name: column[i] for name, column in columns.items()})
+            # Processes average their gradients with the last part.
             with _no_sync(self.network) if i < self.micro_batches - 1 else nullcontext():
                 sums, part_num_pos = self.network(part, part_targets)
                 before, num_pos = num_pos, num_pos + mean_over_processes(part_num_pos.sum())
@@ -100,5 +81,4 @@ class Step:
 
 
 def _no_sync(network: nn.Module) -> AbstractContextManager[None]:
-    """Keep the gradients of a part in this process, to be averaged with those that follow."""
     return network.no_sync() if isinstance(network, DistributedDataParallel) else nullcontext()

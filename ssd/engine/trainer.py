@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler
 
+from ssd.engine.determinism import seed_iteration
 from ssd.engine.evaluator import Evaluator
 from ssd.engine.finite import FiniteCheck
 from ssd.engine.monitor import TrainingMonitor
 from ssd.engine.prefetch import Batch, prefetch
-from ssd.engine.seeding import seed_iteration
 from ssd.engine.step import Step
 from ssd.modeling.detector import SSDDetector
 from ssd.solver import ModelAverage
@@ -21,8 +21,6 @@ from ssd.utils.distributed import Agreement, get_rank, get_world_size, is_main, 
 from ssd.utils.interrupt import InterruptGuard
 
 logger = logging.getLogger(__name__)
-
-BatchTransform = Callable[[Tensor, Container | None, int | None], Tensor]
 
 
 @dataclass(frozen=True)
@@ -41,7 +39,7 @@ class Training:
     detector: SSDDetector
     average: ModelAverage[SSDDetector] | None  # of the detector's weights
     data_loader: Iterable[Batch]
-    batch_transform: BatchTransform  # (images, targets, iteration from 0) -> images for the network
+    batch_transform: Callable[[Tensor, Container, int], Tensor]  # (images, targets, iteration from 0) -> pixels
     step: Step
     scheduler: LRScheduler
     start_iteration: int  # completed iterations
@@ -53,11 +51,6 @@ class Training:
     evaluate: Evaluator
     check: FiniteCheck
     interrupt: InterruptGuard  # holds the signal that ended the training, whichever process got it
-
-    @property
-    def evaluated(self) -> SSDDetector:
-        """The average of the detector's weights if there is one, else the detector."""
-        return self.average.module if self.average else self.detector
 
 
 def train(t: Training) -> bool:

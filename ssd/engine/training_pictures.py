@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import chain
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -10,7 +11,6 @@ import torch
 from torch import Tensor
 
 from ssd.engine.inference import DatasetEvaluation
-from ssd.engine.trainer import Training
 from ssd.evaluation import analyse
 from ssd.evaluation.confusion import pick_confused
 from ssd.evaluation.inputs import read_annotation
@@ -20,6 +20,9 @@ from ssd.structures.boxes import center_to_corner
 from ssd.visualization import draw_detections
 from ssd.visualization.mosaic import mosaic
 
+if TYPE_CHECKING:
+    from ssd.engine.trainer import Training  # which shows these pictures
+
 _MAX_IMAGES, _COLUMNS = 16, 4  # of the first batch
 _TILE = 400  # least pixels of the longer side of an image
 _BRIGHT = 150  # grey level above which priors are black, below it white
@@ -28,7 +31,7 @@ _THRESHOLD = 0.5  # least score of the drawn detections
 _GRID = np.linspace(0, 1, 101)
 
 
-def show_first_batch(training: Training, mean: Sequence[float], std: Sequence[float]) -> Training:
+def show_first_batch(training: "Training", mean: Sequence[float], std: Sequence[float]) -> "Training":
     """Draw the first batch as the network sees it, to first_batch.jpg and TensorBoard.
 
     Args:

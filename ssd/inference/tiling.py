@@ -10,8 +10,8 @@ from torch import Tensor
 
 from ssd.data.samples import resize_image
 from ssd.inference.sources import Frame
-from ssd.modeling.box_head.nms import class_wise_nms
 from ssd.structures import Container
+from ssd.structures.boxes import class_wise_nms
 
 OVERLAP = 0.2  # of neighbouring tiles, relative to a tile
 

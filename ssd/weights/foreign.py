@@ -15,7 +15,7 @@ from ssd.modeling.detector.levels import Levels, build_levels, make_prior_box
 from ssd.structures.class_names import BACKGROUND
 from ssd.structures.size import height_width
 from ssd.utils.errors import CheckpointError, ConfigError
-from ssd.weights.formats import FORMATS, Converted, Format
+from ssd.weights.formats import Converted, Format, all_formats
 from ssd.weights.formats.layouts import count_classes
 from ssd.weights.formats.reading import CheckpointContent
 from ssd.weights.loaded_checkpoint import LoadedCheckpoint, Origin
@@ -42,26 +42,26 @@ def find_format(file: CheckpointContent, name: str = "auto") -> Format:
     """
     names = list(file.weights)
     tensors = f"its {len(names)} tensors are named {_sample(names)}"
-    recognising = [format for format in FORMATS.values() if format.recognises(names)]
+    recognising = [format for format in all_formats().values() if format.recognises(names)]
     if name == "auto":
         if recognising:
             return recognising[0]
         raise CheckpointError(
             f"{file.source} has no known format: {tensors}. {_nearest(names)}The weights of a backbone alone go to "
             "MODEL.BACKBONE.PRETRAINED; for a changed network see docs/interop.md. The formats are "
-            f"{', '.join(FORMATS)}"
+            f"{', '.join(all_formats())}"
         )
-    if name not in FORMATS:
-        close = difflib.get_close_matches(name, FORMATS, n=1)
+    if name not in all_formats():
+        close = difflib.get_close_matches(name, all_formats(), n=1)
         meant = f"; did you mean {close[0]}?" if close else "."
-        raise ConfigError(f"there is no format {name!r}{meant} The formats are {', '.join(FORMATS)}")
-    if missing := FORMATS[name].missing_marks(names):
+        raise ConfigError(f"there is no format {name!r}{meant} The formats are {', '.join(all_formats())}")
+    if missing := all_formats()[name].missing_marks(names):
         others = ", ".join(other.name for other in recognising) or "no known format"
         raise CheckpointError(
-            f"{file.source} is not of {FORMATS[name].title}: no tensor of it is named like {_shown(missing[0])}. It "
-            f"looks like {others}; {tensors}"
+            f"{file.source} is not of {all_formats()[name].title}: no tensor of it is named like {_shown(missing[0])}. "
+            f"It looks like {others}; {tensors}"
         )
-    return FORMATS[name]
+    return all_formats()[name]
 
 
 def convert_foreign(file: CheckpointContent, name: str = "auto") -> LoadedCheckpoint:
@@ -101,8 +101,8 @@ def _convert(format: Format, file: CheckpointContent) -> Converted:
 
 def _nearest(names: Sequence[str]) -> str:
     """Return a sentence on the format that shares most marks with a file; empty if none shares any."""
-    missing = {format.name: format.missing_marks(names) for format in FORMATS.values()}
-    nearest = min(FORMATS.values(), key=lambda format: len(missing[format.name]) / len(format.marks))
+    missing = {format.name: format.missing_marks(names) for format in all_formats().values()}
+    nearest = min(all_formats().values(), key=lambda format: len(missing[format.name]) / len(format.marks))
     if len(missing[nearest.name]) == len(nearest.marks):
         return ""
     shown = ", ".join(map(_shown, missing[nearest.name]))

@@ -25,7 +25,7 @@ def read_detector(source: str, format: str = "auto") -> LoadedCheckpoint:
 
     Args:
         source: Path or URL.
-        format: Key of ``ssd.weights.formats.FORMATS``; "auto" = by the names of its tensors.
+        format: Key of ``ssd.weights.formats.all_formats()``; "auto" = by the names of its tensors.
 
     Raises:
         CheckpointError: The file is missing, damaged, or has no known format, or not this one.

@@ -23,8 +23,7 @@ from torch.amp import GradScaler
 from ssd.config import Config, load_config
 from ssd.data.samplers import share_of_batches
 from ssd.engine.finite import FiniteGuard
-from ssd.engine.gather import gather_predictions
-from ssd.engine.inference import make_targets, mean_losses
+from ssd.engine.inference import gather_predictions, make_targets, mean_losses
 from ssd.engine.make import make_step
 from ssd.engine.monitor import TrainingMonitor
 from ssd.engine.step import Step

@@ -2,7 +2,7 @@
 
 import torch
 
-from ssd.engine.gather import gather_predictions, pack, unpack
+from ssd.engine.inference import gather_predictions, pack, unpack
 from ssd.structures import Container
 
 

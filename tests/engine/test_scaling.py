@@ -3,7 +3,7 @@
 import pytest
 
 from ssd.config import Config, load_config
-from ssd.engine.scaling import check_same_processes, describe_scaling, scale_to_processes
+from ssd.engine.setup import check_same_processes, describe_scaling, scale_to_processes
 from ssd.utils.errors import ConfigError
 
 

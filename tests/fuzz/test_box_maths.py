@@ -9,8 +9,7 @@ from torch import Tensor
 from torchvision.ops import box_iou
 
 from ssd.data.datasets.policy import CLIPPED, check_boxes
-from ssd.modeling.box_head.nms import class_wise_nms
-from ssd.structures.boxes import center_to_corner, clip_boxes, corner_to_center, pairwise_iou
+from ssd.structures.boxes import center_to_corner, class_wise_nms, clip_boxes, corner_to_center, pairwise_iou
 
 relaxed = settings(max_examples=200, deadline=None)
 COORDINATES = st.floats(-1000, 1000, width=32)

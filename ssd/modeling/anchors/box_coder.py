@@ -1,6 +1,7 @@
 """Boxes as offsets from priors (SSD, eq. 2; the two variances come from the authors' released code)."""
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -10,16 +11,12 @@ from torch import Tensor
 _MAX_SCALE = 1000 / 16
 
 
+@dataclass(frozen=True)
 class BoxCoder:
-    """Encode boxes as regression targets of their priors, and decode predictions.
+    """Encode boxes as regression targets of their priors, and decode predictions."""
 
-    ``center_variance`` divides the centre's offset in units of the prior's size, ``size_variance`` the logarithm of the
-    ratio of sizes.
-    """
-
-    def __init__(self, center_variance: float = 0.1, size_variance: float = 0.2):
-        self.center_variance = center_variance
-        self.size_variance = size_variance
+    center_variance: float = 0.1  # divides the centre's offset in units of the prior's size
+    size_variance: float = 0.2  # divides the logarithm of the ratio of sizes
 
     def encode(self, boxes: Tensor, priors: Tensor) -> Tensor:
         """Return the offsets (dx, dy, dw, dh) of boxes (..., P, 4) from priors (P, 4), both in centre form."""

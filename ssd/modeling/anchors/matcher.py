@@ -3,6 +3,7 @@
 B images, P priors, G ground-truth boxes (padded to the largest number in the batch).
 """
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -13,9 +14,7 @@ from ssd.modeling.anchors.box_coder import BoxCoder
 from ssd.structures import Container
 from ssd.structures.boxes import center_to_corner, corner_to_center, pairwise_iou
 
-# IoUs (images times objects times priors) that are held at once; on a CPU they should stay in its cache.
-CPU_IOUS = 2**18
-DEVICE_IOUS = 2**27
+MAX_IOUS = 2**25  # images times objects times priors that are held at once, to bound the memory
 
 
 class Assignment(NamedTuple):
@@ -25,6 +24,7 @@ class Assignment(NamedTuple):
     bbox_targets: Tensor  # (B, P, 4) encoded offsets; zero where the prior is background
 
 
+@dataclass(frozen=True)
 class IoUMatcher:
     """Match every prior to the object that it overlaps most, if their IoU reaches ``iou_threshold`` (above 0).
 
@@ -32,9 +32,8 @@ class IoUMatcher:
     (lufficc/SSD gives a contested prior to the later object and leaves the other without.)
     """
 
-    def __init__(self, iou_threshold: float, box_coder: BoxCoder):
-        self.iou_threshold = iou_threshold
-        self.box_coder = box_coder
+    iou_threshold: float
+    box_coder: BoxCoder
 
     @torch.no_grad()
     def __call__(self, targets: Container, priors: Tensor) -> Assignment:
@@ -65,12 +64,9 @@ def match_priors(gt_boxes: Tensor, gt_labels: Tensor, priors: Tensor, iou_thresh
         gt_boxes, gt_labels = F.pad(gt_boxes, (0, 0, 0, 1)), F.pad(gt_labels, (0, 1))
     is_padding = gt_labels == 0
     gt_boxes = gt_boxes.masked_fill(is_padding[..., None], 0)  # overlaps nothing
-    most = CPU_IOUS if priors.device.type == "cpu" else DEVICE_IOUS
-    num_images = max(1, most // (gt_boxes.shape[1] * len(priors)))
+    num_images = max(1, MAX_IOUS // (gt_boxes.shape[1] * len(priors)))
     parts = zip(gt_boxes.split(num_images), is_padding.split(num_images), strict=True)
-    best_iou, gt_index = (
-        torch.cat(columns) for columns in zip(*(_best_objects(*part, priors) for part in parts), strict=True)
-    )
+    best_iou, gt_index = map(torch.cat, zip(*(_best_objects(*part, priors) for part in parts), strict=True))
     labels = gt_labels.gather(1, gt_index)  # (B, P)
     return labels.masked_fill(best_iou < iou_threshold, 0), gt_index
 
@@ -102,8 +98,8 @@ def assign_own_priors(iou: Tensor, is_padding: Tensor) -> Tensor:
     """
     num_images, num_gts, num_priors = iou.shape
     images = torch.arange(num_images, device=iou.device)
-    # Other objects take at most G - 1 of an object's priors, so its best G are enough. Integers rank them, so that the
-    # first of equal priors counts: the bits of floats from 0 sort like the floats.
+    # Others take at most G - 1 of an object's priors, so its best G are enough. For ties, integers rank them: the bits
+    # of floats from 0 sort like the floats.
     backwards = torch.arange(num_priors - 1, -1, -1, device=iou.device)
     rank = iou.float().contiguous().view(torch.int32).long() * num_priors + backwards
     candidates = rank.topk(min(num_gts, num_priors), dim=2).indices  # (B, G, K)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -9,26 +10,19 @@ from torch import Tensor
 Shapes = Sequence[tuple[float, float]]  # (width, height) in pixels of each prior of a cell
 
 
+@dataclass(frozen=True)
 class PriorBox:
-    """Lay out the priors of all levels; image_size, feature_maps and strides are (height, width), see Levels.
+    """Lay out the priors of all levels; see Levels on the fields.
 
     ``clip`` True clips all four numbers of the centre form to [0, 1], as for the released weights of the paper (corners
     may still be outside); "size" clips width and height alone.
     """
 
-    def __init__(
-        self,
-        image_size: tuple[int, int],
-        feature_maps: Sequence[tuple[int, int]],
-        strides: Sequence[tuple[float, float]],
-        shapes: Sequence[Shapes],
-        clip: bool | str = False,
-    ):
-        self.image_size = image_size
-        self.feature_maps = feature_maps
-        self.strides = strides
-        self.shapes = shapes
-        self.clip = clip
+    image_size: tuple[int, int]
+    feature_maps: Sequence[tuple[int, int]]
+    strides: Sequence[tuple[float, float]]
+    shapes: Sequence[Shapes]
+    clip: bool | str = False
 
     def __call__(self) -> Tensor:
         """Return the priors (P, 4), centre form relative to the image: level by level, row by row, cell by cell."""

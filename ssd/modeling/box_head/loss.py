@@ -45,7 +45,7 @@ class MultiBoxLoss(nn.Module):
         # A GPU must not wait for the number of rows; a CPU has half the work where only the rows that count are used.
         on_cpu = labels.device.type == "cpu" and not torch.compiler.is_compiling()
         sum_losses = _sum_selected_rows if on_cpu else _sum_masked
-        return LossSums(sum_losses(predictions, assignment, neg_mask), count_positives(labels > 0).flatten())
+        return LossSums(sum_losses(predictions, assignment, neg_mask), (labels > 0).sum(dim=1).clamp(min=1))
 
 
 def classification_loss(cls_logits: Tensor, labels: Tensor) -> Tensor:
@@ -86,7 +86,7 @@ def hard_negative_mining(loss: Tensor, labels: Tensor, neg_pos_ratio: int) -> Te
     There are ``neg_pos_ratio`` for each positive, or all if there are fewer (SSD, Sec. 2.2, "Hard negative mining").
     """
     pos_mask = labels > 0
-    num_neg = neg_pos_ratio * count_positives(pos_mask)  # (B, 1)
+    num_neg = neg_pos_ratio * pos_mask.sum(dim=1, keepdim=True).clamp(min=1)  # (B, 1)
     loss = loss.nan_to_num(nan=torch.inf, posinf=torch.inf).masked_fill(pos_mask, -torch.inf)  # NaN is the hardest
     if loss.device.type == "cpu" and not torch.compiler.is_compiling():
         order = loss.topk(min(int(num_neg.max()), loss.shape[1]), dim=1).indices
@@ -94,8 +94,3 @@ def hard_negative_mining(loss: Tensor, labels: Tensor, neg_pos_ratio: int) -> Te
         order = loss.argsort(dim=1, descending=True)  # a GPU is not asked for the largest number
     rank = torch.arange(order.shape[1], device=loss.device)
     return torch.zeros_like(pos_mask).scatter(1, order, rank < num_neg) & ~pos_mask
-
-
-def count_positives(pos_mask: Tensor) -> Tensor:
-    """Return the positives of each image (B, 1), at least one: see MultiBoxLoss on images without objects."""
-    return pos_mask.sum(dim=1, keepdim=True).clamp(min=1)

@@ -3,14 +3,13 @@
 B images, P priors, C classes with background, K candidates of each image: its best (prior, class) pairs.
 """
 
-import sys
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from ssd.modeling.box_head.nms import class_wise_nms, rank_in_class
 from ssd.structures import Container
-from ssd.structures.boxes import clip_boxes
+from ssd.structures.boxes import class_wise_nms, clip_boxes, rank_in_class
 
 # Candidates of an image that NMS looks at first. Greedy NMS decides on a box by better ones alone, so if these yield
 # ``max_per_image`` detections, more candidates could not change them.
@@ -24,27 +23,17 @@ def class_scores(cls_logits: Tensor) -> Tensor:
     return cls_logits.float().softmax(dim=2)[..., 1:]
 
 
+@dataclass(frozen=True)
 class PostProcessor:
-    """Turn scores and boxes into detections; the arguments are INPUT.IMAGE_SIZE and keys of TEST (-1 = no limit)."""
+    """Turn scores and boxes into detections. A limit of -1 stands for no limit."""
 
-    def __init__(
-        self,
-        image_size: tuple[int, int],
-        *,
-        score_threshold: float,
-        nms_threshold: float,
-        pre_nms_top_k: int = -1,
-        max_per_class: int = -1,
-        max_per_image: int = 100,
-        clip: bool = False,
-    ):
-        self.height, self.width = image_size
-        self.score_threshold = score_threshold
-        self.nms_threshold = nms_threshold
-        self.pre_nms_top_k = pre_nms_top_k
-        self.max_per_class = max_per_class
-        self.max_per_image = max_per_image if max_per_image >= 0 else sys.maxsize
-        self.clip = clip
+    image_size: tuple[int, int]  # (height, width) of the network input in pixels
+    score_threshold: float  # candidates must score above it
+    nms_threshold: float  # the lower-scored of two boxes of a class is dropped if their IoU exceeds it
+    pre_nms_top_k: int = -1  # candidates of a class in an image that enter NMS
+    max_per_class: int = -1  # detections of a class in an image
+    max_per_image: int = 100
+    clip: bool = False  # whether boxes are clipped to the image
 
     @torch.no_grad()
     def __call__(self, scores: Tensor, boxes: Tensor) -> list[Container]:
@@ -58,8 +47,9 @@ class PostProcessor:
 
     def to_pixels(self, boxes: Tensor) -> Tensor:
         """Scale relative boxes (..., 4), corner form, to pixels of the network input, and clip them if asked to."""
-        boxes = boxes * boxes.new_tensor([self.width, self.height, self.width, self.height])
-        return clip_boxes(boxes, self.width, self.height) if self.clip else boxes
+        height, width = self.image_size
+        boxes = boxes * boxes.new_tensor([width, height, width, height])
+        return clip_boxes(boxes, width, height) if self.clip else boxes
 
     def _detect(self, scores: Tensor, boxes: Tensor, num_candidates: int) -> list[Container]:
         """Detect by the best candidates of each image; where they yield too little, by four times as many."""
@@ -71,12 +61,15 @@ class PostProcessor:
         candidate_boxes = boxes.gather(1, priors[..., None].expand(-1, -1, 4))  # (B, K, 4)
         is_kept = self.suppress(best_scores, candidate_boxes, labels)
         counts = is_kept.sum(dim=1)
-        is_enough = (counts >= self.max_per_image) | (best_scores[:, -1:] <= self.score_threshold).any(dim=1)
-        if best_scores.shape[1] == scores.shape[1] * scores.shape[2]:
-            is_enough[:] = True
-        columns = (candidate_boxes[is_kept], labels[is_kept], best_scores[is_kept])
-        fields = [column.split(counts.tolist()) for column in columns]
-        detections = [self._container(*values) for values in zip(*fields, strict=True)]
+        is_enough = (best_scores[:, -1:] <= self.score_threshold).any(dim=1)
+        is_enough |= best_scores.shape[1] == scores.shape[1] * scores.shape[2]
+        if self.max_per_image >= 0:
+            is_enough |= counts >= self.max_per_image
+        columns = {"boxes": candidate_boxes[is_kept], "labels": labels[is_kept], "scores": best_scores[is_kept]}
+        fields = zip(*(column.split(counts.tolist()) for column in columns.values()), strict=True)
+        detections = [Container(**dict(zip(columns, values, strict=True))) for values in fields]
+        for found in detections:
+            found.img_height, found.img_width = self.image_size
         rest = [image for image, enough in enumerate(is_enough.tolist()) if not enough]
         if rest:
             again = self._detect(scores[rest], boxes[rest], 4 * num_candidates)
@@ -96,12 +89,7 @@ class PostProcessor:
             keep = keep[rank_in_class(group[keep]) < self.max_per_class]
         is_kept = torch.zeros_like(labels, dtype=torch.bool)
         is_kept[row[keep], column[keep]] = True
-        return is_kept & (is_kept.cumsum(dim=1) <= self.max_per_image)
-
-    def _container(self, boxes: Tensor, labels: Tensor, scores: Tensor) -> Container:
-        found = Container(boxes=boxes, labels=labels, scores=scores)
-        found.img_width, found.img_height = self.width, self.height
-        return found
+        return is_kept if self.max_per_image < 0 else is_kept & (is_kept.cumsum(dim=1) <= self.max_per_image)
 
 
 def best_candidates(scores: Tensor, num_candidates: int) -> tuple[Tensor, Tensor, Tensor]:

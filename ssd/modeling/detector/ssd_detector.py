@@ -13,11 +13,8 @@ from ssd.structures import Container
 class SSDDetector(nn.Module):
     """Single Shot MultiBox Detector.
 
-    Args:
-        backbone: Maps images (B, 3, H, W) to one feature map (B, C_l, H_l, W_l) for each level, the finest first.
-        neck: Maps these to the maps that the head sees.
-        box_head: Predicts at every prior, see SSDBoxHead.
-        frozen: Layers of the backbone that stay in evaluation mode, so that their batch norms keep their statistics.
+    The backbone maps images to feature maps (B, C_l, H_l, W_l), the finest first, the neck these to those of the head.
+    Layers in ``frozen`` stay in evaluation mode, so that their batch norms keep their statistics.
     """
 
     def __init__(self, backbone: nn.Module, neck: nn.Module, box_head: SSDBoxHead, frozen: Sequence[nn.Module] = ()):

@@ -3,10 +3,8 @@
 P priors, C classes with background, N candidates. An image is a batch of one.
 """
 
-import copy
 import math
-import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -111,15 +109,11 @@ def _look(post_processor: PostProcessor, scores: Tensor, boxes: Tensor) -> tuple
 
 
 def _without_limits(post_processor: PostProcessor) -> PostProcessor:
-    unlimited = copy.copy(post_processor)
-    unlimited.max_per_class, unlimited.max_per_image = -1, sys.maxsize
-    return unlimited
+    return replace(post_processor, max_per_class=-1, max_per_image=-1)
 
 
 def _without_nms(post_processor: PostProcessor) -> PostProcessor:
-    all_survive = _without_limits(post_processor)
-    all_survive.nms_threshold = math.inf
-    return all_survive
+    return replace(_without_limits(post_processor), nms_threshold=math.inf)
 
 
 def _suppressors(boxes: Tensor, labels: Tensor, fates: Tensor, nms_threshold: float) -> Tensor:

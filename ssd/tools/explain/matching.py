@@ -83,7 +83,8 @@ def match(head: SSDBoxHead, predictions: Predictions, boxes: np.ndarray, labels:
         iou = torch.zeros_like(head.priors[:, 0])
     cls_loss = classification_loss(predictions.cls_logits, prior_labels)
     neg_pos_ratio = head.loss.neg_pos_ratio
-    size = iou.new_tensor([head.post_processor.width, head.post_processor.height]).repeat(2)
+    height, width = head.post_processor.image_size
+    size = iou.new_tensor([width, height, width, height])
     losses = head.loss(predictions, assignment).normalized()
     return Matching(
         boxes=(gt_boxes[0] * size).cpu(),

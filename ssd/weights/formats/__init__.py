@@ -1,21 +1,18 @@
-"""Formats: checkpoints of other projects, one project a file. Each says how its files are recognised and converted."""
+"""Formats: checkpoints of other projects, one project for each file, with their recognition and conversion."""
 
-from ssd.weights.formats import amdegroot, lufficc, mmdet, nvidia, qfgaohao, sgrvinod, torchvision, uvipen
+import importlib
+from functools import cache
+
 from ssd.weights.formats.format import Converted, Format
 
-__all__ = ["FORMATS", "Converted", "Format"]
+__all__ = ["PROJECTS", "Converted", "Format", "all_formats"]
 
-# By the name that `ssd convert --from` takes.
-FORMATS: dict[str, Format] = {
-    format.name: format
-    for format in (
-        *lufficc.FORMATS,
-        *amdegroot.FORMATS,
-        *sgrvinod.FORMATS,
-        *torchvision.FORMATS,
-        *mmdet.FORMATS,
-        *nvidia.FORMATS,
-        *uvipen.FORMATS,
-        *qfgaohao.FORMATS,
-    )
-}
+# Modules of this package; each has a tuple FORMATS.
+PROJECTS = ("lufficc", "amdegroot", "sgrvinod", "torchvision", "mmdet", "nvidia", "uvipen", "qfgaohao")
+
+
+@cache
+def all_formats() -> dict[str, Format]:
+    """Return the formats by the name that `ssd convert --from` takes; their modules are imported at the first call."""
+    modules = [importlib.import_module(f"{__name__}.{project}") for project in PROJECTS]
+    return {format.name: format for module in modules for format in module.FORMATS}

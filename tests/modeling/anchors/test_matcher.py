@@ -130,7 +130,7 @@ def test_images_at_once_change_nothing(overlaps: int, monkeypatch: pytest.Monkey
     gt_boxes, priors = random_boxes(generator, 7, 3), random_boxes(generator, 50)
     gt_labels = torch.randint(0, 3, (7, 3), generator=generator)
     expected = match_priors(gt_boxes, gt_labels, priors, 0.4)
-    monkeypatch.setattr(matcher, "CPU_IOUS", overlaps)
+    monkeypatch.setattr(matcher, "MAX_IOUS", overlaps)
     for ours, whole in zip(match_priors(gt_boxes, gt_labels, priors, 0.4), expected, strict=True):
         assert torch.equal(ours, whole)
 

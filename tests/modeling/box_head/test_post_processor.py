@@ -12,10 +12,9 @@ from torchvision.ops import box_iou
 
 from ssd.modeling.anchors import BoxCoder
 from ssd.modeling.box_head import PostProcessor, post_processor
-from ssd.modeling.box_head.nms import class_wise_nms, rank_in_class
 from ssd.modeling.box_head.post_processor import best_candidates, class_scores
 from ssd.structures import Container
-from ssd.structures.boxes import center_to_corner
+from ssd.structures.boxes import center_to_corner, class_wise_nms, rank_in_class
 
 
 def detect(

@@ -8,7 +8,7 @@ import torch
 
 from ssd.utils.errors import CheckpointError, ConfigError
 from ssd.weights.foreign import convert_foreign, find_format
-from ssd.weights.formats import FORMATS
+from ssd.weights.formats import all_formats
 from ssd.weights.formats.format import rename
 from ssd.weights.formats.reading import CheckpointContent
 from tests.weights.formats import peers
@@ -23,7 +23,7 @@ def checkpoint(*names: str) -> CheckpointContent:
 @pytest.mark.parametrize("listing", LISTINGS, ids=lambda path: path.stem)
 def test_each_file_has_one_format(listing: Path) -> None:
     names = list(json.loads(listing.read_text())["state_dict"])
-    (format,) = [format for format in FORMATS.values() if format.recognises(names)]
+    (format,) = [format for format in all_formats().values() if format.recognises(names)]
     assert listing.stem.partition("_")[0] in f"{format.name} {format.title}".casefold()
     assert find_format(checkpoint(*names)) is format
     assert find_format(checkpoint(*names), format.name) is format
@@ -31,7 +31,7 @@ def test_each_file_has_one_format(listing: Path) -> None:
 
 def test_there_is_a_listing_of_every_format() -> None:
     listings = [list(json.loads(listing.read_text())["state_dict"]) for listing in LISTINGS]
-    for format in FORMATS.values():
+    for format in all_formats().values():
         assert any(format.recognises(names) for names in listings), format.name
 
 

@@ -9,7 +9,7 @@ from ssd.config import load_config
 from ssd.modeling.detector import build_detection_model
 from ssd.utils.errors import CheckpointError
 from ssd.weights.foreign import levels_of
-from ssd.weights.formats import FORMATS
+from ssd.weights.formats import all_formats
 from ssd.weights.formats.lufficc import differences, find_config
 from tests.weights.formats import peers
 
@@ -55,7 +55,7 @@ def test_its_mobilenets_have_one_config_for_any_data() -> None:
 def test_networks_that_it_has_not(name: str) -> None:
     with torch.device("meta"):
         weights = build_detection_model(load_config(peers.ROOT / "configs" / f"{name}.yaml"), False).state_dict()
-    assert not FORMATS["lufficc"].recognises(list(weights))
+    assert not all_formats()["lufficc"].recognises(list(weights))
     with pytest.raises(CheckpointError, match="lufficc/SSD has VGG16"):
         find_config(weights)
 

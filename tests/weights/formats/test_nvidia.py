@@ -10,7 +10,7 @@ from torch import Tensor
 from ssd.config import load_config
 from ssd.modeling.detector import build_detection_model
 from ssd.utils.errors import CheckpointError
-from ssd.weights.formats import FORMATS
+from ssd.weights.formats import all_formats
 from tests.weights.formats import peers
 
 # Our names, by pattern, and theirs.
@@ -48,7 +48,7 @@ def test_our_tensors_come_in_the_same_order() -> None:
 @pytest.mark.parametrize("prefix", ["1.", "module.1."])
 def test_prefixes(prefix: str) -> None:
     weights = peers.fill_faster(peers.read_shapes("nvidia_ssd300_resnet18_coco"))
-    expected = FORMATS["nvidia"].convert(weights, {}).weights
+    expected = all_formats()["nvidia"].convert(weights, {}).weights
     found = peers.convert({f"{prefix}{name}": value for name, value in weights.items()}).weights
     assert found.keys() == expected.keys()
     assert all(found[name] is value or torch.equal(found[name], value) for name, value in expected.items())
@@ -75,13 +75,13 @@ def test_depth_follows_from_the_names(depth: int) -> None:
     ],
 )
 def test_class_names(label_map: Any, class_names: tuple[str, ...] | None) -> None:
-    assert FORMATS["nvidia"].convert(shapes_of(18), {"label_map": label_map}).class_names == class_names
+    assert all_formats()["nvidia"].convert(shapes_of(18), {"label_map": label_map}).class_names == class_names
 
 
 def test_a_network_that_is_no_resnet() -> None:
     weights = {name: value for name, value in shapes_of(18).items() if not re.search(r"extractor\.6\.1\.", name)}
     with pytest.raises(CheckpointError, match=r"feature_extractor\.6 has 1 basic blocks"):
-        FORMATS["nvidia"].convert(weights, {})
+        all_formats()["nvidia"].convert(weights, {})
 
 
 def test_mlperf() -> None:

@@ -2,8 +2,8 @@ import pytest
 import yaml
 
 from ssd.config import Config, cfg, load_config
+from ssd.engine.resume import config_changes, read_stored_config
 from ssd.utils.errors import CheckpointError
-from ssd.weights.stored_config import config_changes, read_stored_config
 
 
 def changes(before: Config, now: Config) -> list[str]:

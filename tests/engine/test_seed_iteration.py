@@ -1,7 +1,7 @@
 import torch
 from torch import nn
 
-from ssd.engine.seeding import seed_iteration
+from ssd.engine.determinism import seed_iteration
 
 
 def draw(seed: int, iteration: int, rank: int = 0) -> list[float]:

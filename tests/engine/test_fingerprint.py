@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ssd.data.datasets import VOCDataset
-from ssd.data.fingerprint import fingerprint
+from ssd.engine.manifest import fingerprint
 
 IMAGES = {"a": [("dog", (5, 5, 20, 25)), ("cat", (1, 1, 9, 9), 1)], "b": []}
 
