@@ -71,7 +71,9 @@ def current_text(page: Path) -> str:
     """Return the text of a page; of the changelog without released versions and removed names."""
     text = page.read_text()
     if page.name == "CHANGELOG.md":
-        text = re.sub(r"\n### (?:Removed|Renamed keys)\n.*?(?=\n##)", "", text.partition("\n## 1.0.0")[0], flags=re.DOTALL)
+        text = re.sub(
+            r"\n### (?:Removed|Renamed keys)\n.*?(?=\n##)", "", text.partition("\n## 1.0.0")[0], flags=re.DOTALL
+        )
     return text
 
 
@@ -276,7 +278,9 @@ def test_script_that_imports_the_parts(
     first = train("OUTPUT_DIR", "outputs/shop")
     assert "shop_test, voc:" in capsys.readouterr().out
     assert "regnet_y_400mf" in registry.BACKBONES
-    classes = [word for name in ("train", "test") for word in (f"DATASETS.CUSTOM.shop_{name}.CLASSES", ["pear", "apple"])]
+    classes = [
+        word for name in ("train", "test") for word in (f"DATASETS.CUSTOM.shop_{name}.CLASSES", ["pear", "apple"])
+    ]
     start = ["MODEL.WEIGHTS", "outputs/shop/model_final.pth", "SOLVER.LR", 1e-9]
     second = train("--skip-test", *classes, *start, "OUTPUT_DIR", "outputs/swapped")
     assert second["class_names"] == ["__background__", "pear", "apple"]
@@ -378,7 +382,9 @@ def test_python_of_the_report(folder: Path, capsys: pytest.CaptureFixture[str]) 
     """Analyse the dataset of docs/extending.md, without a detection."""
     execute("A dataset")
     (dataset,) = build_datasets(load_config("shop.yaml"), is_train=False)
-    nothing = Container(boxes=np.empty((0, 4), np.float32), labels=np.empty(0, np.int64), scores=np.empty(0, np.float32))
+    nothing = Container(
+        boxes=np.empty((0, 4), np.float32), labels=np.empty(0, np.int64), scores=np.empty(0, np.float32)
+    )
     (block,) = blocks_in("docs/report.md", "python")
     exec(compile(block, "report.md", "exec"), {"dataset": dataset, "predictions": [nothing] * len(dataset)})
     assert capsys.readouterr().out == "0 2 0\n1 1 0\n"

@@ -1,7 +1,6 @@
 """train.py and test.py on the command line (demo.py: test_demo.py), and their messages for mistakes."""
 
 import json
-import re
 import shutil
 import sys
 from collections.abc import Callable
@@ -237,9 +236,3 @@ def test_the_best_model_survives_a_restart(script: Script, config_file: Path, tm
     marked = best.read_bytes()
     assert script(*run[:-1], 4)[0] == 0
     assert best.read_bytes() == marked
-
-
-def test_requirements_are_those_of_the_package() -> None:
-    listed = {line for line in (ROOT / "requirements.txt").read_text().splitlines() if not line.startswith("#")}
-    block = (ROOT / "pyproject.toml").read_text().partition("dependencies = [")[2].partition("]")[0]
-    assert listed == set(re.findall(r'^ *"([^"]+)"', block, re.MULTILINE))
