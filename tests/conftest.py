@@ -99,6 +99,20 @@ def detector_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
+def pictures(tmp_path: Path, detector_file: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder "my pictures" of the working directory, with five images and a damaged one; beside it model.pth."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(detector_file, "model.pth")
+    folder = Path("my pictures")
+    folder.mkdir()
+    names = ("a b.jpg", "b.JPG", "bad.png", "d#1%20.jpg", "e[1].jpeg", "ä日.jpg")  # in the order of a listing
+    for source, name in zip(sorted((ROOT / "demo").glob("*.jpg")), names, strict=False):
+        shutil.copy(source, folder / name)
+    (folder / "bad.png").write_text("not an image")
+    return folder
+
+
+@pytest.fixture
 def script(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
     """Run a script of the repository in this process; return exit status, standard output and standard error."""
 

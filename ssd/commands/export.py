@@ -1,4 +1,4 @@
-"""The command `ssd export`: a trained detector as a file that runs elsewhere, and a report on what that file does."""
+"""The command `ssd export`: a trained detector as a file for other runtimes, and a report on that file."""
 
 import argparse
 import logging
@@ -10,16 +10,15 @@ from ssd.commands.run import run_script
 from ssd.config import Config
 from ssd.data import build_datasets
 from ssd.data.datasets import DetectionDataset
-from ssd.deploy.checks import check_accuracy, check_latency, check_parity
-from ssd.deploy.dataset_images import DatasetImages, choose_images, first_images
+from ssd.deploy.checks import check_accuracy, check_latency, check_parity, choose_images, dataset_images, first_images
 from ssd.deploy.export import export_onnx, export_program
+from ssd.deploy.export_report import ExportReport, format_report, to_json
 from ssd.deploy.latency import describe_machine
 from ssd.deploy.quantize import quantize_onnx
-from ssd.deploy.report import ExportReport, format_report, to_json
 from ssd.deploy.trained import Trained, load_trained
 from ssd.evaluation import resolve_metric
 from ssd.inference.sources import Frame, Source, open_source
-from ssd.utils.errors import ConfigError, DatasetError, OutputError, os_errors_as
+from ssd.utils.errors import ConfigError, DatasetError
 from ssd.utils.files import write_json
 from ssd.utils.logger import setup_logger
 from ssd.utils.machine import limit_threads
@@ -27,68 +26,35 @@ from ssd.utils.terminal import say
 
 logger = logging.getLogger(__name__)
 
-_SEED = 0  # of the choice of images to measure ranges on
-
 
 def main(args: Sequence[str]) -> int:
-    """Run `ssd export`; return 1 for a mistake, or if the exported detector finds something else than the model."""
+    """Run `ssd export`; return 1 for an error, or if the exported detector finds something else than the model."""
     parsed = parse_args(args)
     return run_script(lambda: export(parsed))
 
 
 def parse_args(args: Sequence[str]) -> argparse.Namespace:
-    """Read the command line behind `ssd export`."""
+    """Parse the arguments of `ssd export`."""
     parser = argparse.ArgumentParser(
         prog="ssd export",
         description="Write a trained detector as an ONNX file or a torch.export program; compare it with the model and "
         "time it.",
     )
-    help_text = "YAML file; default: the config that --ckpt carries"
-    add_flag(parser, "--config-file", default=None, metavar="FILE", help=help_text)
-    add_flag(parser, "--ckpt", default=None, metavar="FILE", help="path or URL; default: the last one of OUTPUT_DIR")
+    add_flag(parser, "--config-file", metavar="FILE", help="YAML file; default: the config of --ckpt")
+    add_flag(parser, "--ckpt", metavar="FILE", help="path or URL; default: the last one of OUTPUT_DIR")
     parser.add_argument("-o", "--output", required=True, type=Path, metavar="FILE", help="ends in .onnx or .pt2")
     help_text = "without resizing, normalisation and NMS: normalised images in, predictions at every prior out"
     add_flag(parser, "--raw", action="store_true", help=help_text)
     add_flag(parser, "--int8", action="store_true", help="also write an int8 version, NAME.int8.onnx")
-    help_text = "folder, pattern, ...: to compare on, and for the ranges of int8; default: test and training images"
-    add_flag(parser, "--images", default=None, metavar="SOURCE", help=help_text)
-    add_flag(parser, "--num_images", type=int, default=10, metavar="N", help="to compare on; default 10")
-    help_text = "to measure the ranges of int8 on, chosen at random; default 100"
+    help_text = "folder or pattern of images for comparison and int8 ranges; default: test and training images"
+    add_flag(parser, "--images", metavar="SOURCE", help=help_text)
+    add_flag(parser, "--num_images", type=int, default=10, metavar="N", help="images for comparison (%(default)s)")
+    help_text = "images for the ranges of int8, chosen at random (%(default)s)"
     add_flag(parser, "--calibration_images", type=int, default=100, metavar="N", help=help_text)
-    add_flag(parser, "--evaluate", action="store_true", help="measure the model and the files on DATASETS.TEST")
-    add_flag(parser, "--skip_latency", action="store_true", help="time nothing")
+    add_flag(parser, "--evaluate", action="store_true", help="evaluate the model and the files on DATASETS.TEST")
+    add_flag(parser, "--skip_latency", action="store_true", help="do not time the detectors")
     parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="overrides of config keys")
     return parser.parse_intermixed_args(args)
-
-
-def export(args: argparse.Namespace) -> int:
-    """Export as the command line says."""
-    check_args(args)
-    setup_logger(None)
-    limit_threads()
-    cfg, trained = load_trained(args.config_file, args.ckpt, args.opts, complete=not args.raw)
-    datasets = build_test_datasets(cfg, trained) if args.evaluate else {}
-    notes: list[str] = []
-    frames = read_images(cfg, trained, args, datasets, notes)
-    calibration = open_calibration_images(cfg, trained, args.images) if args.int8 else None
-
-    paths = write_files(trained, args, calibration)
-    report = ExportReport({path.name: path.stat().st_size for path in paths}, describe_machine(), notes=notes)
-    if frames:
-        logger.info("Comparing with the model")
-        check_parity(trained, paths, frames, report)
-    if args.evaluate:
-        options = {"metric": cfg.TEST.METRIC, "batch_size": cfg.TEST.BATCH_SIZE}
-        check_accuracy(trained, paths, datasets, report, **options)
-    elif args.int8:
-        notes.append("what int8 costs in average precision: --evaluate measures it on DATASETS.TEST")
-    if not args.skip_latency:
-        logger.info("Timing")
-        check_latency(trained, paths, frames, report)
-    report_path = args.output.with_suffix(".report.json")
-    write_json(report_path, to_json(report), indent=2)
-    say(f"\n{format_report(report)}\n\nWritten: {', '.join(map(str, [*paths, report_path]))}\n")
-    return 0 if report.is_same else 1
 
 
 def check_args(args: argparse.Namespace) -> None:
@@ -104,56 +70,68 @@ def check_args(args: argparse.Namespace) -> None:
             raise ConfigError(f"--{name} must be at least 1, got {getattr(args, name)}")
 
 
-def build_test_datasets(cfg: Config, trained: Trained) -> dict[str, DetectionDataset]:
-    """Build the datasets of DATASETS.TEST, by name.
+def export(args: argparse.Namespace) -> int:
+    """Export, check and report; return the exit status."""
+    check_args(args)
+    setup_logger(None)
+    limit_threads()
+    cfg, trained = load_trained(args.config_file, args.ckpt, args.opts)
+    datasets = build_test_datasets(cfg, trained) if args.evaluate else {}
+    frames, notes = read_images(cfg, trained, args, datasets)
+    calibration = open_calibration_images(cfg, trained, args.images) if args.int8 else None
 
-    Raises:
-        ConfigError: see ``build_datasets``; or TEST.METRIC does not fit one of them.
-        DatasetError: see ``build_datasets``.
-    """
+    write = export_onnx if args.output.suffix == ".onnx" else export_program
+    paths = [write(trained.model, args.output, trained.metadata, complete=not args.raw)]
+    if calibration is not None:
+        images = choose_images(calibration, args.calibration_images, seed=0)
+        paths.append(quantize_onnx(args.output, args.output.with_suffix(".int8.onnx"), images))
+
+    report = ExportReport({path.name: path.stat().st_size for path in paths}, describe_machine(), notes=notes)
+    if frames:
+        logger.info("Comparing with the model")
+        check_parity(trained, paths, frames, report)
+    if args.evaluate:
+        options = {"metric": cfg.TEST.METRIC, "batch_size": cfg.TEST.BATCH_SIZE}
+        check_accuracy(trained, paths, datasets, report, **options)
+    elif args.int8:
+        notes.append("average precision of int8: --evaluate measures it on DATASETS.TEST")
+    if not args.skip_latency:
+        logger.info("Timing")
+        check_latency(trained, paths, frames, report)
+    report_path = args.output.with_suffix(".report.json")
+    write_json(report_path, to_json(report), indent=2)
+    say(f"\n{format_report(report)}\n\nWritten: {', '.join(map(str, [*paths, report_path]))}\n")
+    return 0 if report.is_same else 1
+
+
+def build_test_datasets(cfg: Config, trained: Trained) -> dict[str, DetectionDataset]:
+    """Build the datasets of DATASETS.TEST, by name; raise ConfigError if TEST.METRIC does not fit one of them."""
     datasets = build_datasets(cfg, is_train=False, class_names=trained.metadata.class_names)
     for dataset in datasets:
-        resolve_metric(cfg.TEST.METRIC, dataset)  # now, not after the export
+        resolve_metric(cfg.TEST.METRIC, dataset)
     return dict(zip(cfg.DATASETS.TEST, datasets, strict=True))
 
 
 def read_images(
-    cfg: Config,
-    trained: Trained,
-    args: argparse.Namespace,
-    datasets: Mapping[str, DetectionDataset],
-    notes: list[str],
-) -> list[Frame]:
-    """Read the images to compare on; if there are none, a note says why."""
+    cfg: Config, trained: Trained, args: argparse.Namespace, datasets: Mapping[str, DetectionDataset]
+) -> tuple[list[Frame], list[str]]:
+    """Read the images for the comparison; if there are none, return a note that says why."""
     if args.images is not None:
-        return first_images(open_source(args.images), args.num_images)
+        return first_images(open_source(args.images), args.num_images), []
     try:
         datasets = datasets or build_test_datasets(cfg, trained)
     except (ConfigError, DatasetError) as error:
-        logger.warning("Nothing to compare on: %s", error)
-        notes.append(f"whether the exported detector finds what the model finds: name --images. {error}")
-        return []
-    return first_images(DatasetImages(list(datasets), list(datasets.values())), args.num_images)
+        logger.warning("No images for the comparison with the model: %s", error)
+        return [], [f"whether the exported detector finds the same as the model: set --images. {error}"]
+    return first_images(dataset_images(datasets), args.num_images), []
 
 
 def open_calibration_images(cfg: Config, trained: Trained, images: str | None) -> Source:
-    """Find the images to measure ranges on: by default not those of DATASETS.TEST, which measure the result."""
+    """Open the images for the ranges of int8, by default those of DATASETS.TRAIN, since TEST measures the result."""
     if images is not None:
         return open_source(images)
     try:
         datasets = build_datasets(cfg, is_train=True, class_names=trained.metadata.class_names)
     except (ConfigError, DatasetError) as error:
-        raise type(error)(f"--int8 needs images; name --images, or mend DATASETS.TRAIN: {error}") from error
-    return DatasetImages(list(cfg.DATASETS.TRAIN), datasets)
-
-
-def write_files(trained: Trained, args: argparse.Namespace, calibration: Source | None) -> list[Path]:
-    """Export; return the files, the int8 one last."""
-    with os_errors_as(OutputError, args.output):
-        args.output.parent.mkdir(parents=True, exist_ok=True)
-    write = export_onnx if args.output.suffix == ".onnx" else export_program
-    paths = [write(trained.model, args.output, trained.metadata, complete=not args.raw)]
-    if calibration is not None:
-        images = choose_images(calibration, args.calibration_images, _SEED)
-        paths.append(quantize_onnx(args.output, args.output.with_suffix(".int8.onnx"), images))
-    return paths
+        raise type(error)(f"--int8 needs images; set --images, or fix DATASETS.TRAIN: {error}") from error
+    return dataset_images(dict(zip(cfg.DATASETS.TRAIN, datasets, strict=True)))

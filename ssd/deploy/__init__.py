@@ -1,9 +1,8 @@
-"""Detectors outside PyTorch: exporting them, and running what was exported."""
+"""Detectors outside PyTorch: export, and running exported files."""
 
 from ssd.deploy.export import export_onnx, export_program
 from ssd.deploy.metadata import Metadata, make_metadata, read_metadata, side_car, write_metadata
-from ssd.deploy.onnx_detector import OnnxDetector, OnnxNetwork
-from ssd.deploy.openvino_detector import OpenVinoDetector, OpenVinoNetwork
+from ssd.deploy.runtimes import OnnxDetector, OnnxNetwork, OpenVinoDetector, OpenVinoNetwork
 
 __all__ = [
     "Metadata",

@@ -1,27 +1,27 @@
-"""The checks that `ssd export` makes of the files it wrote. Each adds to the report."""
+"""The checks of exported files: parity with the model, average precision and latency. Each adds to the report."""
 
 import logging
 import sys
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ssd.data.datasets import DetectionDataset
 from ssd.data.samples import resize_image
-from ssd.deploy.accuracy import measure_accuracy
-from ssd.deploy.dataset_images import ReadImages
+from ssd.deploy.export_report import Accuracy, AgreementCheck, ExportReport, ParityCheck
 from ssd.deploy.latency import measure_latency
-from ssd.deploy.metadata import Metadata
 from ssd.deploy.parity import Cut, agreement, compare_all
-from ssd.deploy.report import AgreementCheck, ExportReport, ParityCheck
-from ssd.deploy.runtimes import PlainNetwork, as_predictor, exported_networks, make_candidates
-from ssd.deploy.trained import Trained
-from ssd.inference.predictor import Network
-from ssd.inference.sources import Frame
-from ssd.utils.errors import MissingPackageError
+from ssd.deploy.runtimes import as_predictor, exported_networks
+from ssd.deploy.trained import PlainNetwork, Trained, make_candidates
+from ssd.evaluation import evaluate
+from ssd.inference.predictor import Network, Predictor
+from ssd.inference.sources import Frame, PendingFrame, Source
+from ssd.structures import Container
+from ssd.utils.errors import ImageError, MissingPackageError
 from ssd.utils.machine import available_cores
 
 logger = logging.getLogger(__name__)
@@ -29,33 +29,81 @@ logger = logging.getLogger(__name__)
 _BATCH_SIZES = (1, 5)  # of the comparison
 
 
+class FrameSource:
+    """Source of the given frames."""
+
+    def __init__(self, pending: Sequence[PendingFrame]):
+        self._pending = pending
+        self.num_frames = len(pending)
+
+    def __iter__(self) -> Iterator[PendingFrame]:
+        return iter(self._pending)
+
+
+def dataset_images(datasets: Mapping[str, DetectionDataset]) -> FrameSource:
+    """Return the source of the images of datasets, by the names of the datasets."""
+    return FrameSource(
+        [
+            PendingFrame(f"{name}, image {index}", partial(_read, dataset, index, f"{name}, image {index}"))
+            for name, dataset in datasets.items()
+            for index in range(len(dataset))
+        ]
+    )
+
+
+def _read(dataset: DetectionDataset, index: int, name: str) -> Frame:
+    return Frame(dataset[index][0], name, index=index)
+
+
+def first_images(source: Source, count: int) -> list[Frame]:
+    """Read the first images of a source; raise ImageError if one cannot be read."""
+    return [pending.read() for pending, _ in zip(source, range(count), strict=False)]
+
+
+def choose_images(source: Source, count: int, seed: int) -> Iterator[np.ndarray]:
+    """Read ``count`` random images of a source one by one, or all if it has fewer, in order.
+
+    Raises:
+        ImageError: An image cannot be read, or the number of images is unknown.
+    """
+    if source.num_frames is None:
+        raise ImageError("--images: int8 needs a folder or a pattern of image files")
+    rng = np.random.default_rng(seed)
+    chosen = set(rng.choice(source.num_frames, min(count, source.num_frames), replace=False).tolist())
+    return (pending.read().image for index, pending in enumerate(source) if index in chosen)
+
+
 def check_parity(trained: Trained, paths: Sequence[Path], frames: Sequence[Frame], report: ExportReport) -> None:
-    """Compare what the exported detectors find with what the model finds.
+    """Compare the detections of exported files with those of the model.
 
     Args:
-        trained: the model.
-        paths: the exported file, which must find the same, and int8 versions, which need only agree.
-        frames: images, at least one.
-        report: gets the results, and a note on each runtime that is not installed.
+        trained: The model.
+        paths: The exported file, whose detections must be the same, and int8 versions, which need only agree.
+        frames: At least one image.
+        report: Gets the results, and a note for each runtime that is not installed.
     """
-    images, metadata = ReadImages(frames), trained.metadata
+    metadata = trained.metadata
+    images = FrameSource([PendingFrame(frame.name, partial(_same, frame)) for frame in frames])
     cut = Cut(metadata.score_threshold, metadata.max_per_image if metadata.max_per_image >= 0 else sys.maxsize)
-    reference = PlainNetwork(trained.model, trained.batch_transform)
-    expected = as_predictor(reference, metadata).predict(images, batch_size=1)
+    expected = as_predictor(PlainNetwork(trained), metadata).predict(images, batch_size=1)
     for path in paths:
-        for name, make in exported_networks(path, metadata).items():
+        for name, make in exported_networks(path).items():
             try:
                 predictor = as_predictor(make(None), metadata)
             except MissingPackageError as error:
                 report.notes.append(f"{name}: {error}")
                 continue
             if path != paths[0]:
-                found = predictor.predict(images, batch_size=1)
-                report.agreement.append(AgreementCheck(name, len(frames), agreement(expected, found)))
+                value = agreement(expected, predictor.predict(images, batch_size=1))
+                report.agreement.append(AgreementCheck(name, len(frames), value))
                 continue
             for batch_size in _BATCH_SIZES:
                 parity = compare_all(expected, predictor.predict(images, batch_size=batch_size), cut)
                 report.parity.append(ParityCheck(name, batch_size, parity))
+
+
+def _same(frame: Frame) -> Frame:
+    return frame
 
 
 def check_accuracy(
@@ -67,51 +115,46 @@ def check_accuracy(
     metric: str,
     batch_size: int,
 ) -> None:
-    """Measure the average precision of the model and of each exported file.
+    """Measure the average precision of the model and of each exported file, in ONNX Runtime or PyTorch.
 
     Args:
-        trained: the model.
-        paths: exported files; ONNX Runtime or PyTorch runs them.
-        datasets: by name.
-        report: gets the results.
+        trained: The model.
+        paths: Exported files.
+        datasets: Test sets by name.
+        report: Gets the results.
         metric: TEST.METRIC.
-        batch_size: images at a time.
-
-    Raises:
-        ConfigError: the metric does not fit a dataset.
-        DatasetError: an image cannot be read.
-        MissingPackageError: a file is ONNX, and onnxruntime is not installed.
+        batch_size: Images at a time.
     """
-    networks: dict[str, Network] = {"PyTorch": PlainNetwork(trained.model, trained.batch_transform)}
+    networks: dict[str, Network] = {"PyTorch": PlainNetwork(trained)}
     for path in paths:
-        make = next(iter(exported_networks(path, trained.metadata).values()))
+        make = next(iter(exported_networks(path).values()))
         networks[path.name] = make(None)
     for name, network in networks.items():
         logger.info("Evaluating %s", name)
         predictor = as_predictor(network, trained.metadata)
-        report.accuracy += measure_accuracy(name, predictor, datasets, metric=metric, batch_size=batch_size)
+        for dataset_name, dataset in datasets.items():
+            found, value = measure_accuracy(predictor, dataset, metric=metric, batch_size=batch_size)
+            report.accuracy.append(Accuracy(name, dataset_name, found, value))
+
+
+def measure_accuracy(
+    predictor: Predictor, dataset: DetectionDataset, *, metric: str, batch_size: int
+) -> tuple[str, float]:
+    """Return the metric that ``metric`` stands for, and its value for a detector."""
+    results = predictor.predict(dataset_images({"": dataset}), stream=True, batch_size=batch_size)
+    found = [Container(boxes=one.boxes, labels=one.labels, scores=one.scores) for one in results]
+    with tempfile.TemporaryDirectory() as folder:  # for the files of an evaluation
+        result = evaluate(dataset, found, folder, metric=metric)
+    return result.metric, result.main
 
 
 def check_latency(trained: Trained, paths: Sequence[Path], frames: Sequence[Frame], report: ExportReport) -> None:
-    """Time each way to run the detector, on one thread and on all.
-
-    Args:
-        trained: the model.
-        paths: exported files.
-        frames: the first is what they detect in; without any it is noise, and a note says so.
-        report: gets the results.
-    """
-    if not frames:
-        report.notes.append("latency on a real image: these are times for noise, in which little may be found")
-    candidates = make_candidates(trained.model, trained.batch_transform, trained.metadata, paths)
-    image = _one_image(trained.metadata, frames)
-    report.latency += measure_latency(candidates, image, sorted({1, available_cores()}))
-
-
-def _one_image(metadata: Metadata, frames: Sequence[Frame]) -> Tensor:
-    """The first image, or noise, uint8 (1, 3, S_h, S_w)."""
+    """Time the ways to run the detector, on one thread and on all, in the first of ``frames`` or in noise."""
+    size = trained.metadata.image_size
     if frames:
-        pixels = resize_image(frames[0].image, metadata.image_size)
+        pixels = resize_image(frames[0].image, size)
     else:
-        pixels = np.random.default_rng(0).integers(0, 256, (*metadata.image_size, 3), np.uint8)
-    return torch.from_numpy(pixels).permute(2, 0, 1)[None]
+        report.notes.append("latency on a real image: these are times for noise, which has few objects")
+        pixels = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
+    image = torch.from_numpy(pixels).permute(2, 0, 1)[None]  # (1, 3, S_h, S_w)
+    report.latency += measure_latency(make_candidates(trained, paths), image, sorted({1, available_cores()}))

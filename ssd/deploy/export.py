@@ -1,63 +1,61 @@
-"""Writing a detector as an ONNX file or as a program of torch.export."""
+"""Export of a detector as an ONNX file or as a program of torch.export."""
 
 import copy
 import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.export import Dim, ExportedProgram
+from torch.export import Dim
 
-from ssd.deploy.graph import CompleteDetector, RawDetector, Suppress
-from ssd.deploy.metadata import Metadata, fitted, to_json, write_metadata
-from ssd.deploy.nms_op import onnx_translations, suppress, suppress_best
+from ssd.deploy.graph import CompleteDetector, RawDetector, Suppress, onnx_translations, suppress, suppress_best
+from ssd.deploy.metadata import PROGRAM_METADATA, Metadata, to_json, write_metadata
 from ssd.modeling.detector import SSDDetector
 from ssd.utils.errors import ExportError, OutputError, import_extra, os_errors_as
 from ssd.utils.files import atomic_write
+from ssd.version import __version__
 
 logger = logging.getLogger(__name__)
 
 INPUT = "images"
 RAW_OUTPUTS = ["cls_logits", "bbox_pred"]
 COMPLETE_OUTPUTS = ["boxes", "scores", "labels", "counts"]
-METADATA_FILE = "metadata.json"  # in the archive of a torch.export program
 
 _OPSET = 20  # ONNX 1.15, November 2023
-_MAX_BYTES = 2**31 - 2**20  # of weights in one ONNX file: protobuf ends at 2 GiB, and the graph itself needs some
-# A torch.export program of a complete detector looks at so many candidates an image, or four times MAX_PER_IMAGE.
+_MAX_BYTES = 2**31 - 2**20  # of weights in an ONNX file: the limit of protobuf is 2 GiB, and the graph needs some
+# Candidates per image of a complete torch.export program; at least four times MAX_PER_IMAGE.
 _NUM_CANDIDATES = 1000
 
 
 def export_onnx(model: SSDDetector, path: str | Path, metadata: Metadata, *, complete: bool = True) -> Path:
     """Write a detector as one ONNX file with a dynamic batch, and its description beside it.
 
-    Complete, it takes uint8 images of any size and returns detections, those of PostProcessor; raw, it takes normalised
-    images of the network's size and returns predictions at every prior. The side-car spells out both.
-
     Args:
-        model: a detector; not changed. It is exported in float32, whatever format it computes in.
-        path: of the ONNX file; a file that is there is replaced.
-        metadata: of ``make_metadata``.
-        complete: else raw.
+        model: The detector, which is not changed.
+        path: Path of the ONNX file, which is replaced if it exists.
+        metadata: Result of ``make_metadata``.
+        complete: Map uint8 images of any size to the detections of PostProcessor; else (raw) map normalised images of
+            the size of the network to predictions at every prior. The side-car describes both.
 
     Returns:
         ``path``.
 
     Raises:
-        ExportError: the model is of another kind, too large, or not the one that ``metadata`` describes.
+        ExportError: The model is too large, or does not fit ``metadata``.
         MissingPackageError: onnx or onnxscript is not installed.
-        OutputError: the file cannot be written.
+        OutputError: The file cannot be written.
     """
     path = _writable(path)
     for package in ("onnx", "onnxscript"):
         import_extra(package, "onnx")
     module, example, dims = _prepare(model, metadata, suppress if complete else None)
-    _check_size(module)
+    check_size(module)
     with _quiet():
         program = torch.onnx.export(
             module,
@@ -75,7 +73,7 @@ def export_onnx(model: SSDDetector, path: str | Path, metadata: Metadata, *, com
     _strip(proto)
     with os_errors_as(OutputError, path), atomic_write(path) as file:
         file.write(proto.SerializeToString())
-    write_metadata(fitted(metadata, complete), path)
+    write_metadata(_of_kind(metadata, complete), path)
     logger.info("Exported %s (%s)", path, "complete" if complete else "raw")
     return path
 
@@ -83,24 +81,11 @@ def export_onnx(model: SSDDetector, path: str | Path, metadata: Metadata, *, com
 def export_program(model: SSDDetector, path: str | Path, metadata: Metadata, *, complete: bool = True) -> Path:
     """Write a detector as a program of torch.export (.pt2) with a dynamic batch, for the CPU.
 
-    ``torch.export.load(path).module()`` runs it; that takes torch and torchvision, not this library. Input and outputs
-    are those of ``export_onnx``. The description is in the file itself: ``extra_files={"metadata.json": ""}``.
+    ``torch.export.load(path).module()`` runs it with torch and torchvision alone. The file has its own description:
+    ``extra_files={"metadata.json": ""}``. Arguments and errors are those of ``export_onnx``.
 
-    The complete form looks at the best 1000 (class, prior) pairs of each image, or at four times as many as
-    MAX_PER_IMAGE. Where these hold fewer than MAX_PER_IMAGE detections, PostProcessor finds more.
-
-    Args:
-        model: a detector; not changed.
-        path: of the file, which should end in .pt2; a file that is there is replaced.
-        metadata: of ``make_metadata``.
-        complete: else raw.
-
-    Returns:
-        ``path``.
-
-    Raises:
-        ExportError: the model is of another kind, or not the one that ``metadata`` describes.
-        OutputError: the file cannot be written.
+    The complete form looks at the best 1000 (class, prior) pairs of each image, or at four times MAX_PER_IMAGE; if
+    these have fewer than MAX_PER_IMAGE detections, PostProcessor finds more.
     """
     path = _writable(path)
     limit = metadata.max_per_image if metadata.max_per_image >= 0 else len(metadata.priors) * len(metadata.class_names)
@@ -110,8 +95,9 @@ def export_program(model: SSDDetector, path: str | Path, metadata: Metadata, *, 
         # torchvision's own, from its declaration of NMS
         warnings.filterwarnings("ignore", "`create_unbacked_symint` is deprecated", FutureWarning)
         program = torch.export.export(module, (example,), dynamic_shapes=(dims,))
-    _forget_places(program)
-    description = {METADATA_FILE: to_json(fitted(metadata, complete))}
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)  # has paths of this machine
+    description = {PROGRAM_METADATA: to_json(_of_kind(metadata, complete))}
     with os_errors_as(OutputError, path), atomic_write(path) as file:
         torch.export.save(program, file, extra_files=description)
     logger.info("Exported %s (%s)", path, "complete" if complete else "raw")
@@ -119,21 +105,25 @@ def export_program(model: SSDDetector, path: str | Path, metadata: Metadata, *, 
 
 
 def _writable(path: str | Path) -> Path:
-    """The path, once its folder exists: better known before the export than after."""
+    """Create the folder of a path before the export, which takes long."""
     path = Path(path)
     with os_errors_as(OutputError, path):
         path.parent.mkdir(parents=True, exist_ok=True)
     return path
 
 
+def _of_kind(metadata: Metadata, complete: bool) -> Metadata:
+    return replace(metadata, kind="complete" if complete else "raw", sha256="", library_version=__version__)
+
+
 def _prepare(
     model: SSDDetector, metadata: Metadata, suppress: Suppress | None
 ) -> tuple[nn.Module, Tensor, dict[int, Any]]:
-    """What is exported (raw without ``suppress``), an input for it, and which of its dimensions are dynamic."""
+    """Return the module to export (raw without ``suppress``), an input for it, and the dynamic dimensions of that."""
     model = copy.deepcopy(model).to("cpu").to(memory_format=torch.contiguous_format)
     network = RawDetector(model).eval().requires_grad_(False)
     height, width = metadata.image_size
-    example = torch.zeros(2, 3, height, width)  # torch.export takes a size of 1 for a constant
+    example = torch.zeros(2, 3, height, width)  # torch.export treats a size of 1 as a constant
     _check_fit(network, example, metadata)
     if suppress is None:
         return network, example, {0: Dim("batch")}
@@ -150,13 +140,13 @@ def _check_fit(network: RawDetector, example: Tensor, metadata: Metadata) -> Non
     if found != expected:
         raise ExportError(
             f"the model does not fit its metadata: with {num_priors} priors and {num_classes} classes (background "
-            f"counts) it must predict {expected}, but predicts {found}; make the metadata from the model's own config"
+            f"included) it must predict {expected}, but predicts {found}; make the metadata from the model's own config"
         )
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep what ONNX's optimisers say of each node, as warnings, from people who export a detector."""
+    """Silence the warnings of ONNX optimisers about single nodes."""
     loggers = [logging.getLogger(name) for name in ("onnxscript", "onnx_ir")]
     levels = [each.level for each in loggers]
     for each in loggers:
@@ -168,22 +158,18 @@ def _quiet() -> Iterator[None]:
             each.setLevel(level)
 
 
-def _check_size(module: nn.Module) -> None:
+def check_size(module: nn.Module) -> None:
+    """Raise ExportError if the weights of a module do not fit into an ONNX file."""
     num_bytes = sum(tensor.nbytes for tensor in module.state_dict().values())
     if num_bytes > _MAX_BYTES:
         raise ExportError(
-            f"weights of {num_bytes / 1e9:.1f} GB do not fit into an ONNX file, which holds 2; export a .pt2"
+            f"weights of {num_bytes / 1e9:.1f} GB do not fit into an ONNX file, whose limit is 2 GB; export a .pt2"
         )
 
 
 def _strip(proto: Any) -> None:
-    """Remove what the exporter notes about the code that it came from: paths of this machine."""
+    """Remove the exporter's notes about the source code, which have paths of this machine."""
     graph = proto.graph
     for entry in [proto, graph, *graph.node, *graph.input, *graph.output, *graph.initializer, *graph.value_info]:
         del entry.metadata_props[:]
         entry.doc_string = ""
-
-
-def _forget_places(program: ExportedProgram) -> None:
-    for node in program.graph.nodes:
-        node.meta.pop("stack_trace", None)

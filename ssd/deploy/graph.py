@@ -1,25 +1,26 @@
-"""The networks that are exported: predictions alone, or everything from pixels to detections.
+"""The networks that are exported: predictions at every prior, or everything from pixels to detections.
 
-B images, P priors, C classes with background, K detections at most an image.
+B images, P priors, C classes with background, K detections at most per image, N candidates of all images.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ssd.deploy.metadata import Metadata
-from ssd.deploy.nms_op import DROPPED
 from ssd.modeling.anchors import BoxCoder
 from ssd.modeling.box_head.post_processor import class_scores
 from ssd.modeling.detector import SSDDetector
-from ssd.structures.boxes import center_to_corner, clip_boxes
+from ssd.structures.boxes import center_to_corner, class_wise_nms, clip_boxes, nms, rank_in_class
+from ssd.utils.errors import import_extra
 
-# Pixels. As in PostProcessor, NMS looks for boxes no further.
-_FAR = 1e6
+_FAR = 1e6  # pixels; NMS looks for boxes no further, as in PostProcessor
+_DROPPED = -1.0  # replaces scores, which are never negative
 
-# (boxes, scores, score_threshold, nms_threshold, max_per_class) -> scores, see ``ssd.deploy.nms_op.suppress``.
+# (boxes, scores, score_threshold, nms_threshold, max_per_class) -> scores, see ``suppress``
 Suppress = Callable[[Tensor, Tensor, float, float, int], Tensor]
 
 
@@ -37,18 +38,18 @@ class RawDetector(nn.Module):
 
 
 class CompleteDetector(nn.Module):
-    """Images of any size in, detections out: what Predictor, normalisation and PostProcessor do, in tensors alone.
+    """The work of Predictor, normalisation and PostProcessor on images of any size, in tensors of fixed shapes.
 
     Args:
-        network: maps normalised images to cls_logits and bbox_pred.
-        metadata: what it expects and how its detections are made.
-        suppress: class-wise NMS.
+        network: Maps normalised images to cls_logits and bbox_pred.
+        metadata: Description of the detector.
+        suppress: Class-wise NMS.
     """
 
     mean: Tensor
     std: Tensor
     priors: Tensor  # (P, 4) centre form relative to the image
-    scale: Tensor  # (4,) of boxes relative to the image to pixels of the network input
+    scale: Tensor  # (4,), from relative boxes to pixels of the network input
 
     def __init__(self, network: nn.Module, metadata: Metadata, suppress: Suppress):
         super().__init__()
@@ -68,10 +69,7 @@ class CompleteDetector(nn.Module):
         self.register_buffer("scale", torch.tensor([self.width, self.height] * 2, dtype=torch.float32))
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Detect in a batch.
-
-        Args:
-            images: uint8 (B, H, W, 3) RGB.
+        """Detect in a batch of RGB images, uint8 (B, H, W, 3).
 
         Returns:
             boxes: float32 (B, K, 4) corner form in pixels of ``images``; scores: float32 (B, K) descending; labels:
@@ -84,7 +82,6 @@ class CompleteDetector(nn.Module):
             boxes = clip_boxes(boxes, self.width, self.height)
         near = boxes.clamp(-_FAR, _FAR).nan_to_num()
         kept = self.suppress(near, self._candidates(scores), *self.thresholds, self.max_per_class)  # (B, C - 1, P)
-        # Prior by prior, so that of equal scores the first is that of PostProcessor.
         best, candidates = kept.transpose(1, 2).flatten(1).topk(self.num_detections, dim=1)  # (B, K)
         prior = torch.div(candidates, scores.shape[1], rounding_mode="floor")
         found = best >= 0
@@ -98,25 +95,107 @@ class CompleteDetector(nn.Module):
         )
 
     def _candidates(self, scores: Tensor) -> Tensor:
-        """The scores (B, C - 1, P), and -1 in the place of those that do not go into NMS."""
+        """Return the scores (B, C - 1, P), with -1 where they do not enter NMS."""
         if self.pre_nms_top_k == scores.shape[2]:
             return scores
         best = scores.topk(self.pre_nms_top_k, dim=2)
-        return torch.full_like(scores, DROPPED).scatter(2, best.indices, best.values)
+        return torch.full_like(scores, _DROPPED).scatter(2, best.indices, best.values)
 
     def _normalize(self, images: Tensor) -> Tensor:
-        """Resize as cv2.resize does, up to its rounding; what has the right size already stays as it is."""
+        """Resize as cv2.resize does, up to its rounding, and normalise; images of the right size keep their pixels."""
         pixels = images.permute(0, 3, 1, 2).to(torch.float32)
         pixels = F.interpolate(pixels, (self.height, self.width), mode="bilinear", align_corners=False)
         return ((pixels + 0.5).floor() - self.mean) / self.std
 
     def _to_image(self, boxes: Tensor, images: Tensor) -> Tensor:
-        """Move boxes (B, K, 4) from the network input to the images."""
+        """Scale boxes (B, K, 4) from the network input to the images."""
         x_scale, y_scale = images.shape[2] / self.width, images.shape[1] / self.height
         x1, y1, x2, y2 = boxes.unbind(dim=-1)
         return torch.stack([x1 * x_scale, y1 * y_scale, x2 * x_scale, y2 * y_scale], dim=-1)
 
 
 def _limit(limit: int, largest: int) -> int:
-    """A limit of which -1 means none, as one that is never reached."""
     return largest if limit < 0 else min(limit, largest)
+
+
+@torch.library.custom_op("ssd::suppress", mutates_args=())
+def suppress(boxes: Tensor, scores: Tensor, score_threshold: float, nms_threshold: float, max_per_class: int) -> Tensor:
+    """Apply class-wise NMS to each image; one operator, NonMaxSuppression in ONNX.
+
+    Args:
+        boxes: (B, P, 4) corner form, finite.
+        scores: (B, C - 1, P).
+        score_threshold: Boxes must score above it.
+        nms_threshold: The lower-scored of two boxes of a class is dropped if their IoU exceeds it.
+        max_per_class: Largest number of detections of a class in an image.
+
+    Returns:
+        (B, C - 1, P): ``scores``, with -1 in the place of dropped ones.
+    """
+    kept = torch.full_like(scores, _DROPPED)
+    for image_boxes, image_scores, image_kept in zip(boxes, scores, kept, strict=True):
+        label, prior = (image_scores > score_threshold).nonzero().unbind(1)
+        keep = class_wise_nms(image_boxes[prior], label, image_scores[label, prior], nms_threshold)
+        keep = keep[rank_in_class(label[keep]) < max_per_class]
+        label, prior = label[keep], prior[keep]
+        image_kept[label, prior] = image_scores[label, prior]
+    return kept
+
+
+@suppress.register_fake
+def _(boxes: Tensor, scores: Tensor, score_threshold: float, nms_threshold: float, max_per_class: int) -> Tensor:
+    return torch.empty_like(scores)
+
+
+def onnx_translations() -> dict[Any, Any]:
+    """Return the ``custom_translation_table`` of torch.onnx.export for ``suppress``.
+
+    NonMaxSuppression of ONNX Runtime agrees with torchvision: scores and IoU must exceed their thresholds, and of equal
+    scores the first prior stays. It computes IoU in float32, so boxes whose IoU is within 1e-6 of the threshold may
+    differ. OpenVINO also drops a box whose IoU equals the threshold.
+    """
+    op: Any = import_extra("onnxscript", "onnx").opset20
+
+    def translate(boxes: Any, scores: Any, score_threshold: float, nms_threshold: float, max_per_class: int) -> Any:
+        limits = (
+            op.Constant(value_ints=[max_per_class]),
+            op.Constant(value_floats=[nms_threshold]),
+            op.Constant(value_floats=[score_threshold]),
+        )
+        kept = op.NonMaxSuppression(boxes, scores, *limits)  # (N, 3): image, class, prior
+        dropped = op.Expand(op.Constant(value_float=_DROPPED), op.Shape(scores))
+        return op.ScatterND(dropped, kept, op.GatherND(scores, kept))
+
+    return {torch.ops.ssd.suppress.default: translate}
+
+
+def suppress_best(
+    boxes: Tensor,
+    scores: Tensor,
+    score_threshold: float,
+    nms_threshold: float,
+    max_per_class: int,
+    *,
+    num_candidates: int,
+) -> Tensor:
+    """Apply ``suppress`` to the best (class, prior) pairs of each image, in operators that torch.export can trace.
+
+    As in ``class_wise_nms``, every class of every image is moved to a place of its own, so that one NMS serves all.
+    """
+    num_classes, num_priors = scores.shape[1:]
+    best, pairs = scores.flatten(1).topk(min(num_candidates, num_classes * num_priors), dim=1)
+    image, column = (best > score_threshold).nonzero().unbind(1)  # (N,)
+    pair = pairs[image, column]
+    # torchvision declares to torch.export that NMS keeps at least two boxes: add two, each in a place of its own.
+    labels = torch.cat([image * num_classes + pair // num_priors + 2, torch.arange(2)])  # (N + 2,)
+    candidates = torch.cat([boxes[image, pair % num_priors], boxes.new_zeros(2, 4)]).double()
+    candidate_scores = torch.cat([best[image, column], best.new_zeros(2)]).double()
+    span = candidates.amax() - candidates.amin() + 1
+    keep = nms(candidates + (labels * span)[:, None], candidate_scores, nms_threshold)
+    is_kept = torch.zeros_like(labels, dtype=torch.bool)
+    is_kept[keep] = True
+    dropped = torch.full_like(scores, _DROPPED)
+    kept = dropped.flatten(1)
+    kept = kept.index_put((image, pair), torch.where(is_kept[:-2], best[image, column], _DROPPED))
+    best_of_class = kept.view_as(scores).topk(min(max_per_class, num_priors), dim=2)
+    return dropped.scatter(2, best_of_class.indices, best_of_class.values)

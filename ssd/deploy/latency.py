@@ -1,4 +1,4 @@
-"""How long does each way to run a detector take? Candidates take turns, so that a machine that slows down slows all."""
+"""Latency of ways to run a detector. They take turns, so that a machine that slows down slows all of them."""
 
 import math
 import platform
@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -18,42 +19,24 @@ from ssd.utils.machine import available_cores, cpu_model, package_version
 _PACKAGES = ("torch", "onnxruntime", "openvino")
 
 
-class Candidate(NamedTuple):
-    """A way to run the detector.
-
-    Attributes:
-        name: for the table.
-        make: returns what is timed, a function of a uint8 batch, for a number of threads.
-    """
-
-    name: str
-    make: Callable[[int], Callable[[Tensor], object]]
-
-
 class Effort(NamedTuple):
-    """How long to measure.
+    """Length of a measurement."""
 
-    Attributes:
-        rounds: turns of each candidate, at most.
-        seconds: length of one turn, at least one call.
-        limit: seconds for all candidates with one number of threads; cuts the rounds, never below three.
-    """
-
-    rounds: int = 9
-    seconds: float = 0.1
-    limit: float = 20.0
+    rounds: int = 9  # turns of each candidate, at most
+    seconds: float = 0.1  # of a turn, at least one call
+    limit: float = 20.0  # seconds for all candidates with one number of threads; cuts the rounds, never below three
 
 
 @dataclass(frozen=True)
 class Latency:
-    """What one candidate took.
+    """Latency of one candidate; None if it could not run, with the reason as note.
 
     Attributes:
-        name: of the candidate.
-        num_threads: that it ran on.
-        milliseconds: a call, median over the rounds; None = it could not run.
-        ratio: its time over that of the first candidate, median over the rounds; None likewise.
-        note: why it could not run.
+        name: Name of the candidate.
+        num_threads: Number of threads.
+        milliseconds: Duration of a call, median over the rounds.
+        ratio: Duration relative to the first candidate, median over the rounds.
+        note: Reason of a failure.
     """
 
     name: str
@@ -64,36 +47,37 @@ class Latency:
 
 
 def measure_latency(
-    candidates: Sequence[Candidate],
+    candidates: Mapping[str, Callable[[int], Callable[[Tensor], object]]],
     images: Tensor,
     thread_counts: Sequence[int],
     effort: Effort = Effort(),  # noqa: B008  # frozen
 ) -> list[Latency]:
-    """Time all candidates on one batch.
+    """Time candidates on one batch.
 
     Args:
-        candidates: the first one is what the others are compared with.
-        images: uint8 (B, 3, H, W) RGB, of the size of the network input.
-        thread_counts: each is measured by itself.
-        effort: how long.
-
-    Returns:
-        For each number of threads every candidate.
+        candidates: By name, functions of a number of threads that return the function to time; the first is the
+            reference of the ratios.
+        images: uint8 (B, 3, S_h, S_w) RGB, of the size of the network input.
+        thread_counts: Numbers of threads, measured one after the other.
+        effort: Length of the measurement.
     """
     latencies: list[Latency] = []
     for num_threads in thread_counts:
         with _torch_threads(num_threads):
-            calls, problems = _make_calls(candidates, images, num_threads)
+            calls, notes = _make_calls(candidates, images, num_threads)
             rounds = take_turns(calls, effort)
-        medians = _medians(rounds, candidates[0].name)
-        for name, _ in candidates:
-            milliseconds, ratio = medians.get(name, (None, None))
-            latencies.append(Latency(name, num_threads, milliseconds, ratio, problems.get(name, "")))
+        first = rounds.get(next(iter(candidates)))
+        for name in candidates:
+            if name in notes:
+                latencies.append(Latency(name, num_threads, note=notes[name]))
+                continue
+            ratio = float(np.median(np.divide(rounds[name], first))) if first else None
+            latencies.append(Latency(name, num_threads, 1000 * float(np.median(rounds[name])), ratio))
     return latencies
 
 
 def take_turns(calls: Mapping[str, Callable[[], object]], effort: Effort) -> dict[str, list[float]]:
-    """Return the seconds that a call of each function takes in every round."""
+    """Return the seconds per call of each function in every round."""
     repeats = {}
     round_seconds = 0.0
     for name, call in calls.items():
@@ -106,12 +90,12 @@ def take_turns(calls: Mapping[str, Callable[[], object]], effort: Effort) -> dic
     for _ in range(num_rounds):
         for name in order:
             results[name].append(_time(calls[name], repeats[name]))
-        order.reverse()  # nobody always goes first
+        order.reverse()  # so that none is always first
     return results
 
 
 def describe_machine() -> dict[str, str | int]:
-    """Return processor, cores and versions of what is compared."""
+    """Return processor, cores and versions of the compared packages."""
     machine: dict[str, str | int] = {
         "cpu": cpu_model(),
         "cores": available_cores(),
@@ -122,41 +106,28 @@ def describe_machine() -> dict[str, str | int]:
 
 
 def _make_calls(
-    candidates: Sequence[Candidate], images: Tensor, num_threads: int
+    candidates: Mapping[str, Callable[[int], Callable[[Tensor], object]]], images: Tensor, num_threads: int
 ) -> tuple[dict[str, Callable[[], object]], dict[str, str]]:
-    """What to time, run once already, by name; and why the others cannot run."""
+    """Load the candidates and run each once; return the calls to time and the reasons of failures, by name."""
     calls: dict[str, Callable[[], object]] = {}
-    problems: dict[str, str] = {}
-    for name, make in candidates:
+    notes: dict[str, str] = {}
+    for name, make in candidates.items():
         try:
-            call = _on(make(num_threads), images)
+            call = partial(make(num_threads), images)
             call()
-        except (SSDError, ImportError, RuntimeError) as error:  # errors of PyTorch and OpenVINO are RuntimeErrors
-            problems[name] = str(error).strip().partition("\n")[0] or type(error).__name__
+        except (SSDError, ImportError, RuntimeError) as error:  # PyTorch and OpenVINO raise RuntimeError
+            notes[name] = str(error).strip().partition("\n")[0] or type(error).__name__
         else:
             calls[name] = call
-    return calls, problems
-
-
-def _on(network: Callable[[Tensor], object], images: Tensor) -> Callable[[], object]:
-    return lambda: network(images)
+    return calls, notes
 
 
 def _time(call: Callable[[], object], repeats: int) -> float:
-    call()  # the threads of whoever ran before may still spin
+    call()  # threads of the previous candidate may still be busy
     started = time.perf_counter()
     for _ in range(repeats):
         call()
     return (time.perf_counter() - started) / repeats
-
-
-def _medians(rounds: Mapping[str, list[float]], first: str) -> dict[str, tuple[float, float | None]]:
-    """Milliseconds and ratio to the first by name; the ratios are taken round by round."""
-    base = rounds.get(first)
-    return {
-        name: (1000 * float(np.median(seconds)), float(np.median(np.divide(seconds, base))) if base else None)
-        for name, seconds in rounds.items()
-    }
 
 
 @contextmanager

@@ -1,9 +1,8 @@
-"""Do two detectors find the same in an image?
+"""Comparison of the detections of two detectors in the same images.
 
-A detection of one and a detection of the other are a pair when they agree in class, box and score, up to tolerances.
-Pairs are formed closest first, so detections of equal score may stand in any order. Otherwise the order needs no check
-of its own: both lists are sorted by score, so two pairs can only stand crosswise if their scores differ by less than
-the tolerances allow; the largest such gap is measured.
+Detections of two detectors are a pair if class, box and score agree up to tolerances; pairs are formed closest first,
+so that detections of equal score may come in any order. Both lists are sorted by score, so two pairs can only be
+swapped if their scores differ by less than the tolerances; the largest such gap is measured.
 
 Legend: N detections of the reference, M of the other.
 """
@@ -11,7 +10,7 @@ Legend: N detections of the reference, M of the other.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -19,23 +18,18 @@ import torch
 from ssd.inference.detections import Detections
 from ssd.structures.boxes import pairwise_iou
 
-_ROUNDING = 1e-6  # of a score, where no pair shows how far scores differ
+_ROUNDING = 1e-6  # assumed difference of scores where there are no pairs
 
 
 class Tolerance(NamedTuple):
-    """How far two detections of the same thing may lie apart: any coordinate in pixels, and the score."""
+    """Largest differences of a pair: of any coordinate in pixels, and of the score."""
 
     box: float = 0.1
     score: float = 1e-3
 
 
 class Cut(NamedTuple):
-    """What a detector leaves out.
-
-    Attributes:
-        score_threshold: detections that do not score above it.
-        max_per_image: all but so many of an image.
-    """
+    """Limits of a detector: detections score above the threshold, and only the best of an image are kept."""
 
     score_threshold: float
     max_per_image: int
@@ -43,19 +37,19 @@ class Cut(NamedTuple):
 
 @dataclass(frozen=True)
 class ImageParity:
-    """Two results of one image.
+    """Comparison of the detections in one image.
 
     Attributes:
-        name: of the image.
-        num_detections: N.
-        num_matched: pairs.
-        num_missing: detections of the reference alone, but for those at the cut.
-        num_extra: detections of the other alone, but for those at the cut.
-        num_at_cut: detections of one alone whose score is so low that the other may have left them out by rounding.
-        top_score: the highest score among the missing and extra ones, 0 without any.
-        box_difference: largest difference of a coordinate between a pair, in pixels.
-        score_difference: largest difference of the scores of a pair.
-        swapped_gap: largest difference in score between two detections that the other has in opposite order.
+        name: Name of the image.
+        num_detections: Detections of the reference, N.
+        num_matched: Number of pairs.
+        num_missing: Detections of the reference alone, without those at the cut.
+        num_extra: Detections of the other alone, without those at the cut.
+        num_at_cut: Detections of one alone that the other may have dropped by rounding, given their low score.
+        top_score: Highest score of the missing and extra ones, 0 if there are none.
+        box_difference: Largest difference of a coordinate in a pair, in pixels.
+        score_difference: Largest difference of the scores of a pair.
+        swapped_gap: Largest difference in score of two detections that the other has in opposite order.
     """
 
     name: str
@@ -71,56 +65,31 @@ class ImageParity:
 
     @property
     def is_same(self) -> bool:
-        """Whether both results are the same, up to tolerances and the cut."""
+        """Whether both results are the same, up to the tolerances and the cut."""
         return self.num_missing == self.num_extra == 0
 
 
 @dataclass(frozen=True)
 class Parity:
-    """Two results of several images.
-
-    Attributes:
-        images: image by image.
-        tolerance: of the pairs.
-    """
+    """Comparison of the detections in several images."""
 
     images: list[ImageParity]
     tolerance: Tolerance
 
     @property
-    def num_detections(self) -> int:
-        """Detections of the reference."""
-        return sum(image.num_detections for image in self.images)
-
-    @property
-    def num_matched(self) -> int:
-        """Pairs."""
-        return sum(image.num_matched for image in self.images)
-
-    @property
-    def num_at_cut(self) -> int:
-        """See ``ImageParity``."""
-        return sum(image.num_at_cut for image in self.images)
-
-    @property
-    def box_difference(self) -> float:
-        """See ``ImageParity``."""
-        return max((image.box_difference for image in self.images), default=0.0)
-
-    @property
-    def score_difference(self) -> float:
-        """See ``ImageParity``."""
-        return max((image.score_difference for image in self.images), default=0.0)
-
-    @property
-    def swapped_gap(self) -> float:
-        """See ``ImageParity``."""
-        return max((image.swapped_gap for image in self.images), default=0.0)
-
-    @property
     def different(self) -> list[ImageParity]:
         """The images with another result."""
         return [image for image in self.images if not image.is_same]
+
+    def totals(self) -> dict[str, Any]:
+        """Return the sums of counts, the largest differences, and the names of the images with another result."""
+        sums = ("num_detections", "num_matched", "num_at_cut")
+        maxima = ("box_difference", "score_difference", "swapped_gap")
+        return {
+            **{name: sum(getattr(image, name) for image in self.images) for name in sums},
+            **{name: max((getattr(image, name) for image in self.images), default=0.0) for name in maxima},
+            "different": [image.name for image in self.different],
+        }
 
 
 def compare_all(
@@ -129,7 +98,7 @@ def compare_all(
     cut: Cut,
     tolerance: Tolerance = Tolerance(),  # noqa: B008  # frozen
 ) -> Parity:
-    """Compare the results of the same images, one of each detector an image."""
+    """Compare the detections of two detectors, one result of each per image."""
     images = [compare_image(one, two, cut, tolerance) for one, two in zip(reference, other, strict=True)]
     return Parity(images, tolerance)
 
@@ -140,8 +109,8 @@ def compare_image(reference: Detections, other: Detections, cut: Cut, tolerance:
     box_difference = np.abs(reference.boxes[rows] - other.boxes[columns]).max(initial=0)
     score_difference = np.abs(reference.scores[rows] - other.scores[columns]).max(initial=0)
     margin = max(float(score_difference), _ROUNDING)
-    missing = _scores_without(reference, rows, lowest_score(other, cut) + margin)
-    extra = _scores_without(other, columns, lowest_score(reference, cut) + margin)
+    missing = _scores_without(reference, rows, _lowest_score(other, cut) + margin)
+    extra = _scores_without(other, columns, _lowest_score(reference, cut) + margin)
     num_alone = len(reference) + len(other) - 2 * len(rows)
     return ImageParity(
         name=reference.name,
@@ -158,10 +127,10 @@ def compare_image(reference: Detections, other: Detections, cut: Cut, tolerance:
 
 
 def match_close(reference: Detections, other: Detections, tolerance: Tolerance) -> tuple[np.ndarray, np.ndarray]:
-    """Pair detections of one class that lie within the tolerances, closest boxes first.
+    """Pair detections of one class within the tolerances, closest boxes first.
 
     Returns:
-        Their indices in ``reference``, ascending, and in ``other``.
+        Indices in ``reference``, ascending, and in ``other``.
     """
     is_allowed = reference.labels[:, None] == other.labels  # (N, M)
     is_allowed &= np.abs(reference.scores[:, None] - other.scores) <= tolerance.score
@@ -182,11 +151,9 @@ def match_overlapping(
 
 
 def agreement(reference: Sequence[Detections], other: Sequence[Detections], score_threshold: float = 0.5) -> float:
-    """Measure how far two detectors agree in what they are sure of, where they are not meant to be equal.
+    """Return the share of the detections above ``score_threshold``, of both, that have a partner.
 
-    Returns:
-        Twice the pairs (same class, IoU of at least 0.5) among the detections that score above ``score_threshold``,
-        over the number of these detections; nan if there are none.
+    Partners have the same class and an IoU of at least 0.5. Without such detections the result is nan.
     """
     num_pairs, num_detections = 0, 0
     for one, two in zip(reference, other, strict=True):
@@ -196,21 +163,21 @@ def agreement(reference: Sequence[Detections], other: Sequence[Detections], scor
     return 2 * num_pairs / num_detections if num_detections else float("nan")
 
 
-def lowest_score(detections: Detections, cut: Cut) -> float:
-    """Return the score below which a detector leaves out detections of this image."""
-    is_full = len(detections) >= cut.max_per_image
-    return max(cut.score_threshold, float(detections.scores.min(initial=np.inf))) if is_full else cut.score_threshold
-
-
 def largest_swapped_gap(scores: np.ndarray, positions: np.ndarray) -> float:
-    """Return the largest difference in score between two detections whose positions are the other way round.
+    """Return the largest difference in score of two detections in opposite order in the other list.
 
     Args:
         scores: (K,) descending.
-        positions: (K,) of the same detections in the other list.
+        positions: (K,) positions of the same detections in the other list.
     """
     is_swapped = np.triu(positions[:, None] > positions)
     return float((scores[:, None] - scores)[is_swapped].max(initial=0))
+
+
+def _lowest_score(detections: Detections, cut: Cut) -> float:
+    """Return the score below which a detector drops detections of this image."""
+    is_full = len(detections) >= cut.max_per_image
+    return max(cut.score_threshold, float(detections.scores.min(initial=np.inf))) if is_full else cut.score_threshold
 
 
 def _match(
@@ -232,6 +199,6 @@ def _match(
 
 
 def _scores_without(detections: Detections, matched: np.ndarray, cut: float) -> np.ndarray:
-    """Scores of the detections that have no partner and are above the cut."""
+    """Return the scores above the cut of detections without a partner."""
     scores = np.delete(detections.scores, matched)
     return scores[scores > cut]

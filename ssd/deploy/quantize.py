@@ -1,14 +1,14 @@
 """int8 convolutions in an exported ONNX file, with ranges measured on images (static quantisation).
 
-The recipe: activations uint8, one scale a tensor; weights int8, one scale an output channel. The range of a tensor is
-the mean over images of the smallest and of the largest value in each, so that a rare extreme does not coarsen all.
-Quantised is what lies between the first and the last convolutions. The last ones, which predict classes and offsets,
-stay in float, and so does all that follows. docs/deployment.md has measurements.
+Activations are uint8 with one scale per tensor, weights int8 with one scale per output channel. The range of a tensor
+is the mean over images of the smallest and of the largest value, so that a rare extreme does not coarsen all values.
+The nodes between the first and the last convolutions are quantised; the last ones, which predict classes and offsets,
+and everything after them stay in float. docs/deployment.md has measurements.
 """
 
 import logging
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -28,17 +28,15 @@ def quantize_onnx(path: str | Path, output: str | Path, images: Iterable[np.ndar
     """Write an int8 version of an exported ONNX file, with its side-car.
 
     Args:
-        path: what ``export_onnx`` wrote, raw or complete; its side-car lies beside it.
-        output: the new file; inputs, outputs and side-car are like those of ``path``.
-        images: RGB uint8 (H, W, 3), at least one; taken one by one. They should be like those that the detector will
-            see: what is outside of their ranges is cut off.
+        path: A file of ``export_onnx``, raw or complete, with its side-car.
+        output: The new file, with the same inputs and outputs.
+        images: At least one, RGB uint8 (H, W, 3), typical of those to come: values outside of their ranges are cut off.
 
     Returns:
         ``output``.
 
     Raises:
-        ExportError: the file or its side-car is missing or damaged, nothing in it can be quantised, or there are no
-            images.
+        ExportError: The file or its side-car is missing or damaged, nothing can be quantised, or there are no images.
         MissingPackageError: onnx or onnxruntime is not installed.
         OutputError: ``output`` cannot be written.
     """
@@ -49,7 +47,7 @@ def quantize_onnx(path: str | Path, output: str | Path, images: Iterable[np.ndar
     metadata, output = read_metadata(path), Path(output)
     with tempfile.TemporaryDirectory() as folder:
         prepared, quantized = Path(folder, "prepared.onnx"), Path(folder, "quantized.onnx")
-        # Fuses, and infers shapes; ONNX's own inference is enough for these graphs.
+        # Fuses and infers shapes; the inference of ONNX itself is enough for these graphs.
         shape_inference.quant_pre_process(str(path), str(prepared), skip_symbolic_shape=True)
         model = onnx.load(prepared)
         nodes = nodes_between_convolutions(model.graph.node)
@@ -65,7 +63,7 @@ def quantize_onnx(path: str | Path, output: str | Path, images: Iterable[np.ndar
             weight_type=quantization.QuantType.QInt8,
             nodes_to_quantize=nodes,
             calibrate_method=quantization.CalibrationMethod.MinMax,
-            extra_options={"CalibMovingAverage": True},  # in one go, as here, this is the mean over all images
+            extra_options={"CalibMovingAverage": True},  # the mean over all images
         )
         with os_errors_as(OutputError, output), atomic_write(output) as file:
             file.write(quantized.read_bytes())
@@ -75,44 +73,27 @@ def quantize_onnx(path: str | Path, output: str | Path, images: Iterable[np.ndar
 
 
 class CalibrationReader:
-    """Gives an exported network its inputs one by one, as onnxruntime.quantization asks for them.
-
-    Args:
-        images: see ``quantize_onnx``.
-        metadata: of the network.
-        input_name: of the network's input.
-
-    Attributes:
-        count: images given so far.
-    """
+    """Source of network inputs for onnxruntime.quantization."""
 
     def __init__(self, images: Iterable[np.ndarray], metadata: Metadata, input_name: str):
-        self._images: Iterator[np.ndarray] = iter(images)
-        self._metadata = metadata
-        self._input_name = input_name
-        self.count = 0
+        self._inputs = ({input_name: network_input(image, metadata)} for image in images)
+        self._is_empty = True
 
     def get_next(self) -> dict[str, np.ndarray] | None:
-        """Return the input for the next image, None after the last.
-
-        Raises:
-            ExportError: there was no image at all.
-        """
-        image = next(self._images, None)
-        if image is None:
-            if self.count == 0:
-                raise ExportError("int8 needs images to measure ranges on, and there are none; name some with --images")
-            return None
-        self.count += 1
-        return {self._input_name: network_input(image, self._metadata)}
+        """Return the input for the next image, None after the last; raise ExportError if there are no images."""
+        inputs = next(self._inputs, None)
+        if inputs is None and self._is_empty:
+            raise ExportError("int8 needs images to measure ranges on, and there are none; set --images")
+        self._is_empty = False
+        return inputs
 
 
 def network_input(image: np.ndarray, metadata: Metadata) -> np.ndarray:
-    """Return what an exported network is given for one image.
+    """Return the input of an exported network for one image.
 
     Args:
         image: RGB uint8 (H, W, 3).
-        metadata: of the network.
+        metadata: Description of the network.
 
     Returns:
         uint8 (1, S_h, S_w, 3), or normalised float32 (1, 3, S_h, S_w) for a raw network.
@@ -125,14 +106,18 @@ def network_input(image: np.ndarray, metadata: Metadata) -> np.ndarray:
 
 
 def nodes_between_convolutions(nodes: Iterable[Any]) -> list[str]:
-    """Return the names of the nodes that follow a convolution, or are one, and that another convolution follows.
+    """Return the names of the nodes of an ONNX graph that are or follow a convolution and come before another one.
 
-    Args:
-        nodes: of an ONNX graph, in its order; those without a name are given one.
+    Nodes without a name get one.
     """
     nodes = list(nodes)
-    follows = _followers(nodes)
-    awaited: set[str] = set()  # tensors that lead to a convolution
+    follows: list[bool] = []
+    reached: set[str] = set()  # tensors that depend on a convolution
+    for node in nodes:
+        follows.append(not reached.isdisjoint(node.input))
+        if follows[-1] or node.op_type == "Conv":
+            reached.update(node.output)
+    awaited: set[str] = set()  # tensors that a convolution depends on
     between = []
     for index in reversed(range(len(nodes))):
         node = nodes[index]
@@ -143,14 +128,3 @@ def nodes_between_convolutions(nodes: Iterable[Any]) -> list[str]:
         if leads_to_conv or is_conv:
             awaited.update(node.input)
     return between[::-1]
-
-
-def _followers(nodes: list[Any]) -> list[bool]:
-    """Whether each node follows a convolution."""
-    reached: set[str] = set()  # tensors that a convolution contributed to
-    follows = []
-    for node in nodes:
-        follows.append(not reached.isdisjoint(node.input))
-        if follows[-1] or node.op_type == "Conv":
-            reached.update(node.output)
-    return follows

@@ -1,104 +1,201 @@
-"""The ways to run one detector: as a PyTorch model, made quick, compiled, or as an exported file."""
+"""Exported files in ONNX Runtime, OpenVINO and PyTorch.
 
+B images, S_h and S_w the sides of the network input, K detections at most per image.
+"""
+
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, lru_cache
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ssd.data.transforms import BatchTransform
-from ssd.deploy.graph import RawDetector
-from ssd.deploy.latency import Candidate
-from ssd.deploy.metadata import Metadata
-from ssd.deploy.onnx_detector import OnnxNetwork
-from ssd.deploy.openvino_detector import OpenVinoNetwork
-from ssd.deploy.program_network import ProgramNetwork
+from ssd.deploy.metadata import PROGRAM_METADATA, Metadata, parse_metadata, read_metadata
 from ssd.inference.predictor import Network, Predictor
-from ssd.inference.torch_network import TorchNetwork, fold_batch_norms
-from ssd.modeling.box_head import Predictions
-from ssd.modeling.detector import SSDDetector
+from ssd.modeling.anchors import BoxCoder
+from ssd.modeling.box_head import PostProcessor
+from ssd.modeling.box_head.post_processor import class_scores
 from ssd.structures import Container
-from ssd.utils.device import has_bf16_arithmetic
-from ssd.utils.errors import DeviceError
+from ssd.structures.boxes import center_to_corner
+from ssd.utils.errors import DeviceError, import_extra
+
+# Batch sizes for which OpenVINO keeps a compiled network: full batches, the last batch of a source, single images.
+_NUM_BATCH_SIZES = 4
 
 
-class PlainNetwork:
-    """A model as it was trained, without anything that makes it quicker: what the others are compared with.
+class ExportedNetwork(ABC):
+    """An exported file as the network of a Predictor; subclasses run it."""
+
+    def __init__(self, metadata: Metadata):
+        self.metadata = metadata
+        self._normalize = BatchTransform(list(metadata.pixel_mean), list(metadata.pixel_std))
+        self._priors = torch.tensor(metadata.priors)
+        self._box_coder = BoxCoder(metadata.center_variance, metadata.size_variance)
+        self._post_processor = PostProcessor(
+            metadata.image_size,
+            score_threshold=metadata.score_threshold,
+            nms_threshold=metadata.nms_threshold,
+            pre_nms_top_k=metadata.pre_nms_top_k,
+            max_per_class=metadata.max_per_class,
+            max_per_image=metadata.max_per_image,
+            clip=metadata.clip_boxes,
+        )
+
+    @abstractmethod
+    def run(self, inputs: np.ndarray) -> list[np.ndarray]:
+        """Return the outputs of the file for uint8 (B, H, W, 3), or float32 (B, 3, S_h, S_w) if it is raw."""
+
+    def __call__(self, images: Tensor) -> list[Container]:
+        """Detect in RGB images, uint8 (B, 3, S_h, S_w) on the CPU; see PostProcessor for the result."""
+        if self.metadata.kind == "raw":
+            inputs = self._normalize(images).contiguous().numpy()
+            cls_logits, bbox_pred = map(torch.from_numpy, self.run(inputs))
+            boxes = center_to_corner(self._box_coder.decode(bbox_pred, self._priors))
+            return self._post_processor(class_scores(cls_logits), boxes)
+        inputs = images.permute(0, 2, 3, 1).contiguous().numpy()  # no copy if `images` has channels-last memory
+        boxes, scores, labels, counts = map(torch.from_numpy, self.run(inputs))
+        detections = []
+        for image, count in enumerate(counts.tolist()):
+            fields = {"boxes": boxes, "labels": labels, "scores": scores}
+            found = Container(**{name: field[image, :count] for name, field in fields.items()})
+            found.img_height, found.img_width = self.metadata.image_size
+            detections.append(found)
+        return detections
+
+
+class OnnxNetwork(ExportedNetwork):
+    """An ONNX file in ONNX Runtime.
 
     Args:
-        model: a detector in evaluation mode, on the CPU.
-        batch_transform: normalises uint8 images.
+        path: The file; its side-car must be beside it.
+        num_threads: Number of threads; None = as PyTorch.
+        providers: Execution providers of ONNX Runtime, the preferred first; None = the CPU.
+
+    Raises:
+        ExportError: The file or its side-car is missing or damaged, or they do not belong together.
+        MissingPackageError: onnxruntime is not installed.
+        DeviceError: onnxruntime has no such provider.
     """
 
-    def __init__(self, model: SSDDetector, batch_transform: BatchTransform):
-        self._model = model
-        self._batch_transform = batch_transform
+    def __init__(self, path: str | Path, *, num_threads: int | None = None, providers: Sequence[str] | None = None):
+        onnxruntime = import_extra("onnxruntime", "onnx")
+        super().__init__(read_metadata(path))
+        names = ["CPUExecutionProvider"] if providers is None else list(providers)
+        available = onnxruntime.get_available_providers()
+        for name in names:
+            if name not in available:
+                raise DeviceError(f"ONNX Runtime has no provider {name!r} here; it has {', '.join(available)}")
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = num_threads or torch.get_num_threads()
+        self._session = onnxruntime.InferenceSession(str(path), options, providers=names)
+        self._input = self._session.get_inputs()[0].name
+
+    def run(self, inputs: np.ndarray) -> list[np.ndarray]:
+        """See ExportedNetwork."""
+        return self._session.run(None, {self._input: inputs})
+
+
+class OpenVinoNetwork(ExportedNetwork):
+    """An ONNX file in OpenVINO, on the CPU.
+
+    It is compiled for each batch size, in a fraction of a second; with a dynamic batch it is up to a quarter slower.
+
+    Args:
+        path: The file; its side-car must be beside it.
+        num_threads: Number of threads; None = as PyTorch.
+        precision: "f32" or "bf16", which is less exact, and several times faster on CPUs that have it.
+
+    Raises:
+        ExportError: The file or its side-car is missing or damaged, or they do not belong together.
+        MissingPackageError: openvino is not installed.
+    """
+
+    def __init__(self, path: str | Path, *, num_threads: int | None = None, precision: str = "f32"):
+        self._core = shared_core(import_extra("openvino", "openvino"))
+        super().__init__(read_metadata(path))
+        self._model = self._core.read_model(str(path))
+        self._settings = {
+            "INFERENCE_PRECISION_HINT": precision,
+            "INFERENCE_NUM_THREADS": num_threads or torch.get_num_threads(),
+            "PERFORMANCE_HINT": "LATENCY",
+        }
+        self._compiled = lru_cache(_NUM_BATCH_SIZES)(self._compile)
+
+    def run(self, inputs: np.ndarray) -> list[np.ndarray]:
+        """See ExportedNetwork."""
+        results = self._compiled(inputs.shape).infer([inputs], share_inputs=True)
+        return [np.array(results[index]) for index in range(len(results))]  # the next call overwrites the results
+
+    def _compile(self, shape: tuple[int, ...]) -> Any:
+        model = self._model.clone()
+        model.reshape(list(shape))
+        # OpenVINO would run the resizing to the size that the images already have.
+        for operation in model.get_ordered_ops():
+            if operation.get_type_name() == "Interpolate":
+                source, result = operation.input_value(0), operation.output(0)
+                if source.get_partial_shape() == result.get_partial_shape():
+                    result.replace(source)
+        return self._core.compile_model(model, "CPU", self._settings).create_infer_request()
+
+
+@cache
+def shared_core(openvino: ModuleType) -> Any:
+    """Return the only Core of this process.
+
+    Each Core's CPU plugin sets the alternate signal stack of its thread, and restores the previous one at its end.
+    Where Cores end in another order than last in, first out, that stack is unmapped memory, and the next signal ends
+    Python with SIGSEGV (OpenVINO 2026.4).
+    """
+    return openvino.Core()
+
+
+class ProgramNetwork(ExportedNetwork):
+    """A .pt2 file in PyTorch; the file has its own metadata."""
+
+    def __init__(self, path: str | Path):
+        extra_files = {PROGRAM_METADATA: ""}
+        self._module = torch.export.load(path, extra_files=extra_files).module()
+        super().__init__(parse_metadata(extra_files[PROGRAM_METADATA].encode(), f"{PROGRAM_METADATA} in {path}"))
 
     @torch.inference_mode()
-    def __call__(self, images: Tensor) -> list[Container]:
-        """Detect in a batch, see ``TorchNetwork``."""
-        return self._model(self._batch_transform(images))
-
-
-class CompiledNetwork:
-    """A model whose backbone and predictor are compiled, with batch norms folded; see ``PlainNetwork``."""
-
-    def __init__(self, model: SSDDetector, batch_transform: BatchTransform):
-        folded = fold_batch_norms(model).to(memory_format=torch.channels_last)
-        self._network = torch.compile(RawDetector(folded))
-        self._head: Any = folded.box_head
-        self._batch_transform = batch_transform
-
-    @torch.inference_mode()
-    def __call__(self, images: Tensor) -> list[Container]:
-        """Detect in a batch, see ``TorchNetwork``."""
-        return self._head.detect(Predictions(*self._network(self._batch_transform(images))))
+    def run(self, inputs: np.ndarray) -> list[np.ndarray]:
+        """See ExportedNetwork."""
+        return [output.numpy() for output in self._module(torch.from_numpy(inputs))]
 
 
 def as_predictor(network: Network, metadata: Metadata) -> Predictor:
-    """Return what detects in images of any size by a network that drops low scores itself."""
+    """Return a Predictor of a network that has its own score threshold."""
     return Predictor(network, metadata.image_size, metadata.class_names, nms_threshold=metadata.nms_threshold)
 
 
-def exported_networks(path: Path, metadata: Metadata) -> dict[str, Callable[[int | None], Network]]:
-    """Return what runs an exported file: by name, a function of the number of threads (None = PyTorch's)."""
+class OnnxDetector(Predictor):
+    """Detector of an exported ONNX file in ONNX Runtime; see OnnxNetwork and Predictor."""
+
+    def __init__(self, path: str | Path, *, num_threads: int | None = None, providers: Sequence[str] | None = None):
+        network = OnnxNetwork(path, num_threads=num_threads, providers=providers)
+        metadata = network.metadata
+        super().__init__(network, metadata.image_size, metadata.class_names, nms_threshold=metadata.nms_threshold)
+
+
+class OpenVinoDetector(Predictor):
+    """Detector of an exported ONNX file in OpenVINO; see OpenVinoNetwork and Predictor."""
+
+    def __init__(self, path: str | Path, *, num_threads: int | None = None, precision: str = "f32"):
+        network = OpenVinoNetwork(path, num_threads=num_threads, precision=precision)
+        metadata = network.metadata
+        super().__init__(network, metadata.image_size, metadata.class_names, nms_threshold=metadata.nms_threshold)
+
+
+def exported_networks(path: Path) -> dict[str, Callable[[int | None], Network]]:
+    """Return, by name, functions that load an exported file for a number of threads (None = as PyTorch)."""
     if path.suffix == ".pt2":
-        return {path.name: lambda _: ProgramNetwork(path, metadata)}
+        return {path.name: lambda _: ProgramNetwork(path)}
     return {
         f"{path.name} in ONNX Runtime": lambda num_threads: OnnxNetwork(path, num_threads=num_threads),
         f"{path.name} in OpenVINO": lambda num_threads: OpenVinoNetwork(path, num_threads=num_threads),
     }
-
-
-def make_candidates(
-    model: SSDDetector, batch_transform: BatchTransform, metadata: Metadata, paths: Sequence[Path]
-) -> list[Candidate]:
-    """Build what is timed: the model in four ways, then the exported files."""
-    candidates = [
-        Candidate("PyTorch, as trained", lambda _: PlainNetwork(model, batch_transform)),
-        Candidate("PyTorch, batch norms folded", lambda _: TorchNetwork(model, batch_transform)),
-        Candidate("PyTorch, folded, bf16", lambda _: _bf16_network(model, batch_transform)),
-        Candidate("PyTorch, folded, torch.compile", lambda _: CompiledNetwork(model, batch_transform)),
-    ]
-    for path in paths:
-        candidates += [Candidate(name, make) for name, make in exported_networks(path, metadata).items()]
-    if paths[0].suffix == ".onnx":
-        candidates.append(Candidate(f"{paths[0].name} in OpenVINO, bf16", partial(_bf16_openvino, paths[0])))
-    return candidates
-
-
-def _bf16_network(model: SSDDetector, batch_transform: BatchTransform) -> TorchNetwork:
-    _check_bf16()
-    return TorchNetwork(model, batch_transform, torch.bfloat16)
-
-
-def _bf16_openvino(path: Path, num_threads: int) -> OpenVinoNetwork:
-    _check_bf16()
-    return OpenVinoNetwork(path, num_threads=num_threads, precision="bf16")
-
-
-def _check_bf16() -> None:
-    if not has_bf16_arithmetic():
-        raise DeviceError("this CPU has no arithmetic in bf16")

@@ -1,55 +1,109 @@
-"""What is exported: a trained detector, and what its files say of it."""
+"""A trained detector to export, and the ways in which PyTorch runs it, for comparison with the exported files."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor
 
 from ssd.config import Config
-from ssd.data import make_batch_transform
 from ssd.data.transforms import BatchTransform
-from ssd.deploy.metadata import Metadata, fitted, make_metadata
+from ssd.deploy.graph import RawDetector
+from ssd.deploy.metadata import Metadata, make_metadata
+from ssd.deploy.runtimes import OpenVinoNetwork, exported_networks
+from ssd.inference.predictor import Network
+from ssd.inference.torch_network import TorchNetwork, fold_batch_norms
+from ssd.modeling.box_head import Predictions
+from ssd.modeling.detector import SSDDetector
+from ssd.structures import Container
+from ssd.utils.device import has_bf16_arithmetic
+from ssd.utils.errors import DeviceError
 from ssd.weights.loaded_checkpoint import trained_class_names
 from ssd.weights.trained import build_trained_model, read_with_config
-
-_AS_EXPORTED = ["MODEL.DEVICE", "cpu", "TEST.AMP", "off"]
 
 
 @dataclass(frozen=True)
 class Trained:
-    """What is exported.
+    """A detector in evaluation mode, on the CPU and in float32, with its description."""
 
-    Attributes:
-        model: in evaluation mode, on the CPU, in float32.
-        batch_transform: normalises uint8 images for it.
-        metadata: what goes into the side-car.
-    """
-
-    model: nn.Module
-    batch_transform: BatchTransform
+    model: SSDDetector
     metadata: Metadata
 
+    @property
+    def batch_transform(self) -> BatchTransform:
+        """Normalisation of uint8 images."""
+        return BatchTransform(list(self.metadata.pixel_mean), list(self.metadata.pixel_std))
 
-def load_trained(
-    config_file: str | None, checkpoint: str | None, overrides: Sequence[str], *, complete: bool
-) -> tuple[Config, Trained]:
+
+def load_trained(config_file: str | None, checkpoint: str | None, overrides: Sequence[str]) -> tuple[Config, Trained]:
     """Build a trained detector for export.
 
     Args:
-        config_file: None = the config that the checkpoint carries.
-        checkpoint: path or URL; None = the last one of OUTPUT_DIR. One of the two must be given.
+        config_file: Path of the config; None = the one in the checkpoint.
+        checkpoint: Path or URL; None = the last one of OUTPUT_DIR. One of the two must be given.
         overrides: ``[KEY, VALUE, ...]``.
-        complete: whether it is exported with resizing, normalisation and NMS.
-
-    Raises:
-        ConfigError: the config is missing or wrong, or the classes are not known.
-        CheckpointError: the checkpoint is missing or damaged, carries no config, or does not fit.
-        DownloadError, MissingPackageError: see ``read_trained``.
     """
-    cfg, trained = read_with_config(config_file, checkpoint, overrides)
-    cfg = cfg.with_overrides(_AS_EXPORTED)
-    class_names = trained_class_names(cfg, trained)
-    model = build_trained_model(cfg, trained, class_names, torch.device("cpu"))
-    metadata = fitted(make_metadata(cfg, model, class_names), complete)
-    return cfg, Trained(model, make_batch_transform(cfg, is_train=False), metadata)
+    cfg, state = read_with_config(config_file, checkpoint, overrides)
+    cfg = cfg.with_overrides(["MODEL.DEVICE", "cpu", "TEST.AMP", "off"])
+    class_names = trained_class_names(cfg, state)
+    model = build_trained_model(cfg, state, class_names, torch.device("cpu"))
+    return cfg, Trained(model, make_metadata(cfg, model, class_names))
+
+
+class PlainNetwork:
+    """The model as it was trained: the reference of all comparisons."""
+
+    def __init__(self, trained: Trained):
+        self._model = trained.model
+        self._batch_transform = trained.batch_transform
+
+    @torch.inference_mode()
+    def __call__(self, images: Tensor) -> list[Container]:
+        """Detect in a batch, see ``TorchNetwork``."""
+        return self._model.box_head.detect(self._model.predict(self._batch_transform(images)))
+
+
+class CompiledNetwork:
+    """The model with batch norms folded, compiled up to its predictions."""
+
+    def __init__(self, trained: Trained):
+        folded: SSDDetector = fold_batch_norms(trained.model).to(memory_format=torch.channels_last)
+        self._network = torch.compile(RawDetector(folded))
+        self._head = folded.box_head
+        self._batch_transform = trained.batch_transform
+
+    @torch.inference_mode()
+    def __call__(self, images: Tensor) -> list[Container]:
+        """Detect in a batch, see ``TorchNetwork``."""
+        return self._head.detect(Predictions(*self._network(self._batch_transform(images))))
+
+
+def make_candidates(trained: Trained, paths: Sequence[Path]) -> Mapping[str, Callable[[int], Network]]:
+    """Return, by name, functions of a number of threads that load the networks to time; the first is the reference."""
+    model, transform = trained.model, trained.batch_transform
+
+    def bf16_network(_: int) -> Network:
+        _check_bf16()
+        return TorchNetwork(model, transform, torch.bfloat16)
+
+    def bf16_openvino(num_threads: int) -> Network:
+        _check_bf16()
+        return OpenVinoNetwork(paths[0], num_threads=num_threads, precision="bf16")
+
+    candidates: dict[str, Callable[[int], Network]] = {
+        "PyTorch, as trained": lambda _: PlainNetwork(trained),
+        "PyTorch, batch norms folded": lambda _: TorchNetwork(model, transform),
+        "PyTorch, folded, bf16": bf16_network,
+        "PyTorch, folded, torch.compile": lambda _: CompiledNetwork(trained),
+    }
+    for path in paths:
+        candidates |= exported_networks(path)
+    if paths[0].suffix == ".onnx":
+        candidates[f"{paths[0].name} in OpenVINO, bf16"] = bf16_openvino
+    return candidates
+
+
+def _check_bf16() -> None:
+    if not has_bf16_arithmetic():
+        raise DeviceError("this CPU has no arithmetic in bf16")

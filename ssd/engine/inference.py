@@ -67,15 +67,12 @@ def evaluate_datasets(
         batch_transform: Normalises uint8 images on the device.
         output_dir: Folder that gets one folder for each dataset.
         dtype: Number format of the network under autocast.
-        metric: TEST.METRIC.
+        metric: TEST.METRIC; ConfigError if it does not fit one of the datasets.
         iteration: Completed iterations during a training; names the result file.
         with_losses: Whether the losses of training are measured too.
 
     Returns:
         One for each test set; empty in processes other than rank 0.
-
-    Raises:
-        ConfigError: The metric does not exist or does not fit one of the datasets.
     """
     evaluations = []
     for name, loader in data_loaders.items():

@@ -14,7 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ssd.engine.inference import DatasetEvaluation
-from ssd.engine.results_table import ResultsTable
+from ssd.engine.results import ResultsTable
 from ssd.engine.training_pictures import draw_analysis, draw_evaluation
 from ssd.utils.distributed import is_main
 from ssd.utils.errors import ImageError
@@ -137,7 +137,7 @@ class TrainingMonitor:
         if self.writer:
             self.writer.close()
         if self.table:
-            from ssd.engine.learning_curves import write_learning_curves  # matplotlib is slow to import
+            from ssd.engine.results import write_learning_curves  # matplotlib is slow to import
 
             write_learning_curves(self.table)
 

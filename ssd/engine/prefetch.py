@@ -1,4 +1,4 @@
-"""Batches on the device, the next one copied while the last one is worked on."""
+"""Batches on the device, copied one batch ahead."""
 
 from collections.abc import Iterable, Iterator
 
@@ -11,14 +11,10 @@ Batch = tuple[Tensor, Container, Tensor]
 
 
 def prefetch(batches: Iterable[Batch], device: torch.device) -> Iterator[Batch]:
-    """Yield each batch with images and targets on ``device``; the indices stay where they are.
+    """Yield each batch (images, targets, ids) with images and targets on ``device``.
 
-    On CUDA the copies run on a stream of their own, one batch ahead. They overlap with the work on the batch before
-    if the loader's memory is page-locked (DATA_LOADER.PIN_MEMORY).
-
-    Args:
-        batches: (images, targets, ids), see ``collate_training``.
-        device: the one that trains.
+    On CUDA the copies run on a separate stream, one batch ahead. They overlap with the work on the batch before if the
+    loader's memory is page-locked (DATA_LOADER.PIN_MEMORY).
     """
     return _prefetch_cuda(batches, device) if device.type == "cuda" else (_move(batch, device) for batch in batches)
 
@@ -38,7 +34,7 @@ def _prefetch_cuda(batches: Iterable[Batch], device: torch.device) -> Iterator[B
 
 
 def _receive(batch: Batch, done: torch.cuda.Event) -> Batch:
-    """Let the current stream wait for the copy, and its memory not be given away before that stream has used it."""
+    """Make the current stream wait for the copy, and keep its memory until that stream has used it."""
     images, targets, _ = batch
     current = torch.cuda.current_stream(images.device)
     current.wait_event(done)

@@ -1,4 +1,4 @@
-"""Continuing a training: from which checkpoint, with which schedule, and what has changed since it was written."""
+"""Continue a training: find its checkpoint, restore it, and compare its config with that of the run."""
 
 import logging
 import os
@@ -23,7 +23,7 @@ from ssd.utils.files import remove_stale
 
 logger = logging.getLogger(__name__)
 
-# What the learning rate is a function of; all of SOLVER.
+# Keys of SOLVER that determine the learning rate.
 SCHEDULE_KEYS = (
     *("MAX_ITER", "SCHEDULE", "LR_STEPS", "GAMMA", "LR", "BIAS_LR_FACTOR", "BACKBONE_LR_FACTOR"),
     *("WARMUP_FACTOR", "WARMUP_ITERS"),
@@ -63,38 +63,35 @@ def find_training(output_dir: str | os.PathLike[str]) -> StoredTraining | None:
 
 
 def with_stored_schedule(cfg: Config, stored: StoredTraining) -> Config:
-    """Return a frozen config with the schedule that a checkpoint was trained with, and its end.
+    """Return a frozen config with the schedule that a checkpoint was trained with.
 
     Raises:
-        CheckpointError: the checkpoint does not tell.
-        ConfigError: a value in it is not valid.
+        CheckpointError: The checkpoint has no config.
+        ConfigError: A value in it is not valid.
     """
     tree = read_stored_config(stored.checkpoint, str(stored.path))
     solver = None if tree is None else tree.get("SOLVER")
     if not isinstance(solver, dict):
-        raise CheckpointError(f"{stored.path} has no config whose schedule could be taken; leave --resume_schedule out")
+        raise CheckpointError(f"{stored.path} has no config with a schedule; omit --resume_schedule")
     stored_values = {f"SOLVER.{name}": solver[name] for name in SCHEDULE_KEYS if name in solver}
     changed = cfg.with_overrides(list(chain.from_iterable(stored_values.items())))
     for name in SCHEDULE_KEYS:
         if changed.SOLVER[name] != cfg.SOLVER[name]:
-            logger.info("SOLVER.%s is %s, as it was, and not %s", name, changed.SOLVER[name], cfg.SOLVER[name])
+            logger.info("SOLVER.%s is %s, from the checkpoint, not %s", name, changed.SOLVER[name], cfg.SOLVER[name])
     return changed
 
 
 def resume(checkpointer: Checkpointer, cfg: Config, stored: StoredTraining, *, max_iter: int) -> int:
-    """Restore a training, say so, and say what differs from the config that it had.
+    """Restore a training, log differences from its earlier config, and return the completed iterations.
 
     Args:
-        checkpointer: of the run that continues; its ``extra`` has the class names, and gets the best metric so far.
-        cfg: the config of that run.
-        stored: what is continued.
-        max_iter: iterations at its end, of several processes if these share them.
-
-    Returns:
-        The completed iterations.
+        checkpointer: Checkpointer of the run; its ``extra`` has the class names, and gets the best metric so far.
+        cfg: Config of the run.
+        stored: Checkpoint that is continued.
+        max_iter: Iterations at the end, for this process.
 
     Raises:
-        CheckpointError: it was trained on other classes, or does not fit the model or the optimizer.
+        CheckpointError: It was trained on other classes, or does not fit the model or the optimizer.
     """
     _check_classes(stored, checkpointer.extra["class_names"])
     iteration = stored.checkpoint.get("iteration", 0)
@@ -102,14 +99,14 @@ def resume(checkpointer: Checkpointer, cfg: Config, stored: StoredTraining, *, m
         raise CheckpointError(f"{stored.path}: its iteration must be 0 or more, but is {shorten(iteration)}")
     rest = checkpointer.restore(stored.checkpoint, str(stored.path))
     best_metric = _best_metric(cfg, rest)
-    if best_metric is not None:  # else this run's checkpoints would have a key that an unbroken run's lack
+    if best_metric is not None:  # else checkpoints would have a key that those of an unbroken run lack
         checkpointer.extra["best_metric"] = best_metric
     logger.info("Continuing from %s: iteration %d of %d", stored.path, iteration, max_iter)
     tree = read_stored_config(stored.checkpoint, str(stored.path))
     if tree is not None and (changes := config_changes(tree, cfg)):
         logger.warning("The config is no longer that of %s:\n  %s", stored.path, "\n  ".join(changes))
     if iteration >= max_iter:
-        logger.info("Nothing is left to train; raise SOLVER.MAX_ITER, or set another OUTPUT_DIR to start anew")
+        logger.info("Nothing is left to train; raise SOLVER.MAX_ITER, or set another OUTPUT_DIR for a new training")
     return iteration
 
 
@@ -119,12 +116,12 @@ def _check_classes(stored: StoredTraining, class_names: Sequence[str]) -> None:
         names = trained_on[1:] if isinstance(trained_on, list) else [trained_on]
         raise CheckpointError(
             f"{stored.path} was trained on {', '.join(map(str, names))}, but DATASETS.TRAIN has "
-            f"{', '.join(class_names[1:])}; set another OUTPUT_DIR to start anew"
+            f"{', '.join(class_names[1:])}; set another OUTPUT_DIR for a new training"
         )
 
 
 def _best_metric(cfg: Config, state: dict[str, Any]) -> float | None:
-    """The best metric so far, which model_best.pth knows: it may be newer than the checkpoint that is continued."""
+    """Return the best metric so far, from model_best.pth, which may be newer than the continued checkpoint."""
     best = Path(cfg.OUTPUT_DIR, f"{BEST}.pth")
     if best.is_file():
         try:

@@ -24,19 +24,21 @@ def start_process(
     """Set up the log, the seed and the device, and join the other processes that torchrun started.
 
     Args:
-        cfg: of the run.
-        origin: where it comes from, for the log.
-        overrides: of its keys, for the log.
-        log_dir: whether OUTPUT_DIR is created and gets a log.txt.
-        distributed: whether this process may be one of several.
+        cfg: Config of the run.
+        origin: Source of the config, for the log.
+        overrides: Overrides of its keys, for the log.
+        log_dir: Whether OUTPUT_DIR is created and gets a log.txt.
+        distributed: Whether this process may be one of several.
 
     Raises:
-        ConfigError: several processes were started and it may not be, or not by torchrun.
+        ConfigError: Several processes were started where one is allowed, or not by torchrun.
         DeviceError: MODEL.DEVICE does not exist, or not for all processes of this machine.
     """
     launch = read_launch()
     if launch.world_size > 1 and not distributed:
-        raise ConfigError(f"torchrun started {launch.world_size} processes of what runs in one: start it without")
+        raise ConfigError(
+            f"torchrun started {launch.world_size} processes of a command that runs in one: start it without torchrun"
+        )
     setup_logger(cfg.OUTPUT_DIR if log_dir else None, rank=launch.rank)
     if cfg.SOLVER.DETERMINISTIC:
         make_deterministic()
@@ -85,18 +87,14 @@ def config_of_process(cfg: Config, checkpoint: Mapping[str, Any] | None) -> Conf
 
 
 def scale_to_processes(cfg: Config, world_size: int) -> Config:
-    """Return the config by which each of several processes trains; SOLVER.BATCH_SIZE is then what each takes.
+    """Return the config of each of several processes; SOLVER.BATCH_SIZE is then the batch of one process.
 
-    SOLVER.BATCH_SIZE_SCOPE "process": all images of an iteration are ``world_size`` times as many, so SOLVER.LR is
-    multiplied and MAX_ITER, LR_STEPS and WARMUP_ITERS are divided by that (rounded down, as lufficc/SSD does; it
-    leaves the warm-up alone). "global": BATCH_SIZE is divided, and nothing else.
-
-    Args:
-        cfg: the run's, not modified.
-        world_size: number of processes.
+    SOLVER.BATCH_SIZE_SCOPE "process": an iteration has ``world_size`` times as many images, so SOLVER.LR is multiplied
+    and MAX_ITER, LR_STEPS and WARMUP_ITERS are divided by it (rounded down, as in lufficc/SSD, which does not change
+    the warm-up). "global": only BATCH_SIZE is divided.
 
     Raises:
-        ConfigError: the batch cannot be divided, or nothing would be left of MAX_ITER.
+        ConfigError: The batch cannot be divided, or MAX_ITER is less than ``world_size``.
     """
     scaled = cfg.clone()
     scaled.defrost()
@@ -119,7 +117,7 @@ def scale_to_processes(cfg: Config, world_size: int) -> Config:
 
 
 def describe_scaling(cfg: Config, scaled: Config, world_size: int) -> str:
-    """Say how many images an iteration has, and what ``scale_to_processes`` has changed."""
+    """Describe the images of an iteration and the changes of ``scale_to_processes``."""
     batch_size = scaled.SOLVER.BATCH_SIZE
     changes = [
         f"{key} {cfg.SOLVER[key]:g} -> {scaled.SOLVER[key]:g}"
@@ -133,21 +131,12 @@ def describe_scaling(cfg: Config, scaled: Config, world_size: int) -> str:
 
 
 def check_same_processes(cfg: Config, checkpoint: Mapping[str, Any], world_size: int) -> None:
-    """See that a training is continued by as many processes as began it, where its iterations are counted in theirs.
-
-    Args:
-        cfg: the run's, as its file has it.
-        checkpoint: what is continued; without a ``world_size`` nothing is known.
-        world_size: number of processes.
-
-    Raises:
-        ConfigError: it was another number, and SOLVER.BATCH_SIZE_SCOPE is "process".
-    """
+    """Raise ConfigError if a checkpoint of another number of processes is continued with BATCH_SIZE_SCOPE "process"."""
     before = checkpoint.get("world_size", world_size)
     if cfg.SOLVER.BATCH_SIZE_SCOPE == "process" and before != world_size:
         raise ConfigError(
             f"the checkpoint was trained by {before} process(es) of SOLVER.BATCH_SIZE images each, and {world_size} "
-            "would count its iterations otherwise: start as many as before, another OUTPUT_DIR, or train with "
+            "would count its iterations differently: start the same number, set another OUTPUT_DIR, or train with "
             "SOLVER.BATCH_SIZE_SCOPE global, whose iterations are the same for any number of processes"
         )
 

@@ -18,7 +18,7 @@ from ssd.modeling.box_head import SSDBoxHead
 from ssd.structures import Container
 from ssd.structures.boxes import center_to_corner
 from ssd.visualization import draw_detections
-from ssd.visualization.mosaic import mosaic
+from ssd.visualization.drawing import mosaic
 
 if TYPE_CHECKING:
     from ssd.engine.trainer import Training  # which shows these pictures

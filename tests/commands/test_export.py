@@ -14,20 +14,21 @@ from torch import Tensor, nn
 
 from ssd.cli import main
 from ssd.commands import export as command
-from ssd.config import Config, load_config
+from ssd.config import load_config
 from ssd.config.node import with_num_classes
 from ssd.data.datasets import BACKGROUND
 from ssd.deploy import OnnxDetector, checks, read_metadata
-from ssd.deploy.latency import Candidate
 from ssd.deploy.trained import load_trained
+from ssd.modeling.detector import SSDDetector
 from ssd.structures import Container
 from ssd.tools.data.scenes import render_scene
+from tests.deploy.detectors import make_detector
 
 NAMES = (BACKGROUND, "circle", "crescent", "cross", "heart", "ring", "square", "star", "triangle")
 
 
 @pytest.fixture
-def checkpoint(config_file: Path, make_detector: Callable[[Config], nn.Module], tmp_path: Path) -> Path:
+def checkpoint(config_file: Path, tmp_path: Path) -> Path:
     """A detector of scenes as a training leaves it, though its weights are random."""
     cfg = with_num_classes(load_config(config_file), NAMES)
     path = tmp_path / "model_final.pth"
@@ -61,22 +62,28 @@ def export(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str])
 
 
 @pytest.fixture
+def one_candidate(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
+    """Let the command time one function; return the images that it gets."""
+    images: list[Tensor] = []
+    monkeypatch.setattr(checks, "make_candidates", lambda *_: {"a way to run it": lambda _: images.append})
+    return images
+
+
+@pytest.fixture
 def _no_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Exporting writes an empty file, which is enough where nobody runs it."""
+    """Let the export write an empty file."""
 
     def write(_: nn.Module, path: Path, *__: Any, **___: Any) -> Path:
+        path.parent.mkdir()
         path.touch()
         return path
 
     monkeypatch.setattr(command, "export_onnx", write)
 
 
-def test_everything(
-    export: Callable[..., Any], tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A checkpoint alone is enough: its config names the scenes, which it is compared, calibrated and measured on."""
-    fixed = [Candidate("a way to run it", lambda _: lambda images: images.sum())]
-    monkeypatch.setattr(checks, "make_candidates", lambda *_: fixed)
+@pytest.mark.usefixtures("one_candidate")
+def test_all_checks(export: Callable[..., Any], tmp_path: Path, pictures: Path) -> None:
+    """A checkpoint is enough: its config names the scenes for comparison, calibration and evaluation."""
     status, out, _, report = export("model.onnx", "--int8", "--evaluate", "TEST.CLIP_BOXES", "True")
     assert status == 0
     assert report["is_same"]
@@ -107,11 +114,13 @@ def test_everything(
     assert len(detector.predict(pictures)) == 3
 
 
-def test_raw_with_images_of_ones_own(
-    export: Callable[..., Any], config_file: Path, pictures: Path, tmp_path: Path
+def test_raw_and_int8_with_own_images_and_a_missing_runtime(
+    export: Callable[..., Any], config_file: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    options = ("--raw", "--images", pictures, "--num-images", 2, "--skip-latency")
-    status, out, _, report = export("raw.onnx", "--config_file", config_file, *options)
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    options = ("--raw", "--images", pictures, "--num-images", 2, "--int8", "--calibration-images", 2, "--skip-latency")
+    gone = ("DATASETS.CUSTOM.train_scenes.ROOT", "gone")
+    status, out, _, report = export("raw.onnx", "--config_file", config_file, *options, *gone)
     assert status == 0
     names = [image["name"] for image in report["parity"][0]["parity"]["images"]]
     assert names == [str(pictures / "0.png"), str(pictures / "1.png")]
@@ -119,6 +128,11 @@ def test_raw_with_images_of_ones_own(
     assert [output.name for output in graph.output] == ["cls_logits", "bbox_pred"]
     assert report["latency"] == []
     assert "Milliseconds" not in out
+    assert any("--evaluate" in note for note in report["notes"])
+    assert any(note.startswith("raw.onnx in OpenVINO: ") for note in report["notes"])
+    assert all(note in out for note in report["notes"])
+    assert {row["name"] for row in report["parity"]} == {"raw.onnx in ONNX Runtime"}
+    assert [row["name"] for row in report["agreement"]] == ["raw.int8.onnx in ONNX Runtime"]
 
 
 @pytest.mark.filterwarnings("default::FutureWarning")  # of torch.export
@@ -130,59 +144,40 @@ def test_a_program(export: Callable[..., Any]) -> None:
 
 
 @pytest.mark.usefixtures("_no_file")
-def test_without_images_nothing_is_silently_left_out(
-    export: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    fixed = [Candidate("a way to run it", lambda _: lambda images: images.sum())]
-    monkeypatch.setattr(checks, "make_candidates", lambda *_: fixed)
+def test_without_images_checks_are_skipped_with_notes(export: Callable[..., Any], one_candidate: list[Tensor]) -> None:
     gone = ("DATASETS.CUSTOM.test_scenes.ROOT", "gone")
     status, out, _, report = export("model.onnx", *gone)
     assert status == 0
-    assert "WARNING: Nothing to compare on" in out
-    assert "Not checked: whether the exported detector finds what the model finds: name --images." in out
-    assert "latency on a real image" in report["notes"][1]
+    assert "WARNING" in out
+    assert "--images" in report["notes"][0]
+    assert report["notes"][0] in out
+    assert "noise" in report["notes"][1]
     assert report["parity"] == []
     assert report["latency"][0]["milliseconds"] > 0
-
-
-def test_what_int8_and_a_missing_runtime_leave_out_is_said(
-    export: Callable[..., Any], pictures: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "openvino", None)
-    gone = ("DATASETS.CUSTOM.train_scenes.ROOT", "gone")
-    options = ("--int8", "--skip-latency", "--calibration-images", 2)
-    status, out, _, report = export("model.onnx", *options, "--images", pictures, *gone)
-    assert status == 0
-    assert "Not checked: what int8 costs in average precision: --evaluate" in out
-    assert "Not checked: model.onnx in OpenVINO: openvino cannot be imported" in out
-    assert {row["name"] for row in report["parity"]} == {"model.onnx in ONNX Runtime"}
-    assert [row["name"] for row in report["agreement"]] == ["model.int8.onnx in ONNX Runtime"]
+    noise = one_candidate[0]
+    assert (noise.shape, noise.dtype) == ((1, 3, 96, 128), torch.uint8)
+    assert noise.float().std() > 50
 
 
 @pytest.mark.usefixtures("_no_file")
 def test_another_result_is_the_exit_status(export: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """A runtime that drops the best detection of each image."""
-
-    def broken(*_: object) -> dict[str, Callable[[int | None], Callable[[Tensor], list[Container]]]]:
-        return {"broken": lambda _: lambda images: [without_first(found) for found in reference(images)]}
-
-    def reference(images: Tensor) -> list[Container]:
-        return plain[0](images)
-
-    def without_first(found: Container) -> Container:
-        rest = Container(**{name: found[name][1:] for name in found})
-        rest.img_width, rest.img_height = found.img_width, found.img_height
-        return rest
-
-    plain: list[Any] = []
-    original = checks.PlainNetwork
+    references: list[Any] = []
+    make_reference = checks.PlainNetwork
 
     def remember(*args: Any) -> Any:
-        plain.append(original(*args))
-        return plain[0]
+        references.append(make_reference(*args))
+        return references[0]
+
+    def without_first(images: Tensor) -> list[Container]:
+        detections = references[0](images)
+        for found in detections:
+            for name in list(found):
+                found[name] = found[name][1:]
+        return detections
 
     monkeypatch.setattr(checks, "PlainNetwork", remember)
-    monkeypatch.setattr(checks, "exported_networks", broken)
+    monkeypatch.setattr(checks, "exported_networks", lambda *_: {"broken": lambda _: without_first})
     status, out, _, report = export("model.onnx", "--skip-latency")
     assert status == 1
     assert not report["is_same"]
@@ -191,59 +186,50 @@ def test_another_result_is_the_exit_status(export: Callable[..., Any], monkeypat
 
 
 MISTAKES = [
-    (("model.pb",), "model.pb must end in .onnx or .pt2"),
-    (("model.pt2", "--int8"), "--int8 quantises ONNX files"),
+    (("model.pb",), "model.pb"),
+    (("model.pt2", "--int8"), "--int8"),
     (("model.onnx", "--num-images", "0"), "--num_images must be at least 1, got 0"),
-    (("model.onnx", "--images", "nowhere"), "nowhere: there is no such file or folder"),
-    (("model.onnx", "TEST.NMS_THRESHOL", "0.5"), "unknown key TEST.NMS_THRESHOL; did you mean TEST.NMS_THRESHOLD?"),
-    (("model.onnx", "--evaluate", "TEST.METRIC", "coco"), "'coco' needs a dataset with a COCO annotation file"),
+    (("model.onnx", "--images", "nowhere"), "nowhere"),
+    (("model.onnx", "TEST.NMS_THRESHOL", "0.5"), "TEST.NMS_THRESHOLD?"),
+    (("model.onnx", "--evaluate", "TEST.METRIC", "coco"), "'coco'"),
     (("model.onnx", "--evaluate", "DATASETS.CUSTOM.test_scenes.ROOT", "gone"), "gone"),
-    (("model.onnx", "--int8", "DATASETS.CUSTOM.train_scenes.ROOT", "gone"), "--int8 needs images; name --images"),
-    (("model.onnx", "--int8", "DATASETS.TRAIN", "()"), "--int8 needs images; name --images"),
-    (("model.onnx", "MODEL.NUM_CLASSES", "5"), "MODEL.NUM_CLASSES is 5, but there are 9 classes"),
+    (("model.onnx", "--int8", "DATASETS.CUSTOM.train_scenes.ROOT", "gone"), "--images"),
+    (("model.onnx", "--int8", "DATASETS.TRAIN", "()"), "--images"),
+    (("model.onnx", "MODEL.NUM_CLASSES", "5"), "MODEL.NUM_CLASSES is 5"),
 ]
 
 
-@pytest.mark.parametrize(("args", "message"), MISTAKES, ids=[message[:25] for _, message in MISTAKES])
+@pytest.mark.parametrize(("args", "fact"), MISTAKES, ids=[" ".join(args) for args, _ in MISTAKES])
 def test_mistakes_end_in_a_message(
-    export: Callable[..., Any], tmp_path: Path, args: tuple[str, ...], message: str
+    export: Callable[..., Any], tmp_path: Path, args: tuple[str, ...], fact: str
 ) -> None:
     status, _, error, _ = export(*args)
     assert status == 1
     assert error.startswith("error: ")
-    assert message in error
+    assert fact in error
     assert not list(tmp_path.glob("exported/*"))
 
 
 def test_neither_config_nor_checkpoint(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["export", "-o", "model.onnx"]) == 1
-    assert "--ckpt or --config-file is missing" in capsys.readouterr().err
+    assert "--ckpt" in capsys.readouterr().err
 
 
 def test_a_checkpoint_of_no_known_kind(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     torch.save({"model": {"weight": torch.zeros(1)}}, tmp_path / "other.pth")
     assert main(["export", "--ckpt", str(tmp_path / "other.pth"), "-o", str(tmp_path / "model.onnx")]) == 1
-    assert "other.pth has no known format: its " in capsys.readouterr().err
+    assert "other.pth" in capsys.readouterr().err
 
 
 def test_an_output_that_cannot_be_written(export: Callable[..., Any], tmp_path: Path, pictures: Path) -> None:
     (tmp_path / "exported").write_text("a file")
     status, _, error, _ = export("model.onnx", "--images", pictures)
     assert status == 1
-    assert "cannot be written" in error
-
-
-def test_noise_stands_in_for_an_image(checkpoint: Path) -> None:
-    _, trained = load_trained(None, str(checkpoint), [], complete=True)
-    noise = checks._one_image(trained.metadata, [])
-    assert (noise.shape, noise.dtype) == ((1, 3, 96, 128), torch.uint8)
-    assert noise.float().std() > 50
-    assert torch.equal(noise, checks._one_image(trained.metadata, []))
+    assert "exported" in error
 
 
 def test_it_is_exported_in_float32_on_the_cpu(checkpoint: Path) -> None:
-    cfg, trained = load_trained(None, str(checkpoint), ["TEST.AMP", "bf16"], complete=False)
-    assert (cfg.TEST.AMP, cfg.MODEL.DEVICE, trained.metadata.kind) == ("off", "cpu", "raw")
-    assert type(trained.model).__name__ == "SSDDetector"
+    cfg, trained = load_trained(None, str(checkpoint), ["TEST.AMP", "bf16"])
+    assert (cfg.TEST.AMP, cfg.MODEL.DEVICE, trained.metadata.class_names) == ("off", "cpu", NAMES)
+    assert isinstance(trained.model, SSDDetector)
     assert not trained.model.training
-    assert trained.metadata.class_names == NAMES

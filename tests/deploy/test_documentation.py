@@ -9,26 +9,21 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from ssd.commands.export import parse_args
-from ssd.config import Config
-from ssd.deploy import export_onnx, export_program, make_metadata
-from ssd.deploy.metadata import to_json
+from ssd.deploy.metadata import Metadata, to_json
+from tests.deploy.detectors import ROOT
 
-PAGE = (Path(__file__).parents[2] / "docs" / "deployment.md").read_text()
+PAGE = (ROOT / "docs" / "deployment.md").read_text()
 BLOCKS = re.findall(r"^```python\n(.*?)^```$", PAGE, flags=re.MULTILINE | re.DOTALL)
-NAMES = ("__background__", "a", "b", "c", "d")
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_config: Config, small_detector: nn.Module) -> Path:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exported: Path) -> Path:
     """The working directory with the files that the page names."""
-    metadata = make_metadata(small_config, small_detector, NAMES)
-    export_onnx(small_detector, tmp_path / "model.onnx", metadata)
-    export_onnx(small_detector, tmp_path / "raw.onnx", metadata, complete=False)
-    export_program(small_detector, tmp_path / "model.pt2", metadata)
-    shutil.copy(Path(__file__).parents[2] / "demo" / "scene_1.jpg", tmp_path / "street.jpg")
+    for source in exported.iterdir():
+        shutil.copy(source, tmp_path / source.name.replace("complete", "model"))
+    shutil.copy(ROOT / "demo" / "scene_1.jpg", tmp_path / "street.jpg")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -63,8 +58,8 @@ def test_examples(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     np.testing.assert_allclose(scope["boxes"][0, :3].numpy(), onnx_boxes[0, :3], atol=0.5)
 
 
-def test_the_table_of_keys(small_config: Config, small_detector: nn.Module) -> None:
-    keys = set(json.loads(to_json(make_metadata(small_config, small_detector, NAMES))))
+def test_the_table_of_keys(metadata: Metadata) -> None:
+    keys = set(json.loads(to_json(metadata)))
     table = PAGE.partition("| key | |")[2].partition("\n\n")[0]
     named = {name for line in table.splitlines()[2:] for name in re.findall(r"`([^`]+)`", line.split("|")[1])}
     assert named == keys

@@ -1,38 +1,31 @@
 """The side-car: what goes in comes out, and whatever is wrong with it is named."""
 
 import json
-from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import nn
 
-from ssd.config import Config
 from ssd.deploy import Metadata, make_metadata, read_metadata, side_car, write_metadata
-from ssd.deploy.metadata import fitted, to_json
+from ssd.deploy.metadata import to_json
+from ssd.modeling.detector import SSDDetector
 from ssd.utils.errors import ExportError
-
-NAMES = ("__background__", "a", "b", "c", "Straße")
-
-
-@pytest.fixture
-def metadata(small_config: Config, small_detector: nn.Module) -> Metadata:
-    return make_metadata(small_config, small_detector, NAMES)
+from tests.deploy.detectors import NAMES, make_small_config
 
 
 @pytest.fixture
 def exported(metadata: Metadata, tmp_path: Path) -> Path:
+    metadata = replace(metadata, class_names=(*NAMES[:-1], "Straße"))
     path = tmp_path / "model.onnx"
     path.write_bytes(b"a network")
     write_metadata(metadata, path)
     return path
 
 
-def test_it_says_what_the_config_says(with_options: Callable[..., Config], small_detector: nn.Module) -> None:
-    config = with_options("TEST.MAX_PER_CLASS", 7, "TEST.CLIP_BOXES", True, "TEST.NMS_THRESHOLD", 0.6)
+def test_values_of_the_config(small_detector: SSDDetector) -> None:
+    config = make_small_config("TEST.MAX_PER_CLASS", 7, "TEST.CLIP_BOXES", True, "TEST.NMS_THRESHOLD", 0.6)
     metadata = make_metadata(config, small_detector, NAMES)
     assert metadata.image_size == (96, 128)
     assert (metadata.pixel_mean, metadata.pixel_std) == ((123.0, 117.0, 104.0), (58.0, 57.0, 57.0))
@@ -44,45 +37,45 @@ def test_it_says_what_the_config_says(with_options: Callable[..., Config], small
 
 def test_a_round_trip(metadata: Metadata, exported: Path) -> None:
     found = read_metadata(str(exported))
-    assert found == replace(metadata, sha256=found.sha256)
+    assert found == replace(metadata, class_names=(*NAMES[:-1], "Straße"), sha256=found.sha256)
     assert len(found.sha256) == 64
     assert side_car(exported) == exported.with_name("model.json")
     assert len(side_car(exported).read_text().splitlines()) == len(fields(Metadata)) + 5  # a key a line
 
 
 def test_each_kind_has_its_own_description(metadata: Metadata) -> None:
-    document = json.loads(to_json(fitted(metadata, complete=False)))
+    document = json.loads(to_json(replace(metadata, kind="raw")))
     assert document["kind"] == "raw"
     assert document["input"].startswith("images: float32 (batch, 3, 96, 128)")
-    assert fitted(fitted(metadata, complete=False), complete=True) == metadata
+    assert json.loads(to_json(metadata))["input"].startswith("images: uint8 (batch, height, width, 3)")
 
 
 def test_missing_files(exported: Path, tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match=r"other\.onnx' does not exist"):
+    with pytest.raises(ExportError, match=r"other\.onnx"):
         read_metadata(tmp_path / "other.onnx")
     side_car(exported).unlink()
-    with pytest.raises(ExportError, match=r"model\.onnx has no model\.json beside it.*copy it along"):
+    with pytest.raises(ExportError, match=r"model\.json"):
         read_metadata(exported)
 
 
 @pytest.mark.parametrize("content", [b"a network!", b"a networ", b""])
 def test_another_file(content: bytes, exported: Path) -> None:
     exported.write_bytes(content)
-    with pytest.raises(ExportError, match=r"model\.json was written for another file than model\.onnx.*sha256"):
+    with pytest.raises(ExportError, match=r"model\.json.*sha256"):
         read_metadata(exported)
 
 
 @pytest.mark.parametrize("text", ["", "{", "no", "\xff"])
 def test_no_json(text: str, exported: Path) -> None:
     side_car(exported).write_bytes(text.encode("latin-1"))
-    with pytest.raises(ExportError, match=r"model\.json is no JSON.*export again"):
+    with pytest.raises(ExportError, match=r"model\.json.*JSON"):
         read_metadata(exported)
 
 
 @pytest.mark.parametrize("text", ["[]", "null", "{}", '{"format_version": 2}', '{"format_version": "1"}'])
 def test_another_format(text: str, exported: Path) -> None:
     side_car(exported).write_text(text)
-    with pytest.raises(ExportError, match=r"model\.json: key format_version is .*reads 1; export again"):
+    with pytest.raises(ExportError, match=r"model\.json: key format_version"):
         read_metadata(exported)
 
 
@@ -116,7 +109,7 @@ def test_wrong_values(key: str, value: Any, exported: Path) -> None:
     document = json.loads(side_car(exported).read_text())
     document[key] = value
     side_car(exported).write_text(json.dumps(document))
-    with pytest.raises(ExportError, match=rf"model\.json: key {key} must be .*, got .*; export again"):
+    with pytest.raises(ExportError, match=rf"model\.json: key {key} must be"):
         read_metadata(exported)
 
 
@@ -125,5 +118,5 @@ def test_missing_keys(key: str, exported: Path) -> None:
     document = json.loads(side_car(exported).read_text())
     del document[key]
     side_car(exported).write_text(json.dumps(document))
-    with pytest.raises(ExportError, match=rf"model\.json: key {key} is missing, expected "):
+    with pytest.raises(ExportError, match=rf"model\.json: key {key} is missing"):
         read_metadata(exported)

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from ssd.engine.learning_curves import plot_learning_curves, read_curves, smooth, write_learning_curves
-from ssd.engine.results_table import ResultsTable
+from ssd.engine.results import ResultsTable, plot_learning_curves, read_curves, smooth, write_learning_curves
 from ssd.visualization.theme import figure_to_rgb
 
 

@@ -180,7 +180,7 @@ def test_the_stored_schedule_is_taken_when_asked_for(tmp_path: Path, caplog: pyt
     assert (solver.LR, solver.LR_STEPS, solver.MAX_ITER, solver.SCHEDULE) == (0.5, [7], 9, "cosine")
     assert (solver.WARMUP_ITERS, solver.MOMENTUM) == (500, 0.8)
     assert now.SOLVER.LR_STEPS == [1, 2]
-    assert "SOLVER.LR_STEPS is [7], as it was, and not [1, 2]" in caplog.text
+    assert "SOLVER.LR_STEPS is [7]" in caplog.text
     assert "MOMENTUM" not in caplog.text
 
 
@@ -197,7 +197,7 @@ def test_train_takes_the_stored_schedule_by_a_flag(
     run = ("train.py", "--config-file", trained, "--skip-test", "SOLVER.LR", 1e-9)
     status, log, _ = script(*run, "--resume_schedule", "SOLVER.MAX_ITER", 9)
     assert status == 0
-    assert "SOLVER.MAX_ITER is 3, as it was, and not 9" in log
+    assert "SOLVER.MAX_ITER is 3" in log
     assert "Nothing is left to train" in log
     status, log, _ = script(*run, "SOLVER.MAX_ITER", 4)
     assert status == 0

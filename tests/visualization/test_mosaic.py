@@ -1,6 +1,6 @@
 import numpy as np
 
-from ssd.visualization.mosaic import mosaic
+from ssd.visualization.drawing import mosaic
 
 RED, GREEN, BLUE = [200, 0, 0], [0, 200, 0], [0, 0, 200]
 

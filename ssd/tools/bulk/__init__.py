@@ -1,1 +1,1 @@
-"""Detection in lists of images that take many processes, machines or days: in parts, each a file that stays."""
+"""Detection in long lists of images by many processes or machines, in parts that can be resumed."""

@@ -1,36 +1,34 @@
-"""Which images a job is about: paths and addresses in an order that every process finds by itself."""
+"""The images of a job: paths and addresses in an order that every process finds by itself."""
 
 import glob
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
-from ssd.inference.sources import VIDEO_SUFFIXES
-from ssd.inference.sources.addresses import address_scheme
-from ssd.utils.errors import ImageError
-from ssd.utils.image import IMAGE_SUFFIXES, image_names
+import numpy as np
+
+from ssd.inference.sources import VIDEO_SUFFIXES, Frame, PendingFrame
+from ssd.inference.sources.addresses import address_scheme, fetch_image, public_address
+from ssd.utils.errors import ImageError, import_extra
+from ssd.utils.image import IMAGE_SUFFIXES, image_names, read_image
+
+_MAX_BYTES = 2**31  # largest encoded image of read_image
 
 
 def list_images(sources: Sequence[str], list_file: Path | None) -> list[str]:
-    """List the images of some sources; none is opened.
+    """List the images of some sources, without opening any.
 
     Args:
-        sources: each the path of an image, an address, a folder (the images directly inside), or a glob pattern ("**"
-            goes into folders).
-        list_file: a text file with a path or an address a line, taken as they stand; they come after the sources.
-
-    Returns:
-        Paths and addresses; those of a folder or a pattern sorted.
-
-    Raises:
-        ImageError: a source does not exist, is a video, or holds no image; the file cannot be read; or there are no
-            images at all.
+        sources: Paths, addresses, folders (the images directly inside) and glob patterns ("**" is recursive); the files
+            of a folder or a pattern are sorted.
+        list_file: Text file with a path or an address per line, taken as they are; they come after the sources.
     """
     files = [file for source in sources for file in _expand(source)]
     if list_file is not None:
         files += _read_list(list_file)
     if not files:
-        raise ImageError(f"{list_file or 'no source'}: there are no images to detect in")
+        raise ImageError(f"{list_file or 'no source'}: no images to detect in")
     return files
 
 
@@ -41,20 +39,19 @@ def _expand(source: str) -> list[str]:
         return [os.path.join(source, name) for name in image_names(source)]
     if os.path.isfile(source):
         if source.lower().endswith(VIDEO_SUFFIXES):
-            raise ImageError(f"{source}: a video, and these jobs are about images; ssd demo detects in videos")
+            raise ImageError(f"{source}: a video, and ssd predict takes images; ssd demo detects in videos")
         return [source]
     if glob.has_magic(source):
         return _matches(source)
-    raise ImageError(f"{source or repr(source)}: there is no such file or folder")
+    raise ImageError(f"{source or repr(source)}: no such file or folder")
 
 
 def _matches(pattern: str) -> list[str]:
-    """Those that are images by their suffix, or have that of the pattern."""
     own_suffix = os.path.splitext(pattern)[1].lower()
     suffixes = tuple(dict.fromkeys([*IMAGE_SUFFIXES, *([own_suffix] if own_suffix else [])]))
     found = sorted(path for path in glob.iglob(pattern, recursive=True) if path.lower().endswith(suffixes))
     if not found:
-        raise ImageError(f"{pattern}: no image matches this pattern; these suffixes count: {', '.join(suffixes)}")
+        raise ImageError(f"{pattern}: no image matches this pattern; known suffixes: {', '.join(suffixes)}")
     return found
 
 
@@ -65,3 +62,47 @@ def _read_list(path: Path) -> list[str]:
         raise ImageError(f"{path}: the list cannot be read: {error.strerror}") from error
     lines = (line.removesuffix(b"\r") for line in content.removeprefix(b"\xef\xbb\xbf").split(b"\n"))
     return [os.fsdecode(line) for line in lines if line.strip()]
+
+
+class ListedImages:
+    """Source of images by path, http(s) address or address of ``pyarrow.fs``; indices count from ``first``."""
+
+    def __init__(self, files: Sequence[str], first: int):
+        self._files = files
+        self._first = first
+        self.num_frames = len(files)
+
+    def __iter__(self) -> Iterator[PendingFrame]:
+        for index, file in enumerate(self._files, start=self._first):
+            yield PendingFrame(public_name(file), partial(_read, file, index))
+
+
+def public_name(file: str) -> str:
+    """Return the name of an entry in results: a path as it is, an address without password."""
+    return public_address(file) if address_scheme(file) else file
+
+
+def _read(file: str, index: int) -> Frame:
+    scheme = address_scheme(file)
+    if not scheme:
+        return Frame(read_image(file), file, Path(file), index)
+    image = fetch_image(file) if scheme in ("http", "https") else _fetch_stored(file)
+    return Frame(image, public_name(file), index=index)
+
+
+def _fetch_stored(address: str) -> np.ndarray:
+    """Read an image from a file system of pyarrow: s3, gs, hdfs, file, ..."""
+    arrow_fs = import_extra("pyarrow.fs", "parquet")
+    try:
+        filesystem, path = arrow_fs.FileSystem.from_uri(address)
+        info = filesystem.get_file_info(path)
+        if not info.is_file:
+            raise ValueError("no such file")
+        if info.size > _MAX_BYTES:
+            raise ValueError(f"{info.size} bytes are more than an image may have")
+        with filesystem.open_input_stream(path) as stream:
+            return read_image(stream.read())
+    except (OSError, ValueError, NotImplementedError) as error:  # of pyarrow; ImageError is a ValueError
+        user = address.partition("://")[2].partition("/")[0].rpartition("@")[0]
+        text = str(error).replace(f"{user}@", "") if user else str(error)
+        raise ImageError(f"{public_name(address)}: {text}") from None  # the cause has the password

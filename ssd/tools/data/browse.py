@@ -14,8 +14,7 @@ from ssd.data.samplers import IterationSampler
 from ssd.data.samples import collate_training, resize_image
 from ssd.utils.errors import ConfigError, DatasetError, OutputError, os_errors_as
 from ssd.utils.image import write_image
-from ssd.visualization.drawing import draw_detections
-from ssd.visualization.mosaic import mosaic
+from ssd.visualization.drawing import draw_detections, mosaic
 
 _TILE = 520  # pixels of the longer side of a picture: letters of 11 pixels and more
 _COLUMNS = 4  # two pairs

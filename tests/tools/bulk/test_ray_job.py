@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,7 +18,7 @@ import torch
 
 import ssd
 from ssd.commands.predict import main
-from ssd.tools.bulk.ray_job import _check_reachable, _choose_workers
+from ssd.tools.bulk.ray_job import check_reachable, choose_workers
 from ssd.utils.errors import DeviceError
 
 ROOT = Path(__file__).parents[3]
@@ -35,37 +35,19 @@ ENVIRONMENT = {
 }
 SCRIPT = "import sys; from ssd.commands.predict import main; sys.exit(main(sys.argv[1:]))"
 
-Predict = Callable[..., tuple[int, str]]
-
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[str]:
     """The address of a cluster, which is gone afterwards."""
     pytest.importorskip("ray.data")
-    command = [
-        str(Path(sys.executable).with_name("ray")),
-        "start",
-        "--block",
-        "--num-cpus",
-        "1",
-        "--disable-usage-stats",
-    ]
-    command += ["--object-store-memory", "100000000"]
+    command = [str(Path(sys.executable).with_name("ray")), "start", "--block", "--num-cpus", "1"]
+    command += ["--disable-usage-stats", "--object-store-memory", "100000000"]
     with socket.socket() as listener:
         listener.bind((HEAD, 0))
         port = listener.getsockname()[1]
     folder = tempfile.mkdtemp(prefix="ray")  # of its own: paths of Ray's sockets must be short
-    head = [
-        "--head",
-        "--node-ip-address",
-        HEAD,
-        "--port",
-        str(port),
-        "--include-dashboard",
-        "false",
-        "--temp-dir",
-        folder,
-    ]
+    head = ["--head", "--node-ip-address", HEAD, "--port", str(port)]
+    head += ["--include-dashboard", "false", "--temp-dir", folder]
     nodes = []
     try:
         with open(Path(folder, "output.txt"), "w") as output:
@@ -147,10 +129,10 @@ def test_a_cluster_continues_what_a_process_began(
 
 
 @pytest.mark.slow
-def test_what_a_detector_of_a_cluster_complains_of_is_told(cluster: str, pictures: Path) -> None:
+def test_errors_of_a_detector_on_a_cluster(cluster: str, pictures: Path) -> None:
     status, said = predict_on(cluster, pictures, "--output", "found", "--tile", 5)
     assert status == 1
-    assert "error: tile must be at least 32 pixels, or True for the network's size, got 5\n" in said
+    assert re.search(r"error: tile.* 5\n", said)
     assert "Traceback" not in said
     status, said = predict_on(cluster, pictures, "--output", "found", "--opts", "MODEL.DEVICE", "cuda")
     assert status == 1
@@ -168,7 +150,7 @@ def test_a_signal_ends_it_when_the_next_part_is_done(cluster: str, pictures: Pat
     run.terminate()
     said = run.communicate(timeout=60)[0]
     assert run.returncode == 143, said
-    assert re.search(r"Stopped; \d+ of 203 parts are done, and the same command continues", said)
+    assert re.search(r"Stopped; \d+ of 203 parts are done", said)
     assert 3 <= len(list(Path("found").glob("part-*"))) < 203
 
 
@@ -186,28 +168,31 @@ def test_a_signal_ends_it_when_the_next_part_is_done(cluster: str, pictures: Pat
 def test_the_detectors_of_a_cluster(
     device: str, resources: dict[str, float], wanted: int | None, expected: tuple[str, int]
 ) -> None:
-    assert _choose_workers(device, resources, wanted) == expected
+    assert choose_workers(device, resources, wanted) == expected
 
 
 @pytest.mark.parametrize("device", ["cuda", "cuda:1", "mps"])
 def test_devices_that_a_cluster_lacks(device: str) -> None:
     with pytest.raises(DeviceError, match=f"device '{device}'"):
-        _choose_workers(device, {"CPU": 1.0}, None)
+        choose_workers(device, {"CPU": 1.0}, None)
 
 
-def test_an_address_where_nobody_listens() -> None:
+def test_an_address_that_does_not_answer(pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("ray.data")
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
-        with pytest.raises(DeviceError, match=r"no Ray cluster at 127\.0\.0\.1:.*ray start --head"):
-            _check_reachable(f"127.0.0.1:{listener.getsockname()[1]}")
-    _check_reachable("auto")  # which is not asked for now
-    _check_reachable("ray://host.invalid:10001")
+        address = f"127.0.0.1:{listener.getsockname()[1]}"
+        args = ["--ray", "--address", address, "--ckpt", "model.pth", "my pictures", "--output", "found"]
+        assert main(args) == 1
+    assert f"no Ray cluster at {address}" in capsys.readouterr().err
+    check_reachable("auto")  # not asked
+    check_reachable("ray://host.invalid:10001")
 
 
 def test_without_ray(pictures: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     assert main(["--ray", "--ckpt", "model.pth", "my pictures", "--output", "found"]) == 1
-    assert "pip install -e '.[ray]'" in capsys.readouterr().err
+    assert "[ray]" in capsys.readouterr().err
 
 
 def test_ray_and_torchrun_exclude_each_other(
@@ -219,4 +204,4 @@ def test_ray_and_torchrun_exclude_each_other(
         monkeypatch.setenv(name, "2")
     monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
     assert main(["--ray", "--ckpt", "model.pth", "my pictures", "--output", "found"]) == 1
-    assert "start the command without torchrun" in capsys.readouterr().err
+    assert "torchrun" in capsys.readouterr().err

@@ -1,13 +1,14 @@
 import io
 import json
 import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from ssd.inference.detections import Detections
-from ssd.tools.bulk.rows import Failure, Row, write_json_lines, write_parquet
+from ssd.tools.bulk.rows import Counts, Failure, Row, count_rows, write_json_lines, write_parquet
 from ssd.utils.errors import MissingPackageError
 
 CLASSES = ("__background__", "cat", "große Katze")
@@ -51,7 +52,7 @@ def test_json_lines_are_those_of_detections_and_errors() -> None:
     assert (odd["name"], odd["path"], odd["error"]) == (ODD, ODD, f"{ODD}: the file is empty")
 
 
-def test_parquet_holds_the_same_bits() -> None:
+def test_parquet_has_the_same_bits() -> None:
     parquet = pytest.importorskip("pyarrow.parquet")
     file = io.BytesIO()
     write_parquet(ROWS, CLASSES, file)
@@ -73,7 +74,7 @@ def test_parquet_holds_the_same_bits() -> None:
     assert odd["error"] == "caf\\udce9.jpg: the file is empty"
 
 
-def test_parquet_has_one_schema_whatever_is_found() -> None:
+def test_parquet_has_one_schema_for_all_rows() -> None:
     parquet = pytest.importorskip("pyarrow.parquet")
     schemas = []
     for rows in (ROWS, ROWS[1:2], ROWS[2:3]):
@@ -86,5 +87,22 @@ def test_parquet_has_one_schema_whatever_is_found() -> None:
 
 def test_parquet_needs_pyarrow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(MissingPackageError, match=r"pip install -e '\.\[parquet\]'"):
+    with pytest.raises(MissingPackageError, match="parquet"):
         write_parquet(ROWS, CLASSES, io.BytesIO())
+
+
+def test_counts() -> None:
+    names = Counter(ROWS[0].names if isinstance(ROWS[0], Detections) else [])
+    counts = count_rows(ROWS)
+    assert counts == Counts(4, [ROWS[1].error, ROWS[3].error], names)  # type: ignore[union-attr]
+    counts.add(**vars(count_rows(ROWS[:1])))
+    assert (counts.num_images, len(counts.failures), counts.detections) == (5, 2, names + names)
+
+
+def test_counts_as_text() -> None:
+    assert str(Counts(2)) == "2 images, 0 failed; 0 objects"
+    failures = [f"{n}.jpg: empty" for n in range(12)]
+    lines = str(Counts(100, failures, Counter({"cat": 2, "snow leopard": 105}))).splitlines()
+    assert lines[:3] == ["100 images, 12 failed; 107 objects", "  105 snow leopard", "    2 cat"]
+    assert [line for line in lines if "jpg" in line] == [f"  {failure}" for failure in failures[:10]]
+    assert "2 more" in lines[-1]

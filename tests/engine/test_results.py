@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ssd.engine.results_table import ResultsTable
+from ssd.engine.results import ResultsTable
 
 
 def read(path: Path) -> list[dict[str, str]]:

@@ -1,26 +1,19 @@
-"""What `ssd export` tells of the files it wrote: a text for people, JSON for programs."""
+"""Report of an export: text for people, JSON for programs."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from ssd.deploy.accuracy import Accuracy
 from ssd.deploy.latency import Latency
 from ssd.deploy.parity import ImageParity, Parity
 
-_SHOWN_IMAGES = 10  # with another result; the JSON lists all
+_SHOWN_IMAGES = 10  # images with another result in the text; the JSON has all
 
 
 @dataclass(frozen=True)
 class ParityCheck:
-    """How one exported detector compares with the model.
-
-    Attributes:
-        name: of the exported detector.
-        batch_size: images at a time.
-        parity: what came of it.
-    """
+    """Comparison of an exported detector with the model."""
 
     name: str
     batch_size: int
@@ -29,25 +22,35 @@ class ParityCheck:
 
 @dataclass(frozen=True)
 class AgreementCheck:
-    """How far an int8 detector agrees with the model, see ``agreement``."""
+    """Agreement of an int8 detector with the model, see ``agreement``."""
 
     name: str
     num_images: int
     value: float
 
 
+@dataclass(frozen=True)
+class Accuracy:
+    """Average precision of a detector on a dataset; nan if the dataset has no object."""
+
+    name: str
+    dataset: str
+    metric: str  # voc07, voc or coco
+    value: float
+
+
 @dataclass
 class ExportReport:
-    """All that is known of an export.
+    """Results of the checks of an export.
 
     Attributes:
-        files: size in bytes by name.
-        machine: see ``describe_machine``.
-        parity: exported detectors beside the model.
-        agreement: int8 detectors beside the model.
-        accuracy: of the model and the exported detectors.
-        latency: of all ways to run them, batch 1.
-        notes: what was not checked, and why.
+        files: Size in bytes by name.
+        machine: See ``describe_machine``.
+        parity: Exported detectors compared with the model.
+        agreement: int8 detectors compared with the model.
+        accuracy: Average precision of the model and the exported detectors.
+        latency: Latency of all ways to run them, batch 1.
+        notes: Checks that were skipped, and why.
     """
 
     files: dict[str, int]
@@ -60,7 +63,7 @@ class ExportReport:
 
     @property
     def is_same(self) -> bool:
-        """Whether no comparison found an image with another result."""
+        """Whether all comparisons found the same in every image."""
         return not any(check.parity.different for check in self.parity)
 
 
@@ -68,7 +71,8 @@ def format_report(report: ExportReport) -> str:
     """Return the report as text."""
     sections = [
         [f"{name}: {size / 1e6:.2f} MB" for name, size in report.files.items()],
-        _format_parity(report),
+        [line for check in report.parity for line in _format_check(check)]
+        + [*map(_format_agreement, report.agreement)],
         _format_accuracy(report.accuracy),
         format_latency(report.latency, report.machine),
         [f"Not checked: {note}" for note in report.notes],
@@ -77,15 +81,15 @@ def format_report(report: ExportReport) -> str:
 
 
 def to_json(report: ExportReport) -> dict[str, Any]:
-    """Return the report as dictionaries and lists for JSON, which has no nan."""
+    """Return the report as dictionaries and lists for JSON; nan becomes null."""
     document = asdict(report)
     for entry, check in zip(document["parity"], report.parity, strict=True):
-        entry["parity"] |= _totals(check.parity)
+        entry["parity"] |= check.parity.totals()
     return {"is_same": report.is_same, **_without_nan(document)}
 
 
 def format_latency(latencies: Sequence[Latency], machine: dict[str, str | int]) -> list[str]:
-    """Return a table: a line a candidate, a column a number of threads."""
+    """Return a table with a line for each candidate and a column for each number of threads."""
     if not latencies:
         return []
     counts = list(dict.fromkeys(latency.num_threads for latency in latencies))
@@ -111,13 +115,6 @@ def _format_time(latency: Latency) -> str:
     return f"{latency.milliseconds:.2f}{speed}"
 
 
-def _format_parity(report: ExportReport) -> list[str]:
-    lines = []
-    for check in report.parity:
-        lines += _format_check(check)
-    return lines + [_format_agreement(entry) for entry in report.agreement]
-
-
 def _format_agreement(entry: AgreementCheck) -> str:
     if math.isnan(entry.value):
         return f"{entry.name} beside PyTorch: nothing scores above 0.5 in {entry.num_images} image(s)"
@@ -128,17 +125,17 @@ def _format_agreement(entry: AgreementCheck) -> str:
 
 
 def _format_check(check: ParityCheck) -> list[str]:
-    parity = check.parity
+    different, totals = check.parity.different, check.parity.totals()
     lines = [
-        f"{check.name} beside PyTorch, batches of {check.batch_size}: "
-        f"{parity.num_matched} of {parity.num_detections} detections in {len(parity.images)} image(s) are the same; "
-        f"at most {parity.box_difference:.2g} pixels and {parity.score_difference:.1g} in score apart"
+        f"{check.name} beside PyTorch, batches of {check.batch_size}: {totals['num_matched']} of "
+        f"{totals['num_detections']} detections in {len(check.parity.images)} image(s) are the same; "
+        f"at most {totals['box_difference']:.2g} pixels and {totals['score_difference']:.1g} in score apart"
     ]
-    if parity.num_at_cut:
-        lines.append(f"  {parity.num_at_cut} detection(s) of one alone, at the limit of score or number")
-    lines += [f"  another result: {_format_image(image)}" for image in parity.different[:_SHOWN_IMAGES]]
-    if len(parity.different) > _SHOWN_IMAGES:
-        lines.append(f"  another result in {len(parity.different) - _SHOWN_IMAGES} more image(s)")
+    if totals["num_at_cut"]:
+        lines.append(f"  {totals['num_at_cut']} detection(s) of one alone, at the limit of score or number")
+    lines += [f"  another result: {_format_image(image)}" for image in different[:_SHOWN_IMAGES]]
+    if len(different) > _SHOWN_IMAGES:
+        lines.append(f"  another result in {len(different) - _SHOWN_IMAGES} more image(s)")
     return lines
 
 
@@ -156,18 +153,6 @@ def _format_accuracy(accuracies: Sequence[Accuracy]) -> list[str]:
         figures = ", ".join(f"{row.name} {row.value:.4f}" for row in rows)
         lines.append(f"{'AP' if metric == 'coco' else 'mAP'} on {dataset} ({metric}): {figures}")
     return lines
-
-
-def _totals(parity: Parity) -> dict[str, Any]:
-    return {
-        "num_detections": parity.num_detections,
-        "num_matched": parity.num_matched,
-        "num_at_cut": parity.num_at_cut,
-        "box_difference": parity.box_difference,
-        "score_difference": parity.score_difference,
-        "swapped_gap": parity.swapped_gap,
-        "different": [image.name for image in parity.different],
-    }
 
 
 def _without_nan(value: Any) -> Any:

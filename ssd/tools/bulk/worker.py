@@ -1,0 +1,109 @@
+"""Detection in parts of a listing by one process."""
+
+import logging
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import replace
+from itertools import chain
+from pathlib import Path
+
+import torch
+
+from ssd.inference.predictor import Predictor
+from ssd.inference.progress import speed_to_text
+from ssd.inference.sources.addresses import address_scheme
+from ssd.tools.bulk.listing import ListedImages, public_name
+from ssd.tools.bulk.part_folder import Job, PartFolder
+from ssd.tools.bulk.rows import Failure, Row
+from ssd.utils.distributed import Launch, select_local_device
+from ssd.utils.errors import ImageError
+from ssd.utils.interrupt import InterruptGuard
+
+logger = logging.getLogger(__name__)
+
+_SECONDS_PER_LINE = 10.0
+
+
+def start_device(name: str, launch: Launch) -> torch.device:
+    """Return the device of this process, ready for images of one size."""
+    device = select_local_device(name, launch)
+    if device.type == "cuda":
+        torch.backends.cudnn.benchmark = True
+        if device.index is not None:
+            torch.cuda.set_device(device)
+    return device
+
+
+def detect_part(predictor: Predictor, files: Sequence[str], job: Job, part: int, batch_size: int) -> Iterator[Row]:
+    """Yield the rows of a part, in order; ``files`` are its images only."""
+    images = job.slice_of(part)
+    errors: deque[ImageError] = deque()  # of the images without a result, in order
+    results = predictor.predict(
+        ListedImages(files, images.start),
+        stream=True,
+        batch_size=batch_size,
+        score_threshold=job.score_threshold,
+        tile=job.tile,
+        on_error=errors.append,
+    )
+    index = images.start
+    with closing(results):  # type: ignore[type-var]  # a generator; closing it ends its threads
+        for result in chain(results, [None]):
+            end = images.stop if result is None else result.index
+            for failed in range(index, end):
+                yield _failure(files[failed - images.start], failed, str(errors.popleft()))
+            if result is not None:
+                yield replace(result, pixels=None)
+            index = end + 1
+
+
+def _failure(file: str, index: int, error: str) -> Failure:
+    return Failure(public_name(file), None if address_scheme(file) else Path(file), index, error)
+
+
+class Pace:
+    """Logs progress and speed every ten seconds."""
+
+    def __init__(self, total: int):
+        self.total = total
+        self.num_done = 0
+        self._start = self._last_line = time.monotonic()
+
+    def add(self, num_images: int) -> None:
+        """Count images that are done."""
+        self.num_done += num_images
+        if time.monotonic() - self._last_line >= _SECONDS_PER_LINE:
+            self._last_line = time.monotonic()
+            logger.info("%s; %d in all", self.speed(), self.total)
+
+    def speed(self) -> str:
+        """Return the number of images, the time and the speed as text."""
+        return speed_to_text(self.num_done, time.monotonic() - self._start)
+
+
+def do_parts(
+    predictor: Predictor,
+    files: Sequence[str],
+    folder: PartFolder,
+    parts: Sequence[int],
+    batch_size: int,
+    *,
+    interrupt: InterruptGuard,
+) -> None:
+    """Detect in parts and write them, until ``interrupt`` requests the end: then up to the batch at hand.
+
+    ``files`` are the images of the whole job.
+    """
+    job = folder.job
+    pace = Pace(job.count_images(parts))
+    for part in parts:
+        rows = []
+        for row in detect_part(predictor, files[job.slice_of(part)], job, part, batch_size):
+            rows.append(row)
+            pace.add(1)
+            if interrupt.requested:
+                return
+        folder.write(part, rows)
+    logger.info("%s", pace.speed())

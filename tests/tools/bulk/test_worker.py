@@ -1,0 +1,112 @@
+import json
+import logging
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import ssd
+from ssd.inference.detections import Detections
+from ssd.inference.predictor import Predictor
+from ssd.structures import Container
+from ssd.tools.bulk.part_folder import Job, PartFolder
+from ssd.tools.bulk.rows import Failure
+from ssd.tools.bulk.worker import Pace, detect_part, do_parts
+from ssd.utils.errors import ConfigError
+from ssd.utils.interrupt import InterruptGuard
+
+
+def make_job(files: Sequence[str], part_size: int = 7, tile: int | None = None) -> Job:
+    return Job(
+        listing="", num_images=len(files), detector="", class_names=("__background__", "light"),
+        score_threshold=0.3, tile=tile, format="jsonl", part_size=part_size,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def predictor() -> Predictor:
+    """A detector whose only box scores the brightness of an image."""
+
+    def network(images: Tensor) -> list[Container]:
+        found = []
+        for score in images.float().mean(dim=(1, 2, 3)) / 255:
+            boxes = torch.tensor([[1.0, 2.0, 30.0, 40.0]])
+            found.append(Container(boxes=boxes, labels=torch.tensor([1]), scores=score[None]))
+            found[-1].img_width, found[-1].img_height = images.shape[3], images.shape[2]
+        return found
+
+    return Predictor(network, (48, 64), ("__background__", "light"))
+
+
+@pytest.fixture
+def files(pictures: Path) -> list[str]:
+    return [*(str(path) for path in sorted(pictures.iterdir())), "gone.jpg"]
+
+
+def test_one_row_per_image_in_order(predictor: Predictor, files: list[str]) -> None:
+    rows = list(detect_part(predictor, files, make_job(files * 2), 1, batch_size=2))
+    assert [row.index for row in rows] == [*range(7, 14)]
+    assert [row.name for row in rows] == [str(row.path) for row in rows] == files
+    failed = {row.name: row.error for row in rows if isinstance(row, Failure)}
+    assert list(failed) == [files[2], "gone.jpg"]
+    assert all(error.startswith(f"{name}: ") for name, error in failed.items())
+    assert all(row.pixels is None for row in rows if isinstance(row, Detections))
+
+
+def test_only_failures(predictor: Predictor) -> None:
+    names = ["gone.jpg", "s p a c e/0.jpg", "gone.jpg"]
+    rows = list(detect_part(predictor, names, make_job(names), 0, batch_size=2))
+    assert [(type(row), row.index, row.name) for row in rows] == [(Failure, n, name) for n, name in enumerate(names)]
+
+
+@pytest.mark.parametrize("tile", [None, 128])
+def test_results_are_those_of_predict(detector_file: Path, files: list[str], tile: int | None) -> None:
+    detector = ssd.init_detector(detector_file, device="cpu")
+    rows = detect_part(detector, files, make_job(files, tile=tile), 0, batch_size=4)
+    expected = detector.predict(files, batch_size=4, score_threshold=0.3, tile=tile, on_error=lambda error: None)
+    found = [row for row in rows if isinstance(row, Detections)]
+    assert [json.loads(row.to_json()) for row in found] == [json.loads(row.to_json()) for row in expected]
+    assert sum(map(len, found)) > 0
+    for row, result in zip(found, expected, strict=True):
+        assert np.array_equal(row.boxes, result.boxes)
+
+
+def test_an_invalid_tile(predictor: Predictor, files: list[str]) -> None:
+    with pytest.raises(ConfigError, match=r"tile.* 5"):
+        list(detect_part(predictor, files, make_job(files, tile=5), 0, batch_size=1))
+
+
+@pytest.mark.parametrize("stop_at", range(8))
+def test_an_interrupt_keeps_whole_parts_only(
+    predictor: Predictor, files: list[str], tmp_path: Path, stop_at: int
+) -> None:
+    class Interrupt(InterruptGuard):
+        num_looks = 0
+
+        @property
+        def requested(self) -> bool:
+            self.num_looks += 1
+            return self.num_looks == stop_at
+
+    folder = PartFolder(tmp_path / "found", make_job(files, part_size=3))
+    folder.open()
+    do_parts(predictor, files, folder, [0, 2], 2, interrupt=Interrupt())
+    done = {0: [0, 2], 1: [], 2: [], 3: [], 4: [0]}.get(stop_at, [0, 2])
+    assert folder.pending() == [part for part in range(3) if part not in done]
+
+
+def test_a_line_every_ten_seconds(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    now = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    pace = Pace(60)
+    with caplog.at_level(logging.INFO, "ssd"):
+        for _ in range(50):
+            now += 0.5
+            pace.add(1)
+    assert [message.split(" images")[0] for message in caplog.messages] == ["20", "40"]
+    assert "2.0 images/s; 60" in caplog.messages[0]
+    assert pace.num_done == 50
