@@ -35,14 +35,11 @@ def test_an_error_decides_the_exit_status_and_a_warning_does_not(
     split = root / "ImageSets/Main/trainval.txt"
     ids = split.read_text().split()
     split.write_text("\n".join([*ids, ids[0]]))
-    assert check(*arguments, "--json", tmp_path / "report.json") == 0
+    assert check(*arguments) == 0
     assert "warning: duplicate image: 1" in capsys.readouterr().out
-    (problem,) = json.loads((tmp_path / "report.json").read_text())["sets"][0]["problems"]
-    assert (problem["severity"], problem["kind"]) == ("warning", "duplicate image")
     split.write_text("\n".join([*ids, "nowhere_é", "nowhere_2"]), encoding="utf-8")
     assert check(*arguments, "--show", "1") == 1
     output = capsys.readouterr().out
     assert "error: missing annotation file: 2\n" in output
-    assert "nowhere_é.xml" in output
-    assert "nowhere_2.xml" not in output
+    assert ("nowhere_é.xml" in output, "nowhere_2.xml" in output) == (True, False)
     assert "... and 1 more\n" in output

@@ -2,6 +2,7 @@
 
 import json
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -34,47 +35,31 @@ def test_report_and_files(config_file: Path, tmp_path: Path, capsys: pytest.Capt
     assert sum(level["num_priors"] for level in report["levels"]) == 4 * (12 * 16 + 6 * 8 + 3 * 4 + 2 * 2)
 
 
-def test_priors_that_miss_everything_are_named(config_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    sizes = ["MODEL.PRIORS.MIN_SIZES", [900] * 4, "MODEL.PRIORS.MAX_SIZES", [999] * 4, "MODEL.PRIORS.CLIP", False]
-    assert priors(config_file, *sizes) == 0
-    output = capsys.readouterr().out
-    assert "no object reaches IoU 0.5" in output
-    assert "the forced match" in output
-
-
-def test_a_fit_derives_from_the_config(config_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_fit_derives_from_the_config_and_keeps_the_overrides(
+    config_file: Path, scenes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The numbers of priors follow from the new ratios."""
     target = tmp_path / "elsewhere" / "fitted.yaml"
-    bad = ["MODEL.PRIORS.MIN_SIZES", [40, 50, 60, 70], "MODEL.PRIORS.MAX_SIZES", [50, 60, 70, 90], "SOLVER.SEED", 3]
-    options = ["--fit", target, "-o", tmp_path / "priors"]
-    assert priors(config_file, *bad, *options) == 0
+    entry = {"FORMAT": "voc", "ROOT": str(scenes), "SPLIT": "trainval"}
+    overrides = ["DATASETS.CUSTOM.mine", entry, "DATASETS.TRAIN", "('mine',)", "SOLVER.SEED", 3]
+    overrides += ["MODEL.PRIORS.MIN_SIZES", [40, 50, 60, 70], "MODEL.PRIORS.MAX_SIZES", [50, 60, 70, 90]]
+    overrides += ["MODEL.PRIORS.ASPECT_RATIOS", [[2, 3]] * 4, "MODEL.PRIORS.BOXES_PER_LOCATION", [6] * 4]
+    options = ["--fit", target, "--max_ratios", 1, "-o", tmp_path / "priors", "--num_images", 8]
+    assert priors(config_file, *overrides, *options) == 0
     assert f"{target}: " in capsys.readouterr().out
     assert "_BASE_: ../small.yaml" in target.read_text()
     fitted, base = load_config(target), load_config(config_file)
-    assert fitted.SOLVER.SEED == 3
-    assert fitted.MODEL.PRIORS.MIN_SIZES != base.MODEL.PRIORS.MIN_SIZES
-    assert fitted.DATASETS == base.DATASETS
+    assert (fitted.SOLVER.SEED, fitted.DATASETS.TRAIN, dict(fitted.DATASETS.CUSTOM.mine)) == (3, ("mine",), entry)
+    assert fitted.DATASETS.TEST == base.DATASETS.TEST
+    ratios = fitted.MODEL.PRIORS.ASPECT_RATIOS
+    assert max(map(len, ratios)) == 1
+    assert list(fitted.MODEL.PRIORS.BOXES_PER_LOCATION) == [2 + 2 * len(own) for own in ratios]
     before, after = (
         json.loads((folder / "priors.json").read_text())["parts"]["data"]["total"]["recall"]
         for folder in (tmp_path / "priors", tmp_path / "priors" / "fitted")
     )
     assert after > before
-    assert priors(target) == 0
-
-
-def test_a_fit_keeps_what_the_command_line_says(config_file: Path, scenes: Path, tmp_path: Path) -> None:
-    """Groups too; and the numbers of priors follow from the new ratios."""
-    target = tmp_path / "fitted.yaml"
-    entry = {"FORMAT": "voc", "ROOT": str(scenes), "SPLIT": "trainval"}
-    options = ["DATASETS.CUSTOM.mine", entry, "DATASETS.TRAIN", "('mine',)", "--num_images", 8]
-    ratios = ["MODEL.PRIORS.ASPECT_RATIOS", [[2, 3]] * 4, "MODEL.PRIORS.BOXES_PER_LOCATION", [6] * 4]
-    assert priors(config_file, *options, *ratios, "--fit", target, "--max_ratios", 1) == 0
-    fitted = load_config(target)
-    assert dict(fitted.DATASETS.CUSTOM.mine) == entry
-    assert fitted.DATASETS.TRAIN == ("mine",)
-    ratios_of_levels = fitted.MODEL.PRIORS.ASPECT_RATIOS
-    assert max(map(len, ratios_of_levels)) == 1
-    assert list(fitted.MODEL.PRIORS.BOXES_PER_LOCATION) == [2 + 2 * len(own) for own in ratios_of_levels]
-    assert priors(target) == 0
+    assert priors(target, "--num_images", 8) == 0
 
 
 @pytest.mark.parametrize(
@@ -85,31 +70,19 @@ def test_a_fit_keeps_what_the_command_line_says(config_file: Path, scenes: Path,
         (["--max_ratios", "9"], "--max_ratios must be between 0 and 4"),
         (["DATASETS.TRAIN", "()"], "DATASETS.TRAIN is empty"),
         (["MODEL.PRIORS.MIN_SIZES", "[20]"], "MODEL.PRIORS.MIN_SIZES has 1 entries"),
+        (["--fit", "{config}"], "is the config itself"),
     ],
 )
 def test_mistakes(config_file: Path, options: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert priors(config_file, *options) == 1
-    assert message in capsys.readouterr().err
-
-
-def test_the_config_is_not_overwritten(config_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     content = config_file.read_text()
-    assert priors(config_file, "--fit", config_file) == 1
-    assert "is the config itself" in capsys.readouterr().err
+    assert priors(config_file, *(option.format(config=config_file) for option in options)) == 1
+    assert message in capsys.readouterr().err
     assert config_file.read_text() == content
 
 
 def test_data_without_objects(
-    config_file: Path, scenes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    config_file: Path, write_voc: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    empty = tmp_path / "empty"
-    (empty / "ImageSets/Main").mkdir(parents=True)
-    (empty / "Annotations").mkdir()
-    (empty / "JPEGImages").symlink_to(scenes / "JPEGImages")
-    name = (scenes / "ImageSets/Main/trainval.txt").read_text().split()[0]
-    (empty / "ImageSets/Main/trainval.txt").write_text(name)
-    size = "<size><width>128</width><height>96</height><depth>3</depth></size>"
-    (empty / f"Annotations/{name}.xml").write_text(f"<annotation>{size}</annotation>")
-    custom = {"FORMAT": "voc", "ROOT": str(empty), "SPLIT": "trainval", "CLASSES": ["disk"]}
+    custom = {"FORMAT": "voc", "ROOT": str(write_voc({"a": []})), "SPLIT": "train", "CLASSES": ["disk"]}
     assert priors(config_file, "DATASETS.CUSTOM.none", custom, "DATASETS.TRAIN", "('none',)") == 1
     assert "no object in 1 images" in capsys.readouterr().err
