@@ -1,7 +1,8 @@
-"""A server on this machine; nothing goes out."""
+"""Images and videos from a server on this machine."""
 
 import base64
 import contextlib
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -19,7 +20,6 @@ from ssd.utils.errors import ImageError
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
 PNG = cv2.imencode(".png", PIXELS[..., ::-1])[1].tobytes()
-
 
 CONTENTS = {
     **dict.fromkeys(("/a.png", "/größe 猫.png", "/image", "/secret.png", "/short.png"), PNG),
@@ -42,7 +42,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_error(404)
         elif path in ("/endless.png", "/slow.png"):
             self._start(200, {})
-            with contextlib.suppress(OSError):  # the client hangs up
+            with contextlib.suppress(OSError):  # the client disconnects
                 for _ in range(400):
                     self.wfile.write(CONTENTS[path])
                     time.sleep(0.05 * (path == "/slow.png"))
@@ -102,45 +102,34 @@ def test_a_password_is_used_and_not_shown(host: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "message"),
+    ("url", "message"),
     [
-        ("nothing.png", "404"),
-        ("page.jpg", "not an image"),
-        ("empty.png", "empty"),
-        ("short.png", rf"{len(PNG)} of {len(PNG) + 100} bytes"),
-        ("long.png", "268435456 bytes"),
+        ("http://{host}/nothing.png", "404"),
+        ("http://{host}/page.jpg", "not an image"),
+        ("http://{host}/empty.png", "empty"),
+        ("http://{host}/short.png", rf"{len(PNG)} of {len(PNG) + 100} bytes"),
+        ("http://{host}/long.png", "268435456 bytes"),
+        *((url, "") for url in ("http://127.0.0.1:9/a.png", "http://[bad/a", "https:///a.png", "http://host:port/a")),
     ],
 )
-def test_a_failure_is_the_error_of_its_frame(host: str, path: str, message: str) -> None:
-    (pending,) = open_source(f"http://{host}/{path}")
-    with pytest.raises(ImageError, match=rf"^http://{host}/{path}: .*{message}"):
+def test_a_failure_is_the_error_of_its_frame(host: str, url: str, message: str) -> None:
+    url = url.format(host=host)
+    (pending,) = open_source(url)
+    with pytest.raises(ImageError, match=f"^{re.escape(url)}: .*{message}"):
         pending.read()
 
 
 def test_limits_of_size_and_time(host: str) -> None:
-    """Of an answer without a length, and of a slow one."""
     with pytest.raises(ImageError, match="500000 bytes"):
         fetch_image(f"http://{host}/endless.png", max_bytes=500_000)
-    start = time.monotonic()
     with pytest.raises(ImageError, match=r"0\.3 seconds"):
         fetch_image(f"http://{host}/slow.png", max_seconds=0.3)
-    assert time.monotonic() - start < 10
-
-
-@pytest.mark.parametrize(
-    "url", ["http://127.0.0.1:9/a.png", "http://[bad/a.png", "https:///a.png", "http://host:port/a"]
-)
-def test_an_address_without_a_server(url: str) -> None:
-    (pending,) = open_source(url)
-    with pytest.raises(ImageError, match=r"^https?://"):
-        pending.read()
 
 
 def test_a_video_goes_to_opencv(host: str) -> None:
     source = open_source(f"http://{host}/street.avi?token=1")
-    assert source.num_frames == 30
     frames = [pending.read() for pending in source]
-    assert len(frames) == 30
+    assert len(frames) == source.num_frames == 30
     assert frames[3].name == f"http://{host}/street.avi?token=1, frame 3"
     with pytest.raises(ImageError, match=r"nothing\.mp4"):
         open_source(f"http://{host}/nothing.mp4")
