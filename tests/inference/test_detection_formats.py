@@ -2,10 +2,10 @@
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree
 
-import cv2
 import numpy as np
 import pytest
 from pycocotools.coco import COCO
@@ -15,6 +15,8 @@ from ssd.inference.detection_formats import to_yolo
 from ssd.inference.detections import Detections
 from ssd.inference.sources import VideoInfo
 from ssd.utils.errors import ConfigError
+from ssd.utils.image import write_image
+from tests.inference.samples import make_detections
 
 CLASS_NAMES = ("__background__", "cat", "dog & <co>", "pers\u00f6n")
 WIDTH, HEIGHT = 80, 60
@@ -22,14 +24,8 @@ BOXES = np.array([[1, 2, 30, 40], [5.5, 6.25, 60.125, 50.0625], [0, 0, 80, 60], 
 
 
 def make(**changes: object) -> Detections:
-    fields = {
-        "boxes": BOXES,
-        "labels": np.array([2, 1, 2, 3]),
-        "scores": np.array([0.9, 0.8, 0.5, 0.25], np.float32),
-        "class_names": CLASS_NAMES,
-        "orig_size": (WIDTH, HEIGHT),
-    }
-    return Detections(**{**fields, **changes})
+    objects = zip(BOXES, (2, 1, 2, 3), (0.9, 0.8, 0.5, 0.25), strict=True)
+    return make_detections(objects, **{"class_names": CLASS_NAMES, "orig_size": (WIDTH, HEIGHT), **changes})
 
 
 NOTHING = make()[:0]
@@ -44,56 +40,38 @@ def test_coco_results() -> None:
     assert NOTHING.to_coco(7, category_ids={}) == []
     with pytest.raises(ConfigError, match="label 3"):
         make().to_coco(7, category_ids={1: 17, 2: 18})
-
-
-def test_coco_results_are_loaded_by_its_api(capsys: pytest.CaptureFixture[str]) -> None:
     ground_truth = COCO()
     ground_truth.dataset = {"images": [{"id": 7}], "categories": [{"id": number} for number in (1, 2, 3)], "info": {}}
     ground_truth.createIndex()
-    entries = json.loads(json.dumps(make().to_coco(7)))
-    loaded = ground_truth.loadRes(entries)
-    boxes = np.array([annotation["bbox"] for annotation in loaded.loadAnns(loaded.getAnnIds(imgIds=[7]))])
-    boxes[:, 2:] += boxes[:, :2]
-    np.testing.assert_allclose(boxes, BOXES, atol=1e-5)
+    loaded = ground_truth.loadRes(json.loads(json.dumps(make().to_coco(7))))
+    assert [entry["area"] for entry in loaded.loadAnns([1, 2])] == [29 * 38, 54.625 * 43.8125]
 
 
-def write_voc(root: Path, xml: str) -> VOCDataset:
-    for folder in ("Annotations", "ImageSets/Main", "JPEGImages"):
-        (root / folder).mkdir(parents=True)
-    (root / "ImageSets/Main/test.txt").write_text("a\n")
-    (root / "Annotations/a.xml").write_text(xml, encoding="utf-8")
-    cv2.imwrite(str(root / "JPEGImages/a.png"), np.zeros((HEIGHT, WIDTH, 3), np.uint8))
-    return VOCDataset(root, "test", class_names=CLASS_NAMES)
-
-
-def test_a_voc_annotation_is_read_as_the_same_boxes(tmp_path: Path) -> None:
-    """Clipped to the image."""
-    dataset = write_voc(tmp_path / "voc", make(path=tmp_path / "photos" / "a.png").to_voc_xml())
-    _, target, _ = dataset[0]
-    np.testing.assert_allclose(target["boxes"], BOXES, atol=5e-4)
-    assert target["labels"].tolist() == [2, 1, 2, 3]
+def test_a_voc_annotation_is_read_as_the_same_boxes(write_voc: Callable[..., Path]) -> None:
+    """Boxes are clipped to the image."""
+    outside = make(boxes=np.array([[-5, -6, 90, 70]]), labels=np.array([1]), scores=np.array([0.5]))
+    images = {"all": make(), "clipped": outside, "none": NOTHING}
+    root = write_voc({name: detections.to_voc_xml() for name, detections in images.items()})
+    for name in images:
+        write_image(np.zeros((HEIGHT, WIDTH, 3), np.uint8), root / f"JPEGImages/{name}.png")
+    dataset = VOCDataset(root, "train", class_names=CLASS_NAMES)
+    (boxes, labels), (clipped, _), (none, _) = (dataset.get_annotation(row)[1][:2] for row in range(3))
+    np.testing.assert_allclose(boxes, BOXES, atol=5e-4)
+    assert labels.tolist() == [2, 1, 2, 3]
     assert dataset.get_img_info(0) == {"height": HEIGHT, "width": WIDTH}
-    outside = np.array([[-5, -6, 90, 70]], np.float32)
-    detections = make(boxes=outside, labels=np.array([1]), scores=np.array([0.5], np.float32))
-    _, target, _ = write_voc(tmp_path / "clipped", detections.to_voc_xml())[0]
-    np.testing.assert_allclose(target["boxes"], [[0, 0, WIDTH, HEIGHT]])
-    _, target, _ = write_voc(tmp_path / "empty", NOTHING.to_voc_xml())[0]
-    assert target["boxes"].shape == (0, 4)
+    np.testing.assert_allclose(clipped, [[0, 0, WIDTH, HEIGHT]])
+    assert none.shape == (0, 4)
 
 
 def test_the_tags_of_a_voc_annotation() -> None:
     root = ElementTree.fromstring(make(path=Path("photos/a 1.jpg")).to_voc_xml())
-    assert [(tag, root.findtext(tag)) for tag in ("folder", "filename", "segmented")] == [
-        *(("folder", "photos"), ("filename", "a 1.jpg"), ("segmented", "0"))
-    ]
+    assert [root.findtext(tag) for tag in ("folder", "filename", "segmented")] == ["photos", "a 1.jpg", "0"]
     assert [child.text for child in root.find("size")] == ["80", "60", "3"]
-    first = root.find("object")
-    tags = ["name", "pose", "truncated", "difficult", "score", "bndbox"]
-    assert [child.tag for child in first] == tags
-    assert [first.findtext(tag) for tag in tags[:-1]] == ["dog & <co>", "Unspecified", "0", "0", "0.9"]
-    assert [(child.tag, float(child.text)) for child in first.find("bndbox")] == [
-        *(("xmin", 2), ("ymin", 3), ("xmax", 31), ("ymax", 41))
-    ]
+    first = {child.tag: child.text for child in root.find("object")}
+    assert list(first) == ["name", "pose", "truncated", "difficult", "score", "bndbox"]
+    assert list(first.values())[:-1] == ["dog & <co>", "Unspecified", "0", "0", "0.9"]
+    box = {child.tag: float(child.text) for child in root.find("object/bndbox")}
+    assert box == {"xmin": 2, "ymin": 3, "xmax": 31, "ymax": 41}
     # Characters that XML forbids are replaced.
     root = ElementTree.fromstring(make(name="a\x00b\x1f\udcffc\tü\U0001f431").to_voc_xml())
     assert root.findtext("filename") == "a\ufffdb\ufffd\ufffdc\tü\U0001f431"
@@ -133,8 +111,7 @@ def test_json() -> None:
 
 def test_json_keeps_every_bit() -> None:
     rng = np.random.default_rng(0)
-    boxes = rng.uniform(-10, 5000, (100, 4)).astype(np.float32)
-    scores = np.sort(rng.uniform(0, 1, 100).astype(np.float32))[::-1]
+    boxes, scores = rng.uniform(-10, 5000, (100, 4)).astype(np.float32), rng.uniform(0, 1, 100).astype(np.float32)
     objects = json.loads(make(boxes=boxes, labels=np.ones(100, int), scores=scores).to_json())["objects"]
     np.testing.assert_array_equal(np.array([item["box"] for item in objects], np.float32), boxes)
     np.testing.assert_array_equal(np.array([item["score"] for item in objects], np.float32), scores)
@@ -149,7 +126,6 @@ def test_supervision() -> None:
     np.testing.assert_array_equal(converted.confidence, detections.scores)
     assert converted.class_id.tolist() == [2, 1, 2, 3]
     assert converted["class_name"].tolist() == detections.names
-    assert converted[converted.confidence > 0.6]["class_name"].tolist() == detections.names[:2]
     assert len(NOTHING.to_supervision()) == 0
     converted.xyxy[:] = 0
     np.testing.assert_array_equal(detections.boxes, BOXES)

@@ -11,6 +11,7 @@ from ssd.inference.sources import VideoInfo
 from ssd.utils.errors import ConfigError, ImageError
 from ssd.utils.image import read_image
 from ssd.visualization import draw_detections
+from tests.inference.samples import make_detections
 
 CLASS_NAMES = ("__background__", "cat", "dog", "person")
 WIDTH, HEIGHT = 80, 60
@@ -18,19 +19,12 @@ BOXES = [[1, 2, 30, 40], [5.5, 6.25, 60, 50], [-3, 0, 20, 64], [10, 10, 12, 12]]
 
 
 def make(**changes: object) -> Detections:
-    fields = {
-        "boxes": np.array(BOXES, np.float32),
-        "labels": np.array([2, 1, 2, 3]),
-        "scores": np.array([0.9, 0.8, 0.5, 0.25], np.float32),
-        "class_names": CLASS_NAMES,
-        "orig_size": (WIDTH, HEIGHT),
-    }
-    return Detections(**{**fields, **changes})
+    objects = zip(BOXES, (2, 1, 2, 3), (0.9, 0.8, 0.5, 0.25), strict=True)
+    return make_detections(objects, **{"class_names": CLASS_NAMES, "orig_size": (WIDTH, HEIGHT), **changes})
 
 
 def nothing(**changes: object) -> Detections:
-    none = {"boxes": np.zeros((0, 4), np.float32), "labels": np.zeros(0, np.int64), "scores": np.zeros(0, np.float32)}
-    return make(**{**none, **changes})
+    return make_detections(**{"class_names": CLASS_NAMES, "orig_size": (WIDTH, HEIGHT), **changes})
 
 
 @pytest.fixture
@@ -42,7 +36,6 @@ def pixels() -> np.ndarray:
     ("changes", "message"),
     [
         ({"boxes": np.zeros((3, 4))}, r"\(3, 4\), \(4,\), \(4,\)"),
-        ({"boxes": np.zeros((4, 5))}, r"\(4, 5\)"),
         ({"scores": np.zeros(3)}, r"\(4, 4\), \(4,\), \(3,\)"),
         ({"labels": np.ones((4, 1), int)}, r"\(4, 4\), \(4, 1\)"),
         ({"labels": np.array([0, 1, 1, 1])}, r"1 to 3, .*0 to 1"),
@@ -56,13 +49,13 @@ def test_fields_that_do_not_fit(changes: dict, message: str) -> None:
 
 
 def test_length_names_and_words() -> None:
-    assert len(make()) == 4
-    assert make().names == ["dog", "cat", "dog", "person"]
+    names = ["dog", "cat", "dog", "person"]
+    assert (len(make()), make().names) == (4, names)
     assert repr(make(name="a.jpg")) == "<Detections in a.jpg, 80 x 60: 2 dog, 1 cat, 1 person>"
     assert repr(nothing()) == "<Detections in image, 80 x 60: nothing>"
     assert nothing().names == list(nothing()) == []
     assert [(item.names, item.boxes.tolist()) for item in make()] == [
-        ([name], [box]) for name, box in zip(make().names, BOXES, strict=True)
+        ([name], [box]) for name, box in zip(names, BOXES, strict=True)
     ]
 
 
@@ -83,9 +76,8 @@ def test_rows(rows: object, expected: list[int], pixels: np.ndarray) -> None:
     video = VideoInfo("a.mp4", 25.0, 100, (WIDTH, HEIGHT))
     whole = make(name="n", path=Path("a.jpg"), index=7, video=video, pixels=pixels)
     part = whole[rows]
-    assert part.boxes.tolist() == [BOXES[row] for row in expected]
-    assert part.labels.tolist() == whole.labels[expected].tolist()
-    assert part.scores.tolist() == whole.scores[expected].tolist()
+    for name in ("boxes", "labels", "scores"):
+        assert getattr(part, name).tolist() == getattr(whole, name)[expected].tolist()
     assert (part.boxes.dtype, part.labels.dtype, part.scores.dtype) == (np.float32, np.int64, np.float32)
     assert (part.name, part.path, part.index, part.video) == ("n", Path("a.jpg"), 7, video)
     assert part.class_names is whole.class_names
@@ -94,9 +86,8 @@ def test_rows(rows: object, expected: list[int], pixels: np.ndarray) -> None:
 
 @pytest.mark.parametrize("rows", [4, -5, [4], [True, False]])
 def test_missing_rows(rows: object) -> None:
-    for detections in (make(), nothing()):
-        with pytest.raises(IndexError):
-            detections[rows]
+    with pytest.raises(IndexError):
+        make()[rows]
 
 
 @pytest.mark.parametrize(
@@ -121,8 +112,7 @@ def test_filter_keeps_the_order(arguments: dict, expected: list[int]) -> None:
     ("item", "message"),
     [
         ("dgo", r"'dgo': .*'dog'.* cat, dog, person"),
-        ("zebra", r"'zebra': .*1 to 3"),
-        ("__background__", r"'__background__'"),
+        ("__background__", r"'__background__': .*1 to 3"),
         (0, r"class 0"),
         (4, r"class 4: .*1 to 3"),
     ],
@@ -131,10 +121,6 @@ def test_filter_names_the_nearest_class(item: str | int, message: str) -> None:
     for classes in (item, ["cat", item]):
         with pytest.raises(ConfigError, match=message):
             make().filter(classes=classes)
-    names = ("__background__", *(f"c{number}" for number in range(500)))
-    with pytest.raises(ConfigError) as caught:
-        make(class_names=names).filter(classes="zebra")
-    assert "c499" not in str(caught.value)
 
 
 def test_the_image_is_the_pixels_else_the_file(tmp_path: Path, pixels: np.ndarray) -> None:
@@ -154,8 +140,8 @@ def test_the_image_is_the_pixels_else_the_file(tmp_path: Path, pixels: np.ndarra
 def test_draw_shows_what_scores_above_the_threshold(pixels: np.ndarray) -> None:
     detections, before = make(pixels=pixels), pixels.copy()
     for threshold, count in ((0.5, 2), (0.85, 1), (0.0, 4)):
-        boxes, labels, scores = (value[:count] for value in (detections.boxes, detections.labels, detections.scores))
-        expected = draw_detections(pixels, boxes, labels, scores, CLASS_NAMES)
+        kept = detections[:count]
+        expected = draw_detections(pixels, kept.boxes, kept.labels, kept.scores, CLASS_NAMES)
         np.testing.assert_array_equal(detections.draw(score_threshold=threshold), expected)
     np.testing.assert_array_equal(detections.draw(), detections.draw(score_threshold=0.5))
     np.testing.assert_array_equal(detections.draw(score_threshold=1), pixels)
@@ -180,16 +166,11 @@ def test_show_writes_a_file(tmp_path: Path, pixels: np.ndarray) -> None:
 def test_show_without_a_file_opens_a_viewer(
     pixels: np.ndarray, monkeypatch: pytest.MonkeyPatch, has_viewer: bool
 ) -> None:
-    shown = []
-
-    def show(image: Image.Image, title: str) -> bool:
-        shown.append((np.asarray(image), title))
-        return has_viewer
-
-    monkeypatch.setattr(ImageShow, "show", show)
+    shown: list[tuple[Image.Image, str]] = []
+    monkeypatch.setattr(ImageShow, "show", lambda image, title: shown.append((image, title)) or has_viewer)
     detections = make(pixels=pixels, name="a.jpg")
     with contextlib.nullcontext() if has_viewer else pytest.raises(ImageError, match="out_file"):
         detections.show()
     ((image, title),) = shown
-    np.testing.assert_array_equal(image, detections.draw())
+    np.testing.assert_array_equal(np.asarray(image), detections.draw())
     assert title == "a.jpg"

@@ -83,9 +83,8 @@ def test_one_image(predictor: Predictor) -> None:
         assert found.class_names == CLASS_NAMES
         assert (found.name, found.orig_size, found.path, found.video) == ("image", (20, 10), None, None)
         assert found.pixels is pixels
-    for wrong in (np.zeros((8, 8, 3), np.float32), np.zeros((3, 8, 8), np.uint8)):
-        with pytest.raises(ImageError, match=r"\(H, W, 3\)|float32"):
-            predictor(wrong)
+    with pytest.raises(ImageError, match="float32"):
+        predictor(np.zeros((8, 8, 3), np.float32))
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 7, 100])
@@ -93,6 +92,7 @@ def test_order_batches_and_sizes(predictor: Predictor, network: Halves, batch_si
     sizes = [(16 + 7 * number, 8 + 3 * number) for number in range(7)]
     images = [image(10 * number, 255, size) for number, size in enumerate(sizes, start=1)]
     results = predictor.predict(images, batch_size=batch_size)
+    assert predictor.predict([]) == list(predictor.predict([], stream=True)) == []
     assert [found.orig_size for found in results] == sizes
     assert [found.index for found in results] == list(range(7))
     assert cat_scores(results) == [10, 20, 30, 40, 50, 60, 70]
@@ -101,10 +101,6 @@ def test_order_batches_and_sizes(predictor: Predictor, network: Halves, batch_si
         assert found.boxes[0].tolist() == pytest.approx([width / 2, 0, width, height])
         for name in ("boxes", "labels", "scores"):
             assert np.array_equal(getattr(found, name), getattr(predictor(pixels), name))
-
-
-def test_no_images(predictor: Predictor, network: Halves) -> None:
-    assert predictor.predict([]) == list(predictor.predict([], stream=True)) == network.batch_sizes == []
 
 
 def test_thresholds(network: Halves) -> None:
@@ -131,13 +127,10 @@ def test_a_stream_carries_pixels_and_a_list_leaves_those_of_files(predictor: Pre
         assert found.labels.tolist() == kept.labels.tolist()
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [({"batch_size": 0}, "batch_size .*0"), ({"tile": 0}, "tile .*32 .*0"), ({"tile": -5}, "tile .*32 .*-5")],
-)
-def test_mistakes_fail_at_once(predictor: Predictor, options: dict[str, int], message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
-        predictor.predict(image(0), stream=True, **options)  # type: ignore[call-overload]
+def test_mistakes_fail_at_once(predictor: Predictor) -> None:
+    for options, message in (({"batch_size": 0}, "batch_size .*0"), ({"tile": -5}, "tile .*32 .*-5")):
+        with pytest.raises(ConfigError, match=message):
+            predictor.predict(image(0), stream=True, **options)
     with pytest.raises(ImageError, match="missing"):
         predictor.predict("missing.jpg", stream=True)
 
@@ -145,20 +138,16 @@ def test_mistakes_fail_at_once(predictor: Predictor, options: dict[str, int], me
 def test_bad_images(predictor: Predictor, network: Halves, tmp_path: Path) -> None:
     """One raises after the results before it; with on_error it is skipped."""
     bad = tmp_path / "bad.jpg"
-    bad.write_text("no image")
+    bad.touch()
     results = predictor.predict([image(10), image(20), bad, image(30)], stream=True, batch_size=8)
     assert cat_scores([next(results), next(results)]) == [10, 20]
     with pytest.raises(ImageError, match=r"bad\.jpg"):
         next(results)
-    with pytest.raises(ImageError, match=r"bad\.jpg"):
-        predictor.predict([bad, image(10)])
     network.batch_sizes.clear()
     errors: list[ImageError] = []
     found = predictor.predict([bad, image(10), bad, image(20), bad], batch_size=2, on_error=errors.append)
-    assert cat_scores(found) == [10, 20]
-    assert [one.index for one in found] == [1, 3]
-    assert ["bad.jpg" in str(error) for error in errors] == [True] * 3
-    assert network.batch_sizes == [2]
+    assert (cat_scores(found), [one.index for one in found]) == ([10, 20], [1, 3])
+    assert (["bad.jpg" in str(error) for error in errors], network.batch_sizes) == ([True] * 3, [2])
 
 
 class Images:
@@ -166,15 +155,7 @@ class Images:
 
     def __init__(self, count: int):
         self.num_frames = count
-        self.references: list[weakref.ref[np.ndarray]] = []
-
-    @property
-    def num_read(self) -> int:
-        return len(self.references)
-
-    @property
-    def num_alive(self) -> int:
-        return sum(reference() is not None for reference in self.references)
+        self.references: list[weakref.ref[np.ndarray]] = []  # one per image that was read
 
     def __iter__(self) -> Iterator[PendingFrame]:
         for number in range(self.num_frames):
@@ -186,15 +167,18 @@ class Images:
         return Frame(pixels, str(number), index=number)
 
 
-def reading_threads() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name.startswith(("ssd-walk", "ssd-read"))]
+def reading_threads() -> int:
+    return sum(thread.name.startswith(("ssd-walk", "ssd-read")) for thread in threading.enumerate())
 
 
 def test_memory_does_not_grow_with_the_source(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ssd.inference.predictor.available_cores", lambda: 2)
     source = Images(200)
-    counts = [source.num_alive for _ in predictor.predict(source, stream=True, batch_size=4)]
-    assert len(counts) == source.num_read == 200
+    counts = [
+        sum(reference() is not None for reference in source.references)
+        for _ in predictor.predict(source, stream=True, batch_size=4)
+    ]
+    assert len(counts) == len(source.references) == 200
     assert 1 <= max(counts) <= 16  # a batch in the network, one ahead, one whose results are handed out
 
 
@@ -204,7 +188,7 @@ def test_a_stream_starts_with_its_first_result_and_ends_when_it_is_closed(
 ) -> None:
     source = Images(10**9)
     results = predictor.predict(source, stream=True, batch_size=2)
-    assert (source.num_read, reading_threads()) == (0, [])
+    assert (len(source.references), reading_threads()) == (0, 0)
     next(results)
     assert network.batch_sizes == [2]
     assert reading_threads()
@@ -213,18 +197,17 @@ def test_a_stream_starts_with_its_first_result_and_ends_when_it_is_closed(
     else:
         del results
         gc.collect()
-    assert reading_threads() == []
-    assert source.num_read < 30
+    assert reading_threads() == 0
+    assert len(source.references) < 30
 
 
-def test_an_error_of_the_network_ends_the_threads(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_of_the_network_ends_the_threads() -> None:
     def fail(_: Tensor) -> list[Container]:
         raise RuntimeError("out of memory")
 
-    monkeypatch.setattr(predictor, "network", fail)
     with pytest.raises(RuntimeError, match="out of memory"):
-        predictor.predict(Images(100))
-    assert reading_threads() == []
+        Predictor(fail, (HEIGHT, WIDTH), CLASS_NAMES).predict(Images(100))
+    assert reading_threads() == 0
 
 
 def test_images_are_read_while_the_network_works(network: Halves) -> None:
@@ -233,9 +216,9 @@ def test_images_are_read_while_the_network_works(network: Halves) -> None:
     def wait_for_the_next_batch(images: Tensor) -> list[Container]:
         wanted = min(6, 2 * len(network.batch_sizes) + 4)
         deadline = time.monotonic() + 10
-        while source.num_read < wanted and time.monotonic() < deadline:
+        while len(source.references) < wanted:
+            assert time.monotonic() < deadline
             time.sleep(0.001)
-        assert source.num_read >= wanted
         return network(images)
 
     predictor = Predictor(wait_for_the_next_batch, (HEIGHT, WIDTH), CLASS_NAMES)
@@ -283,11 +266,6 @@ def red_objects(images: Tensor) -> list[Container]:
     return results
 
 
-@pytest.fixture
-def finder() -> Predictor:
-    return Predictor(red_objects, (100, 100), CLASS_NAMES)
-
-
 def scene(size: tuple[int, int], boxes: list[tuple[int, int, int, int]]) -> np.ndarray:
     pixels = np.zeros((size[1], size[0], 3), np.uint8)
     for x1, y1, x2, y2 in boxes:
@@ -301,7 +279,8 @@ OBJECTS = [(20, 30, 35, 45), (93, 20, 107, 34), (174, 172, 186, 184), (20, 165, 
 
 @pytest.mark.parametrize("tile", [100, True])
 @pytest.mark.parametrize("batch_size", [1, 4, 50])
-def test_objects_that_tiles_cut_are_found_once(finder: Predictor, tile: int | bool, batch_size: int) -> None:
+def test_objects_that_tiles_cut_are_found_once(tile: int | bool, batch_size: int) -> None:
+    finder = Predictor(red_objects, (100, 100), CLASS_NAMES)
     pixels = scene((300, 260), OBJECTS[:4])
     (found,) = finder.predict(pixels, tile=tile, batch_size=batch_size)
     assert found.orig_size == (300, 260)

@@ -15,6 +15,7 @@ NETWORK = 100  # sides of the network input in these tests
 IOU_THRESHOLD = 0.45
 
 Box = tuple[float, float, float, float]
+Object = tuple[Box, int, float]  # box, label and score
 
 
 def test_corners_by_hand() -> None:
@@ -48,10 +49,10 @@ def test_tiles_cover_the_image(size: tuple[int, int], tile: tuple[int, int], ove
     assert len(corners) == len(columns) * len(rows)
 
 
-def found_in(view: Corners, objects: list[tuple[Box, int, float]], fragment_score: float = 0.0) -> Container:
-    """What a perfect detector finds in a part of an image: of each object (box, label, score) what can be seen.
+def found_in(view: Corners, objects: list[Object], fragment_score: float = 0.0) -> Container:
+    """Return the visible part of each object, as a perfect detector finds it in a view of the image.
 
-    What the view cuts off scores ``fragment_score``, and is not found at all if that is zero.
+    Objects that the view cuts score ``fragment_score``; with zero they are not found.
     """
     x1, y1, x2, y2 = view
     boxes, labels, scores = [], [], []
@@ -77,7 +78,7 @@ def nothing() -> Container:
     return found_in((0, 0, 1, 1), [])
 
 
-def merged(views: list[Container], corners: list[Corners], size: tuple[int, int]) -> list[tuple[Box, int, float]]:
+def merged(views: list[Container], corners: list[Corners], size: tuple[int, int]) -> list[Object]:
     found = merge_views(views, corners, size, IOU_THRESHOLD)
     assert (found.img_width, found.img_height) == size
     boxes = [tuple(round(value, 2) for value in box) for box in found["boxes"].tolist()]
@@ -120,7 +121,12 @@ def test_a_small_object_is_found_once(
 
 
 CORNERS = tile_corners((340, 100), (100, 100))
-assert [corner[0] for corner in CORNERS] == [0, 80, 160, 240]
+
+
+def merged_objects(whole: list[Object], tiles: list[Object], fragment_score: float = 0.0) -> list[Object]:
+    """Merge the objects found in the whole image of 340 x 100 pixels with those found in its four tiles."""
+    views = [found_in((0, 0, 340, 100), whole), *(found_in(corner, tiles, fragment_score) for corner in CORNERS)]
+    return merged(views, CORNERS, (340, 100))
 
 
 @pytest.mark.parametrize(
@@ -128,68 +134,52 @@ assert [corner[0] for corner in CORNERS] == [0, 80, 160, 240]
     [
         (20.0, 10.0, 95.0, 90.0),  # in the first tile; the second sees 15 of its 75 columns
         (85.0, 10.0, 175.0, 90.0),  # in the second; the first sees 15, the third 15
-        (50.0, 10.0, 150.0, 90.0),  # in none, but in the whole image
+        (50.0, 10.0, 150.0, 90.0),  # only in the whole image
         (5.0, 5.0, 335.0, 95.0),  # larger than a tile
     ],
 )
 @pytest.mark.parametrize("fragment_score", [0.3, 0.9])
 def test_parts_of_a_large_object_give_way(box: Box, fragment_score: float) -> None:
     objects = [(box, 1, 0.6)]
-    whole = found_in((0, 0, 340, 100), objects)
-    views = [whole, *(found_in(corner, objects, fragment_score) for corner in CORNERS)]
-    assert merged(views, CORNERS, (340, 100)) == [(box, 1, 0.6)]
+    assert merged_objects(objects, objects, fragment_score) == objects
 
 
 def test_a_part_stays_where_the_whole_is_not_found() -> None:
     assert merged([nothing() for _ in range(5)], CORNERS, (340, 100)) == []
     box = (50.0, 10.0, 150.0, 90.0)
-    views = [nothing(), *(found_in(corner, [(box, 1, 0.6)], 0.4) for corner in CORNERS)]
-    found = merged(views, CORNERS, (340, 100))
+    found = merged_objects([], [(box, 1, 0.6)], fragment_score=0.4)
     assert found == [((50.0, 10.0, 100.0, 90.0), 1, 0.4), ((80.0, 10.0, 150.0, 90.0), 1, 0.4)]
 
 
-def test_a_part_does_not_give_way_to_a_guess() -> None:
-    """A box that holds it but scores less than half, or is of another class."""
-    part = ((50.0, 10.0, 100.0, 90.0), 1, 0.8)
-    for label, score in ((1, 0.3), (2, 0.8)):
-        guess = ((20.0, 0.0, 320.0, 100.0), label, score)
-        views = [found_in((0, 0, 340, 100), [guess]), found_in(CORNERS[0], [part]), *(nothing() for _ in CORNERS[1:])]
-        assert sorted(merged(views, CORNERS, (340, 100))) == sorted([part, guess])
+@pytest.mark.parametrize(
+    ("part", "other"),
+    [
+        (((50.0, 10.0, 100.0, 90.0), 1, 0.8), ((20.0, 0.0, 320.0, 100.0), 1, 0.3)),  # scores less than half
+        (((50.0, 10.0, 100.0, 90.0), 1, 0.8), ((20.0, 0.0, 320.0, 100.0), 2, 0.8)),  # another class
+        (((0.0, 0.0, 40.0, 100.0), 1, 0.5), ((0.0, 0.0, 100.0, 100.0), 1, 0.5)),  # cut by the image, not by a tile
+    ],
+)
+def test_a_part_does_not_give_way(part: Object, other: Object) -> None:
+    views = [found_in((0, 0, 340, 100), [other]), found_in(CORNERS[0], [part]), *(nothing() for _ in CORNERS[1:])]
+    assert sorted(merged(views, CORNERS, (340, 100))) == sorted([part, other])
 
 
 def test_an_object_within_another_of_its_class_stays() -> None:
-    outer, inner = ((10.0, 10.0, 70.0, 90.0), 1, 0.9), ((30.0, 30.0, 50.0, 50.0), 1, 0.8)
-    views = [nothing(), *(found_in(corner, [outer, inner]) for corner in CORNERS)]
-    assert merged(views, CORNERS, (340, 100)) == [outer, inner]
-
-
-def test_an_object_at_the_border_of_the_image_is_not_cut() -> None:
-    """It does not give way to a larger box: only NMS decides."""
-    at_the_border = ((0.0, 0.0, 40.0, 100.0), 1, 0.5)
-    around = ((0.0, 0.0, 100.0, 100.0), 1, 0.5)
-    views = [found_in((0, 0, 340, 100), [around]), found_in(CORNERS[0], [at_the_border])]
-    views += [nothing() for _ in CORNERS[1:]]
-    assert sorted(merged(views, CORNERS, (340, 100))) == sorted([at_the_border, around])
+    objects = [((10.0, 10.0, 70.0, 90.0), 1, 0.9), ((30.0, 30.0, 50.0, 50.0), 1, 0.8)]
+    assert merged_objects([], objects) == objects
 
 
 def test_classes_do_not_meet_and_scores_descend() -> None:
-    objects = [
-        ((10.0, 10.0, 40.0, 40.0), 1, 0.5),
-        ((10.0, 10.0, 40.0, 40.0), 2, 0.7),
-        ((85.0, 5.0, 95.0, 15.0), 1, 0.6),
-    ]
-    views = [found_in((0, 0, 340, 100), objects[:1]), *(found_in(corner, objects) for corner in CORNERS)]
-    expected = [objects[1], objects[2], objects[0]]
-    assert merged(views, CORNERS, (340, 100)) == expected
+    box = (10.0, 10.0, 40.0, 40.0)
+    objects = [(box, 1, 0.5), (box, 2, 0.7), ((85.0, 5.0, 95.0, 15.0), 1, 0.6)]
+    assert merged_objects(objects[:1], objects) == [objects[1], objects[2], objects[0]]
 
 
 def test_many_cut_boxes_are_compared_in_parts() -> None:
-    """More than meet the whole ones at once."""
-    generator = torch.Generator().manual_seed(0)
-    left: Tensor = 30 + 10 * torch.rand(600, 1, generator=generator)
-    boxes = torch.cat([left, left / 2, torch.full_like(left, 100), left / 2 + 60], dim=1)
-    parts = Container(boxes=boxes, labels=torch.ones(600, dtype=torch.int64), scores=torch.full((600,), 0.4))
-    parts.img_width = parts.img_height = NETWORK
+    """More than are compared with the whole ones at once."""
+    left: Tensor = 30 + 10 * torch.rand(600, 1)
+    boxes = torch.cat([left, left / 2, torch.full_like(left, 100), left / 2 + 60], dim=1).tolist()
+    parts = found_in((0, 0, 100, 100), [(tuple(box), 1, 0.4) for box in boxes])
     whole = ((25.0, 10.0, 130.0, 90.0), 1, 0.5)
     views = [found_in((0, 0, 340, 100), [whole]), parts, *(nothing() for _ in CORNERS[1:])]
     assert merged(views, CORNERS, (340, 100)) == [whole]

@@ -1,5 +1,6 @@
-"""The page of `ssd demo --web`; its parts here, and in a browser where Gradio and Chromium are installed (slow)."""
+"""The page of `ssd demo --web`: its callbacks, and all of it where Gradio and Chromium are installed (slow)."""
 
+import contextlib
 import json
 import shutil
 import socket
@@ -15,41 +16,25 @@ import numpy as np
 import pytest
 
 from ssd.inference.api import init_detector
-from ssd.inference.detections import Detections
 from ssd.inference.web import COLUMNS, Callbacks, select, serve
 from ssd.utils.errors import MissingPackageError
 from ssd.utils.image import write_image
+from tests.inference.samples import make_detections
 
 ROOT = Path(__file__).parents[2]
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
 
-@pytest.fixture
-def found() -> Detections:
-    return Detections(
-        boxes=np.array([[1, 2, 30.26, 40], [5, 5, 20, 20], [0, 0, 9, 9]], dtype=np.float32),
-        labels=np.array([1, 2, 1]),
-        scores=np.array([0.9, 0.6, 0.2], dtype=np.float32),
-        class_names=("__background__", "cat", "dog"),
-        orig_size=(48, 64),
-        name="animals.png",
-        pixels=np.zeros((64, 48, 3), dtype=np.uint8),
-    )
-
-
-def test_a_selection_is_the_same_in_picture_table_and_json(found: Detections) -> None:
+def test_a_selection_is_the_same_in_picture_table_and_json() -> None:
+    objects = [([1, 2, 30.26, 40], 1, 0.9), ([5, 5, 20, 20], 2, 0.6), ([0, 0, 9, 9], 1, 0.2)]
+    found = make_detections(objects, orig_size=(48, 64), pixels=np.zeros((64, 48, 3), dtype=np.uint8))
     shown = select(found, 0.5, [])
     assert shown.rows == [["cat", 0.9, 1.0, 2.0, 30.3, 40.0], ["dog", 0.6, 5.0, 5.0, 20.0, 20.0]]
     assert len(shown.rows[0]) == len(COLUMNS)
     assert shown.summary.startswith("2 objects in 48 x 64 pixels; 1 more")
     np.testing.assert_array_equal(shown.drawn, found[:2].draw(score_threshold=0))
     assert json.loads(shown.json) == json.loads(found[:2].to_json())
-
-
-def test_classes_are_chosen_by_name(found: Detections) -> None:
-    shown = select(found, 0.0, ["dog"])
-    assert [row[0] for row in shown.rows] == ["dog"]
-    assert shown.summary.startswith("1 object in ")
+    assert [row[0] for row in select(found, 0.0, ["dog"]).rows] == ["dog"]
     nothing = select(found, 1.0, [])
     assert nothing.rows == []
     np.testing.assert_array_equal(nothing.drawn, found.image)
@@ -105,12 +90,11 @@ def page_url(detector_file: Path) -> Iterator[str]:
     url = f"http://127.0.0.1:{port}/"
     try:
         for _ in range(120):
-            try:
+            with contextlib.suppress(OSError):
                 urllib.request.urlopen(url, timeout=5).close()
                 break
-            except OSError:
-                assert process.poll() is None, "the server has ended"
-                time.sleep(0.5)
+            assert process.poll() is None, "the server has ended"
+            time.sleep(0.5)
         yield url
     finally:
         process.terminate()
@@ -129,26 +113,23 @@ def test_in_a_browser(page_url: str, tmp_path: Path) -> None:
         requests: list[str] = []
         errors: list[Any] = []
         page.on("request", lambda request: requests.append(request.url))
-        page.on("pageerror", lambda error: errors.append(error))
+        page.on("pageerror", errors.append)
         page.goto(page_url)
         upload = page.locator("#image input[type=file]")
         upload.set_input_files(ROOT / "demo" / "scene_1.jpg")
         page.wait_for_selector("#drawn img")
         page.wait_for_function("document.querySelector('#summary').innerText.includes('pixels')")
         threshold = page.locator("#threshold input[type=number]")
-        threshold.fill("1")
-        threshold.press("Enter")
-        page.wait_for_function("document.querySelector('#summary').innerText.startsWith('0 objects')")
-        threshold.fill("0")
-        threshold.press("Enter")
-        page.wait_for_function("/^[1-9]/.test(document.querySelector('#summary').innerText)")
+        for value, expected in (("1", "0 objects"), ("0", "[1-9]")):
+            threshold.fill(value)
+            threshold.press("Enter")
+            page.wait_for_function(f"/^{expected}/.test(document.querySelector('#summary').innerText)")
         total = int(page.inner_text("#summary").split()[0])
         page.wait_for_timeout(500)
         with page.expect_download() as download:
             page.click("#download")
         assert download.value.suggested_filename == "scene_1.json"
-        content = json.loads(Path(download.value.path()).read_text())
-        assert len(content["objects"]) == total
+        assert len(json.loads(Path(download.value.path()).read_text())["objects"]) == total
         page.set_viewport_size({"width": 390, "height": 800})
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
         assert page.evaluate("[...document.querySelectorAll('#drawn img')].every(image => image.naturalWidth > 0)")
