@@ -129,7 +129,7 @@ def of_lufficc(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_to_and_from_lufficc(
-    convert: Convert, of_lufficc: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    convert: Convert, of_lufficc: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ours, theirs = tmp_path / "ours.pth", tmp_path / "theirs.pth"
     status, out, _ = convert(of_lufficc, "-o", ours, "--classes", "cat,dog")
@@ -149,7 +149,7 @@ def test_to_and_from_lufficc(
     assert all(torch.equal(value, written["model"][name]) for name, value in read["model"].items())
 
     cfg = own_config(read_detector(str(of_lufficc)))
-    assert f"{of_lufficc}: The priors are taken for" in caplog.text
+    assert f"{of_lufficc}: The priors are taken for" in capsys.readouterr().out
     assert (cfg.MODEL.BACKBONE.NAME, cfg.MODEL.NUM_CLASSES) == ("mobilenet_v2", 3)
     with pytest.raises(ConfigError, match=r"does not name its 2 classes; .*MODEL\.WEIGHTS_CLASSES"):
         ssd.init_detector(of_lufficc)

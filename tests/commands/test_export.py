@@ -9,7 +9,7 @@ from typing import Any
 import onnx
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ssd.cli import main
 from ssd.commands import export as command
@@ -67,8 +67,14 @@ def one_candidate(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
 
 @pytest.fixture
 def _no_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the export write nothing."""
-    monkeypatch.setattr(command, "export_onnx", lambda _, path, *__, **___: path.parent.mkdir() or path)
+    """Let the export write an empty file."""
+
+    def write(_: nn.Module, path: Path, *__: Any, **___: Any) -> Path:
+        path.parent.mkdir()
+        path.touch()
+        return path
+
+    monkeypatch.setattr(command, "export_onnx", write)
 
 
 @pytest.mark.usefixtures("one_candidate")

@@ -81,7 +81,10 @@ def test_bugs_keep_their_traceback(error: Exception) -> None:
         run_script(Mock(side_effect=error))
 
 
-@pytest.mark.parametrize("args", [["demo"], ["predict", "x.jpg", "-o", "found"], ["export", "-o", "model.onnx"]])
-def test_neither_config_nor_checkpoint(args: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(args) == 1
-    assert "--ckpt" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("args", "option"),
+    [("demo", "--config-file"), ("predict x.jpg -o found", "--ckpt"), ("export -o model.onnx", "--ckpt")],
+)
+def test_neither_config_nor_checkpoint(args: str, option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(args.split()) == 1
+    assert option in capsys.readouterr().err

@@ -1,5 +1,3 @@
-"""Predictor: order, batches, sizes, pixels, errors, threads, tiles."""
-
 import gc
 import threading
 import time
