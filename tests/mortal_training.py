@@ -22,7 +22,7 @@ from torch import Tensor, nn
 import ssd.engine.inference
 from ssd.modeling import registry
 from ssd.modeling.backbone.tiny import Tiny
-from ssd.utils.checkpoint_folder import TAG_FILE
+from ssd.utils.checkpoint import TAG_FILE
 
 ROOT = Path(__file__).parents[1]
 

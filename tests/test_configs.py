@@ -13,13 +13,12 @@ from ssd.config import Config, load_config
 from ssd.data import make_batch_transform
 from ssd.modeling.backbone import build_backbone
 from ssd.modeling.backbone.efficient_net import MBConvBlock
-from ssd.modeling.backbone.shapes import feature_shapes
+from ssd.modeling.backbone.stages import feature_shapes
 from ssd.modeling.detector import build_detection_model
 from ssd.modeling.detector.levels import build_levels
 from ssd.solver import make_optimizer
 from ssd.structures import Container
-from ssd.structures.boxes import center_to_corner
-from ssd.structures.size import height_width
+from ssd.structures.boxes import center_to_corner, height_width
 from ssd.utils.checkpoint import Checkpointer
 from tests.shipped_configs import CONFIGS, load_shipped
 

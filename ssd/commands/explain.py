@@ -1,4 +1,4 @@
-"""The command `ssd explain`: how a detector sees one image, in pictures and numbers."""
+"""The command `ssd explain`: one image as a detector sees it, in pictures and numbers."""
 
 import argparse
 from collections.abc import Sequence
@@ -12,11 +12,9 @@ from ssd.config import Config
 from ssd.data.catalog import make_dataset
 from ssd.inference.api import make_predictor
 from ssd.inference.predictor import Predictor
-from ssd.tools.explain.explain import explain
-from ssd.tools.explain.explanation import Explanation
-from ssd.tools.explain.report import explanation_to_text
+from ssd.tools.explain.explain import Explanation, explain
 from ssd.utils.errors import ConfigError
-from ssd.utils.terminal import say
+from ssd.utils.logger import say
 from ssd.weights.loaded_checkpoint import trained_class_names
 
 
@@ -29,7 +27,7 @@ def main(args: Sequence[str]) -> int:
 def parse_args(args: Sequence[str]) -> argparse.Namespace:
     """Read the command line behind `ssd explain`."""
     parser = make_parser(
-        "Show how a detector sees one image: priors, matches, hard negatives, and how a detection came to be.",
+        "Show one image as a detector sees it: priors, matches, hard negatives, candidates and detections.",
         "ssd explain",
     )
     parser.usage = (
@@ -40,57 +38,35 @@ def parse_args(args: Sequence[str]) -> argparse.Namespace:
     add_flag(parser, "--ckpt", metavar="FILE", help=CKPT_HELP)
     help_text = "take image and objects from a dataset of the config or of the catalogue"
     add_flag(parser, "--dataset", metavar="NAME", help=help_text)
-    add_flag(parser, "--index", type=int, default=0, metavar="I", help="which of its images, from 0 (%(default)s)")
-    help_text = "the detection whose history is told, from 0, the best (%(default)s)"
+    add_flag(parser, "--index", type=int, default=0, metavar="I", help="number of its image, from 0 (%(default)s)")
+    help_text = "number of the detection in the last picture, from 0, the best (%(default)s)"
     add_flag(parser, "--detection", type=int, default=0, metavar="N", help=help_text)
-    help_text = "for explain.html, explain.json and the pictures (%(default)s)"
+    help_text = "for explain.html and the pictures (%(default)s)"
     parser.add_argument("-o", "--output", type=Path, default=Path("explained"), metavar="FOLDER", help=help_text)
-    return sort_words(parser.parse_intermixed_args(args))
-
-
-def sort_words(args: argparse.Namespace) -> argparse.Namespace:
-    """Tell IMAGE from the first KEY: a dataset takes its place."""
-    words = [*args.opts, *([args.image] if args.image is not None else [])]
-    args.image, args.opts = None, words
-    if args.dataset is None and words:
-        args.image, *args.opts = words
-    return args
+    parsed = parser.parse_intermixed_args(args)
+    words = [*parsed.opts, *([parsed.image] if parsed.image is not None else [])]  # in any order IMAGE is the first
+    parsed.image = words.pop(0) if parsed.dataset is None and words else None
+    parsed.opts = words
+    return parsed
 
 
 def run(args: argparse.Namespace) -> int:
-    """Explain, print the most important numbers, and write the files; return the exit status.
-
-    Raises:
-        ConfigError: the configuration or an option is wrong.
-        CheckpointError: there is no checkpoint, or it does not fit.
-        DownloadError, MissingPackageError: see ``start_trained``.
-        DeviceError: likewise.
-        DatasetError: the dataset is missing or malformed.
-        ImageError: the image cannot be read.
-        OutputError: a file cannot be written.
-    """
-    check_args(args)
-    cfg, device, checkpoint = start_trained(args)
-    detector = make_predictor(cfg, checkpoint, trained_class_names(cfg, checkpoint), device)
-    explanation = explain_what_is_named(args, cfg, detector)
-    paths = explanation.draw(args.output, args.detection)
-    say(explanation_to_text(explanation, args.detection))
-    say(f"\nWritten: {', '.join(str(path) for path in paths)}\n")
-    return 0
-
-
-def check_args(args: argparse.Namespace) -> None:
-    """Raise ConfigError for options that are wrong."""
+    """Explain, print the most important numbers, and write the files; return the exit status."""
     if args.dataset is None and args.image is None:
         raise ConfigError("nothing to explain: name an IMAGE, or --dataset NAME with --index I")
     if args.dataset is not None and len(args.opts) % 2:
         raise ConfigError(f"--dataset {args.dataset} gives the image: leave {args.opts[0]!r} out, or --dataset")
+    cfg, device, checkpoint = start_trained(args)
+    detector = make_predictor(cfg, checkpoint, trained_class_names(cfg, checkpoint), device)
+    explanation = explain_dataset(args, cfg, detector) if args.dataset else explain(detector, args.image)
+    paths = explanation.write(args.output, args.detection)
+    say(explanation.to_text(args.detection))
+    say(f"\nWritten: {', '.join(str(path) for path in paths)}\n")
+    return 0
 
 
-def explain_what_is_named(args: argparse.Namespace, cfg: Config, detector: Predictor) -> Explanation:
-    """Explain IMAGE, or the image of the dataset with the objects that training would see."""
-    if args.dataset is None:
-        return explain(detector, args.image)
+def explain_dataset(args: argparse.Namespace, cfg: Config, detector: Predictor) -> Explanation:
+    """Explain an image of a dataset, with the objects that training would see."""
     options: dict[str, Any] = {"is_train": True, "on_error": cfg.DATASETS.ON_ERROR}
     dataset = make_dataset(args.dataset, cfg.DATASETS.CUSTOM, class_names=detector.class_names, **options)
     if not 0 <= args.index < len(dataset):

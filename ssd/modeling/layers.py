@@ -1,16 +1,17 @@
 """Layers that torch.nn does not have."""
 
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torchvision.ops import Conv2dNormActivation
 
 
 class L2Norm(nn.Module):
     """Scale every position of a feature map to a learnt norm per channel (ParseNet; SSD, Sec. 3.1, for conv4_3).
 
-    Args:
-        num_channels: channels of the feature map.
-        scale: initial norm; 20 in the paper.
+    ``scale`` is the initial norm, 20 in the paper.
     """
 
     def __init__(self, num_channels: int, scale: float = 20.0):
@@ -23,12 +24,7 @@ class L2Norm(nn.Module):
 
 
 class SeparableConv2d(nn.Module):
-    """Depthwise 3x3 convolution with batch norm and ReLU6, then a pointwise one (MobileNetV2, Sec. 6.2, SSDLite).
-
-    Args:
-        in_channels: channels of the input.
-        out_channels: channels of the output.
-    """
+    """Depthwise 3x3 convolution with batch norm and ReLU6, then a pointwise one (MobileNetV2, Sec. 6.2, SSDLite)."""
 
     def __init__(self, in_channels: int, out_channels: int):
         super().__init__()
@@ -47,8 +43,8 @@ class SeparableConv2d(nn.Module):
 class BatchNorm2d(nn.BatchNorm2d):
     """Batch norm that can train on one image whose map is one cell.
 
-    A channel's one value has no variance, and its mean is itself: torch refuses it. There the running statistics
-    normalise, as in evaluation, and are kept as they are.
+    One value per channel has no variance, and torch refuses it. There the running statistics normalise, as in
+    evaluation, and are not updated.
     """
 
     def forward(self, input: Tensor) -> Tensor:
@@ -56,3 +52,7 @@ class BatchNorm2d(nn.BatchNorm2d):
         if not self.training or input.numel() > self.num_features:
             return super().forward(input)
         return F.batch_norm(input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+
+
+# A convolution without bias, padded to ceil(size / stride) cells, its batch norm and, if given, ``activation_layer``.
+conv_bn = partial(Conv2dNormActivation, norm_layer=BatchNorm2d, activation_layer=None)

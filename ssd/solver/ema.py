@@ -32,7 +32,7 @@ class ModelAverage(Generic[ModuleT]):
 
         Args:
             step: Number of the step, from 1.
-            skip: bool () on the model's device; if true, the average stays as it is. None = it is updated.
+            skip: bool () on the model's device; if true, the average is not updated. None is False.
         """
         pairs = list(zip(self.module.state_dict().values(), self._model.state_dict().values(), strict=True))
         smooth = [pair for pair in pairs if pair[0].is_floating_point()]

@@ -14,7 +14,7 @@ from ssd.utils.errors import ConfigError
 
 
 def warmup(step: int, factor: float, num_steps: int) -> float:
-    """Return what the learning rate is multiplied by: ``factor`` at step 0, rising linearly to 1 at ``num_steps``."""
+    """Return the factor on the learning rate: ``factor`` at step 0, rising linearly to 1 at ``num_steps``."""
     if step >= num_steps:
         return 1.0
     progress = step / num_steps
@@ -22,7 +22,7 @@ def warmup(step: int, factor: float, num_steps: int) -> float:
 
 
 def multistep(step: int, milestones: Sequence[int], gamma: float) -> float:
-    """Return ``gamma`` to the power of how many of the ascending ``milestones`` have been reached."""
+    """Return ``gamma`` to the power of the number of ascending ``milestones`` that have been reached."""
     return gamma ** bisect_right(milestones, step)
 
 
@@ -34,14 +34,8 @@ def cosine(step: int, num_steps: int) -> float:
 class WarmupLR(LambdaLR):
     """A warm-up times a decay, both functions of the optimizer steps taken; stepped once after each.
 
-    Its state is the step count alone, so a continued run follows the schedule of its own config. The scheduler state
-    of a lufficc/SSD checkpoint is accepted.
-
-    Args:
-        optimizer: whose learning rates are scaled.
-        warmup_factor: see ``warmup``.
-        warmup_iters: see ``warmup``.
-        decay: maps a step to a factor.
+    Its state is the step count alone, so a resumed run follows the schedule of its own config. The scheduler state of a
+    lufficc/SSD checkpoint loads too. ``decay`` maps a step to a factor.
     """
 
     def __init__(self, optimizer: Optimizer, *, warmup_factor: float, warmup_iters: int, decay: Callable[[int], float]):
@@ -63,11 +57,7 @@ class WarmupLR(LambdaLR):
 
 
 def make_lr_scheduler(cfg: CfgNode, optimizer: Optimizer) -> WarmupLR:
-    """Build SOLVER.SCHEDULE with the warm-up of SOLVER.
-
-    Raises:
-        ConfigError: the schedule is unknown, or SOLVER.LR_STEPS does not ascend.
-    """
+    """Build SOLVER.SCHEDULE with the warm-up of SOLVER."""
     solver = cfg.SOLVER
     decay: Callable[[int], float]
     if solver.SCHEDULE == "multistep":

@@ -10,13 +10,10 @@ from ssd.utils.errors import ConfigError
 
 
 def make_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
-    """Build SOLVER.OPTIMIZER over all trainable parameters of ``model``.
+    """Build SOLVER.OPTIMIZER over all trainable parameters of ``model``, which is on the device of the training.
 
-    "sgd" with momentum is the paper's (SSD, Sec. 3); "adamw" gets further in few iterations, at a lower SOLVER.LR.
-    The model is where it will train: on a CPU and on CUDA one fused kernel updates all parameters.
-
-    Raises:
-        ConfigError: the name is neither of these.
+    "sgd" with momentum is the paper's (SSD, Sec. 3); "adamw" gets further in few iterations, at a lower SOLVER.LR. On a
+    CPU and on CUDA one fused kernel updates all parameters.
     """
     solver = cfg.SOLVER
     groups = parameter_groups(
@@ -36,10 +33,10 @@ def make_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
 
 
 def _with_momentum(optimizer: torch.optim.SGD) -> torch.optim.SGD:
-    """Start from a momentum of zero, which the first step takes as none.
+    """Start from a momentum of zero, which gives the same first step as no momentum.
 
-    Where it would make its momentum in the first step, and that step is left out because its gradient is not finite,
-    the fused kernel leaves unwritten memory there (PyTorch 2.15).
+    Otherwise the first step allocates it; if that step is skipped because its gradient is not finite, the fused kernel
+    leaves unwritten memory there (PyTorch 2.15).
     """
     for group in optimizer.param_groups:
         for parameter in group["params"] if group["momentum"] else ():
@@ -59,12 +56,11 @@ def parameter_groups(
     """Group the trainable parameters by learning rate and weight decay, as an optimizer takes them.
 
     Args:
-        model: a detector, whose children are ``backbone`` and ``box_head``.
-        lr: of what no factor applies to; that group comes first.
-        weight_decay: of what decays.
-        bias_lr_factor: on the learning rate of biases.
-        backbone_lr_factor: on that of the backbone without ``extras``, the layers that no ImageNet weights fill.
-        decay_norms_and_biases: whether vectors (biases, and the scales of norms) decay too.
+        model: Detector, whose children are ``backbone`` and ``box_head``.
+        lr: Learning rate of the first group, to which no factor applies.
+        bias_lr_factor: Factor on the learning rate of biases.
+        backbone_lr_factor: Factor on that of the backbone without ``extras``, which no ImageNet weights fill.
+        decay_norms_and_biases: Whether vectors (biases, and the scales of norms) decay too.
     """
     groups: dict[tuple[float, bool], list[nn.Parameter]] = {(1.0, True): []}
     for name, parameter in model.named_parameters():

@@ -19,9 +19,9 @@ def priors(*arguments: object) -> int:
 def test_report_and_files(config_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert priors(config_file, "-o", tmp_path / "priors", "--num_images", 20) == 0
     output = capsys.readouterr().out
-    assert "network input 128 x 96 pixels" in output
-    assert "boxes of 8 images" in output
-    assert "boxes of 20 samples" in output
+    assert "128 x 96" in output
+    assert "8 images" in output
+    assert "20 samples" in output
     assert {path.name for path in (tmp_path / "priors").iterdir()} == FILES
     for path in (tmp_path / "priors").glob("*.svg"):
         ElementTree.parse(path)
@@ -38,9 +38,8 @@ def test_priors_that_miss_everything_are_named(config_file: Path, capsys: pytest
     sizes = ["MODEL.PRIORS.MIN_SIZES", [900] * 4, "MODEL.PRIORS.MAX_SIZES", [999] * 4, "MODEL.PRIORS.CLIP", False]
     assert priors(config_file, *sizes) == 0
     output = capsys.readouterr().out
-    assert "no object reaches IoU 0.5 (" in output
-    assert "Do not expect the detector to find it" in output
-    assert "train one prior only, the forced match" in output
+    assert "no object reaches IoU 0.5" in output
+    assert "the forced match" in output
 
 
 def test_a_fit_derives_from_the_config(config_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -48,10 +47,8 @@ def test_a_fit_derives_from_the_config(config_file: Path, tmp_path: Path, capsys
     bad = ["MODEL.PRIORS.MIN_SIZES", [40, 50, 60, 70], "MODEL.PRIORS.MAX_SIZES", [50, 60, 70, 90], "SOLVER.SEED", 3]
     options = ["--fit", target, "-o", tmp_path / "priors"]
     assert priors(config_file, *bad, *options) == 0
-    output = capsys.readouterr().out
-    assert "of the objects reach the threshold, before" in output
-    text = target.read_text()
-    assert "_BASE_: ../small.yaml" in text
+    assert f"{target}: " in capsys.readouterr().out
+    assert "_BASE_: ../small.yaml" in target.read_text()
     fitted, base = load_config(target), load_config(config_file)
     assert fitted.SOLVER.SEED == 3
     assert fitted.MODEL.PRIORS.MIN_SIZES != base.MODEL.PRIORS.MIN_SIZES
@@ -65,7 +62,7 @@ def test_a_fit_derives_from_the_config(config_file: Path, tmp_path: Path, capsys
 
 
 def test_a_fit_keeps_what_the_command_line_says(config_file: Path, scenes: Path, tmp_path: Path) -> None:
-    """Groups too; and the numbers of priors, which follow from other ratios, are written anew."""
+    """Groups too; and the numbers of priors follow from the new ratios."""
     target = tmp_path / "fitted.yaml"
     entry = {"FORMAT": "voc", "ROOT": str(scenes), "SPLIT": "trainval"}
     options = ["DATASETS.CUSTOM.mine", entry, "DATASETS.TRAIN", "('mine',)", "--num_images", 8]

@@ -68,7 +68,7 @@ def test_neither_the_monitor_nor_a_break_changes_a_training(
     """The broken one ends by Ctrl-C after iteration 5, and continues from iteration 3, as if killed after that."""
     train(script, config_file, tmp_path / "whole")
     with monkeypatch.context() as patched:
-        patched.setattr("ssd.commands.train.show_first_batch", lambda cfg, training, class_names: training)
+        patched.setattr("ssd.commands.train.show_first_batch", lambda training, mean, std: training)
         train(script, config_file, tmp_path / "plain", "--use_tensorboard", False, "TEST.VALIDATION_LOSS", False)
     assert not (tmp_path / "plain" / "first_batch.jpg").exists()
 

@@ -163,7 +163,7 @@ def test_checkpoints_of_lufficc_continue(folder: Path, caplog: pytest.LogCapture
     assert stored is not None
     plain = {key: stored.checkpoint[key] for key in ("model", "iteration")}
     assert resume(checkpointer(config(folder)), config(folder), StoredTraining(stored.path, plain), max_iter=9) == 8
-    with pytest.raises(CheckpointError, match=r"has no config whose schedule could be taken; leave --resume_schedule"):
+    with pytest.raises(CheckpointError, match="--resume_schedule"):
         with_stored_schedule(config(folder), StoredTraining(stored.path, plain))
 
 

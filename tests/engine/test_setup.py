@@ -1,100 +1,72 @@
-"""What the commands share."""
-
-import argparse
-import errno
-from pathlib import Path
+"""How a schedule changes with the number of processes."""
 
 import pytest
-import torch
 
-from ssd.commands.arguments import make_parser, parse_bool, parse_tile
-from ssd.commands.run import run_script, start_run
-from ssd.engine import setup
-from ssd.utils import launch
+from ssd.config import Config, load_config
+from ssd.engine.setup import check_same_processes, describe_scaling, scale_to_processes
 from ssd.utils.errors import ConfigError
 
 
-def test_flags_may_follow_overrides() -> None:
-    parser = make_parser("")
-    setup.add_flag(parser, "--skip-test", action="store_true")
-    args = parser.parse_intermixed_args(
-        ["--config_file", "a.yaml", "SOLVER.LR", "1e-3", "--skip_test", "TEST.MAX_PER_CLASS", "-1", "--local-rank=3"]
+def config(*overrides: object) -> Config:
+    """The defaults: LR 1e-3, MAX_ITER 120000, LR_STEPS 80000 and 100000, WARMUP_ITERS 500, batches of 32."""
+    return load_config(None, overrides)
+
+
+def changed_keys(before: Config, after: Config) -> set[str]:
+    assert {key: before[key] for key in before if key != "SOLVER"} == {k: after[k] for k in after if k != "SOLVER"}
+    return {key for key in before.SOLVER if before.SOLVER[key] != after.SOLVER[key]}
+
+
+def test_batches_of_each_process_scale_the_schedule() -> None:
+    cfg = config()
+    scaled = scale_to_processes(cfg, 4)
+    assert changed_keys(cfg, scaled) == {"LR", "MAX_ITER", "LR_STEPS", "WARMUP_ITERS"}
+    solver = scaled.SOLVER
+    assert (solver.LR, solver.MAX_ITER, solver.LR_STEPS) == (0.004, 30000, [20000, 25000])
+    assert (solver.WARMUP_ITERS, solver.BATCH_SIZE) == (125, 32)
+    assert cfg.SOLVER.LR == 0.001
+    assert scaled.is_frozen()
+    assert describe_scaling(cfg, scaled, 4) == (
+        "4 processes of 32 images: 128 an iteration; SOLVER.LR 0.001 -> 0.004, MAX_ITER 120000 -> 30000, "
+        "LR_STEPS [80000, 100000] -> [20000, 25000], WARMUP_ITERS 500 -> 125"
     )
-    assert args.config_file == "a.yaml"
-    assert args.skip_test
-    assert args.opts == ["SOLVER.LR", "1e-3", "TEST.MAX_PER_CLASS", "-1"]
 
 
-def test_truth_values() -> None:
-    assert [parse_bool(text) for text in ("true", "1", "False", "no")] == [True, True, False, False]
-    with pytest.raises(argparse.ArgumentTypeError, match="expected true or false, got 'maybe'"):
-        parse_bool("maybe")
+def test_divisions_round_down() -> None:
+    solver = scale_to_processes(config("SOLVER.MAX_ITER", 100, "SOLVER.LR_STEPS", [70, 95]), 8).SOLVER
+    assert (solver.MAX_ITER, solver.LR_STEPS, solver.WARMUP_ITERS) == (12, [8, 11], 62)
 
 
-def test_sides_of_tiles() -> None:
-    assert parse_tile("512") == 512
-    with pytest.raises(argparse.ArgumentTypeError, match=r"expected a number of pixels, .* got 'street.jpg'"):
-        parse_tile("street.jpg")
+def test_a_batch_of_all_processes_is_divided() -> None:
+    cfg = config("SOLVER.BATCH_SIZE_SCOPE", "global")
+    scaled = scale_to_processes(cfg, 4)
+    assert changed_keys(cfg, scaled) == {"BATCH_SIZE"}
+    assert scaled.SOLVER.BATCH_SIZE == 8
+    assert describe_scaling(cfg, scaled, 4) == "4 processes of 8 images: 32 an iteration; the schedule is not scaled"
 
 
-@pytest.mark.parametrize(("name", "index"), [("cuda", []), ("cuda:1", [torch.device("cuda:1")])])
-def test_a_gpu_is_selected_only_by_its_number(
-    config_file: Path, monkeypatch: pytest.MonkeyPatch, name: str, index: list[torch.device]
-) -> None:
-    """torch.cuda.set_device refuses a device without an index."""
-    selected: list[torch.device] = []
-    monkeypatch.setattr(launch, "select_device", torch.device)
-    monkeypatch.setattr(torch.cuda, "set_device", selected.append)
-    monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
-    args = argparse.Namespace(config_file=config_file, opts=["MODEL.DEVICE", name])
-    _, device = start_run(args)
-    assert device == torch.device(name)
-    assert selected == index
+@pytest.mark.parametrize("meaning", ["process", "global"])
+def test_one_process_changes_nothing(meaning: str) -> None:
+    cfg = config("SOLVER.BATCH_SIZE_SCOPE", meaning)
+    assert scale_to_processes(cfg, 1) == cfg
 
 
-def test_a_config_file_is_needed() -> None:
-    with pytest.raises(ConfigError, match="--config-file is missing"):
-        start_run(argparse.Namespace(config_file=None, opts=[]))
+def test_mistakes() -> None:
+    with pytest.raises(
+        ConfigError, match=r"SOLVER\.BATCH_SIZE is 32 \(.* global\), which 5 processes.*set it to 30 or 35"
+    ):
+        scale_to_processes(config("SOLVER.BATCH_SIZE_SCOPE", "global"), 5)
+    with pytest.raises(ConfigError, match=r"3 processes cannot share evenly; set it to 3$"):
+        scale_to_processes(config("SOLVER.BATCH_SIZE_SCOPE", "global", "SOLVER.BATCH_SIZE", 2), 3)
+    with pytest.raises(ConfigError, match=r"SOLVER\.MAX_ITER is 3, which 4 processes share: set it to 4 or more"):
+        scale_to_processes(config("SOLVER.MAX_ITER", 3), 4)
+    with pytest.raises(ConfigError, match=r"SOLVER\.BATCH_SIZE_SCOPE must be process or global, got 'each'"):
+        config("SOLVER.BATCH_SIZE_SCOPE", "each")
 
 
-def test_what_runs_in_one_process_says_so(config_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {"RANK": 1, "WORLD_SIZE": 2, "LOCAL_RANK": 1, "LOCAL_WORLD_SIZE": 2, "MASTER_PORT": 1}.items():
-        monkeypatch.setenv(name, str(value))
-    monkeypatch.setenv("MASTER_ADDR", "localhost")
-    with pytest.raises(ConfigError, match="torchrun started 2 processes of what runs in one: start it without"):
-        start_run(argparse.Namespace(config_file=config_file, opts=[]))
-
-
-@pytest.mark.parametrize(
-    ("error", "status", "text"),
-    [
-        (ConfigError("a key is wrong"), 1, "error: a key is wrong"),
-        (KeyboardInterrupt(), 130, "interrupted"),
-        (
-            OSError(errno.ENOSPC, "No space left on device", "log.txt"),
-            1,
-            "error: log.txt: No space left on device;",
-        ),
-        (RuntimeError("[gloo/transport/tcp/pair.cc:545] Connection closed by peer\nmore"), 1, "error: another process"),
-    ],
-)
-def test_errors_of_a_script_end_in_a_message(
-    capsys: pytest.CaptureFixture[str], error: BaseException, status: int, text: str
-) -> None:
-    def main() -> None:
-        raise error
-
-    assert run_script(main) == status
-    written = capsys.readouterr().err
-    assert written.startswith(text)
-    assert written.count("\n") == 1
-
-
-@pytest.mark.parametrize("error", [RuntimeError("a bug"), PermissionError(13, "Permission denied", "log.txt")])
-def test_bugs_keep_their_traceback(error: Exception) -> None:
-    def main() -> None:
-        raise error
-
-    with pytest.raises(type(error)) as caught:
-        run_script(main)
-    assert caught.value is error
+def test_who_may_continue() -> None:
+    check_same_processes(config(), {"world_size": 4}, 4)
+    check_same_processes(config(), {}, 4)  # of lufficc/SSD
+    check_same_processes(config("SOLVER.BATCH_SIZE_SCOPE", "global"), {"world_size": 1}, 4)
+    with pytest.raises(ConfigError, match=r"trained by 2 process.* and 4 "):
+        check_same_processes(config(), {"world_size": 2}, 4)

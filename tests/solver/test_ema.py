@@ -44,12 +44,12 @@ def test_the_average_keeps_the_layout() -> None:
     assert average.module.weight.is_contiguous(memory_format=torch.channels_last)
 
 
-def test_the_device_may_keep_it_from_moving() -> None:
+def test_the_device_may_skip_an_update() -> None:
     model = nn.Linear(1, 1, bias=False)
     nn.init.zeros_(model.weight)
     average = ModelAverage(model, 0.25)
     nn.init.constant_(model.weight, 8.0)
-    average.update(100, keep=torch.tensor(True))
+    average.update(100, skip=torch.tensor(True))
     assert average.module.weight.item() == 0
-    average.update(100, keep=torch.tensor(False))
+    average.update(100, skip=torch.tensor(False))
     assert average.module.weight.item() == pytest.approx(6.0)

@@ -27,14 +27,8 @@ def test_first_steps_by_hand() -> None:
         (
             "small",
             [
-                "SOLVER.LR",
-                "0.01",
-                "SOLVER.LR_STEPS",
-                "[30,45]",
-                "SOLVER.WARMUP_ITERS",
-                "10",
-                "SOLVER.WARMUP_FACTOR",
-                "0.1",
+                *("SOLVER.LR", 0.01, "SOLVER.LR_STEPS", [30, 45]),
+                *("SOLVER.WARMUP_ITERS", 10, "SOLVER.WARMUP_FACTOR", 0.1),
             ],
         ),
     ],
@@ -69,16 +63,16 @@ def test_stepping_follows_the_curve_and_resumes() -> None:
     assert whole[4:9] == pytest.approx([1e-3, 1e-3, 1e-4, 1e-4, 1e-5])
 
     resumed = make_lr_scheduler(config, make_optimizer(config, model))
-    resumed.load_state_dict({"last_epoch": 5, "milestones": [1], "base_lrs": [99.0]})  # what lufficc/SSD saves besides
+    resumed.load_state_dict({"last_epoch": 5, "milestones": [1], "base_lrs": [99.0]})  # as lufficc/SSD saves them
     assert run(resumed, 5) == whole[5:]
 
 
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["SOLVER.LR_STEPS", [8, 6]], r"SOLVER\.LR_STEPS must ascend"),
-        (["SOLVER.SCHEDULE", "linear"], r"SOLVER\.SCHEDULE must be multistep or cosine, got 'linear'"),
-        (["SOLVER.OPTIMIZER", "adam"], r"SOLVER\.OPTIMIZER must be sgd or adamw, got 'adam'"),
+        (["SOLVER.LR_STEPS", [8, 6]], r"SOLVER\.LR_STEPS .*\[8, 6\]"),
+        (["SOLVER.SCHEDULE", "linear"], r"SOLVER\.SCHEDULE .*'linear'"),
+        (["SOLVER.OPTIMIZER", "adam"], r"SOLVER\.OPTIMIZER .*'adam'"),
     ],
 )
 def test_mistakes(overrides: list, message: str) -> None:
@@ -104,7 +98,7 @@ def test_cosine_and_adamw() -> None:
     assert lrs[9] == pytest.approx(1e-3 * cosine(9, 10))
 
 
-def test_optimizer_takes_what_is_trainable() -> None:
+def test_optimizer_takes_trainable_parameters() -> None:
     model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
     model[0].requires_grad_(False)
     optimizer = make_optimizer(load_config(), model)
@@ -160,8 +154,8 @@ def test_one_group_unless_asked_for() -> None:
     assert len(group["params"]) == 8
 
 
-def test_a_first_step_that_is_left_out_leaves_no_momentum() -> None:
-    """As the scaler of float16 gradients leaves one out. The fused kernel would leave whatever lay in memory."""
+def test_a_skipped_first_step_leaves_no_momentum() -> None:
+    """The scaler of float16 gradients skips it so; the fused kernel would leave unwritten memory."""
     model = nn.Linear(50, 50)
     optimizer = make_optimizer(load_config(), model)
     for parameter in model.parameters():
@@ -173,7 +167,7 @@ def test_a_first_step_that_is_left_out_leaves_no_momentum() -> None:
 
 
 def test_momentum_of_zero_is_a_first_step() -> None:
-    """The bits are those of an optimizer that begins without."""
+    """Bit by bit as with an optimizer that begins without."""
     models = [nn.Linear(5, 5) for _ in range(2)]
     models[1].load_state_dict(models[0].state_dict())
     cfg = load_config(None, ["SOLVER.WEIGHT_DECAY", 0.1])

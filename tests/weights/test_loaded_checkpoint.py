@@ -146,7 +146,7 @@ def test_commands_take_the_users_names(command: str, nameless: Path, tmp_path: P
     options = ["--opts"] if command == "predict" else []
     args = [command, image, "--ckpt", nameless, "-o", output, *options, "MODEL.WEIGHTS_CLASSES", OWN]
     assert main([str(arg) for arg in args]) == 0
-    written = output / ("explain.json" if command == "explain" else "_job/job.json")
+    written = output / ("explain.html" if command == "explain" else "_job/job.json")
     assert "thing 1" in written.read_text()
 
 

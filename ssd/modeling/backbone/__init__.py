@@ -7,9 +7,8 @@ from ssd.modeling import registry
 from ssd.modeling.backbone.efficient_net import EfficientNet
 from ssd.modeling.backbone.mobilenet import MobileNetV1
 from ssd.modeling.backbone.mobilenetv2 import MobileNetV2
-from ssd.modeling.backbone.mobilenetv3 import MobileNetV3
+from ssd.modeling.backbone.mobilenetv3 import MobileNetV3, MobileNetV3SSDLite
 from ssd.modeling.backbone.mobilenetv3_qfgaohao import QfgaohaoMobileNetV3
-from ssd.modeling.backbone.mobilenetv3_ssdlite import MobileNetV3SSDLite
 from ssd.modeling.backbone.resnet import ResNet
 from ssd.modeling.backbone.squeezenet import SqueezeNet
 from ssd.modeling.backbone.timm_adapter import TimmBackbone
@@ -34,15 +33,7 @@ __all__ = [
 
 
 def build_backbone(cfg: CfgNode, pretrained: bool | str) -> nn.Module:
-    """Build the network that MODEL.BACKBONE.NAME names.
-
-    Args:
-        cfg: The configuration.
-        pretrained: Whether it starts from the published ImageNet weights, or the path or URL of a file of weights.
-
-    Raises:
-        ConfigError: There is no such network, or it does not follow MODEL.BACKBONE.OUT_INDICES.
-    """
+    """Build the network of MODEL.BACKBONE.NAME, with published ImageNet weights or those of a path or URL."""
     name = cfg.MODEL.BACKBONE.NAME
     backbone: nn.Module = registry.BACKBONES[name](cfg, pretrained)
     if cfg.MODEL.BACKBONE.OUT_INDICES and not hasattr(backbone, "out_indices"):

@@ -1,13 +1,8 @@
-"""EfficientNet-B0 to B7 (arXiv:1905.11946) without its classifier, and extra layers.
-
-The published weights expect RGB in 0 to 1, normalised by mean (0.485, 0.456, 0.406) and standard deviation
-(0.229, 0.224, 0.225) (README of the repository of PRETRAINED_URLS), so INPUT.PIXEL_MEAN [123.675, 116.28, 103.53] and
-INPUT.PIXEL_STD [58.395, 57.12, 57.375].
-"""
+"""EfficientNet-B0 to B7 (arXiv:1905.11946) without its classifier, and extra layers. Pixels: see ``pretrained``."""
 
 import math
 from functools import partial
-from typing import NamedTuple
+from itertools import accumulate
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -15,60 +10,41 @@ from torchvision.ops import stochastic_depth
 from yacs.config import CfgNode
 
 from ssd.modeling import registry
-from ssd.modeling.backbone.extras import cells_after, extra_block
+from ssd.modeling.backbone.extras import extra_blocks
 from ssd.modeling.backbone.mobilenet import round_channels
 from ssd.modeling.backbone.pretrained import load_pretrained
 from ssd.modeling.backbone.stages import split_at_strides
 from ssd.modeling.layers import BatchNorm2d
-from ssd.structures.size import height_width
+from ssd.structures.boxes import height_width
 
-# The authors' weights, converted from TensorFlow; lufficc/SSD names older ones over plain http.
+# Width and depth coefficients (EfficientNet, Sec. 3.3; b1 to b7 as in the authors' code), and the hash in the name of
+# the file of the authors' weights, converted from TensorFlow.
+_VARIANTS = {
+    "b0": (1.0, 1.0, "355c32eb"),
+    "b1": (1.0, 1.1, "f1951068"),
+    "b2": (1.1, 1.2, "8bb594d6"),
+    "b3": (1.2, 1.4, "5fb5a3c3"),
+    "b4": (1.4, 1.8, "6ed6700e"),
+    "b5": (1.6, 2.2, "b6417697"),
+    "b6": (1.8, 2.6, "c76e70fd"),
+    "b7": (2.0, 3.1, "dcc49843"),
+}
+# lufficc/SSD names older files over plain http.
 _RELEASE = "https://github.com/lukemelas/EfficientNet-PyTorch/releases/download/1.0"
-PRETRAINED_URLS = {
-    "b0": f"{_RELEASE}/efficientnet-b0-355c32eb.pth",
-    "b1": f"{_RELEASE}/efficientnet-b1-f1951068.pth",
-    "b2": f"{_RELEASE}/efficientnet-b2-8bb594d6.pth",
-    "b3": f"{_RELEASE}/efficientnet-b3-5fb5a3c3.pth",
-    "b4": f"{_RELEASE}/efficientnet-b4-6ed6700e.pth",
-    "b5": f"{_RELEASE}/efficientnet-b5-b6417697.pth",
-    "b6": f"{_RELEASE}/efficientnet-b6-c76e70fd.pth",
-    "b7": f"{_RELEASE}/efficientnet-b7-dcc49843.pth",
-}
+PRETRAINED_URLS = {name: f"{_RELEASE}/efficientnet-{name}-{digest}.pth" for name, (*_, digest) in _VARIANTS.items()}
 
-# Width and depth coefficients (EfficientNet, Sec. 3.3; b1 to b7 as in the authors' code).
-_COEFFICIENTS = {
-    "b0": (1.0, 1.0),
-    "b1": (1.0, 1.1),
-    "b2": (1.1, 1.2),
-    "b3": (1.2, 1.4),
-    "b4": (1.4, 1.8),
-    "b5": (1.6, 2.2),
-    "b6": (1.8, 2.6),
-    "b7": (2.0, 3.1),
-}
-
-
-class Stage(NamedTuple):
-    """Blocks of equal shape; ``stride`` is that of the first, the others have 1."""
-
-    kernel_size: int
-    stride: int
-    expansion: int
-    channels: int
-    num_blocks: int
-
-
-# Stages 2 to 8 of EfficientNet-B0 (EfficientNet, Table 1).
-_STEM_CHANNELS = 32
+# Stages 2 to 8 of EfficientNet-B0: kernel size, stride of the first block, expansion, channels, number of blocks
+# (EfficientNet, Table 1).
 _STAGES = (
-    Stage(3, 1, 1, 16, 1),
-    Stage(3, 2, 6, 24, 2),
-    Stage(5, 2, 6, 40, 2),
-    Stage(3, 2, 6, 80, 3),
-    Stage(5, 1, 6, 112, 3),
-    Stage(5, 2, 6, 192, 4),
-    Stage(3, 1, 6, 320, 1),
+    (3, 1, 1, 16, 1),
+    (3, 2, 6, 24, 2),
+    (5, 2, 6, 40, 2),
+    (3, 2, 6, 80, 3),
+    (5, 1, 6, 112, 3),
+    (5, 2, 6, 192, 4),
+    (3, 1, 6, 320, 1),
 )
+_STEM_CHANNELS, _LAST_CHANNELS = 32, 320
 _FEATURE_STAGES = (2, 4, 6)  # the last of stride 8, of 16 and of 32
 
 _SQUEEZE = 4  # channels of a block's input per channel of its squeeze, as in the authors' code
@@ -76,28 +52,30 @@ _DROP_CONNECT = 0.2  # EfficientNet, Sec. 5.2: "stochastic depth with survival p
 # Momentum 0.99 in TensorFlow's sense, as the authors trained.
 _BatchNorm = partial(BatchNorm2d, eps=1e-3, momentum=0.01)
 
-# Extra layers of lufficc/SSD: stride and padding of the 3x3 convolution.
-_EXTRAS = ((2, 1), (1, 0), (1, 0))
+# Extra layers of lufficc/SSD: (middle, out, stride, padding).
+_EXTRAS = ((128, 256, 2, 1), (128, 256, 1, 0), (128, 256, 1, 0))
 
 
 class EfficientNet(nn.Module):
-    """The convolutional stages of EfficientNet and extra layers; names are those of the published weights.
+    """The convolutional stages of EfficientNet "b0" to "b7" and extra layers; names are those of the published weights.
 
-    Args:
-        variant: "b0" to "b7".
-        image_size: (height, width) of the network input in pixels; extra layers whose map would vanish are left away.
+    Extra layers whose map would vanish are skipped. ``image_size`` is (height, width).
     """
 
     def __init__(self, variant: str, image_size: tuple[int, int]):
         super().__init__()
-        stem_channels, stages = scaled_architecture(*_COEFFICIENTS[variant])
+        width, depth, _ = _VARIANTS[variant]
+        stem_channels = round_channels(_STEM_CHANNELS * width)
         # First, so that the state dict has lufficc's order.
-        self.extras = nn.ModuleList(_extra_layers(stages[-1].channels, image_size))
+        self.extras = extra_blocks(
+            round_channels(_LAST_CHANNELS * width), -(-min(image_size) // 32), _EXTRAS, batch_norm=False
+        )
         self._conv_stem = SamePaddingConv2d(3, stem_channels, kernel_size=3, stride=2, bias=False)
         self._bn0 = _BatchNorm(stem_channels)
-        self._blocks = nn.ModuleList(_blocks(stem_channels, stages))
-        ends = [sum(stage.num_blocks for stage in stages[: index + 1]) - 1 for index in _FEATURE_STAGES]
-        self.feature_blocks = frozenset(ends)
+        stages = _build_stages(stem_channels, width, depth)
+        self._blocks = nn.ModuleList(block for stage in stages for block in stage)
+        ends = accumulate(len(stage) for stage in stages)
+        self.feature_blocks = frozenset(end - 1 for index, end in enumerate(ends) if index in _FEATURE_STAGES)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Map images (B, 3, H, W) to the maps of strides 8, 16 and 32, and the extra maps (256 channels)."""
@@ -108,8 +86,7 @@ class EfficientNet(nn.Module):
             if index in self.feature_blocks:
                 features.append(x)
         for extra in self.extras:
-            x = extra(x)
-            features.append(x)
+            features.append(extra(features[-1]))
         return tuple(features)
 
     def freezable_stages(self) -> list[list[nn.Module]]:
@@ -120,29 +97,28 @@ class EfficientNet(nn.Module):
 class MBConvBlock(nn.Module):
     """Inverted residual with squeeze and excitation: expand, filter each channel, weigh channels, project.
 
-    Args:
-        in_channels: channels of the input.
-        stage: the block's shape; its stride is this block's.
-        drop_connect: probability that training skips the block for an image, if it has a skip connection.
+    ``drop_connect`` is the probability that training skips the block for an image.
     """
 
-    def __init__(self, in_channels: int, stage: Stage, drop_connect: float):
+    def __init__(
+        self, in_channels: int, channels: int, *, kernel_size: int, stride: int, expansion: int, drop_connect: float
+    ):
         super().__init__()
-        hidden, squeezed = in_channels * stage.expansion, in_channels // _SQUEEZE
-        self.has_expansion = stage.expansion != 1
-        self.has_skip = stage.stride == 1 and in_channels == stage.channels
+        hidden, squeezed = in_channels * expansion, in_channels // _SQUEEZE
+        self.has_expansion = expansion != 1
+        self.has_skip = stride == 1 and in_channels == channels
         self.drop_connect = drop_connect
         if self.has_expansion:
             self._expand_conv = nn.Conv2d(in_channels, hidden, kernel_size=1, bias=False)
             self._bn0 = _BatchNorm(hidden)
         self._depthwise_conv = SamePaddingConv2d(
-            hidden, hidden, kernel_size=stage.kernel_size, stride=stage.stride, groups=hidden, bias=False
+            hidden, hidden, kernel_size=kernel_size, stride=stride, groups=hidden, bias=False
         )
         self._bn1 = _BatchNorm(hidden)
         self._se_reduce = nn.Conv2d(hidden, squeezed, kernel_size=1)
         self._se_expand = nn.Conv2d(squeezed, hidden, kernel_size=1)
-        self._project_conv = nn.Conv2d(hidden, stage.channels, kernel_size=1, bias=False)
-        self._bn2 = _BatchNorm(stage.channels)
+        self._project_conv = nn.Conv2d(hidden, channels, kernel_size=1, bias=False)
+        self._bn2 = _BatchNorm(channels)
 
     def forward(self, features: Tensor) -> Tensor:
         """Map features (B, in_channels, H, W) to (B, channels, ceil(H / stride), ceil(W / stride))."""
@@ -150,24 +126,16 @@ class MBConvBlock(nn.Module):
         if self.has_expansion:
             x = F.silu(self._bn0(self._expand_conv(x)), inplace=True)
         x = F.silu(self._bn1(self._depthwise_conv(x)), inplace=True)
-        x = x * self._channel_weights(x)
+        squeezed = F.silu(self._se_reduce(F.adaptive_avg_pool2d(x, 1)), inplace=True)  # arXiv:1709.01507
+        x = x * self._se_expand(squeezed).sigmoid()
         x = self._bn2(self._project_conv(x))
         if not self.has_skip:
             return x
         return stochastic_depth(x, self.drop_connect, mode="row", training=self.training) + features
 
-    def _channel_weights(self, x: Tensor) -> Tensor:
-        """Squeeze and excitation (arXiv:1709.01507): (B, C, H, W) to (B, C, 1, 1)."""
-        squeezed = F.adaptive_avg_pool2d(x, 1)
-        return self._se_expand(F.silu(self._se_reduce(squeezed), inplace=True)).sigmoid()
-
 
 class SamePaddingConv2d(nn.Conv2d):
-    """A convolution whose output has ceil(size / stride) cells, padded as TensorFlow's "SAME".
-
-    The padding follows from the size of each input. An odd one puts its extra cell to the right and to the bottom,
-    where the ``padding`` of nn.Conv2d cannot.
-    """
+    """A convolution padded as TensorFlow's "SAME": an odd padding has its extra cell at the right and the bottom."""
 
     def forward(self, input: Tensor) -> Tensor:
         """Map (B, in_channels, H, W) to (B, out_channels, ceil(H / stride), ceil(W / stride))."""
@@ -183,58 +151,39 @@ class SamePaddingConv2d(nn.Conv2d):
 
 
 def same_padding(size: int, kernel_size: int, stride: int) -> int:
-    """Cells to add along one side, in total, so that a convolution gives ceil(size / stride) cells."""
+    """Return the padding along one side, in total, with which a convolution gives ceil(size / stride) cells."""
     cells = -(-size // stride)
     return max((cells - 1) * stride + kernel_size - size, 0)
 
 
-def scaled_architecture(width: float, depth: float) -> tuple[int, list[Stage]]:
-    """Scale EfficientNet-B0 (EfficientNet, Sec. 3.3, for fixed resolution).
-
-    Args:
-        width: factor on the channels, which are rounded to multiples of 8.
-        depth: factor on the blocks of a stage, rounded up.
-
-    Returns:
-        The stem's channels, and the stages.
-    """
-    stages = [
-        stage._replace(channels=round_channels(stage.channels * width), num_blocks=math.ceil(stage.num_blocks * depth))
-        for stage in _STAGES
-    ]
-    return round_channels(_STEM_CHANNELS * width), stages
-
-
-def _blocks(in_channels: int, stages: list[Stage]) -> list[nn.Module]:
-    shapes = [stage._replace(stride=1 if n else stage.stride) for stage in stages for n in range(stage.num_blocks)]
-    blocks: list[nn.Module] = []
-    for index, shape in enumerate(shapes):
-        # The deeper the block, the likelier it is skipped.
-        blocks.append(MBConvBlock(in_channels, shape, _DROP_CONNECT * index / len(shapes)))
-        in_channels = shape.channels
-    return blocks
-
-
-def _extra_layers(in_channels: int, image_size: tuple[int, int]) -> list[nn.Module]:
-    layers: list[nn.Module] = []
-    cells = -(-min(image_size) // 32)
-    for stride, padding in _EXTRAS:
-        cells = cells_after(cells, stride=stride, padding=padding)
-        if cells < 1:
-            break
-        layers.append(extra_block(in_channels, 128, 256, stride=stride, padding=padding, batch_norm=False))
-        in_channels = 256
-    return layers
+def _build_stages(in_channels: int, width: float, depth: float) -> list[list[MBConvBlock]]:
+    """Build the blocks of B0 with ``width`` times the channels, and stages of ``depth`` times the blocks (Sec. 3.3)."""
+    counts = [math.ceil(num_blocks * depth) for *_, num_blocks in _STAGES]
+    stages: list[list[MBConvBlock]] = []
+    for (kernel_size, first_stride, expansion, channels, _), count in zip(_STAGES, counts, strict=True):
+        channels, position = round_channels(channels * width), sum(map(len, stages))
+        stages.append([])
+        for index in range(count):
+            block = MBConvBlock(
+                in_channels,
+                channels,
+                kernel_size=kernel_size,
+                stride=1 if index else first_stride,
+                expansion=expansion,
+                drop_connect=_DROP_CONNECT * (position + index) / sum(counts),  # deeper blocks are skipped more often
+            )
+            stages[-1].append(block)
+            in_channels = channels
+    return stages
 
 
 def efficient_net(cfg: CfgNode, pretrained: bool | str = True, *, variant: str) -> EfficientNet:
     """Build EfficientNet for the configured input size; ``pretrained`` weights fill everything but the extra layers."""
     model = EfficientNet(variant, height_width(cfg.INPUT.IMAGE_SIZE))
-    if pretrained:
-        source = pretrained if isinstance(pretrained, str) else PRETRAINED_URLS[variant]
-        load_pretrained(model, source, new=[r"extras\."], unused=[r"_conv_head\.", r"_bn1\.", r"_fc\."])
+    url, unused = PRETRAINED_URLS[variant], [r"_conv_head\.", r"_bn1\.", r"_fc\."]
+    load_pretrained(model, pretrained, default=url, new=[r"extras\."], unused=unused)
     return model
 
 
-for _variant in _COEFFICIENTS:
+for _variant in _VARIANTS:
     registry.BACKBONES.register(f"efficient_net-{_variant}", partial(efficient_net, variant=_variant))

@@ -1,21 +1,18 @@
 """Extra layers: blocks of two convolutions that continue a network down to a few cells (SSD, Sec. 2.1, Fig. 2)."""
 
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
 from torch import nn
-from torchvision.ops import Conv2dNormActivation
 
-from ssd.modeling.layers import BatchNorm2d
+from ssd.modeling.layers import BatchNorm2d, conv_bn
 
 
 def extra_block(
     in_channels: int, middle: int, out_channels: int, *, stride: int, padding: int, batch_norm: bool = True
 ) -> nn.Sequential:
-    """A 1x1 convolution to ``middle`` channels and a 3x3 one to ``out_channels``, each with batch norm and ReLU.
-
-    Without batch norm the convolutions have biases instead.
-    """
+    """Build a 1x1 and a 3x3 convolution, each with batch norm or bias, and ReLU."""
     reduce = xavier_conv(in_channels, middle, kernel_size=1, bias=not batch_norm)
     spread = xavier_conv(middle, out_channels, kernel_size=3, stride=stride, padding=padding, bias=not batch_norm)
     layers: list[nn.Module] = []
@@ -25,12 +22,24 @@ def extra_block(
     return nn.Sequential(*layers)
 
 
-def separable_extra_block(in_channels: int, middle: int, out_channels: int) -> nn.Sequential:
-    """A 1x1 convolution to ``middle`` channels, a depthwise one of stride 2 and a 1x1 one, with batch norms and ReLU6.
+def extra_blocks(
+    in_channels: int, cells: int, plan: Iterable[tuple[int, int, int, int]], *, batch_norm: bool = True
+) -> nn.ModuleList:
+    """Build extra blocks of (middle, out, stride, padding) until the next map would vanish, from ``cells`` a side."""
+    blocks = nn.ModuleList()
+    for middle, out_channels, stride, padding in plan:
+        cells = cells_after(cells, stride=stride, padding=padding)
+        if cells < 1:
+            break
+        block = extra_block(in_channels, middle, out_channels, stride=stride, padding=padding, batch_norm=batch_norm)
+        blocks.append(block)
+        in_channels = out_channels
+    return blocks
 
-    The extra layers of SSDLite in torchvision and mmdetection.
-    """
-    conv = partial(Conv2dNormActivation, norm_layer=BatchNorm2d, activation_layer=nn.ReLU6)
+
+def separable_extra_block(in_channels: int, middle: int, out_channels: int) -> nn.Sequential:
+    """Build the extra block of SSDLite in torchvision and mmdetection: pointwise, depthwise, pointwise."""
+    conv = partial(conv_bn, activation_layer=nn.ReLU6)
     return nn.Sequential(
         conv(in_channels, middle, kernel_size=1),
         conv(middle, middle, kernel_size=3, stride=2, groups=middle),
@@ -38,28 +47,19 @@ def separable_extra_block(in_channels: int, middle: int, out_channels: int) -> n
     )
 
 
-def plain_separable_extra_block(in_channels: int, middle: int, out_channels: int, *, padding: int = 1) -> nn.Sequential:
-    """The same convolutions with biases instead of batch norms; ReLU follows the first two, and nothing the last.
-
-    The extra layers of mb1-ssd-lite and sq-ssd-lite of the qfgaohao port. Initial weights are Kaiming-uniform by
-    fan-in: Xavier's count the outputs of all groups, and without batch norms the maps would fade by 20 a block.
-    """
+def plain_separable_extra_block(in_channels: int, middle: int, out_channels: int, padding: int = 1) -> nn.Sequential:
+    """Build the extra block of mb1-ssd-lite and sq-ssd-lite of the qfgaohao port, without batch norms."""
     reduce = xavier_conv(in_channels, middle, kernel_size=1)
     pointwise = xavier_conv(middle, out_channels, kernel_size=1)
     depthwise = xavier_conv(middle, middle, kernel_size=3, stride=2, padding=padding, groups=middle)
+    # By fan-in: Xavier's weights count the outputs of all groups, and the maps would fade by 20 a block.
     for conv in (reduce, depthwise, pointwise):
         nn.init.kaiming_uniform_(conv.weight)
     return nn.Sequential(reduce, nn.ReLU(inplace=True), nn.Sequential(depthwise, nn.ReLU(inplace=True), pointwise))
 
 
 def xavier_conv(in_channels: int, out_channels: int, **kwargs: Any) -> nn.Conv2d:
-    """A convolution with Xavier-uniform weights and zero bias, as in the released code of the paper.
-
-    Args:
-        in_channels: channels of the input.
-        out_channels: channels of the output.
-        kwargs: further arguments of nn.Conv2d.
-    """
+    """Build a nn.Conv2d with Xavier-uniform weights and zero bias, as in the released code of the paper."""
     conv = nn.Conv2d(in_channels, out_channels, **kwargs)
     nn.init.xavier_uniform_(conv.weight)
     if conv.bias is not None:
@@ -68,5 +68,5 @@ def xavier_conv(in_channels: int, out_channels: int, **kwargs: Any) -> nn.Conv2d
 
 
 def cells_after(cells: int, *, stride: int, padding: int, kernel_size: int = 3) -> int:
-    """Cells along one side after an extra block; below 1 the map would vanish."""
+    """Return the cells along one side after a convolution; below 1 the map would vanish."""
     return (cells + 2 * padding - kernel_size) // stride + 1

@@ -1,10 +1,11 @@
-"""What the MobileNets share, and MobileNetV1 (arXiv:1704.04861) without its classifier, with extra layers.
+"""Parts that the MobileNets share, and MobileNetV1 (arXiv:1704.04861) without its classifier, with extra layers.
 
-We know of no address of ImageNet weights for V1 to rely on; a file of one's own loads.
+No address of ImageNet weights for V1 is known to be reliable; a file of one's own loads.
 """
 
 import re
 from collections.abc import Sequence
+from functools import partial
 
 from torch import Tensor, nn
 from yacs.config import CfgNode
@@ -13,26 +14,21 @@ from ssd.modeling import registry
 from ssd.modeling.backbone.extras import extra_block, plain_separable_extra_block
 from ssd.modeling.backbone.pretrained import StateDict, load_pretrained
 from ssd.modeling.backbone.stages import split_at_strides
-from ssd.modeling.layers import BatchNorm2d
+from ssd.modeling.layers import conv_bn
 from ssd.utils.errors import ConfigError
 
 # Output channels and stride of the depthwise separable convolutions of V1 (MobileNetV1, Table 1).
 _V1_LAYERS = ((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *((512, 1),) * 5, (1024, 2), (1024, 1))
-_V1_OUT_INDICES = (11, 13)  # the last of stride 16 and of 32
-_V1_EXTRAS = ((256, 512), (128, 256), (128, 256), (128, 256))  # (middle, out) channels, as in the qfgaohao port
+# Input, middle and output channels, as in the qfgaohao port.
+_V1_EXTRAS = ((1024, 256, 512), (512, 128, 256), (256, 128, 256), (256, 128, 256))
 
 
 class MobileNet(nn.Module):
-    """What the versions share: layers, some of whose outputs are feature maps, and extra layers, all of whose are.
+    """Layers, some of whose outputs are feature maps, and extra layers, all of whose outputs are.
 
     Args:
-        features: the layers.
-        extras: what follows them.
-        out_indices: numbers of the layers whose outputs are feature maps, in ascending order.
-        in_expansions: of a block among them, the expansion is the feature map instead (MobileNetV2, Sec. 6.2).
-
-    Raises:
-        ConfigError: there are no such layers, or not in this order.
+        out_indices: Numbers of the layers whose outputs are feature maps, in ascending order.
+        in_expansions: Whether an ExpandingBlock gives its expansion instead (MobileNetV2, Sec. 6.2).
     """
 
     def __init__(
@@ -55,7 +51,7 @@ class MobileNet(nn.Module):
         reset_parameters(self)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Map images (B, 3, H, W) to what the chosen layers and every extra layer give."""
+        """Map images (B, 3, H, W) to the maps of the chosen layers and of every extra layer."""
         x = images
         features: list[Tensor] = []
         for index, layer in enumerate(self.features):
@@ -78,13 +74,7 @@ class MobileNet(nn.Module):
 
 
 class ExpandingBlock(nn.Module):
-    """Layers that first expand the channels of the input, and perhaps a skip past them.
-
-    Args:
-        conv: the layers.
-        num_expanding: how many of them make the expansion, which a header may take; 0 = it is the input.
-        has_skip: the input is added to the output.
-    """
+    """Layers of which the first ``num_expanding`` expand the channels, and perhaps a skip connection past them."""
 
     def __init__(self, conv: nn.Sequential, num_expanding: int, has_skip: bool):
         super().__init__()
@@ -94,7 +84,7 @@ class ExpandingBlock(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Map features (B, in_channels, H, W) to (B, out_channels, ceil(H / stride), ceil(W / stride))."""
-        return features + self.conv(features) if self.has_skip else self.conv(features)
+        return self.reduce(self.expand(features), features)
 
     def expand(self, features: Tensor) -> Tensor:
         """Map features to the expansion (B, hidden, H, W)."""
@@ -103,7 +93,7 @@ class ExpandingBlock(nn.Module):
         return features
 
     def reduce(self, expansion: Tensor, features: Tensor) -> Tensor:
-        """Map features, and what ``expand`` made of them, to the output."""
+        """Map features and their expansion to the output."""
         x = expansion
         for layer in list(self.conv)[self.num_expanding :]:
             x = layer(x)
@@ -113,30 +103,23 @@ class ExpandingBlock(nn.Module):
 class MobileNetV1(MobileNet):
     """The convolutions of MobileNetV1 and extra layers; names within a layer are those of the qfgaohao port.
 
-    Args:
-        out_indices: see ``MobileNet``. As it stands: the last of stride 16 (512 channels) and of 32 (1024).
-        separable: so are the 3x3 convolutions of the extra layers.
+    By default, the maps are the last of stride 16 (512 channels) and of 32 (1024).
     """
 
-    def __init__(self, out_indices: Sequence[int] = _V1_OUT_INDICES, *, separable: bool = False):
-        features = nn.ModuleList([nn.Sequential(*conv_bn(3, 32, 3, stride=2), nn.ReLU(inplace=True))])
+    def __init__(self, out_indices: Sequence[int] = (), *, separable: bool = False):
+        features = nn.ModuleList([conv_bn(3, 32, 3, stride=2, activation_layer=nn.ReLU)])
         in_channels = 32
         for out_channels, stride in _V1_LAYERS:
             features.append(_separable_conv(in_channels, out_channels, stride))
             in_channels = out_channels
-        extras = nn.ModuleList()
-        for middle, out_channels in _V1_EXTRAS:
-            if separable:
-                extra = plain_separable_extra_block(in_channels, middle, out_channels)
-            else:
-                extra = extra_block(in_channels, middle, out_channels, stride=2, padding=1, batch_norm=False)
-            extras.append(extra)
-            in_channels = out_channels
-        super().__init__(features, extras, out_indices)
+        plain_block = partial(extra_block, stride=2, padding=1, batch_norm=False)
+        make_extra = plain_separable_extra_block if separable else plain_block
+        extras = nn.ModuleList(make_extra(*channels) for channels in _V1_EXTRAS)
+        super().__init__(features, extras, out_indices or (11, 13))
 
 
 def reset_parameters(model: nn.Module) -> None:
-    """Initial weights of the MobileNets: convolutions Kaiming-normal by fan-out, linear N(0, 0.01), zero biases."""
+    """Set initial weights: convolutions Kaiming-normal by fan-out, linear layers N(0, 0.01), zero biases."""
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out")
@@ -149,48 +132,29 @@ def reset_parameters(model: nn.Module) -> None:
 
 
 def round_channels(channels: float) -> int:
-    """The nearest multiple of 8 that is not below 90 %, as in the authors' code, also of EfficientNet."""
+    """Return the nearest multiple of 8 that is not below 90 %, as in the authors' code, also of EfficientNet."""
     rounded = max(8, int(channels + 4) // 8 * 8)
     return rounded + 8 if rounded < 0.9 * channels else rounded
 
 
-def conv_bn(
-    in_channels: int, out_channels: int, kernel_size: int, *, stride: int = 1, groups: int = 1
-) -> nn.Sequential:
-    """Build a convolution, padded to ceil(size / stride) cells, and its batch norm."""
-    padding = kernel_size // 2
-    conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, groups=groups, bias=False)
-    return nn.Sequential(conv, BatchNorm2d(out_channels))
-
-
 def _separable_conv(in_channels: int, out_channels: int, stride: int) -> nn.Sequential:
-    """Depthwise 3x3 and pointwise convolution, each with batch norm and ReLU (MobileNetV1, Fig. 3)."""
-    depthwise = conv_bn(in_channels, in_channels, 3, stride=stride, groups=in_channels)
-    pointwise = conv_bn(in_channels, out_channels, 1)
-    return nn.Sequential(*depthwise, nn.ReLU(inplace=True), *pointwise, nn.ReLU(inplace=True))
+    """Build a depthwise 3x3 and a pointwise convolution, each with batch norm and ReLU (MobileNetV1, Fig. 3)."""
+    depthwise = conv_bn(in_channels, in_channels, 3, stride=stride, groups=in_channels, activation_layer=nn.ReLU)
+    return nn.Sequential(*depthwise, *conv_bn(in_channels, out_channels, 1, activation_layer=nn.ReLU))
 
 
 @registry.BACKBONES.register("mobilenet_v1")
-def mobilenet_v1(cfg: CfgNode, pretrained: bool | str = False) -> MobileNetV1:
+def mobilenet_v1(cfg: CfgNode, pretrained: bool | str = False, *, separable: bool = False) -> MobileNetV1:
     """Build MobileNetV1; ``pretrained`` weights fill everything but the extra layers."""
-    return _with_v1_weights(MobileNetV1(cfg.MODEL.BACKBONE.OUT_INDICES or _V1_OUT_INDICES), pretrained)
-
-
-@registry.BACKBONES.register("mobilenet_v1_separable")
-def mobilenet_v1_separable(cfg: CfgNode, pretrained: bool | str = False) -> MobileNetV1:
-    """Build MobileNetV1 with separable convolutions in the extra layers (mb1-ssd-lite of the qfgaohao port)."""
-    model = MobileNetV1(cfg.MODEL.BACKBONE.OUT_INDICES or _V1_OUT_INDICES, separable=True)
-    return _with_v1_weights(model, pretrained)
-
-
-def _with_v1_weights(model: MobileNetV1, pretrained: bool | str) -> MobileNetV1:
-    if pretrained is True:
-        raise ConfigError("MobileNetV1 has no default weights: MODEL.BACKBONE.PRETRAINED takes a file or False")
-    if pretrained:
-        load_pretrained(model, pretrained, convert=_number_to_feature, new=[r"extras\."], unused=[r"fc\."])
+    model = MobileNetV1(cfg.MODEL.BACKBONE.OUT_INDICES, separable=separable)
+    load_pretrained(model, pretrained, convert=_number_to_feature, new=[r"extras\."], unused=[r"fc\."])
     return model
 
 
+# mb1-ssd-lite of the qfgaohao port
+registry.BACKBONES.register("mobilenet_v1_separable", partial(mobilenet_v1, separable=True))
+
+
 def _number_to_feature(weights: StateDict) -> StateDict:
-    """Name the layers ``features.N``, which the published files call ``N`` or ``model.N``."""
+    """Rename the layers, which the published files call ``N`` or ``model.N``, to ``features.N``."""
     return {re.sub(r"^(?:model\.)?(?=\d+\.)", "features.", name): value for name, value in weights.items()}

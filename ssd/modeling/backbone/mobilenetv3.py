@@ -1,13 +1,7 @@
-"""MobileNetV3-Large (arXiv:1905.02244) without its classifier, and extra layers.
+"""MobileNetV3-Large (arXiv:1905.02244) without its classifier, and extra layers, in two forms.
 
-The blocks are those of d-li14/mobilenetv3.pytorch, which lufficc/SSD took over: squeeze and excitation comes before the
-activation. In torchvision's MobileNetV3 it comes after. So the weights of PRETRAINED_URL give here what they gave in
-their training. torchvision's fit too, but their channel weights then see other values: a start, not the same function.
-
-Both expect RGB in 0 to 1, normalised by mean (0.485, 0.456, 0.406) and standard deviation (0.229, 0.224, 0.225) (the
-training of that repository; the documentation of torchvision's MobileNet_V3_Large_Weights), so INPUT.PIXEL_MEAN
-[123.675, 116.28, 103.53] and INPUT.PIXEL_STD [58.395, 57.12, 57.375]. lufficc/SSD does not divide; in training, the
-first batch norm takes most of that factor back.
+``mobilenet_v3`` has the blocks of d-li14/mobilenetv3.pytorch, as lufficc/SSD: squeeze and excitation comes before the
+activation. In torchvision's network, and so in ``mobilenet_v3_ssdlite``, it comes after. Pixels: see ``pretrained``.
 """
 
 import logging
@@ -16,15 +10,20 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from torch import Tensor, nn
+from torchvision.models import get_model, mobilenetv3
 from yacs.config import CfgNode
 
 from ssd.modeling import registry
-from ssd.modeling.backbone.mobilenet import MobileNet, conv_bn, round_channels
-from ssd.modeling.backbone.pretrained import StateDict, adapt_variances, load_pretrained
+from ssd.modeling.backbone.mobilenet import ExpandingBlock, MobileNet, round_channels
+from ssd.modeling.backbone.mobilenetv2 import separable_extras
+from ssd.modeling.backbone.pretrained import StateDict, adapt_variances, load_pretrained, refuse_pretrained
+from ssd.modeling.layers import BatchNorm2d, conv_bn
 
 logger = logging.getLogger(__name__)
 
 PRETRAINED_URL = "https://github.com/d-li14/mobilenetv3.pytorch/raw/master/pretrained/mobilenetv3-large-1cd25616.pth"
+# torchvision's MobileNet_V3_Large_Weights.IMAGENET1K_V1, top-1 74.0 %; its SSDLite starts from it.
+TORCHVISION_URL = "https://download.pytorch.org/models/mobilenet_v3_large-8738ca79.pth"
 _TORCHVISION_EPS = 1e-3  # of its batch norms
 
 
@@ -37,6 +36,11 @@ class Block(NamedTuple):
     has_squeeze: bool
     has_hard_swish: bool
     stride: int
+
+    @property
+    def activation(self) -> type[nn.Module]:
+        """Class of the activation."""
+        return nn.Hardswish if self.has_hard_swish else nn.ReLU
 
 
 # MobileNetV3, Table 1; 16 channels come in.
@@ -58,7 +62,7 @@ LARGE = (
     Block(5, 960, 160, True, True, 1),
 )
 _LAST = len(LARGE) + 1  # the 1x1 convolution after the blocks
-_OUT_INDICES = (12, _LAST)  # the last of stride 16 and of 32
+SQUEEZE = 4  # hidden channels per channel of the squeeze (MobileNetV3, Sec. 5.3)
 
 # The extra layers of lufficc/SSD; 960 channels come in.
 _EXTRAS = (
@@ -68,55 +72,24 @@ _EXTRAS = (
     Block(3, 64, 64, True, True, 2),
 )
 
-_SQUEEZE = 4  # hidden channels per channel of the squeeze (MobileNetV3, Sec. 5.3)
-
-
-class MobileNetV3(MobileNet):
-    """The convolutions of MobileNetV3-Large, and inverted residuals as extra layers.
-
-    Args:
-        out_indices: see ``MobileNet``. As it stands: the last of stride 16 (112 channels) and of 32 (960). 6 is the
-            last of stride 8 (40 channels), for small objects.
-    """
-
-    def __init__(self, out_indices: Sequence[int] = _OUT_INDICES):
-        features = nn.Sequential(_conv_bn_hard_swish(3, 16, 3, stride=2))
-        in_channels = 16
-        for block in LARGE:
-            features.append(InvertedResidual(in_channels, block))
-            in_channels = block.channels
-        features.append(_conv_bn_hard_swish(in_channels, 960, 1))
-        in_channels = 960
-        extras = nn.ModuleList()
-        for block in _EXTRAS:
-            extras.append(InvertedResidual(in_channels, block))
-            in_channels = block.channels
-        super().__init__(features, extras, out_indices)
-
 
 class InvertedResidual(nn.Module):
-    """Expand, filter each channel, weigh channels, project without activation (MobileNetV3, Fig. 4).
-
-    Args:
-        in_channels: channels of the input; there is no expansion if they are as many as ``hidden``.
-        block: the shape.
-    """
+    """Expand, filter each channel, weigh channels, project without activation (MobileNetV3, Fig. 4)."""
 
     def __init__(self, in_channels: int, block: Block):
         super().__init__()
-        kernel_size, hidden, out_channels, has_squeeze, has_hard_swish, stride = block
-        self.has_skip = stride == 1 and in_channels == out_channels
-        activation = nn.Hardswish if has_hard_swish else nn.ReLU
-        squeeze = SqueezeExcitation(hidden) if has_squeeze else nn.Identity()
+        hidden = block.hidden
+        self.has_skip = block.stride == 1 and in_channels == block.channels
+        squeeze = SqueezeExcitation(hidden) if block.has_squeeze else nn.Identity()
+        activation = block.activation(inplace=True)
         has_expansion = hidden != in_channels
-        layers: list[nn.Module] = []
-        if has_expansion:
-            layers += [*conv_bn(in_channels, hidden, 1), activation(inplace=True)]
-        layers += conv_bn(hidden, hidden, kernel_size, stride=stride, groups=hidden)
-        # The published weights are numbered, and were trained, in this order.
-        layers += [squeeze, activation(inplace=True)] if has_expansion else [activation(inplace=True), squeeze]
-        layers += conv_bn(hidden, out_channels, 1)
-        self.conv = nn.Sequential(*layers)
+        self.conv = nn.Sequential(
+            *(conv_bn(in_channels, hidden, 1, activation_layer=block.activation) if has_expansion else ()),
+            *conv_bn(hidden, hidden, block.kernel_size, stride=block.stride, groups=hidden),
+            # The published weights are numbered, and were trained, in this order.
+            *((squeeze, activation) if has_expansion else (activation, squeeze)),
+            *conv_bn(hidden, block.channels, 1),
+        )
 
     def forward(self, features: Tensor) -> Tensor:
         """Map features (B, in_channels, H, W) to (B, channels, ceil(H / stride), ceil(W / stride))."""
@@ -124,11 +97,11 @@ class InvertedResidual(nn.Module):
 
 
 class SqueezeExcitation(nn.Module):
-    """Weigh each channel by what all of them hold on average (arXiv:1709.01507), with a hard sigmoid."""
+    """Weights of the channels, from the means of all of them (arXiv:1709.01507), with a hard sigmoid."""
 
     def __init__(self, channels: int):
         super().__init__()
-        squeezed = round_channels(channels // _SQUEEZE)
+        squeezed = round_channels(channels // SQUEEZE)
         self.fc = nn.Sequential(
             nn.Linear(channels, squeezed), nn.ReLU(inplace=True), nn.Linear(squeezed, channels), nn.Hardsigmoid()
         )
@@ -139,28 +112,92 @@ class SqueezeExcitation(nn.Module):
         return features * weights[:, :, None, None]
 
 
-def _conv_bn_hard_swish(in_channels: int, out_channels: int, kernel_size: int, *, stride: int = 1) -> nn.Sequential:
-    return conv_bn(in_channels, out_channels, kernel_size, stride=stride).append(nn.Hardswish(inplace=True))
+class MobileNetV3(MobileNet):
+    """A strided convolution, blocks of the class ``residual``, a 1x1 convolution, and blocks as extra layers.
+
+    By default, the maps are the last of stride 16 (112 channels) and of 32 (960); for small objects, 6 is the last of
+    stride 8 (40).
+    """
+
+    def __init__(
+        self,
+        out_indices: Sequence[int] = (),
+        *,
+        blocks: Sequence[Block] = LARGE,
+        extras: Sequence[Block] = _EXTRAS,
+        residual: type[nn.Module] = InvertedResidual,
+    ):
+        features = nn.Sequential(conv_bn(3, 16, 3, stride=2, activation_layer=nn.Hardswish))
+        in_channels = 16
+        for block in blocks:
+            features.append(residual(in_channels, block))
+            in_channels = block.channels
+        last = 6 * in_channels
+        features.append(conv_bn(in_channels, last, 1, activation_layer=nn.Hardswish))
+        channels = (last, *(block.channels for block in extras))
+        extra_layers = nn.ModuleList(residual(*pair) for pair in zip(channels, extras, strict=False))
+        super().__init__(features, extra_layers, out_indices or (12, _LAST))
+
+
+class MobileNetV3SSDLite(MobileNet):
+    """The convolutions of torchvision's MobileNetV3-Large, and separable convolutions as extra layers.
+
+    Blocks give their expansions (MobileNetV3, Sec. 6.3). By default, the maps are the last of stride 16 (672 channels)
+    and of 32 (960; 480 with the reduced tail of Table 6); for small objects, 7 is the last of stride 8 (240).
+    """
+
+    def __init__(self, out_indices: Sequence[int] = (), *, has_reduced_tail: bool = False):
+        whole = get_model(
+            "mobilenet_v3_large", weights=None, norm_layer=BatchNorm2d, reduced_tail=has_reduced_tail
+        ).features
+        layers = [_expanding(layer) if isinstance(layer, mobilenetv3.InvertedResidual) else layer for layer in whole]
+        extras = separable_extras(whole[-1].out_channels)
+        super().__init__(nn.Sequential(*layers), extras, out_indices or (13, _LAST), in_expansions=True)
+
+
+def _expanding(block: mobilenetv3.InvertedResidual) -> ExpandingBlock:
+    is_pointwise = block.block[0][0].kernel_size == (1, 1)  # else this is the depthwise one: no expansion
+    return ExpandingBlock(block.block, int(is_pointwise), has_skip=block.use_res_connect)
 
 
 @registry.BACKBONES.register("mobilenet_v3")
 def mobilenet_v3(cfg: CfgNode, pretrained: bool | str = True) -> MobileNetV3:
     """Build MobileNetV3-Large; ``pretrained`` weights fill everything but the extra layers."""
-    model = MobileNetV3(cfg.MODEL.BACKBONE.OUT_INDICES or _OUT_INDICES)
-    if pretrained:
-        source = pretrained if isinstance(pretrained, str) else PRETRAINED_URL
-        load_pretrained(model, source, convert=_convert, new=[r"extras\."], unused=[r"classifier\."])
+    model = MobileNetV3(cfg.MODEL.BACKBONE.OUT_INDICES)
+    new, unused = [r"extras\."], [r"classifier\."]
+    load_pretrained(model, pretrained, default=PRETRAINED_URL, convert=_convert, new=new, unused=unused)
     return model
+
+
+@registry.BACKBONES.register("mobilenet_v3_ssdlite")
+def mobilenet_v3_ssdlite(cfg: CfgNode, pretrained: bool | str = True) -> MobileNetV3SSDLite:
+    """Build torchvision's MobileNetV3-Large; ``pretrained`` weights fill everything but the extra layers."""
+    model = MobileNetV3SSDLite(cfg.MODEL.BACKBONE.OUT_INDICES)
+    new, unused = [r"extras\."], [r"classifier\."]
+    load_pretrained(model, pretrained, default=TORCHVISION_URL, convert=_block_to_conv, new=new, unused=unused)
+    return model
+
+
+@registry.BACKBONES.register("mobilenet_v3_ssdlite_reduced")
+def mobilenet_v3_ssdlite_reduced(cfg: CfgNode, pretrained: bool | str = False) -> MobileNetV3SSDLite:
+    """Build torchvision's MobileNetV3-Large with the reduced tail, for which no ImageNet weights are published."""
+    refuse_pretrained(pretrained, "mobilenet_v3_ssdlite_reduced")
+    return MobileNetV3SSDLite(cfg.MODEL.BACKBONE.OUT_INDICES, has_reduced_tail=True)
+
+
+def _block_to_conv(weights: StateDict) -> StateDict:
+    renamed = {re.sub(r"^(features\.\d+)\.block\.", r"\1.conv.", name): value for name, value in weights.items()}
+    return adapt_variances(renamed, _TORCHVISION_EPS)
 
 
 def _convert(weights: StateDict) -> StateDict:
     if any(".block." in name for name in weights):
         logger.warning(
             "These are weights of torchvision's MobileNetV3, which has squeeze and excitation after the activation and "
-            "not before it: they are a start for training, but do not compute here what they did there"
+            "not before it: a start for training, but their outputs differ here"
         )
         return torchvision_to_ours(weights)
-    # The convolution after the blocks lies outside of ``features`` there; lufficc/SSD leaves it untrained.
+    # The convolution after the blocks is outside of ``features`` there; lufficc/SSD leaves it untrained.
     return {re.sub(r"^conv\.(?:0\.)?(?=\d\.\w+$)", f"features.{_LAST}.", name): v for name, v in weights.items()}
 
 
@@ -179,7 +216,7 @@ def torchvision_to_ours(weights: StateDict) -> StateDict:
 
 
 def _torchvision_layers() -> dict[str, str]:
-    """Our names of the layers in the blocks, by torchvision's, who number the parts that a block has."""
+    """Map torchvision's names of the layers in the blocks, which number the parts that a block has, to ours."""
     names: dict[str, str] = {}
     for number, block in enumerate(LARGE, start=1):
         theirs, ours = f"features.{number}.block", f"features.{number}.conv"

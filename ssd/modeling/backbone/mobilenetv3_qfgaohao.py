@@ -1,19 +1,19 @@
-"""MobileNetV3 of the qfgaohao port, and its extra layers.
+"""MobileNetV3 of the qfgaohao port, and its extra layers. No ImageNet weights that fit are known.
 
-Its blocks are not those of the paper: squeeze and excitation has batch norms and weighs what the block gives, before
-the skip; where channels change but not the resolution, the skip is a convolution. Two blocks of Large have other shapes
-than the paper's (arXiv:1905.02244), Small has those of Table 2. We know of no ImageNet weights that fit.
+Unlike in the paper (arXiv:1905.02244), squeeze and excitation has batch norms and scales the output of the block; where
+only the channels change, the skip is a convolution; two blocks of Large have other shapes. Small is that of Table 2.
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 from torch import Tensor, nn
 from yacs.config import CfgNode
 
 from ssd.modeling import registry
-from ssd.modeling.backbone.mobilenet import MobileNet, conv_bn
-from ssd.modeling.backbone.mobilenetv3 import LARGE, Block
-from ssd.utils.errors import ConfigError
+from ssd.modeling.backbone.mobilenetv3 import LARGE, SQUEEZE, Block, MobileNetV3
+from ssd.modeling.backbone.pretrained import refuse_pretrained
+from ssd.modeling.layers import conv_bn
 
 _LARGE = (*LARGE[:12], Block(5, 672, 160, True, True, 1), Block(5, 672, 160, True, True, 2), LARGE[14])
 _SMALL = (
@@ -35,57 +35,31 @@ _EXTRAS = (
     Block(3, 128, 256, False, True, 2),
     Block(3, 64, 64, False, True, 2),
 )
-_LARGE_OUT_INDICES = (12, 16)  # 112 channels at stride 16, 960 at 32
-_SMALL_OUT_INDICES = (8, 12)  # 48 channels at stride 16, 576 at 32
-
-_SQUEEZE = 4  # hidden channels per channel of the squeeze (MobileNetV3, Sec. 5.3)
 
 
-class QfgaohaoMobileNetV3(MobileNet):
-    """A convolution, blocks and a 1x1 convolution, and blocks as extra layers.
-
-    Args:
-        blocks: those in between.
-        out_indices: see ``MobileNet``.
-    """
+class QfgaohaoMobileNetV3(MobileNetV3):
+    """MobileNetV3 of the blocks and extra layers of the port."""
 
     def __init__(self, blocks: Sequence[Block], out_indices: Sequence[int]):
-        features = nn.Sequential(conv_bn(3, 16, 3, stride=2).append(nn.Hardswish(inplace=True)))
-        in_channels = 16
-        for block in blocks:
-            features.append(InvertedResidual(in_channels, block))
-            in_channels = block.channels
-        out_channels = 6 * in_channels
-        features.append(conv_bn(in_channels, out_channels, 1).append(nn.Hardswish(inplace=True)))
-        extras = nn.ModuleList()
-        in_channels = out_channels
-        for block in _EXTRAS:
-            extras.append(InvertedResidual(in_channels, block))
-            in_channels = block.channels
-        super().__init__(features, extras, out_indices)
+        super().__init__(out_indices, blocks=blocks, extras=_EXTRAS, residual=QfgaohaoInvertedResidual)
 
 
-class InvertedResidual(nn.Module):
-    """Expand, filter each channel, project, weigh channels; at stride 1 add the input, or a convolution of it.
-
-    Args:
-        in_channels: channels of the input.
-        block: the shape.
-    """
+class QfgaohaoInvertedResidual(nn.Module):
+    """Expand, filter each channel, project, weigh channels; at stride 1 add the input, or a convolution of it."""
 
     def __init__(self, in_channels: int, block: Block):
         super().__init__()
-        kernel_size, hidden, out_channels, has_squeeze, has_hard_swish, stride = block
-        activation = nn.Hardswish if has_hard_swish else nn.ReLU
+        hidden, out_channels = block.hidden, block.channels
+        activation = block.activation
         self.conv = nn.Sequential(
-            *conv_bn(in_channels, hidden, 1),
-            activation(inplace=True),
-            *conv_bn(hidden, hidden, kernel_size, stride=stride, groups=hidden),
-            activation(inplace=True),
+            *conv_bn(in_channels, hidden, 1, activation_layer=activation),
+            *conv_bn(
+                hidden, hidden, block.kernel_size, stride=block.stride, groups=hidden, activation_layer=activation
+            ),
             *conv_bn(hidden, out_channels, 1),
         )
-        self.squeeze = SqueezeExcitation(out_channels) if has_squeeze else nn.Identity()
-        self.has_skip = stride == 1
+        self.squeeze = QfgaohaoSqueezeExcitation(out_channels) if block.has_squeeze else nn.Identity()
+        self.has_skip = block.stride == 1
         has_shortcut = self.has_skip and in_channels != out_channels
         self.shortcut = conv_bn(in_channels, out_channels, 1) if has_shortcut else nn.Identity()
 
@@ -95,16 +69,15 @@ class InvertedResidual(nn.Module):
         return x + self.shortcut(features) if self.has_skip else x
 
 
-class SqueezeExcitation(nn.Module):
-    """Weigh each channel by what all hold on average (arXiv:1709.01507), with batch norms and a hard sigmoid."""
+class QfgaohaoSqueezeExcitation(nn.Module):
+    """Weights of the channels, from the means of all of them (arXiv:1709.01507), with batch norms."""
 
     def __init__(self, channels: int):
         super().__init__()
         self.weigh = nn.Sequential(
             nn.AdaptiveAvgPool2d(1),
-            *conv_bn(channels, channels // _SQUEEZE, 1),
-            nn.ReLU(inplace=True),
-            *conv_bn(channels // _SQUEEZE, channels, 1),
+            *conv_bn(channels, channels // SQUEEZE, 1, activation_layer=nn.ReLU),
+            *conv_bn(channels // SQUEEZE, channels, 1),
             nn.Hardsigmoid(),
         )
 
@@ -113,23 +86,13 @@ class SqueezeExcitation(nn.Module):
         return features * self.weigh(features)
 
 
-@registry.BACKBONES.register("mobilenet_v3_large_qfgaohao")
-def mobilenet_v3_large_qfgaohao(cfg: CfgNode, pretrained: bool | str = False) -> QfgaohaoMobileNetV3:
-    """Build the Large network, of mb3-large-ssd-lite."""
-    _check_random(cfg, pretrained)
-    return QfgaohaoMobileNetV3(_LARGE, cfg.MODEL.BACKBONE.OUT_INDICES or _LARGE_OUT_INDICES)
+def _build(
+    cfg: CfgNode, pretrained: bool | str = False, *, blocks: Sequence[Block], out_indices: Sequence[int]
+) -> QfgaohaoMobileNetV3:
+    refuse_pretrained(pretrained, cfg.MODEL.BACKBONE.NAME)
+    return QfgaohaoMobileNetV3(blocks, cfg.MODEL.BACKBONE.OUT_INDICES or out_indices)
 
 
-@registry.BACKBONES.register("mobilenet_v3_small_qfgaohao")
-def mobilenet_v3_small_qfgaohao(cfg: CfgNode, pretrained: bool | str = False) -> QfgaohaoMobileNetV3:
-    """Build the Small network, of mb3-small-ssd-lite."""
-    _check_random(cfg, pretrained)
-    return QfgaohaoMobileNetV3(_SMALL, cfg.MODEL.BACKBONE.OUT_INDICES or _SMALL_OUT_INDICES)
-
-
-def _check_random(cfg: CfgNode, pretrained: bool | str) -> None:
-    if pretrained:
-        raise ConfigError(
-            f"backbone {cfg.MODEL.BACKBONE.NAME!r} has no ImageNet weights: set MODEL.BACKBONE.PRETRAINED False; a "
-            "trained detector goes to MODEL.WEIGHTS"
-        )
+# mb3-large-ssd-lite, with 112 channels at stride 16 and 960 at 32; mb3-small-ssd-lite, with 48 and 576.
+registry.BACKBONES.register("mobilenet_v3_large_qfgaohao", partial(_build, blocks=_LARGE, out_indices=(12, 16)))
+registry.BACKBONES.register("mobilenet_v3_small_qfgaohao", partial(_build, blocks=_SMALL, out_indices=(8, 12)))

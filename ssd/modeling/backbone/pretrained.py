@@ -1,14 +1,18 @@
-"""Loading of published weights into backbones, without silent gaps."""
+"""Loading of published weights into backbones, without silent gaps.
+
+The weights expect RGB normalised by INPUT.PIXEL_MEAN [123.675, 116.28, 103.53] and INPUT.PIXEL_STD [58.395, 57.12,
+57.375]: 255 times (0.485, 0.456, 0.406) and (0.229, 0.224, 0.225) of torchvision's documentation.
+"""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 
 from torch import Tensor, nn
 
 from ssd.modeling.layers import BatchNorm2d
-from ssd.utils.checkpoint_file import read_checkpoint
-from ssd.utils.errors import CheckpointError
-from ssd.utils.model_weights import load_model_weights, matches_any
+from ssd.utils.checkpoint_file import load_model_weights, matches_any, read_checkpoint
+from ssd.utils.errors import CheckpointError, ConfigError
 
 logger = logging.getLogger(__name__)
 
@@ -17,8 +21,9 @@ StateDict = dict[str, Tensor]
 
 def load_pretrained(
     model: nn.Module,
-    source: str,
+    source: bool | str,
     *,
+    default: str | None = None,
     convert: Callable[[StateDict], StateDict] | None = None,
     new: Sequence[str] = (),
     unused: Sequence[str] = (),
@@ -26,16 +31,22 @@ def load_pretrained(
     """Load published weights into a backbone, and log which tensors were loaded, are new or were not needed.
 
     Args:
-        model: Backbone; changed only if everything fits.
-        source: Path or URL of the weights.
+        source: Path or URL of the weights; True for the URL ``default``, False for none.
         convert: Function that maps the weights of the file to those of the model.
         new: Regular expressions for names that the file may lack, such as extra layers; they keep their initial values.
         unused: Regular expressions for names that only the file may have, such as a classifier.
 
     Raises:
-        CheckpointError: Names or shapes differ beyond these.
+        CheckpointError: Names or shapes differ beyond these; the model is as before.
     """
-    weights = read_checkpoint(source)["model"]
+    if not source:
+        return
+    path = source if isinstance(source, str) else default
+    if path is None:
+        raise ConfigError(
+            f"{type(model).__name__} has no default weights: MODEL.BACKBONE.PRETRAINED takes a file or False"
+        )
+    weights = read_checkpoint(path)["model"]
     if convert is not None:
         weights = convert(weights)
     initial = model.state_dict()
@@ -43,13 +54,22 @@ def load_pretrained(
     left_over = [name for name in weights if name not in initial and matches_any(name, unused)]
     used = {name: value for name, value in weights.items() if name not in left_over}
     if not any(name in initial for name in used):
-        raise CheckpointError(f"{source}: none of its {len(weights)} tensors belongs to the backbone")
-    load_model_weights(model, {**used, **kept}, source)
-    logger.info("Loaded %d of %d tensors from %s", len(used), len(initial), source)
+        raise CheckpointError(f"{path}: none of its {len(weights)} tensors belongs to the backbone")
+    load_model_weights(model, {**used, **kept}, path)
+    logger.info("Loaded %d of %d tensors from %s", len(used), len(initial), path)
     if kept:
-        logger.info("Not in the file, so new: %s", ", ".join(_groups(kept)))
+        logger.info("Not in the file, so new: %s", _groups(kept))
     if left_over:
-        logger.info("In the file, but not needed: %s", ", ".join(_groups(left_over)))
+        logger.info("In the file, but not needed: %s", _groups(left_over))
+
+
+def refuse_pretrained(pretrained: bool | str, name: str) -> None:
+    """Raise ConfigError if weights are asked of a backbone for which none are published."""
+    if pretrained:
+        raise ConfigError(
+            f"backbone {name!r} has no ImageNet weights: set MODEL.BACKBONE.PRETRAINED False; a trained detector goes "
+            "to MODEL.WEIGHTS"
+        )
 
 
 def adapt_variances(weights: StateDict, eps: float) -> StateDict:
@@ -58,10 +78,7 @@ def adapt_variances(weights: StateDict, eps: float) -> StateDict:
     return {name: value + difference if name.endswith(".running_var") else value for name, value in weights.items()}
 
 
-def _groups(names: Sequence[str] | StateDict) -> list[str]:
-    """Return the names up to their first dot, with the number of their tensors."""
-    groups: dict[str, int] = {}
-    for name in names:
-        group = name.split(".")[0]
-        groups[group] = groups.get(group, 0) + 1
-    return [f"{group} ({count})" for group, count in groups.items()]
+def _groups(names: Iterable[str]) -> str:
+    """List the names up to their first dot, with the number of their tensors."""
+    counts = Counter(name.split(".")[0] for name in names)
+    return ", ".join(f"{group} ({count})" for group, count in counts.items())

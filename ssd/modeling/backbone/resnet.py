@@ -1,12 +1,4 @@
-"""ResNet up to conv4 and extra layers, as NVIDIA's and MLPerf's SSD300 use it.
-
-conv4 (``layer3``) keeps the resolution of conv3, so that the first feature map has stride 8; conv5 is left away. The
-names that the references give to these layers are in ``ssd.weights.formats.nvidia``.
-
-The weights are torchvision's and expect RGB scaled to 0..1, less (0.485, 0.456, 0.406), over (0.229, 0.224, 0.225)
-(torchvision.models, ``ResNet50_Weights.IMAGENET1K_V1.transforms``). On the scale 0..255 that is INPUT.PIXEL_MEAN
-[123.675, 116.28, 103.53] and INPUT.PIXEL_STD [58.395, 57.12, 57.375].
-"""
+"""ResNet up to conv4 and extra layers, as in NVIDIA's and MLPerf's SSD300. Pixels: see ``pretrained``."""
 
 from functools import partial
 
@@ -16,9 +8,9 @@ from torchvision.models import get_model
 from yacs.config import CfgNode
 
 from ssd.modeling import registry
-from ssd.modeling.backbone.extras import cells_after, extra_block
+from ssd.modeling.backbone.extras import extra_blocks
 from ssd.modeling.backbone.pretrained import StateDict, load_pretrained
-from ssd.structures.size import height_width
+from ssd.structures.boxes import height_width
 
 # torchvision's IMAGENET1K_V1, the weights that both references start from.
 PRETRAINED_URLS = {
@@ -35,13 +27,11 @@ _EXTRAS_512 = ((256, 512, 2, 1), (256, 512, 2, 1), *((128, 256, 2, 1),) * 4)
 
 
 class ResNet(nn.Module):
-    """ResNet up to conv4 at stride 8, and extra layers down to one cell.
+    """ResNet up to conv4 (``layer3``), which keeps the resolution of conv3, and extra layers down to one cell.
 
     Args:
-        depth: 18, 34, 50, 101 or 152.
-        image_size: (height, width) of the network input in pixels. From 512 on the smaller side, the extra layers of
-            SSD512 follow, below those of SSD300; blocks whose map would vanish are left away.
-        extras_norm: whether the extra layers have batch norm (NVIDIA's) or biases (MLPerf's).
+        image_size: (height, width) in pixels; if both are 512 or more, the extra layers are those of SSD512.
+        extras_norm: Whether the extra layers have batch norm (NVIDIA's) or biases (MLPerf's).
     """
 
     def __init__(self, depth: int, image_size: tuple[int, int], *, extras_norm: bool = True):
@@ -52,9 +42,12 @@ class ResNet(nn.Module):
         for module in self.layer3[0].modules():
             if isinstance(module, nn.Conv2d):
                 module.stride = (1, 1)
+        plan = _EXTRAS_512 if min(image_size) >= 512 else _EXTRAS_300
+        if depth == 18:  # the last map of NVIDIA's ResNet-18 alone has 128 channels
+            plan = (*plan[:-1], (128, 128, *plan[-1][2:]))
         in_channels = self.layer3[0].downsample[0].out_channels
-        last_channels = 128 if depth == 18 else 256  # NVIDIA's ResNet-18 alone ends narrower
-        self.extras = _extra_layers(image_size, in_channels, last_channels, extras_norm)
+        cells = -(-min(image_size) // 8)  # three halvings that round up
+        self.extras = extra_blocks(in_channels, cells, plan, batch_norm=extras_norm)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Map images (B, 3, H, W) to conv4 (256 or, from depth 50, 1024 channels; stride 8) and the extra maps."""
@@ -65,22 +58,8 @@ class ResNet(nn.Module):
         return tuple(features)
 
     def freezable_stages(self) -> list[list[nn.Module]]:
-        """Name the layers of conv1 to conv4."""
+        """Return the layers of conv1 to conv4."""
         return [[self.conv1, self.bn1], [self.layer1], [self.layer2], [self.layer3]]
-
-
-def _extra_layers(image_size: tuple[int, int], in_channels: int, last_channels: int, batch_norm: bool) -> nn.ModuleList:
-    blocks = nn.ModuleList()
-    cells = -(-min(image_size) // 8)  # three halvings that round up
-    plan = _EXTRAS_512 if min(image_size) >= 512 else _EXTRAS_300
-    for index, (middle, out, stride, padding) in enumerate(plan, start=1):
-        cells = cells_after(cells, stride=stride, padding=padding)
-        if cells < 1:
-            break
-        out = last_channels if index == len(plan) else out
-        blocks.append(extra_block(in_channels, middle, out, stride=stride, padding=padding, batch_norm=batch_norm))
-        in_channels = out
-    return blocks
 
 
 def _with_batch_counters(weights: StateDict) -> StateDict:
@@ -92,9 +71,8 @@ def _with_batch_counters(weights: StateDict) -> StateDict:
 def resnet(cfg: CfgNode, pretrained: bool | str = True, *, depth: int, extras_norm: bool = True) -> ResNet:
     """Build ResNet for the configured input size; ``pretrained`` weights fill everything but the extra layers."""
     model = ResNet(depth, height_width(cfg.INPUT.IMAGE_SIZE), extras_norm=extras_norm)
-    if pretrained:
-        source = pretrained if isinstance(pretrained, str) else PRETRAINED_URLS[depth]
-        load_pretrained(model, source, convert=_with_batch_counters, new=[r"extras\."], unused=[r"layer4\.", r"fc\."])
+    url, unused = PRETRAINED_URLS[depth], [r"layer4\.", r"fc\."]
+    load_pretrained(model, pretrained, default=url, convert=_with_batch_counters, new=[r"extras\."], unused=unused)
     return model
 
 

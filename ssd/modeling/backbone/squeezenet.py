@@ -1,8 +1,6 @@
 """SqueezeNet 1.1 (arXiv:1602.07360) without its classifier, and the extra layers of sq-ssd-lite of the qfgaohao port.
 
-There are no batch norms. The published weights expect RGB in 0 to 1, normalised by mean (0.485, 0.456, 0.406) and
-standard deviation (0.229, 0.224, 0.225) (documentation of torchvision's SqueezeNet1_1_Weights), so INPUT.PIXEL_MEAN
-[123.675, 116.28, 103.53] and INPUT.PIXEL_STD [58.395, 57.12, 57.375].
+There are no batch norms. Pixels: see ``pretrained``.
 """
 
 from torch import Tensor, nn
@@ -18,39 +16,29 @@ from ssd.modeling.backbone.stages import split_at_strides
 PRETRAINED_URL = "https://download.pytorch.org/models/squeezenet1_1-b8a52dc0.pth"
 
 _TAPPED = 11  # the last but one of the fire modules
-# (middle, out) channels and padding, as in the qfgaohao port.
-_EXTRAS = ((256, 512, 2), (256, 512, 1), (128, 256, 1), (128, 256, 1), (128, 256, 1))
+# Input, middle and output channels, and padding, as in the qfgaohao port.
+_EXTRAS = ((512, 256, 512, 2), (512, 256, 512, 1), (512, 128, 256, 1), (256, 128, 256, 1), (256, 128, 256, 1))
 
 
 class SqueezeNet(nn.Module):
-    """The convolutions of SqueezeNet 1.1, and separable convolutions as extra layers.
-
-    Unlike torchvision's, the poolings leave an incomplete window at the border away, as in the qfgaohao port.
-    """
+    """The convolutions of SqueezeNet 1.1, and separable convolutions as extra layers."""
 
     def __init__(self) -> None:
         super().__init__()
         self.features = get_model("squeezenet1_1", weights=None).features
         for layer in self.features:
             if isinstance(layer, nn.MaxPool2d):
-                layer.ceil_mode = False
-        self.extras = nn.ModuleList()
-        in_channels = 512
-        for middle, out_channels, padding in _EXTRAS:
-            self.extras.append(plain_separable_extra_block(in_channels, middle, out_channels, padding=padding))
-            in_channels = out_channels
+                layer.ceil_mode = False  # unlike in torchvision, skips an incomplete window, as in the qfgaohao port
+        self.extras = nn.ModuleList(plain_separable_extra_block(*shape) for shape in _EXTRAS)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Map images (B, 3, H, W) to the map of stride 16 (512 channels) and the extra maps."""
         x = images
         features: list[Tensor] = []
-        for index, layer in enumerate(self.features):
+        for index, layer in enumerate([*self.features, *self.extras]):
             x = layer(x)
-            if index == _TAPPED:
+            if index == _TAPPED or index >= len(self.features):
                 features.append(x)
-        for extra in self.extras:
-            x = extra(x)
-            features.append(x)
         return tuple(features)
 
     def freezable_stages(self) -> list[list[nn.Module]]:
@@ -62,7 +50,5 @@ class SqueezeNet(nn.Module):
 def squeezenet1_1(cfg: CfgNode, pretrained: bool | str = True) -> SqueezeNet:
     """Build SqueezeNet 1.1; ``pretrained`` weights fill everything but the extra layers."""
     model = SqueezeNet()
-    if pretrained:
-        source = pretrained if isinstance(pretrained, str) else PRETRAINED_URL
-        load_pretrained(model, source, new=[r"extras\."], unused=[r"classifier\."])
+    load_pretrained(model, pretrained, default=PRETRAINED_URL, new=[r"extras\."], unused=[r"classifier\."])
     return model

@@ -1,43 +1,47 @@
-"""The stages of a backbone, from the image on, and freezing the first of them.
+"""Shapes of the feature maps of a backbone, and its stages: layers of one resolution, the first of which can be frozen.
 
-A backbone that can be frozen has a method ``freezable_stages() -> list[list[nn.Module]]``.
+A backbone that can be frozen has a method ``freezable_stages() -> list[list[nn.Module]]``, from the image on.
 """
 
 from collections.abc import Iterable
 
+import torch
 from torch import nn
+from torch.func import functional_call
 
 from ssd.utils.errors import ConfigError
+
+
+@torch.no_grad()
+def feature_shapes(backbone: nn.Module, image_size: tuple[int, int]) -> list[tuple[int, int, int]]:
+    """Return (channels, height, width) of every map for an image of (height, width), on tensors that hold no data."""
+    state = {**dict(backbone.named_parameters()), **dict(backbone.named_buffers())}
+    weights = {name: torch.empty_like(tensor, device="meta") for name, tensor in state.items()}
+    was_training = backbone.training
+    backbone.eval()
+    try:
+        features = functional_call(backbone, weights, (torch.empty(1, 3, *image_size, device="meta"),))
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(f"INPUT.IMAGE_SIZE {image_size} does not pass through the backbone: {error}") from error
+    finally:
+        backbone.train(was_training)
+    return [tuple(feature.shape[1:]) for feature in features]
 
 
 def split_at_strides(layers: Iterable[nn.Module]) -> list[list[nn.Module]]:
     """Group consecutive layers into stages: each layer that halves the resolution begins a new one."""
     stages: list[list[nn.Module]] = []
     for layer in layers:
-        if not stages or _halves(layer):
+        if not stages or any(getattr(module, "stride", 1) in (2, (2, 2)) for module in layer.modules()):
             stages.append([])
         stages[-1].append(layer)
     return stages
 
 
-def _halves(layer: nn.Module) -> bool:
-    return any(getattr(module, "stride", 1) in (2, (2, 2)) for module in layer.modules())
-
-
 def freeze_stages(backbone: nn.Module, num_stages: int, name: str) -> list[nn.Module]:
-    """Take the parameters of the first stages out of training.
+    """Exclude the first stages of the backbone ``name`` from training, and return their layers in evaluation mode.
 
-    Args:
-        backbone: a network with ``freezable_stages()``.
-        num_stages: how many; 0 = none.
-        name: what MODEL.BACKBONE.NAME calls it, for error messages.
-
-    Returns:
-        The frozen layers, in evaluation mode. They must stay in it while the rest trains: else batch norm goes on to
-        normalise by the batch, and to follow it.
-
-    Raises:
-        ConfigError: the backbone has fewer stages, or none that it knows of.
+    They must stay in it while the rest trains: otherwise batch norm would normalise by the batch.
     """
     if num_stages == 0:
         return []

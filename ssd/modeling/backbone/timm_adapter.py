@@ -1,15 +1,12 @@
 """Any network of timm with features at strides 8, 16 and 32, and extra layers: MODEL.BACKBONE.NAME ``timm/<name>``.
 
-``<name>`` is what ``timm.create_model`` takes, with or without a tag of weights: ``timm/convnext_atto``,
-``timm/resnet18.a1_in1k``. Each network expects its own input normalisation, told on the scale 0..1 by
-``timm.get_pretrained_cfg(name)``; times 255 it is INPUT.PIXEL_MEAN and INPUT.PIXEL_STD. A warning tells when the
-weights that are loaded were trained with other values than the configuration has.
+``<name>`` is that of ``timm.create_model``, with or without a tag of weights: ``timm/resnet18.a1_in1k``.
+INPUT.PIXEL_MEAN and INPUT.PIXEL_STD are 255 times the values of ``timm.get_pretrained_cfg(name)``.
 """
 
 import difflib
 import importlib
 import logging
-from collections.abc import Iterator
 from functools import partial
 from types import ModuleType
 from typing import Any
@@ -20,10 +17,10 @@ from yacs.config import CfgNode
 from ssd.modeling import registry
 from ssd.modeling.backbone.extras import cells_after, extra_block
 from ssd.modeling.backbone.pretrained import StateDict, load_pretrained
-from ssd.modeling.backbone.shapes import feature_shapes
-from ssd.structures.size import height_width
+from ssd.modeling.backbone.stages import feature_shapes
+from ssd.structures.boxes import height_width
+from ssd.utils.checkpoint_file import load_model_weights
 from ssd.utils.errors import ConfigError, DownloadError, install_command
-from ssd.utils.model_weights import load_model_weights
 
 logger = logging.getLogger(__name__)
 
@@ -31,15 +28,7 @@ STRIDES = (8, 16, 32)
 
 
 class TimmBackbone(nn.Module):
-    """A feature network of timm and extra layers down to one cell.
-
-    Args:
-        network: made by ``timm.create_model(..., features_only=True)``, with features at strides 8, 16 and 32.
-        image_size: (height, width) of the network input in pixels.
-
-    Raises:
-        ConfigError: the network lacks one of the strides, or the images are too small for it.
-    """
+    """A network of ``timm.create_model(..., features_only=True)`` and extra layers down to one cell."""
 
     def __init__(self, network: nn.Module, image_size: tuple[int, int]):
         super().__init__()
@@ -52,7 +41,10 @@ class TimmBackbone(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Map images (B, 3, H, W) to the network's maps at strides 8, 16 and 32 and the extra maps."""
-        features = _pick(self.network(images), self.levels, self.channels_last)
+        outputs = self.network(images)
+        features = [outputs[level] for level in self.levels]
+        if self.channels_last:
+            features = [feature.permute(0, 3, 1, 2).contiguous() for feature in features]
         for block in self.extras:
             features.append(block(features[-1]))
         return tuple(features)
@@ -61,7 +53,12 @@ class TimmBackbone(nn.Module):
         """Group the layers up to each of the network's feature maps, whatever their strides."""
         info: Any = self.network.feature_info
         ends = [name.replace(".", "_") for name in info.module_name()]
-        layers = dict(_layers_in_row(self.network, ends))
+        layers: dict[str, nn.Module] = {}
+        for name, layer in self.network.named_children():
+            if name not in ends and any(end.startswith(f"{name}_") for end in ends):  # several maps, such as ``blocks``
+                layers |= {f"{name}_{child}": module for child, module in layer.named_children()}
+            else:
+                layers[name] = layer
         if not set(ends) <= set(layers):
             raise ConfigError(
                 "MODEL.BACKBONE.FREEZE_STAGES: the layers of this network of timm are not in one row; set it to 0"
@@ -74,22 +71,8 @@ class TimmBackbone(nn.Module):
         return stages[:-1]
 
 
-def _layers_in_row(network: nn.Module, ends: list[str]) -> Iterator[tuple[str, nn.Module]]:
-    """The children of a feature network, and in place of those that hold several maps (``blocks``), their children."""
-    for name, layer in network.named_children():
-        if name not in ends and any(end.startswith(f"{name}_") for end in ends):
-            yield from ((f"{name}_{child}", module) for child, module in layer.named_children())
-        else:
-            yield name, layer
-
-
-def _pick(outputs: list[Tensor], levels: list[int], channels_last: bool) -> list[Tensor]:
-    features = [outputs[level] for level in levels]
-    return [feature.permute(0, 3, 1, 2).contiguous() for feature in features] if channels_last else features
-
-
 def _levels(strides: list[int]) -> list[int]:
-    """The last output of the network at each of STRIDES."""
+    """Return the index of the last output of the network at each of STRIDES."""
     last = {stride: level for level, stride in enumerate(strides)}
     if any(stride not in last for stride in STRIDES):
         raise ConfigError(
@@ -100,7 +83,7 @@ def _levels(strides: list[int]) -> list[int]:
 
 
 def _extra_layers(in_channels: int, cells: int) -> nn.ModuleList:
-    """Blocks that halve the map, and take it from 3 cells to 1 as SSD300 does; channels as in SSD300 and SSD512."""
+    """Build blocks that halve the map, and take it from 3 cells to 1 as in SSD300; channels as in SSD300 and SSD512."""
     blocks = nn.ModuleList()
     out_channels = 512
     while cells > 1:
@@ -113,15 +96,9 @@ def _extra_layers(in_channels: int, cells: int) -> nn.ModuleList:
 
 @registry.BACKBONES.register("timm/*")
 def timm_backbone(cfg: CfgNode, pretrained: bool | str = True) -> TimmBackbone:
-    """Build the network that MODEL.BACKBONE.NAME names after ``timm/``.
+    """Build the network of MODEL.BACKBONE.NAME; weights fill everything but the extra layers.
 
-    ``pretrained`` True takes the weights that timm publishes for it; a path or URL, a state dict with timm's names.
-    Either fills everything but the extra layers.
-
-    Raises:
-        ConfigError: timm is not installed, has no such network or no weights for it, or the network does not fit.
-        CheckpointError: the given weights do not fit.
-        DownloadError: timm cannot fetch its weights.
+    ``pretrained`` True takes the weights that timm publishes; a path or URL, a state dict with timm's names.
     """
     timm = _import_timm()
     name = cfg.MODEL.BACKBONE.NAME.removeprefix("timm/")
@@ -129,7 +106,7 @@ def timm_backbone(cfg: CfgNode, pretrained: bool | str = True) -> TimmBackbone:
     image_size = height_width(cfg.INPUT.IMAGE_SIZE)
     # Networks that lay out their windows when they are built (Swin) must be told the size; others do not take it.
     kwargs = {"img_size": image_size} if published.fixed_input_size else {}
-    try:  # timm asserts what it demands of the size, here or when the network runs
+    try:  # timm asserts its requirements of the size, here or when the network runs
         network = timm.create_model(name, features_only=True, **kwargs)
     except (RuntimeError, AssertionError) as error:
         raise ConfigError(
@@ -137,7 +114,7 @@ def timm_backbone(cfg: CfgNode, pretrained: bool | str = True) -> TimmBackbone:
         ) from error
     model = TimmBackbone(network, image_size)
     if isinstance(pretrained, str):
-        # What is left over is the classifier and what leads to it, under names that differ from network to network.
+        # The classifier, and layers that lead to it, have names that differ from network to network.
         load_pretrained(network, pretrained, convert=partial(_to_feature_names, network), unused=[".*"])
     elif pretrained:
         if not published.has_weights:
@@ -153,14 +130,12 @@ def _import_timm() -> ModuleType:
     try:
         return importlib.import_module("timm")
     except ImportError as error:
-        raise ConfigError(
-            f"MODEL.BACKBONE.NAME timm/... needs timm, which cannot be imported ({error}); install it: "
-            f"{install_command('timm')}"
-        ) from error
+        message = f"MODEL.BACKBONE.NAME timm/... needs timm, which cannot be imported ({error}); install it: "
+        raise ConfigError(message + install_command("timm")) from error
 
 
 def _published(timm: ModuleType, name: str) -> Any:
-    """What timm knows about the weights of a network: where they are, and the input that they expect."""
+    """Return timm's description of the weights of a network: their place, and the input that they expect."""
     if timm.is_model(name):
         try:
             return timm.get_pretrained_cfg(name)
@@ -168,12 +143,12 @@ def _published(timm: ModuleType, name: str) -> Any:
             tags = ", ".join(timm.list_pretrained(f"{name.partition('.')[0]}.*"))
             raise ConfigError(f"MODEL.BACKBONE.NAME timm/{name}: {error} There are {tags}") from error
     close = difflib.get_close_matches(name, timm.list_models(), n=1)
-    hint = f"did you mean timm/{close[0]}?" if close else "timm.list_models() tells what there is"
+    hint = f"did you mean timm/{close[0]}?" if close else "timm.list_models() lists all"
     raise ConfigError(f"MODEL.BACKBONE.NAME timm/{name}: timm {timm.__version__} has no such network; {hint}")
 
 
 def _load_published(timm: ModuleType, network: nn.Module, name: str, kwargs: dict[str, Any]) -> None:
-    """Load the weights by way of the whole classifier, which timm checks; those of a feature network it does not."""
+    """Load the weights through the whole classifier, for which timm checks them; for a feature network it does not."""
     try:
         whole = timm.create_model(name, pretrained=True, **kwargs)
     except OSError as error:
@@ -185,7 +160,7 @@ def _load_published(timm: ModuleType, network: nn.Module, name: str, kwargs: dic
 
 
 def _to_feature_names(network: nn.Module, weights: StateDict) -> StateDict:
-    """Rename the weights of a whole network to those of its feature network; what that does not have keeps its name.
+    """Rename the weights of a whole network to those of its feature network; other names stay.
 
     timm's wrappers write ``stages.0`` as ``stages_0``, or put ``model.`` before everything.
     """
@@ -195,12 +170,7 @@ def _to_feature_names(network: nn.Module, weights: StateDict) -> StateDict:
 
 def _check_normalisation(cfg: CfgNode, published: Any) -> None:
     for key, values in (("PIXEL_MEAN", published.mean), ("PIXEL_STD", published.std)):
-        expected = [round(255 * value, 3) for value in values]
-        if any(abs(got - want) > 1 for got, want in zip(cfg.INPUT[key], expected, strict=True)):
-            logger.warning(
-                "INPUT.%s is %s, but the weights of %s expect %s",
-                key,
-                cfg.INPUT[key],
-                cfg.MODEL.BACKBONE.NAME,
-                expected,
-            )
+        expected, got = [round(255 * value, 3) for value in values], cfg.INPUT[key]
+        if any(abs(value - wanted) > 1 for value, wanted in zip(got, expected, strict=True)):
+            message = "INPUT.%s is %s, but the weights of %s expect %s"
+            logger.warning(message, key, got, cfg.MODEL.BACKBONE.NAME, expected)

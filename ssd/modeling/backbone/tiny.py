@@ -1,12 +1,12 @@
-"""A small plain network for small images, quick to train from nothing on a CPU; the quickstart uses it."""
+"""A small plain network for small images, quick to train from random weights on a CPU; the quickstart uses it."""
 
 from torch import Tensor, nn
 from yacs.config import CfgNode
 
 from ssd.modeling import registry
+from ssd.modeling.backbone.pretrained import refuse_pretrained
 from ssd.modeling.backbone.stages import split_at_strides
-from ssd.modeling.layers import BatchNorm2d
-from ssd.utils.errors import ConfigError
+from ssd.modeling.layers import conv_bn
 
 # Output channels and stride of every 3x3 convolution; a feature map is taken after each stage.
 _STAGES = (
@@ -27,7 +27,9 @@ class Tiny(nn.Module):
         for stage in _STAGES:
             layers: list[nn.Module] = []
             for out_channels, stride in stage:
-                layers.append(_conv_bn_relu(in_channels, out_channels, stride))
+                layer = conv_bn(in_channels, out_channels, 3, stride=stride, activation_layer=nn.ReLU)
+                nn.init.kaiming_normal_(layer[0].weight, mode="fan_out", nonlinearity="relu")
+                layers.append(layer)
                 in_channels = out_channels
             self.stages.append(nn.Sequential(*layers))
 
@@ -44,15 +46,8 @@ class Tiny(nn.Module):
         return split_at_strides(layer for stage in self.stages for layer in stage.children())
 
 
-def _conv_bn_relu(in_channels: int, out_channels: int, stride: int) -> nn.Sequential:
-    conv = nn.Conv2d(in_channels, out_channels, kernel_size=3, stride=stride, padding=1, bias=False)
-    nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
-    return nn.Sequential(conv, BatchNorm2d(out_channels), nn.ReLU(inplace=True))
-
-
 @registry.BACKBONES.register("tiny")
 def tiny(cfg: CfgNode, pretrained: bool | str = False) -> Tiny:
-    """Build the network; nobody has published weights for it."""
-    if pretrained:
-        raise ConfigError("backbone 'tiny' has no ImageNet weights: set MODEL.BACKBONE.PRETRAINED False")
+    """Build the network, for which no weights are published."""
+    refuse_pretrained(pretrained, "tiny")
     return Tiny()

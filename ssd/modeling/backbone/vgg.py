@@ -1,9 +1,9 @@
 """VGG16 with the paper's changes and extra layers (SSD, Sec. 3; Fig. 2).
 
-Two kinds of weights files fit. A whole VGG16 in torchvision's layout, which PRETRAINED_URL is: its fc6 and fc7 are
-subsampled to convolutions, and its first convolution takes on INPUT.PIXEL_MEAN and PIXEL_STD, so these may stay as they
-are. And one whose fc6 and fc7 are convolutions already (vgg16_reducedfc.pth of the amdegroot port, from which the
-published detectors were trained): it is taken as it is, and expects RGB in 0 to 255 less [123, 117, 104].
+Two kinds of weights files fit. A whole VGG16 of torchvision, such as PRETRAINED_URL: its fc6 and fc7 are subsampled to
+convolutions, and its first convolution is adapted to INPUT.PIXEL_MEAN and PIXEL_STD. And one whose fc6 and fc7 are
+convolutions already (vgg16_reducedfc.pth of the amdegroot port, from which the published detectors were trained): it
+loads unchanged, and expects RGB in 0 to 255 less [123, 117, 104].
 """
 
 from collections.abc import Sequence
@@ -12,6 +12,7 @@ from functools import partial
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torchvision.models.vgg import cfgs, make_layers
 from yacs.config import CfgNode
 
 from ssd.modeling import registry
@@ -19,14 +20,13 @@ from ssd.modeling.backbone.extras import cells_after, xavier_conv
 from ssd.modeling.backbone.pretrained import StateDict, load_pretrained
 from ssd.modeling.backbone.stages import split_at_strides
 from ssd.modeling.layers import BatchNorm2d, L2Norm
-from ssd.structures.size import height_width
+from ssd.structures.boxes import height_width
 
 # torchvision's VGG16_Weights.IMAGENET1K_V1, top-1 71.6 %. Of RGB in 0 to 255 it expects this mean and deviation.
 PRETRAINED_URL = "https://download.pytorch.org/models/vgg16-397923af.pth"
 _PUBLISHED_MEAN, _PUBLISHED_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 
-# Convolutions of VGG16 by output channels; "M" a 2x2 max-pool, "C" one that keeps an odd last row (ceil mode).
-_VGG16 = (64, 64, "M", 128, 128, "M", 256, 256, 256, "C", 512, 512, 512, "M", 512, 512, 512)
+_POOL3 = 16  # keeps an odd last row (ceil mode)
 _CONV4_3 = 23  # modules up to and with the ReLU of conv4_3
 
 # Extra layers, in pairs: a 1x1 convolution to `middle` channels, then kernel x kernel to `out` channels.
@@ -39,9 +39,8 @@ class VGG(nn.Module):
     """VGG16 up to fc7 as convolutions, and extra layers down to one cell.
 
     Args:
-        image_size: (height, width) of the network input in pixels. From 512 on the smaller side, the extra layers of
-            SSD512 follow, below those of SSD300; pairs whose map would vanish are left away.
-        has_batch_norm: a batch norm takes the place of the L2 norm of conv4_3, as in the qfgaohao port.
+        image_size: (height, width) in pixels; if both are 512 or more, the extra layers are those of SSD512.
+        has_batch_norm: Whether conv4_3 has a batch norm instead of the L2 norm, as in the qfgaohao port.
     """
 
     def __init__(self, image_size: tuple[int, int], has_batch_norm: bool = False):
@@ -73,18 +72,13 @@ class VGG(nn.Module):
 
 
 def _vgg16_layers() -> list[nn.Module]:
-    layers: list[nn.Module] = []
-    in_channels = 3
-    for entry in _VGG16:
-        if isinstance(entry, str):
-            layers.append(nn.MaxPool2d(kernel_size=2, stride=2, ceil_mode=entry == "C"))
-        else:
-            layers += [nn.Conv2d(in_channels, entry, kernel_size=3, padding=1), nn.ReLU(inplace=True)]
-            in_channels = entry
-    pool5 = nn.MaxPool2d(kernel_size=3, stride=1, padding=1)  # no subsampling; fc6 is dilated instead ("a trous")
+    """Build VGG16, with pool5 that does not subsample; fc6 is dilated instead ("a trous")."""
+    layers = list(make_layers(cfgs["D"]))
+    layers[_POOL3].ceil_mode = True
+    layers[-1] = nn.MaxPool2d(kernel_size=3, stride=1, padding=1)
     fc6 = nn.Conv2d(512, 1024, kernel_size=3, padding=6, dilation=6)
     fc7 = nn.Conv2d(1024, 1024, kernel_size=1)
-    return [*layers, pool5, fc6, nn.ReLU(inplace=True), fc7, nn.ReLU(inplace=True)]
+    return [*layers, fc6, nn.ReLU(inplace=True), fc7, nn.ReLU(inplace=True)]
 
 
 def _extra_layers(image_size: tuple[int, int]) -> list[nn.Conv2d]:
@@ -107,12 +101,8 @@ def reduce_vgg16(weights: StateDict, *, pixel_mean: Sequence[float], pixel_std: 
     """Turn a VGG16 of torchvision into that of SSD; return any other weights as they are.
 
     fc6 (4096, 512 * 7 * 7) becomes a convolution (1024, 512, 3, 3), fc7 (4096, 4096) one of (1024, 1024, 1, 1), by
-    keeping every fourth channel and every third position (SSD, Sec. 3; DeepLab, arXiv:1412.7062, Sec. 3.2).
-
-    Args:
-        weights: ``features.N`` and ``classifier.N``.
-        pixel_mean: what the detector subtracts from RGB in 0 to 255.
-        pixel_std: what it then divides by.
+    keeping every fourth channel and every third position (SSD, Sec. 3; DeepLab, arXiv:1412.7062, Sec. 3.2). The first
+    convolution is adapted to ``pixel_mean`` and ``pixel_std``, on the scale 0 to 255.
     """
     if "classifier.0.weight" not in weights or "features.0.weight" not in weights:
         return weights
@@ -130,7 +120,7 @@ def reduce_vgg16(weights: StateDict, *, pixel_mean: Sequence[float], pixel_std: 
 def _with_normalisation(
     weight: Tensor, bias: Tensor, pixel_mean: Sequence[float], pixel_std: Sequence[float]
 ) -> StateDict:
-    """The first convolution for pixels of another normalisation; equal but for the border, which zeros pad."""
+    """Return the first convolution for another normalisation; equal except at the border, which zeros pad."""
     scale = torch.tensor(pixel_std) / torch.tensor(_PUBLISHED_STD)
     shift = (torch.tensor(pixel_mean) - torch.tensor(_PUBLISHED_MEAN)) / torch.tensor(_PUBLISHED_STD)
     shifted_bias = bias + (weight * shift[:, None, None]).sum(dim=(1, 2, 3))
@@ -138,20 +128,12 @@ def _with_normalisation(
 
 
 @registry.BACKBONES.register("vgg")
-def vgg(cfg: CfgNode, pretrained: bool | str = True) -> VGG:
+def vgg(cfg: CfgNode, pretrained: bool | str = True, *, has_batch_norm: bool = False) -> VGG:
     """Build VGG16 for the configured input size; ``pretrained`` weights fill everything up to fc7."""
-    return _build(cfg, pretrained, VGG(height_width(cfg.INPUT.IMAGE_SIZE)))
-
-
-@registry.BACKBONES.register("vgg_bn_conv4_3")
-def vgg_bn_conv4_3(cfg: CfgNode, pretrained: bool | str = True) -> VGG:
-    """As ``vgg``, with a batch norm in place of the L2 norm of conv4_3."""
-    return _build(cfg, pretrained, VGG(height_width(cfg.INPUT.IMAGE_SIZE), has_batch_norm=True))
-
-
-def _build(cfg: CfgNode, pretrained: bool | str, model: VGG) -> VGG:
-    if pretrained:
-        source = pretrained if isinstance(pretrained, str) else PRETRAINED_URL
-        reduce = partial(reduce_vgg16, pixel_mean=cfg.INPUT.PIXEL_MEAN, pixel_std=cfg.INPUT.PIXEL_STD)
-        load_pretrained(model.vgg, source, convert=reduce, unused=[r"classifier\."])
+    model = VGG(height_width(cfg.INPUT.IMAGE_SIZE), has_batch_norm)
+    reduce = partial(reduce_vgg16, pixel_mean=cfg.INPUT.PIXEL_MEAN, pixel_std=cfg.INPUT.PIXEL_STD)
+    load_pretrained(model.vgg, pretrained, default=PRETRAINED_URL, convert=reduce, unused=[r"classifier\."])
     return model
+
+
+registry.BACKBONES.register("vgg_bn_conv4_3", partial(vgg, has_batch_norm=True))

@@ -1,10 +1,9 @@
-"""From predictions to detections, with what becomes of those that are dropped.
+"""Candidates of one image: the detections among them, and the detection that suppressed each of the others.
 
 P priors, C classes with background, N candidates. An image is a batch of one.
 """
 
-import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -13,120 +12,74 @@ from ssd.modeling.box_head import PostProcessor
 from ssd.modeling.box_head.post_processor import FIRST_CANDIDATES, best_candidates
 from ssd.structures.boxes import pairwise_iou
 
-# What became of a candidate.
-KEPT = "detection"
-SUPPRESSED = "suppressed by NMS"
-NOT_AMONG_BEST = "beyond TEST.PRE_NMS_TOP_K"
-BEYOND_LIMIT = "beyond TEST.MAX_PER_CLASS or MAX_PER_IMAGE"
-FATES = (KEPT, SUPPRESSED, NOT_AMONG_BEST, BEYOND_LIMIT)
-
 
 @dataclass(frozen=True, eq=False)
 class Candidates:
-    """Pairs of a prior and a class that score above the threshold, best first.
+    """Pairs of a prior and a class that score above the threshold, the best first.
 
-    Where MAX_PER_IMAGE detections are found among the best, the others are left out: nobody needs to look at them.
-
-    Attributes:
-        num_above: pairs that score above the threshold, N or more.
-        score_threshold: TEST.CONFIDENCE_THRESHOLD.
-        nms_threshold: TEST.NMS_THRESHOLD.
-        priors: (N,) int64.
-        labels: (N,) int64, from 1.
-        scores: (N,) descending.
-        boxes: (N, 4) corner form in pixels of the network input.
-        fates: (N,) int64, which of FATES.
-        suppressors: (N,) int64, the candidate that suppressed this one; -1 for those that were not suppressed.
+    Where MAX_PER_IMAGE detections are found among the best pairs, the others are left out, as in detection.
     """
 
-    num_above: int
-    score_threshold: float
-    nms_threshold: float
-    priors: Tensor
-    labels: Tensor
-    scores: Tensor
-    boxes: Tensor
-    fates: Tensor
+    num_above: int  # number of pairs above the threshold, N or more
+    score_threshold: float  # TEST.CONFIDENCE_THRESHOLD
+    nms_threshold: float  # TEST.NMS_THRESHOLD
+    priors: Tensor  # (N,) int64
+    labels: Tensor  # (N,) int64, from 1
+    scores: Tensor  # (N,) descending
+    boxes: Tensor  # (N, 4) corner form in pixels of the network input
+    is_kept: Tensor  # (N,) bool, candidates that are detections
+    # (N,) int64, the best detection of the class that overlaps a candidate by more than the NMS threshold; -1 for
+    # detections, and for candidates that only a limit on the number of detections drops.
     suppressors: Tensor
 
     @property
     def detections(self) -> Tensor:
-        """(D,) int64, the candidates that are detections, best first."""
-        return (self.fates == FATES.index(KEPT)).nonzero().squeeze(1)
+        """(D,) int64, the candidates that are detections, the best first."""
+        return self.is_kept.nonzero().squeeze(1)
 
-    def count(self, fate: str) -> int:
-        """Return how many have this fate."""
-        return int((self.fates == FATES.index(fate)).sum())
-
-    def of_class(self, label: int) -> Tensor:
-        """Return the candidates (M,) of a class, best first."""
-        return (self.labels == label).nonzero().squeeze(1)
+    def suppressed_by(self, candidate: int) -> Tensor:
+        """Return the candidates that a detection suppressed, the best first."""
+        return (self.suppressors == candidate).nonzero().squeeze(1)
 
 
 @torch.no_grad()
-def follow_candidates(post_processor: PostProcessor, scores: Tensor, boxes: Tensor) -> Candidates:
-    """Detect as the detector does, and record the fate of every candidate.
+def find_candidates(post_processor: PostProcessor, scores: Tensor, boxes: Tensor) -> Candidates:
+    """Detect as the detector does, and keep the candidates that it examines.
 
     Args:
         post_processor: Post-processing of the detector.
         scores: (1, P, C - 1).
         boxes: (1, P, 4) corner form in pixels of the network input.
     """
-    best_scores, priors, labels, is_kept = _look(post_processor, scores, boxes)  # (1, K)
-    candidate_boxes = boxes[:, priors[0]]
-    survives = _without_limits(post_processor).suppress(best_scores, candidate_boxes, labels)
-    enters = _without_nms(post_processor).suppress(best_scores, candidate_boxes, labels)
-    fates = torch.full_like(labels, FATES.index(NOT_AMONG_BEST))
-    fates[enters] = FATES.index(SUPPRESSED)
-    fates[survives] = FATES.index(BEYOND_LIMIT)
-    fates[is_kept] = FATES.index(KEPT)
-
-    is_above = best_scores > post_processor.score_threshold
-    candidate_boxes, labels, fates = candidate_boxes[is_above], labels[is_above], fates[is_above]
+    num_candidates, threshold = FIRST_CANDIDATES, post_processor.score_threshold
+    while True:
+        best, priors, labels = best_candidates(scores, num_candidates)  # (1, K) each
+        is_kept = post_processor.suppress(best, boxes[:, priors[0]], labels)
+        is_last = best.numel() == scores.numel() or float(best[0, -1]) <= threshold
+        if is_last or int(is_kept.sum()) >= post_processor.max_per_image:
+            break
+        num_candidates *= 4
+    is_above = best > threshold
+    candidate_boxes = boxes[0, priors[is_above]].cpu()  # (N, 4)
+    labels, is_kept = labels[is_above].cpu(), is_kept[is_above].cpu()
     return Candidates(
-        num_above=int((scores > post_processor.score_threshold).sum()),
-        score_threshold=post_processor.score_threshold,
+        num_above=int((scores > threshold).sum()),
+        score_threshold=threshold,
         nms_threshold=post_processor.nms_threshold,
         priors=priors[is_above].cpu(),
-        labels=labels.cpu(),
-        scores=best_scores[is_above].cpu(),
-        boxes=candidate_boxes.cpu(),
-        fates=fates.cpu(),
-        suppressors=_suppressors(candidate_boxes, labels, fates, post_processor.nms_threshold).cpu(),
+        labels=labels,
+        scores=best[is_above].cpu(),
+        boxes=candidate_boxes,
+        is_kept=is_kept,
+        suppressors=_find_suppressors(candidate_boxes, labels, is_kept, post_processor.nms_threshold),
     )
 
 
-def _look(post_processor: PostProcessor, scores: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return scores, priors, labels and is_kept, (1, K) each, of the candidates that PostProcessor examines."""
-    num_candidates = FIRST_CANDIDATES
-    while True:
-        best_scores, priors, labels = best_candidates(scores, num_candidates)
-        is_kept = post_processor.suppress(best_scores, boxes[:, priors[0]], labels)
-        is_last = best_scores.numel() == scores.numel() or float(best_scores[0, -1]) <= post_processor.score_threshold
-        if is_last or int(is_kept.sum()) >= post_processor.max_per_image:
-            return best_scores, priors, labels, is_kept
-        num_candidates *= 4
-
-
-def _without_limits(post_processor: PostProcessor) -> PostProcessor:
-    return replace(post_processor, max_per_class=-1, max_per_image=-1)
-
-
-def _without_nms(post_processor: PostProcessor) -> PostProcessor:
-    return replace(_without_limits(post_processor), nms_threshold=math.inf)
-
-
-def _suppressors(boxes: Tensor, labels: Tensor, fates: Tensor, nms_threshold: float) -> Tensor:
-    """The candidate that suppressed each (N,): the best survivor of its class that overlaps it too much; else -1."""
-    suppressors = torch.full_like(labels, -1)
-    survives = (fates == FATES.index(KEPT)) | (fates == FATES.index(BEYOND_LIMIT))
-    for label in labels.unique():
-        own = labels == label
-        survivors = (survives & own).nonzero().squeeze(1)
-        dropped = (own & (fates == FATES.index(SUPPRESSED))).nonzero().squeeze(1)
-        if len(dropped) == 0:
-            continue
-        iou = pairwise_iou(boxes[dropped].double(), boxes[survivors].double())  # (M, S)
-        overlaps = (iou > nms_threshold) | (iou == iou.amax(dim=1, keepdim=True))  # NMS may have rounded otherwise
-        suppressors[dropped] = survivors[overlaps.to(torch.uint8).argmax(dim=1)]
-    return suppressors
+def _find_suppressors(boxes: Tensor, labels: Tensor, is_kept: Tensor, nms_threshold: float) -> Tensor:
+    """Return ``Candidates.suppressors`` (N,)."""
+    detections = is_kept.nonzero().squeeze(1)  # (D,)
+    if len(detections) == 0:
+        return torch.full_like(labels, -1)
+    overlaps = pairwise_iou(boxes.double(), boxes[detections].double()) > nms_threshold  # (N, D)
+    overlaps &= (labels[:, None] == labels[detections]) & ~is_kept[:, None]
+    return torch.where(overlaps.any(dim=1), detections[overlaps.byte().argmax(dim=1)], -1)

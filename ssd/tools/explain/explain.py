@@ -1,23 +1,146 @@
-"""``explain``: run a detector on one image, and keep all that it computes on the way."""
+"""One image as a detector sees it: priors, matches, hard negatives and candidates."""
 
+import math
+import os
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
+from torch import Tensor
 
 from ssd.data.samples import resize_image
 from ssd.data.transforms.geometry import GeometricDraw, map_boxes
 from ssd.inference.predictor import Predictor
 from ssd.inference.sources import Frame, SingleImage, open_source
 from ssd.inference.torch_network import TorchNetwork
+from ssd.modeling.anchors import PriorBox
 from ssd.modeling.box_head import MultiBoxLoss, Predictions, SSDBoxHead
 from ssd.modeling.box_head.post_processor import class_scores
 from ssd.structures.boxes import center_to_corner
-from ssd.tools.explain.candidates import follow_candidates
-from ssd.tools.explain.explanation import Explanation
-from ssd.tools.explain.layout import make_levels
-from ssd.tools.explain.matching import match
+from ssd.tools.explain.candidates import Candidates, find_candidates
+from ssd.tools.explain.matching import Matching, match
+from ssd.tools.explain.page import write_files
+from ssd.tools.explain.pictures import draw_pictures
 from ssd.utils.errors import ConfigError, ImageError
+
+
+class Place(NamedTuple):
+    """Place of a prior: its level from 1, row and column of its cell, and its shape in the cell, from 0."""
+
+    level: int
+    row: int
+    column: int
+    shape: int
+
+    def __str__(self) -> str:
+        return f"level {self.level}, row {self.row}, column {self.column}, shape {self.shape}"
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """One image as a detector sees it. All boxes are in pixels of the network input."""
+
+    name: str
+    image: np.ndarray  # RGB uint8 (S_h, S_w, 3), the network input
+    orig_size: tuple[int, int]  # (width, height) of the original image in pixels
+    class_names: tuple[str, ...]  # name of each label, background first
+    prior_box: PriorBox
+    priors: Tensor  # (P, 4) corner form
+    class_scores: Tensor  # (P, C) with background first
+    offsets: Tensor  # (P, 4) predicted offsets, see BoxCoder
+    candidates: Candidates
+    matching: Matching | None  # matches and losses; None if the objects are not known
+
+    @property
+    def level_priors(self) -> list[Tensor]:
+        """Priors of each level, the finest first, (H_l * W_l * A_l, 4) each."""
+        cells = map(math.prod, self.prior_box.feature_maps)
+        counts = [count * len(shapes) for count, shapes in zip(cells, self.prior_box.shapes, strict=True)]
+        return list(self.priors.split(counts))
+
+    def place(self, prior: int) -> Place:
+        """Return the place of the prior with this index."""
+        ends = torch.tensor([len(priors) for priors in self.level_priors]).cumsum(0)
+        level = int(torch.searchsorted(ends, prior, right=True))
+        start = int(ends[level - 1]) if level else 0
+        cell, shape = divmod(prior - start, len(self.prior_box.shapes[level]))
+        return Place(level + 1, *divmod(cell, self.prior_box.feature_maps[level][1]), shape)
+
+    def find_detection(self, number: int) -> int:
+        """Return the candidate that is a detection, counted from 0, the best.
+
+        Raises:
+            ConfigError: There is no such detection.
+        """
+        found = self.candidates
+        if not 0 <= number < len(found.detections):
+            raise ConfigError(
+                f"detection {number} of {self.name}: {len(found.detections)} score above TEST.CONFIDENCE_THRESHOLD "
+                f"{found.score_threshold:g}, counted from 0"
+            )
+        return int(found.detections[number])
+
+    def describe_match(self, gt: int) -> str:
+        """Return the priors of an object in words."""
+        assert self.matching is not None
+        priors = self.matching.priors_of(gt)
+        if len(priors) == 0:
+            return "no prior is left for it"
+        levels = [self.place(prior).level for prior in priors.tolist()]
+        where = f"level {levels[0]}" if min(levels) == max(levels) else f"levels {min(levels)} to {max(levels)}"
+        best = float(self.matching.iou[priors[0]])
+        if self.matching.is_forced[priors].all():
+            return f"forced, IoU {best:.2f}, {where}"
+        return f"{len(priors)} prior{'s' * (len(priors) != 1)}, best IoU {best:.2f}, {where}"
+
+    def to_text(self, detection: int = 0) -> str:
+        """Return the most important numbers as lines of text, with the origin of one detection."""
+        (height, width), matching, found = self.image.shape[:2], self.matching, self.candidates
+        lines = [f"{self.name}: {self.orig_size[0]} x {self.orig_size[1]}, seen as {width} x {height}"]
+        levels = zip(self.prior_box.feature_maps, self.prior_box.shapes, self.level_priors, strict=True)
+        for level, ((rows, columns), shapes, priors) in enumerate(levels, start=1):
+            lines.append(f"  level {level}: {columns} x {rows} cells with {len(shapes)} priors each, {len(priors)}")
+        if matching is not None:
+            for gt, label in enumerate(matching.labels.tolist()):
+                lines.append(f"  object {gt} ({self.class_names[label]}): {self.describe_match(gt)}")
+            losses = ", ".join(f"{name} {loss:.3f}" for name, loss in matching.losses.items())
+            num_pos, num_neg = int(matching.pos_mask.sum()), len(matching.negatives)
+            num_background = len(self.priors) - num_pos
+            lines.append(f"{num_pos} positives, {num_neg} of {num_background} negatives in the loss: {losses}")
+        lines.append(
+            f"{found.num_above} candidates score above {found.score_threshold:g}; of the best {len(found.priors)} "
+            f"{int((found.suppressors >= 0).sum())} are suppressed by NMS and {len(found.detections)} detections"
+        )
+        if len(found.detections):
+            row = self.find_detection(detection)
+            prior, name = int(found.priors[row]), self.class_names[int(found.labels[row])]
+            offsets = ", ".join(f"{value:+.2f}" for value in self.offsets[prior].tolist())
+            lines.append(f"detection {detection}: {name} {float(found.scores[row]):.2f}")
+            lines.append(f"  prior at {self.place(prior)}; offsets {offsets}")
+            lines.append(f"  suppressed {len(found.suppressed_by(row))} other candidates of its class")
+        return "\n".join(lines) + "\n"
+
+    def __str__(self) -> str:
+        return self.to_text()
+
+    def draw(self, detection: int = 0) -> dict[str, Figure]:
+        """Return the pictures "priors", "matches", "negatives" and "detection", without those that would be empty.
+
+        Args:
+            detection: Number of the detection in the last picture, from 0, the best.
+
+        Raises:
+            ConfigError: There are detections, but not this one.
+        """
+        return draw_pictures(self, detection)
+
+    def write(self, folder: str | os.PathLike[str], detection: int = 0) -> list[Path]:
+        """Write explain.html and the pictures of ``draw`` as PNG files into a folder; return the paths."""
+        return write_files(self, Path(folder), detection)
 
 
 def explain(
@@ -26,116 +149,92 @@ def explain(
     boxes: np.ndarray | Sequence[Sequence[float]] | None = None,
     labels: np.ndarray | Sequence[int | str] | None = None,
 ) -> Explanation:
-    """Show how a detector works, on one image.
+    """Explain how a detector sees one image.
 
-    The numbers come from the functions by which it is trained and by which it detects. The network is in evaluation
-    mode and the image whole: training augments it first, and normalises by the batch.
+    The functions of training and detection give the numbers. The network is in evaluation mode, and the image is not
+    augmented.
 
     Args:
-        detector: of ``init_detector``.
-        image: path, URL, PIL image, RGB array, tensor (3, H, W), or content of a file.
-        boxes: (G, 4) the objects, corner form in pixels of the original image, if they are known. As in training they
-            are clipped, and those whose centre lies outside of the image are left out.
+        detector: Result of ``init_detector``.
+        image: Path, URL, PIL image, RGB array, tensor (3, H, W), or content of a file.
+        boxes: (G, 4) objects, corner form in pixels of the original image, if they are known. As in training they are
+            clipped, and those whose centre is outside the image are dropped.
         labels: (G,) their classes, by name or number from 1.
 
     Raises:
-        ImageError: the image cannot be read, or is not one.
-        ConfigError: the detector is not of PyTorch, or has another head than SSDBoxHead; or boxes and labels do not
-            fit each other, or name an unknown class.
+        ImageError: The image cannot be read, or is more than one.
+        ConfigError: The detector is exported or has a head of its own; or boxes and labels differ in number, or name
+            an unknown class.
     """
-    frame = _read(image)
-    head = find_head(detector)
+    frame, network = _read(image), _find_network(detector)
+    head = network.network.box_head
     pixels = resize_image(frame.image, detector.image_size)
-    predictions = predict(detector, pixels)
+    outputs = network.predict(torch.from_numpy(pixels).permute(2, 0, 1)[None])
+    predictions = Predictions(*(output.clone() for output in outputs))  # ordinary tensors, outside inference mode
 
     height, width = detector.image_size
     size = torch.tensor([width, height, width, height], device=head.priors.device)
     scores = class_scores(predictions.cls_logits)  # (1, P, C - 1)
-    decoded = center_to_corner(head.box_coder.decode(predictions.bbox_pred, head.priors))
-    pixel_boxes = head.post_processor.to_pixels(decoded)  # (1, P, 4)
+    decoded = center_to_corner(head.box_coder.decode(predictions.bbox_pred, head.priors))  # (1, P, 4)
     orig_size = frame.image.shape[1], frame.image.shape[0]
     matching = None
     if boxes is not None or labels is not None:
-        gt_boxes, gt_labels = relative_boxes(boxes, labels, orig_size, detector.class_names)
-        matching = match(head, predictions, gt_boxes, gt_labels)
+        boxes, labels = [] if boxes is None else boxes, [] if labels is None else labels
+        matching = match(head, predictions, *relative_boxes(boxes, labels, orig_size, detector.class_names))
     return Explanation(
         name=frame.name,
         image=pixels,
         orig_size=orig_size,
         class_names=detector.class_names,
-        levels=make_levels(head.prior_box, (head.priors * size).cpu()),
+        prior_box=head.prior_box,
         priors=(center_to_corner(head.priors) * size).cpu(),
-        class_scores=predictions.cls_logits[0].softmax(dim=1).cpu(),
+        class_scores=torch.cat([1 - scores.sum(dim=2, keepdim=True), scores], dim=2)[0].cpu(),
         offsets=predictions.bbox_pred[0].cpu(),
-        boxes=pixel_boxes[0].cpu(),
-        candidates=follow_candidates(head.post_processor, scores, pixel_boxes),
+        candidates=find_candidates(head.post_processor, scores, head.post_processor.to_pixels(decoded)),
         matching=matching,
     )
 
 
-def find_head(detector: Predictor) -> SSDBoxHead:
-    """Return the head of a detector.
-
-    Raises:
-        ConfigError: it is none of ours.
-    """
-    if not isinstance(detector.network, TorchNetwork):
-        raise ConfigError(
-            f"{type(detector.network).__name__} tells detections only; explain the checkpoint that it was made from"
-        )
-    head = detector.network.network.box_head
+def _find_network(detector: Predictor) -> TorchNetwork:
+    network = detector.network
+    if not isinstance(network, TorchNetwork):
+        raise ConfigError(f"{type(network).__name__} returns detections only; explain the checkpoint it was made from")
+    head = network.network.box_head
     if not isinstance(head, SSDBoxHead) or not isinstance(head.loss, MultiBoxLoss):
-        raise ConfigError(f"MODEL.BOX_HEAD.NAME gives {type(head).__name__}; what can be explained is SSDBoxHead")
-    return head
-
-
-def predict(detector: Predictor, image: np.ndarray) -> Predictions:
-    """Return the predictions of the network for an image, RGB uint8 (S_h, S_w, 3); B is 1."""
-    assert isinstance(detector.network, TorchNetwork)
-    outputs = detector.network.predict(torch.from_numpy(image).permute(2, 0, 1)[None])
-    return Predictions(*(output.clone() for output in outputs))  # ordinary tensors, made out of inference mode
+        raise ConfigError(f"MODEL.BOX_HEAD.NAME gives {type(head).__name__}, but only SSDBoxHead can be explained")
+    return network
 
 
 def relative_boxes(
-    boxes: np.ndarray | Sequence[Sequence[float]] | None,
-    labels: np.ndarray | Sequence[int | str] | None,
+    boxes: np.ndarray | Sequence[Sequence[float]],
+    labels: np.ndarray | Sequence[int | str],
     size: tuple[int, int],
     class_names: Sequence[str],
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return objects as training sees them: boxes float32 (G, 4) relative to the image, labels int64 (G,).
+    """Return objects as training sees them: boxes (G, 4) float32 relative to the image, labels (G,) int64.
 
     Args:
         boxes: (G, 4) corner form in pixels.
-        labels: (G,) by name or number.
-        size: (width, height) of the image.
-        class_names: background first.
-
-    Raises:
-        ConfigError: see ``explain``.
+        labels: (G,) names, or numbers from 1.
+        size: (width, height) of the image in pixels.
+        class_names: Name of each label, background first.
     """
-    numbers = np.array([_number(label, class_names) for label in ([] if labels is None else labels)], dtype=np.int64)
-    corners = np.asarray([] if boxes is None else boxes, dtype=np.float64)
-    if corners.size == 0:
-        corners = corners.reshape(0, 4)
+    known = {name: number for number, name in enumerate(class_names) if number}
+    numbers = [known.get(label, 0) if isinstance(label, str) else int(label) for label in labels]
+    for label, number in zip(labels, numbers, strict=True):
+        if number not in known.values():
+            raise ConfigError(f"labels: {label!r} is not a class of the detector; its classes are {', '.join(known)}")
+    corners = np.asarray(boxes if len(boxes) else np.empty((0, 4)), dtype=np.float64)
     if corners.shape != (len(numbers), 4):
         raise ConfigError(
-            f"boxes and labels must have shapes (G, 4) and (G,) with one G; got {corners.shape} and {numbers.shape}"
+            f"boxes and labels must have shapes (G, 4) and (G,) with one G; got {corners.shape} and ({len(numbers)},)"
         )
-    return map_boxes(corners, numbers, GeometricDraw((0, 0, *size), mirror=False))
-
-
-def _number(label: int | str, class_names: Sequence[str]) -> int:
-    if isinstance(label, str) and label in class_names[1:]:
-        return list(class_names).index(label)
-    if not isinstance(label, str) and 1 <= label < len(class_names):
-        return int(label)
-    known = ", ".join(f"{number} {name}" for number, name in enumerate(class_names) if number)
-    raise ConfigError(f"labels: {label!r} is no class of the detector, which are {known}")
+    return map_boxes(corners, np.array(numbers, dtype=np.int64), GeometricDraw((0, 0, *size), mirror=False))
 
 
 def _read(image: object) -> Frame:
     source = open_source(image)
     if not isinstance(source, SingleImage):
-        raise ImageError(f"{image!r} may be many images; one can be explained at a time")
+        raise ImageError(f"{image!r} may be several images, but only one can be explained at a time")
     (pending,) = source
     return pending.read()

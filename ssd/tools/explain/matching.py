@@ -1,6 +1,6 @@
-"""What training would make of an image: which priors learn its objects, and which of the others count.
+"""Training of one image: the priors that learn its objects, and the negatives in the loss.
 
-G ground-truth boxes, P priors, C classes with background. An image is a batch of one.
+G ground-truth boxes, P priors. An image is a batch of one.
 """
 
 from dataclasses import dataclass
@@ -18,47 +18,42 @@ from ssd.structures.boxes import center_to_corner, pairwise_iou
 
 @dataclass(frozen=True, eq=False)
 class Matching:
-    """What the loss of an image is made of.
+    """Matches and losses of one image."""
 
-    Attributes:
-        boxes: (G, 4) corner form in pixels of the network input.
-        labels: (G,) int64.
-        iou_threshold: least IoU of a match, MODEL.THRESHOLD.
-        neg_pos_ratio: negatives per positive, MODEL.NEG_POS_RATIO.
-        prior_labels: (P,) int64 what each prior should say, 0 = background.
-        gt_index: (P,) int64 the object nearest to each prior; 0 without objects.
-        iou: (P,) with that object; 0 without objects.
-        is_forced: (P,) bool, matched below the threshold: the one prior that an object gets whatever its IoU.
-        bbox_targets: (P, 4) the offsets that each positive should predict; 0 for the others.
-        cls_loss: (P,) cross-entropy of the network's scores.
-        neg_mask: (P,) bool, background priors that are in the loss.
-        neg_rank: (P,) int64 place of each background prior by its loss, 1 = the hardest; 0 for positives.
-        losses: reg_loss and cls_loss of the image alone.
-    """
-
-    boxes: Tensor
-    labels: Tensor
-    iou_threshold: float
-    neg_pos_ratio: int
-    prior_labels: Tensor
-    gt_index: Tensor
-    iou: Tensor
-    is_forced: Tensor
-    bbox_targets: Tensor
-    cls_loss: Tensor
-    neg_mask: Tensor
-    neg_rank: Tensor
-    losses: dict[str, float]
+    boxes: Tensor  # (G, 4) objects, corner form in pixels of the network input
+    labels: Tensor  # (G,) int64, from 1
+    iou_threshold: float  # MODEL.THRESHOLD
+    prior_labels: Tensor  # (P,) int64, the class that each prior is trained to predict, 0 = background
+    gt_index: Tensor  # (P,) int64, the object of each prior, or the one that it overlaps most; 0 without objects
+    iou: Tensor  # (P,) IoU with that object; 0 without objects
+    cls_loss: Tensor  # (P,) cross-entropy of each prior
+    neg_mask: Tensor  # (P,) bool, negatives in the loss
+    losses: dict[str, float]  # reg_loss and cls_loss of the image
 
     @property
     def pos_mask(self) -> Tensor:
         """(P,) bool, priors that are matched to an object."""
         return self.prior_labels > 0
 
+    @property
+    def is_forced(self) -> Tensor:
+        """(P,) bool, priors that are matched below the threshold."""
+        return self.pos_mask & (self.iou < self.iou_threshold)
+
+    @property
+    def negatives(self) -> Tensor:
+        """Indices of the negatives in the loss, the hardest first."""
+        return _descending(self.cls_loss, self.neg_mask)
+
     def priors_of(self, gt: int) -> Tensor:
         """Return the indices of the priors that are matched to an object, the highest IoU first."""
-        found = (self.pos_mask & (self.gt_index == gt)).nonzero().squeeze(1)
-        return found[self.iou[found].argsort(descending=True, stable=True)]
+        return _descending(self.iou, self.pos_mask & (self.gt_index == gt))
+
+
+def _descending(values: Tensor, mask: Tensor) -> Tensor:
+    """Return the indices of a mask (P,) by descending values (P,)."""
+    found = mask.nonzero().squeeze(1)
+    return found[values[found].argsort(descending=True, stable=True)]
 
 
 @torch.no_grad()
@@ -66,47 +61,30 @@ def match(head: SSDBoxHead, predictions: Predictions, boxes: np.ndarray, labels:
     """Match, mine and compare as training does.
 
     Args:
-        head: what does so in training.
-        predictions: Predictions of the image.
-        boxes: float32 (G, 4) corner form relative to the image.
-        labels: int64 (G,) from 1.
+        head: Head of the detector.
+        predictions: Its predictions for the image.
+        boxes: (G, 4) float32, corner form relative to the image.
+        labels: (G,) int64, from 1.
     """
-    device = head.priors.device
-    gt_boxes, gt_labels = torch.from_numpy(boxes)[None].to(device), torch.from_numpy(labels)[None].to(device)
-    assignment = head.matcher(Container(boxes=gt_boxes, labels=gt_labels), head.priors)
-    prior_labels, bbox_targets = assignment
     priors, threshold = center_to_corner(head.priors), head.matcher.iou_threshold
-    _, gt_index = match_priors(gt_boxes, gt_labels, priors, threshold)
+    targets = Container(boxes=torch.from_numpy(boxes)[None], labels=torch.from_numpy(labels)[None]).to(priors.device)
+    assignment = head.matcher(targets, head.priors)
+    _, gt_index = match_priors(targets["boxes"], targets["labels"], priors, threshold)
+    iou = torch.zeros_like(priors[:, 0])
     if len(labels):
-        iou = pairwise_iou(gt_boxes[0], priors).gather(0, gt_index)[0]
-    else:
-        iou = torch.zeros_like(head.priors[:, 0])
-    cls_loss = classification_loss(predictions.cls_logits, prior_labels)
-    neg_pos_ratio = head.loss.neg_pos_ratio
+        iou = pairwise_iou(targets["boxes"][0], priors).gather(0, gt_index)[0]
+    cls_loss = classification_loss(predictions.cls_logits, assignment.labels)
+    losses = head.loss(predictions, assignment).normalized()
     height, width = head.post_processor.image_size
     size = iou.new_tensor([width, height, width, height])
-    losses = head.loss(predictions, assignment).normalized()
     return Matching(
-        boxes=(gt_boxes[0] * size).cpu(),
-        labels=gt_labels[0].cpu(),
+        boxes=(targets["boxes"][0] * size).cpu(),
+        labels=targets["labels"][0].cpu(),
         iou_threshold=threshold,
-        neg_pos_ratio=neg_pos_ratio,
-        prior_labels=prior_labels[0].cpu(),
+        prior_labels=assignment.labels[0].cpu(),
         gt_index=gt_index[0].cpu(),
         iou=iou.cpu(),
-        is_forced=((prior_labels[0] > 0) & (iou < threshold)).cpu(),
-        bbox_targets=bbox_targets[0].cpu(),
         cls_loss=cls_loss[0].cpu(),
-        neg_mask=hard_negative_mining(cls_loss, prior_labels, neg_pos_ratio)[0].cpu(),
-        neg_rank=_rank(cls_loss[0].cpu(), prior_labels[0].cpu() == 0),
+        neg_mask=hard_negative_mining(cls_loss, assignment.labels, head.loss.neg_pos_ratio)[0].cpu(),
         losses={name: float(loss) for name, loss in losses.items()},
     )
-
-
-def _rank(loss: Tensor, is_background: Tensor) -> Tensor:
-    """Place of each background prior by its loss (P,), of equal losses the first first, as in the mining."""
-    rank = torch.zeros_like(loss, dtype=torch.int64)
-    order = is_background.nonzero().squeeze(1)
-    order = order[loss[order].argsort(descending=True, stable=True)]
-    rank[order] = torch.arange(1, len(order) + 1)
-    return rank

@@ -1,96 +1,172 @@
-"""How well priors cover boxes: best overlaps, matches, and what a shape could reach on a grid of centres.
+"""Coverage of the training boxes by priors, as training matches them.
 
-B images, G boxes (padded to the largest count of the batch), P priors, N boxes, S shapes.
+G objects of an image, N objects of all images, P priors.
 """
 
 import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from ssd.modeling.anchors.matcher import match_priors
-from ssd.structures.boxes import pairwise_iou
+from ssd.data.datasets import DetectionDataset
+from ssd.data.samplers import IterationSampler, PositionedGenerator
+from ssd.data.samples import open_sample
+from ssd.data.transforms.geometry import GeometricDraw, GeometricSteps, draw_geometry, map_boxes
+from ssd.modeling.anchors import match_priors
+from ssd.structures.boxes import center_to_corner, pairwise_iou
+from ssd.tools.priors.layout import Layout
+
+_SIZE_EDGES = (8, 16, 32, 64, 128, 256)  # square root of the area, pixels of the network input
+_SIZE_NAMES = ("below 8", "8 to 16", "16 to 32", "32 to 64", "64 to 128", "128 to 256", "from 256")
+_ASPECT_EDGES = (1 / 3, 1 / 2, 1 / math.sqrt(2), math.sqrt(2), 2, 3)  # width over height
+_ASPECT_NAMES = ("below 1:3", "1:3 to 1:2", "1:2 to 1:1.4", "near 1:1", "1.4:1 to 2:1", "2:1 to 3:1", "from 3:1")
 
 
-class Matches(NamedTuple):
-    """What training would make of a batch of boxes.
+class ImageBoxes(NamedTuple):
+    """Objects of an image."""
 
-    Attributes:
-        best_iou: (B, G) with the best prior; 0 for padding.
-        best_prior: (B, G) int64, its index.
-        num_positives: (B, G) int64, priors matched to the box, at least 1 as long as there are enough priors.
-        is_forced: (B, G) bool, no prior that the box is matched to reaches the threshold: only the forced match.
-        positives: (P,) int64, images in which the prior is matched.
-    """
-
-    best_iou: Tensor
-    best_prior: Tensor
-    num_positives: Tensor
-    is_forced: Tensor
-    positives: Tensor
+    boxes: Tensor  # float32 (G, 4) corner form relative to the image
+    labels: Tensor  # int64 (G,)
 
 
-def match_boxes(gt_boxes: Tensor, gt_labels: Tensor, priors: Tensor, iou_threshold: float) -> Matches:
-    """Match as training does, see ``match_priors``, and tell what each box gets.
-
-    Args:
-        gt_boxes: (B, G, 4) corner form relative to the image; G may be 0.
-        gt_labels: (B, G) int64, from 1; 0 marks padding.
-        priors: (P, 4) corner form relative to the image.
-        iou_threshold: least IoU of a match, above 0.
-    """
-    if gt_labels.shape[1] == 0:
-        empty = torch.zeros_like(gt_labels)
-        return Matches(empty.float(), empty, empty, empty.bool(), empty.new_zeros(len(priors)))
-    is_object = gt_labels > 0
-    iou = pairwise_iou(gt_boxes * is_object[..., None], priors)  # (B, G, P); padding overlaps nothing
-    best_iou, best_prior = iou.max(dim=2)
-    labels, gt_index = match_priors(gt_boxes, gt_labels, priors, iou_threshold)
-    is_positive = labels > 0  # (B, P)
-    is_reached = is_positive & (iou.gather(1, gt_index[:, None]).squeeze(1) >= iou_threshold)
-    counts = torch.zeros_like(gt_labels)
-    num_positives = counts.scatter_add(1, gt_index, is_positive.long())
-    num_reached = counts.scatter_add(1, gt_index, is_reached.long())
-    return Matches(best_iou, best_prior, num_positives, is_object & (num_reached == 0), is_positive.sum(dim=0))
+def read_boxes(datasets: Sequence[DetectionDataset], seed: int, num_images: int) -> list[ImageBoxes]:
+    """Return the objects of up to ``num_images`` random images, stretched to the network input."""
+    total = sum(map(len, datasets))
+    keys = sorted(next(iter(IterationSampler(total, min(num_images, total), 1, seed=seed))))
+    return list(_open(datasets, keys, None, seed))
 
 
-def shape_overlaps(boxes: Tensor, center_x: Tensor, center_y: Tensor, shapes: Tensor) -> Tensor:
-    """Return the IoU of boxes with the best-placed prior of each shape on a grid of centres.
-
-    That is the prior at the nearest centre: along each axis the overlap of a box and a prior does not grow with the
-    distance of their centres, and the union is what both cover less the overlap.
-
-    Args:
-        boxes: (N, 4) corner form, any unit.
-        center_x: (columns,) same unit.
-        center_y: (rows,) same unit.
-        shapes: (S, 2) width and height, same unit.
-
-    Returns:
-        IoU (N, S).
-    """
-    overlaps = []
-    for low, high, centers, sides in (
-        (boxes[:, 0], boxes[:, 2], center_x, shapes[:, 0]),
-        (boxes[:, 1], boxes[:, 3], center_y, shapes[:, 1]),
-    ):
-        distance = (((low + high) / 2)[:, None] - centers).abs().amin(dim=1)[:, None]  # (N, 1)
-        extent = (high - low)[:, None]
-        overlap = (extent + sides) / 2 - distance  # (N, S)
-        overlaps.append(overlap.minimum(extent).minimum(sides).clamp(min=0))
-    intersection = overlaps[0] * overlaps[1]
-    area = ((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]))[:, None]
-    return intersection / (area + shapes.prod(dim=1) - intersection)
+def draw_boxes(
+    datasets: Sequence[DetectionDataset], steps: GeometricSteps, seed: int, num_samples: int
+) -> list[ImageBoxes]:
+    """Return the objects of the first samples of a training with a seed, expanded, cropped and mirrored."""
+    keys = next(iter(IterationSampler(sum(map(len, datasets)), num_samples, 1, seed=seed)))
+    return list(_open(datasets, keys, steps, seed))
 
 
-def least_sure_size(iou_threshold: float) -> float:
-    """Return the side of the smallest square, in strides, that priors of its own shape reach wherever it lies.
+def _open(
+    datasets: Sequence[DetectionDataset], keys: Iterable[tuple[int, int]], steps: GeometricSteps | None, seed: int
+) -> Iterable[ImageBoxes]:
+    """Yield the objects of samples (index, position); without steps they are only resized."""
+    generator = PositionedGenerator(seed)
+    for index, position in keys:
+        target, (width, height), _ = open_sample(datasets, index)
+        boxes = np.clip(np.asarray(target["boxes"]).reshape(-1, 4), 0, [width, height, width, height])
+        draw = GeometricDraw((0, 0, width, height), mirror=False)
+        if steps is not None:
+            draw = draw_geometry(width, height, boxes, generator.at(position), steps)
+        mapped, labels = map_boxes(boxes, np.asarray(target["labels"]), draw)
+        yield ImageBoxes(torch.from_numpy(np.ascontiguousarray(mapped)), torch.from_numpy(labels))
 
-    The nearest centre is at most half a stride away along each axis. With side a, (a - 1/2)^2 is the intersection and
-    2 a^2 - (a - 1/2)^2 the union; their quotient is the threshold t at a = 1 / (2 - 2 sqrt(2 t / (1 + t))), for
-    t = 0.5 2.72 strides.
-    """
-    if iou_threshold >= 1:
-        return math.inf
-    return 1 / (2 - 2 * math.sqrt(2 * iou_threshold / (1 + iou_threshold)))
+
+@dataclass(frozen=True)
+class Coverage:
+    """Matches of objects."""
+
+    num_images: int
+    iou_threshold: float
+    sizes: Tensor  # (N, 2) width and height in pixels of the network input
+    labels: Tensor  # (N,) int64
+    best_iou: Tensor  # (N,) IoU with the best prior
+    best_level: Tensor  # (N,) int64, level of that prior, from 0
+    num_positives: Tensor  # (N,) int64, priors that are matched to the object
+    is_forced: Tensor  # (N,) bool, no prior that is matched to the object reaches the threshold
+    level_positives: list[int]  # number of matched priors of each level
+
+    @property
+    def is_reached(self) -> Tensor:
+        """(N,) bool, some prior reaches the threshold."""
+        return self.best_iou >= self.iou_threshold
+
+    @property
+    def sides(self) -> Tensor:
+        """(N,) square roots of the areas in pixels."""
+        return self.sizes.prod(dim=1).sqrt()
+
+
+def measure(images: Sequence[ImageBoxes], layout: Layout) -> Coverage:
+    """Match the objects of images, one or more, to the priors of a layout as training does."""
+    priors, threshold = center_to_corner(layout.priors), layout.iou_threshold
+    positives = torch.zeros(len(priors), dtype=torch.int64)
+    columns = []
+    for boxes, gt_labels in images:
+        num_gts = len(gt_labels)
+        if num_gts == 0:
+            continue
+        labels, gt_index = (column[0] for column in match_priors(boxes[None], gt_labels[None], priors, threshold))
+        iou = pairwise_iou(boxes, priors)  # (G, P)
+        matched = labels.nonzero().squeeze(1)
+        owner = gt_index[matched]
+        num_reached = owner[iou[owner, matched] >= threshold].bincount(minlength=num_gts)
+        columns.append((*iou.max(dim=1), owner.bincount(minlength=num_gts), num_reached == 0))
+        positives[matched] += 1
+    best_iou, best_prior, num_positives, is_forced = (torch.cat(parts) for parts in zip(*columns, strict=True))
+    all_boxes = torch.cat([image.boxes for image in images])
+    height, width = layout.levels.image_size
+    return Coverage(
+        num_images=len(images),
+        iou_threshold=threshold,
+        sizes=(all_boxes[:, 2:] - all_boxes[:, :2]) * torch.tensor([width, height]),
+        labels=torch.cat([image.labels for image in images]),
+        best_iou=best_iou,
+        best_level=torch.bucketize(best_prior, torch.tensor(layout.level_sizes).cumsum(0), right=True),
+        num_positives=num_positives,
+        is_forced=is_forced,
+        level_positives=[int(part.sum()) for part in positives.split(layout.level_sizes)],
+    )
+
+
+@dataclass(frozen=True)
+class Group:
+    """Coverage of objects of a kind, one or more."""
+
+    name: str
+    num_objects: int
+    recall: float  # share of the objects that some prior overlaps by the threshold
+    median_iou: float  # with the best prior
+    median_side: float  # square root of the area, in pixels of the network input
+    num_forced: int  # objects with the forced match only
+    positives: float  # mean number of priors that are matched to an object
+
+
+@dataclass(frozen=True)
+class Part:
+    """Coverage of one set of boxes, in groups that have objects; classes by ascending recall."""
+
+    num_images: int
+    total: Group
+    by_size: list[Group]
+    by_aspect: list[Group]
+    by_class: list[Group]
+
+
+def make_part(coverage: Coverage, class_names: Sequence[str]) -> Part:
+    """Group a coverage of one or more objects."""
+    total = _group(coverage, torch.zeros_like(coverage.labels), ["all"])
+    by_size = _group(coverage, torch.bucketize(coverage.sides, torch.tensor(_SIZE_EDGES), right=True), _SIZE_NAMES)
+    aspects = coverage.sizes[:, 0] / coverage.sizes[:, 1]
+    by_aspect = _group(coverage, torch.bucketize(aspects, torch.tensor(_ASPECT_EDGES), right=True), _ASPECT_NAMES)
+    by_class = _group(coverage, coverage.labels, class_names)
+    by_class.sort(key=lambda group: (group.recall, -group.num_objects))
+    return Part(coverage.num_images, total[0], by_size, by_aspect, by_class)
+
+
+def _group(coverage: Coverage, kinds: Tensor, names: Sequence[str]) -> list[Group]:
+    """Return a group for each kind; ``kinds`` (N,) are indices of names."""
+    members = [(names[kind], kinds == kind) for kind in kinds.unique().tolist()]
+    return [
+        Group(
+            name=name,
+            num_objects=int(is_member.sum()),
+            recall=coverage.is_reached[is_member].float().mean().item(),
+            median_iou=coverage.best_iou[is_member].median().item(),
+            median_side=coverage.sides[is_member].median().item(),
+            num_forced=int(coverage.is_forced[is_member].sum()),
+            positives=coverage.num_positives[is_member].float().mean().item(),
+        )
+        for name, is_member in members
+    ]

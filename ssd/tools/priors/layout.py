@@ -1,123 +1,126 @@
-"""The priors of a config, level by level."""
+"""Priors of a config, read from it and written into another."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
-import torch
+import yaml
 from torch import Tensor
 from yacs.config import CfgNode
 
-from ssd.modeling.anchors.prior_box import prior_shapes
+from ssd.config.files import BASE_KEY, base_text
 from ssd.modeling.backbone import build_backbone
-from ssd.modeling.detector.levels import build_levels, make_prior_box
-from ssd.structures.boxes import center_to_corner
+from ssd.modeling.backbone.stages import feature_shapes
+from ssd.modeling.detector.levels import Levels, build_levels, make_prior_box
+from ssd.structures.boxes import height_width
+from ssd.utils.errors import OutputError, os_errors_as
+from ssd.utils.files import write_text
 
-AspectRatios = list[list[Any]]  # of each level: numbers, or pairs of them
+
+class PriorSizes(NamedTuple):
+    """MIN_SIZES, MAX_SIZES and ASPECT_RATIOS of MODEL.PRIORS; the ratios of a level are numbers or pairs."""
+
+    min_sizes: list[float]
+    max_sizes: list[float]
+    aspect_ratios: list[list[Any]]
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Priors as the network has them.
+    """Priors as the network has them."""
 
-    Attributes:
-        image_size: (height, width) of the network input in pixels.
-        feature_maps: (rows, columns) of each level.
-        strides: (y, x) pixels of each level.
-        min_sizes: MODEL.PRIORS.MIN_SIZES.
-        max_sizes: MODEL.PRIORS.MAX_SIZES.
-        aspect_ratios: MODEL.PRIORS.ASPECT_RATIOS.
-        clips_sizes: whether a prior is at most as large as the image.
-        iou_threshold: MODEL.THRESHOLD.
-        priors: (P, 4) centre form relative to the image.
-    """
-
-    image_size: tuple[int, int]
-    feature_maps: list[tuple[int, int]]
-    strides: list[tuple[float, float]]
-    min_sizes: list[float]
-    max_sizes: list[float]
-    aspect_ratios: AspectRatios
-    clips_sizes: bool
-    iou_threshold: float
-    priors: Tensor
-
-    @property
-    def num_levels(self) -> int:
-        """Number of feature maps."""
-        return len(self.feature_maps)
-
-    @cached_property
-    def corner_priors(self) -> Tensor:
-        """(P, 4) corner form relative to the image."""
-        return center_to_corner(self.priors)
-
-    @property
-    def shapes(self) -> list[list[tuple[float, float]]]:
-        """Width and height in pixels of the priors of a cell, of each level."""
-        return list(map(prior_shapes, self.min_sizes, self.max_sizes, self.aspect_ratios))
+    levels: Levels
+    sizes: PriorSizes
+    clips_sizes: bool  # whether priors are clipped to the size of the image
+    iou_threshold: float  # MODEL.THRESHOLD
+    priors: Tensor  # (P, 4) centre form relative to the image
 
     @property
     def level_sizes(self) -> list[int]:
-        """Priors of each level."""
-        return [math.prod(size) * len(shapes) for size, shapes in zip(self.feature_maps, self.shapes, strict=True)]
+        """Number of priors of each level."""
+        maps = zip(self.levels.feature_maps, self.levels.boxes_per_location, strict=True)
+        return [math.prod(cells) * boxes for cells, boxes in maps]
 
     @property
     def pixel_strides(self) -> list[float]:
-        """Stride of each level as one number, the geometric mean of both."""
-        return [math.sqrt(y * x) for y, x in self.strides]
-
-    def level_of(self, prior_index: Tensor) -> Tensor:
-        """Return the levels, from 0, of priors."""
-        return torch.bucketize(prior_index, torch.tensor(self.level_sizes).cumsum(0), right=True)
+        """Stride of each level as one number, the geometric mean of both directions."""
+        return [math.sqrt(y * x) for y, x in self.levels.strides]
 
     def centers(self, level: int) -> tuple[Tensor, Tensor]:
         """Return x (columns,) and y (rows,) of the centres of a level, relative to the image."""
-        priors = self.priors.split(self.level_sizes)[level]
-        grid = priors.view(*self.feature_maps[level], -1, 4)
+        grid = self.priors.split(self.level_sizes)[level].view(*self.levels.feature_maps[level], -1, 4)
         return grid[0, :, 0, 0], grid[:, 0, 0, 1]
 
 
 def make_layout(cfg: CfgNode) -> Layout:
-    """Lay the priors of a config out; no weights are loaded.
+    """Lay out the priors of a config; no weights are loaded."""
+    levels, priors = build_levels(cfg, build_backbone(cfg, pretrained=False)), cfg.MODEL.PRIORS
+    ratios = [list(level) for level in priors.ASPECT_RATIOS]
+    sizes = PriorSizes(list(priors.MIN_SIZES), list(priors.MAX_SIZES), ratios)
+    return Layout(levels, sizes, bool(priors.CLIP), cfg.MODEL.THRESHOLD, make_prior_box(cfg, levels)())
 
-    Raises:
-        ConfigError: keys contradict each other or the backbone.
-    """
-    levels = build_levels(cfg, build_backbone(cfg, pretrained=False))
-    priors = cfg.MODEL.PRIORS
-    return Layout(
-        image_size=levels.image_size,
-        feature_maps=list(levels.feature_maps),
-        strides=list(levels.strides),
-        min_sizes=list(priors.MIN_SIZES),
-        max_sizes=list(priors.MAX_SIZES),
-        aspect_ratios=[list(ratios) for ratios in priors.ASPECT_RATIOS],
-        clips_sizes=bool(priors.CLIP),
-        iou_threshold=cfg.MODEL.THRESHOLD,
-        priors=make_prior_box(cfg, levels)(),
+
+def make_finer_advice(cfg: CfgNode) -> str:
+    """Say how to get a level that is finer than the first: by an earlier layer of the backbone, or a larger input."""
+    name, backbone = cfg.MODEL.BACKBONE.NAME, build_backbone(cfg, pretrained=False)
+    indices, finer = list(getattr(backbone, "out_indices", ())), []
+    if indices:
+        # The same network, asked for all maps up to the first: their sizes do not depend on the weights.
+        cfg = cfg.clone()
+        cfg.defrost()
+        cfg.MODEL.BACKBONE.OUT_INDICES, cfg.MODEL.BACKBONE.OUT_CHANNELS = list(range(indices[0] + 1)), ()
+        shapes = feature_shapes(build_backbone(cfg, pretrained=False), height_width(cfg.INPUT.IMAGE_SIZE))
+        finer = [index for index in range(indices[0]) if shapes[index][1] > shapes[indices[0]][1]]
+    if not finer:
+        return f"Backbone {name} has no finer level to offer: enlarge INPUT.IMAGE_SIZE"
+    return (
+        f"Set MODEL.BACKBONE.OUT_INDICES {[finer[-1], *indices]}, which adds a finer level (the lists of MODEL.PRIORS "
+        "get one entry more in front), or enlarge INPUT.IMAGE_SIZE"
     )
 
 
-def with_priors(
-    cfg: CfgNode, min_sizes: Sequence[float], max_sizes: Sequence[float], aspect_ratios: AspectRatios
-) -> CfgNode:
-    """Return a frozen copy of a config with other priors, of as many levels."""
+def with_sizes(cfg: CfgNode, sizes: PriorSizes) -> CfgNode:
+    """Return a frozen copy of a config with priors of other sizes, for the same number of levels."""
     cfg = cfg.clone()
     cfg.defrost()
     priors = cfg.MODEL.PRIORS
-    priors.MIN_SIZES, priors.MAX_SIZES, priors.ASPECT_RATIOS = list(min_sizes), list(max_sizes), aspect_ratios
-    priors.BOXES_PER_LOCATION = []  # follows from the ratios
+    priors.MIN_SIZES, priors.MAX_SIZES = ([int(x) if x == int(x) else x for x in level] for level in sizes[:2])
+    priors.ASPECT_RATIOS = sizes.aspect_ratios
+    if priors.BOXES_PER_LOCATION:
+        priors.BOXES_PER_LOCATION = [2 + 2 * len(ratios) for ratios in sizes.aspect_ratios]
     cfg.freeze()
     return cfg
 
 
-def without_weights(cfg: CfgNode) -> CfgNode:
-    """Return a frozen copy of a config whose backbone starts from random weights."""
-    cfg = cfg.clone()
-    cfg.defrost()
-    cfg.MODEL.BACKBONE.PRETRAINED = False
-    cfg.freeze()
-    return cfg
+def write_derived(cfg: CfgNode, overrides: Sequence[str], base: Path, target: Path) -> None:
+    """Write a config that derives from another one and sets its priors.
+
+    Args:
+        cfg: Config with the new priors.
+        overrides: [KEY, VALUE, ...]; their values in ``cfg`` are set as well.
+        base: Path of the other config.
+        target: Path to write.
+    """
+    tree: dict[str, Any] = {}
+    names = ["MIN_SIZES", "MAX_SIZES", "ASPECT_RATIOS"]
+    names += ["BOXES_PER_LOCATION"] if cfg.MODEL.PRIORS.BOXES_PER_LOCATION else []
+    for key in [*overrides[::2], *(f"MODEL.PRIORS.{name}" for name in names)]:
+        value, node = cfg, tree
+        *groups, last = key.split(".")
+        for group in groups:
+            value, node = value[group], node.setdefault(group, {})
+        node[last] = _plain(value[last])
+    text = yaml.safe_dump({BASE_KEY: base_text(base, target)}, allow_unicode=True, width=2**20)
+    text += yaml.safe_dump(tree, sort_keys=False, allow_unicode=True, width=110, default_flow_style=None)
+    with os_errors_as(OutputError, target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_text(target, f"# {base.name} with priors fitted to its training boxes by ssd priors --fit.\n{text}")
+
+
+def _plain(value: Any) -> Any:
+    """Return a value that YAML writes without tags: no tuples, no nodes."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value

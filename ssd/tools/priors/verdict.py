@@ -1,76 +1,50 @@
-"""What the figures mean, and what to do, in sentences."""
+"""Meaning of the figures, and advice, in sentences."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from ssd.tools.priors.coverage import least_sure_size
-from ssd.tools.priors.groups import Group
+from ssd.tools.priors.coverage import Coverage, Group, Part
 from ssd.tools.priors.layout import Layout
-from ssd.tools.priors.measure import Coverage
-from ssd.tools.priors.report import Part
 
-NONE, POOR, FAIR = 0.05, 0.5, 0.9  # recall below: unreachable, poor, worth a word
+NONE, POOR, FAIR = 0.05, 0.5, 0.9  # recall of a class below which it is unreachable, poor, worth a word
 _MANY_SMALL = 0.1  # share of the objects
 _MAX_NAMES = 5
-_FAR_APART = 0.15  # recall in the stream below that of the data
+_FAR_APART = 0.15  # recall of the augmented samples below that of the data
+_LOST = 0.02  # recall that a class loses by a fit
 
 
 def make_verdict(parts: dict[str, Part], coverage: Coverage, layout: Layout, finer: str) -> list[str]:
     """Judge a layout.
 
     Args:
-        parts: see ``PriorReport``.
-        coverage: of the part "data".
-        layout: judged.
-        finer: how to get a finer level, a sentence.
+        parts: "data" and "augmented".
+        coverage: Coverage of the data.
+        layout: Priors to judge.
+        finer: Advice on a finer level.
     """
     data, threshold = parts["data"], layout.iou_threshold
-    sentences = [_no_class(group, threshold) for group in data.by_class if group.recall < NONE][:_MAX_NAMES]
+    none = [group for group in data.by_class if group.recall < NONE]
     poor = [group for group in data.by_class if NONE <= group.recall < POOR]
     fair = [group for group in data.by_class if POOR <= group.recall < FAIR]
-    unreachable = sum(group.recall < NONE for group in data.by_class)
-    if unreachable > _MAX_NAMES:
-        sentences.append(f"So it is with {unreachable - _MAX_NAMES} more classes.")
+    sentences = [_no_class(group, threshold) for group in none[:_MAX_NAMES]]
+    if len(none) > _MAX_NAMES:
+        sentences.append(f"So it is with {len(none) - _MAX_NAMES} more classes.")
     if poor:
         sentences.append(f"Less than half of the objects reach {threshold:g}: {_names(poor)}.")
     if fair:
         sentences.append(f"{POOR:.0%} to {FAIR:.0%} reach it: {_names(fair)}.")
     if not sentences:
         sentences.append(f"Of every class {FAIR:.0%} of the objects or more reach IoU {threshold:g}.")
-    forced = data.total.num_forced
+    forced, total = data.total.num_forced, data.total.num_objects
     if forced:
-        sentences.append(
-            f"{forced} of {data.total.num_objects} objects ({forced / data.total.num_objects:.1%}) train one prior "
-            "only, the forced match."
-        )
-    return sentences + _small(data, coverage, layout, finer) + _augmented(parts)
-
-
-def describe_finer_level(backbone: str, out_indices: Sequence[int], finer_index: int | None) -> str:
-    """Say how to get a finer level than the first.
-
-    Args:
-        backbone: MODEL.BACKBONE.NAME.
-        out_indices: of the backbone as it is; empty if its levels are fixed.
-        finer_index: of the last layer that is finer than the first of these; None = there is none.
-    """
-    if finer_index is None:
-        return f"Backbone {backbone} has no finer level to offer: enlarge INPUT.IMAGE_SIZE"
-    indices = [finer_index, *out_indices]
-    return (
-        f"Set MODEL.BACKBONE.OUT_INDICES {indices}, which adds a finer level (the lists of MODEL.PRIORS get one entry "
-        "more in front), or enlarge INPUT.IMAGE_SIZE"
-    )
+        share = forced / total
+        sentences.append(f"{forced} of {total} objects ({share:.1%}) train one prior only, the forced match.")
+    return sentences + _small(data, coverage, layout, finer) + _augmented(parts["augmented"].total, data.total)
 
 
 def compare(before: Part, after: Part, written: Path) -> list[str]:
-    """Say what a fit changed, in the boxes of the data.
-
-    Args:
-        before: of the config.
-        after: of the fitted priors.
-        written: where they are.
-    """
+    """Say how a fit, written to a file, changed the coverage of the data."""
     old, new = before.total, after.total
     sentences = [
         f"{written}: {new.recall:.1%} of the objects reach the threshold, before {old.recall:.1%}; "
@@ -78,15 +52,22 @@ def compare(before: Part, after: Part, written: Path) -> list[str]:
         f"{new.positives:.1f} priors match an object, before {old.positives:.1f}."
     ]
     recalls = {group.name: group.recall for group in before.by_class}
-    lost = [group for group in after.by_class if group.recall < recalls[group.name] - 0.02]
-    if lost:
-        sentences.append(f"These lose by it: {_names(lost)}.")
-    return sentences
+    lost = [group for group in after.by_class if group.recall < recalls[group.name] - _LOST]
+    return [*sentences, f"These lose by it: {_names(lost)}."] if lost else sentences
+
+
+def min_sure_size(iou_threshold: float) -> float:
+    """Return the side of the smallest square, in strides, that priors of its own shape reach at any place.
+
+    The nearest centre is at most half a stride away along each axis. With side a, (a - 1/2)^2 is the intersection and
+    2 a^2 - (a - 1/2)^2 the union; their quotient is the threshold t at a = 1 / (2 - 2 sqrt(2 t / (1 + t))), for
+    t = 0.5 2.72 strides.
+    """
+    return math.inf if iou_threshold >= 1 else 1 / (2 - 2 * math.sqrt(2 * iou_threshold / (1 + iou_threshold)))
 
 
 def _no_class(group: Group, threshold: float) -> str:
-    quantifier = "no" if group.recall == 0 else "almost no"
-    share = "" if group.recall == 0 else f", {group.recall:.1%} do"
+    quantifier, share = ("no", "") if group.recall == 0 else ("almost no", f", {group.recall:.1%} do")
     return (
         f"{group.name}: {quantifier} object reaches IoU {threshold:g} ({group.num_objects} objects{share}; half of "
         f"them have at best {group.median_iou:.2f}; median side {group.median_side:.0f} pixels). Do not expect the "
@@ -96,33 +77,31 @@ def _no_class(group: Group, threshold: float) -> str:
 
 def _names(groups: Sequence[Group]) -> str:
     named = ", ".join(f"{group.name} ({group.recall:.0%} of {group.num_objects})" for group in groups[:_MAX_NAMES])
-    more = len(groups) - _MAX_NAMES
-    return named + (f" and {more} more" if more > 0 else "")
+    return named + f" and {len(groups) - _MAX_NAMES} more" * (len(groups) > _MAX_NAMES)
 
 
 def _small(data: Part, coverage: Coverage, layout: Layout, finer: str) -> list[str]:
-    """What the finest grid is too coarse for, whatever the priors: many objects, or most of a class."""
+    """Return advice if many objects, or most of a class, are too small for the finest grid, whatever the priors."""
     stride = min(layout.pixel_strides)
-    least = least_sure_size(layout.iou_threshold) * stride
-    share = (coverage.sides < least).float().mean().item()
-    classes = [group.name for group in data.by_class if group.median_side < least and group.recall < FAIR]
+    strides = min_sure_size(layout.iou_threshold)
+    share = (coverage.sides < strides * stride).float().mean().item()
+    classes = [group.name for group in data.by_class if group.median_side < strides * stride and group.recall < FAIR]
     if share < _MANY_SMALL and not classes:
         return []
-    named = ", ".join(classes[:_MAX_NAMES]) + (", ..." if len(classes) > _MAX_NAMES else "")
+    named = ", ".join(classes[:_MAX_NAMES]) + ", ..." * (len(classes) > _MAX_NAMES)
     most = f", most of {named} among them" if classes else ""
     return [
-        f"{share:.0%} of the objects have sides below {least:.0f} pixels, {least / stride:.1f} strides of the finest "
-        f"level ({stride:.0f}){most}: even a prior of their own shape misses some of them, as they lie between the "
-        f"centres. {finer}."
+        f"{share:.0%} of the objects have sides below {strides * stride:.0f} pixels, {strides:.1f} strides of the "
+        f"finest level ({stride:.0f}){most}: even a prior of their own shape misses some of them, as they are between "
+        f"the centres. {finer}."
     ]
 
 
-def _augmented(parts: dict[str, Part]) -> list[str]:
-    stream, data = parts["augmented"].total, parts["data"].total
-    if stream.recall > data.recall - _FAR_APART:
+def _augmented(augmented: Group, data: Group) -> list[str]:
+    if augmented.recall > data.recall - _FAR_APART:
         return []
     return [
-        f"In training expansion and cropping change sizes, and only {stream.recall:.0%} of the objects reach it "
+        f"In training expansion and cropping change sizes, and only {augmented.recall:.0%} of the objects reach it "
         f"({data.recall:.0%} without): most of the difference are objects that an expansion made smaller. "
         "INPUT.AUGMENTATION.EXPAND False leaves it out."
     ]

@@ -1,4 +1,4 @@
-"""What the tests of several backbones need."""
+"""Fixtures of several backbones."""
 
 from collections.abc import Callable
 
@@ -10,7 +10,7 @@ from ssd.modeling.backbone import pretrained
 
 @pytest.fixture(scope="session")
 def randomise() -> Callable[[nn.Module], None]:
-    """A function that gives a model weights under which no layer is the identity and no activation dies out."""
+    """Function that gives a model weights under which no layer is the identity and no activation vanishes."""
 
     def fill(model: nn.Module) -> None:
         for name, tensor in model.state_dict().items():
@@ -24,7 +24,7 @@ def randomise() -> Callable[[nn.Module], None]:
 
 @pytest.fixture
 def serve(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, Tensor]], list[str]]:
-    """A function that puts weights in place of all files; what was asked for shows in the list that it returns."""
+    """Function that puts weights in place of all files; the list that it returns gets the requested paths and URLs."""
 
     def install(weights: dict[str, Tensor]) -> list[str]:
         asked: list[str] = []

@@ -1,4 +1,4 @@
-"""What the layers within a network give."""
+"""Outputs of the layers of a network, and sizes of maps."""
 
 from collections.abc import Collection, Iterable, Mapping
 
@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 
 def outputs_at(indices: Collection[int], stages: Iterable[nn.Module], images: Tensor) -> list[Tensor]:
-    """What some of the stages in a row give."""
+    """Outputs of some of the stages in a row."""
     x, outputs = images, []
     for index, stage in enumerate(stages):
         x = stage(x)
@@ -16,8 +16,12 @@ def outputs_at(indices: Collection[int], stages: Iterable[nn.Module], images: Te
 
 
 def watch(layers: Mapping[int, nn.Module]) -> dict[int, Tensor]:
-    """What each layer gave in its last pass, from now on."""
+    """Output of each layer in its last pass, from now on."""
     outputs: dict[int, Tensor] = {}
     for index, layer in layers.items():
         layer.register_forward_hook(lambda _, __, output, index=index: outputs.update({index: output}))
     return outputs
+
+
+def squares(*sides: int) -> list[tuple[int, int]]:
+    return [(side, side) for side in sides]

@@ -1,25 +1,27 @@
-"""MobileNet V1 against arrays recorded from the qfgaohao port, V2 against torchvision; test_goldens.py: lufficc/SSD."""
+"""MobileNet V1 against arrays of the qfgaohao port, V2 and V3 against torchvision; test_goldens.py: lufficc/SSD."""
 
 import json
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision import models
 
 from ssd.config import load_config
 from ssd.modeling import registry
-from ssd.modeling.backbone.mobilenet import MobileNetV1
-from ssd.modeling.backbone.mobilenetv2 import PRETRAINED_URL, MobileNetV2
+from ssd.modeling.backbone.mobilenetv2 import MobileNetV2, inverted_residual
+from ssd.modeling.backbone.mobilenetv3 import Block, SqueezeExcitation
+from ssd.modeling.backbone.mobilenetv3_qfgaohao import QfgaohaoInvertedResidual, QfgaohaoSqueezeExcitation
 from ssd.modeling.detector import build_detection_model
-from ssd.utils.errors import CheckpointError, ConfigError
 from tests.hashed import hashed
-from tests.modeling.backbone.outputs import outputs_at
+from tests.modeling.backbone.outputs import outputs_at, watch
 
-NAMES = ["mobilenet_v1", "mobilenet_v1_separable", "mobilenet_v2", "mobilenet_v2_expansion", "mobilenet_v2_separable"]
+Pairs = Callable[[str, str, list[int]], tuple[nn.Module, nn.Module]]
 # Our names and those of the qfgaohao port begin differently, and go on equally.
 QFGAOHAO = {
     "backbone.features": "base_net",
@@ -54,86 +56,159 @@ def test_v1_is_the_detector_of_the_qfgaohao_port(goldens: Path) -> None:
 
 
 @pytest.fixture
-def from_torchvision(tmp_path: Path, randomise: Callable[[nn.Module], None]) -> tuple[str, nn.Module]:
-    """A file of torchvision's MobileNetV2 with random weights, and that network."""
-    reference = models.mobilenet_v2(weights=None)
-    randomise(reference)
-    torch.save(reference.state_dict(), tmp_path / "weights.pth")
-    return str(tmp_path / "weights.pth"), reference
+def from_torchvision(tmp_path: Path, randomise: Callable[[nn.Module], None]) -> Pairs:
+    """Our network with the random weights of a file of torchvision's network, and the layers of that, in float64."""
+
+    def build(name: str, theirs: str, out_indices: list[int]) -> tuple[nn.Module, nn.Module]:
+        reference = models.get_model(theirs, weights=None)
+        randomise(reference)
+        torch.save(reference.state_dict(), tmp_path / "weights.pth")
+        config = load_config(None, ["MODEL.BACKBONE.OUT_INDICES", out_indices])
+        model = registry.BACKBONES[name](config, str(tmp_path / "weights.pth"))
+        return model.double().eval(), reference.features.double().eval()
+
+    return build
+
+
+def assert_features(features: tuple[Tensor, ...], expected: list[Tensor]) -> None:
+    for ours, theirs in zip(features, expected, strict=False):
+        assert theirs.std() > 1e-3
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)  # eps is float32 in V3's running variances
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("training", [False, True])
-def test_v2_features_from_a_file_of_torchvision_are_torchvisions(
-    from_torchvision: tuple[str, nn.Module], training: bool
-) -> None:
-    source, reference = from_torchvision
-    model = registry.BACKBONES["mobilenet_v2"](load_config(None), source)
-    model, reference = model.double().train(training), reference.features.double().train(training)
+def test_v2_features_are_torchvisions(from_torchvision: Pairs, training: bool) -> None:
+    model, reference = from_torchvision("mobilenet_v2", "mobilenet_v2", [])
+    model, reference = model.train(training), reference.train(training)
     images = torch.randn(2, 3, 96, 65, dtype=torch.float64)
     expected = outputs_at((13, 18), reference, images)
-    for ours, theirs in zip(model(images), expected, strict=False):
-        assert theirs.std() > 1e-3
-        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
+    assert_features(model(images), expected)
     for name, tensor in reference.state_dict().items():  # the statistics too, in training
         torch.testing.assert_close(model.features.state_dict()[name], tensor, msg=name)
 
 
-def test_weights_in_half_precision_become_float32(from_torchvision: tuple[str, nn.Module]) -> None:
-    source, reference = from_torchvision
-    halves = {
-        f"features.{name}": t.half() if t.dim() == 4 else t for name, t in reference.features.state_dict().items()
-    }
-    torch.save(halves, source)
-    model = registry.BACKBONES["mobilenet_v2"](load_config(None), source)
+@torch.no_grad()
+def test_v3_features_are_those_of_torchvision_with_squeeze_before_activation(
+    from_torchvision: Pairs, caplog: pytest.LogCaptureFixture
+) -> None:
+    model, reference = from_torchvision("mobilenet_v3", "mobilenet_v3_large", [])
+    assert [record.levelno for record in caplog.records if "torchvision" in record.message] == [logging.WARNING]
+    for stage in reference[1:16]:
+        block = stage.block
+        if len(block) == 4:  # expansion, filter, squeeze, projection
+            conv, norm, activation = block[1]
+            block[1], block[2] = nn.Sequential(conv, norm), nn.Sequential(block[2], activation)
+    images = torch.randn(2, 3, 96, 65, dtype=torch.float64)
+    assert_features(model(images), outputs_at((12, 16), reference, images))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    ("name", "theirs", "out_indices", "channels"),
+    [
+        ("mobilenet_v2_expansion", "mobilenet_v2", [1, 7, 14, 18], [32, 192, 576, 1280]),
+        ("mobilenet_v3_ssdlite", "mobilenet_v3_large", [1, 7, 13, 16], [16, 240, 672, 960]),
+    ],
+)
+def test_maps_from_within_blocks_are_torchvisions_expansions(
+    name: str,
+    theirs: str,
+    out_indices: list[int],
+    channels: list[int],
+    from_torchvision: Pairs,
+) -> None:
+    model, reference = from_torchvision(name, theirs, out_indices)
+    inner = out_indices[1:-1]
+    blocks = {index: getattr(reference[index], "block" if "v3" in name else "conv") for index in inner}
+    expansions = watch({index: block[0] for index, block in blocks.items()})
+    images = torch.randn(2, 3, 96, 65, dtype=torch.float64)
+    last = reference(images)
+    features = model(images)
+    assert [feature.shape[1] for feature in features[:4]] == channels
+    # Block 1 does not expand.
+    assert_features(features, [reference[0](images), *(expansions[index] for index in inner), last])
+
+
+def test_weights_in_half_precision_become_float32(serve: Callable[[dict[str, Tensor]], list[str]]) -> None:
+    weights = MobileNetV2().state_dict()
+    halves = {name: t.half() if t.dim() == 4 else t for name, t in weights.items() if not name.startswith("extras.")}
+    serve(halves)
+    model = registry.BACKBONES["mobilenet_v2"](load_config(None), "weights.pth")
     loaded = model.state_dict()
     assert {p.dtype for p in model.parameters()} == {torch.float32}
     for name, value in halves.items():
         assert torch.equal(loaded[name], value.to(loaded[name].dtype)), name
 
 
-def published(kind: str) -> dict[str, Tensor]:
-    """A state dict of the layout of a published file, with random weights and a classifier."""
-    if kind.startswith("mobilenet_v2"):
-        return {**without_extras(MobileNetV2()), "classifier.1.weight": torch.zeros(1000, 1280)}
-    weights = without_extras(MobileNetV1())
-    prefix = "model." if kind.endswith("model") else ""
-    weights = {prefix + name.removeprefix("features."): value for name, value in weights.items()}
-    return {**weights, "fc.weight": torch.zeros(1000, 1024)} if prefix else weights
+def test_the_parts_of_a_block_are_the_block() -> None:
+    features = torch.randn(2, 16, 9, 7)
+    for out_channels, stride, expansion in ((16, 1, 6), (24, 2, 6), (16, 1, 1)):
+        block = inverted_residual(16, out_channels, stride=stride, expansion=expansion).eval()
+        expanded = block.expand(features)
+        x = block.conv(features)
+        assert torch.equal(block(features), x + features if block.has_skip else x)
+        assert torch.equal(block.reduce(expanded, features), block(features))
+        assert expanded is features or (expanded.shape == (2, 96, 9, 7) and expanded.min() == 0)
 
 
-def without_extras(model: nn.Module) -> dict[str, Tensor]:
-    return {name: value for name, value in model.state_dict().items() if not name.startswith("extras.")}
+def test_the_layers_are_those_without_a_map_from_within() -> None:
+    """So weights of the one load into the other."""
+    torch.manual_seed(3)
+    expanded = MobileNetV2([14, 18], in_expansions=True).eval()
+    torch.manual_seed(3)
+    plain = MobileNetV2([14, 18]).eval()
+    images = torch.randn(1, 3, 64, 64)
+    for index, (ours, theirs) in enumerate(zip(expanded(images), plain(images), strict=True)):
+        assert torch.equal(ours, theirs) == (index > 0)
+    for (name, value), (same, other) in zip(expanded.state_dict().items(), plain.state_dict().items(), strict=True):
+        assert name == same
+        assert torch.equal(value, other)
 
 
-@pytest.mark.parametrize("kind", ["mobilenet_v1 under model", *NAMES])
-def test_published_weights_fill_all_but_the_extras(kind: str, tmp_path: Path) -> None:
-    weights = published(kind)
-    torch.save(weights, tmp_path / "weights.pth")
-    build_backbone = registry.BACKBONES[kind.split()[0]]
-    torch.manual_seed(5)
-    model = build_backbone(load_config(None), str(tmp_path / "weights.pth"))
-    torch.manual_seed(5)
-    initial = build_backbone(load_config(None), False).state_dict()
-    values = list(weights.values())
-    for index, (name, value) in enumerate(model.state_dict().items()):
-        assert torch.equal(value, initial[name] if name.startswith("extras.") else values[index]), name
+@torch.no_grad()
+def test_separable_extra_layers_step_by_step() -> None:
+    backbone = MobileNetV2(separable=True).eval()
+    *_, before, features = backbone(torch.randn(1, 3, 128, 128))
+    x = before
+    for (conv, norm, _), stride, groups in zip(backbone.extras[3], (1, 2, 1), (1, 64, 1), strict=True):
+        assert conv.bias is None
+        x = F.conv2d(x, conv.weight, stride=stride, padding=conv.weight.shape[2] // 2, groups=groups)
+        x = F.batch_norm(x, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=1e-5).clamp(0, 6)
+    torch.testing.assert_close(features, x)
 
 
-def test_weights_of_the_other_version_are_refused(tmp_path: Path) -> None:
-    torch.save(published("mobilenet_v1"), tmp_path / "weights.pth")
-    with pytest.raises(CheckpointError, match=r"weights\.pth"):
-        registry.BACKBONES["mobilenet_v2"](load_config(None), str(tmp_path / "weights.pth"))
+@torch.no_grad()
+@pytest.mark.parametrize("kind", [SqueezeExcitation, QfgaohaoSqueezeExcitation])
+def test_squeeze_and_excitation_by_hand(kind: type[nn.Module]) -> None:
+    module = kind(32).eval()  # 32 // 4 = 8 channels
+    reduce, widen = (layer for layer in module.modules() if isinstance(layer, (nn.Linear, nn.Conv2d)))
+    assert (reduce.weight.shape[:2], widen.weight.shape[:2]) == ((8, 32), (32, 8))
+    biases = [reduce.bias, widen.bias] if kind is SqueezeExcitation else [module.weigh[2].bias, module.weigh[5].bias]
+    nn.init.constant_(reduce.weight, 1 / 32)  # the mean over channels
+    nn.init.constant_(widen.weight, 1 / 8)
+    nn.init.zeros_(biases[0])
+    nn.init.constant_(biases[1], -0.5)
+    features = torch.ones(2, 32, 2, 2)
+    features[0, :, 0, 0] = 5  # means 2 and 1; batch norms of variance 1 leave them
+    # hard sigmoid (x + 3) / 6 of 2 - 0.5 and of 1 - 0.5
+    expected = features * torch.tensor([4.5 / 6, 3.5 / 6])[:, None, None, None]
+    torch.testing.assert_close(module(features), expected, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["mobilenet_v1", "mobilenet_v1_separable"])
-def test_v1_has_no_default_weights(name: str) -> None:
-    with pytest.raises(ConfigError, match="has no default weights"):
-        registry.BACKBONES[name](load_config(None), True)
+def test_squeezed_channels_are_a_multiple_of_8() -> None:
+    assert [tuple(p.shape) for p in SqueezeExcitation(16).parameters()] == [(8, 16), (8,), (16, 8), (16,)]
 
 
-@pytest.mark.parametrize("name", ["mobilenet_v2", "mobilenet_v2_expansion", "mobilenet_v2_separable"])
-def test_true_asks_for_the_documented_file(name: str, serve: Callable[[dict[str, Tensor]], list[str]]) -> None:
-    asked = serve(published(name))
-    registry.BACKBONES[name](load_config(None), True)
-    assert asked == [PRETRAINED_URL]
+@pytest.mark.parametrize(
+    ("in_channels", "stride", "skip"),
+    [(8, 1, "input"), (16, 1, "convolution"), (8, 2, None), (16, 2, None)],
+)
+def test_skips_of_the_qfgaohao_port(in_channels: int, stride: int, skip: str | None) -> None:
+    """With a projection of zeros, the skip is left."""
+    block = QfgaohaoInvertedResidual(in_channels, Block(3, 16, 8, True, False, stride)).eval()
+    nn.init.zeros_(block.conv[6].weight)
+    features = torch.randn(1, in_channels, 6, 6)
+    expected = {"input": features, "convolution": block.shortcut(features), None: torch.zeros(1, 8, 3, 3)}[skip]
+    torch.testing.assert_close(block(features), expected)
+    assert any(True for _ in block.shortcut.parameters()) == (skip == "convolution")

@@ -2,6 +2,7 @@
 
 import importlib
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,10 +14,10 @@ from yacs.config import CfgNode
 
 from ssd.config import load_config
 from ssd.modeling import registry
-from ssd.modeling.backbone import timm_adapter
-from ssd.modeling.backbone.shapes import feature_shapes
-from ssd.modeling.detector import build_detection_model
+from ssd.modeling.backbone.stages import feature_shapes
+from ssd.modeling.backbone.timm_adapter import TimmBackbone
 from ssd.utils.errors import CheckpointError, ConfigError, DownloadError
+from tests.modeling.backbone.outputs import squares
 
 
 @pytest.fixture
@@ -29,58 +30,49 @@ def config(name: str, image_size: object = 300, *overrides: object) -> CfgNode:
     return load_config(None, [*names, *overrides])
 
 
-def build(name: str, image_size: object = 300, pretrained: bool | str = False) -> timm_adapter.TimmBackbone:
+def build(name: str, image_size: object = 300, pretrained: bool | str = False) -> TimmBackbone:
     return registry.BACKBONES[name](config(name, image_size), pretrained)
 
 
-def randomise(model: nn.Module) -> nn.Module:
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            nn.init.normal_(module.running_mean, std=0.1)  # type: ignore[arg-type]
-            nn.init.uniform_(module.running_var, 0.5, 1.5)  # type: ignore[arg-type]
-    return model.eval()
-
-
 @pytest.mark.parametrize(
-    ("name", "image_size", "maps"),
+    ("name", "image_size", "channels", "maps"),
     [
-        ("resnet10t", (300, 300), [(128, 38, 38), (256, 19, 19), (512, 10, 10), (512, 5, 5), (256, 3, 3), (256, 1, 1)]),
-        # Rounds down where ResNet rounds up, with as many levels.
-        (
-            "convnext_atto",
-            (300, 300),
-            [(80, 37, 37), (160, 18, 18), (320, 9, 9), (512, 5, 5), (256, 3, 3), (256, 1, 1)],
-        ),
-        (
-            "mobilenetv3_small_050",
-            (512, 512),
-            [(16, 64, 64), (24, 32, 32), (288, 16, 16), (512, 8, 8), (256, 4, 4), (256, 2, 2), (256, 1, 1)],
-        ),
+        ("resnet10t", (300, 300), [128, 256, 512, 512, 256, 256], squares(38, 19, 10, 5, 3, 1)),
+        # Rounds down where ResNet rounds up, to the same number of levels.
+        ("convnext_atto", (300, 300), [80, 160, 320, 512, 256, 256], squares(37, 18, 9, 5, 3, 1)),
+        ("mobilenetv3_small_050", (512, 512), [16, 24, 288, 512, 256, 256, 256], squares(64, 32, 16, 8, 4, 2, 1)),
         # The shorter side ends at one cell.
-        ("resnet10t", (96, 200), [(128, 12, 25), (256, 6, 13), (512, 3, 7), (512, 1, 5)]),
-        ("resnet10t", (32, 32), [(128, 4, 4), (256, 2, 2), (512, 1, 1)]),
+        ("resnet10t", (96, 200), [128, 256, 512, 512], [(12, 25), (6, 13), (3, 7), (1, 5)]),
+        ("resnet10t", (32, 32), [128, 256, 512], squares(4, 2, 1)),
         # Its size must be known when it is built, and its maps come with channels last.
         (
             "swin_tiny_patch4_window7_224",
             (160, 224),
-            [(192, 20, 28), (384, 10, 14), (768, 5, 7), (512, 3, 4), (256, 1, 2)],
+            [192, 384, 768, 512, 256],
+            [(20, 28), (10, 14), (5, 7), (3, 4), (1, 2)],
         ),
     ],
 )
-def test_maps(timm: Any, name: str, image_size: tuple[int, int], maps: list[tuple[int, ...]]) -> None:
-    assert feature_shapes(build(f"timm/{name}", image_size), image_size) == maps
+def test_maps(
+    timm: Any, name: str, image_size: tuple[int, int], channels: list[int], maps: list[tuple[int, int]]
+) -> None:
+    expected = [(c, *cells) for c, cells in zip(channels, maps, strict=True)]
+    assert feature_shapes(build(f"timm/{name}", image_size), image_size) == expected
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("name", ["resnet10t", "convnext_atto", "mobilenetv3_small_050", "visformer_tiny"])
-def test_weights_of_the_whole_network_give_its_features(timm: Any, name: str, tmp_path: Path) -> None:
+def test_weights_of_the_whole_network_give_its_features(
+    timm: Any, name: str, tmp_path: Path, randomise: Callable[[nn.Module], None]
+) -> None:
     """Against timm's other way to features, by the whole network. Each wraps its feature network in its own way."""
     size = {"img_size": (96, 96)} if name == "visformer_tiny" else {}
     try:
         timm.create_model(name, features_only=True, **size)
     except RuntimeError as error:  # "not implemented": 1.0.27 still says so of visformer_tiny
         pytest.skip(str(error))
-    whole = randomise(timm.create_model(name, **size))
+    whole = timm.create_model(name, **size).eval()
+    randomise(whole)
     torch.save(whole.state_dict(), tmp_path / "whole.pth")
     model = build(f"timm/{name}", 96, str(tmp_path / "whole.pth")).eval()
     images = torch.randn(1, 3, 96, 96)
@@ -106,55 +98,49 @@ def test_channels_come_second_where_timm_has_them_last(timm: Any) -> None:
 
 
 def test_weights_of_another_network_are_refused(timm: Any, tmp_path: Path) -> None:
-    torch.save(timm.create_model("resnet14t").state_dict(), tmp_path / "resnet14t.pth")
-    with pytest.raises(CheckpointError, match="does not fit"):
-        build("timm/resnet10t", 300, str(tmp_path / "resnet14t.pth"))
-    torch.save(timm.create_model("resnet18").state_dict(), tmp_path / "resnet18.pth")
-    with pytest.raises(CheckpointError, match="does not fit"):
-        build("timm/resnet34", 300, str(tmp_path / "resnet18.pth"))
+    for name, other in (("resnet10t", "resnet14t"), ("resnet34", "resnet18")):
+        torch.save(timm.create_model(other).state_dict(), tmp_path / f"{other}.pth")
+        with pytest.raises(CheckpointError, match=rf"{other}\.pth"):
+            build(f"timm/{name}", 96, str(tmp_path / f"{other}.pth"))
 
 
-def published(timm: Any, monkeypatch: pytest.MonkeyPatch, path: Path, drop: str = "") -> nn.Module:
-    """Let timm find ``path`` where it would download the weights of resnet10t; without the tensors named ``drop``."""
-    whole = randomise(timm.create_model("resnet10t"))
-    torch.save({key: value for key, value in whole.state_dict().items() if not (drop and key.startswith(drop))}, path)
-    create = timm.create_model
+@pytest.fixture
+def publish(
+    timm: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, randomise: Callable[[nn.Module], None]
+) -> Callable[[str], nn.Module]:
+    """Function that puts a file in place of the weights of resnet10t, without the tensors of a layer."""
 
-    def from_file(name: str, **kwargs: Any) -> nn.Module:
-        return create(name, pretrained_cfg_overlay={"file": str(path)}, **kwargs)
+    def put(drop: str = "none") -> nn.Module:
+        path, create, whole = tmp_path / "weights.pth", timm.create_model, timm.create_model("resnet10t")
+        randomise(whole)
+        torch.save({key: value for key, value in whole.state_dict().items() if not key.startswith(drop)}, path)
+        overlay = {"pretrained_cfg_overlay": {"file": str(path)}}
+        monkeypatch.setattr(timm, "create_model", lambda name, **kwargs: create(name, **overlay, **kwargs))
+        return whole
 
-    monkeypatch.setattr(timm, "create_model", from_file)
-    return whole
+    return put
 
 
 def test_published_weights_are_loaded_whole(
-    timm: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    publish: Callable[..., nn.Module], caplog: pytest.LogCaptureFixture
 ) -> None:
-    whole = published(timm, monkeypatch, tmp_path / "weights.pth")
-    with caplog.at_level(logging.INFO):
-        model = build("timm/resnet10t", 96, True)
+    whole = publish()
+    model = build("timm/resnet10t", 96, True)
     assert torch.equal(model.network.layer4[0].conv1.weight, whole.layer4[0].conv1.weight)
     assert torch.equal(model.network.bn1.running_var, whole.bn1.running_var)
-    assert "Loaded the weights that timm publishes for resnet10t" in caplog.text
     # The default configuration has the mean of VGG and no scale.
     assert "INPUT.PIXEL_STD is [1, 1, 1]" in caplog.text
-    assert "expect [58.395, 57.12, 57.375]" in caplog.text
+    assert "[58.395, 57.12, 57.375]" in caplog.text
+    caplog.clear()
+    fitting = ["INPUT.PIXEL_MEAN", [124, 116, 104], "INPUT.PIXEL_STD", [58.395, 57.12, 57.375]]
+    registry.BACKBONES["timm/resnet10t"](config("timm/resnet10t", 96, *fitting), True)
+    assert not any(record.levelno >= logging.WARNING for record in caplog.records)
 
 
-def test_published_weights_with_a_gap_are_refused(timm: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    published(timm, monkeypatch, tmp_path / "weights.pth", drop="layer2.")
+def test_published_weights_with_a_gap_are_refused(publish: Callable[..., nn.Module]) -> None:
+    publish("layer2.")
     with pytest.raises(RuntimeError, match="Missing key"):
         build("timm/resnet10t", 96, True)
-
-
-def test_fitting_normalisation_is_not_warned_of(timm: Any, caplog: pytest.LogCaptureFixture) -> None:
-    fitting = ["INPUT.PIXEL_MEAN", [124, 116, 104], "INPUT.PIXEL_STD", [58.395, 57.12, 57.375]]
-    timm_adapter._check_normalisation(config("timm/resnet10t", 300, *fitting), timm.get_pretrained_cfg("resnet10t"))
-    assert caplog.text == ""
-    timm_adapter._check_normalisation(
-        config("timm/inception_v3", 300, *fitting), timm.get_pretrained_cfg("inception_v3")
-    )
-    assert "the weights of timm/inception_v3 expect [127.5, 127.5, 127.5]" in caplog.text
 
 
 def test_failed_download(timm: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,27 +152,22 @@ def test_failed_download(timm: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         return create(name, **kwargs)
 
     monkeypatch.setattr(timm, "create_model", offline)
-    with pytest.raises(DownloadError, match="weights of resnet10t: no route to host"):
+    with pytest.raises(DownloadError, match=r"resnet10t.*no route to host"):
         build("timm/resnet10t", 96, True)
 
 
 @pytest.mark.parametrize(
     ("name", "image_size", "pretrained", "message"),
     [
-        ("timm/resnet188", 300, False, r"timm/resnet188: timm .* has no such network; did you mean timm/resnet18\?"),
-        (
-            "timm/resnet18.foo",
-            300,
-            False,
-            r"Invalid pretrained tag \(foo\) for resnet18\. There are resnet18\.a1_in1k, ",
-        ),
-        ("timm/qqqqqq", 300, False, r"no such network; timm\.list_models\(\)"),
-        ("timm/levit_128s", 224, False, r"features at strides \[16, 32, 64\], but 8, 16 and 32 are needed"),
-        ("timm/vit_tiny_patch16_224", 224, False, r"features at strides \[16, 16, 16\]"),
-        ("timm/nest_tiny", 300, False, r"no feature maps for INPUT.IMAGE_SIZE \(300, 300\): .*fit evenly"),
-        ("timm/maxvit_pico_rw_256", 300, False, r"IMAGE_SIZE \(300, 300\) does not pass .*divisible by window"),
-        ("timm/hrnet_w18_small", 300, False, r"IMAGE_SIZE \(300, 300\) does not pass"),
-        ("timm/lcnet_035", 96, True, r"timm has no weights for lcnet_035: set MODEL\.BACKBONE\.PRETRAINED False"),
+        ("timm/resnet188", 300, False, r"timm/resnet188.* timm/resnet18\?"),
+        ("timm/resnet18.foo", 300, False, r"\(foo\).* resnet18\.a1_in1k, "),
+        ("timm/qqqqqq", 300, False, r"timm/qqqqqq.* timm\.list_models\(\)"),
+        ("timm/levit_128s", 224, False, r"strides \[16, 32, 64\]"),
+        ("timm/vit_tiny_patch16_224", 224, False, r"strides \[16, 16, 16\]"),
+        ("timm/nest_tiny", 300, False, r"INPUT.IMAGE_SIZE \(300, 300\): .*fit evenly"),
+        ("timm/maxvit_pico_rw_256", 300, False, r"IMAGE_SIZE \(300, 300\) .*divisible by window"),
+        ("timm/hrnet_w18_small", 300, False, r"IMAGE_SIZE \(300, 300\)"),
+        ("timm/lcnet_035", 96, True, r"lcnet_035.* MODEL\.BACKBONE\.PRETRAINED"),
     ],
 )
 def test_mistakes_are_explained(timm: Any, name: str, image_size: int, pretrained: bool, message: str) -> None:
@@ -199,7 +180,7 @@ def test_without_timm_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> Non
         raise ModuleNotFoundError(f"No module named {name!r}")
 
     monkeypatch.setattr(importlib, "import_module", missing)
-    with pytest.raises(ConfigError, match=r"No module named 'timm'\).*pip install -e '\.\[timm\]'"):
+    with pytest.raises(ConfigError, match=r"pip install -e '\.\[timm\]'"):
         build("timm/resnet18")
 
 
@@ -223,19 +204,5 @@ def test_stages_hold_all_layers_before_the_last_map(timm: Any, name: str) -> Non
 def test_layers_that_are_not_in_one_row(timm: Any) -> None:
     backbone = build("timm/resnet10t")
     backbone.network.feature_info = SimpleNamespace(module_name=lambda: ["layer1", "elsewhere.2"])
-    with pytest.raises(ConfigError, match="not in one row"):
+    with pytest.raises(ConfigError, match=r"MODEL\.BACKBONE\.FREEZE_STAGES"):
         backbone.freezable_stages()
-
-
-@pytest.mark.parametrize("batch_size", [1, 2])
-def test_a_detector_trains_and_detects(timm: Any, batch_size: int) -> None:
-    sizes = ["MODEL.PRIORS.MIN_SIZES", [12, 28, 48, 70], "MODEL.PRIORS.MAX_SIZES", [28, 48, 70, 90]]
-    levels = ["MODEL.PRIORS.ASPECT_RATIOS", [[2]] * 4]
-    model = build_detection_model(config("timm/resnet10t", (96, 96), *sizes, *levels), pretrained=False).train()
-    images = torch.randn(batch_size, 3, 96, 96)
-    cls_logits, bbox_pred = model.box_head.predictor(model.backbone(images))
-    assert cls_logits.shape[:2] == bbox_pred.shape[:2] == (batch_size, (144 + 36 + 9 + 1) * 4)
-    (cls_logits.square().mean() + bbox_pred.square().mean()).backward()
-    assert [key for key, weight in model.named_parameters() if weight.grad is None] == []
-    assert all(weight.grad.isfinite().all() for weight in model.parameters())
-    assert len(model.eval()(images)) == batch_size

@@ -1,6 +1,5 @@
 """VGG16 of SSD from a VGG16 of torchvision: the same convolutions, and fc6 and fc7 subsampled."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,7 @@ from torchvision.models.vgg import cfgs, make_layers
 
 from ssd.config import load_config
 from ssd.modeling import registry
-from ssd.modeling.backbone.vgg import PRETRAINED_URL, VGG, reduce_vgg16
+from ssd.modeling.backbone.vgg import VGG, reduce_vgg16
 from ssd.utils.errors import CheckpointError
 
 MEAN, STD = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
@@ -41,7 +40,7 @@ def vector(values: list[float]) -> Tensor:
 @pytest.mark.parametrize(
     ("pixel_mean", "pixel_std", "border"), [(MEAN, STD, 0), ([123, 117, 104], [1, 1, 1], 5), ([0, 0, 0], [255] * 3, 5)]
 )
-def test_conv3_is_torchvisions_whatever_the_normalisation(
+def test_conv3_is_torchvisions_under_any_normalisation(
     published: dict[str, Tensor], pixel_mean: list[float], pixel_std: list[float], border: int
 ) -> None:
     reference = make_layers(cfgs["D"])
@@ -104,14 +103,6 @@ def test_a_reduced_file_loads_as_it_is(tmp_path: Path) -> None:
     torch.save(weights, tmp_path / "reduced.pth")
     with pytest.raises(CheckpointError, match=r"33\.bias"):
         registry.BACKBONES["vgg"](load_config(None), str(tmp_path / "reduced.pth"))
-
-
-def test_true_asks_for_the_documented_file(
-    published: dict[str, Tensor], serve: Callable[[dict[str, Tensor]], list[str]]
-) -> None:
-    asked = serve(published)
-    registry.BACKBONES["vgg"](load_config(None), True)
-    assert asked == [PRETRAINED_URL]
 
 
 def test_batch_norm_takes_the_place_of_the_l2_norm() -> None:

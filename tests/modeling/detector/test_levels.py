@@ -6,7 +6,7 @@ from torch import nn
 
 from ssd.config import load_config
 from ssd.modeling.backbone import VGG
-from ssd.modeling.backbone.shapes import feature_shapes
+from ssd.modeling.backbone.stages import feature_shapes
 from ssd.modeling.detector.levels import Levels, build_levels, make_prior_box, nominal_strides
 from ssd.utils.errors import ConfigError
 

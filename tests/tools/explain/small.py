@@ -22,14 +22,13 @@ LABELS = np.array([1, 2, 3, 1])
 
 
 def make_model(*overrides: object) -> tuple[nn.Module, Config]:
-    """Random weights, the same in every call, and their config."""
+    """Build a detector of random weights, the same in every call, and its config."""
     cfg = load_config(None, [*SETTINGS, *overrides])
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = build_detection_model(cfg, pretrained=False)
-        for cls_header, reg_header in zip(
-            model.box_head.predictor.cls_headers, model.box_head.predictor.reg_headers, strict=True
-        ):
+        predictor = model.box_head.predictor
+        for cls_header, reg_header in zip(predictor.cls_headers, predictor.reg_headers, strict=True):
             nn.init.normal_(cls_header.weight, std=0.03)
             nn.init.zeros_(cls_header.bias)
             nn.init.normal_(reg_header.weight, std=0.02)

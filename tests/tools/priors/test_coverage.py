@@ -1,71 +1,98 @@
-"""Coverage: matches by hand, and the closed form of the best-placed prior against all priors."""
+"""Coverage: matches by hand, groups, and the advice of a finer level."""
 
+import json
 import math
+import re
+from dataclasses import replace
 
 import pytest
 import torch
+from ssd.modeling.backbone.shapes import feature_shapes
+from torch import nn
 
-from ssd.modeling.anchors.prior_box import level_priors
-from ssd.structures.boxes import center_to_corner, pairwise_iou
-from ssd.tools.priors.coverage import least_sure_size, match_boxes, shape_overlaps
+from ssd.config import load_config
+from ssd.modeling.backbone import build_backbone
+from ssd.structures.boxes import corner_to_center, pairwise_iou
+from ssd.tools.priors.coverage import ImageBoxes, make_part, measure
+from ssd.tools.priors.layout import Layout, make_finer_advice, make_layout
+from ssd.tools.priors.verdict import min_sure_size
 
-# Four priors side by side, each 0.2 wide and high.
-PRIORS = torch.tensor([[x, 0.4, x + 0.2, 0.6] for x in (0.0, 0.2, 0.4, 0.6)])
-
-
-def test_what_each_box_gets() -> None:
-    boxes = torch.tensor([[[0.0, 0.4, 0.2, 0.6], [0.4, 0.4, 0.8, 0.6], [0.0, 0.0, 0.0, 0.0]]])
-    found = match_boxes(boxes, torch.tensor([[1, 2, 0]]), PRIORS, 0.5)
-    # The first is prior 0. The second is priors 2 and 3 together: IoU 1/2 with each. The third is padding.
-    torch.testing.assert_close(found.best_iou, torch.tensor([[1.0, 0.5, 0.0]]))
-    assert found.best_prior[0, :2].tolist() == [0, 2]
-    assert found.num_positives.tolist() == [[1, 2, 0]]
-    assert found.is_forced.tolist() == [[False, False, False]]
-    assert found.positives.tolist() == [1, 0, 1, 1]
+SMALL = ["MODEL.BACKBONE.NAME", "tiny", "INPUT.IMAGE_SIZE", 100, "MODEL.PRIORS.MIN_SIZES", [20, 40, 60, 80]]
+SMALL += ["MODEL.PRIORS.MAX_SIZES", [40, 60, 80, 99], "MODEL.PRIORS.ASPECT_RATIOS", [[2]] * 4]
 
 
-def test_a_box_that_no_prior_reaches_has_its_own_prior_alone() -> None:
-    small = torch.tensor([[[0.28, 0.48, 0.32, 0.52]]])  # 0.04 x 0.04 in prior 1: IoU 0.04
-    found = match_boxes(small, torch.tensor([[1]]), PRIORS, 0.5)
-    assert found.best_iou.item() == pytest.approx(0.04)
-    assert (found.num_positives.item(), found.is_forced.item()) == (1, True)
-    assert found.positives.tolist() == [0, 1, 0, 0]
+def four_priors() -> Layout:
+    """One level of four priors side by side, each 0.2 wide and high, of an input of 100 pixels."""
+    layout = make_layout(load_config(None, SMALL))
+    levels = replace(layout.levels, feature_maps=[(1, 4)], strides=[(100, 20)], shapes=[[(20, 20)]])
+    corners = torch.tensor([[x, 0.4, x + 0.2, 0.6] for x in (0.0, 0.2, 0.4, 0.6)])
+    return replace(layout, levels=levels, priors=corner_to_center(corners), iou_threshold=0.499)
 
 
-def test_a_prior_that_another_box_takes_saves_nobody() -> None:
-    """Two equal boxes: one is matched by the threshold, the other by force alone."""
-    twins = torch.tensor([[0.2, 0.4, 0.4, 0.6]]).expand(1, 2, 4)
-    found = match_boxes(twins, torch.tensor([[1, 1]]), PRIORS, 0.5)
-    assert found.best_iou.tolist() == [[1.0, 1.0]]
-    assert found.is_forced.tolist() == [[False, True]]
-    assert int(found.positives.sum()) == 2
+def image(*boxes: list[float], labels: list[int]) -> ImageBoxes:
+    return ImageBoxes(torch.tensor(boxes).view(-1, 4), torch.tensor(labels, dtype=torch.int64))
 
 
-def test_no_objects() -> None:
-    found = match_boxes(torch.zeros(2, 0, 4), torch.zeros(2, 0, dtype=torch.int64), PRIORS, 0.5)
-    assert found.best_iou.shape == (2, 0)
-    assert found.positives.tolist() == [0, 0, 0, 0]
+def test_matches() -> None:
+    # The first is prior 0. The second is priors 2 and 3 together: IoU 1/2 with each. The last is in prior 1: IoU 0.04.
+    images = [
+        image([0.0, 0.4, 0.2, 0.6], [0.4, 0.4, 0.8, 0.6], labels=[1, 2]),
+        image(labels=[]),
+        image([0.28, 0.48, 0.32, 0.52], labels=[1]),
+    ]
+    found = measure(images, four_priors())
+    torch.testing.assert_close(found.best_iou, torch.tensor([1.0, 0.5, 0.04]))
+    assert found.num_positives.tolist() == [1, 2, 1]
+    assert found.is_forced.tolist() == [False, False, True]
+    assert found.is_reached.tolist() == [True, True, False]
+    assert (found.num_images, found.level_positives, found.best_level.tolist()) == (3, [4], [0, 0, 0])
+    torch.testing.assert_close(found.sides, torch.tensor([20.0, math.sqrt(800), 4.0]))
 
 
-@pytest.mark.parametrize("stride", [(8, 8), (12, 20)])
-def test_the_nearest_prior_of_a_shape_is_its_best(stride: tuple[int, int]) -> None:
-    size, cells = (120, 200), (120 // stride[0], 200 // stride[1])
-    shapes = [(10.0, 10.0), (30.0, 15.0), (150.0, 90.0)]
-    grid = level_priors(size, cells, stride, shapes).float()
-    generator = torch.Generator().manual_seed(0)
-    corners = torch.rand(200, 2, 2, generator=generator).sort(dim=1).values
-    boxes = corners.flatten(1)
-    by_prior = pairwise_iou(boxes, center_to_corner(grid)).view(200, -1, len(shapes))
-    centers = grid.view(*cells, len(shapes), 4)
-    relative = torch.tensor(shapes) / torch.tensor([200, 120])
-    found = shape_overlaps(boxes, centers[0, :, 0, 0], centers[:, 0, 0, 1], relative)
-    torch.testing.assert_close(found, by_prior.amax(dim=1))
+def test_a_prior_that_another_object_takes() -> None:
+    """Two equal objects: one is matched by the threshold, the other by force only."""
+    twin = [0.2, 0.4, 0.4, 0.6]
+    found = measure([image(twin, twin, labels=[1, 1])], four_priors())
+    assert found.is_reached.all()
+    assert found.is_forced.tolist() == [False, True]
+    assert found.level_positives == [2]
+
+
+def test_groups() -> None:
+    boxes = [[0.0, 0.4, 0.2, 0.6], [0.4, 0.4, 0.78, 0.6], [0.28, 0.48, 0.32, 0.52]]
+    part = make_part(measure([image(*boxes, labels=[1, 2, 2])], four_priors()), ["background", "cat", "dog"])
+    assert [(group.name, group.recall) for group in part.by_class] == [("dog", 0.5), ("cat", 1)]
+    assert [group.name for group in part.by_size] == ["below 8", "16 to 32"]
+    assert [(group.name, group.num_objects) for group in part.by_aspect] == [("near 1:1", 2), ("1.4:1 to 2:1", 1)]
+    assert (part.total.num_objects, part.total.num_forced, part.total.positives) == (3, 1, 1)
 
 
 @pytest.mark.parametrize("threshold", [0.3, 0.5, 0.7])
-def test_the_least_size_that_is_sure_of_a_match(threshold: float) -> None:
-    side = least_sure_size(threshold)
+def test_the_smallest_size_that_is_sure_of_a_match(threshold: float) -> None:
+    side = min_sure_size(threshold)
     between = torch.tensor([[0.0, 0.0, side, side]])
     prior = between + 0.5  # half a stride away along both axes, the worst place
     assert pairwise_iou(between, prior).item() == pytest.approx(threshold, abs=1e-6)
-    assert least_sure_size(1.0) == math.inf
+    assert min_sure_size(1.0) == math.inf
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v2", "mobilenet_v3_ssdlite"])
+def test_the_last_layer_that_is_finer(name: str) -> None:
+    def backbone(*keys: object) -> nn.Module:
+        small = ["MODEL.BACKBONE.NAME", name, "MODEL.BACKBONE.PRETRAINED", False, "INPUT.IMAGE_SIZE", 320]
+        return build_backbone(load_config(None, [*small, *keys]), pretrained=False)
+
+    advice = make_finer_advice(load_config(None, ["MODEL.BACKBONE.NAME", name, "INPUT.IMAGE_SIZE", 320]))
+    indices = json.loads(re.findall(r"MODEL\.BACKBONE\.OUT_INDICES (\[.*?\])", advice)[0])
+    given, finer, next_layer = (
+        [shape[1:] for shape in feature_shapes(backbone(*keys), (320, 320))]
+        for keys in ([], ["MODEL.BACKBONE.OUT_INDICES", indices], ["MODEL.BACKBONE.OUT_INDICES", [indices[0] + 1]])
+    )
+    assert finer == [(40, 40), *given]
+    assert next_layer[0] == given[0]
+
+
+@pytest.mark.parametrize("more", [["tiny"], ["mobilenet_v2", "MODEL.BACKBONE.OUT_INDICES", [0, 13]]])
+def test_no_finer_layer(more: list[object]) -> None:
+    cfg = load_config(None, ["MODEL.BACKBONE.PRETRAINED", False, "MODEL.BACKBONE.NAME", *more])
+    assert "OUT_INDICES" not in make_finer_advice(cfg)

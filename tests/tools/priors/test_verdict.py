@@ -1,88 +1,82 @@
-"""What `ssd priors` says in words."""
+"""Verdict and report in words."""
 
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from ssd.tools.priors.groups import Group
-from ssd.tools.priors.layout import Layout
-from ssd.tools.priors.measure import Coverage
-from ssd.tools.priors.report import Level, Part, PriorReport
-from ssd.tools.priors.text import report_to_text
+from ssd.config import load_config
+from ssd.tools.priors.coverage import Coverage, Group, Part
+from ssd.tools.priors.layout import make_layout
+from ssd.tools.priors.prior_report import Level, PriorReport
 from ssd.tools.priors.verdict import compare, make_verdict
 
-LAYOUT = Layout(
-    image_size=(320, 320),
-    feature_maps=[(20, 20)],
-    strides=[(16, 16)],
-    min_sizes=[60],
-    max_sizes=[105],
-    aspect_ratios=[[2]],
-    clips_sizes=False,
-    iou_threshold=0.5,
-    priors=torch.zeros(0, 4),
-)
+KEYS = ["MODEL.BACKBONE.NAME", "tiny", "INPUT.IMAGE_SIZE", 320, "MODEL.PRIORS.MIN_SIZES", [60, 80, 100, 120]]
+KEYS += ["MODEL.PRIORS.MAX_SIZES", [80, 100, 120, 140], "MODEL.PRIORS.ASPECT_RATIOS", [[2]] * 4]
+LAYOUT = make_layout(load_config(None, KEYS))
+STRIDE = LAYOUT.pixel_strides[0]
 
 
 def group(name: str, num_objects: int, *, recall: float, side: float) -> Group:
     return Group(name, num_objects, recall, median_iou=0.3, median_side=side, num_forced=0, positives=2.0)
 
 
-def verdict(*classes: Group) -> str:
+def part(*classes: Group) -> Part:
+    total = group("all", sum(item.num_objects for item in classes), recall=classes[0].recall, side=80)
+    return Part(1, total, by_size=[total], by_aspect=[total], by_class=[*classes])
+
+
+def verdict(*classes: Group, augmented: float = 0.9) -> str:
     sides = torch.cat([torch.full((item.num_objects,), item.median_side) for item in classes])
-    total = group("all", len(sides), recall=0.9, side=80)
-    part = Part(1, total, by_size=[total], by_aspect=[total], by_class=[*classes])
-    coverage = Coverage(
-        num_images=1,
-        sizes=sides[:, None].expand(-1, 2),
-        labels=torch.ones(len(sides), dtype=torch.int64),
-        best_iou=torch.ones(len(sides)),
-        best_level=torch.zeros(len(sides), dtype=torch.int64),
-        num_positives=torch.ones(len(sides), dtype=torch.int64),
-        is_forced=torch.zeros(len(sides), dtype=torch.bool),
-        level_positives=[len(sides)],
-        iou_threshold=0.5,
-    )
-    return " ".join(make_verdict({"data": part, "augmented": part}, coverage, LAYOUT, "Take a finer level"))
+    none = torch.zeros(len(sides), dtype=torch.int64)
+    sizes = sides[:, None].expand(-1, 2)
+    coverage = Coverage(1, 0.5, sizes, none, none.float(), none, none, none.bool(), [len(sides)])
+    data = part(*classes)
+    stream = replace(data, total=replace(data.total, recall=augmented))
+    return " ".join(make_verdict({"data": data, "augmented": stream}, coverage, LAYOUT, "Take a finer level"))
 
 
-def test_a_small_class_asks_for_a_finer_level_however_few_it_has() -> None:
-    """Sure of IoU 0.5 is a square from 2.72 strides on, 44 pixels here."""
-    cells = group("cell", 95, recall=0.99, side=80)
-    told = verdict(cells, group("platelet", 5, recall=0.5, side=23))
-    assert (
-        "5% of the objects have sides below 44 pixels, 2.7 strides of the finest level (16), most of platelet" in told
-    )
+def test_a_small_class_asks_for_a_finer_level_even_if_it_is_rare() -> None:
+    """Sure of IoU 0.5 is a square from 2.72 strides on."""
+    small, large = 1.4 * STRIDE, 5 * STRIDE
+    cells = group("cell", 95, recall=0.99, side=large)
+    told = verdict(cells, group("platelet", 5, recall=0.5, side=small))
+    assert f"5% of the objects have sides below {2.72 * STRIDE:.0f} pixels" in told
+    assert "most of platelet" in told
     assert told.endswith("Take a finer level.")
-    assert "finer level" not in verdict(cells, group("platelet", 5, recall=0.5, side=60))  # the shapes do not fit
-    assert "finer level" not in verdict(cells, group("platelet", 5, recall=0.95, side=23))  # it is reached
+    assert "finer level" not in verdict(cells, group("platelet", 5, recall=0.5, side=3 * STRIDE))  # the shapes misfit
+    assert "finer level" not in verdict(cells, group("platelet", 5, recall=0.95, side=small))  # it is reached
+    many = verdict(group("cell", 85, recall=0.99, side=large), group("platelet", 15, recall=0.95, side=small))
+    assert "15% of the objects have sides below" in many
 
 
-def test_many_small_objects_do_too() -> None:
-    assert "15% of the objects have sides below 44" in verdict(
-        group("cell", 85, recall=0.99, side=80), group("platelet", 15, recall=0.95, side=23)
-    )
+def test_classes_by_recall() -> None:
+    recalls = {"a": 0.0, "b": 0.02, "c": 0.3, "d": 0.7, "e": 0.95}
+    told = verdict(*(group(name, 10, recall=recall, side=99) for name, recall in recalls.items()))
+    for words in ("a: no object", "b: almost no object", "c (30% of 10)", "d (70% of 10)"):
+        assert words in told
+    assert "e (" not in told
+    assert "EXPAND" in verdict(group("a", 10, recall=0.95, side=99), augmented=0.5)
+    assert "EXPAND" not in verdict(group("a", 10, recall=0.95, side=99), augmented=0.9)
 
 
 def test_a_fit_names_the_classes_that_lose_by_it() -> None:
-    def part(*recalls: float) -> Part:
-        classes = [group(name, 10, recall=recall, side=80) for name, recall in zip("abc", recalls, strict=True)]
-        return Part(1, classes[0], by_size=classes, by_aspect=classes, by_class=classes)
+    def make(*recalls: float) -> Part:
+        return part(*(group(name, 10, recall=recall, side=80) for name, recall in zip("abc", recalls, strict=True)))
 
-    first, lost = compare(part(0.9, 0.8, 0.5), part(0.95, 0.77, 0.49), Path("new.yaml"))
-    assert first.startswith("new.yaml: 95.0% of the objects reach the threshold, before 90.0%; ")
-    assert lost == "These lose by it: b (77% of 10)."
-    assert len(compare(part(0.9, 0.8, 0.5), part(0.9, 0.79, 0.6), Path("new.yaml"))) == 1
+    first, lost = compare(make(0.9, 0.8, 0.5), make(0.95, 0.77, 0.49), Path("new.yaml"))
+    assert first.startswith("new.yaml: 95.0%")
+    assert "before 90.0%" in first
+    assert "b (77% of 10)" in lost
+    assert len(compare(make(0.9, 0.8, 0.5), make(0.9, 0.79, 0.6), Path("new.yaml"))) == 1
 
 
-def test_of_many_classes_the_worst_are_listed() -> None:
+def test_the_worst_of_many_classes_are_listed() -> None:
     classes = [group(f"kind {number}", 1, recall=number / 100, side=80) for number in range(23)]
-    part = Part(1, classes[0], by_size=classes[:1], by_aspect=classes[:1], by_class=classes)
     level = Level(1, (20, 20), 16.0, [(60, 60), (80, 80)], 1200, best={"data": 1.0}, positives={"data": 1.0})
-    text = report_to_text(PriorReport((320, 320), 0.5, [level], {"data": part}, ["Good."]))
-    assert "  ... and 3 more classes\n" in text
+    report = PriorReport(LAYOUT, {}, [level], {"data": part(*classes)}, ["Good."])
+    text = report.to_text()
+    assert "3 more classes" in text
     assert "kind 19" in text
     assert "kind 20" not in text
-    few = replace(part, by_class=classes[:20])
-    assert "more classes" not in report_to_text(PriorReport((320, 320), 0.5, [level], {"data": few}, []))
+    assert "more classes" not in replace(report, parts={"data": part(*classes[:20])}).to_text()
