@@ -18,7 +18,8 @@ PRELOADED = ["pytest", "torch.utils.tensorboard", "pycocotools.coco", "ssd.comma
 
 
 def run_script(args: Sequence[str], environment: Mapping[str, str], cwd: str, output: str) -> None:
-    """Become the script."""
+    """Become the script; its own processes are forks, not of another server."""
+    multiprocessing.set_start_method("fork", force=True)
     os.environ.update(environment)
     os.chdir(cwd)
     descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
