@@ -166,12 +166,8 @@ def explain(
         ConfigError: The detector is exported or has a head of its own; or boxes and labels differ in number, or name
             an unknown class.
     """
-    frame, network = _read(image), detector.network
-    if not isinstance(network, TorchNetwork):
-        raise ConfigError(f"{type(network).__name__} returns detections only; explain the checkpoint it was made from")
+    frame, network = _read(image), _find_network(detector)
     head = network.network.box_head
-    if not isinstance(head, SSDBoxHead) or not isinstance(head.loss, MultiBoxLoss):
-        raise ConfigError(f"MODEL.BOX_HEAD.NAME gives {type(head).__name__}, but only SSDBoxHead can be explained")
     pixels = resize_image(frame.image, detector.image_size)
     outputs = network.predict(torch.from_numpy(pixels).permute(2, 0, 1)[None])
     predictions = Predictions(*(output.clone() for output in outputs))  # ordinary tensors, outside inference mode
@@ -197,6 +193,16 @@ def explain(
         candidates=find_candidates(head.post_processor, scores, head.post_processor.to_pixels(decoded)),
         matching=matching,
     )
+
+
+def _find_network(detector: Predictor) -> TorchNetwork:
+    network = detector.network
+    if not isinstance(network, TorchNetwork):
+        raise ConfigError(f"{type(network).__name__} returns detections only; explain the checkpoint it was made from")
+    head = network.network.box_head
+    if not isinstance(head, SSDBoxHead) or not isinstance(head.loss, MultiBoxLoss):
+        raise ConfigError(f"MODEL.BOX_HEAD.NAME gives {type(head).__name__}, but only SSDBoxHead can be explained")
+    return network
 
 
 def relative_boxes(

@@ -14,7 +14,7 @@ from ssd.config.files import BASE_KEY, base_text
 from ssd.modeling.backbone import build_backbone
 from ssd.modeling.backbone.stages import feature_shapes
 from ssd.modeling.detector.levels import Levels, build_levels, make_prior_box
-from ssd.structures.size import height_width
+from ssd.structures.boxes import height_width
 from ssd.utils.errors import OutputError, os_errors_as
 from ssd.utils.files import write_text
 
