@@ -75,9 +75,9 @@ def match(head: SSDBoxHead, predictions: Predictions, boxes: np.ndarray, labels:
         iou = pairwise_iou(targets["boxes"][0], priors).gather(0, gt_index)[0]
     cls_loss = classification_loss(predictions.cls_logits, assignment.labels)
     losses = head.loss(predictions, assignment).normalized()
-    size = iou.new_tensor([head.post_processor.width, head.post_processor.height]).repeat(2)
+    height, width = head.post_processor.image_size
     return Matching(
-        boxes=(targets["boxes"][0] * size).cpu(),
+        boxes=(targets["boxes"][0] * iou.new_tensor([width, height, width, height])).cpu(),
         labels=targets["labels"][0].cpu(),
         iou_threshold=threshold,
         prior_labels=assignment.labels[0].cpu(),

@@ -12,7 +12,7 @@ from yacs.config import CfgNode
 
 from ssd.config.files import BASE_KEY, base_text
 from ssd.modeling.backbone import build_backbone
-from ssd.modeling.backbone.shapes import feature_shapes
+from ssd.modeling.backbone.stages import feature_shapes
 from ssd.modeling.detector.levels import Levels, build_levels, make_prior_box
 from ssd.structures.size import height_width
 from ssd.utils.errors import OutputError, os_errors_as
