@@ -25,16 +25,15 @@ quickstart: install
 	@echo 'Average precision by class: outputs/quickstart/inference/scenes_test'
 	@echo 'Learning curves: $(BIN)/tensorboard --logdir outputs/quickstart/tf_logs'
 
-# `make test WORKERS=8` where there are more cores; a worker uses one, and about 2 GB.
+# `make test WORKERS=8` where there are more cores; a worker takes one, and about 2 GB.
 WORKERS ?= 2
 
 test: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(PYTEST_OPTIONS)
 
-# What the tests run of ssd/, line by line; what they run in processes of their own is not seen.
+# The lines of ssd/ that the tests run; processes that they start are not seen.
 coverage: install
-	rm -f .coverage
-	$(MAKE) test PYTEST_OPTIONS='--cov=ssd --cov-append --cov-report='
+	$(MAKE) test PYTEST_OPTIONS='--cov=ssd --cov-report='
 	$(BIN)/python -m coverage report --sort=cover --show-missing --skip-covered
 
 lint: install
@@ -42,7 +41,7 @@ lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# Into site/. Pages open from the disk; the search needs a server, such as `python -m http.server -d site`. A link that leads
-# nowhere, and a page that is in no menu, are errors.
+# Into site/. Pages open from the disk; the search needs a server, such as `python -m http.server -d site`. A broken link and
+# a page that is in no menu are errors: `--quiet` would hide them from `--strict`.
 docs: install
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

@@ -7,7 +7,7 @@ from datetime import datetime, timezone
 import cv2
 import torch
 
-from ssd.utils.machine import available_cores, cpu_model, describe_code, package_version
+from ssd.utils.device import available_cores, cpu_model, describe_code, package_version
 
 _PACKAGES = ("torch", "torchvision", "numpy", "faster-coco-eval", "pycocotools")
 

@@ -29,7 +29,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for name, text in reference.make_pages().items():
         files.append(File.generated(config, f"reference/{name}", content=text))
     for source, name in COPIES.items():
-        files.append(File.generated(config, name, content=(ROOT / source).read_text()))
+        files.append(File.generated(config, name, content=(ROOT / source).read_text().replace("](docs/", "](")))
     linked = {path for file in files.documentation_pages() for path in _linked_paths(file)}
     for path in sorted(linked - PAGES.keys()):
         page = File.generated(config, _page_of(path), content=_show(path))

@@ -16,7 +16,6 @@ COMMANDS: Commands = {
     "export": ("ssd.commands.export", "write a detector as an ONNX file or a torch.export program"),
     "predict": ("ssd.commands.predict", "detect in many images, by many processes or machines"),
     "priors": ("ssd.commands.priors", "show how priors cover the training boxes, and fit them"),
-    "reproduce": ("ssd.commands.reproduce", "do the training of a manifest once more and compare"),
     "test": ("ssd.commands.test", "evaluate a detector"),
     "train": ("ssd.commands.train", "train a detector"),
 }

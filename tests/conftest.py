@@ -6,6 +6,7 @@ import runpy
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 import torch
 from hypothesis import settings
 
+from ssd.commands import train
 from ssd.config import Config, cfg, load_config
 from ssd.modeling.detector import build_detection_model
 from ssd.tools.data.scenes import write_scenes
@@ -82,7 +84,7 @@ def config_file(write_config: Callable[[Path], Path], tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def detector_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint with its config and three classes: untrained, but so sure of itself that it finds much."""
+    """A checkpoint with its config and three classes: untrained, with large scores."""
     config = load_config(None, [*SMALL_MODEL, "MODEL.NUM_CLASSES", 4])
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -128,27 +130,44 @@ def script(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) 
 
 @pytest.fixture(scope="session")
 def forks() -> Forks:
-    """Run a script in processes of its own, without the seconds in which each imports PyTorch."""
+    """Runs scripts in new processes that do not have to import PyTorch."""
     return Forks()
 
 
-@pytest.fixture
-def trained(script: Callable[..., tuple[int, str, str]], config_file: Path) -> Path:
-    """The config of a run of three iterations."""
-    status, _, _ = script("train.py", "--config-file", config_file, "SOLVER.MAX_ITER", 3, "--skip-test")
-    assert status == 0
-    return config_file
-
-
-@pytest.fixture(autouse=True)
-def _restored_logger() -> Iterator[None]:
-    """Undo what scripts do to the package's logger."""
+@contextmanager
+def restored_logger() -> Iterator[None]:
+    """Undo the changes of a script to the package's logger."""
     logger = logging.getLogger("ssd")
     handlers, level, propagate = list(logger.handlers), logger.level, logger.propagate
     yield
     for handler in set(logger.handlers) - set(handlers):
         handler.close()
     logger.handlers, logger.level, logger.propagate = handlers, level, propagate
+
+
+@pytest.fixture(autouse=True)
+def _restored_logger() -> Iterator[None]:
+    with restored_logger():
+        yield
+
+
+@pytest.fixture(scope="session")
+def finished_run(write_config: Callable[[Path], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The output of a run of three iterations."""
+    folder = tmp_path_factory.mktemp("run")
+    with restored_logger():
+        command = ["--config-file", str(write_config(folder)), "--skip-test", "SOLVER.MAX_ITER", "3"]
+        assert train.main(command) == 0
+    return folder / "out"
+
+
+@pytest.fixture
+def trained(finished_run: Path, config_file: Path) -> Path:
+    """The config of a run of three iterations, which may be changed."""
+    output = config_file.parent / "out"
+    shutil.copytree(finished_run, output)
+    (output / "last_checkpoint.txt").write_text(str(output / "model_final.pth"))
+    return config_file
 
 
 def _object_xml(name: str, box: Sequence[float], difficult: int | None = 0) -> str:

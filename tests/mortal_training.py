@@ -31,7 +31,7 @@ from torch.utils.tensorboard import SummaryWriter  # noqa: F401  # train.py's im
 import ssd.engine.inference
 from ssd.modeling import registry
 from ssd.modeling.backbone.tiny import Tiny
-from ssd.utils.checkpoint_folder import TAG_FILE
+from ssd.utils.checkpoint import TAG_FILE
 
 ROOT = Path(__file__).parents[1]
 

@@ -19,61 +19,50 @@ def read_yaml(name: str) -> dict:
     return content
 
 
-def test_the_workflow_runs_what_the_repository_runs() -> None:
-    for job in read_yaml(".github/workflows/ci.yml")["jobs"].values():
+def test_workflow() -> None:
+    """It runs the scripts of .ci, pins actions by commit, and has the oldest Python."""
+    jobs = read_yaml(".github/workflows/ci.yml")["jobs"]
+    for job in jobs.values():
         commands = [step["run"] for step in job["steps"] if "run" in step]
         assert commands
-        for command in commands:
-            script = ROOT / command
+        for script in (ROOT / command for command in commands):
             assert script.parent == ROOT / ".ci"
-            assert script.stat().st_mode & stat.S_IXUSR, f"{command} cannot be executed"
+            assert script.stat().st_mode & stat.S_IXUSR, f"{script} cannot be executed"
+        for action in (step["uses"] for step in job["steps"] if "uses" in step):
+            assert re.fullmatch(r"[\w.-]+/[\w.-]+@[0-9a-f]{40}", action)
+    (oldest,) = re.findall(r'requires-python = ">=([\d.]+)"', PYPROJECT)
+    assert oldest in jobs["newest"]["strategy"]["matrix"]["python"]
 
 
-def test_actions_are_pinned_by_commit() -> None:
-    for job in read_yaml(".github/workflows/ci.yml")["jobs"].values():
-        for step in job["steps"]:
-            assert re.fullmatch(r"[\w.-]+/[\w.-]+@[0-9a-f]{40}", step.get("uses", "a/b@" + "0" * 40))
-
-
-def test_the_oldest_python_is_tried() -> None:
-    oldest = re.search(r'requires-python = ">=([\d.]+)"', PYPROJECT)
-    assert oldest is not None
-    assert oldest[1] in read_yaml(".github/workflows/ci.yml")["jobs"]["newest"]["strategy"]["matrix"]["python"]
-
-
-def test_the_citation_is_of_this_version() -> None:
+def test_citation_is_of_this_version() -> None:
     citation = read_yaml("CITATION.cff")
     assert citation["version"] == ssd.__version__
-    assert (
-        f"## {ssd.__version__} - {date.fromisoformat(citation['date-released'])}" in (ROOT / "CHANGELOG.md").read_text()
-    )
-    assert citation["license"] == re.search(r'^license = "(.+)"', PYPROJECT, re.MULTILINE)[1]  # type: ignore[index]
+    released = date.fromisoformat(citation["date-released"])
+    assert f"## {ssd.__version__} - {released}" in (ROOT / "CHANGELOG.md").read_text()
+    assert f'\nlicense = "{citation["license"]}"' in PYPROJECT
 
 
-def test_the_forms_have_what_github_asks_for() -> None:
+def test_forms_have_what_github_requires() -> None:
     for path in (ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml"):
-        if path.name == "config.yml":
-            continue
-        form = read_yaml(str(path.relative_to(ROOT)))
-        assert form["name"]
-        assert form["description"]
-        identifiers = [field["id"] for field in form["body"]]
-        assert len(identifiers) == len(set(identifiers)) > 0
+        if path.name != "config.yml":
+            form = read_yaml(str(path.relative_to(ROOT)))
+            assert form["name"]
+            assert form["description"]
+            identifiers = [field["id"] for field in form["body"]]
+            assert len(identifiers) == len(set(identifiers)) > 0
 
 
-def test_the_hooks_are_those_of_make_lint() -> None:
+def test_hooks_are_those_of_make_lint() -> None:
     (repository,) = read_yaml(".pre-commit-config.yaml")["repos"]
-    tools = {Path(hook["entry"].split()[0]).name for hook in repository["hooks"]}
-    assert tools == {"ruff", "mypy"}
+    assert {Path(hook["entry"].split()[0]).name for hook in repository["hooks"]} == {"ruff", "mypy"}
 
 
-def test_the_image_copies_what_lies_here() -> None:
+def test_image_copies_files_that_exist() -> None:
+    dockerfile = (ROOT / "Dockerfile").read_text()
     ignored = (ROOT / ".dockerignore").read_text().splitlines()
-    for line in (ROOT / "Dockerfile").read_text().splitlines():
-        if line.startswith("COPY"):
-            for name in line.split()[1:-1]:
-                assert (ROOT / name).exists()
-                assert f"!{name}" in ignored
-    extras = re.search(r"pip install '\.\[(.+)\]'", (ROOT / "Dockerfile").read_text())
-    assert extras is not None
-    assert all(re.search(rf"^{extra} = \[", PYPROJECT, re.MULTILINE) for extra in extras[1].split(","))
+    for line in re.findall(r"^COPY (.+) \S+$", dockerfile, re.MULTILINE):
+        for name in line.split():
+            assert (ROOT / name).exists()
+            assert f"!{name}" in ignored
+    (extras,) = re.findall(r"pip install '\.\[(.+)\]'", dockerfile)
+    assert all(re.search(rf"^{extra} = \[", PYPROJECT, re.MULTILINE) for extra in extras.split(","))

@@ -1,9 +1,7 @@
-"""train.py and test.py as a user calls them (demo.py: test_demo.py), and what they say to mistakes."""
+"""train.py and test.py on the command line (demo.py: test_demo.py), and their messages for mistakes."""
 
 import json
-import re
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -118,36 +116,42 @@ def test_sigint_saves_and_ends(config_file: Path, tmp_path: Path) -> None:
 
 
 MISTAKES = [
-    (["--config-file", "{config}", "SOLVER.BASE_LR", "0.1"], "unknown key SOLVER.BASE_LR; did you mean SOLVER.LR?"),
-    (["--config-file", "{config}", "SOLVER.LR", "fast"], "SOLVER.LR must be float like 0.001, got 'fast'"),
-    (["--config-file", "nowhere.yaml"], "config file 'nowhere.yaml' does not exist"),
-    ([], "--config-file is missing"),
-    (["--config-file", "{config}", "DATASETS.TRAIN", "()"], "DATASETS.TRAIN is empty"),
-    (["--config-file", "{config}", "DATASETS.TRAIN", "('voc_2007_trainval',)"], "VOC_ROOT"),
-    (["--config-file", "{config}", "DATASETS.TRAIN", "('voc_2007_trainvl',)"], "did you mean voc_2007_trainval"),
-    (["--config-file", "{config}", "DATASETS.CUSTOM.train_scenes.ROOT", "gone"], "gone"),
-    (["--config-file", "{config}", "DATASETS.CUSTOM.train_scenes.SPLIT", "trainvl"], "trainval"),
-    (["--config-file", "{config}", "MODEL.NUM_CLASSES", "21"], "MODEL.NUM_CLASSES is 21, but there are 9 classes"),
-    (["--config-file", "{config}", "MODEL.BACKBONE.NAME", "tinny"], "did you mean 'tiny'?"),
-    (["--config-file", "{config}", "MODEL.DEVICE", "tpu"], "unknown device 'tpu'"),
-    (["--config-file", "{config}", "SOLVER.AMP", "fp16"], "on a CPU set it to bf16 or off"),
-    (["--config-file", "{config}", "SOLVER.AMP", "fp8"], "SOLVER.AMP must be auto, off, bf16 or fp16, got 'fp8'"),
-    (["--config-file", "{config}", "TEST.AMP", "fp16"], "TEST.AMP fp16 is for CUDA devices"),
-    (["--config-file", "{config}", "SOLVER.MICRO_BATCHES", "3"], "SOLVER.MICRO_BATCHES is 3, but a batch"),
-    (["--config-file", "{config}", "SOLVER.EMA", "1.0"], "SOLVER.EMA must be 0 or more, and less than 1, got 1.0"),
-    (["--config-file", "{config}", "TEST.METRIC", "coco"], "'coco' needs a dataset with a COCO annotation file"),
-    (["--config-file", "{config}", "TEST.METRIC", "vco"], "unknown metric 'vco'; did you mean"),
-    (["--config-file", "{config}", "DATASETS.TEST", "('test_scenes', 'test_scenes')"], "more than once"),
+    (["SOLVER.BASE_LR", "0.1"], ["SOLVER.BASE_LR", "SOLVER.LR"]),
+    (["SOLVER.LR", "fast"], ["SOLVER.LR", "'fast'"]),
+    (["DATASETS.TRAIN", "()"], ["DATASETS.TRAIN"]),
+    (["DATASETS.TRAIN", "('voc_2007_trainval',)"], ["VOC_ROOT"]),
+    (["DATASETS.TRAIN", "('voc_2007_trainvl',)"], ["voc_2007_trainval"]),
+    (["DATASETS.CUSTOM.train_scenes.ROOT", "gone"], ["gone"]),
+    (["DATASETS.CUSTOM.train_scenes.SPLIT", "trainvl"], ["trainval"]),
+    (["MODEL.NUM_CLASSES", "21"], ["MODEL.NUM_CLASSES", "21", "9"]),
+    (["MODEL.BACKBONE.NAME", "tinny"], ["'tiny'"]),
+    (["MODEL.DEVICE", "tpu"], ["'tpu'"]),
+    (["SOLVER.AMP", "fp16"], ["SOLVER.AMP", "CPU", "bf16"]),
+    (["SOLVER.AMP", "fp8"], ["SOLVER.AMP", "'fp8'"]),
+    (["TEST.AMP", "fp16"], ["TEST.AMP", "CUDA"]),
+    (["SOLVER.MICRO_BATCHES", "3"], ["SOLVER.MICRO_BATCHES", "3"]),
+    (["SOLVER.EMA", "1.0"], ["SOLVER.EMA", "1.0"]),
+    (["TEST.METRIC", "coco"], ["'coco'"]),
+    (["TEST.METRIC", "vco"], ["'vco'"]),
+    (["DATASETS.TEST", "('test_scenes', 'test_scenes')"], ["test_scenes"]),
 ]
 
 
-@pytest.mark.parametrize(("args", "message"), MISTAKES, ids=[message[:30] for _, message in MISTAKES])
-def test_mistakes_end_in_a_message(script: Script, config_file: Path, args: list[str], message: str) -> None:
-    args = [arg.format(config=config_file) for arg in args]
-    status, _, error = script("train.py", *args, *(["SOLVER.MAX_ITER", 1] if args else []))
+@pytest.mark.parametrize(("overrides", "facts"), MISTAKES, ids=[" ".join(words) for words, _ in MISTAKES])
+def test_mistakes_end_in_a_message(script: Script, config_file: Path, overrides: list[str], facts: list[str]) -> None:
+    status, _, error = script("train.py", "--config-file", config_file, *overrides, "SOLVER.MAX_ITER", 1)
     assert status == 1
     assert error.startswith("error: ")
-    assert message in error
+    assert error.count("\n") == 1
+    assert [fact for fact in facts if fact not in error] == []
+
+
+def test_a_missing_config(script: Script) -> None:
+    for args, fact in ([], "--config-file"), (["--config-file", "nowhere.yaml"], "nowhere.yaml"):
+        status, _, error = script("train.py", *args)
+        assert status == 1
+        assert error.startswith("error: ")
+        assert fact in error
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -169,31 +173,29 @@ def test_an_image_that_cannot_be_read(
 def test_no_gpu(script: Script, config_file: Path) -> None:
     status, _, error = script("train.py", "--config-file", config_file, "MODEL.DEVICE", "cuda")
     assert status == 1
-    assert "set MODEL.DEVICE to cpu or auto" in error
+    assert "MODEL.DEVICE" in error
 
 
 @pytest.mark.parametrize("name", ["test.py", "demo.py"])
 def test_without_a_checkpoint_there_is_no_result(script: Script, config_file: Path, name: str) -> None:
     status, _, error = script(name, "--config-file", config_file)
     assert status == 1
-    assert "no checkpoint: OUTPUT_DIR" in error
+    assert "OUTPUT_DIR" in error
 
 
-def test_a_checkpoint_of_another_shape(script: Script, trained: Path, tmp_path: Path) -> None:
-    options = ("MODEL.BOX_HEAD.PREDICTOR", "SSDLiteBoxPredictor")
-    status, _, error = script("test.py", "--config-file", trained, *options)
-    assert status == 1
-    assert "model_final.pth does not fit the model" in error
-    assert "box_head.predictor.cls_headers.0.conv.0.weight" in error
-    status, _, error = script("test.py", "--config-file", trained, "--ckpt", tmp_path / "gone.pth")
-    assert status == 1
-    assert "gone.pth" in error
-
-
-def test_class_count_against_the_checkpoint(script: Script, trained: Path) -> None:
-    status, _, error = script("test.py", "--config-file", trained, "MODEL.NUM_CLASSES", 5)
-    assert status == 1
-    assert "MODEL.NUM_CLASSES is 5, but there are 9 classes" in error
+def test_a_checkpoint_that_does_not_fit(script: Script, trained: Path, tmp_path: Path) -> None:
+    before = (tmp_path / "out" / "config.yaml").read_text()
+    other = ("MODEL.BOX_HEAD.PREDICTOR", "SSDLiteBoxPredictor")
+    for name, options, facts in (
+        ("train.py", other, ["model_final.pth"]),
+        ("test.py", other, ["model_final.pth", "box_head.predictor.cls_headers.0.conv.0.weight"]),
+        ("test.py", ("--ckpt", tmp_path / "gone.pth"), ["gone.pth"]),
+        ("test.py", ("MODEL.NUM_CLASSES", 5), ["MODEL.NUM_CLASSES", "5", "9"]),
+    ):
+        status, _, error = script(name, "--config-file", trained, *options)
+        assert status == 1
+        assert [fact for fact in facts if fact not in error] == []
+    assert (tmp_path / "out" / "config.yaml").read_text() == before  # of the refused training
 
 
 def test_several_processes_come_from_torchrun(
@@ -202,8 +204,8 @@ def test_several_processes_come_from_torchrun(
     monkeypatch.setenv("WORLD_SIZE", "2")
     status, _, error = script("train.py", "--config-file", config_file)
     assert status == 1
-    assert "WORLD_SIZE is 2, but RANK, LOCAL_RANK" in error
-    assert "start several processes with torchrun" in error
+    assert "WORLD_SIZE is 2" in error
+    assert "torchrun" in error
 
 
 class QuietHandler(SimpleHTTPRequestHandler):
@@ -225,22 +227,6 @@ def test_a_checkpoint_from_a_url(
     assert (tmp_path / "zoo" / "model_final.pth").is_file()
 
 
-def test_import_time() -> None:
-    """`import ssd` adds next to nothing to `import torch`, of this process's own time."""
-    code = "from time import process_time as t; a = t(); import torch; b = t(); import ssd; print(b - a, t() - b)"
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    of_torch, of_ssd = map(float, run.stdout.split())
-    assert of_ssd < 0.1 * of_torch
-
-
-def test_a_refused_run_leaves_the_old_config_alone(script: Script, trained: Path, tmp_path: Path) -> None:
-    before = (tmp_path / "out" / "config.yaml").read_text()
-    options = ("MODEL.BOX_HEAD.PREDICTOR", "SSDLiteBoxPredictor")
-    status, _, _ = script("train.py", "--config-file", trained, *options)
-    assert status == 1
-    assert (tmp_path / "out" / "config.yaml").read_text() == before
-
-
 def test_the_best_model_survives_a_restart(script: Script, config_file: Path, tmp_path: Path) -> None:
     run = ("train.py", "--config-file", config_file, "SOLVER.MAX_ITER", 2)
     assert script(*run)[0] == 0
@@ -250,9 +236,3 @@ def test_the_best_model_survives_a_restart(script: Script, config_file: Path, tm
     marked = best.read_bytes()
     assert script(*run[:-1], 4)[0] == 0
     assert best.read_bytes() == marked
-
-
-def test_requirements_are_those_of_the_package() -> None:
-    listed = {line for line in (ROOT / "requirements.txt").read_text().splitlines() if not line.startswith("#")}
-    block = (ROOT / "pyproject.toml").read_text().partition("dependencies = [")[2].partition("]")[0]
-    assert listed == set(re.findall(r'^ *"([^"]+)"', block, re.MULTILINE))

@@ -65,7 +65,7 @@ class Trainings:
 @pytest.fixture
 def max_iter() -> int:
     """Iterations of the trainings."""
-    return 30
+    return 18
 
 
 @pytest.fixture
@@ -164,7 +164,7 @@ def compare(folder: Path, outputs: list[Path]) -> None:
             del checkpoint["config"]  # names another folder and number of workers
         assert_same_bits(broken, whole, name)
     results = [read_results(folder / run / "inference") for run in ("whole", "broken")]
-    assert len(results[0]) > 5
+    assert len(results[0]) > 3
     assert results[0] == results[1]
     left = {path.name for path in (folder / "broken").rglob("*") if path.name.startswith(".")}
     assert left == set()
@@ -194,8 +194,8 @@ def assert_same_bits(value: Any, expected: Any, place: str) -> None:
         assert value == expected, place
 
 
-def test_six_kills(trainings: Trainings, tmp_path: Path) -> None:
-    check_survival(trainings, tmp_path, kills=6, seed=0)
+def test_four_kills(trainings: Trainings, tmp_path: Path) -> None:
+    check_survival(trainings, tmp_path, kills=4, seed=0)
 
 
 @pytest.mark.slow

@@ -32,7 +32,7 @@ def add_flag(parser: argparse.ArgumentParser, name: str, **kwargs: object) -> No
 
 
 def parse_bool(text: str) -> bool:
-    """Read a truth value as options take it."""
+    """Return the truth value of an option."""
     values = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
     if text.lower() not in values:
         raise argparse.ArgumentTypeError(f"expected true or false, got {text!r}")
@@ -40,7 +40,7 @@ def parse_bool(text: str) -> bool:
 
 
 def parse_tile(text: str) -> int:
-    """Read the side of a tile."""
+    """Return the side of a tile in pixels."""
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"expected a number of pixels, or another option behind --tile; got {text!r}")
     return int(text)

@@ -12,7 +12,7 @@ from ssd.tools.data.check import check_data
 from ssd.tools.data.check_report import report_to_text
 from ssd.utils.errors import OutputError, os_errors_as
 from ssd.utils.files import atomic_write
-from ssd.utils.terminal import say
+from ssd.utils.logger import say
 
 
 def main(args: Sequence[str]) -> int:

@@ -8,8 +8,7 @@ from ssd.commands.arguments import add_flag
 from ssd.commands.run import run_script
 from ssd.config import load_config
 from ssd.utils.errors import ConfigError
-from ssd.utils.logger import setup_logger
-from ssd.utils.terminal import say
+from ssd.utils.logger import say, setup_logger
 from ssd.weights.convert import convert_to_lufficc, convert_to_ours, prepare_output
 from ssd.weights.formats import all_formats, lufficc
 from ssd.weights.trained import own_config, read_detector

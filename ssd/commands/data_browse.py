@@ -9,7 +9,7 @@ from ssd.commands.run import run_script
 from ssd.config import load_config
 from ssd.tools.data.browse import browse
 from ssd.utils.errors import ConfigError
-from ssd.utils.terminal import say
+from ssd.utils.logger import say
 
 
 def main(args: Sequence[str]) -> int:

@@ -8,8 +8,7 @@ from ssd.commands.run import run_script
 from ssd.tools.data.content import collect_content
 from ssd.tools.data.source import open_datasets
 from ssd.tools.data.writers import FORMATS, check_output_folder, datasets_yaml, write_dataset
-from ssd.utils.logger import setup_logger
-from ssd.utils.terminal import say
+from ssd.utils.logger import say, setup_logger
 
 
 def main(args: Sequence[str]) -> int:

@@ -14,8 +14,7 @@ from ssd.tools.data.split import parse_parts, split_content, table_of_parts
 from ssd.tools.data.writers import FORMATS, check_output_folder, datasets_yaml, write_dataset
 from ssd.utils.errors import ConfigError, OutputError, os_errors_as
 from ssd.utils.files import atomic_write
-from ssd.utils.logger import setup_logger
-from ssd.utils.terminal import say
+from ssd.utils.logger import say, setup_logger
 
 
 def main(args: Sequence[str]) -> int:

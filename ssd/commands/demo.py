@@ -15,7 +15,7 @@ from ssd.inference.web import serve
 from ssd.structures.class_names import COCO_CLASSES, VOC_CLASSES
 from ssd.utils.errors import ImageError
 from ssd.utils.interrupt import InterruptGuard
-from ssd.utils.terminal import say
+from ssd.utils.logger import say
 from ssd.weights.loaded_checkpoint import trained_class_names
 
 CLASSES = {"voc": VOC_CLASSES, "coco": COCO_CLASSES}

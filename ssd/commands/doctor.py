@@ -5,8 +5,8 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from ssd.tools.doctor import Finding, examine
-from ssd.utils.terminal import say
+from ssd.tools.doctor import examine
+from ssd.utils.logger import say
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -22,19 +22,12 @@ def main(args: Sequence[str] | None = None) -> int:
     if parsed.json:
         content = {"healthy": is_healthy, "findings": [asdict(finding) for finding in findings]}
         say(json.dumps(content, indent=2) + "\n")
-    else:
-        say(to_text(findings))
-    return 0 if is_healthy else 1
-
-
-def to_text(findings: Sequence[Finding]) -> str:
-    """Return a line for each finding, with its remedy below, and a last line with the number of problems."""
+        return 0 if is_healthy else 1
     width = max(len(finding.name) for finding in findings)
-    lines = []
     for finding in findings:
-        lines.append(f"{finding.status:<8} {finding.name:<{width}}  {finding.found}")
+        say(f"{finding.status:<8} {finding.name:<{width}}  {finding.found}\n")
         if finding.remedy:
-            lines.append(f"{'':<8} {'':<{width}}  -> {finding.remedy}")
+            say(f"{'':<8} {'':<{width}}  -> {finding.remedy}\n")
     counts = {kind: sum(finding.status == kind for finding in findings) for kind in ("error", "warning")}
-    told = [f"{count} {kind}{'s' if count > 1 else ''}" for kind, count in counts.items() if count]
-    return "\n".join([*lines, "", ", ".join(told) or "No problems", ""])
+    say(f"\n{', '.join(f'{kind}s: {count}' for kind, count in counts.items() if count) or 'No problems'}\n")
+    return 0 if is_healthy else 1

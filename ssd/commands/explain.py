@@ -14,7 +14,7 @@ from ssd.inference.api import make_predictor
 from ssd.inference.predictor import Predictor
 from ssd.tools.explain.explain import Explanation, explain
 from ssd.utils.errors import ConfigError
-from ssd.utils.terminal import say
+from ssd.utils.logger import say
 from ssd.weights.loaded_checkpoint import trained_class_names
 
 

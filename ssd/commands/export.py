@@ -18,11 +18,10 @@ from ssd.deploy.quantize import quantize_onnx
 from ssd.deploy.trained import Trained, load_trained
 from ssd.evaluation import resolve_metric
 from ssd.inference.sources import Frame, Source, open_source
+from ssd.utils.device import limit_threads
 from ssd.utils.errors import ConfigError, DatasetError
 from ssd.utils.files import write_json
-from ssd.utils.logger import setup_logger
-from ssd.utils.machine import limit_threads
-from ssd.utils.terminal import say
+from ssd.utils.logger import say, setup_logger
 
 logger = logging.getLogger(__name__)
 

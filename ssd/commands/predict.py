@@ -16,8 +16,7 @@ from ssd.tools.bulk.worker import do_parts, start_device
 from ssd.utils.distributed import Launch, read_launch
 from ssd.utils.errors import ConfigError, import_extra
 from ssd.utils.interrupt import InterruptGuard
-from ssd.utils.logger import setup_logger
-from ssd.utils.terminal import say
+from ssd.utils.logger import say, setup_logger
 from ssd.weights.loaded_checkpoint import trained_class_names
 from ssd.weights.trained import read_with_config
 

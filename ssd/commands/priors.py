@@ -17,7 +17,7 @@ from ssd.tools.priors.layout import make_finer_advice, make_layout, with_sizes, 
 from ssd.tools.priors.prior_report import make_report
 from ssd.tools.priors.verdict import compare
 from ssd.utils.errors import ConfigError, DatasetError
-from ssd.utils.terminal import say
+from ssd.utils.logger import say
 
 
 def main(args: Sequence[str]) -> int:

@@ -22,17 +22,7 @@ INTERRUPTED = 130  # the shell's exit status for a process that Ctrl-C ended
 def start_run(
     args: argparse.Namespace, *, log_dir: bool = True, distributed: bool = False
 ) -> tuple[Config, torch.device]:
-    """Load the configuration, and set up the process for it.
-
-    Args:
-        args: parsed arguments of ``make_parser``.
-        log_dir: see ``start_process``.
-        distributed: likewise.
-
-    Raises:
-        ConfigError: the configuration is wrong, or see ``start_process``.
-        DeviceError: see ``start_process``.
-    """
+    """Load the configuration that the command line names, and set up the process, see ``start_process``."""
     if args.config_file is None:
         raise ConfigError("--config-file is missing; for example --config-file vgg_ssd300_voc0712.yaml")
     cfg = load_config(args.config_file, args.opts)
@@ -43,20 +33,7 @@ def start_run(
 def start_trained(
     args: argparse.Namespace, *, log_dir: bool = False, distributed: bool = False
 ) -> tuple[Config, torch.device, LoadedCheckpoint]:
-    """Set up the process for a detector that the command line names: by a config, a checkpoint or both.
-
-    Args:
-        args: of ``make_parser``, and ``ckpt`` as in ``read_trained``.
-        log_dir: see ``start_process``.
-        distributed: likewise.
-
-    Returns:
-        The config, the device, and the checkpoint of ``read_trained``.
-
-    Raises:
-        ConfigError, DeviceError: see ``start_run``.
-        CheckpointError, DownloadError, MissingPackageError: see ``read_with_config``.
-    """
+    """Set up the process for a detector that the command line names: by a config, a checkpoint (``ckpt``) or both."""
     if args.config_file is None and args.ckpt is not None:
         setup_logger(None, rank=read_launch().rank)
         cfg, checkpoint = read_with_config(None, args.ckpt, args.opts)
@@ -68,34 +45,33 @@ def start_trained(
 
 
 def run_script(main: Callable[[], int | None]) -> int:
-    """Run a command and return its exit status: 1 for what the user can mend, told in one message; 130 for Ctrl-C."""
+    """Run a command and return its exit status: 1 for an error of the user's input, after a message; 130 for Ctrl-C."""
     try:
         status = main() or 0
         leave_processes()
         return status
     except SSDError as error:
-        sys.stderr.write(f"error: {_whose()}{error}\n")
-        return 1
+        message = str(error)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         place = error.filename or "OUTPUT_DIR"
-        sys.stderr.write(f"error: {_whose()}{place}: {error.strerror}; make room, and the same command continues\n")
-        return 1
+        message = f"{place}: {error.strerror}; make room, and the same command continues"
     except RuntimeError as error:
         if not is_lost_connection(error):
             raise
         cause = str(error).partition("\n")[0]
-        sys.stderr.write(
-            f"error: {_whose()}another process has ended, or cannot be reached any more; its own message says why. "
-            f"The last checkpoint is what continues. ({cause})\n"
+        message = (
+            "another process has ended, or cannot be reached any more; its own message says why. "
+            f"A new run continues from the last checkpoint. ({cause})"
         )
-        return 1
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         return INTERRUPTED
+    sys.stderr.write(f"error: {_prefix()}{message}\n")
+    return 1
 
 
-def _whose() -> str:
-    """Which process speaks, where there are several."""
+def _prefix() -> str:
+    """Return the beginning of a message that names one of several processes."""
     return f"rank {get_rank()}: " if is_distributed() else ""

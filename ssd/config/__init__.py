@@ -1,4 +1,7 @@
-"""Configuration: ``cfg`` holds the defaults, ``load_config`` returns the frozen configuration of a run."""
+"""Configuration: ``cfg`` holds the defaults, ``load_config`` returns the frozen configuration of a run.
+
+Mistakes are ConfigErrors, which name the file, the key and the remedy.
+"""
 
 import os
 from collections.abc import Sequence
@@ -11,11 +14,7 @@ __all__ = ["Config", "cfg", "load_config", "parse_config"]
 
 
 def load_config(config_file: str | os.PathLike[str] | None = None, overrides: Sequence[Any] = ()) -> Config:
-    """Merge a YAML file, if given, and overrides ``[KEY, VALUE, ...]`` over a copy of the defaults, and freeze it.
-
-    Raises:
-        ConfigError: See ``Config.merge_from_file`` and ``Config.merge_from_list``.
-    """
+    """Merge a YAML file, if given, and overrides ``[KEY, VALUE, ...]`` over a copy of the defaults, and freeze it."""
     config = cfg.clone()
     if config_file is not None:
         config.merge_from_file(config_file)
@@ -23,14 +22,7 @@ def load_config(config_file: str | os.PathLike[str] | None = None, overrides: Se
 
 
 def parse_config(text: str, source: str) -> Config:
-    """Merge YAML text, such as a checkpoint carries, over a copy of the defaults, and freeze it.
-
-    Args:
-        source: Origin of the text, for messages.
-
-    Raises:
-        ConfigError: See ``Config.merge_from_text``.
-    """
+    """Merge YAML text from ``source``, such as a checkpoint, over a copy of the defaults, and freeze it."""
     config = cfg.clone()
     config.merge_from_text(text, source)
     config.freeze()

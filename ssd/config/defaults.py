@@ -23,8 +23,7 @@ cfg.MODEL.NEG_POS_RATIO = 3
 cfg.MODEL.CENTER_VARIANCE = 0.1
 cfg.MODEL.SIZE_VARIANCE = 0.2
 
-# Start from the weights of a trained detector: path or URL. Replaces BACKBONE.PRETRAINED. A run with a checkpoint in
-# OUTPUT_DIR continues from that instead.
+# Start from the weights of a trained detector, path or URL, in place of BACKBONE.PRETRAINED.
 cfg.MODEL.WEIGHTS = ""
 # Names of the classes of WEIGHTS, without background. Empty = as its checkpoint says; else those of VOC for 21 classes
 # and of COCO for 81, with a warning. Classes whose name the training shares keep their weights. They also name the
@@ -93,8 +92,7 @@ cfg.DATASETS.TEST = ()
 # Your own sets: NAME: {FORMAT: voc, ROOT: ..., SPLIT: ...} or {FORMAT: coco, IMAGES: ..., ANNOTATIONS: ...}.
 # An optional CLASSES list fixes the names and their order (without background).
 cfg.DATASETS.CUSTOM = Config(new_allowed=True)
-# Mistakes in a dataset: "raise" stops at the first; "skip" drops the object, annotation or image and warns with a
-# count. An image that turns out to be damaged in training is then replaced by another one.
+# Mistakes in a dataset: "raise" stops at the first; "skip" drops the object, annotation or image, with a warning.
 cfg.DATASETS.ON_ERROR = "raise"
 
 cfg.DATA_LOADER = Config()
@@ -136,8 +134,7 @@ cfg.SOLVER.WARMUP_ITERS = 500
 # Fixes initial weights, sample order and augmentation.
 cfg.SOLVER.SEED = 0
 # Number format of the network in training; weights, losses and boxes stay float32. "auto": "bf16" on a GPU that has
-# it, else "fp16" with scaled losses; "off" on other devices. On a CPU "bf16" is faster only with AMX, and not for
-# depthwise convolutions.
+# it, else "fp16" with scaled losses; "off" on other devices. On a CPU "bf16" is faster only with AMX.
 cfg.SOLVER.AMP = "auto"
 # Compile the network (and, on a GPU, the colours) with torch.compile: minutes at the start, faster steps.
 cfg.SOLVER.COMPILE = False
@@ -151,15 +148,14 @@ cfg.SOLVER.EMA = 0.0
 # Steps of a run with a loss or gradient that is not finite that are left out (no update of weights, optimizer, batch
 # statistics or average) before it stops; 0 = it stops at the first. Each leaves its batch as nonfinite_XXXXXX.pth.
 cfg.SOLVER.MAX_NONFINITE_STEPS = 0
-# Equal runs give equal bits, on the same machine with the same versions, threads and processes. Slower on a GPU;
-# operators without a deterministic algorithm there (backward of bilinear interpolation or adaptive pooling, in some
-# backbones) warn. On a CPU the built-in detectors are deterministic without this key.
+# Equal runs give equal bits, on the same machine with the same versions, threads and processes. Slower on a GPU, where
+# operators without a deterministic algorithm warn. On a CPU the built-in detectors are deterministic without this key.
 cfg.SOLVER.DETERMINISTIC = False
 
 # ---------------------------------------------------------------- checkpoints
 cfg.CHECKPOINT = Config()
 # Number of checkpoints model_XXXXXX.pth to keep, newest first; -1 = all. model_final, model_best and the one to
-# continue from always stay. With 1 nothing replaces a damaged last one. The disk needs room for one more.
+# continue from always stay. The disk needs room for one more.
 cfg.CHECKPOINT.KEEP = -1
 # Also write the weights as model_XXXXXX.safetensors beside each checkpoint, for other tools (extra: safetensors).
 cfg.CHECKPOINT.SAFETENSORS = False

@@ -10,7 +10,6 @@ import yaml
 from ssd.utils.errors import ConfigError, shorten
 
 BASE_KEY = "_BASE_"
-MAX_INT = 2**63  # whole numbers stay below, as in int64
 
 # Inside an installed package, or beside it in a checkout.
 _PACKAGE = Path(__file__).parents[1]
@@ -19,16 +18,12 @@ _PREFIX = "configs"  # a name may begin with it, as in a checkout
 _SIMILAR = 0.7  # of names, by difflib
 _TAG = "tag:yaml.org,2002:"
 _MAX_NODES = 100_000  # of a document with its aliases written out
-# Errors of yaml's constructors for texts that do not fit an explicit tag, such as !!int "_" or !!bool maybe.
-_CONSTRUCTOR_ERRORS = (ValueError, LookupError, AttributeError, TypeError)
+# Also those of yaml's constructors for texts that do not fit a tag, such as !!bool maybe, and for deep nesting.
+_YAML_ERRORS = (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, RecursionError)
 
 
 def read_chain(path: str | os.PathLike[str]) -> list[tuple[Path, dict[str, Any]]]:
-    """Read a config file and those that its ``_BASE_`` names; return paths and content, the most basic first.
-
-    Raises:
-        ConfigError: A file is missing or no YAML, or ``_BASE_`` is circular.
-    """
+    """Read a config file and those that its ``_BASE_`` names; return paths and content, the most basic first."""
     path, chain = find_config(path), list[tuple[Path, dict[str, Any]]]()
     while True:
         tree = _read_yaml(path)
@@ -48,33 +43,21 @@ def read_chain(path: str | os.PathLike[str]) -> list[tuple[Path, dict[str, Any]]
 
 
 def parse_yaml(text: str, source: str) -> dict[str, Any]:
-    """Return the content of a YAML file: dictionaries, lists, strings, numbers, truth values and None.
+    """Return the content of YAML text from ``source``: dictionaries, lists, strings, numbers, truth values and None.
 
-    Args:
-        source: Origin of the text, for messages.
-
-    Raises:
-        ConfigError: The text is no YAML or no mapping, has a tag of Python's or a repeated key, or is too large.
+    Tags of Python's, repeated keys and texts that grow too large are refused.
     """
     try:
         tree = yaml.load(text, Loader=_PlainLoader)  # a SafeLoader
-    except yaml.YAMLError as error:
+    except _YAML_ERRORS as error:
         raise ConfigError(f"{source}: not valid YAML: {error}") from error
-    except RecursionError as error:
-        raise ConfigError(f"{source}: not valid YAML: nested too deeply") from error
-    except _CONSTRUCTOR_ERRORS as error:
-        raise ConfigError(f"{source}: not valid YAML: a value does not fit its tag: {error}") from error
     if not isinstance(tree, (dict, type(None))):
         raise ConfigError(f"{source}: a config is a mapping of keys to values, got {type(tree).__name__}")
     return tree or {}
 
 
 def shipped_config(name: str) -> Path:
-    """Return the file of a config of the library, such as "interop/torchvision_ssd300_coco".
-
-    Raises:
-        ConfigError: The installation lacks it.
-    """
+    """Return the file of a config of the library, such as "interop/torchvision_ssd300_coco"."""
     path = _find_shipped(f"{name}.yaml")
     if path is None:
         folders = " nor ".join(map(str, FOLDERS))
@@ -113,12 +96,13 @@ def base_text(base: str | os.PathLike[str], target: Path) -> str:
 def similar_configs(path: str | os.PathLike[str]) -> str:
     """Return "; did you mean A or B?" with files in the folder of ``path`` and configs of the library, or ""."""
     path = Path(path)
-    folder = os.listdir(path.parent) if os.path.isdir(path.parent) else []
-    files = [path.parent / name for name in sorted(folder) if name.endswith((".yaml", ".yml"))]
-    shown = {os.path.realpath(file): str(file) for file in files}
-    for name in shipped_names():
-        shown.setdefault(os.path.realpath(shipped_config(name.removesuffix(".yaml"))), name)
-    ratios = {name: difflib.SequenceMatcher(None, Path(name).stem, path.stem).ratio() for name in shown.values()}
+    beside = os.listdir(path.parent) if os.path.isdir(path.parent) else []
+    files = [path.parent / name for name in sorted(beside) if name.endswith((".yaml", ".yml"))]
+    found = {os.path.realpath(file) for file in files}
+    shipped = [name for name in shipped_names() if str(shipped_config(name[:-5]).resolve()) not in found]
+    ratios = {
+        name: difflib.SequenceMatcher(None, Path(name).stem, path.stem).ratio() for name in [*map(str, files), *shipped]
+    }
     nearest = sorted((name for name in ratios if ratios[name] > _SIMILAR), key=lambda name: -ratios[name])[:3]
     return f"; did you mean {' or '.join(nearest)}?" if nearest else ""
 
@@ -138,10 +122,8 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: a config is a .yaml file (Python files are not executed)")
     try:
         return parse_yaml(path.read_text(encoding="utf-8"), str(path))
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: not valid YAML: {error}") from error
-    except OSError as error:
-        raise ConfigError(f"{path}: the config cannot be read: {error.strerror}") from error
+    except (UnicodeDecodeError, OSError) as error:
+        raise ConfigError(f"{path}: the config cannot be read: {error}") from error
 
 
 class _PlainLoader(yaml.SafeLoader):
@@ -149,38 +131,22 @@ class _PlainLoader(yaml.SafeLoader):
 
     def construct_document(self, node: yaml.Node) -> Any:
         if _num_nodes(node, {}) > _MAX_NODES:
-            raise _error(f"more than {_MAX_NODES} values", node)
+            raise yaml.constructor.ConstructorError(None, None, f"more than {_MAX_NODES} values", node.start_mark)
         return super().construct_document(node)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key_node, _ in node.value:
-            if key_node.tag == f"{_TAG}merge":
-                continue
-            key = self.construct_object(key_node, deep=True)
-            if not isinstance(key, str):
-                raise _error(f"key {key!r} is no string; put it in quotes", key_node)
-            if key in seen:
-                raise _error(f"key {key!r} is repeated", node)
-            seen.add(key)
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value if key.tag != f"{_TAG}merge"]
+        for number, key in enumerate(keys):
+            if not isinstance(key, str) or key in keys[:number]:
+                problem = f"key {key!r} is repeated" if isinstance(key, str) else f"key {key!r} needs quotes"
+                raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
         return super().construct_mapping(node, deep)
-
-    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
-        value = super().construct_yaml_int(node)
-        if abs(value) >= MAX_INT:
-            raise _error("a number of more than 63 bits", node)
-        return value
 
     yaml_constructors: ClassVar = {
         **yaml.SafeLoader.yaml_constructors,
-        f"{_TAG}int": construct_yaml_int,
         f"{_TAG}timestamp": yaml.SafeLoader.construct_yaml_str,  # a folder called 2020-01-01
         **{f"{_TAG}{name}": yaml.SafeLoader.construct_undefined for name in ("binary", "omap", "pairs", "set")},
     }
-
-
-def _error(problem: str, node: yaml.Node) -> yaml.constructor.ConstructorError:
-    return yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
 
 
 def _num_nodes(node: yaml.Node, counts: dict[int, float]) -> float:

@@ -1,6 +1,5 @@
 """Keys of version 1.0.0, accepted for one version: this file goes with them."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from ssd.utils.errors import ConfigError
@@ -18,29 +17,19 @@ OLD_KEYS: dict[str, tuple[str, dict[str, str]]] = {
 
 
 def with_current_keys(tree: dict[str, Any], source: str = "") -> tuple[dict[str, Any], list[str]]:
-    """Replace the old keys of a plain dictionary, which is not changed; return the result and a note on each.
-
-    Raises:
-        ConfigError: The dictionary has both the old and the new name of a key.
-    """
+    """Replace the old keys of a plain dictionary, which is not changed; return the result and a note on each."""
     tree, notes = dict(tree), []
     for old_key, (new_key, values) in OLD_KEYS.items():
         group_name, old_name = old_key.split(".")
         group = tree.get(group_name)
         if not isinstance(group, dict) or old_name not in group:
             continue
-        refuse_both_names([f"{group_name}.{name}" for name in group], source)
-        tree[group_name] = {name: value for name, value in group.items() if name != old_name}
+        new_name = new_key.rpartition(".")[2]
+        if new_name in group:
+            raise ConfigError(f"{source}{old_key} is the old name of {new_key}, and both are set; remove {old_key}")
+        value = group[old_name]
+        tree[group_name] = {name: item for name, item in group.items() if name != old_name}
         if new_key:
-            value = group[old_name]
-            tree[group_name][new_key.split(".")[1]] = values.get(value, value) if isinstance(value, str) else value
+            tree[group_name][new_name] = values.get(value, value) if isinstance(value, str) else value
         notes.append(f"{old_key} is now called {new_key}" if new_key else f"{old_key} has no effect any more")
     return tree, notes
-
-
-def refuse_both_names(keys: Sequence[str], source: str) -> None:
-    """Raise ConfigError if both the old and the new name of a key are among ``keys``."""
-    for key in keys:
-        new_key = OLD_KEYS[key][0] if key in OLD_KEYS else ""
-        if new_key and new_key in keys:
-            raise ConfigError(f"{source}{key} is the old name of {new_key}, and both are set; remove {key}")

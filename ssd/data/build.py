@@ -19,9 +19,9 @@ from ssd.data.samples import ResizedSamples, TrainingSamples, collate_test, coll
 from ssd.data.transforms.geometry import GeometricSteps
 from ssd.structures.class_names import BACKGROUND
 from ssd.structures.size import height_width
+from ssd.utils.device import available_cores
 from ssd.utils.distributed import read_launch
 from ssd.utils.errors import ConfigError
-from ssd.utils.machine import available_cores
 
 logger = logging.getLogger(__name__)
 

@@ -21,8 +21,8 @@ from ssd.evaluation import evaluate
 from ssd.inference.predictor import Network, Predictor
 from ssd.inference.sources import Frame, PendingFrame, Source
 from ssd.structures import Container
+from ssd.utils.device import available_cores
 from ssd.utils.errors import ImageError, MissingPackageError
-from ssd.utils.machine import available_cores
 
 logger = logging.getLogger(__name__)
 

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ssd.utils.device import available_cores, cpu_model, package_version
 from ssd.utils.errors import SSDError
-from ssd.utils.machine import available_cores, cpu_model, package_version
 
 _PACKAGES = ("torch", "onnxruntime", "openvino")
 

@@ -17,9 +17,9 @@ from torch import nn
 
 from ssd.config import Config
 from ssd.data.datasets import ArrayDataset, DetectionDataset
+from ssd.utils.device import describe_code, describe_machine, describe_versions
 from ssd.utils.distributed import get_world_size, is_main, read_launch
 from ssd.utils.files import write_json
-from ssd.utils.machine import describe_code, describe_machine, describe_versions
 
 logger = logging.getLogger(__name__)
 

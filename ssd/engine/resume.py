@@ -14,9 +14,8 @@ import yaml
 from ssd.config import Config
 from ssd.config import cfg as defaults
 from ssd.config.old_keys import with_current_keys
-from ssd.utils.checkpoint import Checkpointer
+from ssd.utils.checkpoint import BEST, Checkpointer, read_last
 from ssd.utils.checkpoint_file import read_checkpoint
-from ssd.utils.checkpoint_folder import BEST, read_last
 from ssd.utils.distributed import broadcast_text, is_main
 from ssd.utils.errors import CheckpointError, shorten
 from ssd.utils.files import remove_stale

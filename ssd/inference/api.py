@@ -13,9 +13,8 @@ from ssd.inference.predictor import Predictor
 from ssd.inference.sources import SingleImage, open_source
 from ssd.inference.torch_network import TorchNetwork
 from ssd.structures.size import height_width
-from ssd.utils.device import keep_freed_memory, select_device, select_dtype
+from ssd.utils.device import keep_freed_memory, limit_threads, select_device, select_dtype
 from ssd.utils.errors import ConfigError, ImageError
-from ssd.utils.machine import limit_threads
 from ssd.weights.loaded_checkpoint import LoadedCheckpoint, trained_class_names
 from ssd.weights.trained import build_trained_model, own_config, read_detector, read_trained
 

@@ -15,8 +15,8 @@ from ssd.inference.sources.still_images import check_array
 from ssd.inference.sources.video import VideoSource
 from ssd.inference.tiling import ImageViews, make_views, merge_views
 from ssd.structures import Container
+from ssd.utils.device import available_cores
 from ssd.utils.errors import ConfigError, ImageError
-from ssd.utils.machine import available_cores
 
 # Maps RGB uint8 images (B, 3, S_h, S_w) to one Container per image, boxes in pixels of the network input; on the CPU.
 Network = Callable[[Tensor], list[Container]]

@@ -8,7 +8,7 @@ from tqdm import tqdm
 
 from ssd.inference.detections import Detections, count_objects
 from ssd.utils.errors import SSDError
-from ssd.utils.terminal import say_line
+from ssd.utils.logger import say_line
 
 _MAX_LINES = 100  # images that have a line each
 _SECONDS_PER_LINE = 10.0  # afterwards

@@ -1,6 +1,8 @@
-"""Saving and restoring of a training."""
+"""Saving and restoring of a training, and the checkpoints in the folder of a run."""
 
+import logging
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,17 +14,25 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from ssd.utils.checkpoint_file import SAFETENSORS, read_checkpoint, require_safetensors, write_checkpoint, write_weights
-from ssd.utils.checkpoint_folder import TAG_FILE, has_checkpoint, last_checkpoint, read_last, remove_old, tag_checkpoint
-from ssd.utils.errors import CheckpointError, OutputError
-from ssd.utils.model_weights import check_model_weights
+from ssd.utils.checkpoint_file import (
+    SAFETENSORS,
+    check_model_weights,
+    nearest_checkpoints,
+    read_checkpoint,
+    write_checkpoint,
+    write_weights,
+)
+from ssd.utils.errors import CheckpointError, OutputError, import_extra
+from ssd.utils.files import write_text
 
-# Keys that the state of each part of a training has at least, with their types.
-_STATES: dict[str, dict[str, type]] = {
-    "optimizer": {"state": dict, "param_groups": list},
-    "scheduler": {"last_epoch": int},
-    "scaler": {"scale": float, "_growth_tracker": int},
-}
+logger = logging.getLogger(__name__)
+
+TAG_FILE = "last_checkpoint.txt"
+BEST = "model_best"
+
+_NUMBERED = re.compile(r"model_(\d+)\.pth")
+# Keys that the state of each part of a training has.
+_STATE_KEYS = {"optimizer": {"state", "param_groups"}, "scheduler": {"last_epoch"}, "scaler": {"scale"}}
 
 
 class Checkpointer:
@@ -40,9 +50,6 @@ class Checkpointer:
 
     Attributes:
         extra: Further values for every checkpoint (class names, config, ...), of the types that ``save`` takes.
-
-    Raises:
-        MissingPackageError: safetensors is requested but not installed.
     """
 
     def __init__(
@@ -67,7 +74,7 @@ class Checkpointer:
         self.safetensors = safetensors
         self.extra: dict[str, Any] = {}
         if safetensors:
-            require_safetensors()
+            import_extra("safetensors.torch", "safetensors")
 
     def save(self, name: str, *, tag_last: bool = True, **extra: Any) -> None:
         """Write ``save_dir/name.pth`` atomically, then the tag; old checkpoints are removed last. For rank 0 only.
@@ -75,16 +82,11 @@ class Checkpointer:
         Args:
             name: File name without its suffix.
             tag_last: Whether a later run continues from this checkpoint.
-            extra: Further values (``iteration``, ...): numbers, strings, tensors, and lists, tuples and dictionaries
-                of them.
-
-        Raises:
-            TypeError: A value is of another type.
-            OutputError: The disk is full, or the file cannot be written for another reason.
+            extra: Further values (``iteration``, ...), see ``write_checkpoint``.
         """
         if not self.save_dir:
             return
-        checkpoint = {**self._weights(), **self._training_state(), **self.extra, **extra}
+        checkpoint = {**self._state(), **self.extra, **extra}
         path = os.path.join(self.save_dir, f"{name}.pth")
         try:
             os.makedirs(self.save_dir, exist_ok=True)
@@ -95,7 +97,10 @@ class Checkpointer:
             if tag_last:
                 tag_checkpoint(self.save_dir, path)
         except OSError as error:
-            raise OutputError(f"{path}: cannot be written: {error.strerror or error}{self._remedy()}") from error
+            last = "no checkpoint was written before"
+            if self.has_checkpoint():
+                last = f"{self.last_checkpoint()} is unchanged: free space (see CHECKPOINT.KEEP) and continue there"
+            raise OutputError(f"{path}: cannot be written: {error.strerror or error}; {last}") from error
         if self.keep > 0:
             remove_old(self.save_dir, self.keep)
 
@@ -120,52 +125,46 @@ class Checkpointer:
     def restore(self, checkpoint: Mapping[str, Any], source: str) -> dict[str, Any]:
         """Restore the model, and the other parts that both this object and the checkpoint have.
 
-        Nothing is changed unless everything fits. A missing average starts from the checkpoint's weights.
+        Nothing is changed if the weights or the optimizer do not fit. A missing average starts from the weights.
 
         Args:
-            checkpoint: Result of ``read_checkpoint``.
+            checkpoint: Result of ``read_checkpoint``; its remaining values are returned.
             source: Origin of the checkpoint, for messages.
-
-        Returns:
-            The remaining values of the checkpoint.
         """
         rest = dict(checkpoint)
         average_weights = rest.pop("model")
         weights = rest.pop("training_model", average_weights)
-        optimizer_state, scheduler_state = rest.pop("optimizer", None), rest.pop("scheduler", None)
-        scaler_state = rest.pop("scaler", None)
-        _check_states(checkpoint, source)
+        optimizer, scheduler, scaler = (_pop_state(rest, name, source) for name in _STATE_KEYS)
         check_model_weights(self.model, weights, source)
         check_model_weights(self.model, average_weights, source)
-        if self.optimizer is not None and optimizer_state is not None:
-            load_optimizer_state(self.optimizer, optimizer_state, source)
-        if self.scheduler is not None and scheduler_state is not None:
-            self.scheduler.load_state_dict(scheduler_state)
-        if self.scaler is not None and scaler_state is not None:
-            self.scaler.load_state_dict(scaler_state)
+        if self.optimizer is not None and optimizer is not None:
+            load_optimizer_state(self.optimizer, optimizer, source)
+        if self.scheduler is not None and scheduler is not None:
+            self.scheduler.load_state_dict(scheduler)
+        if self.scaler is not None and scaler is not None:
+            self.scaler.load_state_dict(scaler)
         self.model.load_state_dict(weights)
         if self.average is not None:
             self.average.load_state_dict(average_weights)
         return rest
 
-    def _remedy(self) -> str:
-        """Return the end of the message of a failed ``save``."""
-        if not self.has_checkpoint():
-            return "; no checkpoint was written before"
-        return (
-            f"; {self.last_checkpoint()} is unchanged: free some space (CHECKPOINT.KEEP leaves fewer files), and the "
-            "same command continues from there"
-        )
-
-    def _weights(self) -> dict[str, Any]:
-        if self.average is None:
-            return {"model": self.model.state_dict()}
-        return {"model": self.average.state_dict(), "training_model": self.model.state_dict()}
-
-    def _training_state(self) -> dict[str, Any]:
+    def _state(self) -> dict[str, Any]:
         scaler = self.scaler if self.scaler is not None and self.scaler.is_enabled() else None
-        parts = {"optimizer": self.optimizer, "scheduler": self.scheduler, "scaler": scaler}
+        parts = {
+            "model": self.model if self.average is None else self.average,
+            "training_model": None if self.average is None else self.model,
+            "optimizer": self.optimizer,
+            "scheduler": self.scheduler,
+            "scaler": scaler,
+        }
         return {name: part.state_dict() for name, part in parts.items() if part is not None}
+
+
+def _pop_state(values: dict[str, Any], name: str, source: str) -> dict[str, Any] | None:
+    state = values.pop(name, None)
+    if state is not None and not (isinstance(state, dict) and _STATE_KEYS[name] <= state.keys()):
+        raise CheckpointError(f'{source}: its key "{name}" is not the state of a training')
+    return state
 
 
 def load_optimizer_state(optimizer: Optimizer, state_dict: dict[str, Any], source: str) -> None:
@@ -173,9 +172,6 @@ def load_optimizer_state(optimizer: Optimizer, state_dict: dict[str, Any], sourc
 
     Learning rate, momentum and weight decay stay those of the running configuration. If the state belongs to other
     parameters or another kind of optimizer, CheckpointError is raised and nothing is changed.
-
-    Args:
-        source: Origin of the state, for messages.
     """
     running, saved = optimizer.state_dict()["param_groups"], state_dict["param_groups"]
     sizes, saved_sizes = ([len(group["params"]) for group in groups] for groups in (running, saved))
@@ -198,12 +194,81 @@ def load_optimizer_state(optimizer: Optimizer, state_dict: dict[str, Any], sourc
                 state[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
-def _check_states(checkpoint: Mapping[str, Any], source: str) -> None:
-    for name, kinds in _STATES.items():
-        state = checkpoint.get(name)
-        if state is None:
+def has_checkpoint(folder: str | os.PathLike[str]) -> bool:
+    """Whether a folder names a checkpoint to continue from; an empty name is no folder."""
+    return bool(os.fspath(folder)) and Path(folder, TAG_FILE).is_file()
+
+
+def tag_checkpoint(folder: str | os.PathLike[str], path: str) -> None:
+    """Make ``path`` the checkpoint that a later run continues from."""
+    write_text(Path(folder, TAG_FILE), path)
+
+
+def last_checkpoint(folder: str | os.PathLike[str]) -> Path | None:
+    """Return the checkpoint that a folder names, or None; raise CheckpointError if the file does not exist."""
+    if not has_checkpoint(folder):
+        return None
+    tag = Path(folder, TAG_FILE)
+    written = tag.read_text(encoding="utf-8", errors="replace").strip().replace("\0", "")
+    # The file beside the tag comes first: the folder may have been copied or moved since the path was written.
+    beside = tag.parent / Path(written).name
+    for path in (beside, Path(written)):
+        if path.is_file():
+            return path
+    raise CheckpointError(
+        f"{tag} names {written!r}, which does not exist{nearest_checkpoints(tag.with_name(beside.name))}; "
+        "write the name of another one into that file, or delete it to start from the beginning"
+    )
+
+
+def read_last(folder: str | os.PathLike[str]) -> tuple[Path, dict[str, Any]] | None:
+    """Read the checkpoint that a folder names or, if it is damaged, the newest intact one before it, with a warning.
+
+    Returns:
+        Path and content; None if the folder names none. If none can be read, CheckpointError is raised.
+    """
+    last = last_checkpoint(folder)
+    if last is None:
+        return None
+    earlier = _earlier_checkpoints(last)
+    for path in (last, *earlier):
+        try:
+            checkpoint = read_checkpoint(path)
+        except CheckpointError as error:
+            if not earlier:
+                raise
+            logger.warning("%s", error)
             continue
-        is_state = isinstance(state, dict) and all(isinstance(state.get(key), kind) for key, kind in kinds.items())
-        groups = state.get("param_groups", ()) if is_state else ()
-        if not is_state or not all(isinstance(group, dict) and "params" in group for group in groups):
-            raise CheckpointError(f'{source}: its key "{name}" is not the state of a training')
+        if path != last:
+            logger.warning("Using %s in its place", path)
+        return path, checkpoint
+    raise CheckpointError(
+        f"{last} cannot be read, nor {', '.join(path.name for path in earlier)} beside it; "
+        f"fetch one of them again, or delete {last.parent / TAG_FILE} to start from the beginning"
+    )
+
+
+def remove_old(folder: str | os.PathLike[str], keep: int) -> None:
+    """Remove all but the ``keep`` newest checkpoints model_XXXXXX, with their safetensors files, and the last one."""
+    last = last_checkpoint(folder)
+    for path in _numbered(Path(folder))[keep:]:
+        if path != last:
+            path.unlink(missing_ok=True)
+            path.with_suffix(SAFETENSORS).unlink(missing_ok=True)
+
+
+def _earlier_checkpoints(last: Path) -> list[Path]:
+    """Return the checkpoints that can replace the last one, best choice first."""
+    is_numbered = _NUMBERED.fullmatch(last.name) is not None
+    earlier = [path for path in _numbered(last.parent) if not is_numbered or _number(path) < _number(last)]
+    best = last.with_name(f"{BEST}.pth")
+    return [*earlier, *([best] if best.is_file() and best != last else [])]
+
+
+def _numbered(folder: Path) -> list[Path]:
+    """Return the checkpoints model_XXXXXX of a folder, newest first."""
+    return sorted((path for path in folder.glob("model_*.pth") if _NUMBERED.fullmatch(path.name)), key=_number)[::-1]
+
+
+def _number(path: Path) -> int:
+    return int(path.stem.removeprefix("model_"))

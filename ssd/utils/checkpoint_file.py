@@ -1,4 +1,4 @@
-"""File formats of checkpoints: tensors and plain containers, so that reading one never executes anything.
+"""Checkpoint files, which hold tensors and plain containers: reading one never executes anything.
 
 The container is ``{"model", "optimizer", "scheduler", "iteration", ...}``. Bare weights and safetensors files are read
 as ``{"model"}``; safetensors needs the extra of that name.
@@ -15,7 +15,7 @@ import zipfile
 from collections import Counter, OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +27,6 @@ from ssd.utils.model_zoo import cache_url, is_url
 SAFETENSORS = ".safetensors"
 # Exact types: a subclass (np.float64 is a float) would be pickled by its name, and weights_only refuses it.
 _LEAF_TYPES = (Tensor, nn.Parameter, bool, int, float, str, type(None))
-_SEQUENCE_TYPES = (list, tuple)
 _MAPPING_TYPES = (dict, OrderedDict, Counter)  # Counter: the milestones of torch's MultiStepLR
 # Errors of torch.load for other or truncated files; the class depends on their first bytes.
 LOAD_ERRORS = (
@@ -46,35 +45,29 @@ _IS_FOLDER = 0x10  # attribute of a zip record, for which torch.load returns uni
 
 
 def write_checkpoint(path: str | os.PathLike[str], checkpoint: dict[str, Any]) -> None:
-    """Write ``checkpoint`` to ``path``, atomically; TypeError names the key path of a value that is not plain."""
+    """Write ``checkpoint`` to ``path``, atomically.
+
+    It holds tensors, numbers, strings, None, and lists, tuples and dictionaries of them; TypeError names the key path
+    of any other value.
+    """
     _check_plain(checkpoint, "")
     with atomic_write(Path(path)) as file:
-        save_to(file, checkpoint)
-
-
-def save_to(file: BinaryIO, checkpoint: dict[str, Any]) -> None:
-    """Write ``checkpoint`` to an open file; an OSError or KeyboardInterrupt of a write is raised as it is."""
-    try:
-        torch.save(checkpoint, file)
-    except RuntimeError as error:
-        # After an error in a write, torch closes its archive, and complains about the incomplete archive instead.
-        if isinstance(error.__context__, (OSError, KeyboardInterrupt)):
-            raise error.__context__ from None
-        raise
+        try:
+            torch.save(checkpoint, file)
+        except RuntimeError as error:
+            # After an error in a write, torch closes its archive, and complains about the incomplete archive instead.
+            if isinstance(error.__context__, (OSError, KeyboardInterrupt)):
+                raise error.__context__ from None
+            raise
 
 
 def write_weights(path: str | os.PathLike[str], weights: dict[str, Tensor], class_names: Sequence[str] = ()) -> None:
     """Write weights to a safetensors file, atomically; class names, background first, go to its metadata as JSON."""
     metadata = {"format": "pt", **({"class_names": json.dumps(list(class_names))} if class_names else {})}
     tensors = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
-    data = require_safetensors().save(tensors, metadata)
+    data = import_extra("safetensors.torch", "safetensors").save(tensors, metadata)
     with atomic_write(Path(path)) as file:
         file.write(data)
-
-
-def require_safetensors() -> Any:
-    """Return the module safetensors.torch; raise MissingPackageError if it is not installed."""
-    return import_extra("safetensors.torch", "safetensors")
 
 
 def read_checkpoint(path_or_url: str | os.PathLike[str]) -> dict[str, Any]:
@@ -88,8 +81,6 @@ def read_checkpoint(path_or_url: str | os.PathLike[str]) -> dict[str, Any]:
 
     Raises:
         CheckpointError: The file is missing, damaged (by its checksums), or no checkpoint.
-        DownloadError: The URL cannot be fetched.
-        MissingPackageError: It is a safetensors file, and that package is not installed.
     """
     source = os.fspath(path_or_url)
     checkpoint = read_content(source)
@@ -132,11 +123,11 @@ def list_keys(content: dict[Any, Any]) -> str:
 
 def nearest_checkpoints(path: Path) -> str:
     """Return the end of a message: the .pth files in the folder of ``path`` with similar names."""
-    names = sorted(found.name for found in path.parent.glob("*.pth")) if path.parent.is_dir() else []
-    if not names:
-        return f"; there is no .pth file in {path.parent}" if path.parent.is_dir() else ""
-    close = difflib.get_close_matches(path.name, names, n=3, cutoff=0.0)
-    return f"; in {path.parent} there are {', '.join(close)}"
+    if not path.parent.is_dir():
+        return ""
+    names = sorted(found.name for found in path.parent.glob("*.pth"))
+    close = ", ".join(difflib.get_close_matches(path.name, names, n=3, cutoff=0.0))
+    return f"; in {path.parent} there are {close}" if close else f"; there is no .pth file in {path.parent}"
 
 
 def is_state_dict(value: Any) -> bool:
@@ -148,28 +139,42 @@ def is_state_dict(value: Any) -> bool:
     )
 
 
-def check_records(path: str | os.PathLike[str], source: str) -> None:
-    """Compare each record of a zip archive with its CRC-32, which torch.load ignores.
+def load_model_weights(model: nn.Module, state_dict: dict[str, Tensor], source: str) -> None:
+    """Load weights that fit the model exactly; otherwise raise CheckpointError and change nothing."""
+    check_model_weights(model, state_dict, source)
+    model.load_state_dict(state_dict)
 
-    Files without checksums pass: those from before PyTorch 1.6, which are no archives, and those saved under
-    ``torch.serialization.set_crc32_options(False)``.
 
-    Raises:
-        CheckpointError: A record is damaged, or compressed, which torch.save never does but a zip bomb would.
-        zipfile.BadZipFile: The structure of the archive is damaged.
-    """
-    if not zipfile.is_zipfile(path):
+def check_model_weights(model: nn.Module, state_dict: dict[str, Tensor], source: str) -> None:
+    """Raise CheckpointError, with a list of the differences, if names or shapes are not those of the model."""
+    expected = model.state_dict()
+    missing = [name for name in expected if name not in state_dict]
+    unexpected = [name for name in state_dict if name not in expected]
+    misshapen = [name for name in expected if name in state_dict and expected[name].shape != state_dict[name].shape]
+    if not (missing or unexpected or misshapen):
         return
-    with zipfile.ZipFile(path) as archive:
-        records = archive.infolist()
-        is_packed = any(record.compress_type != zipfile.ZIP_STORED for record in records)
-        if is_packed or sum(record.file_size for record in records) > os.path.getsize(path):
-            raise CheckpointError(f"{source}: its records are compressed or overlap, as torch.save never writes them")
-        folders = [record.filename for record in records if record.external_attr & _IS_FOLDER]
-        damaged = archive.testzip() if any(record.CRC for record in records) else None
-    if damaged is not None or folders:
-        name = damaged or folders[0]
-        raise CheckpointError(f"{source}: damaged, the checksum of its record {name} does not fit; fetch it again")
+    shapes = [f"{name} {_shape(state_dict[name])}, the model has {_shape(expected[name])}" for name in misshapen]
+    titles = {
+        "in the model but not in the checkpoint": missing,
+        "in the checkpoint but not in the model": unexpected,
+        "of another shape": shapes,
+    }
+    lines = [f"{source} does not fit the model:"]
+    for title, items in titles.items():
+        rest = f"; and {len(items) - _MAX_LISTED} more" if len(items) > _MAX_LISTED else ""
+        lines += [f"  {title} ({len(items)}): {'; '.join(items[:_MAX_LISTED])}{rest}"] if items else []
+    if not (missing or unexpected) and all(".cls_headers." in name for name in misshapen):
+        lines.append("Only the classification headers differ: the checkpoint has another class count (NUM_CLASSES).")
+    raise CheckpointError("\n".join(lines))
+
+
+def matches_any(name: str, patterns: Sequence[str]) -> bool:
+    """Return whether one of the regular expressions matches the beginning of a tensor's name."""
+    return any(re.match(pattern, name) for pattern in patterns)
+
+
+def _shape(tensor: Tensor) -> str:
+    return "x".join(map(str, tensor.shape)) or "scalar"
 
 
 def _check_plain(value: Any, key_path: str) -> None:
@@ -177,25 +182,18 @@ def _check_plain(value: Any, key_path: str) -> None:
     if type(value) in _MAPPING_TYPES:
         for key, item in value.items():
             if type(key) not in (str, int):
-                raise TypeError(f"checkpoint key {key!r} under {key_path!r} must be str or int, not {_type_name(key)}")
+                raise TypeError(f"checkpoint key {key!r} under {key_path!r} must be str or int, not {type(key)}")
             _check_plain(item, f"{key_path}.{key}" if key_path else str(key))
-    elif type(value) in _SEQUENCE_TYPES:
+    elif type(value) in (list, tuple):
         for index, item in enumerate(value):
             _check_plain(item, f"{key_path}[{index}]")
     elif type(value) not in _LEAF_TYPES:
-        raise TypeError(
-            f"checkpoint value {key_path!r} is a {_type_name(value)}; "
-            "a checkpoint holds tensors, numbers, strings, None, and lists, tuples and dictionaries of them"
-        )
-
-
-def _type_name(value: Any) -> str:
-    return f"{type(value).__module__}.{type(value).__qualname__}"
+        raise TypeError(f"checkpoint value {key_path!r} is a {type(value)}, which loading would refuse")
 
 
 def _load_file(path: Path, source: str) -> Any:
     try:
-        check_records(path, source)
+        _check_records(path, source)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Detected pickle protocol")  # of files by other tools
             return torch.load(path, map_location="cpu", weights_only=True)
@@ -204,9 +202,7 @@ def _load_file(path: Path, source: str) -> Any:
     except pickle.UnpicklingError as error:
         unsafe = re.search(r"GLOBAL ([\w.]+)", str(error))
         if not unsafe:
-            is_pickle = path.read_bytes()[:1] == pickle.PROTO
-            kind = ", but another pickle; nothing of it was executed" if is_pickle else ""
-            raise CheckpointError(f"{source}: not a checkpoint{kind}") from error
+            raise CheckpointError(f"{source}: not a checkpoint; nothing in it was executed") from error
         raise PickledObjectError(
             f"{source}: holds a Python object ({unsafe[1]}), and loading it could execute any code; "
             "if you trust the file, save it again with tensors and plain values only"
@@ -216,19 +212,36 @@ def _load_file(path: Path, source: str) -> Any:
         raise CheckpointError(f"{source}: damaged, truncated, or not a checkpoint ({cause}); fetch it again") from error
 
 
+def _check_records(path: Path, source: str) -> None:
+    """Compare each record of a zip archive with its CRC-32, which torch.load ignores.
+
+    Files without checksums pass: those from before PyTorch 1.6, which are no archives, and those saved under
+    ``torch.serialization.set_crc32_options(False)``.
+    """
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        records = archive.infolist()
+        is_packed = any(record.compress_type != zipfile.ZIP_STORED for record in records)
+        if is_packed or sum(record.file_size for record in records) > os.path.getsize(path):  # a zip bomb
+            raise CheckpointError(f"{source}: its records are compressed or overlap, as torch.save never writes them")
+        folders = [record.filename for record in records if record.external_attr & _IS_FOLDER]
+        damaged = archive.testzip() if any(record.CRC for record in records) else None
+    if damaged is not None or folders:
+        name = damaged or folders[0]
+        raise CheckpointError(f"{source}: damaged, the checksum of its record {name} does not fit; fetch it again")
+
+
 def _read_safetensors(path: Path, source: str) -> dict[str, Any]:
-    torch_format = require_safetensors()
+    torch_format = import_extra("safetensors.torch", "safetensors")
     import safetensors
 
     try:
         with safetensors.safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-        checkpoint: dict[str, Any] = {"model": torch_format.load_file(path)}
-        if "class_names" in metadata:
-            names = json.loads(metadata["class_names"])
-            if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-                raise ValueError("its class_names are no list of names")
-            checkpoint["class_names"] = names
+            class_names = json.loads((file.metadata() or {}).get("class_names", "[]"))
+        weights = torch_format.load_file(path)
     except (safetensors.SafetensorError, ValueError, OSError, RecursionError) as error:
         raise CheckpointError(f"{source}: damaged, truncated, or no safetensors file ({error})") from error
-    return checkpoint
+    if not isinstance(class_names, list) or not all(isinstance(name, str) for name in class_names):
+        raise CheckpointError(f"{source}: its class_names are no list of names")
+    return {"model": weights, **({"class_names": class_names} if class_names else {})}

@@ -38,11 +38,7 @@ class Launch(NamedTuple):
 
 
 def read_launch() -> Launch:
-    """Read the environment that torchrun sets; without it there is one process.
-
-    Raises:
-        ConfigError: WORLD_SIZE is above 1 and torchrun's other variables are missing.
-    """
+    """Read the environment that torchrun sets; without it there is one process."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return Launch()
     missing = [name for name in _VARIABLES if name not in os.environ]
@@ -55,11 +51,7 @@ def read_launch() -> Launch:
 
 
 def select_local_device(name: str, launch: Launch) -> torch.device:
-    """Return the device of MODEL.DEVICE for this process: each of several processes takes one GPU.
-
-    Raises:
-        DeviceError: There is no such device, or none for this process alone.
-    """
+    """Return the device of MODEL.DEVICE for this process, or raise DeviceError: each of several takes one GPU."""
     device = select_device(name)
     if launch.world_size == 1 or device.type == "cpu":
         return device
@@ -106,7 +98,7 @@ def leave_processes() -> None:
 
 def is_distributed() -> bool:
     """Whether this process is connected with others."""
-    return dist.is_available() and dist.is_initialized()
+    return dist.is_initialized()
 
 
 def get_rank() -> int:
@@ -162,11 +154,7 @@ def broadcast_text(text: str) -> str:
 
 
 def gather_tensors(tensors: dict[str, Tensor]) -> list[dict[str, Tensor]] | None:
-    """Send CPU tensors, whose names and shapes may differ between processes, to rank 0.
-
-    Returns:
-        The tensors of each process, by rank; None in the other processes.
-    """
+    """Return the CPU tensors of each process, by rank, in rank 0; None in others. Names and shapes may differ."""
     if not is_distributed():
         return [tensors]
     gathered: list[dict[str, Tensor]] | None = [{}] * get_world_size() if is_main() else None
@@ -174,12 +162,8 @@ def gather_tensors(tensors: dict[str, Tensor]) -> list[dict[str, Tensor]] | None
     return gathered
 
 
-def wait_for_all(what: str, timeout: timedelta = TIMEOUT) -> None:
-    """Wait until every process has finished ``what``, a noun for the message.
-
-    Raises:
-        TrainingError: Some processes are missing; rank 0 names them.
-    """
+def wait_for_all(work: str, timeout: timedelta = TIMEOUT) -> None:
+    """Wait until every process has finished ``work``, a noun; else raise TrainingError with the missing processes."""
     if not is_distributed():
         return
     try:
@@ -188,15 +172,12 @@ def wait_for_all(what: str, timeout: timedelta = TIMEOUT) -> None:
         if not is_lost_connection(error):
             raise
         cause = str(error).partition("\n")[0]
-        raise TrainingError(f"not all processes came to the end of {what}: {cause}") from error
+        raise TrainingError(f"not all processes came to the end of {work}: {cause}") from error
 
 
 @contextmanager
 def in_turns() -> Iterator[None]:
-    """Run the block in rank 0 first, then in one process of each other machine, then in the rest.
-
-    So a file is downloaded once a machine, or once where the machines share the folder.
-    """
+    """Run the block, which may download a file, in rank 0 first, then once on each other machine, then in the rest."""
     launch = read_launch() if is_distributed() else Launch()
     turn = 0 if launch.rank == 0 else 1 if launch.local_rank == 0 else 2
     for _ in range(turn):
@@ -246,6 +227,4 @@ class Agreement:
 
 def is_lost_connection(error: RuntimeError) -> bool:
     """Whether an error of torch.distributed means that another process has ended, hangs or cannot be reached."""
-    if not dist.is_available():
-        return False
     return isinstance(error, dist.DistError) or any(word in str(error) for word in _LOST)

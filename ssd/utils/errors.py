@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Any
 
 _CHECKOUT = Path(__file__).parents[2] / "pyproject.toml"
-
-_repr = reprlib.Repr()
-_repr.maxstring = _repr.maxother = _repr.maxlong = 100
-_repr.maxdict = _repr.maxlist = _repr.maxtuple = _repr.maxset = 20
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 100
+_SHORT.maxdict = _SHORT.maxlist = _SHORT.maxtuple = _SHORT.maxset = 20
 
 
 class SSDError(Exception):
@@ -56,7 +55,7 @@ class DatasetError(SSDError, ValueError):
 
 
 class ImageError(SSDError, ValueError):
-    """An image cannot be read."""
+    """An image cannot be read or written."""
 
 
 class OutputError(SSDError, OSError):
@@ -118,4 +117,4 @@ def install_command(extra: str) -> str:
 
 def shorten(value: object) -> str:
     """Return the repr of ``value`` for a message, cut if it is long or deep."""
-    return _repr.repr(value)
+    return _SHORT.repr(value)

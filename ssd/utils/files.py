@@ -42,10 +42,19 @@ def remove_stale(folder: Path) -> list[Path]:
 
     A file that a living process writes is locked, and stays.
     """
-    if not folder.is_dir():
-        return []
-    candidates = [path for path in sorted(folder.iterdir()) if _TEMPORARY.fullmatch(path.name) and path.is_file()]
-    return [path for path in candidates if _remove_unlocked(path)]
+    removed = []
+    for path in sorted(folder.glob(".*.tmp")):
+        if not _TEMPORARY.fullmatch(path.name) or not path.is_file():
+            continue
+        try:
+            with open(path, "rb") as file:
+                is_stale = _lock(file)
+            if is_stale:
+                path.unlink()
+                removed.append(path)
+        except (FileNotFoundError, PermissionError):  # just renamed; another user's, or open on Windows
+            continue
+    return removed
 
 
 def write_text(path: Path, text: str) -> None:
@@ -59,25 +68,13 @@ def write_json(path: Path, value: Any, *, indent: int | None = None) -> None:
     write_text(path, json.dumps(value, indent=indent, allow_nan=False, ensure_ascii=False))
 
 
-def _remove_unlocked(path: Path) -> bool:
-    try:
-        with open(path, "rb") as file:
-            if not _lock(file):
-                return False
-        path.unlink()
-    except (FileNotFoundError, PermissionError):  # just renamed; another user's, or open on Windows
-        return False
-    return True
-
-
 def _lock(file: BinaryIO) -> bool:
     """Lock a file until it is closed; return False if another process holds it, or there are no locks."""
-    if sys.platform == "win32":  # which removes no file that is open
-        return True
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
+    if sys.platform != "win32":  # which removes no file that is open
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
     return True
 
 

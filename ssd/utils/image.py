@@ -6,16 +6,15 @@ import os
 import stat
 import struct
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 from PIL.BmpImagePlugin import BmpImageFile
-from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
@@ -26,23 +25,15 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 # 16,384 x 16,384, which is 0.8 GB as RGB: above scans and aerial photographs, and small enough for the memory of a
 # machine that can hold a detector, even if every decoding thread reads one.
 MAX_PIXELS = 2**28
-_MAX_SIDE = 10**6  # libpng's limit; OpenCV's own is little above
 _MAX_FILE_BYTES = 8 * MAX_PIXELS  # as RGBA of 16 bits, uncompressed
 # Reduction -> flag. IMREAD_REDUCED_COLOR_n is that of grey images with that of BGR.
-_REDUCTION_FLAGS = {
-    1: 0,
-    2: cv2.IMREAD_REDUCED_GRAYSCALE_2,
-    4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
-    8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
-}
+_GREY_FLAGS = (cv2.IMREAD_REDUCED_GRAYSCALE_2, cv2.IMREAD_REDUCED_GRAYSCALE_4, cv2.IMREAD_REDUCED_GRAYSCALE_8)
+_REDUCTION_FLAGS = dict(zip((1, 2, 4, 8), (0, *_GREY_FLAGS), strict=True))
 # Errors of Pillow for files that are not, or not quite, images; the class depends on the format.
 PILLOW_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
 # Opened without Image.open, whose limit of pixels, and warning below it, differ from ours.
-_PILLOW_CLASSES: dict[bytes, type[ImageFile]] = {
-    b"\xff\xd8": JpegImageFile,
-    b"\x89PNG": PngImageFile,
-    b"BM": BmpImageFile,
-    b"RIFF": WebPImageFile,
+_OPENERS: dict[bytes, Callable[[Any], Image.Image]] = {
+    **{b"\xff\xd8": JpegImageFile, b"\x89PNG": PngImageFile, b"BM": BmpImageFile, b"RIFF": WebPImageFile}
 }
 _EXIF_ORIENTATION, _EXIF_TRANSPOSED = 0x0112, (5, 6, 7, 8)  # the orientations that swap width and height
 
@@ -62,10 +53,7 @@ def read_image(source: str | os.PathLike[str] | bytes, expected_size: tuple[int,
             only the stored orientation agrees with this size, it is returned.
 
     Returns:
-        RGB uint8, (H, W, 3).
-
-    Raises:
-        ImageError: The file is missing, empty, truncated, no image, or has more than MAX_PIXELS.
+        RGB uint8, (H, W, 3). ImageError is raised for a file that is missing, truncated, or has more than MAX_PIXELS.
     """
     return read_reduced_image(source, 1, expected_size)[0]
 
@@ -78,7 +66,7 @@ def read_reduced_image(
     Args:
         source: Path, or the content of an image file.
         reduction: 1, 2, 4 or 8; each pixel of the result is the mean of a square of this side.
-        expected_size: Annotated (width, height) in full, see ``read_image``.
+        expected_size: See ``read_image``.
 
     Returns:
         RGB uint8, (ceil(H / reduction), ceil(W / reduction), 3), and the reduction applied, which is smaller than asked
@@ -105,21 +93,18 @@ def reduced_size(size: tuple[int, int], reduction: int) -> tuple[int, int]:
 
 def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
     """Return (width, height) in pixels of the result of ``read_image``, from the file's header."""
-    name = os.fspath(path)
-    try:
-        with open(path, "rb") as file, _open_with_pillow(file) as image:
-            size, is_transposed = image.size, _is_transposed(image)
-    except PILLOW_ERRORS as error:
-        raise ImageError(f"{name}: {cause(error)}") from error
-    _check_limit(size, name)
-    return size[::-1] if is_transposed else size
+    with _opened(path, os.fspath(path)) as image:
+        width, height = image.size
+        exif = Image.Exif()
+        with suppress(*PILLOW_ERRORS):  # damaged EXIF data counts as none, as for OpenCV
+            exif.load(image.info.get("exif", b""))
+    _check_limit(width, height, os.fspath(path))
+    return (height, width) if exif.get(_EXIF_ORIENTATION) in _EXIF_TRANSPOSED else (width, height)
 
 
 def image_names(folder: str | os.PathLike[str]) -> list[str]:
     """Return the sorted file names of the images directly inside ``folder``; raise ImageError if there are none."""
     folder = os.fspath(folder)
-    if not os.path.isdir(folder):
-        raise ImageError(f"{folder}: no such folder")
     try:
         with os.scandir(folder) as entries:  # a link to nothing counts, and fails when it is read
             names = sorted(e.name for e in entries if e.name.lower().endswith(IMAGE_SUFFIXES) and not e.is_dir())
@@ -170,7 +155,7 @@ def silence_ffmpeg() -> None:
 
 def cause(error: Exception) -> str:
     """Return the meaning of one of PILLOW_ERRORS in words."""
-    if isinstance(error, UnidentifiedImageError):
+    if isinstance(error, (UnidentifiedImageError, SyntaxError)):
         return "not an image, or its first bytes are damaged"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror  # "No such file or directory", "Permission denied", ...
@@ -182,59 +167,53 @@ def cause(error: Exception) -> str:
 def _read_bytes(source: str | os.PathLike[str] | bytes) -> tuple[bytes, str]:
     """Return the encoded image, and its name for messages."""
     if isinstance(source, bytes):
-        data, name = source, f"image of {len(source)} bytes"
-    else:
-        name = os.fspath(source)
-        try:
-            info = os.stat(name)
-            if stat.S_ISFIFO(info.st_mode) or stat.S_ISCHR(info.st_mode):
-                raise ImageError(f"{name}: a pipe or device, which may never end; give a file")
-            if info.st_size > _MAX_FILE_BYTES:
-                raise ImageError(f"{name}: {info.st_size} bytes are more than any image of {MAX_PIXELS} pixels takes")
-            with open(name, "rb", buffering=0) as file:  # cv2.imread cannot open every non-ASCII path on Windows
-                data = file.read()
-        except OSError as error:
-            raise ImageError(f"{name}: {cause(error)}") from error
-    if not data:
-        raise ImageError(f"{name}: the file is empty")
-    return data, name
+        return source, f"image of {len(source)} bytes"
+    name = os.fspath(source)
+    try:
+        info = os.stat(name)
+        if stat.S_ISFIFO(info.st_mode) or stat.S_ISCHR(info.st_mode):
+            raise ImageError(f"{name}: a pipe or device, which may never end; give a file")
+        if info.st_size > _MAX_FILE_BYTES:
+            raise ImageError(f"{name}: {info.st_size} bytes are more than any image of {MAX_PIXELS} pixels takes")
+        with open(name, "rb", buffering=0) as file:  # cv2.imread cannot open every non-ASCII path on Windows
+            return file.read(), name
+    except OSError as error:
+        raise ImageError(f"{name}: {cause(error)}") from error
 
 
 def _check_header(data: bytes, name: str) -> None:
     """Raise ImageError if the header is damaged, or promises more than MAX_PIXELS or than the file can hold."""
-    try:
-        with _open_with_pillow(io.BytesIO(data)) as image:
-            width, height = image.size
-    except PILLOW_ERRORS as error:
-        raise ImageError(f"{name}: {cause(error)}") from error
-    _check_limit((width, height), name)
+    if not data:
+        raise ImageError(f"{name}: the file is empty")
+    with _opened(data, name) as image:
+        width, height = image.size
+    _check_limit(width, height, name)
     # Every block of 8 x 8 pixels takes a Huffman code of at least one bit; libjpeg fills missing ones with grey.
     if _is_jpeg(data) and len(data) < -(-width // 8) * -(-height // 8) // 8:
         raise ImageError(f"{name}: the image is damaged: {len(data)} bytes are too few for {width} x {height} pixels")
 
 
-def _check_limit(size: tuple[int, int], name: str) -> None:
-    if size[0] * size[1] > MAX_PIXELS:
-        limit = f"more than the {MAX_PIXELS} that are read"
-    elif max(size) > _MAX_SIDE:
-        limit = f"a side of more than {_MAX_SIDE}"
-    else:
-        return
-    raise ImageError(f"{name}: {size[0]} x {size[1]} pixels, {limit}; cut the image into parts, or shrink it")
+def _check_limit(width: int, height: int, name: str) -> None:
+    if width * height > MAX_PIXELS:
+        limit = f"more than the {MAX_PIXELS} that are read; cut the image into parts, or shrink it"
+        raise ImageError(f"{name}: {width} x {height} pixels, {limit}")
 
 
 def _decode(data: bytes, name: str, flags: int) -> np.ndarray:
     """Decode with the flags of cv2.imdecode to RGB uint8 (H, W, 3)."""
     if _seems_truncated(data):
-        _check_complete(data, name)
+        with _opened(data, name) as image:
+            image.load()
+    reason = "convert it to PNG or JPEG"
     try:
         with silent_opencv():  # the ImageError has the cause
             pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error as error:
-        raise ImageError(f"{name}: OpenCV cannot decode this file: {error.err}") from error
+        pixels, reason = None, error.err
     if pixels is None:
-        _check_complete(data, name)
-        raise ImageError(f"{name}: OpenCV cannot decode this file; convert it to PNG or JPEG")
+        with _opened(data, name) as image:
+            image.load()  # Pillow is strict, and names the cause
+        raise ImageError(f"{name}: OpenCV cannot decode this file: {reason}")
     return pixels
 
 
@@ -249,33 +228,15 @@ def _is_jpeg(data: bytes) -> bool:
     return data.startswith(b"\xff\xd8")
 
 
-def _check_complete(data: bytes, name: str) -> None:
-    """Raise ImageError with the cause if Pillow, which is strict, cannot decode the image."""
+@contextmanager
+def _opened(source: str | os.PathLike[str] | bytes, name: str) -> Iterator[Image.Image]:
+    """Open an image with Pillow by its header; raise ImageError for the errors of Pillow in the block."""
     try:
-        with _open_with_pillow(io.BytesIO(data)) as image:
-            image.load()
+        with io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb") as file:
+            start = file.read(4)
+            file.seek(0)
+            opened = next((kind for magic, kind in _OPENERS.items() if start.startswith(magic)), Image.open)
+            with opened(file) as image:
+                yield image
     except PILLOW_ERRORS as error:
         raise ImageError(f"{name}: {cause(error)}") from error
-
-
-def _open_with_pillow(file: BinaryIO) -> Image.Image:
-    """Open an image by its header, without decoding it; raises PILLOW_ERRORS."""
-    start = file.read(4)
-    file.seek(0)
-    for magic, image_class in _PILLOW_CLASSES.items():
-        if start.startswith(magic):
-            try:
-                return image_class(file)
-            except SyntaxError as error:
-                raise UnidentifiedImageError(str(error)) from error
-    return Image.open(file)
-
-
-def _is_transposed(image: Image.Image) -> bool:
-    """Whether the EXIF orientation swaps width and height; damaged EXIF data counts as none, as for OpenCV."""
-    exif = Image.Exif()
-    try:
-        exif.load(image.info.get("exif", b""))
-    except PILLOW_ERRORS:
-        return False
-    return exif.get(_EXIF_ORIENTATION) in _EXIF_TRANSPOSED

@@ -2,28 +2,22 @@
 
 import signal
 import threading
-from types import FrameType, TracebackType
-
-_HANDLED = (signal.SIGINT, signal.SIGTERM)
+from types import FrameType
 
 
 class InterruptGuard:
     """Context in which the first SIGINT or SIGTERM only sets a flag, so that the work can end at a safe point.
 
-    A second SIGINT raises KeyboardInterrupt at once. Further SIGTERMs are ignored: schedulers repeat them. Outside the
-    main thread, where Python delivers no signals, this does nothing.
-
-    Args:
-        patient: Ignore a second SIGINT too. For torchrun: on Ctrl-C the terminal sends one, and torchrun another.
-
-    Attributes:
-        signal: Number of the first signal; None before.
+    A second SIGINT raises KeyboardInterrupt at once, unless ``patient``: under torchrun, Ctrl-C in a terminal sends
+    two. Further SIGTERMs are ignored: schedulers repeat them. Outside the main thread, where Python delivers no
+    signals, this does nothing. ``signal`` is the number of the first signal, None before.
     """
 
     def __init__(self, *, patient: bool = False) -> None:
         self.signal: int | None = None
         self._patient = patient
-        self._in_main_thread = threading.current_thread() is threading.main_thread()
+        is_main_thread = threading.current_thread() is threading.main_thread()
+        self._handled = (signal.SIGINT, signal.SIGTERM) if is_main_thread else ()
 
     @property
     def requested(self) -> bool:
@@ -36,16 +30,12 @@ class InterruptGuard:
         return 0 if self.signal is None else 128 + self.signal
 
     def __enter__(self) -> "InterruptGuard":
-        if self._in_main_thread:
-            self._previous = [signal.signal(number, self._handle) for number in _HANDLED]
+        self._previous = [signal.signal(number, self._handle) for number in self._handled]
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._in_main_thread:
-            for number, previous in zip(_HANDLED, self._previous, strict=True):
-                signal.signal(number, previous)
+    def __exit__(self, *_: object) -> None:
+        for number, previous in zip(self._handled, self._previous, strict=True):
+            signal.signal(number, previous)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         # No logging here: the signal may interrupt a write to the same stream.

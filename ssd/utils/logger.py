@@ -1,26 +1,26 @@
-"""Log of a run: the same lines on the standard output and in OUTPUT_DIR/log.txt."""
+"""Log of a run, on the standard output and in OUTPUT_DIR/log.txt; and the output of the commands.
+
+The standard output may be closed before the work is done.
+"""
 
 import logging
+import os
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-
-from ssd.utils.terminal import say_line
 
 _FORMAT = "%(asctime)s %(name)s %(levelname)s: %(message)s"
 
 
 def setup_logger(output_dir: str | Path | None, *, rank: int = 0) -> logging.Logger:
-    """Send the lines of the "ssd" logger, which all modules use, to the terminal and to a file.
+    """Send the lines of the "ssd" logger, which all modules use, to the terminal and to a file; return that logger.
 
     A second call replaces the setup of the first.
 
     Args:
         output_dir: Folder of ``log.txt``, which is appended to; None = no file.
         rank: Rank of this process. Ranks other than 0 write only warnings and errors, to the standard error.
-
-    Returns:
-        The "ssd" logger.
     """
     logger = logging.getLogger("ssd")
     logger.setLevel(logging.INFO)
@@ -41,6 +41,18 @@ def setup_logger(output_dir: str | Path | None, *, rank: int = 0) -> logging.Log
     for handler in logger.handlers:
         handler.setFormatter(logging.Formatter(_FORMAT))
     return logger
+
+
+def say(text: str) -> None:
+    """Write text to the standard output; characters that it cannot encode are escaped."""
+    _write(lambda: sys.stdout.write(_printable(text)))
+
+
+def say_line(line: str) -> None:
+    """Write a line as ``say`` does, above a running progress bar."""
+    from tqdm import tqdm  # not at the top: `ssd doctor` also works where packages are missing
+
+    _write(lambda: tqdm.write(_printable(line), file=sys.stdout))
 
 
 class _TerminalHandler(logging.Handler):
@@ -64,3 +76,20 @@ class _FileHandler(logging.FileHandler):
     def close(self) -> None:
         with suppress(OSError):  # reported by handleError
             super().close()
+
+
+def _write(write: Callable[[], object]) -> None:
+    if sys.stdout is None or sys.stdout.closed:  # as in a process without a console
+        return
+    try:
+        write()
+        sys.stdout.flush()
+    except OSError:  # the reader of a pipe has ended, as `head` does, or a terminal was closed: the work goes on
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+
+
+def _printable(text: str) -> str:
+    encoding = sys.stdout.encoding or "utf-8"
+    return text.encode(encoding, errors="backslashreplace").decode(encoding)

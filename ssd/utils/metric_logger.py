@@ -14,10 +14,8 @@ class SmoothedValue:
 
     def update(self, value: float | Tensor) -> None:
         """Append a number or a 0-d tensor."""
-        if isinstance(value, Tensor):
-            assert value.ndim == 0, f"a metric is one number, got shape {tuple(value.shape)}"
-            value = value.detach().clone()  # the caller may reuse its memory
-        self._recent.append(value)
+        # A copy, since the caller may reuse the memory.
+        self._recent.append(value.detach().clone() if isinstance(value, Tensor) else value)
 
     @property
     def value(self) -> float:
@@ -27,9 +25,7 @@ class SmoothedValue:
     @property
     def avg(self) -> float:
         """Mean of the finite values; nan if there is none."""
-        recent = [float(value) for value in self._recent]
-        self._recent = deque(recent, maxlen=self._recent.maxlen)
-        finite = [value for value in recent if math.isfinite(value)]
+        finite = [value for value in map(float, self._recent) if math.isfinite(value)]
         return sum(finite) / len(finite) if finite else math.nan
 
 

@@ -33,18 +33,29 @@ def cache_url(url: str) -> Path:
     """Return the local copy of ``url``; fetch it if it is missing or its name carries another hash.
 
     The cache is $TORCH_MODEL_ZOO, else $TORCH_HOME/models, else ~/.torch/models; the file keeps its name in the URL.
-
-    Raises:
-        DownloadError: The URL cannot be fetched, or the file does not have the hash in its name.
+    DownloadError is raised if that fails or the file does not have the hash in its name.
     """
-    path = _cache_folder() / _file_name(url)
-    if path.is_file() and _is_intact(path):
+    name = os.path.basename(urlparse(url).path)
+    if not name:
+        raise DownloadError(f"{url}: the URL must end in a file name, as in https://host/folder/weights.pth")
+    home = os.environ.get("TORCH_HOME", "~/.torch")
+    path = Path(os.environ.get("TORCH_MODEL_ZOO", os.path.join(home, "models")), name).expanduser()
+    match = _HASH_IN_NAME.search(name)
+    expected = match[1] if match else ""
+    if path.is_file() and (not expected or _sha256(path).startswith(expected)):
         return path
     logger.info("Downloading %s to %s", url, path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(path) as file:
-            _fetch(url, path.name, file)
+            _fetch(url, file)
+            file.flush()
+            digest = _sha256(Path(file.name))
+            if not digest.startswith(expected):
+                raise DownloadError(
+                    f"{url}: the SHA-256 of the file is {digest}, which is not the hash in its name. The file was "
+                    "changed or damaged; or, if those digits are no hash, download it by hand and give its path."
+                )
     except DownloadError:
         raise
     except (OSError, http.client.HTTPException, ValueError) as error:  # of urllib, the socket and the disk
@@ -53,49 +64,22 @@ def cache_url(url: str) -> Path:
     return path
 
 
-def _cache_folder() -> Path:
-    home = os.environ.get("TORCH_HOME", "~/.torch")
-    return Path(os.environ.get("TORCH_MODEL_ZOO", os.path.join(home, "models"))).expanduser()
-
-
-def _file_name(url: str) -> str:
-    name = os.path.basename(urlparse(url).path)
-    if not name:
-        raise DownloadError(f"{url}: the URL must end in a file name, as in https://host/folder/weights.pth")
-    return name
-
-
-def _fetch(url: str, name: str, file: BinaryIO) -> None:
-    digest = hashlib.sha256()
+def _fetch(url: str, file: BinaryIO) -> None:
     request = urllib.request.Request(url, headers={"User-Agent": "ssd-detector"})
     with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS) as response:
         length = int(response.headers.get("Content-Length") or 0)
         # disable=None: a bar on a terminal, nothing in a log file.
-        with tqdm(total=length or None, desc=name, unit="B", unit_scale=True, disable=None) as progress:
+        with tqdm(total=length or None, unit="B", unit_scale=True, disable=None) as progress:
             while chunk := response.read(_CHUNK_BYTES):
                 file.write(chunk)
-                digest.update(chunk)
                 progress.update(len(chunk))
     if file.tell() < length:
         raise OSError(f"the connection broke after {file.tell()} of {length} bytes")
-    if not digest.hexdigest().startswith(_expected_hash(name)):
-        raise DownloadError(
-            f"{url}: the SHA-256 of the file is {digest.hexdigest()}, which is not the hash in its name. The file was "
-            "changed or damaged; or, if those digits are no hash, download it by hand and give its path."
-        )
 
 
-def _expected_hash(name: str) -> str:
-    """Return the first digits of the SHA-256 in the name of a file, or ""."""
-    match = _HASH_IN_NAME.search(name)
-    return match[1] if match else ""
-
-
-def _is_intact(path: Path) -> bool:
-    expected, digest = _expected_hash(path.name), hashlib.sha256()
-    if not expected:
-        return True
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
     with open(path, "rb") as file:
         while chunk := file.read(_CHUNK_BYTES):
             digest.update(chunk)
-    return digest.hexdigest().startswith(expected)
+    return digest.hexdigest()

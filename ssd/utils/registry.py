@@ -12,11 +12,8 @@ Factory = TypeVar("Factory", bound=Callable[..., Any])
 class Registry(dict[str, Callable[..., Any]]):
     """Map from the name in a config to a factory.
 
-    ``REGISTRY.register("name", factory)`` adds an entry; without the factory it is a decorator. An entry "family/*"
-    serves every name that begins with "family/" and has no entry of its own; its factory reads the name in the config.
-
-    Args:
-        kind: Noun for an entry in error messages, such as "backbone".
+    An entry "family/*" serves every name that begins with "family/" and has no entry of its own; its factory reads the
+    name in the config. ``kind`` is the noun for an entry in messages, such as "backbone".
     """
 
     def __init__(self, kind: str):
@@ -33,8 +30,8 @@ class Registry(dict[str, Callable[..., Any]]):
         return factory
 
     def __missing__(self, name: str) -> Callable[..., Any]:
-        family, slash, member = str(name).partition("/")
-        if slash and member and f"{family}/*" in self:
+        family, _, member = str(name).partition("/")
+        if member and f"{family}/*" in self:
             return self[f"{family}/*"]
         close = difflib.get_close_matches(str(name), self, n=1)
         hint = f"did you mean {close[0]!r}?" if close else "its module must be imported first."

@@ -15,8 +15,8 @@ from ssd.config import Config
 from ssd.modeling.backbone.pretrained import StateDict
 from ssd.modeling.box_head.box_predictor import last_conv
 from ssd.modeling.detector import SSDDetector, build_detection_model
+from ssd.utils.checkpoint_file import load_model_weights, matches_any
 from ssd.utils.errors import CheckpointError, ConfigError
-from ssd.utils.model_weights import load_model_weights, matches_any
 from ssd.weights.foreign import explained, network_differences
 from ssd.weights.loaded_checkpoint import trained_class_names
 from ssd.weights.trained import read_detector

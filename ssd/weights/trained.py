@@ -10,9 +10,9 @@ from ssd.config import Config, load_config, parse_config
 from ssd.config.node import with_num_classes
 from ssd.modeling.backbone.pretrained import StateDict
 from ssd.modeling.detector import SSDDetector, build_detection_model
-from ssd.utils.checkpoint_folder import read_last
+from ssd.utils.checkpoint import read_last
+from ssd.utils.checkpoint_file import load_model_weights
 from ssd.utils.errors import CheckpointError, ConfigError
-from ssd.utils.model_weights import load_model_weights
 from ssd.weights.foreign import check_network, convert_foreign, explained
 from ssd.weights.formats.reading import CheckpointContent, read_weights
 from ssd.weights.loaded_checkpoint import LoadedCheckpoint

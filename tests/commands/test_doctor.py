@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ssd.commands import doctor
-from ssd.commands.doctor import main, to_text
+from ssd.commands.doctor import main
 from ssd.tools.doctor import Finding
 
 ROOT = Path(__file__).parents[2]
@@ -47,15 +47,12 @@ def test_without_any_package(tmp_path: Path) -> None:
 
 
 def test_text_and_status(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    findings = [Finding("a", "warning", "odd", "fix it"), Finding("long", "error", "bad"), Finding("b", "error", "x")]
+    findings = [Finding("a", "warning", "odd", "fix it"), Finding("long", "error", "bad")]
     monkeypatch.setattr(doctor, "examine", lambda: findings)
     assert main([]) == 1
-    assert capsys.readouterr().out.splitlines() == [
-        "warning  a     odd",
-        "               -> fix it",
-        "error    long  bad",
-        "error    b     x",
-        "",
-        "2 errors, 1 warning",
+    assert [line.split() for line in capsys.readouterr().out.splitlines()] == [
+        *(["warning", "a", "odd"], ["->", "fix", "it"], ["error", "long", "bad"], []),
+        ["errors:", "1,", "warnings:", "1"],
     ]
-    assert to_text([Finding("a", "note", "odd")]).endswith("\n\nNo problems\n")
+    monkeypatch.setattr(doctor, "examine", lambda: [Finding("a", "note", "odd")])
+    assert main([]) == 0

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ssd.config import Config, cfg, load_config
+from ssd.config import cfg, load_config
 from ssd.config.node import CHECKS, dotted_keys
 from ssd.utils.errors import ConfigError
 
@@ -34,34 +34,37 @@ def test_loading_does_not_change_the_defaults_and_freezes() -> None:
         config.SOLVER.LR = 1.0
     with pytest.raises(ConfigError, match="frozen"):
         config.merge_from_list(["SOLVER.LR", 1.0])
+    changed = cfg.clone()
+    solver = changed.SOLVER
+    changed.merge_from_list(["SOLVER.MAX_ITER", "3"])
+    assert solver.MAX_ITER == 3  # groups keep their identity
 
 
-def test_yaml_text_1e_3_is_a_float(tmp_path: Path) -> None:
-    config = load_config(write(tmp_path / "a.yaml", "SOLVER:\n  LR: 1e-2\n"))
-    assert config.SOLVER.LR == 0.01
-
-
-def test_lists_and_tuples_convert_both_ways() -> None:
-    config = load_config(None, ["DATASETS.TRAIN", "['a', 'b']", "SOLVER.LR_STEPS", (1, 2)])
-    assert config.DATASETS.TRAIN == ("a", "b")
-    assert config.SOLVER.LR_STEPS == [1, 2]
-
-
-@pytest.mark.parametrize(("value", "expected"), [(512, 512), ((300, 500), (300, 500)), ([300, 500], (300, 500))])
-def test_image_size_may_be_a_number_or_a_pair(value: object, expected: object) -> None:
-    assert expected == load_config(None, ["INPUT.IMAGE_SIZE", value]).INPUT.IMAGE_SIZE
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("DATASETS.TRAIN", "['a', 'b']", ("a", "b")),
+        ("SOLVER.LR_STEPS", (1, 2), [1, 2]),
+        ("INPUT.IMAGE_SIZE", 512, 512),
+        ("INPUT.IMAGE_SIZE", [300, 500], (300, 500)),
+        ("TEST.AMP", False, "off"),  # as YAML reads the bare word
+    ],
+)
+def test_types_that_convert(key: str, value: object, expected: object) -> None:
+    group, name = key.split(".")
+    assert load_config(None, [key, value])[group][name] == expected
 
 
 def test_inheritance_over_three_levels(tmp_path: Path) -> None:
     (tmp_path / "base").mkdir()
-    write(tmp_path / "base" / "root.yaml", "SOLVER: {LR: 0.1, GAMMA: 0.5, MAX_ITER: 7}\n")
+    write(tmp_path / "base" / "root.yaml", "SOLVER: {LR: 1e-2, GAMMA: 0.5, MAX_ITER: 7}\n")
     write(tmp_path / "middle.yaml", "_BASE_: base/root.yaml\nSOLVER: {GAMMA: 0.25}\n")
     config = load_config(write(tmp_path / "leaf.yaml", "_BASE_: middle.yaml\nSOLVER: {MAX_ITER: 9}\n"))
-    assert (config.SOLVER.LR, config.SOLVER.GAMMA, config.SOLVER.MAX_ITER) == (0.1, 0.25, 9)
+    assert (config.SOLVER.LR, config.SOLVER.GAMMA, config.SOLVER.MAX_ITER) == (0.01, 0.25, 9)
 
 
 @pytest.mark.parametrize(
-    ("text", "message"),
+    ("text", "fact"),
     [
         ("SOLVER: {BASE_LR: 0.1}", r"a\.yaml: .*SOLVER\.BASE_LR; did you mean SOLVER\.LR\?"),
         ("LR: 0.1", r"LR; did you mean SOLVER\.LR\?"),
@@ -74,38 +77,23 @@ def test_inheritance_over_three_levels(tmp_path: Path) -> None:
         ("DATASETS: {TRAIN: voc_2007_trainval}", r"tuple like \(\), got 'voc_2007_trainval'; write \["),
         ("SOLVER: {LR: -0.1}", r"SOLVER\.LR .*-0\.1"),
         ("SOLVER: {LR: .nan}", r"SOLVER\.LR "),
-        ("SOLVER: {LR: .inf}", r"SOLVER\.LR "),
         ("SOLVER: {WEIGHT_DECAY: .inf}", r"SOLVER\.WEIGHT_DECAY "),
         ("INPUT: {IMAGE_SIZE: [300]}", r"INPUT\.IMAGE_SIZE .*\(height, width\)"),
         ("MODEL: {PRIORS: {MIN_SIZES: [a, 2]}}", r"MIN_SIZES .*\['a', 2\]"),
         ("MODEL: {PRIORS: {ASPECT_RATIOS: [2, 3]}}", r"ASPECT_RATIOS .*\[\[2\], \[2, 3\]\]"),
         ("MODEL: {PRIORS: {CENTERS: edge}}", r"CENTERS .*stride or map.*'edge'"),
         ("MODEL: {NUM_CLASSES: 1}", r"NUM_CLASSES .* 1"),
-        ("MODEL: {WEIGHTS_EXCLUDE: ['a{99999999999999}']}", r"WEIGHTS_EXCLUDE "),
+        ("MODEL: {WEIGHTS_EXCLUDE: ['(']}", r"WEIGHTS_EXCLUDE "),
         ("SOLVER: {SEED: -1}", r"SOLVER\.SEED .*-1"),
-        ("SOLVER: {BATCH_SIZE: 0}", r"SOLVER\.BATCH_SIZE .* 0"),
         ("INPUT: {PIXEL_MEAN: [1, 2]}", r"PIXEL_MEAN .*three.*\[1, 2\]"),
         ("INPUT: {PIXEL_STD: [1, 0, 1]}", r"PIXEL_STD .*three"),
         ("TEST: {MAX_PER_IMAGE: 0}", r"MAX_PER_IMAGE .*-1.* 0"),
-        ("OUTPUT_DIR: ''", r"OUTPUT_DIR"),
         ("OUTPUT_DIR: off", r"OUTPUT_DIR .*str"),
     ],
 )
-def test_mistakes_are_explained(tmp_path: Path, text: str, message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
+def test_mistakes_are_explained(tmp_path: Path, text: str, fact: str) -> None:
+    with pytest.raises(ConfigError, match=fact):
         load_config(write(tmp_path / "a.yaml", text))
-
-
-def test_overrides_come_in_pairs() -> None:
-    with pytest.raises(ConfigError, match=r"SOLVER\.LR"):
-        load_config(None, ["SOLVER.LR"])
-
-
-def test_custom_datasets_take_any_name(tmp_path: Path) -> None:
-    text = "DATASETS: {CUSTOM: {cells: {FORMAT: voc, ROOT: data, CLASSES: [a, b]}}}"
-    config = load_config(write(tmp_path / "a.yaml", text), ["DATASETS.CUSTOM.cells.ROOT", "elsewhere"])
-    assert config.DATASETS.CUSTOM.cells.CLASSES == ["a", "b"]
-    assert config.DATASETS.CUSTOM.cells.ROOT == "elsewhere"
 
 
 def test_dump_loads_back(tmp_path: Path) -> None:
@@ -142,28 +130,6 @@ def test_every_key_is_read() -> None:
     assert [".".join(key[1:]) for key in keys if key[-2:] not in reads] == []
 
 
-def test_merging_keeps_the_identity_of_groups() -> None:
-    config = cfg.clone()
-    solver = config.SOLVER
-    config.merge_from_list(["SOLVER.MAX_ITER", "3"])
-    assert solver.MAX_ITER == 3
-
-
-def test_python_is_not_executed(tmp_path: Path) -> None:
-    trap = write(tmp_path / "trap.py", f"open({str(tmp_path / 'executed')!r}, 'w')\ncfg = {{}}\n")
-    for path in (trap, write(tmp_path / "a.yaml", "_BASE_: trap.py\n")):
-        with pytest.raises(ConfigError, match=r"trap\.py"):
-            load_config(path)
-    assert not (tmp_path / "executed").exists()
-    with pytest.raises(ConfigError, match="merge_from_file"):
-        Config.load_cfg("SOLVER: {}")
-
-
-def test_off_needs_no_quotes(tmp_path: Path) -> None:
-    config = load_config(write(tmp_path / "off.yaml", "SOLVER: {AMP: off}\n"), ["TEST.AMP", "off"])
-    assert (config.SOLVER.AMP, config.TEST.AMP) == ("off", "off")
-
-
 @pytest.mark.parametrize("text", ["{[]: 1}", "{{}}", "b'x'", "1j", "{1, 2}", "..."])
 def test_literals_that_no_config_holds_stay_text(text: str) -> None:
     assert load_config(None, ["DATASETS.CUSTOM.x", text]).DATASETS.CUSTOM.x == text
@@ -173,19 +139,21 @@ def test_literals_that_no_config_holds_stay_text(text: str) -> None:
 def test_literals_too_deep_or_long_are_text(text: str) -> None:
     with pytest.raises(ConfigError, match=r"SOLVER\.LR"):
         load_config(None, ["SOLVER.LR", text])
+    with pytest.raises(ConfigError, match=r"SOLVER\.LR"):  # not in pairs
+        load_config(None, ["SOLVER.LR"])
 
 
-def test_values_of_new_keys(tmp_path: Path) -> None:
+def test_custom_datasets_take_any_name(tmp_path: Path) -> None:
     entry = {"FORMAT": "voc", "ROOT": Path("datasets")}
     with pytest.raises(ConfigError, match=r"DATASETS\.CUSTOM\.mine"):  # a value that no file could hold
         load_config(None, ["DATASETS.CUSTOM.mine", entry])
-    assert load_config(None, ["DATASETS.CUSTOM.x", "{'FORMAT': 'voc', 'ROOT': 'r'}"]).DATASETS.CUSTOM.x.ROOT == "r"
     text = """
 DATASETS:
   CUSTOM:
-    one: &one {FORMAT: voc, ROOT: 2020-01-31, SPLIT: train}
+    one: &one {FORMAT: voc, ROOT: 2020-01-31, SPLIT: train, CLASSES: [a, b]}
     two: {<<: *one, SPLIT: test}
 """
-    custom = load_config(write(tmp_path / "a.yaml", text)).DATASETS.CUSTOM
-    assert custom.one.ROOT == "2020-01-31"
-    assert dict(custom.two) == {"FORMAT": "voc", "ROOT": "2020-01-31", "SPLIT": "test"}
+    overrides = ["DATASETS.CUSTOM.one.ROOT", "elsewhere", "DATASETS.CUSTOM.x", "{'FORMAT': 'voc', 'ROOT': 'r'}"]
+    custom = load_config(write(tmp_path / "a.yaml", text), overrides).DATASETS.CUSTOM
+    assert (custom.one.ROOT, custom.one.CLASSES, custom.x.ROOT) == ("elsewhere", ["a", "b"], "r")
+    assert dict(custom.two) == {"FORMAT": "voc", "ROOT": "2020-01-31", "SPLIT": "test", "CLASSES": ["a", "b"]}

@@ -1,4 +1,7 @@
-"""What reads the damaged files: datasets under each policy, everything that is then asked of them, and configs."""
+"""Readers of the damaged files: datasets under each policy, everything that is then asked of them, and configs.
+
+``read`` of a target yields steps that must succeed or raise an error of ours.
+"""
 
 import contextlib
 import json
@@ -46,7 +49,7 @@ COCO_JSON = json.dumps(
 
 
 def config_texts() -> list[bytes]:
-    """The shipped configs, and the defaults written out."""
+    """Some shipped configs, and the defaults written out."""
     paths = sorted((ROOT / "configs").rglob("*.yaml"))
     own = "DATASETS: {TRAIN: [a], CUSTOM: {a: {FORMAT: voc, ROOT: nowhere, SPLIT: x, CLASSES: [b]}}}\n"
     anchors = "SOLVER: &s {LR: 0.1}\nTEST: {BATCH_SIZE: 3}\n_BASE_: base.yaml\n"
@@ -70,7 +73,6 @@ class VOCTarget:
         return [VOC_XML]
 
     def read(self, data: bytes) -> Iterator[Callable[[], object]]:
-        """Steps that must succeed or raise an error of ours."""
         (self.folder / "Annotations/a.xml").write_bytes(data)
         for names in (None, ("__background__", "cat", "dog")):
             for policy in POLICIES:
@@ -88,7 +90,6 @@ class SplitTarget(VOCTarget):
         return [b"- a\n- b\n", b"a\nb\n"]
 
     def read(self, data: bytes) -> Iterator[Callable[[], object]]:
-        """Steps that must succeed or raise an error of ours."""
         (self.folder / "Annotations/a.xml").write_bytes(VOC_XML)
         (self.folder / "ImageSets/Main/train.txt").write_bytes(data)
         for policy in POLICIES:
@@ -109,7 +110,6 @@ class COCOTarget:
         return [COCO_JSON]
 
     def read(self, data: bytes) -> Iterator[Callable[[], object]]:
-        """Steps that must succeed or raise an error of ours."""
         path = self.folder / "a.json"
         path.write_bytes(data)
         for names in (None, ("__background__", "dog", "cat")):
@@ -133,7 +133,6 @@ class ConfigTarget:
         return config_texts()
 
     def read(self, data: bytes) -> Iterator[Callable[[], object]]:
-        """Steps that must succeed or raise an error of ours."""
         path = self.folder / "damaged.yaml"
         path.write_bytes(data)
         yield lambda: self._use(path)

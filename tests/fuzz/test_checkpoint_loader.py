@@ -32,7 +32,7 @@ FILES = [written(), written(_use_new_zipfile_serialization=False)]
 
 
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol", "ignore:TypedStorage is deprecated")
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     original=st.sampled_from(FILES),
     mutations=st.lists(st.sampled_from([flip_bytes, cut, truncate, repeat, insert_word]), min_size=1, max_size=3),

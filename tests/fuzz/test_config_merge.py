@@ -55,19 +55,16 @@ def plain(value: Any) -> Any:
     return [plain(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
-@settings(max_examples=300, deadline=None)
-@given(key=KEY, value=VALUES)
-def test_any_value_for_any_key(key: str, value: Any) -> None:
+TEXT = st.text(alphabet="()[]{}'\"0123456789abcxXej,.:+-_ \\\n\0\ud800", max_size=30)
+
+
+@settings(max_examples=250, deadline=None)
+@given(key=KEY, value=VALUES | TEXT)
+def test_any_value_or_text_for_any_key(key: str, value: Any) -> None:
     check_merge([key, value])
 
 
-@settings(max_examples=200, deadline=None)
-@given(key=KEY, text=st.text(alphabet="()[]{}'\"0123456789abcxXej,.:+-_ \\\n\0\ud800", max_size=30))
-def test_any_text_for_any_key(key: str, text: str) -> None:
-    check_merge([key, text])
-
-
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=st.text(alphabet="&*!<>|?%@`#:-{}[],'\"\\ \n\tabSOLVER_0123.~", max_size=60))
 def test_any_text_for_a_config_file(tmp_path: Path, text: str) -> None:
     path = tmp_path / "a.yaml"

@@ -32,7 +32,7 @@ def check_alignment(boxes: np.ndarray, mapped: np.ndarray, draw: GeometricDraw) 
     assert (back[:, 2:] <= boxes[:, 2:] + slack).all()
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     width=SIDES,
     height=SIDES,

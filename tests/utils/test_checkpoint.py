@@ -1,19 +1,32 @@
+"""Saving, restoring, and the checkpoints of a folder."""
+
 import errno
+import logging
 import os
+import shutil
 import stat
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.amp import GradScaler
-from torch.optim import SGD
+from torch.optim import SGD, AdamW
 from torch.optim.lr_scheduler import MultiStepLR
 
-from ssd.utils.checkpoint import Checkpointer, load_optimizer_state
+from ssd.utils.checkpoint import (
+    TAG_FILE,
+    Checkpointer,
+    has_checkpoint,
+    last_checkpoint,
+    load_optimizer_state,
+    read_last,
+    tag_checkpoint,
+)
 from ssd.utils.checkpoint_file import read_checkpoint
-from ssd.utils.checkpoint_folder import TAG_FILE
-from ssd.utils.errors import CheckpointError, OutputError
+from ssd.utils.errors import CheckpointError, MissingPackageError, OutputError
 from tests.utils.small_net import Net, weights_of
 
 
@@ -50,77 +63,36 @@ def test_resumed_training_is_the_unbroken_one(tmp_path: Path) -> None:
     second = Training()
     # The schedule of torch writes its learning rate at its next step only; that of ssd.solver does at once.
     second.optimizer.param_groups[0]["lr"] = first.optimizer.param_groups[0]["lr"]
-    rest = second.checkpointer(tmp_path).load()
-    assert rest == {"iteration": 3}
+    assert second.checkpointer(tmp_path).load() == {"iteration": 3}
     assert head + second.run(range(3, 6)) == unbroken
-
-
-def test_container_is_that_of_lufficc(tmp_path: Path) -> None:
-    training = Training()
-    training.run(range(1))
-    training.checkpointer(tmp_path).save("model_final", iteration=1, class_names=["a", "b"])
-    stored = torch.load(tmp_path / "model_final.pth", weights_only=True)
-    assert stored.keys() == {"model", "optimizer", "scheduler", "iteration", "class_names"}
-    assert list(stored["model"]) == list(training.model.state_dict())
+    stored = torch.load(tmp_path / "model_000003.pth", weights_only=True)
+    assert stored.keys() == {"model", "optimizer", "scheduler", "iteration"}
+    assert list(stored["model"]) == list(first.model.state_dict())
 
 
 def test_tag_file_holds_the_path_as_built_from_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    Checkpointer(Net()).save("model_final")  # without a folder nothing is written
+    assert list(tmp_path.iterdir()) == []
     checkpointer = Checkpointer(Net(), save_dir="out")
     assert not checkpointer.has_checkpoint()
     assert checkpointer.last_checkpoint() is None
     with pytest.raises(CheckpointError, match=TAG_FILE):
         checkpointer.load()
     checkpointer.save("model_000001")
+    checkpointer.save("model_best", tag_last=False)
     assert checkpointer.has_checkpoint()
     assert Path("out", TAG_FILE).read_text() == os.path.join("out", "model_000001.pth")
-    assert checkpointer.last_checkpoint() == Path("out/model_000001.pth")
-    assert sorted(path.name for path in Path("out").iterdir()) == [TAG_FILE, "model_000001.pth"]
-
-
-def test_best_checkpoint_leaves_the_tag_alone(tmp_path: Path) -> None:
-    checkpointer = Checkpointer(Net(), save_dir=tmp_path)
-    checkpointer.save("model_000001")
-    checkpointer.save("model_best", tag_last=False)
-    assert (tmp_path / "model_best.pth").is_file()
-    assert checkpointer.last_checkpoint() == tmp_path / "model_000001.pth"
-
-
-@pytest.mark.parametrize("save_dir", ["old", "absolute"])
-def test_moved_folder_is_still_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, save_dir: str) -> None:
-    monkeypatch.chdir(tmp_path)
-    Checkpointer(Net(), save_dir="old" if save_dir == "old" else tmp_path / "old").save("model_final")
-    Path("old").rename("new")
-    assert Checkpointer(Net(), save_dir="new").last_checkpoint() == Path("new/model_final.pth")
-
-
-def test_without_folder_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    checkpointer = Checkpointer(Net())
-    checkpointer.save("model_final")
-    assert list(tmp_path.iterdir()) == []
-    assert not checkpointer.has_checkpoint()
-
-
-def test_refused_value_leaves_the_last_checkpoint(tmp_path: Path) -> None:
-    checkpointer = Checkpointer(Net(), save_dir=tmp_path)
-    checkpointer.save("model_final", iteration=1)
-    with pytest.raises(TypeError, match="'config'"):
-        checkpointer.save("model_final", config=tmp_path)
-    assert checkpointer.load() == {"iteration": 1}
+    assert sorted(path.name for path in Path("out").iterdir()) == [TAG_FILE, "model_000001.pth", "model_best.pth"]
+    Path("out").rename("new")  # a moved folder is still continued
+    assert last_checkpoint("new") == Path("new/model_000001.pth")
 
 
 def test_distributed_wrapper_is_unwrapped(tmp_path: Path) -> None:
     torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
     try:
         net = Net()
-        wrapped = nn.parallel.DistributedDataParallel(net)
-        Checkpointer(wrapped, save_dir=tmp_path).save("model_final")
-        saved = weights_of(net)
-        with torch.no_grad():
-            net.body[0].weight.zero_()
-        Checkpointer(wrapped, save_dir=tmp_path).load()
-        torch.testing.assert_close(weights_of(net), saved)
+        Checkpointer(nn.parallel.DistributedDataParallel(net), save_dir=tmp_path).save("model_final")
     finally:
         torch.distributed.destroy_process_group()
     assert list(torch.load(tmp_path / "model_final.pth", weights_only=True)["model"]) == list(net.state_dict())
@@ -138,28 +110,48 @@ def test_load_skips_what_one_side_lacks(tmp_path: Path) -> None:
     torch.testing.assert_close(weights_of(fresh.model), weights_of(training.model))
 
 
-def test_weights_that_do_not_fit_change_nothing(tmp_path: Path) -> None:
-    Checkpointer(Net(num_classes=7), save_dir=tmp_path).save("other")
+def other_classes() -> Checkpointer:
+    return Checkpointer(Net(num_classes=7))
+
+
+def other_parameters() -> Checkpointer:
+    net = Net()
+    return Checkpointer(net, SGD(net.body.parameters(), lr=0.1, momentum=0.9))
+
+
+def other_optimizer() -> Checkpointer:
+    net = Net()
+    return Checkpointer(net, AdamW(net.parameters()))
+
+
+@pytest.mark.parametrize(
+    ("make", "fact"),
+    [(other_classes, "7x4"), (other_parameters, r"\[2\].*\[4\]"), (other_optimizer, r"SOLVER\.OPTIMIZER")],
+)
+def test_a_checkpoint_that_does_not_fit_changes_nothing(
+    tmp_path: Path, make: Callable[[], Checkpointer], fact: str
+) -> None:
+    other = make()
+    other.save_dir = str(tmp_path)
+    other.save("other")
     training = Training()
     training.run(range(2))
     before, step = weights_of(training.model), training.scheduler.last_epoch
-    with pytest.raises(CheckpointError):
+    with torch.no_grad():
+        other.model.body[0].weight.zero_()
+    with pytest.raises(CheckpointError, match=fact):
         training.checkpointer(tmp_path).load()
     torch.testing.assert_close(weights_of(training.model), before, rtol=0, atol=0)
     assert training.scheduler.last_epoch == step
 
 
-def test_optimizer_of_other_parameters_changes_nothing(tmp_path: Path) -> None:
-    net = Net()
-    optimizer = SGD(net.body.parameters(), lr=0.1, momentum=0.9)
-    Checkpointer(net, optimizer, save_dir=tmp_path).save("partial")
-    training = Training()
-    before = weights_of(training.model)
-    with torch.no_grad():
-        net.body[0].weight.zero_()
-    with pytest.raises(CheckpointError, match=r"\[2\].*\[4\]"):
-        training.checkpointer(tmp_path).load()
-    torch.testing.assert_close(weights_of(training.model), before, rtol=0, atol=0)
+@pytest.mark.parametrize(
+    ("name", "state"), [("optimizer", 3), ("optimizer", {"state": {}}), ("scheduler", [1]), ("scaler", "x")]
+)
+def test_a_state_of_something_else_is_refused(tmp_path: Path, name: str, state: object) -> None:
+    torch.save({"model": weights_of(Net()), name: state}, tmp_path / "a.pth")
+    with pytest.raises(CheckpointError, match=rf'a\.pth.*"{name}"'):
+        Training().checkpointer(tmp_path).load(tmp_path / "a.pth")
 
 
 def test_hyper_parameters_stay_those_of_the_running_configuration() -> None:
@@ -214,15 +206,8 @@ def test_only_the_newest_stay(tmp_path: Path) -> None:
     kept = {"model_best", "model_final", "model_000100", "model_000101"}
     assert {path.stem for path in tmp_path.glob("*.safetensors")} == kept
     assert {path.stem for path in tmp_path.glob("*.pth")} == {*kept, "model_mine"}
-
-
-def test_the_one_to_continue_from_stays_however_old(tmp_path: Path) -> None:
-    """After going back to an earlier checkpoint, higher numbers than its own lie beside it."""
-    checkpointer = Checkpointer(Net(), save_dir=tmp_path, keep=1)
-    for iteration in (50, 60, 20):
-        Checkpointer(Net(), save_dir=tmp_path).save(f"model_{iteration:06d}")
+    # After going back to an earlier checkpoint, the one to continue from stays beside higher numbers.
     checkpointer.save("model_000010", iteration=10)
-    assert sorted(path.name for path in tmp_path.glob("*.pth")) == ["model_000010.pth", "model_000060.pth"]
     assert checkpointer.load() == {"iteration": 10}
 
 
@@ -241,23 +226,21 @@ class FullDisk:
 @pytest.mark.parametrize("free", [0, 1, 2])
 def test_a_full_disk_leaves_the_last_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int) -> None:
     """Calls 0 and 1 flush the checkpoint and its folder, call 2 the tag."""
-    checkpointer = Checkpointer(Net(), save_dir=tmp_path)
+    checkpointer = Checkpointer(Net(), save_dir=tmp_path / "out")
+    fsync = os.fsync
+    monkeypatch.setattr(os, "fsync", FullDisk(0))
+    with pytest.raises(OutputError, match=r"model_000001\.pth: .*No space left"):
+        checkpointer.save("model_000001", iteration=1)
+    monkeypatch.setattr(os, "fsync", fsync)
+    assert list((tmp_path / "out").iterdir()) == []
     checkpointer.save("model_000001", iteration=1)
+    with pytest.raises(TypeError, match="'config'"):
+        checkpointer.save("model_000002", config=tmp_path)
     monkeypatch.setattr(os, "fsync", FullDisk(free))
     with pytest.raises(OutputError, match=r"model_000002\.pth: .*No space left.* \S*model_000001\.pth"):
         checkpointer.save("model_000002", iteration=2)
     assert checkpointer.load() == {"iteration": 1}
-    assert not list(tmp_path.glob(".*"))
-
-
-def test_a_folder_that_is_a_file_or_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "out").touch()
-    with pytest.raises(OutputError, match=r"model_final\.pth"):
-        Checkpointer(Net(), save_dir=tmp_path / "out").save("model_final")
-    monkeypatch.setattr(os, "fsync", FullDisk(0))
-    with pytest.raises(OutputError, match="No space left on device"):
-        Checkpointer(Net(), save_dir=tmp_path / "full").save("model_000001", iteration=1)
-    assert list((tmp_path / "full").iterdir()) == []
+    assert not list((tmp_path / "out").glob(".*"))
 
 
 def test_the_tag_comes_when_the_checkpoint_is_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -291,33 +274,88 @@ def test_the_tag_comes_when_the_checkpoint_is_on_the_disk(tmp_path: Path, monkey
     ]
 
 
-def test_the_weights_that_detect_go_to_safetensors(tmp_path: Path) -> None:
+def test_the_weights_that_detect_go_to_safetensors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     net, average = Net(), Net()
     checkpointer = Checkpointer(net, save_dir=tmp_path, average=average, safetensors=True)
     checkpointer.extra["class_names"] = ["__background__", "cell"]
     checkpointer.save("model_final", iteration=1)
     read = read_checkpoint(tmp_path / "model_final.safetensors")
     torch.testing.assert_close(read["model"], weights_of(average), rtol=0, atol=0)
-    assert read["class_names"] == ["__background__", "cell"]
-    assert Checkpointer(net).load(tmp_path / "model_final.safetensors") == {"class_names": read["class_names"]}
+    assert Checkpointer(net).load(tmp_path / "model_final.safetensors") == {"class_names": ["__background__", "cell"]}
+    monkeypatch.setitem(sys.modules, "safetensors.torch", None)
+    with pytest.raises(MissingPackageError, match=r"\[safetensors\]"):  # before anything is trained
+        Checkpointer(net, save_dir=tmp_path, safetensors=True)
 
 
-@pytest.mark.parametrize(
-    ("name", "state"),
-    [
-        ("optimizer", 3),
-        ("optimizer", {"state": {}}),
-        ("optimizer", {"state": {}, "param_groups": [3]}),
-        ("optimizer", {"state": 3, "param_groups": [{"params": []}]}),
-        ("scheduler", [1]),
-        ("scheduler", {"last_epoch": "x"}),
-        ("scaler", "x"),
-    ],
-)
-def test_a_state_of_something_else_changes_nothing(tmp_path: Path, name: str, state: object) -> None:
-    training = Training()
-    torch.save({"model": weights_of(Net()), name: state}, tmp_path / "a.pth")
-    before = weights_of(training.model)
-    with pytest.raises(CheckpointError, match=rf'a\.pth.*"{name}"'):
-        training.checkpointer(tmp_path).load(tmp_path / "a.pth")
-    torch.testing.assert_close(weights_of(training.model), before, rtol=0, atol=0)
+def write(path: Path, iteration: int) -> None:
+    torch.save({"model": {"weight": torch.full((100,), float(iteration))}, "iteration": iteration}, path)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Checkpoints of the iterations 8, 9, 10 and 11, of which the tag names 10, and the best, of 9."""
+    for iteration in (8, 9, 10, 11):
+        write(tmp_path / f"model_{iteration:06d}.pth", iteration)
+    write(tmp_path / "model_best.pth", 9)
+    tag_checkpoint(tmp_path, str(tmp_path / "model_000010.pth"))
+    return tmp_path
+
+
+def flip(path: Path) -> None:
+    """Change one bit of the weights."""
+    data = bytearray(path.read_bytes())
+    data[data.index(torch.load(path)["model"]["weight"].numpy().tobytes()) + 200] ^= 16
+    path.write_bytes(data)
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def test_the_last_one_is_read(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    found = read_last(folder)
+    assert found is not None
+    assert (found[0], found[1]["iteration"]) == (folder / "model_000010.pth", 10)
+    assert not caplog.records
+    shutil.copytree(folder, folder / "copy")  # reads its own
+    assert last_checkpoint(folder / "copy") == folder / "copy" / "model_000010.pth"
+    (folder / TAG_FILE).unlink()
+    assert read_last(folder) is None
+    assert not has_checkpoint("")
+
+
+@pytest.mark.parametrize("damage", [flip, truncate])
+def test_a_damaged_one_gives_way_to_the_one_before(
+    folder: Path, caplog: pytest.LogCaptureFixture, damage: Callable[[Path], None]
+) -> None:
+    damage(folder / "model_000010.pth")
+    with caplog.at_level(logging.WARNING):
+        found = read_last(folder)
+    assert found is not None
+    assert found[0] == folder / "model_000009.pth"
+    first, second = (record.getMessage() for record in caplog.records)
+    assert str(folder / "model_000010.pth") in first
+    assert str(folder / "model_000009.pth") in second
+    assert (folder / TAG_FILE).read_text() == str(folder / "model_000010.pth")
+
+
+def test_which_one_replaces_the_last(folder: Path) -> None:
+    for iteration in (10, 9, 8):
+        truncate(folder / f"model_{iteration:06d}.pth")
+    assert (found := read_last(folder)) is not None
+    assert found[0].name == "model_best.pth"
+    truncate(folder / "model_best.pth")
+    with pytest.raises(CheckpointError, match=r"10\.pth .*model_000009\.pth, model_000008"):
+        read_last(folder)
+    (folder / "model_final.pth").touch()  # before a final one comes the highest number
+    tag_checkpoint(folder, "model_final.pth")
+    write(folder / "model_2000000.pth", 2000000)
+    assert (found := read_last(folder)) is not None
+    assert found[1]["iteration"] == 2000000
+
+
+@pytest.mark.parametrize("written", [b"gone/model_000012.pth", b"", b"\xff\x00\xfe"])
+def test_a_tag_that_names_nothing(folder: Path, written: bytes) -> None:
+    (folder / TAG_FILE).write_bytes(written)
+    with pytest.raises(CheckpointError, match=r"last_checkpoint\.txt .*model_0000"):
+        read_last(folder)

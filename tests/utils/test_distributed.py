@@ -72,36 +72,26 @@ def test_every_start_has_keys_of_its_own(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_the_environment_of_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
     assert read_launch() == Launch(rank=0, world_size=1, local_rank=0, local_world_size=1)
-    monkeypatch.setenv("WORLD_SIZE", "1")
-    assert read_launch() == Launch()
-    for name, value in {**VARIABLES, **ADDRESS}.items():
+    for name, value in VARIABLES.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError, match=r"MASTER_ADDR, MASTER_PORT"):  # another launcher
+        read_launch()
+    for name, value in ADDRESS.items():
         monkeypatch.setenv(name, value)
     assert read_launch() == Launch(rank=5, world_size=8, local_rank=1, local_world_size=4)
 
 
-def test_another_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in VARIABLES.items():
-        monkeypatch.setenv(name, value)
-    with pytest.raises(ConfigError, match=r"MASTER_ADDR, MASTER_PORT"):
-        read_launch()
-
-
-@pytest.mark.parametrize("name", ["cuda", "auto"])
-def test_the_local_rank_chooses_the_gpu(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
-    assert select_local_device(name, Launch(5, 8, 1, 4)) == torch.device("cuda:1")
-    assert select_local_device(name, Launch()) == torch.device("cuda")
-    with pytest.raises(DeviceError, match=r"--nproc_per_node 4"):
-        select_local_device(name, Launch(4, 6, 4, 6))
-
-
-@pytest.mark.parametrize(("name", "fact"), [("cuda:1", "LOCAL_RANK"), ("mps", "one process")])
-def test_devices_that_several_processes_cannot_share(monkeypatch: pytest.MonkeyPatch, name: str, fact: str) -> None:
+def test_the_local_rank_chooses_the_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
-    with pytest.raises(DeviceError, match=fact):
-        select_local_device(name, Launch(1, 2, 1, 2))
-    assert select_local_device(name, Launch()) == torch.device(name)
+    for name in ("cuda", "auto"):
+        assert select_local_device(name, Launch(5, 8, 1, 4)) == torch.device("cuda:1")
+        assert select_local_device(name, Launch()) == torch.device("cuda")
+        with pytest.raises(DeviceError, match=r"--nproc_per_node 4"):
+            select_local_device(name, Launch(4, 6, 4, 6))
+    for name, fact in (("cuda:1", "LOCAL_RANK"), ("mps", "torchrun")):
+        assert select_local_device(name, Launch()) == torch.device(name)
+        with pytest.raises(DeviceError, match=fact):
+            select_local_device(name, Launch(1, 2, 1, 2))
     assert select_local_device("cpu", Launch(5, 8, 1, 4)) == torch.device("cpu")

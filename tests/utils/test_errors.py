@@ -27,17 +27,14 @@ def test_errors_are_of_a_standard_kind(error: type[Exception], builtin: type[Exc
 
 def test_a_dataset_error_carries_its_place_and_survives_a_worker() -> None:
     error = errors.DatasetError("a.xml: object 2: reason", path=Path("a.xml"), field="object 2", kind="unknown class")
-    for one in (error, pickle.loads(pickle.dumps(error))):
-        assert str(one) == "a.xml: object 2: reason"
-        assert (one.path, one.field, one.kind) == ("a.xml", "object 2", "unknown class")
-    plain = errors.DatasetError("reason")
-    assert (plain.path, plain.field, plain.kind) == (None, "", "malformed annotation")
+    one = pickle.loads(pickle.dumps(error))
+    assert str(one) == "a.xml: object 2: reason"
+    assert (one.path, one.field, one.kind) == ("a.xml", "object 2", "unknown class")
 
 
-def test_an_extra_that_is_missing_or_installed() -> None:
+def test_an_extra_that_is_missing() -> None:
     with pytest.raises(errors.MissingPackageError, match=r"no_such_package.*pip install .*\[timm\]'$"):
         errors.import_extra("no_such_package", "timm")
-    assert errors.import_extra("os.path", "timm").join("a", "b") == str(Path("a", "b"))
 
 
 @pytest.mark.parametrize("value", ["x" * 9999, list(range(9999)), 10**4000, {"a": [[[[[[[[1]]]]]]]] * 999}])

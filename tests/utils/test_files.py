@@ -13,51 +13,38 @@ from ssd.utils.files import atomic_write, remove_stale, write_json, write_text
 ROOT = Path(__file__).parents[2]
 
 
-def test_old_content_stays_until_the_end(tmp_path: Path) -> None:
-    path = tmp_path / "a"
-    path.write_bytes(b"old")
+def _write(path: Path, error: type[BaseException] | None = None) -> None:
     with atomic_write(path) as file:
         file.write(b"new")
         file.flush()
         assert path.read_bytes() == b"old"
-    assert path.read_bytes() == b"new"
-    assert list(tmp_path.iterdir()) == [path]
+        if error is not None:
+            raise error
 
 
-def _write_half(path: Path, error: type[BaseException]) -> None:
-    with atomic_write(path) as file:
-        file.write(b"half")
-        raise error
-
-
-@pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
-def test_a_failure_changes_nothing(tmp_path: Path, error: type[BaseException]) -> None:
+@pytest.mark.parametrize("error", [None, OSError, KeyboardInterrupt])
+def test_old_content_stays_until_the_end(tmp_path: Path, error: type[BaseException] | None) -> None:
     path = tmp_path / "a"
     path.write_bytes(b"old")
-    with pytest.raises(error):
-        _write_half(path, error)
-    assert path.read_bytes() == b"old"
+    with nullcontext() if error is None else pytest.raises(error):
+        _write(path, error)
+    assert path.read_bytes() == (b"new" if error is None else b"old")
     assert list(tmp_path.iterdir()) == [path]
 
 
-def start_writer(path: Path) -> subprocess.Popen[str]:
-    """Start a process that has written half a file."""
+def test_the_file_of_a_killed_process_is_removed(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(b"old")
     code = (
         "import sys, time, pathlib\n"
         "from ssd.utils.files import atomic_write\n"
         "with atomic_write(pathlib.Path(sys.argv[1])) as file:\n"
         "    file.write(b'half'); file.flush(); print('written', flush=True); time.sleep(60)\n"
     )
-    process = subprocess.Popen([sys.executable, "-c", code, str(path)], cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "written\n"
-    return process
-
-
-def test_the_file_of_a_killed_process_is_removed(tmp_path: Path) -> None:
-    path = tmp_path / "a"
-    path.write_bytes(b"old")
-    with start_writer(path) as process:
+    command = [sys.executable, "-c", code, str(path)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "written\n"
         (left,) = tmp_path.glob(".a.*.tmp")
         assert remove_stale(tmp_path) == []  # it is being written
         process.kill()

@@ -1,13 +1,15 @@
 import io
 import logging
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tqdm import tqdm
 
-from ssd.utils.logger import setup_logger
+from ssd.utils.logger import say, say_line, setup_logger
 
 LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} ssd\.engine INFO: started 3")
 
@@ -29,11 +31,19 @@ def log(message: str = "started %d", *args: object) -> None:
 
 
 def test_same_lines_on_stdout_and_in_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    setup_logger(tmp_path / "new" / "folder")
-    log()
+    handler = logging.StreamHandler(stream := io.StringIO())
+    logging.getLogger().addHandler(handler)  # of another library: repeats nothing
+    try:
+        setup_logger(tmp_path / "new" / "folder")
+        log()
+    finally:
+        logging.getLogger().removeHandler(handler)
     written = (tmp_path / "new" / "folder" / "log.txt").read_text()
     assert LINE.fullmatch(written.strip())
     assert capsys.readouterr().out == written
+    assert stream.getvalue() == ""
+    log("read %s", "a\udcff.jpg")
+    assert (tmp_path / "new" / "folder" / "log.txt").read_text().endswith("read a\\udcff.jpg\n")
 
 
 def test_a_second_call_replaces_the_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -56,22 +66,8 @@ def test_other_ranks_only_warn_and_with_their_rank(tmp_path: Path, capsys: pytes
     logging.getLogger("ssd.data").warning("a strange box")
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert captured.err.startswith("rank 1: ")
-    assert captured.err.endswith("ssd.data WARNING: a strange box\n")
-    assert captured.err.count("\n") == 1
+    assert re.fullmatch(r"rank 1: .*ssd\.data WARNING: a strange box\n", captured.err)
     assert not (tmp_path / "out").exists()
-
-
-def test_root_logger_does_not_repeat_lines(capsys: pytest.CaptureFixture[str]) -> None:
-    handler = logging.StreamHandler(stream := io.StringIO())
-    logging.getLogger().addHandler(handler)
-    try:
-        setup_logger(None)
-        log()
-    finally:
-        logging.getLogger().removeHandler(handler)
-    assert stream.getvalue() == ""
-    assert len(capsys.readouterr().out.splitlines()) == 1
 
 
 def test_lines_do_not_tear_a_progress_bar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,14 +79,14 @@ def test_lines_do_not_tear_a_progress_bar(tmp_path: Path, monkeypatch: pytest.Mo
         progress.update()
         log()
         progress.update()
-    # Each bar is drawn after a carriage return: what stands before the log line on its own line is blanked out.
+    # Each bar is drawn after a carriage return; the text before the log line on its own line is blanked out.
     line = next(line for line in terminal.getvalue().split("\n") if "started 3" in line)
     assert LINE.fullmatch(line.rpartition("\r")[2])
     assert LINE.fullmatch((tmp_path / "log.txt").read_text().strip())
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux' full device")
-def test_a_full_disk_is_complained_of_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_full_disk_is_reported_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "log.txt").symlink_to("/dev/full")
     setup_logger(tmp_path)
     for _ in range(3):
@@ -102,8 +98,40 @@ def test_a_full_disk_is_complained_of_once(tmp_path: Path, capsys: pytest.Captur
     assert written.err == f"{tmp_path}/log.txt cannot be written: No space left on device\n"
 
 
-def test_names_that_are_no_unicode_are_written_escaped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    setup_logger(tmp_path)
-    log("read %s", "a\udcff.jpg")
-    assert (tmp_path / "log.txt").read_text().endswith("read a\\udcff.jpg\n")
-    assert capsys.readouterr().err == ""
+def test_characters_that_the_output_cannot_encode(monkeypatch: pytest.MonkeyPatch) -> None:
+    content = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(content, encoding="ascii", write_through=True))
+    say("dä\udcff.jpg\n")
+    assert content.getvalue().strip() == b"d\\xe4\\udcff.jpg"
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_without_an_output(monkeypatch: pytest.MonkeyPatch, is_there: bool) -> None:
+    stream = io.StringIO()
+    stream.close()
+    monkeypatch.setattr(sys, "stdout", stream if is_there else None)
+    say("line\n")
+    say_line("line")
+
+
+CHATTY = """
+import logging
+from ssd.utils.logger import say, setup_logger
+setup_logger(None)
+for number in range(20_000):
+    say(f"line {number}\\n")
+    logging.getLogger("ssd").info("line %d", number)
+import sys
+sys.stderr.write("the work is done\\n")
+"""
+
+
+def test_a_reader_that_ends_does_not_end_the_work() -> None:
+    command = [sys.executable, "-c", CHATTY]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline() == "line 0\n"
+        process.stdout.close()
+        assert process.stderr.read() == "the work is done\n"
+        assert process.wait() == 0

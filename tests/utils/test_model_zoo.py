@@ -11,7 +11,7 @@ import torch
 
 from ssd.utils.checkpoint_file import read_checkpoint
 from ssd.utils.errors import DownloadError
-from ssd.utils.model_zoo import cache_url, is_url
+from ssd.utils.model_zoo import cache_url
 
 CONTENT = bytes(range(256)) * 20
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -86,7 +86,7 @@ def test_folder_follows_the_environment(server: Server, tmp_path: Path, monkeypa
     assert cache_url(url) == tmp_path / "home" / "zoo" / "a.pth"
 
 
-@pytest.mark.parametrize("digits", [6, 8, 64])
+@pytest.mark.parametrize("digits", [6, 64])
 def test_hash_in_the_name_is_checked(server: Server, cache: Path, digits: int) -> None:
     name = f"vgg-{SHA256[:digits]}.pth"
     path = cache_url(server.url(f"/{name}"))
@@ -96,32 +96,18 @@ def test_hash_in_the_name_is_checked(server: Server, cache: Path, digits: int) -
     assert len(server.requests) == 2
 
 
-def test_hash_that_does_not_match_leaves_nothing(server: Server, cache: Path) -> None:
-    url = server.url("/vgg-0123456789.pth")
-    with pytest.raises(DownloadError, match=rf"{url}: .*{SHA256}"):
-        cache_url(url)
-    assert list(cache.iterdir()) == []
-
-
-def test_missing_page(server: Server, cache: Path) -> None:
-    url = server.url("/a.pth").replace("a.pth", "b.pth")
-    with pytest.raises(DownloadError, match=rf"{url}: .*404.*b\.pth"):
-        cache_url(url)
-    assert list(cache.iterdir()) == []
-
-
-def test_interrupted_transfer(server: Server, cache: Path) -> None:
-    with pytest.raises(DownloadError, match=f"{len(CONTENT)} of {2 * len(CONTENT)} bytes"):
-        cache_url(server.url("/a.pth") + "?broken")
-    assert list(cache.iterdir()) == []
-
-
-def test_no_server(cache: Path) -> None:
+def test_failed_downloads_leave_nothing(server: Server, cache: Path) -> None:
+    cases = {
+        server.url("/vgg-0123456789.pth"): SHA256,
+        server.url("/a.pth").replace("a.pth", "b.pth"): r"404.*b\.pth",
+        server.url("/c.pth") + "?broken": f"{len(CONTENT)} of {2 * len(CONTENT)} bytes",
+    }
     with Server() as closed:
-        url = closed.url("/a.pth")
-    with pytest.raises(DownloadError, match="refused"):
-        cache_url(url)
-    assert list(cache.iterdir()) == []
+        cases[closed.url("/d.pth")] = "refused"
+    for url, fact in cases.items():
+        with pytest.raises(DownloadError, match=fact):
+            cache_url(url)
+        assert list(cache.iterdir()) == []
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1", "http://127.0.0.1/folder/", "http://host:port/a.pth"])
@@ -135,10 +121,3 @@ def test_checkpoint_by_url(server: Server, cache: Path, tmp_path: Path) -> None:
     checkpoint = read_checkpoint(server.url("/a.pth", (tmp_path / "a.pth").read_bytes()))
     assert checkpoint["iteration"] == 3
     assert (cache / "a.pth").is_file()
-
-
-def test_is_url() -> None:
-    assert is_url("https://host/a.pth")
-    assert is_url("http://host/a.pth")
-    assert not is_url("outputs/model_final.pth")
-    assert not is_url(Path("https:/host"))

@@ -18,11 +18,9 @@ def test_by_call_and_by_decorator() -> None:
 
     assert registry["a"]() == "built"
     assert registry["b"] is other
-    assert other() == "other"
     with pytest.raises(ValueError, match="'a'"):
         registry.register("a", other)
     assert registry["a"] is build
-    assert "c" not in registry
     assert registry.get("c") is None
 
 
@@ -40,8 +38,7 @@ def test_a_family_serves_every_name_below_it() -> None:
     registry = Registry("backbone")
     registry.register("timm/*", build)
     registry.register("timm/special", len)
-    assert registry["timm/resnet18.a1_in1k"] is build
-    assert registry["timm/a/b"] is build
+    assert registry["timm/resnet18.a1_in1k"] is registry["timm/a/b"] is build
     assert registry["timm/special"] is len
     for name in ("timm", "timm/", "timmy/resnet18", "resnet18"):
         with pytest.raises(ConfigError, match=f"'{name}'"):

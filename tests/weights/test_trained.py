@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ssd.config import load_config
-from ssd.utils.checkpoint_folder import tag_checkpoint
+from ssd.utils.checkpoint import tag_checkpoint
 from ssd.utils.errors import CheckpointError
 from ssd.weights.trained import read_trained
 

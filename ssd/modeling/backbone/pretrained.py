@@ -11,9 +11,8 @@ from collections.abc import Callable, Iterable, Sequence
 from torch import Tensor, nn
 
 from ssd.modeling.layers import BatchNorm2d
-from ssd.utils.checkpoint_file import read_checkpoint
+from ssd.utils.checkpoint_file import load_model_weights, matches_any, read_checkpoint
 from ssd.utils.errors import CheckpointError, ConfigError
-from ssd.utils.model_weights import load_model_weights, matches_any
 
 logger = logging.getLogger(__name__)
 

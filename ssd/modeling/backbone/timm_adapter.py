@@ -19,8 +19,8 @@ from ssd.modeling.backbone.extras import cells_after, extra_block
 from ssd.modeling.backbone.pretrained import StateDict, load_pretrained
 from ssd.modeling.backbone.stages import feature_shapes
 from ssd.structures.size import height_width
+from ssd.utils.checkpoint_file import load_model_weights
 from ssd.utils.errors import ConfigError, DownloadError, install_command
-from ssd.utils.model_weights import load_model_weights
 
 logger = logging.getLogger(__name__)
 

@@ -15,8 +15,8 @@ from ssd.data.datasets import ArrayDataset, DetectionDataset
 from ssd.data.datasets.policy import ErrorPolicy
 from ssd.data.datasets.sizes import SIZE_MISMATCH, SIZE_SLIP, unreadable_kind
 from ssd.tools.data.check_report import DUPLICATE, QUANTILES, DataReport, ObjectCounts, SetReport, to_problems
+from ssd.utils.device import available_cores, map_rows
 from ssd.utils.errors import ConfigError, DatasetError, ImageError, SSDError
-from ssd.utils.machine import available_cores, map_rows
 
 
 class CollectErrors(ErrorPolicy):

@@ -15,8 +15,8 @@ import numpy as np
 
 from ssd.data.datasets.sizes import read_annotated_image
 from ssd.tools.data.content import Content, Record
+from ssd.utils.device import available_cores, map_rows
 from ssd.utils.errors import ConfigError
-from ssd.utils.machine import available_cores, map_rows
 
 _REDUCTION = 4  # scale at which a JPEG is decoded for its hash
 # A difference hash: whether each of 8 x 8 cells is brighter than its right neighbour (N. Krawetz, "Kind of Like That",

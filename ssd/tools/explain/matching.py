@@ -76,8 +76,9 @@ def match(head: SSDBoxHead, predictions: Predictions, boxes: np.ndarray, labels:
     cls_loss = classification_loss(predictions.cls_logits, assignment.labels)
     losses = head.loss(predictions, assignment).normalized()
     height, width = head.post_processor.image_size
+    size = iou.new_tensor([width, height, width, height])
     return Matching(
-        boxes=(targets["boxes"][0] * iou.new_tensor([width, height, width, height])).cpu(),
+        boxes=(targets["boxes"][0] * size).cpu(),
         labels=targets["labels"][0].cpu(),
         iou_threshold=threshold,
         prior_labels=assignment.labels[0].cpu(),

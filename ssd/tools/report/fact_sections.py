@@ -15,7 +15,7 @@ from ssd.evaluation import Analysis
 from ssd.evaluation.analysis import AREAS
 from ssd.tools.report.elements import Column, code, details, fact_list, gallery, plot, table
 from ssd.tools.report.page import Section
-from ssd.utils.machine import describe_code, describe_machine, describe_versions
+from ssd.utils.device import describe_code, describe_machine, describe_versions
 from ssd.visualization.plots import plot_sizes
 from ssd.weights.loaded_checkpoint import LoadedCheckpoint
 

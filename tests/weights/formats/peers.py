@@ -22,8 +22,8 @@ from ssd.modeling.box_head import Predictions
 from ssd.modeling.detector import SSDDetector, build_detection_model
 from ssd.modeling.detector.levels import make_prior_box
 from ssd.structures.boxes import center_to_corner, clip_boxes
+from ssd.utils.checkpoint_file import check_model_weights, load_model_weights
 from ssd.utils.errors import CheckpointError
-from ssd.utils.model_weights import check_model_weights, load_model_weights
 from ssd.weights.foreign import find_format, levels_of
 from ssd.weights.formats import Converted
 from ssd.weights.formats.layouts import count_classes
