@@ -71,11 +71,7 @@ class Explanation:
         return Place(level + 1, *divmod(cell, self.prior_box.feature_maps[level][1]), shape)
 
     def find_detection(self, number: int) -> int:
-        """Return the candidate that is a detection, counted from 0, the best.
-
-        Raises:
-            ConfigError: There is no such detection.
-        """
+        """Return the candidate of a detection, counted from 0, the best; raise ConfigError if there is none."""
         found = self.candidates
         if not 0 <= number < len(found.detections):
             raise ConfigError(
