@@ -95,14 +95,7 @@ def with_sizes(cfg: CfgNode, sizes: PriorSizes) -> CfgNode:
 
 
 def write_derived(cfg: CfgNode, overrides: Sequence[str], base: Path, target: Path) -> None:
-    """Write a config that derives from another one and sets its priors.
-
-    Args:
-        cfg: Config with the new priors.
-        overrides: [KEY, VALUE, ...]; their values in ``cfg`` are set as well.
-        base: Path of the other config.
-        target: Path to write.
-    """
+    """Write a config that derives from ``base`` and sets the priors of ``cfg``, and its values of the overridden keys."""
     tree: dict[str, Any] = {}
     names = ["MIN_SIZES", "MAX_SIZES", "ASPECT_RATIOS"]
     names += ["BOXES_PER_LOCATION"] if cfg.MODEL.PRIORS.BOXES_PER_LOCATION else []
