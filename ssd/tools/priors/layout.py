@@ -95,7 +95,7 @@ def with_sizes(cfg: CfgNode, sizes: PriorSizes) -> CfgNode:
 
 
 def write_derived(cfg: CfgNode, overrides: Sequence[str], base: Path, target: Path) -> None:
-    """Write a config that derives from ``base`` and sets the priors of ``cfg``, and its values of the overridden keys."""
+    """Write a config that derives from ``base``, with the priors of ``cfg`` and its overridden keys."""
     tree: dict[str, Any] = {}
     names = ["MIN_SIZES", "MAX_SIZES", "ASPECT_RATIOS"]
     names += ["BOXES_PER_LOCATION"] if cfg.MODEL.PRIORS.BOXES_PER_LOCATION else []
