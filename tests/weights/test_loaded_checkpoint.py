@@ -151,5 +151,5 @@ def test_commands_take_the_users_names(command: str, nameless: Path, tmp_path: P
 
 
 def test_export_takes_the_users_names(nameless: Path) -> None:
-    _, trained = load_trained(None, str(nameless), ["MODEL.WEIGHTS_CLASSES", OWN], complete=True)
+    _, trained = load_trained(None, str(nameless), ["MODEL.WEIGHTS_CLASSES", OWN])
     assert tuple(trained.metadata.class_names)[-20:] == OWN
