@@ -5,7 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
+from torch import nn
 
+from ssd.engine.determinism import seed_iteration
 from tests.forks import Forks
 
 ROOT = Path(__file__).parents[2]
@@ -60,3 +63,21 @@ def test_a_run_switches_it_on(
         options = ("SOLVER.DETERMINISTIC", value, "SOLVER.MAX_ITER", 1)
         assert script("train.py", "--config-file", config_file, "--skip-test", *options)[0] == 0
         assert called == expected
+
+
+def draw(seed: int, iteration: int, rank: int = 0) -> list[float]:
+    seed_iteration(seed, iteration, rank)
+    return nn.functional.dropout(torch.ones(64)).tolist()
+
+
+def test_draws_are_a_function_of_the_arguments() -> None:
+    first = draw(1, 2, 3)
+    torch.rand(1000)
+    assert draw(1, 2, 3) == first
+
+
+def test_draws_differ_in_each_argument() -> None:
+    draws = [
+        draw(*arguments) for arguments in ((0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 1, 0), (2**40, 10**9, 7))
+    ]
+    assert len({tuple(values) for values in draws}) == len(draws)

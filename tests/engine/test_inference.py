@@ -12,8 +12,9 @@ from ssd.config import Config, load_config
 from ssd.config.node import with_num_classes
 from ssd.data import build_datasets, make_batch_transform, make_test_loader
 from ssd.data.datasets import DetectionDataset
-from ssd.engine.inference import detect, evaluate_datasets, make_targets, mean_losses
+from ssd.engine.inference import detect, evaluate_datasets, gather_predictions, make_targets, mean_losses, pack, unpack
 from ssd.modeling.detector import build_detection_model
+from ssd.structures import Container
 
 
 class Setting:
@@ -125,3 +126,42 @@ def test_images_without_objects_have_a_loss(setting: Setting, monkeypatch: pytes
     assert losses["reg_loss"] == 0
     assert losses["cls_loss"] > 0
     assert math.isfinite(losses["total_loss"])
+
+
+def packed(count: int, **more: torch.Tensor) -> Container:
+    boxes = torch.arange(4.0 * count).view(count, 4)
+    prediction = Container(boxes=boxes, labels=torch.arange(count) + 1, scores=torch.linspace(1, 0, count), **more)
+    prediction.img_width, prediction.img_height = 10 + count, 20 + count
+    return prediction
+
+
+def assert_same_images(found: list[Container], expected: list[Container]) -> None:
+    assert len(found) == len(expected)
+    for one, other in zip(found, expected, strict=True):
+        assert (list(one), one.img_width, one.img_height) == (list(other), other.img_width, other.img_height)
+        for name in one:
+            torch.testing.assert_close(one[name], other[name], rtol=0, atol=0)
+
+
+def test_images_with_and_without_detections() -> None:
+    predictions = [packed(0), packed(3), packed(1), packed(0)]
+    columns = pack(predictions)
+    assert {name: tuple(values.shape) for name, values in columns.items()} == {
+        "counts": (4, 3), "boxes": (4, 4), "labels": (4,), "scores": (4,),
+    }  # fmt: skip
+    assert columns["counts"].tolist() == [[0, 10, 20], [3, 13, 23], [1, 11, 21], [0, 10, 20]]
+    assert_same_images(unpack(columns), predictions)
+
+
+def test_no_images() -> None:
+    assert unpack(pack([])) == []
+
+
+def test_fields_of_another_head() -> None:
+    predictions = [packed(count, masks=torch.ones(count, 2, 5, dtype=torch.bool)) for count in (2, 0)]
+    assert_same_images(unpack(pack(predictions)), predictions)
+
+
+def test_one_process_keeps_what_it_has() -> None:
+    predictions = [packed(1)]
+    assert gather_predictions(predictions) is predictions
