@@ -44,7 +44,7 @@ def test_two_runs_give_equal_bits(forks: Forks, config_file: Path, tmp_path: Pat
     digests = []
     for number in range(2):
         folder = tmp_path / f"run{number}"
-        options = ("SOLVER.DETERMINISTIC", True, "SOLVER.MAX_ITER", 6, "OUTPUT_DIR", folder)
+        options = ("SOLVER.DETERMINISTIC", True, "SOLVER.MAX_ITER", 4, "OUTPUT_DIR", folder)
         command = (ROOT / "train.py", "--config-file", config_file, "--skip-test", *options)
         statuses, said = forks(*command, "DATA_LOADER.NUM_WORKERS", number, cwd=tmp_path, OMP_NUM_THREADS="2")
         assert statuses == [0], said
@@ -70,14 +70,9 @@ def draw(seed: int, iteration: int, rank: int = 0) -> list[float]:
     return nn.functional.dropout(torch.ones(64)).tolist()
 
 
-def test_draws_are_a_function_of_the_arguments() -> None:
+def test_draws_are_a_function_of_each_argument() -> None:
     first = draw(1, 2, 3)
     torch.rand(1000)
     assert draw(1, 2, 3) == first
-
-
-def test_draws_differ_in_each_argument() -> None:
-    draws = [
-        draw(*arguments) for arguments in ((0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 1, 0), (2**40, 10**9, 7))
-    ]
-    assert len({tuple(values) for values in draws}) == len(draws)
+    arguments = ((0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 1, 0), (2**40, 10**9, 7))
+    assert len({tuple(draw(*values)) for values in arguments}) == len(arguments)

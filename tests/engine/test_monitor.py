@@ -1,4 +1,4 @@
-"""Table, curves and pictures of a training, which do not change what it trains."""
+"""Table, curves and pictures of a training, which do not change the trained model."""
 
 import csv
 import logging

@@ -26,26 +26,18 @@ def fill(table: ResultsTable, start: int, stop: int) -> None:
             table.add(iteration, {"cells, test/mAP": iteration / 100})
 
 
-def test_a_row_an_iteration(tmp_path: Path) -> None:
+def test_the_file_is_whole_after_each_report(tmp_path: Path) -> None:
     path = tmp_path / "results.csv"
     fill(ResultsTable(path), 0, 6)
     assert path.read_text() == (
         'iteration,lr,total_loss,"cells, test/mAP"\n2,0.001,0.5,\n4,0.001,0.25,0.04\n6,0.001,0.16666666666666666,\n'
     )
-    assert float(read(path)[2]["total_loss"]) == 1 / 6
-
-
-def test_the_file_is_whole_after_each_report(tmp_path: Path) -> None:
-    table = ResultsTable(tmp_path / "results.csv")
-    assert not table.path.exists()
+    table = ResultsTable(path)
     for iteration in (1, 2, 3):
         table.add(iteration, {"loss": math.nan})
-        assert [row["iteration"] for row in read(table.path)] == [str(i) for i in range(1, iteration + 1)]
+        assert [row["iteration"] for row in read(path)] == [str(i) for i in range(1, iteration + 1)]
     table.add(3, {"loss": 2.0, "mAP": 0.5})
-    assert read(table.path)[1:] == [
-        {"iteration": "2", "loss": "nan", "mAP": ""},
-        {"iteration": "3", "loss": "2.0", "mAP": "0.5"},
-    ]
+    assert [list(row.values()) for row in read(path)[1:]] == [["2", "nan", ""], ["3", "2.0", "0.5"]]
 
 
 @pytest.mark.parametrize("completed", [0, 3, 4, 8])
@@ -61,17 +53,12 @@ def test_a_continued_run_leaves_the_file_of_an_unbroken_one(tmp_path: Path, comp
     assert broken.read_text() == whole.read_text()
 
 
-def test_an_evaluation_that_is_done_again_replaces_the_first(tmp_path: Path) -> None:
+def test_repeated_evaluations_and_new_runs_replace_old_rows(tmp_path: Path) -> None:
     path = tmp_path / "results.csv"
     fill(ResultsTable(path), 0, 4)
     before = path.read_text()
     ResultsTable(path, 4).add(4, {"cells, test/mAP": 0.04})
     assert path.read_text() == before
-
-
-def test_a_new_run_takes_no_columns_of_an_old_one(tmp_path: Path) -> None:
-    path = tmp_path / "results.csv"
-    fill(ResultsTable(path), 0, 4)
     ResultsTable(path).add(1, {"lr": 0.5})
     assert path.read_text() == "iteration,lr\n1,0.5\n"
 
@@ -136,9 +123,10 @@ def series(length: int, start: float = 10.0) -> tuple[np.ndarray, np.ndarray]:
 
 
 def draw(length: int, sets: tuple[str, ...]) -> Figure:
+    losses = {name: series(length) for name in ("total_loss", "reg_loss", "cls_loss")}
     return plot_learning_curves(
-        {name: series(length) for name in ("total_loss", "reg_loss", "cls_loss")},
-        {f"{name}/{loss}": series(length) for name in sets for loss in ("total_loss", "reg_loss", "cls_loss")},
+        losses,
+        {f"{name}/{loss}": values for name in sets for loss, values in losses.items()},
         {f"{name}/mAP": (series(length)[0], np.linspace(0.1, 0.6, length)) for name in sets},
         {"lr": series(length, 1e-3)},
     )
@@ -159,7 +147,8 @@ def test_every_size_can_be_drawn(length: int, sets: tuple[str, ...]) -> None:
         assert not axes.get_visible() or axes.get_xlim() == pytest.approx((0, 10.2 * length))
 
 
-def test_legends() -> None:
+def test_legends_and_colours() -> None:
+    """A validation loss has the colour of its training loss."""
     figure = draw(3, ("cells", "_a_name_of_more_letters_than_fit"))
     boxes = [axes.get_legend() for axes in figure.axes]
     total, parts, metrics = ([text.get_text() for text in box.get_texts()] for box in boxes[:3])
@@ -167,17 +156,11 @@ def test_legends() -> None:
     assert parts[:2] == ["reg, training", "reg, cells"]
     assert metrics[0] == "mAP, cells: best 0.600 at 30"
     assert boxes[3] is None
-
-
-def test_a_validation_loss_has_the_colour_of_its_loss() -> None:
-    lines = {line.get_label(): line for line in draw(9, ("cells",)).axes[1].get_lines()}
+    lines = {line.get_label(): line for line in figure.axes[1].get_lines()}
     for name in ("reg", "cls"):
         assert lines[f"{name}, cells"].get_color() == lines[f"{name}, training"].get_color()
         assert lines[f"{name}, cells"].get_marker() != lines[f"{name}, training"].get_marker()
     assert lines["reg, cells"].get_color() != lines["cls, cells"].get_color()
-
-
-def test_metrics_without_a_value_are_left_out() -> None:
     nothing = (np.array([10, 20]), np.array([np.nan, np.nan]))
     figure = plot_learning_curves({"total_loss": series(2)}, {}, {"cells/mAP": nothing}, {"lr": series(2)})
     assert titles(figure) == ["total loss", "learning rate"]
