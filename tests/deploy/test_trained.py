@@ -19,12 +19,8 @@ def detector(small_detector: SSDDetector, metadata: Metadata) -> Trained:
 
 
 def test_names_of_candidates(detector: Trained) -> None:
-    model = [
-        "PyTorch, as trained",
-        "PyTorch, batch norms folded",
-        "PyTorch, folded, bf16",
-        "PyTorch, folded, torch.compile",
-    ]
+    variants = ("as trained", "batch norms folded", "folded, bf16", "folded, torch.compile")
+    model = [f"PyTorch, {variant}" for variant in variants]
     assert list(make_candidates(detector, [Path("m.onnx"), Path("m.int8.onnx")])) == [
         *model,
         *("m.onnx in ONNX Runtime", "m.onnx in OpenVINO", "m.int8.onnx in ONNX Runtime", "m.int8.onnx in OpenVINO"),

@@ -112,11 +112,7 @@ def test_v3_features_are_those_of_torchvision_with_squeeze_before_activation(
     ],
 )
 def test_maps_from_within_blocks_are_torchvisions_expansions(
-    name: str,
-    theirs: str,
-    out_indices: list[int],
-    channels: list[int],
-    from_torchvision: Pairs,
+    name: str, theirs: str, out_indices: list[int], channels: list[int], from_torchvision: Pairs
 ) -> None:
     model, reference = from_torchvision(name, theirs, out_indices)
     inner = out_indices[1:-1]
@@ -194,10 +190,6 @@ def test_squeeze_and_excitation_by_hand(kind: type[nn.Module]) -> None:
     # hard sigmoid (x + 3) / 6 of 2 - 0.5 and of 1 - 0.5
     expected = features * torch.tensor([4.5 / 6, 3.5 / 6])[:, None, None, None]
     torch.testing.assert_close(module(features), expected, rtol=1e-4, atol=1e-4)
-
-
-def test_squeezed_channels_are_a_multiple_of_8() -> None:
-    assert [tuple(p.shape) for p in SqueezeExcitation(16).parameters()] == [(8, 16), (8,), (16, 8), (16,)]
 
 
 @pytest.mark.parametrize(
