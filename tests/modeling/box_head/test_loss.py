@@ -75,8 +75,8 @@ def test_empty_images_do_not_change_the_loss_of_the_others_per_object() -> None:
     sums = MultiBoxLoss(3)(predictions, Assignment(labels, torch.zeros(2, 30, 4)))
     assert sums.num_pos.tolist() == [1, 1]
     first, second = (
-        losses_of(predictions[0][i, None], predictions[1][i, None], labels[i, None], torch.zeros(1, 30, 4))
-        for i in (0, 1)
+        losses_of(cls_logits[None], bbox_pred[None], own[None], torch.zeros(1, 30, 4))
+        for cls_logits, bbox_pred, own in zip(*predictions, labels, strict=True)
     )
     for name, value in sums.normalized().items():
         torch.testing.assert_close(value, sums.sums[name] / 2)
