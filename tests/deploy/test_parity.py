@@ -61,14 +61,6 @@ def test_ties_may_come_in_any_order() -> None:
     assert (parity.num_matched, parity.box_difference, parity.swapped_gap) == (3, 0, 0)
 
 
-def test_closest_pairs_come_first() -> None:
-    """The first box would do for both, but each has a better partner."""
-    rows, columns = match_close(
-        make((10.04, 1, 0.9), (10.0, 1, 0.9)), make((10.0, 1, 0.9), (10.05, 1, 0.9)), Tolerance()
-    )
-    assert (rows.tolist(), columns.tolist()) == ([0, 1], [1, 0])
-
-
 def test_detections_at_the_cut_do_not_count() -> None:
     """The other's score of the last one was, by rounding, not above 0.01; rounding that pairs show widens the cut."""
     for score, other, num_at_cut in ((0.0100005, 0.9, 1), (0.0102, 0.9, 0), (0.0104, 0.8995, 1), (0.0104, 0.9, 0)):
@@ -127,7 +119,11 @@ def test_agreement() -> None:
     assert np.isnan(agreement([make((10, 1, 0.4))], [make()]))
 
 
-def test_best_overlaps_come_first() -> None:
+def test_best_pairs_come_first() -> None:
+    """The first box would do for both, but each has a better partner; then the best overlaps."""
+    one, two = make((10.04, 1, 0.9), (10.0, 1, 0.9)), make((10.0, 1, 0.9), (10.05, 1, 0.9))
+    rows, columns = match_close(one, two, Tolerance())
+    assert (rows.tolist(), columns.tolist()) == ([0, 1], [1, 0])
     rows, columns = match_overlapping(make((10, 1, 0.9), (14, 1, 0.9)), make((14, 1, 0.9), (11, 2, 0.9), (16, 1, 0.9)))
     assert (rows.tolist(), columns.tolist()) == ([0, 1], [2, 0])
 

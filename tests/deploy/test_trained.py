@@ -55,21 +55,18 @@ def test_compiled(small_config: Config, detector: Trained) -> None:
     check(small_config, detector, CompiledNetwork(detector))
 
 
-def test_bf16_without_hardware(detector: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bf16_does_not_change_the_model(
+    small_config: Config, detector: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(trained, "has_bf16_arithmetic", lambda: False)
     candidates = make_candidates(detector, [Path("m.onnx")])
     for name in ("PyTorch, folded, bf16", "m.onnx in OpenVINO, bf16"):
         with pytest.raises(DeviceError, match="bf16"):
             candidates[name](1)
-
-
-def test_bf16_does_not_change_the_model(
-    small_config: Config, detector: Trained, monkeypatch: pytest.MonkeyPatch
-) -> None:
     monkeypatch.setattr(trained, "has_bf16_arithmetic", lambda: True)
     images = make_batch(small_config, 1)
     (exact,) = PlainNetwork(detector)(images)
-    (found,) = make_candidates(detector, [Path("m.pt2")])["PyTorch, folded, bf16"](1)(images)
+    (found,) = candidates["PyTorch, folded, bf16"](1)(images)
     assert len(found["scores"]) > 0
     assert not torch.equal(found["scores"][:5], exact["scores"][:5])
     assert torch.equal(PlainNetwork(detector)(images)[0]["scores"], exact["scores"])

@@ -99,17 +99,6 @@ def test_best_candidates_equal_a_sort(seed: int, num_classes: int, count: int, n
         assert torch.equal(all_scores[image, priors[image], labels[image] - 1], scores[image])
 
 
-def test_taking_candidates_in_portions_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    inputs = predictions(400, 6)
-    monkeypatch.setattr(post_processor, "FIRST_CANDIDATES", 10**9)
-    whole = detect(inputs, max_per_image=150)
-    for first in (1, 7, 100):
-        monkeypatch.setattr(post_processor, "FIRST_CANDIDATES", first)
-        for ours, expected in zip(detect(inputs, max_per_image=150), whole, strict=True):
-            for field in ("boxes", "labels", "scores"):
-                assert torch.equal(ours[field], expected[field])
-
-
 @pytest.mark.parametrize("wild", [float("nan"), float("inf"), 1e38])
 def test_wild_boxes_of_one_image_do_not_change_another(wild: float) -> None:
     inputs = predictions(400, 6)

@@ -104,14 +104,13 @@ def convert(weights: StateDict, content: Mapping[str, Any] | None = None) -> Con
 
 
 def build_listed(listing: str) -> Detector:
-    """Build what a listing converts to; the values of its weights do not matter."""
+    """Build the detector of a listing; the values of its weights do not matter."""
     return build(convert({name: torch.empty(shape) for name, shape in read_shapes(listing).items()}))
 
 
 def build(converted: Converted) -> Detector:
-    """Build what a conversion describes, and load all of its weights."""
-    overrides = ["MODEL.NUM_CLASSES", count_classes(converted.weights), *converted.overrides]
-    config = load_config(ROOT / "configs" / f"{converted.config}.yaml", overrides)
+    """Build the detector of a conversion, and load all of its weights."""
+    config = read_config(converted.config, "MODEL.NUM_CLASSES", count_classes(converted.weights), *converted.overrides)
     model = build_detection_model(config, pretrained=False)
     load_model_weights(model, converted.weights, "the converted file")
     return Detector(config, model.eval())
@@ -140,13 +139,12 @@ def check_fits(converted: Converted) -> None:
 
 @lru_cache
 def _network(config: str, num_classes: int, overrides: tuple[Any, ...]) -> nn.Module:
-    path = ROOT / "configs" / f"{config}.yaml"
     with torch.device("meta"):
-        return build_detection_model(load_config(path, ["MODEL.NUM_CLASSES", num_classes, *overrides]), False)
+        return build_detection_model(read_config(config, "MODEL.NUM_CLASSES", num_classes, *overrides), False)
 
 
 def read_config(name: str, *overrides: Any) -> Config:
-    """A config of configs/."""
+    """Read a config of configs/."""
     return load_config(ROOT / "configs" / f"{name}.yaml", list(overrides))
 
 
