@@ -46,14 +46,11 @@ def test_predictions_have_so_many_candidates(num_classes: int, candidates: int) 
     assert count_candidates(untrained[0]) == 8732 * (num_classes - 1)
 
 
-def test_operations() -> None:
+def test_operations_and_covered_time() -> None:
     a, b = torch.ones(3, 5, requires_grad=True), torch.ones(5, 7)
     assert count_operations(lambda: a @ b) == 2 * 3 * 5 * 7
     assert count_operations(lambda: (a @ b).sum().backward()) == 2 * (2 * 3 * 5 * 7)  # b needs no gradient
     assert make_floor_timer(2 * 1024**3, CPU, torch.float32)(1) > 0
-
-
-def test_covered() -> None:
     assert covered([]) == 0
     assert covered([(5, 6), (0, 2), (1, 3), (1, 2)]) == 4  # 0 to 3 and 5 to 6
 

@@ -23,5 +23,5 @@ def test_201_slots_are_the_classes_of_coco() -> None:
 def test_the_number_of_classes_tells_the_priors(num_classes: int, config: str) -> None:
     converted = peers.convert(peers.meta_weights(NAME, {r"conf\.": (21, num_classes)}))
     assert converted.config == f"interop/amdegroot_ssd300_{config}"
-    assert any("ssd_300_VOC0712.pth" in note for note in converted.notes) == (num_classes == 21)  # the file from Caffe
+    assert any("ssd_300_VOC0712.pth" in note and "MODEL.PRIORS.CLIP False" in note for note in converted.notes)
     assert peers.count_built_classes(converted) == min(num_classes, 81)
