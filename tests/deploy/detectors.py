@@ -15,7 +15,7 @@ from ssd.data.samples import resize_image
 from ssd.modeling.box_head.box_predictor import last_conv
 from ssd.modeling.detector import SSDDetector, build_detection_model
 from ssd.structures import Container
-from ssd.structures.size import height_width
+from ssd.structures.boxes import height_width
 from ssd.tools.data.scenes import render_scene
 from ssd.utils.image import read_image
 

@@ -129,5 +129,5 @@ def test_a_missing_tensorboard_and_a_full_disk_are_warnings(
     out = tmp_path / "missing"
     report(out / "tf_logs", out)
     warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
-    for warning, name in zip(warnings, ("tf_logs", "results.csv", "first_batch.jpg", "learning_curves"), strict=True):
+    for warning, name in zip(warnings, ("results.csv", "tf_logs", "first_batch.jpg", "learning_curves"), strict=True):
         assert name in warning

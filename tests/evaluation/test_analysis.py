@@ -10,8 +10,8 @@ from pycocotools.cocoeval import COCOeval
 from ssd.evaluation import analyse, evaluate
 from ssd.evaluation.analysis import AREAS
 from ssd.evaluation.coco import detections_to_results
-from ssd.evaluation.confusion import confusion_matrix, pick_confused
 from ssd.evaluation.inputs import read_predictions
+from ssd.evaluation.matching import confusion_matrix, pick_confused
 from tests.evaluation.sets import COCOSet, VOCSet, predicted, random_set
 
 NAN = float("nan")

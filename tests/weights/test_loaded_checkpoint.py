@@ -143,5 +143,5 @@ def test_commands_take_the_users_names(nameless: Path, tmp_path: Path) -> None:
         args = [command, image, "--ckpt", nameless, "-o", output, *options, "MODEL.WEIGHTS_CLASSES", OWN]
         assert main([str(arg) for arg in args]) == 0
         assert "thing 1" in (output / file).read_text()
-    _, trained = load_trained(None, str(nameless), ["MODEL.WEIGHTS_CLASSES", OWN], complete=True)
+    _, trained = load_trained(None, str(nameless), ["MODEL.WEIGHTS_CLASSES", OWN])
     assert tuple(trained.metadata.class_names)[-20:] == OWN

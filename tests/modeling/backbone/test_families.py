@@ -81,8 +81,8 @@ def test_maps(name: str, channels: list[int], image_size: tuple[int, int], maps:
 @torch.no_grad()
 @pytest.mark.parametrize("name", NAMES)
 def test_evaluation_draws_nothing_and_a_batch_equals_its_images(name: str) -> None:
-    model = build(name, image_size=(64, 96)).eval()
-    images = torch.randn(2, 3, 64, 96)
+    model = build(name, image_size=(64, 96)).double().eval()
+    images = torch.randn(2, 3, 64, 96, dtype=torch.float64)
     state = torch.get_rng_state()
     features = model(images)
     assert torch.equal(torch.get_rng_state(), state)

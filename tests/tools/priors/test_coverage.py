@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import pytest
 import torch
-from ssd.modeling.backbone.shapes import feature_shapes
 from torch import nn
 
 from ssd.config import load_config
 from ssd.modeling.backbone import build_backbone
+from ssd.modeling.backbone.stages import feature_shapes
 from ssd.structures.boxes import corner_to_center, pairwise_iou
 from ssd.tools.priors.coverage import ImageBoxes, make_part, measure
 from ssd.tools.priors.layout import Layout, make_finer_advice, make_layout

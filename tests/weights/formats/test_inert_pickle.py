@@ -12,8 +12,7 @@ import torch
 from torch import nn
 
 from ssd.utils.errors import CheckpointError
-from ssd.weights.formats.inert_pickle import Shell, load_inert, state_dict_of
-from ssd.weights.formats.reading import read_weights
+from ssd.weights.formats.reading import Shell, load_inert, read_weights, state_dict_of
 
 
 @pytest.fixture
