@@ -12,7 +12,7 @@ from benchmarks.photos import photo_paths
 from benchmarks.plan import Plan
 from benchmarks.timing import Comparison, Timer, compare
 from ssd.modeling.detector import SSDDetector
-from ssd.structures.size import height_width
+from ssd.structures.boxes import height_width
 
 _NUM_CLASSES = 21
 _CANDIDATES = 2000  # above the threshold, an image; networks of random weights have none, or all

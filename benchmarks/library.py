@@ -20,7 +20,7 @@ from ssd.modeling.box_head import Predictions, SSDBoxHead
 from ssd.modeling.detector import SSDDetector, build_detection_model
 from ssd.solver import make_optimizer
 from ssd.structures import Container
-from ssd.structures.size import height_width
+from ssd.structures.boxes import height_width
 from ssd.utils.device import keep_freed_memory, select_dtype
 
 ROOT = Path(__file__).parents[1]

@@ -16,9 +16,11 @@ from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from ssd.config import Config, load_config
-from ssd.modeling.anchors import PriorBox, encode_boxes, match_priors
+from ssd.modeling.anchors import BoxCoder, PriorBox, match_priors
+from ssd.modeling.anchors.prior_box import prior_shapes
 from ssd.modeling.box_head import PostProcessor
 from ssd.modeling.box_head.loss import hard_negative_mining
+from ssd.modeling.box_head.post_processor import class_scores
 from ssd.structures.boxes import center_to_corner, corner_to_center, pairwise_iou
 from ssd.tools.data.scenes import render_scene
 from ssd.visualization.theme import GREEN, ORANGE, SKY_BLUE, VERMILLION, WIDE, add_legend, make_figure, series_style
@@ -26,7 +28,7 @@ from ssd.visualization.theme import GREEN, ORANGE, SKY_BLUE, VERMILLION, WIDE, a
 SIDE = 300  # pixels of the scene and of the network input
 SEED, NUMBER = 0, 5  # of the scene
 # What VGG16 gives SSD300 (SSD, Sec. 3 and Fig. 2).
-LEVELS = ["MODEL.PRIORS.FEATURE_MAPS", [38, 19, 10, 5, 3, 1], "MODEL.PRIORS.STRIDES", [8, 16, 32, 64, 100, 300]]
+MAPS, STRIDES = [38, 19, 10, 5, 3, 1], [8, 16, 32, 64, 100, 300]
 PALETTE = (ORANGE, SKY_BLUE, GREEN, VERMILLION)
 
 
@@ -57,10 +59,13 @@ class Example:
 
 def make_example() -> Example:
     """Render the scene and match the priors; every object is a class of its own."""
-    cfg = load_config(None, [*LEVELS, "TEST.CONFIDENCE_THRESHOLD", 0.3])
+    cfg = load_config(None, ["TEST.CONFIDENCE_THRESHOLD", 0.3])
     image, objects = render_scene(SEED, NUMBER, (SIDE, SIDE))
     boxes = torch.stack([torch.as_tensor(one.box).float() for one in objects]) / SIDE
-    priors = PriorBox(cfg)()
+    keys = cfg.MODEL.PRIORS
+    shapes = [prior_shapes(*level) for level in zip(keys.MIN_SIZES, keys.MAX_SIZES, keys.ASPECT_RATIOS, strict=True)]
+    maps, strides = [(cells, cells) for cells in MAPS], [(stride, stride) for stride in STRIDES]
+    priors = PriorBox((SIDE, SIDE), maps, strides, shapes, keys.CLIP)()
     corners = center_to_corner(priors)
     numbers = torch.arange(1, len(objects) + 1)
     labels, gt_index = match_priors(boxes[None], numbers[None], corners, cfg.MODEL.THRESHOLD)
@@ -79,7 +84,7 @@ def stand_in(example: Example) -> tuple[Tensor, Tensor]:
     object_logits = (probability / (1 - probability)).log() + noise
     cls_logits.scatter_(1, example.gt_index[:, None] + 1, object_logits[:, None])
     cls_logits[:, 1:].masked_fill_(cls_logits[:, 1:] == 0, -8)
-    targets = encode_boxes(corner_to_center(example.boxes)[example.gt_index], example.priors, 0.1, 0.2)
+    targets = BoxCoder().encode(corner_to_center(example.boxes)[example.gt_index], example.priors)
     bbox_pred = targets + (1.2 - overlap[:, None]) * 0.6 * torch.randn(targets.shape, generator=generator)
     return cls_logits[None], bbox_pred[None]
 
@@ -87,9 +92,8 @@ def stand_in(example: Example) -> tuple[Tensor, Tensor]:
 def draw_priors(example: Example) -> Figure:
     """Each level's cells, and the priors of the cell in the middle."""
     figure, grid = make_figure(width=WIDE, height=6.6, rows=2, columns=3)
-    maps = example.cfg.MODEL.PRIORS.FEATURE_MAPS
-    counts = [n * n * (2 + 2 * len(r)) for n, r in zip(maps, example.cfg.MODEL.PRIORS.ASPECT_RATIOS, strict=True)]
-    for axes, n, level in zip(grid.flat, maps, example.priors.split(counts), strict=True):
+    counts = [n * n * (2 + 2 * len(r)) for n, r in zip(MAPS, example.cfg.MODEL.PRIORS.ASPECT_RATIOS, strict=True)]
+    for axes, n, level in zip(grid.flat, MAPS, example.priors.split(counts), strict=True):
         of_a_cell = len(level) // n**2
         _show_image(axes, example.image, alpha=0.55)
         centers = level[::of_a_cell, :2] * SIDE
@@ -182,10 +186,13 @@ def draw_loss() -> Figure:
 def draw_post_processing(example: Example) -> Figure:
     """What scores above the threshold, and what is left of it."""
     cls_logits, bbox_pred = stand_in(example)
-    processor = PostProcessor(example.cfg)
-    predictions = processor.decode(cls_logits, bbox_pred, example.priors)
-    (found,) = processor(cls_logits, bbox_pred, example.priors)
-    sure = predictions.scores[0] > processor.score_threshold
+    test = example.cfg.TEST
+    thresholds = {"score_threshold": test.CONFIDENCE_THRESHOLD, "nms_threshold": test.NMS_THRESHOLD}
+    processor = PostProcessor((SIDE, SIDE), **thresholds, max_per_image=test.MAX_PER_IMAGE)
+    scores = class_scores(cls_logits)
+    boxes = center_to_corner(BoxCoder().decode(bbox_pred, example.priors))
+    (found,) = processor(scores, boxes)
+    sure = scores[0] > processor.score_threshold
     figure, grid = make_figure(width=WIDE, height=4.9, columns=2)
     left, right = grid[0]
     for axes in (left, right):
@@ -193,7 +200,7 @@ def draw_post_processing(example: Example) -> Figure:
     left.set_title(f"{int(sure.sum())} candidates above {processor.score_threshold}")
     right.set_title(f"{len(found['scores'])} detections after NMS")
     for prior, label in sure.nonzero().tolist():
-        _draw_box(left, predictions.boxes[0, prior], PALETTE[label % len(PALETTE)], 0.8)
+        _draw_box(left, boxes[0, prior] * SIDE, PALETTE[label % len(PALETTE)], 0.8)
     for box, label, score in zip(found["boxes"], found["labels"].tolist(), found["scores"].tolist(), strict=True):
         color = PALETTE[(label - 1) % len(PALETTE)]
         _draw_box(right, box, color, 2.5)

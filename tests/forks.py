@@ -1,7 +1,4 @@
-"""Scripts in processes of their own that are forked from one that has imported PyTorch: to start one takes no time.
-
-Where torchrun, the interpreter or a signal to the command is the point, tests start that instead.
-"""
+"""Scripts in processes that are forked from one that has imported PyTorch, so that they start at once."""
 
 import multiprocessing
 import os
@@ -11,6 +8,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from multiprocessing import forkserver
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
@@ -20,7 +18,8 @@ PRELOADED = ["pytest", "torch.utils.tensorboard", "pycocotools.coco", "ssd.comma
 
 
 def run_script(args: Sequence[str], environment: Mapping[str, str], cwd: str, output: str) -> None:
-    """Become the script."""
+    """Become the script; its own processes are forks, not of another server."""
+    multiprocessing.set_start_method("fork", force=True)
     os.environ.update(environment)
     os.chdir(cwd)
     descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -34,7 +33,7 @@ def run_script(args: Sequence[str], environment: Mapping[str, str], cwd: str, ou
 
 
 class Forks:
-    """Runs scripts of the repository to their end."""
+    """Runs scripts of the repository."""
 
     def __init__(self) -> None:
         self._context = multiprocessing.get_context("forkserver")
@@ -54,19 +53,20 @@ class Forks:
             launches = [strings({"RANK": rank, "LOCAL_RANK": rank, **common}) for rank in range(number)]
         output = cwd / "output.txt"
         output.unlink(missing_ok=True)
-        words = [str(arg) for arg in args]
-        started = [
-            self._context.Process(target=run_script, args=(words, {**launch, **environment}, str(cwd), str(output)))
-            for launch in launches
-        ]
-        for process in started:
-            process.start()
+        started = [self.start(*args, cwd=cwd, output=output, **launch, **environment) for launch in launches]
         deadline = time.monotonic() + 120
         for process in started:
             process.join(max(0, deadline - time.monotonic()))
             process.kill()
             process.join()
         return [process.exitcode or 0 for process in started], output.read_text()
+
+    def start(self, *args: object, cwd: Path, output: Path, **environment: str) -> BaseProcess:
+        """Start a script whose output is added to a file."""
+        words = ([str(arg) for arg in args], environment, str(cwd), str(output))
+        process = self._context.Process(target=run_script, args=words)
+        process.start()
+        return process
 
 
 def strings(values: Mapping[str, object]) -> dict[str, str]:

@@ -1,32 +1,23 @@
-"""Runs train.py again and again, each time in a process of its own that starts at once, and that can be told to die.
+"""Runs train.py, in a process group of its own, with the backbone "forgetful", which draws random numbers.
 
-A line of JSON on the standard input, {"args": [...], "output": FILE, "death": [PLACE, COUNT, SIGNAL] or null}, starts a
-training whose output goes to FILE. Its process id is answered, and when it has ended, its exit status (negative: the
-signal that ended it). With a "death" the process sends itself the signal when it comes to the PLACE for the COUNT-th
-time:
+With DEATH="PLACE COUNT SIGNAL" in the environment the process sends itself the signal when it comes to the PLACE for
+the COUNT-th time:
 
 - "writing": half of a checkpoint is in its temporary file;
 - "written": all of it is, but not yet on the disk;
 - "renaming": it is on the disk, but not yet under its name;
 - "tagging": it has its name, but the last checkpoint is still the one before;
 - "evaluating": an evaluation has written its predictions.
-
-The backbone "forgetful" draws from PyTorch's global generator.
 """
 
-import contextlib
-import json
 import os
 import runpy
-import signal
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor, nn
-from torch.utils.tensorboard import SummaryWriter  # noqa: F401  # train.py's imports, once for all
 
 import ssd.engine.inference
 from ssd.modeling import registry
@@ -111,38 +102,9 @@ def arrange(place: str, death: Death) -> None:
     ssd.engine.inference.save_predictions = predict_and_die
 
 
-def train(args: list[str], output: str, death: list[Any] | None) -> None:
-    """Become a training."""
-    os.setsid()
-    descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(descriptor, 1)
-    os.dup2(descriptor, 2)
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    if death is not None:
-        arrange(death[0], Death(death[1], death[2]))
-    sys.argv = ["train.py", *args]
-    runpy.run_path(str(ROOT / "train.py"), run_name="__main__")
-
-
-def answer(number: int) -> None:
-    sys.stdout.write(f"{number}\n")
-    sys.stdout.flush()
-
-
-def main() -> None:
-    """Answer requests until there are no more."""
-    for line in sys.stdin:
-        request = json.loads(line)
-        pid = os.fork()
-        if pid == 0:
-            train(**request)
-            return
-        answer(pid)
-        _, status = os.waitpid(pid, 0)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(pid, signal.SIGKILL)  # its loader's workers, who would go by themselves in some seconds
-        answer(os.waitstatus_to_exitcode(status))
-
-
 if __name__ == "__main__":
-    main()
+    os.setsid()
+    if "DEATH" in os.environ:
+        where, count, number = os.environ["DEATH"].split()
+        arrange(where, Death(int(count), int(number)))
+    runpy.run_path(str(ROOT / "train.py"), run_name="__main__")

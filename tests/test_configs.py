@@ -18,8 +18,7 @@ from ssd.modeling.detector import build_detection_model
 from ssd.modeling.detector.levels import build_levels
 from ssd.solver import make_optimizer
 from ssd.structures import Container
-from ssd.structures.boxes import center_to_corner
-from ssd.structures.size import height_width
+from ssd.structures.boxes import center_to_corner, height_width
 from ssd.utils.checkpoint import Checkpointer
 from tests.shipped_configs import CONFIGS, load_shipped
 

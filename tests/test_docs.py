@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -370,7 +370,7 @@ def test_json_of_inference(photos: Path) -> None:
 
 
 def skeleton(value: Any) -> Any:
-    """Replace the values of a JSON value by their types, and the items of a list by one of each kind."""
+    """Replace values by their types, and the items of a list by one of each kind."""
     if isinstance(value, dict):
         return {key: skeleton(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -398,6 +398,8 @@ def test_commands_are_parsed(page: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(doctor, "examine", lambda: [Finding("this test", "ok", "")])
     for words in commands_in(page):
         read_command(words)
+    for block in (block for language, block in read_blocks(page.read_text()) if language == "bash"):
+        subprocess.run(["bash", "-n"], input=block, text=True, check=True)
     for text in re.findall(INLINE, re.sub(BLOCK, "", current_text(page))):
         for words in split_commands(text.replace("\n", " ")):
             read_command(words, is_name_enough=True)
@@ -445,13 +447,6 @@ def read_python(words: list[str], *, is_name_enough: bool = False) -> None:
     if rest or not is_name_enough:
         parsed = getattr(imported, "parse_args", imported.main)(rest)
         config.cfg.with_overrides([word for word in getattr(parsed, "opts", None) or [] if word != "..."])
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
-def test_scripts_parse(page: Path) -> None:
-    for language, block in read_blocks(page.read_text()):
-        if language == "bash":
-            subprocess.run(["bash", "-n"], input=block, text=True, check=True)
 
 
 @every_page
@@ -518,28 +513,24 @@ def test_foreign_checkpoints_have_their_rows() -> None:
         assert re.search(rf"(?<![\d.]){figure}(?!\d|\.\d)", row), (file, figure)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+@every_page
 def test_paths_exist(page: Path) -> None:
-    """Links, and files of the repository in the prose."""
-    prose = re.sub(BLOCK, "", page.read_text())
+    """Links, files of the repository in the prose, and files of commands, unless the page or a command writes them."""
+    prose = re.sub(BLOCK, "", current_text(page))
     links = [link.partition("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", prose) if "://" not in link]
     assert not [path for path in links if path and not (page.parent / path).exists()]
     named = re.findall(r"`((?:ssd|tests|docs|configs|benchmarks)/[\w./-]+)`", prose)
     assert not [path for path in named if not (ROOT / path).exists()]
 
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
-def test_commands_name_files(page: Path) -> None:
-    """They exist, come with the library, the page itself has them, or one of its commands writes them."""
     known = {file_name(block) for _, block in read_blocks(page.read_text())} | {*shipped_names()}
     commands = commands_in(page)
     for option, word in (pair for words in commands for pair in itertools.pairwise(words)):
         if option in ("-o", "--fit", "--write-config", "--write_config"):
             known.add(word)
-    named = {word for words in commands for word in words if word.endswith((".py", ".yaml"))}
-    assert not [name for name in named - known if not (ROOT / name).is_file()]
+    files = {word for words in commands for word in words if word.endswith((".py", ".yaml"))}
+    assert not [name for name in files - known if not (ROOT / name).is_file()]
     if page.name == "README.md":
-        assert named >= {"train.py", "demo.py", "configs/vgg_ssd300_voc0712.yaml"}
+        assert files >= {"train.py", "demo.py", "configs/vgg_ssd300_voc0712.yaml"}
 
 
 def commands_in(page: Path) -> list[list[str]]:

@@ -149,40 +149,36 @@ def old_checkpoint(listing: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("form", ["container", "with the prefix of DataParallel", "bare"])
 @pytest.mark.parametrize("name", TRIED)
-def test_old_checkpoints_load_strictly(name: str, form: str, goldens: Path, tmp_path: Path) -> None:
+def test_old_checkpoints_load_strictly(name: str, goldens: Path, tmp_path: Path) -> None:
     config, model = build(name, tmp_path)
     checkpoint = old_checkpoint(read_listing(name, goldens))
     weights, path = checkpoint["model"], tmp_path / "old.pth"
-    if form.endswith("DataParallel"):
-        checkpoint["model"] = {f"module.{key}": value for key, value in weights.items()}
-    torch.save(weights if form == "bare" else checkpoint, path)
-
+    torch.save(checkpoint, path)
     optimizer = make_optimizer(config, model)
     scheduler = make_lr_scheduler(config, optimizer)
-    rest = Checkpointer(model, optimizer, scheduler).load(path)
+    assert Checkpointer(model, optimizer, scheduler).load(path) == {"iteration": ITERATION}
     assert_weights(model, weights)
-    if form == "bare":
-        assert rest == {}
-    else:
-        assert rest == {"iteration": ITERATION}
-        steps_down = sum(step <= ITERATION for step in config.SOLVER.LR_STEPS)
-        assert scheduler.get_last_lr() == pytest.approx([1e-3 * 0.1**steps_down])
-        for number, parameter in enumerate(model.parameters()):
-            assert optimizer.state[parameter]["momentum_buffer"].eq(number).all()
+    steps_down = sum(step <= ITERATION for step in config.SOLVER.LR_STEPS)
+    assert scheduler.get_last_lr() == pytest.approx([1e-3 * 0.1**steps_down])
+    for number, parameter in enumerate(model.parameters()):
+        assert optimizer.state[parameter]["momentum_buffer"].eq(number).all()
 
-    for value in model.state_dict().values():
-        value.zero_()
-    model.load_state_dict(read_checkpoint(path)["model"])
-    assert_weights(model, weights)
+    # Without a container, and with the prefix of DataParallel.
+    for state in (weights, {"model": {f"module.{key}": value for key, value in weights.items()}}):
+        torch.save(state, path)
+        for value in model.state_dict().values():
+            value.zero_()
+        assert Checkpointer(model).load(path) == {}
+        assert_weights(model, weights)
+        model.load_state_dict(read_checkpoint(path)["model"])
     path.unlink()  # up to 210 MB, and pytest keeps its folders
 
 
 def assert_weights(model: nn.Module, weights: dict[str, Tensor]) -> None:
     ours = model.state_dict()
     assert list(ours) == list(weights)
-    assert [name for name, value in ours.items() if not torch.equal(value, weights[name])] == []
+    assert all(torch.equal(value, weights[name]) for name, value in ours.items())
 
 
 @pytest.mark.parametrize("name", TRIED)
@@ -201,10 +197,8 @@ def test_our_checkpoints_have_the_old_layout(name: str, goldens: Path, tmp_path:
     theirs = old_checkpoint(read_listing(name, goldens))
     assert ours.keys() - checkpointer.extra.keys() == theirs.keys()
     assert layout(ours["model"]) == layout(theirs["model"])
-    assert momentum_shapes(ours["optimizer"]) == momentum_shapes(theirs["optimizer"])
-
-
-def momentum_shapes(optimizer: dict[str, Any]) -> list[torch.Size]:
-    """In the order of the parameters, which are in one group."""
-    (group,) = optimizer["param_groups"]
-    return [optimizer["state"][number]["momentum_buffer"].shape for number in group["params"]]
+    shapes = []
+    for optimizer_state in (ours["optimizer"], theirs["optimizer"]):  # one group, in the order of the parameters
+        (group,) = optimizer_state["param_groups"]
+        shapes.append([optimizer_state["state"][number]["momentum_buffer"].shape for number in group["params"]])
+    assert shapes[0] == shapes[1]

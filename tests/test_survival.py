@@ -1,14 +1,12 @@
-"""A training that is killed again and again ends with the losses and weights of one that was left alone."""
+"""A training that is killed several times ends with the losses and weights of an unbroken one."""
 
-import json
+import contextlib
 import os
 import random
 import re
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -16,50 +14,41 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.forks import Forks
+
 ROOT = Path(__file__).parents[1]
 SAVE, EVALUATE = 3, 6  # periods; a kill in an evaluation comes just after a checkpoint
 PLACES = ("writing", "tagging", "evaluating", "written", "renaming")
-ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
 class Trainings:
-    """Trainings in processes of their own, see mortal_training.py."""
+    """Trainings in other processes, see mortal_training.py."""
 
-    def __init__(self, config_file: Path, max_iter: int):
+    def __init__(self, forks: Forks, config_file: Path, max_iter: int):
+        self.forks = forks
         self.options = [
-            *("--config-file", str(config_file), "--log_step", "1", "--save_step", str(SAVE)),
-            *("--eval_step", str(EVALUATE), "MODEL.BACKBONE.NAME", "forgetful", "SOLVER.MAX_ITER", str(max_iter)),
-            *("SOLVER.EMA", "0.9", "SOLVER.LR_STEPS", f"[{max_iter // 2}]", "CHECKPOINT.KEEP", "2"),
-            *("SOLVER.OPTIMIZER", "adamw", "SOLVER.GRAD_CLIP", "10.0", "SOLVER.LR", "0.002"),
+            *("--config-file", config_file, "--log_step", 1, "--save_step", SAVE, "--eval_step", EVALUATE),
+            *("MODEL.BACKBONE.NAME", "forgetful", "SOLVER.MAX_ITER", max_iter, "SOLVER.LR_STEPS", [max_iter // 2]),
+            *("SOLVER.EMA", 0.9, "SOLVER.OPTIMIZER", "adamw", "SOLVER.GRAD_CLIP", 10.0, "SOLVER.LR", 0.002),
+            *("CHECKPOINT.KEEP", 2),
         ]
-        self.process = subprocess.Popen(
-            [sys.executable, str(ROOT / "tests" / "mortal_training.py")],
-            cwd=ROOT,
-            env={**os.environ, **ONE_THREAD, "PYTHONPATH": str(ROOT)},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
 
-    def start(self, output: Path, *options: object, death: tuple[str, int, int] | None = None) -> int:
-        """Start a training; return its process id."""
-        request = {"args": [*self.options, *map(str, options)], "output": str(output), "death": death}
-        assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps(request) + "\n")
-        self.process.stdin.flush()
-        return int(self._answer())
+    def start(self, output: Path, folder: Path, num_workers: int, death: str = "") -> BaseProcess:
+        """Start a training whose log goes to ``output``."""
+        options = [*self.options, "OUTPUT_DIR", folder, "DATA_LOADER.NUM_WORKERS", num_workers]
+        environment = {"DEATH": death} if death else {}
+        script = ROOT / "tests" / "mortal_training.py"
+        return self.forks.start(script, *options, cwd=ROOT, output=output, **environment)
 
-    def wait(self) -> int:
-        """Return the exit status of the one that was started."""
-        return int(self._answer())
 
-    def _answer(self) -> str:
-        assert self.process.stdout is not None
-        return self.process.stdout.readline()
-
-    def close(self) -> None:
-        """End the processes."""
-        self.process.communicate(timeout=60)
+def wait(process: BaseProcess) -> int:
+    """Return the exit status."""
+    process.join(120)
+    assert process.exitcode is not None
+    assert process.pid is not None
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)  # the workers of its loader
+    return process.exitcode
 
 
 @pytest.fixture
@@ -69,10 +58,8 @@ def max_iter() -> int:
 
 
 @pytest.fixture
-def trainings(config_file: Path, max_iter: int) -> Iterator[Trainings]:
-    trainings = Trainings(config_file, max_iter)
-    yield trainings
-    trainings.close()
+def trainings(forks: Forks, config_file: Path, max_iter: int) -> Trainings:
+    return Trainings(forks, config_file, max_iter)
 
 
 def progress(output: Path) -> int:
@@ -80,58 +67,40 @@ def progress(output: Path) -> int:
     return output.read_text().count("iter: ") if output.is_file() else 0
 
 
-def kill_in_the_midst(trainings: Trainings, rng: random.Random, output: Path, folder: Path, number: int) -> int:
+def kill_at_any_moment(trainings: Trainings, rng: random.Random, output: Path, folder: Path, number: int) -> int:
     """Start a training, send it a signal at a random moment, and return how it ended."""
-    workers = rng.choice([0, 0, 1, 2])
-    pid = trainings.start(output, "OUTPUT_DIR", folder, "DATA_LOADER.NUM_WORKERS", workers)
+    process = trainings.start(output, folder, rng.choice([0, 0, 1, 2]))
+    assert process.pid is not None
     enough, deadline = rng.randint(0, 4), time.monotonic() + 60
     while progress(output) < enough:
         assert time.monotonic() < deadline, output.read_text()
         time.sleep(0.001)
-    time.sleep(rng.uniform(0, 0.05 if enough else 0.5))
-    # Schedulers send SIGTERM to the loader's workers as well.
-    os.killpg(pid, number) if number == signal.SIGTERM else os.kill(pid, number)
-    return trainings.wait()
-
-
-def kill_at(trainings: Trainings, rng: random.Random, output: Path, folder: Path, death: tuple[str, int, int]) -> int:
-    """Let a training send itself a signal at a place of the code, and return how it ended."""
-    trainings.start(output, "OUTPUT_DIR", folder, "DATA_LOADER.NUM_WORKERS", rng.choice([0, 1]), death=death)
-    return trainings.wait()
+    time.sleep(rng.uniform(0.02, 0.05 if enough else 0.5))
+    os.kill(process.pid, number)
+    return wait(process)
 
 
 def check_survival(trainings: Trainings, folder: Path, *, kills: int, seed: int) -> None:
     rng = random.Random(seed)
-    assert run_whole(trainings, folder / "whole") == 0
-    broken, outputs, endings = folder / "broken", [], []
-    broken.mkdir()
+    broken, outputs = folder / "broken", []
+    assert wait(trainings.start(folder / "whole.txt", folder / "whole", 0)) == 0
     for kill in range(kills):
         outputs.append(folder / f"{kill}.txt")
         number = (signal.SIGKILL, signal.SIGTERM)[kill // 2 % 2]
         if kill % 2:
-            death = (PLACES[kill // 2 % len(PLACES)], rng.randint(1, 2), number)
-            status = kill_at(trainings, rng, outputs[-1], broken, death)
+            death = f"{PLACES[kill // 2 % len(PLACES)]} {rng.randint(1, 2)} {int(number)}"
+            status = wait(trainings.start(outputs[-1], broken, rng.choice([0, 1]), death))
         else:
-            status = kill_in_the_midst(trainings, rng, outputs[-1], broken, number)
-        endings.append(status)
+            status = kill_at_any_moment(trainings, rng, outputs[-1], broken, number)
         check_ending(status, number, outputs[-1], broken)
     outputs.append(folder / "last.txt")
-    trainings.start(outputs[-1], "OUTPUT_DIR", broken, "DATA_LOADER.NUM_WORKERS", 2)
-    assert trainings.wait() == 0, outputs[-1].read_text()
-    assert len(endings) == kills
+    assert wait(trainings.start(outputs[-1], broken, 2)) == 0, outputs[-1].read_text()
     compare(folder, outputs)
-
-
-def run_whole(trainings: Trainings, folder: Path) -> int:
-    """Train without a kill."""
-    folder.mkdir()
-    trainings.start(folder.with_suffix(".txt"), "OUTPUT_DIR", folder)
-    return trainings.wait()
 
 
 def check_ending(status: int, number: int, output: Path, folder: Path) -> None:
     """SIGKILL kills; SIGTERM saves and ends with 143, or kills where there is nothing to be saved."""
-    text = output.read_text()
+    text = output.read_text() if output.is_file() else ""
     if number == signal.SIGKILL:
         assert status == -signal.SIGKILL, text
     elif "iter: " in text:
@@ -145,7 +114,7 @@ def check_ending(status: int, number: int, output: Path, folder: Path) -> None:
 
 
 def losses(outputs: list[Path]) -> list[tuple[int, str]]:
-    """Iteration and losses (without the averages over iterations, which start anew) of each line, in order."""
+    """Return iteration and losses, without the averages over iterations, of each line."""
     lines = [line for output in outputs for line in output.read_text().splitlines() if "iter: " in line]
     return [
         (int(re.findall(r"iter: (\d+)", line)[0]), "".join(re.findall(r"lr: \S+|\w+_loss|\(\d+\.\d+\)", line)))

@@ -11,8 +11,7 @@ from typing import Any
 
 from yacs.config import CfgNode
 
-from ssd.config.files import parse_yaml, read_chain
-from ssd.config.old_keys import with_current_keys
+from ssd.config.files import parse_yaml, read_chain, with_current_keys
 from ssd.utils.errors import ConfigError, shorten
 
 logger = logging.getLogger(__name__)

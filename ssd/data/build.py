@@ -17,8 +17,8 @@ from ssd.data.datasets import ArrayDataset, DetectionDataset
 from ssd.data.samplers import IterationSampler, share_of_batches
 from ssd.data.samples import ResizedSamples, TrainingSamples, collate_test, collate_training
 from ssd.data.transforms.geometry import GeometricSteps
+from ssd.structures.boxes import height_width
 from ssd.structures.class_names import BACKGROUND
-from ssd.structures.size import height_width
 from ssd.utils.device import available_cores
 from ssd.utils.distributed import read_launch
 from ssd.utils.errors import ConfigError

@@ -13,7 +13,7 @@ from typing import Any
 
 from ssd.config import Config
 from ssd.modeling.detector import SSDDetector
-from ssd.structures.size import height_width
+from ssd.structures.boxes import height_width
 from ssd.utils.errors import ExportError, OutputError, os_errors_as
 from ssd.utils.files import atomic_write
 from ssd.version import __version__

@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -55,10 +56,15 @@ class TrainingMonitor:
         self._data_seconds = self._step_seconds = 0.0  # since the last log line
         self._num_steps = 0
         self._total_seconds, self._total_steps = 0.0, 0
-        self.writer = _make_writer(log_dir, start_iteration) if log_dir and is_main() else None
+        self._log_dir, self._start_iteration = log_dir, start_iteration
         self.table = ResultsTable(output_dir / "results.csv", start_iteration) if output_dir and is_main() else None
         has_bar = is_main() and sys.stderr.isatty()
         self.bar = tqdm(total=max_iter, initial=start_iteration, unit="it", disable=not has_bar)
+
+    @cached_property
+    def writer(self) -> Any:
+        """Return TensorBoard's writer, or None. A run that cannot be built starts none."""
+        return _make_writer(self._log_dir, self._start_iteration) if self._log_dir and is_main() else None
 
     def watch(self, batches: Iterable[_Batch]) -> Iterator[_Batch]:
         """Yield the batches, and measure the time to load each."""

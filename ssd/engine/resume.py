@@ -13,7 +13,7 @@ import yaml
 
 from ssd.config import Config
 from ssd.config import cfg as defaults
-from ssd.config.old_keys import with_current_keys
+from ssd.config.files import with_current_keys
 from ssd.utils.checkpoint import BEST, Checkpointer, read_last
 from ssd.utils.checkpoint_file import read_checkpoint
 from ssd.utils.distributed import broadcast_text, is_main

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from ssd.engine.inference import DatasetEvaluation
 from ssd.evaluation import analyse
-from ssd.evaluation.confusion import pick_confused
 from ssd.evaluation.inputs import read_annotation
+from ssd.evaluation.matching import pick_confused
 from ssd.modeling.box_head import SSDBoxHead
 from ssd.structures import Container
 from ssd.structures.boxes import center_to_corner

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ssd.evaluation.confusion import ImageErrors, confusion_matrix, worst_images
 from ssd.evaluation.curves import (
     Calibration,
     Curve,
@@ -19,7 +18,7 @@ from ssd.evaluation.curves import (
 )
 from ssd.evaluation.error_kinds import ErrorSplit, split_errors
 from ssd.evaluation.inputs import EvaluationDataset, read_predictions
-from ssd.evaluation.matching import Matches, match
+from ssd.evaluation.matching import ImageErrors, Matches, confusion_matrix, match, worst_images
 from ssd.evaluation.metrics import resolve_metric
 from ssd.evaluation.tables import Tables, make_tables
 from ssd.structures import Container

@@ -12,7 +12,7 @@ from ssd.inference.detections import Detections
 from ssd.inference.predictor import Predictor
 from ssd.inference.sources import SingleImage, open_source
 from ssd.inference.torch_network import TorchNetwork
-from ssd.structures.size import height_width
+from ssd.structures.boxes import height_width
 from ssd.utils.device import keep_freed_memory, limit_threads, select_device, select_dtype
 from ssd.utils.errors import ConfigError, ImageError
 from ssd.weights.loaded_checkpoint import LoadedCheckpoint, trained_class_names

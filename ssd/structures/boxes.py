@@ -3,6 +3,8 @@
 Corner form: (x1, y1, x2, y2). Centre form: (cx, cy, w, h).
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -19,6 +21,7 @@ __all__ = [
     "class_wise_nms",
     "clip_boxes",
     "corner_to_center",
+    "height_width",
     "nms",
     "pairwise_iou",
     "rank_in_class",
@@ -100,3 +103,11 @@ def rank_in_class(labels: Tensor) -> Tensor:
     is_first[1:] = ordered[1:] != ordered[:-1]
     start = torch.where(is_first, position, 0).cummax(dim=0).values  # of each run of one label
     return torch.empty_like(position).scatter(0, order, position - start)
+
+
+def height_width(size: int | Sequence[int]) -> tuple[int, int]:
+    """Return (height, width), or (y, x) of strides; n means (n, n)."""
+    if isinstance(size, Sequence):
+        height, width = size
+        return height, width
+    return size, size

@@ -226,7 +226,7 @@ def check_detection() -> Finding:
     from ssd.config.files import shipped_config
     from ssd.modeling.detector import build_detection_model
     from ssd.structures import Container
-    from ssd.structures.size import height_width
+    from ssd.structures.boxes import height_width
     from ssd.utils.device import select_device
 
     cfg = load_config(shipped_config("quickstart"), ["MODEL.NUM_CLASSES", 4, "TEST.CONFIDENCE_THRESHOLD", 0.0])

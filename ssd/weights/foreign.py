@@ -12,8 +12,8 @@ from ssd.config import Config, load_config, parse_config
 from ssd.config.files import shipped_config
 from ssd.modeling.backbone import build_backbone
 from ssd.modeling.detector.levels import Levels, build_levels, make_prior_box
+from ssd.structures.boxes import height_width
 from ssd.structures.class_names import BACKGROUND
-from ssd.structures.size import height_width
 from ssd.utils.errors import CheckpointError, ConfigError
 from ssd.weights.formats import Converted, Format, all_formats
 from ssd.weights.formats.layouts import count_classes

@@ -114,20 +114,16 @@ def build_detection_model(cfg):
 }
 
 
-def write_stand_in(root: Path) -> Path:
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """The folder of the stand-in."""
+    root = tmp_path / "stand-in"
     for name, source in STAND_IN.items():
         path = root / "ssd" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(source)
     for folder in [root / "ssd", *(path for path in (root / "ssd").rglob("*") if path.is_dir())]:
         (folder / "__init__.py").touch()
-    configs = root / "configs"
-    configs.mkdir()
-    (configs / "vgg_ssd300_voc0712.yaml").write_text("INPUT:\n  IMAGE_SIZE: 300\n")
+    (root / "configs").mkdir()
+    (root / "configs" / "vgg_ssd300_voc0712.yaml").write_text("INPUT:\n  IMAGE_SIZE: 300\n")
     return root
-
-
-@pytest.fixture
-def checkout(tmp_path: Path) -> Path:
-    """The folder of the stand-in."""
-    return write_stand_in(tmp_path / "stand-in")

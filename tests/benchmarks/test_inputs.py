@@ -23,45 +23,34 @@ def test_photos(tmp_path: Path) -> None:
     for index in range(3):
         image, annotation, _ = dataset[index]
         assert image.shape == (HEIGHT, WIDTH, 3)
-        assert annotation["boxes"].tolist() == draw_boxes(index).tolist()
+        boxes = draw_boxes(index)
+        assert annotation["boxes"].tolist() == boxes.tolist()
+        assert (boxes[:, 2:] > boxes[:, :2]).all()
+        assert ((boxes >= 0) & (boxes <= (WIDTH, HEIGHT, WIDTH, HEIGHT))).all()
         error = np.abs(image[..., ::-1].astype(float) - render_photo(index)).mean()
         assert error < 5, "rendered in OpenCV's order, stored at high quality"
     assert photo_paths(tmp_path)[0].stat().st_size == pytest.approx(85_000, rel=0.3)  # VOC's mean is near
-
-
-def test_photos_are_fixed() -> None:
     assert np.array_equal(render_photo(5), render_photo(5))
     assert not np.array_equal(render_photo(5), render_photo(6))
-    boxes = draw_boxes(5)
-    assert (boxes[:, 2:] > boxes[:, :2]).all()
-    assert (boxes >= 0).all()
-    assert (boxes <= (WIDTH, HEIGHT, WIDTH, HEIGHT)).all()
 
 
 @pytest.mark.parametrize(("num_classes", "candidates"), [(21, 5000), (81, 50_000)])
 def test_predictions_have_so_many_candidates(num_classes: int, candidates: int) -> None:
+    """Everything is a candidate of an untrained network."""
     head = library.build_ssd300_head(CPU, num_classes)
-    targets = make_targets(2, num_classes, CPU)
-    cls_logits, bbox_pred = make_predictions(targets, head.priors, num_classes, candidates)
-    assert cls_logits.shape == (2, 8732, num_classes)
-    assert bbox_pred.shape == (2, 8732, 4)
-    assert count_candidates(cls_logits) == pytest.approx(candidates, abs=1)  # the last ones are at the very threshold
+    made = make_predictions(make_targets(2, num_classes, CPU), head.priors, num_classes, candidates)
+    untrained = make_untrained_predictions(2, 8732, num_classes)
+    for cls_logits, bbox_pred in (made, untrained):
+        assert (cls_logits.shape, bbox_pred.shape) == ((2, 8732, num_classes), (2, 8732, 4))
+    assert count_candidates(made[0]) == pytest.approx(candidates, abs=1)  # the last ones are at the very threshold
+    assert count_candidates(untrained[0]) == 8732 * (num_classes - 1)
 
 
-def test_everything_is_a_candidate_of_an_untrained_network() -> None:
-    cls_logits, bbox_pred = make_untrained_predictions(1, 8732, 81)
-    assert (cls_logits.shape, bbox_pred.shape) == ((1, 8732, 81), (1, 8732, 4))
-    assert count_candidates(cls_logits) == 8732 * 80
-
-
-def test_operations() -> None:
+def test_operations_and_covered_time() -> None:
     a, b = torch.ones(3, 5, requires_grad=True), torch.ones(5, 7)
     assert count_operations(lambda: a @ b) == 2 * 3 * 5 * 7
     assert count_operations(lambda: (a @ b).sum().backward()) == 2 * (2 * 3 * 5 * 7)  # b needs no gradient
     assert make_floor_timer(2 * 1024**3, CPU, torch.float32)(1) > 0
-
-
-def test_covered() -> None:
     assert covered([]) == 0
     assert covered([(5, 6), (0, 2), (1, 3), (1, 2)]) == 4  # 0 to 3 and 5 to 6
 

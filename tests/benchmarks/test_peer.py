@@ -19,22 +19,21 @@ PHOTO_OBJECTS = {"boxes": np.ones((2, 8, 4)), "labels": np.ones(8, np.int64)}
 
 def test_all_tasks(checkout: Path, tmp_path: Path) -> None:
     write_photos(tmp_path / "photos", 2)
-    config = {"config": "vgg_ssd300_voc0712"}
+    on_cpu = {"device": "cpu"}
     tasks: list[tuple[str, dict[str, Any], dict[str, str]]] = [
         ("loader", PHOTO_OBJECTS, {"photos": str(tmp_path / "photos")}),
         ("assignment", OBJECTS, {}),
-        ("loss", {**OBJECTS, **PREDICTIONS}, {"device": "cpu"}),
-        ("training_loss", {**OBJECTS, **PREDICTIONS}, {"device": "cpu"}),
-        ("post_processing", PREDICTIONS, {"device": "cpu"}),
-        ("step", {**OBJECTS, **IMAGES}, {"device": "cpu", **config}),
-        ("network", IMAGES, {"device": "cpu"}),
-        ("detection", {"images": torch.zeros(2, 3, 8, 8, dtype=torch.uint8), **PREDICTIONS}, {"device": "cpu"}),
+        ("loss", {**OBJECTS, **PREDICTIONS}, on_cpu),
+        ("training_loss", {**OBJECTS, **PREDICTIONS}, on_cpu),
+        ("post_processing", PREDICTIONS, on_cpu),
+        ("step", {**OBJECTS, **IMAGES}, {**on_cpu, "config": "vgg_ssd300_voc0712"}),
+        ("network", IMAGES, on_cpu),
+        ("detection", {"images": torch.zeros(2, 3, 8, 8, dtype=torch.uint8), **PREDICTIONS}, on_cpu),
     ]
     with Peer(checkout) as peer:
-        timers = [peer.timer(task, arrays, **options) for task, arrays, options in tasks]
-        for _ in range(2):  # they take turns
-            for (task, _, _), timer in zip(tasks, timers, strict=True):
-                assert timer(2) > 0, task
+        timers = [(task, peer.timer(task, arrays, **options)) for task, arrays, options in tasks]
+        for task, timer in timers * 2:  # they take turns
+            assert timer(2) > 0, task
 
 
 def test_tasks_that_fail(checkout: Path) -> None:
@@ -51,13 +50,10 @@ def test_tasks_that_fail(checkout: Path) -> None:
             peer.timer("assignment", OBJECTS)(1)
 
 
-def test_a_checkout_that_ends_the_interpreter(checkout: Path) -> None:
-    """As lufficc/SSD's NMS does without the shim, whatever its reason."""
+def test_checkouts_that_cannot_be_imported(checkout: Path, tmp_path: Path) -> None:
+    """One ends the interpreter, as the NMS of lufficc/SSD does without the shim."""
     (checkout / "ssd" / "utils" / "nms.py").write_text("import sys; sys.exit(-1)")
     with pytest.raises(NotMeasuredError, match=r"cannot be imported: SystemExit: -1 \(nms\.py:1\)"):
         Peer(checkout)
-
-
-def test_a_folder_that_is_no_checkout(tmp_path: Path) -> None:
-    with pytest.raises(NotMeasuredError, match=r"holds no package ssd; give the folder of a lufficc/SSD checkout"):
+    with pytest.raises(NotMeasuredError, match="holds no package ssd"):
         Peer(tmp_path)

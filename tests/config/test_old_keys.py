@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ssd.config import Config, load_config, parse_config
-from ssd.config.old_keys import OLD_KEYS
+from ssd.config.files import OLD_KEYS
 from ssd.utils.errors import ConfigError
 
 OLD = """

@@ -24,19 +24,18 @@ def test_official_voc_sets(write_voc, tmp_path, monkeypatch, year, metric) -> No
     assert testing[0][1]["labels"].tolist() == [12, 15]
 
 
+def one_image(*categories):
+    """The content of a COCO file of one image, with an object of the first category."""
+    annotation = {"image_id": 7, "category_id": categories[0]["id"], "bbox": [1, 2, 3, 4]}
+    return {"images": [{"id": 7, "file_name": "7.png"}], "categories": categories, "annotations": [annotation]}
+
+
 @pytest.mark.parametrize(
     ("name", "folder", "file"),
-    [
-        ("coco_2017_val", "val2017", "instances_val2017"),
-        ("coco_2014_minival", "val2014", "instances_minival2014"),
-    ],
+    [("coco_2017_val", "val2017", "instances_val2017"), ("coco_2014_minival", "val2014", "instances_minival2014")],
 )
 def test_official_coco_sets(write_coco, tmp_path, monkeypatch, name, folder, file) -> None:
-    categories = [{"id": 90, "name": "toothbrush"}, {"id": 1, "name": "person"}]
-    annotations = [{"image_id": 7, "category_id": 90, "bbox": [1, 2, 3, 4]}]
-    images, ann_file = write_coco(
-        {"images": [{"id": 7, "file_name": "7.png"}], "categories": categories, "annotations": annotations}
-    )
+    images, ann_file = write_coco(one_image({"id": 90, "name": "toothbrush"}, {"id": 1, "name": "person"}))
     images.rename(tmp_path / folder)
     (tmp_path / "annotations").mkdir()
     ann_file.rename(tmp_path / "annotations" / f"{file}.json")
@@ -65,13 +64,7 @@ def test_an_unset_root_is_datasets(tmp_path, monkeypatch) -> None:
 
 def test_custom_sets(write_voc, write_coco) -> None:
     root = write_voc({"a": [("cat", (1, 1, 9, 9)), ("ant", (1, 1, 9, 9))]})
-    images, ann_file = write_coco(
-        {
-            "images": [{"id": 7, "file_name": "7.png"}],
-            "categories": [{"id": 4, "name": "cat"}],
-            "annotations": [{"image_id": 7, "category_id": 4, "bbox": [1, 2, 3, 4]}],
-        }
-    )
+    images, ann_file = write_coco(one_image({"id": 4, "name": "cat"}))
     custom = {
         "plain": {"FORMAT": "voc", "ROOT": str(root), "SPLIT": "train"},
         "ordered": {"FORMAT": "voc", "ROOT": str(root), "SPLIT": "train", "CLASSES": ["cat", "ant"], "METRIC": "voc07"},
@@ -114,17 +107,7 @@ def test_mistakes_in_entries(name, entry, fact) -> None:
 
 
 def test_a_plug_in_adds_a_format_and_a_set(monkeypatch) -> None:
-    class Blank:
-        def __init__(self, count):
-            self.count = count
-
-        def __len__(self):
-            return self.count
-
-    def make_blank(*, count, is_train, class_names):
-        return Blank(count)
-
-    monkeypatch.setitem(DATASET_FORMATS, "blank", make_blank)
+    monkeypatch.setitem(DATASET_FORMATS, "blank", lambda *, count, is_train, class_names: range(count))
     register_dataset("blank_train", {"FORMAT": "blank", "COUNT": 3})
     assert "blank_train" in dataset_names()
     assert len(make_dataset("blank_train", {}, is_train=True)) == 3

@@ -10,37 +10,21 @@ from ssd.data import build_datasets, make_train_loader
 from ssd.data.samplers import IterationSampler, PositionedGenerator, batch_images, share_of_batches
 
 
-def _positions(batch):
-    return [position for _, position in batch]
-
-
-def test_every_batch_is_full_and_epochs_are_permutations() -> None:
-    batches = list(IterationSampler(num_samples=7, batch_size=3, max_iter=14))  # 42 positions = 6 epochs
-    assert [len(batch) for batch in batches] == [3] * 14
+@pytest.mark.parametrize(("num_samples", "batch_size", "max_iter"), [(7, 3, 14), (2, 5, 10)])
+def test_every_batch_is_full_and_epochs_are_permutations(num_samples, batch_size, max_iter) -> None:
+    batches = list(IterationSampler(num_samples, batch_size, max_iter))
+    assert [len(batch) for batch in batches] == [batch_size] * max_iter
     stream = [pair for batch in batches for pair in batch]
-    assert [position for _, position in stream] == list(range(42))
-    epochs = [[index for index, _ in stream[start : start + 7]] for start in range(0, 42, 7)]
-    assert all(sorted(epoch) == list(range(7)) for epoch in epochs)
+    assert [position for _, position in stream] == list(range(batch_size * max_iter))
+    indices = [index for index, _ in stream]
+    epochs = [indices[start : start + num_samples] for start in range(0, len(indices), num_samples)]
+    assert all(sorted(epoch) == list(range(num_samples)) for epoch in epochs)
     assert len({tuple(epoch) for epoch in epochs}) > 1
-
-
-def test_a_dataset_smaller_than_a_batch_is_repeated() -> None:
-    (batch,) = IterationSampler(num_samples=2, batch_size=5, max_iter=1)
-    assert sorted(index for index, _ in batch[:4]) == [0, 0, 1, 1]
-
-
-def test_seeds_differ() -> None:
-    streams = [list(IterationSampler(100, 100, 1, seed=seed)) for seed in (0, 1)]
-    assert streams[0] != streams[1]
-    assert streams[0] == list(IterationSampler(100, 100, 1, seed=0))
 
 
 @settings(max_examples=50, deadline=None)
 @given(
-    num_samples=st.integers(1, 30),
-    batch_size=st.integers(1, 8),
-    start=st.integers(0, 12),
-    seed=st.integers(0, 2**32),
+    num_samples=st.integers(1, 30), batch_size=st.integers(1, 8), start=st.integers(0, 12), seed=st.integers(0, 2**32)
 )
 def test_a_later_start_gives_the_tail(num_samples, batch_size, start, seed) -> None:
     full = IterationSampler(num_samples, batch_size, 10, seed=seed)
@@ -53,7 +37,7 @@ def test_processes_share_the_batches_of_one() -> None:
     one = list(IterationSampler(11, 6, 9, seed=3))
     two = [list(IterationSampler(11, 3, 9, seed=3, rank=rank, world_size=2)) for rank in (0, 1)]
     assert [first + second for first, second in zip(*two, strict=True)] == one
-    assert _positions(two[1][0]) == [3, 4, 5]
+    assert [position for _, position in two[1][0]] == [3, 4, 5]
 
 
 def test_numbers_are_a_function_of_seed_and_position() -> None:
@@ -74,16 +58,10 @@ def test_neighbouring_positions_are_independent() -> None:
     assert np.abs(correlations - np.eye(3)).max() < 4 / np.sqrt(4000)
 
 
-def test_shares_of_a_test_set_by_hand() -> None:
-    """Seven images in batches of two, for three processes: four batches."""
-    shares = [[list(batch) for batch in share_of_batches(7, 2, rank, 3)] for rank in range(3)]
-    assert shares == [[[0, 1]], [[2, 3]], [[4, 5], [6]]]
-
-
 @given(st.integers(0, 40), st.integers(1, 7), st.integers(1, 9))
 def test_shares_are_the_batches_of_one_process(num_samples: int, batch_size: int, world_size: int) -> None:
     shares = [share_of_batches(num_samples, batch_size, rank, world_size) for rank in range(world_size)]
-    (whole,) = [share_of_batches(num_samples, batch_size, 0, 1)]
+    whole = share_of_batches(num_samples, batch_size, 0, 1)
     assert [batch for share in shares for batch in share] == whole
     assert [index for batch in whole for index in batch] == list(range(num_samples))
     assert all(len(batch) == batch_size for batch in whole[:-1])
@@ -111,13 +89,10 @@ def test_the_images_of_a_batch_are_named(write_voc, make_cfg, world_size: int) -
 
 
 def test_images_without_files_are_named_by_id(make_cfg) -> None:
-    class Elsewhere:
-        def __len__(self) -> int:
-            return 4
-
+    class Elsewhere(list):
         def get_annotation(self, index: int) -> tuple:
             return 70 + index, ()
 
-    datasets = [Elsewhere()]
+    datasets = [Elsewhere(range(4))]
     loader = make_train_loader(make_cfg(), datasets)
     assert sorted(batch_images(loader, datasets, 1)) == [f"image {70 + index}" for index in range(4)]

@@ -15,7 +15,7 @@ from ssd.data.samples import resize_image
 from ssd.modeling.box_head.box_predictor import last_conv
 from ssd.modeling.detector import SSDDetector, build_detection_model
 from ssd.structures import Container
-from ssd.structures.size import height_width
+from ssd.structures.boxes import height_width
 from ssd.tools.data.scenes import render_scene
 from ssd.utils.image import read_image
 
@@ -25,16 +25,13 @@ NAMES = ("__background__", "a", "b", "c", "d")
 
 def make_small_config(*overrides: object) -> Config:
     """Build the config of a detector that exports in seconds."""
-    return load_config(
-        None,
-        [
-            *("MODEL.BACKBONE.NAME", "tiny", "MODEL.BACKBONE.PRETRAINED", False, "MODEL.NUM_CLASSES", len(NAMES)),
-            *("INPUT.IMAGE_SIZE", (96, 128), "INPUT.PIXEL_STD", [58, 57, 57]),
-            *("MODEL.PRIORS.MIN_SIZES", [12, 28, 48, 70], "MODEL.PRIORS.MAX_SIZES", [28, 48, 70, 90]),
-            *("MODEL.PRIORS.ASPECT_RATIOS", [[2], [2], [2], [2]]),
-            *overrides,
-        ],
-    )
+    small = [
+        *("MODEL.BACKBONE.NAME", "tiny", "MODEL.BACKBONE.PRETRAINED", False, "MODEL.NUM_CLASSES", len(NAMES)),
+        *("INPUT.IMAGE_SIZE", (96, 128), "INPUT.PIXEL_STD", [58, 57, 57]),
+        *("MODEL.PRIORS.MIN_SIZES", [12, 28, 48, 70], "MODEL.PRIORS.MAX_SIZES", [28, 48, 70, 90]),
+        *("MODEL.PRIORS.ASPECT_RATIOS", [[2], [2], [2], [2]]),
+    ]
+    return load_config(None, [*small, *overrides])
 
 
 @torch.no_grad()
@@ -80,10 +77,9 @@ TIE = 2e-5  # scores within this may come in any order
 def assert_same(
     config: Config, found: Sequence[Container], expected: Sequence[Container], least: int = 1
 ) -> tuple[float, float]:
-    """Compare detections, image by image: the same in the same order, up to ties; some image has ``least`` of them.
+    """Check that detections are the same in the same order, up to ties, and that some image has ``least`` of them.
 
-    Returns:
-        Largest difference of a box in pixels, and of a score.
+    Returns the largest difference of a box in pixels, and of a score.
     """
     assert max(len(image["scores"]) for image in expected) >= least
     box, score = 0.0, 0.0
@@ -127,11 +123,7 @@ def _cut(config: Config, detections: Container) -> float:
 
 
 def _check_alone(config: Config, alone: Container, others: Container, lowest: float) -> None:
-    """Check that only ties leave detections without a partner.
-
-    Either they are just above the threshold or limit. Or one of ``others``, also without a partner, suppresses them: of
-    two overlapping boxes with equal scores either may stay, and then others that only one of the two overlaps.
-    """
+    """Check that detections without a partner are just above the cut, or suppressed by a tie of ``others``."""
     is_rival = box_iou(alone["boxes"].double(), others["boxes"].double()) > config.TEST.NMS_THRESHOLD
     is_rival &= alone["labels"][:, None] == others["labels"]
     is_rival &= others["scores"] >= alone["scores"][:, None] - TIE

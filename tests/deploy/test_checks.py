@@ -51,15 +51,11 @@ def test_first_images() -> None:
 def test_chosen_images_are_a_function_of_the_seed() -> None:
     numbers = Numbers(100, 100)
     chosen = values(choose_images(numbers, 10, seed=0))
-    assert chosen == sorted(set(chosen))
-    assert len(chosen) == 10
+    assert (chosen, len(chosen)) == (sorted(set(chosen)), 10)
     assert numbers.read == chosen  # the others are not read
     assert values(choose_images(numbers, 10, seed=0)) == chosen
     assert values(choose_images(numbers, 10, seed=1)) != chosen
     assert values(choose_images(Numbers(4, 4), 10, seed=0)) == [0, 1, 2, 3]
-
-
-def test_choosing_needs_a_number_of_images() -> None:
     with pytest.raises(ImageError, match="--images"):
         choose_images(Numbers(None, 5), 3, seed=0)
 

@@ -210,13 +210,17 @@ def test_the_model_is_not_changed(tmp_path: Path, small_config: Config, metadata
 
 
 @pytest.mark.parametrize("write", [export_onnx, export_program])
-def test_metadata_of_another_model_is_refused(
-    write: Callable[..., Path], tmp_path: Path, small_config: Config, small_detector: SSDDetector
+def test_errors(
+    write: Callable[..., Path], tmp_path: Path, small_config: Config, small_detector: SSDDetector, metadata: Metadata
 ) -> None:
-    metadata = make_metadata(small_config, small_detector, NAMES[:-1])
+    """Metadata of another model, and a path that cannot be written."""
+    other = make_metadata(small_config, small_detector, NAMES[:-1])
     with pytest.raises(ExportError, match="4 classes"):
-        write(small_detector, tmp_path / "model", metadata)
+        write(small_detector, tmp_path / "model", other)
     assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="model"):
+        write(small_detector, tmp_path / "file" / "model", metadata)
 
 
 @pytest.mark.parametrize("package", ["onnx", "onnxscript"])
@@ -226,15 +230,6 @@ def test_a_missing_package(
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(MissingPackageError, match=rf"{package} .*\[onnx\]"):
         export_onnx(small_detector, tmp_path / "model.onnx", metadata)
-
-
-@pytest.mark.parametrize("write", [export_onnx, export_program])
-def test_a_path_that_cannot_be_written(
-    write: Callable[..., Path], tmp_path: Path, small_detector: SSDDetector, metadata: Metadata
-) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(OutputError, match="model"):
-        write(small_detector, tmp_path / "file" / "model", metadata)
 
 
 def test_a_failed_export_keeps_the_old_file(

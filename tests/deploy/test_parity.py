@@ -45,15 +45,8 @@ def test_differences_of_pairs() -> None:
     assert parity.is_same
 
 
-@pytest.mark.parametrize(
-    "other",
-    [
-        (10, 2, 0.9),  # another class
-        (10.2, 1, 0.9),  # 0.2 pixels away
-        (10, 1, 0.902),  # 0.002 of score away
-    ],
-)
-def test_what_is_no_pair(other: Row) -> None:
+@pytest.mark.parametrize("other", [(10, 2, 0.9), (10.2, 1, 0.9), (10, 1, 0.902)], ids=["class", "box", "score"])
+def test_detections_that_are_no_pair(other: Row) -> None:
     parity = compare_image(make((10, 1, 0.9), (50, 1, 0.5)), make(other, (50, 1, 0.5)), CUT, Tolerance())
     assert (parity.num_matched, parity.num_missing, parity.num_extra) == (1, 1, 1)
     assert parity.top_score == pytest.approx(max(0.9, other[2]))
@@ -68,21 +61,11 @@ def test_ties_may_come_in_any_order() -> None:
     assert (parity.num_matched, parity.box_difference, parity.swapped_gap) == (3, 0, 0)
 
 
-def test_closest_pairs_come_first() -> None:
-    """The first box would do for both, but each has a better partner."""
-    rows, columns = match_close(
-        make((10.04, 1, 0.9), (10.0, 1, 0.9)), make((10.0, 1, 0.9), (10.05, 1, 0.9)), Tolerance()
-    )
-    assert (rows.tolist(), columns.tolist()) == ([0, 1], [1, 0])
-
-
 def test_detections_at_the_cut_do_not_count() -> None:
-    """The other's score of the last one was, by rounding, not above 0.01."""
-    parity = compare_image(make((10, 1, 0.9), (50, 1, 0.0100005)), make((10, 1, 0.9)), CUT, Tolerance())
-    assert (parity.num_at_cut, parity.num_missing) == (1, 0)
-    assert parity.is_same
-    parity = compare_image(make((10, 1, 0.9), (50, 1, 0.0102)), make((10, 1, 0.9)), CUT, Tolerance())
-    assert (parity.num_at_cut, parity.num_missing) == (0, 1)
+    """The other's score of the last one was, by rounding, not above 0.01; rounding that pairs show widens the cut."""
+    for score, other, num_at_cut in ((0.0100005, 0.9, 1), (0.0102, 0.9, 0), (0.0104, 0.8995, 1), (0.0104, 0.9, 0)):
+        parity = compare_image(make((10, 1, 0.9), (50, 1, score)), make((10, 1, other)), CUT, Tolerance())
+        assert (parity.num_at_cut, parity.num_missing, parity.is_same) == (num_at_cut, 1 - num_at_cut, num_at_cut == 1)
 
 
 def test_the_cut_of_a_full_image_is_its_last_detection() -> None:
@@ -94,13 +77,6 @@ def test_the_cut_of_a_full_image_is_its_last_detection() -> None:
     assert (parity.num_matched, parity.num_at_cut) == (2, 2)
     assert parity.is_same
     assert not compare_image(one, two, CUT, Tolerance()).is_same  # with room left, both should have all three
-
-
-def test_rounding_that_pairs_show_widens_the_cut() -> None:
-    alone = (50, 1, 0.0104)
-    one, two = make((10, 1, 0.9), alone), make((10, 1, 0.8995))
-    assert compare_image(one, two, CUT, Tolerance()).is_same
-    assert not compare_image(one, make((10, 1, 0.9)), CUT, Tolerance()).is_same
 
 
 def test_no_detections() -> None:
@@ -143,7 +119,11 @@ def test_agreement() -> None:
     assert np.isnan(agreement([make((10, 1, 0.4))], [make()]))
 
 
-def test_best_overlaps_come_first() -> None:
+def test_best_pairs_come_first() -> None:
+    """The first box would do for both, but each has a better partner; then the best overlaps."""
+    one, two = make((10.04, 1, 0.9), (10.0, 1, 0.9)), make((10.0, 1, 0.9), (10.05, 1, 0.9))
+    rows, columns = match_close(one, two, Tolerance())
+    assert (rows.tolist(), columns.tolist()) == ([0, 1], [1, 0])
     rows, columns = match_overlapping(make((10, 1, 0.9), (14, 1, 0.9)), make((14, 1, 0.9), (11, 2, 0.9), (16, 1, 0.9)))
     assert (rows.tolist(), columns.tolist()) == ([0, 1], [2, 0])
 

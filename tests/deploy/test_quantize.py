@@ -41,41 +41,20 @@ def test_nodes_between_convolutions() -> None:
     assert nodes_between_convolutions(nodes) == ["first", "relu", "second", "sum", "scaled"]
 
 
-def test_nodes_without_a_name_are_given_one() -> None:
-    nodes = [
-        node("Conv", ["images", "w1"], "a", name=""),
-        node("Relu", ["a"], "b", name=""),
-        node("Conv", ["b", "w2"], "c", name=""),
-    ]
+def test_nodes_without_a_name_or_between_convolutions() -> None:
+    """Names are given; one layer of convolutions has nothing between."""
+    nodes = [node("Conv", ["images", "w1"], "a", ""), node("Relu", ["a"], "b", ""), node("Conv", ["b", "w2"], "c", "")]
     names = nodes_between_convolutions(nodes)
     assert names == [nodes[0].name, nodes[1].name]
     assert len(set(names)) == 2
-
-
-def test_one_layer_of_convolutions_has_nothing_between() -> None:
     assert nodes_between_convolutions([node("Conv", ["images", "w"], "a"), node("Conv", ["images", "w"], "b")]) == []
     assert nodes_between_convolutions([]) == []
 
 
 @pytest.fixture
-def toy_metadata() -> Metadata:
+def toy_metadata(metadata: Metadata) -> Metadata:
     """Of a raw network for 2 x 2 pixels whose input is the pixels themselves."""
-    return Metadata(
-        class_names=("__background__", "a"),
-        image_size=(2, 2),
-        pixel_mean=(0.0, 0.0, 0.0),
-        pixel_std=(1.0, 1.0, 1.0),
-        center_variance=0.1,
-        size_variance=0.2,
-        score_threshold=0.01,
-        nms_threshold=0.45,
-        pre_nms_top_k=-1,
-        max_per_class=-1,
-        max_per_image=100,
-        clip_boxes=False,
-        priors=((0.5, 0.5, 1.0, 1.0),),
-        kind="raw",
-    )
+    return replace(metadata, image_size=(2, 2), pixel_mean=(0.0,) * 3, pixel_std=(1.0,) * 3, kind="raw")
 
 
 def grey(value: int) -> np.ndarray:
@@ -96,12 +75,8 @@ def test_network_input(toy_metadata: Metadata) -> None:
 
 def test_reader(toy_metadata: Metadata) -> None:
     reader = CalibrationReader(iter([grey(1), grey(2)]), toy_metadata, "images")
-    first, second = reader.get_next(), reader.get_next()
-    assert first is not None
-    assert second is not None
-    assert (first["images"].max(), second["images"].max()) == (1, 2)
-    assert reader.get_next() is None
-    assert reader.get_next() is None
+    found = [reader.get_next() for _ in range(4)]
+    assert [values and values["images"].max() for values in found] == [1, 2, None, None]
     with pytest.raises(ExportError, match="--images"):
         CalibrationReader([], toy_metadata, "images").get_next()
 
@@ -129,22 +104,21 @@ def run_toy(path: Path, value: int) -> list[float]:
     return result[0, :, 0, 0].tolist()
 
 
-def test_ranges_are_the_means_of_those_of_the_images(toy: Path, tmp_path: Path) -> None:
-    """Pixels 0 to 100 in steps of 100 / 255; results 0 to 200 in steps of 200 / 255; brighter pixels are cut off."""
+def test_ranges_and_scales(toy: Path, tmp_path: Path) -> None:
+    """Ranges are the means of those of the images; each channel has its own scale.
+
+    Pixels are 0 to 100 in steps of 100 / 255, and results 0 to 200 in steps of 200 / 255. Brighter pixels are cut off.
+    With one scale for all weights, 2 / 127, the third would round to zero.
+    """
     path = quantize_onnx(toy, tmp_path / "int8.onnx", [grey(150), grey(50), grey(100)])
     np.testing.assert_allclose(run_toy(path, 100), [200, 100, 0.2], atol=0.5)
     np.testing.assert_allclose(run_toy(path, 50), [100, 50, 0.1], atol=0.5)
     np.testing.assert_allclose(run_toy(path, 150), [200, 100, 0.2], atol=0.5)
     np.testing.assert_allclose(run_toy(toy, 150), [300, 150, 0.3], rtol=1e-6)
-
-
-def test_each_channel_has_its_own_scale(toy: Path, tmp_path: Path) -> None:
-    """With one scale for all weights, 2 / 127, the third would round to zero."""
-    model = onnx.load(quantize_onnx(toy, tmp_path / "int8.onnx", [grey(100)]))
-    arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
-    (weights,) = (array for array in arrays.values() if array.dtype == np.int8 and array.shape == (3, 3, 1, 1))
-    np.testing.assert_array_equal(weights[:, :, 0, 0], 127 * np.eye(3))
-    assert any(array.dtype == np.float32 and array.shape == (3, 3, 1, 1) for array in arrays.values())  # the last
+    arrays = [numpy_helper.to_array(tensor) for tensor in onnx.load(path).graph.initializer]
+    weights = {array.dtype: array for array in arrays if array.shape == (3, 3, 1, 1)}
+    assert np.dtype(np.float32) in weights  # the last layer
+    np.testing.assert_array_equal(weights[np.dtype(np.int8)][:, :, 0, 0], 127 * np.eye(3))
 
 
 def test_errors(toy: Path, tmp_path: Path, toy_metadata: Metadata, monkeypatch: pytest.MonkeyPatch) -> None:

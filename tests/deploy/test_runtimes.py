@@ -11,14 +11,7 @@ import pytest
 import torch
 
 from ssd.config import Config
-from ssd.deploy import (
-    Metadata,
-    OnnxDetector,
-    OpenVinoDetector,
-    OpenVinoNetwork,
-    make_metadata,
-    side_car,
-)
+from ssd.deploy import Metadata, OnnxDetector, OpenVinoDetector, OpenVinoNetwork, make_metadata, side_car
 from ssd.deploy.runtimes import ExportedNetwork, exported_networks
 from ssd.modeling.detector import SSDDetector
 from ssd.tools.data.scenes import render_scene

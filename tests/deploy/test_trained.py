@@ -19,12 +19,8 @@ def detector(small_detector: SSDDetector, metadata: Metadata) -> Trained:
 
 
 def test_names_of_candidates(detector: Trained) -> None:
-    model = [
-        "PyTorch, as trained",
-        "PyTorch, batch norms folded",
-        "PyTorch, folded, bf16",
-        "PyTorch, folded, torch.compile",
-    ]
+    variants = ("as trained", "batch norms folded", "folded, bf16", "folded, torch.compile")
+    model = [f"PyTorch, {variant}" for variant in variants]
     assert list(make_candidates(detector, [Path("m.onnx"), Path("m.int8.onnx")])) == [
         *model,
         *("m.onnx in ONNX Runtime", "m.onnx in OpenVINO", "m.int8.onnx in ONNX Runtime", "m.int8.onnx in OpenVINO"),
@@ -59,21 +55,18 @@ def test_compiled(small_config: Config, detector: Trained) -> None:
     check(small_config, detector, CompiledNetwork(detector))
 
 
-def test_bf16_without_hardware(detector: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bf16_does_not_change_the_model(
+    small_config: Config, detector: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(trained, "has_bf16_arithmetic", lambda: False)
     candidates = make_candidates(detector, [Path("m.onnx")])
     for name in ("PyTorch, folded, bf16", "m.onnx in OpenVINO, bf16"):
         with pytest.raises(DeviceError, match="bf16"):
             candidates[name](1)
-
-
-def test_bf16_does_not_change_the_model(
-    small_config: Config, detector: Trained, monkeypatch: pytest.MonkeyPatch
-) -> None:
     monkeypatch.setattr(trained, "has_bf16_arithmetic", lambda: True)
     images = make_batch(small_config, 1)
     (exact,) = PlainNetwork(detector)(images)
-    (found,) = make_candidates(detector, [Path("m.pt2")])["PyTorch, folded, bf16"](1)(images)
+    (found,) = candidates["PyTorch, folded, bf16"](1)(images)
     assert len(found["scores"]) > 0
     assert not torch.equal(found["scores"][:5], exact["scores"][:5])
     assert torch.equal(PlainNetwork(detector)(images)[0]["scores"], exact["scores"])

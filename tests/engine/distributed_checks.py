@@ -111,11 +111,8 @@ def images_of(rank: int) -> list[Container]:
     return images
 
 
-def check_mean() -> None:
+def check_mean_and_text() -> None:
     assert mean_over_processes(torch.tensor([get_rank(), 5])).tolist() == [1, 5]
-
-
-def check_text() -> None:
     assert [broadcast_text(text) for text in (f"größe {get_rank()}", "" if get_rank() == 0 else "x")] == ["größe 0", ""]
 
 
@@ -132,15 +129,13 @@ def check_gathering() -> None:
 def check_predictions_come_in_order() -> None:
     """Also where a process has none."""
     gathered = gather_predictions(images_of(get_rank()))
+    assert (gathered is None) == (get_rank() > 0)
     if gathered is None:
-        assert get_rank() > 0
         return
-    expected = [image for rank in range(3) for image in images_of(rank)]
     assert [(image.img_width, image.img_height) for image in gathered] == [(10, 1), (20, 1), (20, 2)]
-    for found, image in zip(gathered, expected, strict=True):
+    for found, image in zip(gathered, [image for rank in range(3) for image in images_of(rank)], strict=True):
         assert list(found) == list(image)
-        for name in image:
-            assert torch.equal(found[name], image[name])
+        assert all(torch.equal(found[name], image[name]) for name in image)
 
 
 def check_agreement_of_all_on_the_call_before() -> None:
@@ -171,16 +166,15 @@ def check_who_warns() -> None:
         text = sys.stderr.getvalue()
     finally:
         sys.stderr = errors
-    warning = f"rank {get_rank()}: "
-    assert text.startswith(warning) == (get_rank() > 0)
-    assert text.count("\n") == (get_rank() > 0)
-    assert ("strange" in text) == (get_rank() > 0)
+    is_other = get_rank() > 0
+    found = text.startswith(f"rank {get_rank()}: "), text.count("\n"), "strange" in text
+    assert found == (is_other, is_other, is_other)
 
 
 def check_only_the_first_writes_event_files() -> None:
-    monitor = TrainingMonitor(0, 1, torch.device("cpu"), FOLDER / f"events_{get_rank()}")
-    monitor.close()
-    assert (FOLDER / f"events_{get_rank()}").exists() == (get_rank() == 0)
+    folder = FOLDER / f"events_{get_rank()}"
+    TrainingMonitor(0, 1, torch.device("cpu"), folder).close()
+    assert folder.exists() == (get_rank() == 0)
 
 
 def check_one_state_for_all() -> None:
@@ -192,12 +186,10 @@ def check_one_state_for_all() -> None:
 
 
 def check_a_step_is_that_of_the_whole_batch() -> None:
+    """Also with frozen stages, and in parts of other shares of positives than those of the processes."""
     assert_same(step_of(config()), EXPECTED["plain"])
-
-
-def check_a_step_in_parts() -> None:
-    """Images with positives and without fall into parts of other shares than those of the processes."""
     assert_same(step_of(config("SOLVER.MICRO_BATCHES", 2, "SOLVER.BATCH_SIZE", 2)), EXPECTED["plain"])
+    assert_same(step_of(config("MODEL.BACKBONE.FREEZE_STAGES", 2)), EXPECTED["frozen"])
 
 
 class Annotated:
@@ -232,10 +224,6 @@ def check_the_validation_loss_is_that_of_one_process() -> None:
     for batch_size in (1, 4):
         found = validation_losses(batch_size)
         assert found == (EXPECTED[f"validation, {batch_size}"] if get_rank() == 0 else {})
-
-
-def check_frozen_stages() -> None:
-    assert_same(step_of(config("MODEL.BACKBONE.FREEZE_STAGES", 2)), EXPECTED["frozen"])
 
 
 def check_a_compiled_step() -> None:

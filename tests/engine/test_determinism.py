@@ -5,7 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
+from torch import nn
 
+from ssd.engine.determinism import seed_iteration
 from tests.forks import Forks
 
 ROOT = Path(__file__).parents[2]
@@ -41,7 +44,7 @@ def test_two_runs_give_equal_bits(forks: Forks, config_file: Path, tmp_path: Pat
     digests = []
     for number in range(2):
         folder = tmp_path / f"run{number}"
-        options = ("SOLVER.DETERMINISTIC", True, "SOLVER.MAX_ITER", 6, "OUTPUT_DIR", folder)
+        options = ("SOLVER.DETERMINISTIC", True, "SOLVER.MAX_ITER", 4, "OUTPUT_DIR", folder)
         command = (ROOT / "train.py", "--config-file", config_file, "--skip-test", *options)
         statuses, said = forks(*command, "DATA_LOADER.NUM_WORKERS", number, cwd=tmp_path, OMP_NUM_THREADS="2")
         assert statuses == [0], said
@@ -60,3 +63,16 @@ def test_a_run_switches_it_on(
         options = ("SOLVER.DETERMINISTIC", value, "SOLVER.MAX_ITER", 1)
         assert script("train.py", "--config-file", config_file, "--skip-test", *options)[0] == 0
         assert called == expected
+
+
+def draw(seed: int, iteration: int, rank: int = 0) -> list[float]:
+    seed_iteration(seed, iteration, rank)
+    return nn.functional.dropout(torch.ones(64)).tolist()
+
+
+def test_draws_are_a_function_of_each_argument() -> None:
+    first = draw(1, 2, 3)
+    torch.rand(1000)
+    assert draw(1, 2, 3) == first
+    arguments = ((0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 1, 0), (2**40, 10**9, 7))
+    assert len({tuple(draw(*values)) for values in arguments}) == len(arguments)

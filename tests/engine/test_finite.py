@@ -30,7 +30,7 @@ class Net(nn.Module):
 
     def forward(self, images: Tensor, targets: Container) -> LossSums:
         total = len(images) * (self.norm(images).square().mean() + targets["labels"].float().mean())
-        sums = {"reg_loss": self.weight[0] * total, "cls_loss": _times(self.weight[1], targets["slopes"].sum())}
+        sums = {"reg_loss": self.weight[0] * total, "cls_loss": _Times.apply(self.weight[1], targets["slopes"].sum())}
         return LossSums(sums, targets["labels"][:, 0])
 
 
@@ -47,17 +47,15 @@ class _Times(torch.autograd.Function):
         return gradient * ctx.saved_tensors[0], None
 
 
-def _times(value: Tensor, slope: Tensor) -> Tensor:
-    return _Times.apply(value, slope)
-
-
-def take(step: Step, pixel: float = 0.5, slope: float = 1.0) -> dict:
-    """Take a step with four images, one with ``pixel``; the gradient of the second weight is times ``slope``."""
+def make_batch(pixel: float, slope: float = 1.0) -> tuple[Tensor, Container]:
+    """Four images, one with ``pixel``; the gradient of the second weight is times ``slope``."""
     images = torch.arange(16.0).reshape(4, 1, 2, 2) / 16
     images[2, 0, 1, 1] = pixel
-    losses = step.forward_backward(images, Container(labels=torch.ones(4, 1), slopes=torch.full((4, 1), slope)))
-    step.update(losses)
-    return losses
+    return images, Container(labels=torch.ones(4, 1), slopes=torch.full((4, 1), slope))
+
+
+def take(step: Step, pixel: float = 0.5, slope: float = 1.0) -> None:
+    step.update(step.forward_backward(*make_batch(pixel, slope)))
 
 
 def step_of(net: nn.Module, optimizer: Optimizer, limit: int, **options: object) -> Step:
@@ -118,15 +116,10 @@ def test_nothing_changes_once_there_were_too_many() -> None:
     assert [bad.iteration for bad in step.guard.read(8)] == [2, 4]  # later ones are skipped, but not counted
     assert step.guard.count == 2
 
-
-def test_it_counts_on() -> None:
-    net = Net()
-    optimizer = OPTIMIZERS["sgd"](net)
     step = step_of(net, optimizer, 3)
-    step.guard.count = 3
-    take(step, NAN)
-    last = state_of(net, optimizer)
-    take(step)
+    step.guard.count = 3  # of the run before
+    for pixel in (NAN, 0.5):
+        take(step, pixel)
     assert_equal(state_of(net, optimizer), last)
     assert [bad.iteration for bad in step.guard.read(12)] == [11]
 
@@ -176,7 +169,7 @@ def test_on_a_gpu(name: str) -> None:
         net = Net().cuda()
         optimizer = OPTIMIZERS[name](net)
         average, step = ModelAverage(net, 0.5), step_of(net, optimizer, 1)
-        batches = [_on_gpu(pixel) for pixel in pixels]
+        batches = [(images.cuda(), targets.to("cuda")) for images, targets in map(make_batch, pixels)]
         torch.cuda.set_sync_debug_mode("error")
         try:
             for images, targets in batches:
@@ -188,25 +181,15 @@ def test_on_a_gpu(name: str) -> None:
     assert_equal(states[1], states[0])
 
 
-def _on_gpu(pixel: float) -> tuple[Tensor, Container]:
-    images = torch.arange(16.0).reshape(4, 1, 2, 2) / 16
-    images[2, 0, 1, 1] = pixel
-    return images.cuda(), Container(labels=torch.ones(4, 1), slopes=torch.ones(4, 1)).to("cuda")
-
-
-@pytest.mark.parametrize("value", [-1, "2", 2.0, True, None, 2**70])
-def test_a_count_that_is_none(value: object) -> None:
+def test_checks() -> None:
+    """A count that is no count, and weights that are not finite while the next loss is not computed yet."""
     net = Net()
-    with pytest.raises(CheckpointError, match="nonfinite_steps"):
-        FiniteCheck(FiniteGuard(net, 1), Checkpointer(net), lambda iteration: []).resume({"nonfinite_steps": value})
-
-
-def test_weights_that_are_not_finite_are_not_saved() -> None:
-    """The gradients were finite, and the next loss is not computed yet."""
-    net = Net()
+    for value in (-1, "2", 2.0, True, None, 2**70):
+        with pytest.raises(CheckpointError, match="nonfinite_steps"):
+            FiniteCheck(FiniteGuard(net, 1), Checkpointer(net), lambda iteration: []).resume({"nonfinite_steps": value})
     with torch.no_grad():
         net.weight[0] = INF
-    with pytest.raises(TrainingError, match=r"weights is inf after iteration 7.*SOLVER\.LR"):
+    with pytest.raises(TrainingError, match=r"inf after iteration 7.*SOLVER\.LR"):
         FiniteCheck(FiniteGuard(net, 0), Checkpointer(net), lambda iteration: [])(7)
 
 

@@ -12,8 +12,9 @@ from ssd.config import Config, load_config
 from ssd.config.node import with_num_classes
 from ssd.data import build_datasets, make_batch_transform, make_test_loader
 from ssd.data.datasets import DetectionDataset
-from ssd.engine.inference import detect, evaluate_datasets, make_targets, mean_losses
+from ssd.engine.inference import detect, evaluate_datasets, gather_predictions, make_targets, mean_losses, pack, unpack
 from ssd.modeling.detector import build_detection_model
+from ssd.structures import Container
 
 
 class Setting:
@@ -49,50 +50,45 @@ def setting(config_file: Path) -> Setting:
 
 
 @pytest.mark.parametrize("batch_size", [4, 3, 1])
-def test_it_is_the_criterion_on_all_images_as_one_batch(setting: Setting, batch_size: int) -> None:
-    losses = setting.measure(batch_size)
-    expected = setting.expected()
+def test_losses_are_those_of_all_images_as_one_batch(setting: Setting, batch_size: int) -> None:
+    losses, expected = setting.measure(batch_size), setting.expected()
     assert list(losses) == ["total_loss", "reg_loss", "cls_loss"]
     assert losses["total_loss"] == losses["reg_loss"] + losses["cls_loss"]
     assert {name: losses[name] for name in expected} == pytest.approx(expected, rel=1e-4)
     assert losses["reg_loss"] > 0
 
 
-def test_detections_and_model_are_as_without(setting: Setting) -> None:
+def test_measuring_losses_changes_neither_detections_nor_the_model(setting: Setting) -> None:
     loader = make_test_loader(setting.cfg, setting.dataset)
     plain, none = detect(setting.model, loader, setting.transform)
     state = {name: value.clone() for name, value in setting.model.state_dict().items()}
     random = torch.get_rng_state()
     measured, losses = detect(setting.model, loader, setting.transform, loss_dataset=setting.dataset)
     assert (len(none), len(losses)) == (0, 1)
-    for one, other in zip(plain, measured, strict=True):
-        for name in one:
-            assert torch.equal(one[name], other[name])
+    assert_same_images(measured, plain)
     torch.testing.assert_close(dict(setting.model.state_dict()), state, rtol=0, atol=0)
     assert torch.equal(torch.get_rng_state(), random)
     assert not any(module.training for module in setting.model.modules())
 
 
-def test_it_is_computed_in_the_networks_precision(setting: Setting) -> None:
-    plain = setting.measure()
-    short = setting.measure(dtype=torch.bfloat16)
+def test_losses_are_computed_in_the_precision_of_the_network(setting: Setting) -> None:
+    plain, short = setting.measure(), setting.measure(dtype=torch.bfloat16)
     assert short == pytest.approx(plain, rel=0.05)
     assert short != plain
 
 
-def test_it_stands_beside_the_metric(setting: Setting, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_losses_come_with_the_metric(setting: Setting, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     loaders = {"scenes": make_test_loader(setting.cfg, setting.dataset)}
     caplog.set_level(logging.INFO, logger="ssd")
     (plain,) = evaluate_datasets(setting.model, loaders, setting.transform, output_dir=tmp_path)
-    assert plain.losses == {}
-    assert "validation" not in caplog.text
+    assert (plain.losses, "validation" in caplog.text) == ({}, False)
     (evaluation,) = evaluate_datasets(setting.model, loaders, setting.transform, output_dir=tmp_path, with_losses=True)
     assert evaluation.losses == setting.measure()
-    assert f"scenes, validation losses: total_loss: {evaluation.losses['total_loss']:.3f}, reg_loss: " in caplog.text
+    assert f"total_loss: {evaluation.losses['total_loss']:.3f}, reg_loss: " in caplog.text
 
 
 class Annotated:
-    """Three images: two objects of which one is difficult and one reaches out of the image, none, and one."""
+    """Three images: an object and a difficult one; nothing; an object that reaches out of the image."""
 
     class_names = ("__background__", "cat", "dog")
     metric = "voc"
@@ -102,8 +98,7 @@ class Annotated:
 
     def get_annotation(self, index: int) -> tuple[str, tuple[np.ndarray, ...]]:
         boxes = [[[10, 20, 60, 90], [0, 0, 5, 5]], [], [[-4, 0, 50, 20]]][index]
-        labels = [[2, 1], [], [1]][index]
-        is_difficult = [[False, True], [], [False]][index]
+        labels, is_difficult = [([2, 1], [False, True]), ([], []), ([1], [False])][index]
         return str(index), (np.array(boxes, np.float64).reshape(-1, 4), np.array(labels), np.array(is_difficult))
 
 
@@ -114,14 +109,43 @@ def test_targets_are_relative_clipped_and_without_difficult_objects() -> None:
     assert targets["boxes"][2, 0].tolist() == pytest.approx([0, 0, 0.5, 0.5])
 
 
-def test_without_images_there_is_none() -> None:
-    assert mean_losses([]) == {}
-
-
 def test_images_without_objects_have_a_loss(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
     nothing = (np.zeros((0, 4), np.float32), np.zeros(0, np.int64), np.zeros(0, bool))
     monkeypatch.setattr(setting.dataset, "get_annotation", lambda index: (str(index), nothing))
     losses = setting.measure()
     assert losses["reg_loss"] == 0
-    assert losses["cls_loss"] > 0
-    assert math.isfinite(losses["total_loss"])
+    assert 0 < losses["cls_loss"] == losses["total_loss"] < math.inf
+
+
+def packed(count: int, **more: torch.Tensor) -> Container:
+    boxes = torch.arange(4.0 * count).view(count, 4)
+    prediction = Container(boxes=boxes, labels=torch.arange(count) + 1, scores=torch.linspace(1, 0, count), **more)
+    prediction.img_width, prediction.img_height = 10 + count, 20 + count
+    return prediction
+
+
+def assert_same_images(found: list[Container], expected: list[Container]) -> None:
+    assert len(found) == len(expected)
+    for one, other in zip(found, expected, strict=True):
+        assert (list(one), one.img_width, one.img_height) == (list(other), other.img_width, other.img_height)
+        for name in one:
+            torch.testing.assert_close(one[name], other[name], rtol=0, atol=0)
+
+
+def test_packing_and_unpacking() -> None:
+    """Images with and without detections, and fields of another head."""
+    predictions = [packed(0), packed(3), packed(1), packed(0)]
+    columns = pack(predictions)
+    assert {name: tuple(values.shape) for name, values in columns.items()} == {
+        "counts": (4, 3), "boxes": (4, 4), "labels": (4,), "scores": (4,),
+    }  # fmt: skip
+    assert columns["counts"].tolist() == [[0, 10, 20], [3, 13, 23], [1, 11, 21], [0, 10, 20]]
+    assert_same_images(unpack(columns), predictions)
+    predictions = [packed(count, masks=torch.ones(count, 2, 5, dtype=torch.bool)) for count in (2, 0)]
+    assert_same_images(unpack(pack(predictions)), predictions)
+    assert gather_predictions(predictions) is predictions  # one process
+
+
+def test_no_images() -> None:
+    assert unpack(pack([])) == []
+    assert mean_losses([]) == {}

@@ -1,15 +1,17 @@
 """What a manifest tells of a training, and that nothing of it gets lost."""
 
 import json
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from ssd.config import Config, load_config
 from ssd.data import build_datasets
-from ssd.data.datasets import DetectionDataset
+from ssd.data.datasets import DetectionDataset, VOCDataset
 from ssd.engine.manifest import digest_weights, fingerprint, finish_manifest, start_manifest
 
 
@@ -36,7 +38,10 @@ def test_a_start(cfg: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert told["command"] == ["train.py", "--config-file", "x.yaml"]
     assert told["arguments"] == {"log_step": 10, "skip_test": False}
     assert (told["seed"], told["processes"], told["processes_of_a_machine"], told["start_iteration"]) == (5, 1, 1, 0)
-    assert told["config"]["SOLVER"]["SEED"] == 5
+    again = cfg.clone()
+    again.defrost()
+    again.merge_from_text(json.dumps(told["config"]), "manifest")  # JSON is YAML
+    assert again.dump() == cfg.dump()
     assert told["datasets"] == {"train": {"train_scenes": fingerprint(sets[0])}, "test": {}}
     assert told["initial_weights"] == digest_weights(model)
     assert told["versions"]["torch"] == torch.__version__
@@ -47,42 +52,24 @@ def test_a_start(cfg: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert "result" not in told
 
 
-def test_its_config_is_the_runs(cfg: Config, tmp_path: Path) -> None:
-    start(cfg, nn.Linear(2, 2), [])
-    (told,) = read_starts(tmp_path / "out" / "manifest.json")
-    again = cfg.clone()
-    again.defrost()
-    again.merge_from_text(json.dumps(told["config"]), "manifest")  # JSON is YAML
-    assert again.dump() == cfg.dump()
-
-
-def test_the_history_is_kept_and_the_result_is_the_last_starts(cfg: Config, tmp_path: Path) -> None:
+def test_a_second_start_keeps_the_first(cfg: Config, tmp_path: Path) -> None:
+    """The result, with the metrics of the evaluation, is that of the last; without a manifest there is none."""
     path, model = tmp_path / "out" / "manifest.json", nn.Linear(2, 2)
+    finish_manifest(cfg.OUTPUT_DIR, model, ())
+    assert list(path.parent.iterdir()) == []
     start(cfg, model, [])
     first = read_starts(path)
     start(cfg, model, [], iteration=4)
-    finish_manifest(cfg.OUTPUT_DIR, model, ())
+    folder = tmp_path / "out" / "inference" / "test_scenes"
+    folder.mkdir(parents=True)
+    (folder / "metrics.json").write_text(json.dumps({"values": {"mAP": 0.5, "café": None}}))
+    finish_manifest(cfg.OUTPUT_DIR, model, ["test_scenes"])
     starts = read_starts(path)
     assert starts[:1] == first
     assert starts[1]["start_iteration"] == 4
     assert starts[1]["result"]["weights"] == digest_weights(model)
-    assert starts[1]["result"]["metrics"] == {}
-    assert [path.name for path in path.parent.iterdir()] == ["manifest.json"]
-
-
-def test_the_metrics_are_those_of_the_evaluation(cfg: Config, tmp_path: Path) -> None:
-    folder = tmp_path / "out" / "inference" / "test_scenes"
-    folder.mkdir(parents=True)
-    (folder / "metrics.json").write_text(json.dumps({"values": {"mAP": 0.5, "café": None}}))
-    start(cfg, nn.Linear(2, 2), [])
-    finish_manifest(cfg.OUTPUT_DIR, nn.Linear(2, 2), ["test_scenes"])
-    (told,) = read_starts(tmp_path / "out" / "manifest.json")
-    assert told["result"]["metrics"] == {"test_scenes": {"mAP": 0.5, "café": None}}
-
-
-def test_a_manifest_that_was_removed_is_not_missed(cfg: Config, tmp_path: Path) -> None:
-    finish_manifest(cfg.OUTPUT_DIR, nn.Linear(2, 2), ())
-    assert list((tmp_path / "out").iterdir()) == []
+    assert starts[1]["result"]["metrics"] == {"test_scenes": {"mAP": 0.5, "café": None}}
+    assert sorted(path.name for path in path.parent.iterdir()) == ["inference", "manifest.json"]
 
 
 BAD = ["{", "", "[]", "{}", '{"format": 1, "starts": [1]}', "[" * 100_000, "\ud800"]
@@ -103,28 +90,87 @@ class Net(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(2, 4, 3, dtype=torch.bfloat16)
-        self.norm = nn.BatchNorm2d(4)
+        self.conv, self.norm = nn.Conv2d(2, 4, 3, dtype=torch.bfloat16), nn.BatchNorm2d(4)
         self.register_buffer("mask", torch.tensor([True, False]))
         self.register_buffer("nothing", torch.zeros(0))
 
 
-def test_the_digest_of_weights_is_of_their_bits() -> None:
-    net = Net()
+def test_the_digest_of_weights_is_of_their_bits_names_and_shapes() -> None:
+    net, other = Net(), Net()
     expected = digest_weights(net)
-    other = Net()
     assert digest_weights(other) != expected
     other.load_state_dict(net.state_dict())
     assert digest_weights(other.to(memory_format=torch.channels_last)) == expected
     with torch.no_grad():
         other.norm.bias[0] = -0.0
     assert digest_weights(other) != expected
-
-
-def test_the_digest_of_weights_is_of_names_and_shapes() -> None:
     pairs = [nn.Linear(2, 3, bias=False), nn.Linear(3, 2, bias=False), nn.Embedding(3, 2)]
     for module in pairs:
         nn.init.zeros_(module.weight)
-    named = nn.Sequential(pairs[0])
-    assert len({digest_weights(module) for module in (*pairs[:2], named)}) == 3
+    assert len({digest_weights(module) for module in (*pairs[:2], nn.Sequential(pairs[0]))}) == 3
     assert digest_weights(pairs[0]) == digest_weights(pairs[2])
+
+
+IMAGES = {"a": [("dog", (5, 5, 20, 25)), ("cat", (1, 1, 9, 9), 1)], "b": []}
+
+
+def test_counts_and_digest(write_voc, tmp_path: Path) -> None:
+    """Neither the folder nor the use of the dataset changes them."""
+    root = write_voc(IMAGES)
+    found = fingerprint(VOCDataset(root, "train"))
+    assert (found["num_images"], found["num_objects"], len(str(found["digest"]))) == (2, 2, 32)
+    shutil.copytree(root, tmp_path / "copy")
+    assert fingerprint(VOCDataset(tmp_path / "copy", "train", keep_difficult=True)) == found
+
+
+CHANGES = {
+    "a box": {**IMAGES, "a": [("dog", (5, 5, 20, 26)), ("cat", (1, 1, 9, 9), 1)]},
+    "a class": {**IMAGES, "a": [("cat", (5, 5, 20, 25)), ("dog", (1, 1, 9, 9), 1)]},
+    "a name of a class": {**IMAGES, "a": [("fox", (5, 5, 20, 25)), ("cat", (1, 1, 9, 9), 1)]},
+    "difficult": {**IMAGES, "a": [("dog", (5, 5, 20, 25)), ("cat", (1, 1, 9, 9), 0)]},
+    "an object more": {**IMAGES, "b": [("dog", (5, 5, 20, 25))]},
+    "an image more": {**IMAGES, "c": []},
+    "the order": dict(reversed(IMAGES.items())),
+    "an id": {"a": IMAGES["a"], "x": []},
+}
+
+
+@pytest.mark.parametrize("images", CHANGES.values(), ids=list(CHANGES))
+def test_a_change_shows(write_voc, images: dict) -> None:
+    before = fingerprint(VOCDataset(write_voc(IMAGES, root="before"), "train"))
+    assert fingerprint(VOCDataset(write_voc(images, root="after"), "train"))["digest"] != before["digest"]
+
+
+def test_another_or_a_missing_file_shows(write_voc) -> None:
+    root = write_voc(IMAGES)
+    dataset, path = VOCDataset(root, "train"), root / "JPEGImages" / "b.png"
+    digests = [fingerprint(dataset)["digest"]]
+    path.write_bytes(path.read_bytes() + b"\0")
+    digests.append(fingerprint(dataset)["digest"])
+    path.unlink()
+    assert fingerprint(dataset)["digest"] not in digests
+    assert digests[0] != digests[1]
+
+
+class FromElsewhere:
+    """A set that tells no files."""
+
+    class_names = ("__background__", "thing")
+    metric = "voc"
+
+    def __init__(self, last: float):
+        self.last = last
+
+    def __len__(self) -> int:
+        return 3
+
+    def get_annotation(self, index: int):
+        return index, (np.array([[0, 0, 5, self.last]]), np.array([1]))
+
+    def get_img_info(self, index: int):
+        return {"width": 10, "height": 10}
+
+
+def test_a_format_from_elsewhere() -> None:
+    digests = [fingerprint(FromElsewhere(last))["digest"] for last in (5.0, 5.0, 6.0)]  # type: ignore[arg-type]
+    assert digests[0] == digests[1] != digests[2]

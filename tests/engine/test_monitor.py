@@ -1,4 +1,4 @@
-"""Table, curves and pictures of a training, which do not change what it trains."""
+"""Table, curves and pictures of a training, which do not change the trained model."""
 
 import csv
 import logging
@@ -99,8 +99,9 @@ def test_neither_the_monitor_nor_a_break_changes_a_training(
         torch.testing.assert_close(*states, rtol=0, atol=0)
 
 
-def report(monitor: TrainingMonitor) -> None:
+def report(*folders: Path) -> None:
     """Log an iteration, and end."""
+    monitor = TrainingMonitor(0, 2, torch.device("cpu"), *folders)
     monitor.end_step({"total_loss": torch.tensor(1.0)}, 2, 1e-3)
     monitor.log(1)
     monitor.show_first_batch(np.zeros((2, 2, 3), np.uint8))
@@ -112,9 +113,9 @@ def test_without_a_folder_nothing_is_written(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with caplog.at_level(logging.INFO, "ssd"):
-        report(TrainingMonitor(0, 2, torch.device("cpu")))
+        report()
         monkeypatch.setitem(sys.modules, "resource", None)  # as on Windows, where the memory is unknown
-        report(TrainingMonitor(0, 2, torch.device("cpu")))
+        report()
     memory = [int(message.partition("mem: ")[2].partition("M")[0]) for message in caplog.messages]
     assert 50 < memory[0] < 2**20
     assert memory[1] == 0
@@ -126,7 +127,7 @@ def test_a_missing_tensorboard_and_a_full_disk_are_warnings(
 ) -> None:
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     out = tmp_path / "missing"
-    report(TrainingMonitor(0, 2, torch.device("cpu"), out / "tf_logs", out))
+    report(out / "tf_logs", out)
     warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
-    for warning, name in zip(warnings, ("tf_logs", "results.csv", "first_batch.jpg", "learning_curves"), strict=True):
+    for warning, name in zip(warnings, ("results.csv", "tf_logs", "first_batch.jpg", "learning_curves"), strict=True):
         assert name in warning

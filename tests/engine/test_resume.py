@@ -8,8 +8,15 @@ import pytest
 import torch
 from torch import nn
 
-from ssd.config import Config, load_config
-from ssd.engine.resume import StoredTraining, find_training, resume, with_stored_schedule
+from ssd.config import Config, cfg, load_config
+from ssd.engine.resume import (
+    StoredTraining,
+    config_changes,
+    find_training,
+    read_stored_config,
+    resume,
+    with_stored_schedule,
+)
 from ssd.utils.checkpoint import Checkpointer
 from ssd.utils.errors import CheckpointError, ConfigError
 
@@ -28,7 +35,7 @@ def checkpointer(cfg: Config) -> Checkpointer:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Of a run of SOLVER.LR 0.5 that has saved at iterations 4 and 8."""
+    """A run of SOLVER.LR 0.5 that has saved at iterations 4 and 8."""
     saved = checkpointer(config(tmp_path, "SOLVER.LR", 0.5))
     for iteration in (4, 8):
         with torch.no_grad():
@@ -37,69 +44,64 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_new_run_finds_nothing(tmp_path: Path) -> None:
-    assert find_training(tmp_path / "new") is None
-
-
-def test_a_run_continues_from_its_last_checkpoint(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+def find(folder: Path) -> StoredTraining:
     stored = find_training(folder)
     assert stored is not None
+    return stored
+
+
+@pytest.fixture
+def stored(folder: Path) -> StoredTraining:
+    return find(folder)
+
+
+def test_a_run_continues_from_its_last_checkpoint(
+    folder: Path, stored: StoredTraining, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What was found does not change with the model, and is what the continued run saves."""
+    assert find_training(folder / "new") is None
     cfg = config(folder, "SOLVER.LR", 0.5)
     running = checkpointer(cfg)
     with caplog.at_level(logging.INFO):
         assert resume(running, cfg, stored, max_iter=9) == 8
     assert running.model.weight.tolist() == [[8.0, 8.0], [8.0, 8.0]]
-    assert [record.getMessage() for record in caplog.records] == [
-        f"Continuing from {folder / 'model_000008.pth'}: iteration 8 of 9"
-    ]
-
-
-def test_what_was_restored_is_still_stored(folder: Path) -> None:
-    """Nothing is taken out of what was found, and nothing of it changes with the model."""
-    stored = find_training(folder)
-    assert stored is not None
-    running = checkpointer(config(folder))
-    resume(running, config(folder), stored, max_iter=9)
+    (message,) = caplog.messages
+    assert f"{folder / 'model_000008.pth'}: iteration 8 of 9" in message
     with torch.no_grad():
         running.model.weight.zero_()
     assert stored.checkpoint["model"]["weight"].eq(8).all()
+    running.save("model_final", iteration=9)
+    assert list(find(folder).checkpoint) == list(stored.checkpoint)
 
 
 def test_a_damaged_checkpoint_is_passed_over(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     (folder / "model_000008.pth").write_bytes(b"")
-    stored = find_training(folder)
-    assert stored is not None
-    assert resume(checkpointer(config(folder)), config(folder), stored, max_iter=9) == 4
+    assert resume(checkpointer(config(folder)), config(folder), find(folder), max_iter=9) == 4
     assert "model_000008.pth: damaged" in caplog.text
 
 
-def test_what_killed_processes_left_is_removed(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_temporary_files_of_killed_processes_are_removed(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     results = folder / "inference" / "scenes"
     results.mkdir(parents=True)
     left = [folder / ".model_000009.pth.77.tmp", folder / ".last_checkpoint.txt.1.tmp", results / ".metrics.json.7.tmp"]
     for path in left:
         path.write_bytes(b"half")
-    with caplog.at_level(logging.INFO):
-        find_training(folder)
-    assert not any(path.exists() for path in left)
-    assert all(str(path) in caplog.text for path in left)
+    caplog.set_level(logging.INFO)
+    find_training(folder)
+    assert [(path.exists(), str(path) in caplog.text) for path in left] == [(False, True)] * 3
 
 
-def test_changed_keys_are_reported_one_by_one(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
-    stored = find_training(folder)
-    assert stored is not None
+def test_changed_keys_are_reported_one_by_one(
+    folder: Path, stored: StoredTraining, caplog: pytest.LogCaptureFixture
+) -> None:
     cfg = config(folder, "SOLVER.LR", 0.25, "SOLVER.BATCH_SIZE", 4)
     resume(checkpointer(cfg), cfg, stored, max_iter=9)
-    (record,) = caplog.records
-    assert record.getMessage() == (
-        f"The config is no longer that of {folder / 'model_000008.pth'}:\n"
-        "  SOLVER.BATCH_SIZE: 32 -> 4\n  SOLVER.LR: 0.5 -> 0.25"
-    )
+    (message,) = caplog.messages
+    assert "model_000008.pth" in message
+    assert message.splitlines()[1:] == ["  SOLVER.BATCH_SIZE: 32 -> 4", "  SOLVER.LR: 0.5 -> 0.25"]
 
 
-def test_nothing_is_left_to_train(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
-    stored = find_training(folder)
-    assert stored is not None
+def test_nothing_is_left_to_train(folder: Path, stored: StoredTraining, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         assert resume(checkpointer(config(folder)), config(folder), stored, max_iter=8) == 8
     assert "Nothing is left to train" in caplog.text
@@ -111,9 +113,7 @@ def test_the_best_metric_is_that_of_the_best_model(folder: Path, caplog: pytest.
     best = checkpointer(cfg)
     best.extra["best_metric"] = 0.5
     best.save("model_best", tag_last=False, iteration=8)
-    stored = find_training(folder)
-    assert stored is not None
-    running = checkpointer(cfg)
+    stored, running = find(folder), checkpointer(cfg)
     resume(running, cfg, stored, max_iter=9)
     assert running.extra["best_metric"] == 0.5
     (folder / "model_best.pth").write_bytes(b"")
@@ -121,67 +121,48 @@ def test_the_best_metric_is_that_of_the_best_model(folder: Path, caplog: pytest.
     assert "model_best.pth: damaged" in caplog.text
 
 
-def test_before_any_evaluation_a_continued_run_saves_what_an_unbroken_one_saves(folder: Path) -> None:
-    stored = find_training(folder)
-    assert stored is not None
-    running = checkpointer(config(folder))
-    resume(running, config(folder), stored, max_iter=9)
-    running.save("model_final", iteration=9)
-    assert list(find_training(folder).checkpoint) == list(stored.checkpoint)
-
-
-def test_other_classes_cannot_continue(folder: Path) -> None:
-    stored = find_training(folder)
-    assert stored is not None
+def test_other_classes_cannot_continue(folder: Path, stored: StoredTraining) -> None:
     running = checkpointer(config(folder))
     running.extra["class_names"] = ["__background__", "dog", "cat"]
-    with pytest.raises(CheckpointError, match=r"was trained on cell, but DATASETS\.TRAIN has dog, cat; set"):
+    with pytest.raises(CheckpointError, match=r"cell.*DATASETS\.TRAIN.* dog, cat"):
         resume(running, config(folder), stored, max_iter=9)
 
 
 @pytest.mark.parametrize(
-    ("values", "message"),
+    ("values", "fact"),
     [
-        ({"iteration": -1}, "its iteration must be 0 or more, but is -1"),
-        ({"iteration": "8"}, "its iteration must be 0 or more, but is '8'"),
+        ({"iteration": -1}, "iteration.* -1"),
+        ({"iteration": "8"}, "iteration.* '8'"),
         ({"class_names": 3}, "was trained on 3, but"),
-        ({"config": 3}, "its config is no mapping"),
+        ({"config": 3}, "config"),
         ({"model": {"bias": torch.zeros(2)}}, "does not fit the model"),
     ],
 )
-def test_a_checkpoint_of_something_else(folder: Path, values: dict, message: str) -> None:
-    stored = find_training(folder)
-    assert stored is not None
+def test_a_checkpoint_of_something_else(folder: Path, stored: StoredTraining, values: dict, fact: str) -> None:
     other = StoredTraining(Path("a.pth"), {**stored.checkpoint, **values})
-    with pytest.raises(CheckpointError, match=rf"a\.pth.*{message}"):
+    with pytest.raises(CheckpointError, match=rf"a\.pth.*{fact}"):
         resume(checkpointer(config(folder)), config(folder), other, max_iter=9)
 
 
-def test_checkpoints_of_lufficc_continue(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """They tell neither classes nor config nor best metric."""
-    stored = find_training(folder)
-    assert stored is not None
-    plain = {key: stored.checkpoint[key] for key in ("model", "iteration")}
-    assert resume(checkpointer(config(folder)), config(folder), StoredTraining(stored.path, plain), max_iter=9) == 8
+def test_checkpoints_of_lufficc_continue(folder: Path, stored: StoredTraining) -> None:
+    """They have neither classes nor config nor best metric."""
+    plain = StoredTraining(stored.path, {key: stored.checkpoint[key] for key in ("model", "iteration")})
+    assert resume(checkpointer(config(folder)), config(folder), plain, max_iter=9) == 8
     with pytest.raises(CheckpointError, match="--resume_schedule"):
-        with_stored_schedule(config(folder), StoredTraining(stored.path, plain))
+        with_stored_schedule(config(folder), plain)
 
 
 def test_the_stored_schedule_is_taken_when_asked_for(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     then = config(tmp_path, "SOLVER.LR", 0.5, "SOLVER.LR_STEPS", [7], "SOLVER.MAX_ITER", 9, "SOLVER.SCHEDULE", "cosine")
     checkpointer(then).save("model_000004", iteration=4)
-    stored = find_training(tmp_path)
-    assert stored is not None
     now = config(tmp_path, "SOLVER.MOMENTUM", 0.8, "SOLVER.LR_STEPS", [1, 2], "SOLVER.WARMUP_ITERS", 3)
     with caplog.at_level(logging.INFO):
-        taken = with_stored_schedule(now, stored)
-    assert taken.is_frozen()
+        taken = with_stored_schedule(now, find(tmp_path))
     solver = taken.SOLVER
     assert (solver.LR, solver.LR_STEPS, solver.MAX_ITER, solver.SCHEDULE) == (0.5, [7], 9, "cosine")
-    assert (solver.WARMUP_ITERS, solver.MOMENTUM) == (500, 0.8)
+    assert (solver.WARMUP_ITERS, solver.MOMENTUM, taken.is_frozen()) == (500, 0.8, True)
     assert now.SOLVER.LR_STEPS == [1, 2]
-    assert "SOLVER.LR_STEPS is [7]" in caplog.text
-    assert "MOMENTUM" not in caplog.text
+    assert ("SOLVER.LR_STEPS is [7]" in caplog.text, "MOMENTUM" in caplog.text) == (True, False)
 
 
 def test_a_stored_schedule_that_is_not_valid(folder: Path) -> None:
@@ -203,3 +184,70 @@ def test_train_takes_the_stored_schedule_by_a_flag(
     assert status == 0
     assert "SOLVER.LR: 0.001 -> 1e-09" in log
     assert "iter: 000004, lr: 0.00000" in log
+
+
+def changes(before: Config, now: Config) -> list[str]:
+    stored = read_stored_config({"config": before.dump()}, "a.pth")
+    assert stored is not None
+    return config_changes(stored, now)
+
+
+def test_each_changed_key_is_named_with_both_values() -> None:
+    for config in (cfg, load_config(None, ["INPUT.IMAGE_SIZE", (96, 128), "MODEL.BACKBONE.PRETRAINED", "x.pth"])):
+        assert changes(config, config) == []
+    before = load_config(None, ["SOLVER.LR", 1e-3, "SOLVER.LR_STEPS", [8], "DATASETS.TRAIN", ("a",)])
+    now = load_config(None, ["SOLVER.LR", 1e-2, "SOLVER.LR_STEPS", [8, 9], "INPUT.IMAGE_SIZE", (300, 400)])
+    assert changes(before, now) == [
+        "DATASETS.TRAIN: ['a'] -> []",
+        "INPUT.IMAGE_SIZE: 300 -> [300, 400]",
+        "SOLVER.LR: 0.001 -> 0.01",
+        "SOLVER.LR_STEPS: [8] -> [8, 9]",
+    ]
+
+
+def test_groups_that_one_of_them_lacks() -> None:
+    before, now = (load_config(None).clone() for _ in range(2))
+    before.DATASETS.CUSTOM["old"] = Config({"FORMAT": "voc", "ROOT": "a", "SPLIT": "b"})
+    now.DATASETS.CUSTOM["new"] = Config({"FORMAT": "coco"})
+    assert changes(before, now) == [
+        "DATASETS.CUSTOM.new: (none) -> {'FORMAT': 'coco'}",
+        "DATASETS.CUSTOM.old: {'FORMAT': 'voc', 'ROOT': 'a', 'SPLIT': 'b'} -> (none)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("stored", "lr", "change"),
+    [
+        ({"SOLVER": {"LR": 0.1}}, 0.2, "SOLVER.LR: 0.1 -> 0.2"),  # keys of later versions had their defaults
+        ({"SOLVER": {"NESTEROV": True}}, 1e-3, "SOLVER.NESTEROV: True -> (none)"),  # of an earlier version
+        ({"SOLVER": 3}, 1e-3, "SOLVER: 3 -> {"),
+    ],
+)
+def test_configs_of_other_versions(stored: dict, lr: float, change: str) -> None:
+    (found,) = config_changes(stored, load_config(None, ["SOLVER.LR", lr]))
+    assert found.startswith(change)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        *(3, "[1, 2]", "", "a: [", "[" * 5000, "a: 2026-13-45"),
+        "a: !!python/object/apply:os.getcwd []",
+    ],
+)
+def test_values_that_are_no_config(config: object) -> None:
+    assert read_stored_config({"model": {}}, "a.pth") is None
+    with pytest.raises(CheckpointError, match=r"^a\.pth: its config"):
+        read_stored_config({"config": config}, "a.pth")
+
+
+def test_aliases_do_not_explode() -> None:
+    """Nine levels of nine aliases each would be 400 million leaves."""
+    lines = ["a0: &a0 {x: 1}"]
+    for level in range(9):
+        lines.append(f"a{level + 1}: &a{level + 1} {{{', '.join(f'k{i}: *a{level}' for i in range(9))}}}")
+    stored = read_stored_config({"config": "\n".join([*lines, "SOLVER: *a9"])}, "a.pth")
+    assert stored is not None
+    found = config_changes(stored, load_config(None))
+    assert any(line.startswith("a9: {") for line in found)
+    assert sum(map(len, found)) < 5000

@@ -97,9 +97,6 @@ def test_gradients_that_overflow_are_skipped(fused: bool) -> None:
     assert scaler.get_scale() == 2.0**9
 
 
-# The same of a detector.
-
-
 @pytest.fixture
 def make_detector() -> Callable[[], SSDDetector]:
     """Build equal small detectors whose batch norms use their running statistics."""
@@ -170,7 +167,8 @@ def test_more_parts_than_images() -> None:
 def test_bfloat16_is_close_to_float32(make_detector: Callable[[], SSDDetector]) -> None:
     losses, grads = gradients(make_detector(), dtype=torch.bfloat16)
     exact = gradients(make_detector())
-    assert {value.dtype for value in [*losses.values(), *grads.values()]} == {torch.float32}
+    sums = TrainingNetwork(make_detector(), torch.bfloat16)(*batch()).sums
+    assert {value.dtype for value in [*losses.values(), *grads.values(), *sums.values()]} == {torch.float32}
     torch.testing.assert_close(losses, exact[0], rtol=0.02, atol=0)
     assert losses["total_loss"] != exact[0]["total_loss"]
     found, expected = (torch.cat([gradient.flatten() for gradient in part.values()]) for part in (grads, exact[1]))
@@ -188,8 +186,3 @@ def test_compiled_equals_eager(make_detector: Callable[[], SSDDetector], monkeyp
     detector = make_detector()
     assert_same(gradients(detector, "SOLVER.COMPILE", True), gradients(make_detector()))
     assert list(detector.state_dict()) == list(make_detector().state_dict())
-
-
-def test_predictions_are_float32_under_autocast(make_detector: Callable[[], SSDDetector]) -> None:
-    network = TrainingNetwork(make_detector(), torch.bfloat16)
-    assert {loss.dtype for loss in network(*batch()).sums.values()} == {torch.float32}

@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import signal
 from collections.abc import Callable
 from dataclasses import replace
@@ -34,6 +33,7 @@ from tests.forks import Forks
 
 ROOT = Path(__file__).parents[2]
 NEVER = Intervals(log=0, save=0, evaluate=0)
+MakeRun = Callable[..., "Run"]
 
 
 class Run:
@@ -68,8 +68,10 @@ class Run:
             return train(training)
 
 
-def small(config_file: Path, *overrides: object) -> Config:
-    return load_config(config_file, overrides)
+@pytest.fixture
+def make_run(config_file: Path, tmp_path: Path) -> MakeRun:
+    """Make a run of overrides whose output goes to a folder of tmp_path."""
+    return lambda name, *overrides: Run(load_config(config_file, overrides), tmp_path / name)
 
 
 def first_two(scenes: Path) -> str:
@@ -80,26 +82,24 @@ def first_two(scenes: Path) -> str:
     return "two"
 
 
-def test_two_images_are_learnt_by_heart(scenes: Path, config_file: Path, tmp_path: Path) -> None:
+def test_two_images_are_learnt_by_heart(scenes: Path, make_run: MakeRun, tmp_path: Path) -> None:
     """Near-zero loss, and AP 1.0 on the very images."""
     split = first_two(scenes)
-    cfg = small(
-        config_file,
+    run = make_run(
+        "out",
         *("DATASETS.CUSTOM.train_scenes.SPLIT", split, "DATASETS.CUSTOM.test_scenes.SPLIT", split),
         *("SOLVER.MAX_ITER", 150, "SOLVER.LR_STEPS", [110], "SOLVER.LR", 1e-2),
         *("INPUT.AUGMENTATION.CROP", False, "INPUT.AUGMENTATION.EXPAND", False),
         *("INPUT.AUGMENTATION.PHOTOMETRIC", False, "INPUT.AUGMENTATION.MIRROR", False),
     )
-    run = Run(cfg, tmp_path / "out")
     assert run.train()
     assert run.losses[0] > 5
     assert run.losses[-1] < 0.05
 
     datasets = build_datasets(run.cfg, is_train=False, class_names=run.datasets[0].class_names)
-    loader = make_test_loader(run.cfg, datasets[0])
+    loaders = {"two": make_test_loader(run.cfg, datasets[0])}
     transform = make_batch_transform(run.cfg, is_train=False)
-    detector = run.make().detector
-    (evaluation,) = evaluate_datasets(detector, {"two": loader}, transform, output_dir=tmp_path / "inference")
+    (evaluation,) = evaluate_datasets(run.make().detector, loaders, transform, output_dir=tmp_path / "inference")
     assert evaluation.result.main == 1.0
     saved = torch.load(tmp_path / "inference" / "two" / "predictions.pth", weights_only=True)
     assert [prediction["img_width"] for prediction in saved] == [128, 128]
@@ -109,21 +109,20 @@ ALL_OPTIONS = ("SOLVER.EMA", 0.9, "SOLVER.GRAD_CLIP", 1.0, "SOLVER.MICRO_BATCHES
 
 
 @pytest.mark.parametrize("options", [(), ALL_OPTIONS], ids=["plain", "all options"])
-def test_a_continued_run_is_bit_equal_to_an_unbroken_one(config_file: Path, tmp_path: Path, options: tuple) -> None:
-    overrides = ("SOLVER.LR_STEPS", [8], "SOLVER.MAX_ITER", 12, *options)
-    whole = Run(small(config_file, *overrides), tmp_path / "whole")
+def test_a_continued_run_is_bit_equal_to_an_unbroken_one(make_run: MakeRun, tmp_path: Path, options: tuple) -> None:
+    overrides = ("SOLVER.LR_STEPS", [6], "SOLVER.MAX_ITER", 8, *options)
+    whole = make_run("whole", *overrides)
     assert whole.train()
-
-    first = Run(small(config_file, *overrides), tmp_path / "broken")
 
     def interrupt(iteration: int) -> None:
         if iteration == 5:
             os.kill(os.getpid(), signal.SIGINT)
 
+    first = make_run("broken", *overrides)
     assert not first.train(on_step=interrupt)
     assert (tmp_path / "broken" / "model_000005.pth").is_file()
     torch.manual_seed(99)  # a new process has other global randomness
-    second = Run(small(config_file, *overrides), tmp_path / "broken")
+    second = make_run("broken", *overrides)
     assert second.train()
 
     assert first.losses + second.losses == whole.losses
@@ -133,9 +132,9 @@ def test_a_continued_run_is_bit_equal_to_an_unbroken_one(config_file: Path, tmp_
         torch.testing.assert_close(resumed.get(part), expected.get(part), rtol=0, atol=0)
 
 
-def test_the_average_is_the_model_of_a_checkpoint(config_file: Path, tmp_path: Path) -> None:
+def test_the_average_is_the_model_of_a_checkpoint(make_run: MakeRun, tmp_path: Path) -> None:
     """Whether the average is switched on or off, a run continues from the trained weights."""
-    averaged = Run(small(config_file, "SOLVER.MAX_ITER", 2, "SOLVER.EMA", 0.5), tmp_path / "out")
+    averaged = make_run("out", "SOLVER.MAX_ITER", 2, "SOLVER.EMA", 0.5)
     averaged.train()
     state = torch.load(tmp_path / "out" / "model_final.pth")
     again = averaged.make()
@@ -144,7 +143,7 @@ def test_the_average_is_the_model_of_a_checkpoint(config_file: Path, tmp_path: P
     torch.testing.assert_close(state["training_model"], dict(again.detector.state_dict()))
     assert list(state["model"]) == list(again.detector.state_dict())
 
-    plain = Run(small(config_file, "SOLVER.MAX_ITER", 2), tmp_path / "out").make()
+    plain = make_run("out", "SOLVER.MAX_ITER", 2).make()
     torch.testing.assert_close(dict(plain.detector.state_dict()), state["training_model"])
     plain.checkpointer.save("plain", iteration=2)
     again = averaged.make()
@@ -153,25 +152,23 @@ def test_the_average_is_the_model_of_a_checkpoint(config_file: Path, tmp_path: P
 
 
 def test_a_compiled_network_trains_the_model(
-    config_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plain = Run(small(config_file, "SOLVER.MAX_ITER", 3), tmp_path / "plain")
+    plain = make_run("plain", "SOLVER.MAX_ITER", 3)
     assert plain.train()
     compile_with = torch.compile
     monkeypatch.setattr(torch, "compile", lambda function: compile_with(function, backend="eager"))
-    compiled = Run(small(config_file, "SOLVER.MAX_ITER", 3, "SOLVER.COMPILE", True), tmp_path / "compiled")
+    compiled = make_run("compiled", "SOLVER.MAX_ITER", 3, "SOLVER.COMPILE", True)
     assert compiled.train(Intervals(log=0, save=0, evaluate=1))
     assert compiled.losses == pytest.approx(plain.losses, rel=1e-4)
-    assert list(torch.load(tmp_path / "compiled" / "model_final.pth")["model"]) == list(
-        plain.make().detector.state_dict()
-    )
+    states = [torch.load(tmp_path / name / "model_final.pth")["model"] for name in ("plain", "compiled")]
+    assert list(states[0]) == list(states[1])
 
 
-def test_parts_of_a_batch_train_as_the_whole(config_file: Path, tmp_path: Path) -> None:
+def test_parts_of_a_batch_train_as_the_whole(make_run: MakeRun) -> None:
     """The same iterations, images and colours; only batch norm, here in training, sees the parts."""
     overrides = ("SOLVER.MAX_ITER", 3, "SOLVER.BATCH_SIZE", 4)
-    whole = Run(small(config_file, *overrides), tmp_path / "whole")
-    parts = Run(small(config_file, *overrides, "SOLVER.MICRO_BATCHES", 2), tmp_path / "parts")
+    whole, parts = make_run("whole", *overrides), make_run("parts", *overrides, "SOLVER.MICRO_BATCHES", 2)
     assert whole.train()
     assert parts.train()
     assert parts.losses == pytest.approx(whole.losses, rel=0.1)
@@ -201,14 +198,10 @@ class Mean(nn.Module):
 
 
 def test_nothing_waits_for_the_device_but_the_report(config_file: Path) -> None:
-    model, config = Mean(), small(config_file, "SOLVER.OPTIMIZER", "adamw")
+    model, config = Mean(), load_config(config_file, ["SOLVER.OPTIMIZER", "adamw"])
     optimizer = make_optimizer(config, model)
-    guard, checkpointer, monitor = (
-        FiniteGuard(model, 1),
-        Checkpointer(model),
-        TrainingMonitor(0, 9, torch.device("cpu")),
-    )
-    waits = WaitsForTheDevice()
+    guard, checkpointer = FiniteGuard(model, 1), Checkpointer(model)
+    monitor, waits = TrainingMonitor(0, 9, torch.device("cpu")), WaitsForTheDevice()
     before_log: list[int] = []
     log = monitor.log
     monitor.log = lambda iteration: (before_log.append(waits.count), log(iteration))  # type: ignore[assignment]
@@ -235,8 +228,7 @@ def test_nothing_waits_for_the_device_but_the_report(config_file: Path) -> None:
     assert waits.count > 0
 
 
-def test_a_second_interrupt_stops_at_once(config_file: Path, tmp_path: Path) -> None:
-    run = Run(small(config_file, "SOLVER.MAX_ITER", 5), tmp_path / "out")
+def test_a_second_interrupt_stops_at_once(make_run: MakeRun, tmp_path: Path) -> None:
     handler = signal.getsignal(signal.SIGINT)
 
     def interrupt_twice(iteration: int) -> None:
@@ -244,25 +236,32 @@ def test_a_second_interrupt_stops_at_once(config_file: Path, tmp_path: Path) -> 
         os.kill(os.getpid(), signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
-        run.train(on_step=interrupt_twice)
+        make_run("out", "SOLVER.MAX_ITER", 5).train(on_step=interrupt_twice)
     assert not list((tmp_path / "out").glob("*.pth"))
     assert signal.getsignal(signal.SIGINT) is handler
 
 
-def test_intervals(config_file: Path, tmp_path: Path) -> None:
-    run = Run(small(config_file, "SOLVER.MAX_ITER", 6), tmp_path / "out")
+def test_intervals_and_continuing_a_finished_run(make_run: MakeRun, tmp_path: Path) -> None:
+    """Nothing is left to do, also where the run was longer; another optimizer cannot continue it."""
+    run = make_run("out", "SOLVER.MAX_ITER", 6)
     assert run.train(Intervals(log=2, save=4, evaluate=3))
+    final = tmp_path / "out" / "model_final.pth"
     assert sorted(path.name for path in (tmp_path / "out").glob("*.pth")) == ["model_000004.pth", "model_final.pth"]
     assert run.evaluated == [3]  # the last evaluation is the caller's
-    assert (tmp_path / "out" / "last_checkpoint.txt").read_text() == str(tmp_path / "out" / "model_final.pth")
-    state = torch.load(tmp_path / "out" / "model_final.pth", weights_only=True)
-    assert state["iteration"] == 6
-    assert state["scheduler"] == {"last_epoch": 6}
+    assert (tmp_path / "out" / "last_checkpoint.txt").read_text() == str(final)
+    for max_iter in (6, 2):
+        again = make_run("out", "SOLVER.MAX_ITER", max_iter)
+        assert again.train()
+        assert again.losses == []
+        state = torch.load(final, weights_only=True)
+        assert (state["iteration"], state["scheduler"]) == (6, {"last_epoch": 6})
+    with pytest.raises(CheckpointError, match=r"SOLVER\.OPTIMIZER"):
+        make_run("out", "SOLVER.OPTIMIZER", "adamw", "SOLVER.MAX_ITER", 7).train()
 
 
-def test_divergence_is_noticed_before_it_is_saved(config_file: Path, tmp_path: Path) -> None:
-    run = Run(small(config_file, "SOLVER.MAX_ITER", 20, "SOLVER.LR", 1e30, "SOLVER.WARMUP_ITERS", 0), tmp_path / "out")
-    with pytest.raises(TrainingError, match=r"the loss is (nan|inf) at iteration \d+.*SOLVER\.LR.*\.jpg"):
+def test_divergence_is_noticed_before_it_is_saved(make_run: MakeRun, tmp_path: Path) -> None:
+    run = make_run("out", "SOLVER.MAX_ITER", 20, "SOLVER.LR", 1e30, "SOLVER.WARMUP_ITERS", 0)
+    with pytest.raises(TrainingError, match=r"(nan|inf) at iteration \d+.*SOLVER\.LR.*\.jpg"):
         run.train(Intervals(log=0, save=4, evaluate=0))
     assert not list((tmp_path / "out").glob("*.pth"))
 
@@ -275,39 +274,9 @@ def test_several_processes_stop_alike_where_the_loss_diverges(forks: Forks, conf
     statuses, said = forks(*command, cwd=tmp_path, number=2)
     assert statuses == [1, 1]
     problem = r"the loss is (?:nan|inf) at iteration (\d+) .*MAX_NONFINITE_STEPS.*: (.*\.jpg)"
-    found = [re.search(f"error: rank {rank}: {problem}", said) for rank in (0, 1)]
-    assert found[0], said
-    assert found[1], said
-    assert found[0].groups() == found[1].groups()
-    assert found[0][2].count(".jpg") == 4  # two of each process
+    found = [match.groups() for rank in (0, 1) for match in re.finditer(f"error: rank {rank}: {problem}", said)]
+    assert len(found) == 2, said
+    assert found[0] == found[1]
+    assert found[0][1].count(".jpg") == 4  # two of each process
     assert "Traceback" not in said
     assert not list((tmp_path / "out").glob("*.pth"))
-
-
-def test_a_finished_run_has_nothing_to_do(config_file: Path, tmp_path: Path) -> None:
-    cfg = small(config_file, "SOLVER.MAX_ITER", 2)
-    Run(cfg, tmp_path / "out").train()
-    again = Run(cfg, tmp_path / "out")
-    assert again.train()
-    assert again.losses == []
-
-
-def test_a_run_beyond_its_end_is_left_alone(config_file: Path, tmp_path: Path) -> None:
-    Run(small(config_file, "SOLVER.MAX_ITER", 4), tmp_path / "out").train()
-    assert Run(small(config_file, "SOLVER.MAX_ITER", 2), tmp_path / "out").train()
-    state = torch.load(tmp_path / "out" / "model_final.pth", weights_only=True)
-    assert (state["iteration"], state["scheduler"]["last_epoch"]) == (4, 4)
-
-
-def test_a_copied_folder_continues_from_its_own_weights(config_file: Path, tmp_path: Path) -> None:
-    Run(small(config_file, "SOLVER.MAX_ITER", 1), tmp_path / "out").train()
-    shutil.copytree(tmp_path / "out", tmp_path / "copy")
-    assert (
-        Checkpointer(nn.Identity(), save_dir=tmp_path / "copy").last_checkpoint() == tmp_path / "copy/model_final.pth"
-    )
-
-
-def test_another_optimizer_cannot_continue(config_file: Path, tmp_path: Path) -> None:
-    Run(small(config_file, "SOLVER.MAX_ITER", 1), tmp_path / "out").train()
-    with pytest.raises(CheckpointError, match=r"SOLVER\.OPTIMIZER"):
-        Run(small(config_file, "SOLVER.OPTIMIZER", "adamw", "SOLVER.MAX_ITER", 2), tmp_path / "out").train()

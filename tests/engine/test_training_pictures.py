@@ -38,6 +38,9 @@ def test_pixels_and_priors_are_those_of_the_training(config_file: Path) -> None:
     picture = draw_first_batch(pixels, targets, priors, names)
     assert (picture.dtype, picture.ndim) == (np.uint8, 3)
 
+    inputs = torch.tensor([-1e3, 0.4, 1e3]).view(1, 3, 1, 1)
+    assert to_pixels(inputs, [123.0, 117.0, 104.0], [1.0] * 3).tolist() == [[[[0, 117, 255]]]]
+
 
 def test_priors_and_objects_are_drawn_and_counted() -> None:
     images = np.full((20, 100, 100, 3), 40, np.uint8)
@@ -64,8 +67,3 @@ def test_plots_of_an_evaluation_up_to_a_number_of_detections(tmp_path: Path) -> 
         assert (picture.dtype, picture.ndim, picture.shape[2]) == (np.uint8, 3, 3)
         assert picture.std() > 5  # not blank
     assert draw_analysis(evaluation, max_detections=6) == {}
-
-
-def test_pixels_are_rounded_and_clamped() -> None:
-    inputs = torch.tensor([-1e3, 0.4, 1e3]).view(1, 3, 1, 1)
-    assert to_pixels(inputs, [123.0, 117.0, 104.0], [1.0] * 3).tolist() == [[[[0, 117, 255]]]]

@@ -1,5 +1,3 @@
-"""The analysis of a dataset: by hand, and against the evaluation."""
-
 import contextlib
 import io
 
@@ -10,15 +8,17 @@ from pycocotools.cocoeval import COCOeval
 from ssd.evaluation import analyse, evaluate
 from ssd.evaluation.analysis import AREAS
 from ssd.evaluation.coco import detections_to_results
-from ssd.evaluation.confusion import confusion_matrix, pick_confused
 from ssd.evaluation.inputs import read_predictions
+from ssd.evaluation.matching import confusion_matrix, pick_confused
 from tests.evaluation.sets import COCOSet, VOCSet, predicted, random_set
 
 NAN = float("nan")
-LEFT, RIGHT, FAR = [0, 0, 99, 99], [200, 0, 299, 99], [400, 300, 439, 339]
+LEFT, RIGHT, FAR, NOWHERE = [0, 0, 99, 99], [200, 0, 299, 99], [400, 300, 439, 339], [600, 0, 650, 50]
 
 
-# ---- the figures are those of the evaluation
+def analyse_image(objects, *rows):
+    """The analysis of one image: objects (box, label[, is_difficult]) and detections (box, label, score)."""
+    return analyse(VOCSet([objects]), [predicted(*rows)])
 
 
 @pytest.mark.parametrize("grid", [1e-3, 20.0])
@@ -52,26 +52,21 @@ def test_ap_of_an_area_is_that_of_cocoeval():
         np.testing.assert_allclose(analysis.ap_of_area[name][1:], precision[::-1, index], atol=1e-12)
 
 
-# ---- by hand
-
-
 def test_one_of_each_kind_of_error():
     """Objects: cat LEFT, cat RIGHT, dog FAR. AP of the cat: only its second-best detection is right, of two objects."""
     shifted = [240, 0, 339, 99]  # 60 of 140 columns in common with RIGHT: IoU 3 / 7
     rows = [
         ([0, 0, 99, 99], 2, 0.95),  # a cat taken for a dog
-        ([600, 0, 650, 50], 1, 0.9),  # nothing there
+        (NOWHERE, 1, 0.9),
         ([0, 0, 99, 99], 1, 0.8),  # right
         ([0, 0, 99, 98], 1, 0.7),  # once more
         (shifted, 1, 0.6),  # badly placed
         (shifted, 2, 0.5),  # badly placed, and taken for a dog
     ]
-    analysis = analyse(VOCSet([[(LEFT, 1), (RIGHT, 1), (FAR, 2)]]), [predicted(*rows)])
-    errors = analysis.errors
+    errors = analyse_image([(LEFT, 1), (RIGHT, 1), (FAR, 2)], *rows).errors
     names = ["class", "localisation", "both", "duplicate", "background"]
-    assert [names[kind] if kind >= 0 else "" for kind in errors.kinds] == [
-        *("class", "background", "", "duplicate", "localisation", "both")
-    ]
+    kinds = [names[kind] if kind >= 0 else "" for kind in errors.kinds]
+    assert kinds == ["class", "background", "", "duplicate", "localisation", "both"]
     assert errors.targets.tolist() == [0, -1, -1, -1, 1, -1]
     assert errors.is_missed.tolist() == [False, False, True]
 
@@ -90,8 +85,7 @@ def test_one_of_each_kind_of_error():
 
 def test_a_wrong_class_costs_where_the_object_belongs():
     """The dog is taken for a cat, twice; fixed, the better of the two finds it."""
-    rows = [(LEFT, 1, 0.9), (RIGHT, 1, 0.8), (RIGHT, 1, 0.7)]
-    errors = analyse(VOCSet([[(LEFT, 1), (RIGHT, 2)]]), [predicted(*rows)]).errors
+    errors = analyse_image([(LEFT, 1), (RIGHT, 2)], (LEFT, 1, 0.9), (RIGHT, 1, 0.8), (RIGHT, 1, 0.7)).errors
     assert errors.kinds.tolist() == [-1, 0, 0]
     assert not errors.is_missed.any()
     np.testing.assert_allclose(errors.base_ap[1:], [1, 0])
@@ -106,8 +100,7 @@ def test_confusion_counts_every_object_once():
         ([200, 0, 299, 90], 1, 0.7),  # once more, so a false alarm
         (FAR, 2, 0.2),  # below the threshold
     ]
-    dataset = VOCSet([[(LEFT, 1), (RIGHT, 2), (FAR, 2)]])
-    analysis = analyse(dataset, [predicted(*rows)])
+    analysis = analyse_image([(LEFT, 1), (RIGHT, 2), (FAR, 2)], *rows)
     for threshold, expected in (
         (0.5, [[0, 1, 0], [0, 1, 0], [1, 1, 0]]),
         (0.1, [[0, 1, 0], [0, 1, 0], [0, 1, 1]]),
@@ -124,10 +117,8 @@ def test_the_classes_confused_most():
 
 def test_thresholds_by_hand():
     """Hits at 0.9 and 0.6, false alarms at 0.7 and 0.3, three objects: F1 is 2/4, 2/5, 4/6, 4/7."""
-    objects = [(LEFT, 1), (RIGHT, 1), (FAR, 1)]
-    nowhere = [600, 0, 650, 50]
-    rows = [(LEFT, 1, 0.9), (nowhere, 1, 0.7), (RIGHT, 1, 0.6), (nowhere, 1, 0.3)]
-    analysis = analyse(VOCSet([objects]), [predicted(*rows)])
+    rows = [(LEFT, 1, 0.9), (NOWHERE, 1, 0.7), (RIGHT, 1, 0.6), (NOWHERE, 1, 0.3)]
+    analysis = analyse_image([(LEFT, 1), (RIGHT, 1), (FAR, 1)], *rows)
     np.testing.assert_allclose(analysis.curves[1].f1, [2 / 4, 2 / 5, 4 / 6, 4 / 7])
     assert analysis.best[1] == pytest.approx((0.45, 2 / 3, 2 / 3, 2 / 3))  # between 0.6 and 0.3
     assert analysis.overall_best == analysis.best[1] == analysis.at_overall_best[1]
@@ -135,9 +126,8 @@ def test_thresholds_by_hand():
 
 
 def test_equal_scores_are_kept_or_dropped_together():
-    objects = [(LEFT, 1), (RIGHT, 1)]
     rows = [(LEFT, 1, 0.5), (RIGHT, 1, 0.5), (FAR, 1, 0.5), (FAR, 1, 0.25)]
-    best = analyse(VOCSet([objects]), [predicted(*rows)]).best[1]
+    best = analyse_image([(LEFT, 1), (RIGHT, 1)], *rows).best[1]
     assert best == pytest.approx((0.38, 2 / 3, 1, 4 / 5))
 
 
@@ -145,15 +135,14 @@ def test_equal_scores_are_kept_or_dropped_together():
 def test_thresholds_part_neighbours_also_in_float32(low, high):
     """The float32 next to 0.1 lies above 0.1, which is in the middle of these when rounded."""
     high, low = np.float32(high), min(np.float32(low), np.nextafter(np.float32(high), np.float32(0)))
-    threshold = analyse(VOCSet([[(LEFT, 1)]]), [predicted((LEFT, 1, high), (FAR, 1, low))]).best[1].threshold
+    threshold = analyse_image([(LEFT, 1)], (LEFT, 1, high), (FAR, 1, low)).best[1].threshold
     for kind in (np.float32, np.float64):
         assert kind(low) <= kind(threshold) < kind(high)
 
 
 def test_calibration_by_hand():
     """Of two detections at 0.9 one is right, the one at 0.25 is not: gaps 0.4 and 0.25."""
-    rows = [(LEFT, 1, 0.9), (FAR, 1, 0.9), (FAR, 1, 0.25)]
-    calibration = analyse(VOCSet([[(LEFT, 1)]]), [predicted(*rows)]).calibration
+    calibration = analyse_image([(LEFT, 1)], (LEFT, 1, 0.9), (FAR, 1, 0.9), (FAR, 1, 0.25)).calibration
     assert calibration.counts.tolist() == [0, 0, 1, 0, 0, 0, 0, 0, 2, 0]
     assert calibration.precision[[2, 8]].tolist() == [0, 0.5]
     assert calibration.error == pytest.approx((2 * 0.4 + 0.25) / 3, abs=1e-6)
@@ -161,9 +150,7 @@ def test_calibration_by_hand():
 
 
 def test_difficult_objects_need_not_be_found_and_may_be():
-    objects = [(LEFT, 1), (RIGHT, 1, True), (FAR, 2, True)]
-    rows = [(LEFT, 1, 0.9), (RIGHT, 1, 0.8)]
-    analysis = analyse(VOCSet([objects]), [predicted(*rows)])
+    analysis = analyse_image([(LEFT, 1), (RIGHT, 1, True), (FAR, 2, True)], (LEFT, 1, 0.9), (RIGHT, 1, 0.8))
     assert analysis.errors.kinds.tolist() == [-1, -1]
     assert not analysis.errors.is_missed.any()
     assert analysis.confusion.tolist() == [[0, 0, 0], [0, 1, 0], [0, 0, 0]]

@@ -1,7 +1,6 @@
 """Boxes: what holds for all of them, and suppression against the definition."""
 
 import numpy as np
-import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -104,9 +103,3 @@ def test_suppression_bears_boxes_that_are_not_finite(rows: list[tuple[float, ...
     kept = class_wise_nms(boxes, torch.full((len(rows),), label), scores, 0.45).tolist()
     assert kept[0] == 0
     assert kept == sorted(set(kept))
-
-
-@pytest.mark.parametrize("count", [0, 1])
-def test_few_boxes(count: int) -> None:
-    boxes, labels = torch.zeros(count, 4), torch.zeros(count, dtype=torch.int64)
-    assert class_wise_nms(boxes, labels, torch.ones(count), 0.5).tolist() == list(range(count))

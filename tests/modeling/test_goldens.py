@@ -10,7 +10,6 @@ from torch import nn
 
 from ssd.config import load_config
 from ssd.modeling.detector import build_detection_model
-from ssd.modeling.detector.levels import build_levels
 from tests.hashed import hashed
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -37,15 +36,6 @@ def test_priors_are_identical(case: tuple[str, nn.Module], goldens: Path) -> Non
     name, model = case
     expected = torch.from_numpy(np.load(goldens / "lufficc" / f"priors_{name}.npz")["priors"])
     assert torch.equal(model.box_head.priors, expected)
-
-
-def test_derived_priors_equal_the_strides_that_the_authors_wrote() -> None:
-    config = load_config(CONFIGS / "vgg_ssd300_voc0712.yaml")
-    model = build_detection_model(config, pretrained=False)
-    levels = build_levels(config, model.backbone)
-    assert levels.strides == [(8, 8), (16, 16), (32, 32), (64, 64), (100, 100), (300, 300)]
-    given = ["MODEL.PRIORS.STRIDES", [8, 16, 32, 64, 100, 300], "MODEL.PRIORS.FEATURE_MAPS", [38, 19, 10, 5, 3, 1]]
-    assert build_levels(config.with_overrides(given), model.backbone) == levels
 
 
 def test_state_dict_names_order_and_shapes(case: tuple[str, nn.Module], goldens: Path) -> None:

@@ -31,8 +31,7 @@ def test_imports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, fou
     (tmp_path / "cv2.py").write_text(code)
     finding = doctor.check_package(Requirement("opencv-python"), {"opencv-python": "5.0"})
     assert finding.status == ("error" if found else "ok")
-    assert finding.found.startswith("5.0")
-    assert found in finding.found
+    assert found in finding.found.removeprefix("5.0")
     assert remedy in finding.remedy
 
 
@@ -79,7 +78,6 @@ def test_torch_and_torchvision(torch: str, status: str, monkeypatch: pytest.Monk
     lines = ["numpy", "torch==2.15.0", 'gdown>=4.7.3; extra == "gdown"']
     monkeypatch.setattr(doctor.metadata, "requires", lambda _: lines)
     finding = doctor.check_pair({"torch": torch, "torchvision": "0.30.0"})
-    assert finding is not None
     assert finding.status == status
     assert ("torch torchvision" in finding.remedy) == (status == "error")
     assert doctor.check_pair({"torch": torch}) is None
@@ -88,7 +86,6 @@ def test_torch_and_torchvision(torch: str, status: str, monkeypatch: pytest.Monk
 def test_builds_of_opencv() -> None:
     assert doctor.check_opencv({"opencv-python": "4.12.0.88"}) is None
     finding = doctor.check_opencv(dict.fromkeys(["opencv-python-headless", "opencv-python"], "4.12.0.88"))
-    assert finding is not None
     assert finding.status == "warning"
     assert "uninstall -y opencv-python opencv-python-headless" in finding.remedy
 
@@ -127,16 +124,13 @@ def _no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("_no_gpu")
 @pytest.mark.parametrize("reason", ["CPUs", "CUDA_VISIBLE_DEVICES is ''", "driver on your system is too old"])
 def test_a_gpu_that_is_not_used(reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def is_available() -> bool:
-        warnings.warn("The NVIDIA driver on your system\nis too old", UserWarning, stacklevel=1)
-        return False
-
     if reason == "CPUs":
         monkeypatch.setattr(torch.version, "cuda", None)
     elif reason.startswith("CUDA"):
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     else:
-        monkeypatch.setattr(torch.cuda, "is_available", is_available)
+        message = "The NVIDIA driver on your system\nis too old"
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: bool(warnings.warn(message, stacklevel=1)))
     finding = doctor.check_gpu()
     assert finding.status == "warning"
     assert reason in finding.found

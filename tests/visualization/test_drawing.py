@@ -13,14 +13,20 @@ def blank(width: int = 160, height: int = 120) -> np.ndarray:
     return np.zeros((height, width, 3), np.uint8)
 
 
-def has_color(image: np.ndarray, label: int) -> bool:
-    return bool((image == compute_color_for_labels(label)).all(axis=-1).any())
+def draw_one(box, score=None, names=NAMES, image=None) -> np.ndarray:
+    """Draw a box of label 1."""
+    scores = None if score is None else np.array([score])
+    return draw_detections(blank() if image is None else image, np.array([box]), np.array([1]), scores, names)
+
+
+def is_of_label(image: np.ndarray, label: int) -> np.ndarray:
+    return (image == compute_color_for_labels(label)).all(axis=-1)
 
 
 def test_outline_lies_on_the_box_and_tag_above_it() -> None:
     image = blank(300, 300)
-    drawn = draw_detections(image, np.array([[100, 150, 200, 250]]), np.array([1]), np.array([0.9]), NAMES)
-    rows, columns = np.nonzero((drawn == compute_color_for_labels(1)).all(axis=-1))
+    drawn = draw_one([100, 150, 200, 250], 0.9, image=image)
+    rows, columns = np.nonzero(is_of_label(drawn, 1))
     assert (columns.min(), rows.min(), columns.max(), rows.max()) == (100, 150, 200, 250)
     changed_rows, changed_columns = np.nonzero(drawn.any(axis=-1))
     assert changed_columns.min() == 100
@@ -53,25 +59,18 @@ def test_the_highest_score_lies_on_top() -> None:
     boxes = np.array([[20, 40, 120, 100], [20, 40, 120, 100]])
     for scores, top in (([0.9, 0.1], 1), ([0.1, 0.9], 2)):
         drawn = draw_detections(blank(), boxes, np.array([1, 2]), np.array(scores), NAMES)
-        assert has_color(drawn, top)
-        assert not has_color(drawn, 3 - top)
+        assert is_of_label(drawn, top).any()
+        assert not is_of_label(drawn, 3 - top).any()
 
 
 def test_name_number_and_score_make_different_tags() -> None:
-    box, label = np.array([[20, 40, 120, 100]]), np.array([1])
-    pictures = [
-        draw_detections(blank(), box, label),
-        draw_detections(blank(), box, label, None, NAMES),
-        draw_detections(blank(), box, label, np.array([0.5]), NAMES),
-        draw_detections(blank(), box, label, np.array([0.6]), NAMES),
-    ]
-    assert len({picture.tobytes() for picture in pictures}) == len(pictures)
+    tags = [(None, None), (None, NAMES), (0.5, NAMES), (0.6, NAMES)]
+    assert len({draw_one([20, 40, 120, 100], score, names).tobytes() for score, names in tags}) == len(tags)
 
 
 @pytest.mark.parametrize("background", [0, 255])
 def test_tag_does_not_depend_on_the_image_behind(background: int) -> None:
-    image = np.full((120, 160, 3), background, np.uint8)
-    drawn = draw_detections(image, np.array([[40, 60, 100, 100]]), np.array([1]), np.array([0.5]), NAMES)
+    drawn = draw_one([40, 60, 100, 100], 0.5, image=np.full((120, 160, 3), background, np.uint8))
     tag = drawn[46:60, 41:80]
     letters = tag.max(axis=-1) < 64
     assert 0.02 < letters.mean() < 0.5
@@ -80,21 +79,16 @@ def test_tag_does_not_depend_on_the_image_behind(background: int) -> None:
 
 @pytest.mark.parametrize("box", [[0, 0, 4, 4], [155, 115, 160, 120], [-20, 50, 5, 60], [0, 0, 160, 120]])
 def test_tag_stays_whole_at_the_border(box: list[int]) -> None:
-    middle = draw_detections(blank(), np.array([[60, 60, 64, 64]]), np.array([1]), np.array([0.5]), NAMES)
-    at_border = draw_detections(blank(), np.array([box]), np.array([1]), np.array([0.5]), NAMES)
     pale = np.array([(channel + 255) // 2 for channel in compute_color_for_labels(1)])
-
-    def count_pale(picture: np.ndarray) -> int:
-        return int((np.abs(picture.astype(int) - pale) <= 2).all(axis=-1).sum())
-
-    assert count_pale(middle) > 100
-    assert count_pale(at_border) == count_pale(middle)
+    middle, at_border = (
+        (np.abs(draw_one(place, 0.5).astype(int) - pale) <= 2).all(axis=-1).sum() for place in ([60, 60, 64, 64], box)
+    )
+    assert middle == at_border > 100
 
 
 def test_lines_and_letters_grow_with_the_image() -> None:
     def tag_height(width: int, height: int) -> int:
-        box = np.array([[width // 4, height // 2, width // 2, height - 9]])
-        drawn = draw_detections(blank(width, height), box, np.array([1]), None, NAMES)
+        drawn = draw_one([width // 4, height // 2, width // 2, height - 9], image=blank(width, height))
         return height // 2 - int(np.nonzero(drawn.any(axis=(1, 2)))[0].min())
 
     assert 10 <= tag_height(160, 120) <= 20

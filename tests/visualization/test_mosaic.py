@@ -16,25 +16,20 @@ def test_rows_columns_and_gaps_by_hand() -> None:
     assert (sheet[8:18, 8:28] == RED).all()
     assert (sheet[8:22, 36:66] == GREEN).all()
     assert (sheet[30:36, 8:28] == BLUE).all()
-    painted = (sheet != 255).any(axis=-1).sum()
-    assert painted == 10 * 20 + 14 * 30 + 6 * 20
+    assert (sheet != 255).any(axis=-1).sum() == 10 * 20 + 14 * 30 + 6 * 20
 
 
-def test_narrow_picture_stands_in_the_middle_of_its_column() -> None:
+def test_narrow_pictures_and_narrow_sheets() -> None:
     sheet = mosaic([plain(4, 20, RED), plain(4, 10, BLUE)], columns=1)
     assert (sheet[20:24, 8 + 5 : 8 + 15] == BLUE).all()
+    assert mosaic([plain(4, 4, RED)], columns=5).shape == (20, 20, 3)
 
 
 def test_captions_stay_in_their_column() -> None:
     pictures = [plain(40, 60, RED), plain(40, 60, GREEN)]
-    sheet = mosaic(pictures, 2, ["a very long name of a file.jpg", "b"])
-    below = sheet[48:]
+    below = mosaic(pictures, 2, ["a very long name of a file.jpg", "b"])[48:]
     ink = (below < 128).any(axis=(0, 2))
     assert ink[8:68].any()
     assert not ink[68:76].any()
     assert ink[76:136].any()
     assert below.shape[0] > 8 + 15
-
-
-def test_fewer_pictures_than_columns_make_a_narrow_sheet() -> None:
-    assert mosaic([plain(4, 4, RED)], columns=5).shape == (20, 20, 3)

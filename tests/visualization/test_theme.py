@@ -1,5 +1,3 @@
-"""The palette, the themes and the two ways out of a figure."""
-
 import re
 import sys
 from xml.etree import ElementTree

@@ -2,14 +2,15 @@
 
 import logging
 import math
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from ssd.config import Config, load_config
+from ssd.modeling.box_head.box_predictor import last_conv
 from ssd.modeling.detector import SSDDetector, build_detection_model
 from ssd.structures.class_names import BACKGROUND, COCO_CLASSES, VOC_CLASSES
 from ssd.utils.errors import CheckpointError, ConfigError
@@ -81,12 +82,13 @@ def test_mistakes(tmp_path: Path) -> None:
 
 
 def test_weights_take_the_place_of_pretrained_ones(tmp_path: Path) -> None:
-    """The backbone's own file is not even looked for."""
+    """The file of the backbone is not read."""
     old = write(tmp_path / "old.pth", 3)
     overrides = ["MODEL.WEIGHTS", str(tmp_path / "old.pth"), "MODEL.BACKBONE.PRETRAINED", "missing.pth"]
     new = build_new_model(config(3, *overrides, "MODEL.BACKBONE.FREEZE_STAGES", 1), CELLS)
-    assert torch.equal(new.backbone.stages[0][0][0].weight, old.backbone.stages[0][0][0].weight)
-    assert not new.backbone.stages[0][0][0].weight.requires_grad
+    found, expected = (model.backbone.stages[0][0][0].weight for model in (new, old))
+    assert torch.equal(found, expected)
+    assert not found.requires_grad
 
 
 def build(num_classes: int, predictor: str = "SSDBoxPredictor", *overrides: object) -> SSDDetector:
@@ -95,6 +97,10 @@ def build(num_classes: int, predictor: str = "SSDBoxPredictor", *overrides: obje
         if name.startswith("box_head"):
             nn.init.normal_(parameter, std=0.1)
     return model
+
+
+def load(model: nn.Module, weights: dict[str, Tensor], **options: Any) -> None:
+    load_detector_weights(model, weights, "old.pth", **{"trained_classes": OLD, "class_names": NEW, **options})
 
 
 def test_a_row_a_prior_and_class_by_hand() -> None:
@@ -113,92 +119,54 @@ def test_names_match_beyond_spelling() -> None:
     assert match_classes(["__background__", "猫"], ["__background__", "猫", "犬"]) == [0, 1, None]
 
 
-@torch.no_grad()
 @pytest.mark.parametrize("predictor", ["SSDBoxPredictor", "SSDLiteBoxPredictor"])
-def test_shared_classes_keep_their_scores(predictor: str) -> None:
+def test_shared_classes_keep_their_scores_and_new_ones_learn_apart(predictor: str) -> None:
     old, new = build(len(OLD), predictor), build(len(NEW), predictor)
-    load_detector_weights(new, old.state_dict(), "old.pth", trained_classes=OLD, class_names=NEW)
+    assert count_classes(old.state_dict()) == len(OLD)
+    load(new, old.state_dict())
     images = torch.randn(2, 3, 96, 96)
     (old_logits, old_boxes), (logits, boxes) = (model.predict(images) for model in (old, new))
     assert torch.equal(boxes, old_boxes)
     torch.testing.assert_close(logits[..., [0, 2, 3]], old_logits[..., [0, 3, 1]])
     for label in (1, 4, 5):
         torch.testing.assert_close(logits[..., label], old_logits[..., 0] + math.log(0.01))
-
-
-def test_the_same_classes_are_the_same_model() -> None:
-    old, new = build(len(OLD)), build(len(OLD))
-    load_detector_weights(new, old.state_dict(), "old.pth", trained_classes=OLD, class_names=OLD)
-    for name, value in old.state_dict().items():
-        assert torch.equal(new.state_dict()[name], value), name
-
-
-def test_new_rows_learn_apart() -> None:
-    model = build(len(NEW))
-    load_detector_weights(model, build(len(OLD)).state_dict(), "old.pth", trained_classes=OLD, class_names=NEW)
-    logits, _ = model.predict(torch.randn(1, 3, 96, 96))
     logits[..., 1].sum().backward()
-    gradient = model.box_head.predictor.cls_headers[0].bias.grad.unflatten(0, (-1, len(NEW)))
+    gradient = last_conv(new.box_head.predictor.cls_headers[0])[1].bias.grad.unflatten(0, (-1, len(NEW)))
     assert (gradient[:, 1] != 0).all()
     assert not gradient[:, [0, 2, 3, 4, 5]].any()
 
 
-def test_parts_that_start_anew() -> None:
-    old = build(len(OLD)).state_dict()
-    new = build(len(NEW), "SSDLiteBoxPredictor")
+def test_parts_with_new_weights_and_the_same_classes() -> None:
+    old, same, new = build(len(OLD)).state_dict(), build(len(OLD)), build(len(NEW), "SSDLiteBoxPredictor")
+    load(same, old, class_names=OLD)
+    for name, value in same.state_dict().items():
+        assert torch.equal(value, old[name]), name
     initial = {name: value.clone() for name, value in new.state_dict().items()}
-    load_detector_weights(new, old, "old.pth", trained_classes=OLD, class_names=NEW, new=[r"box_head\."])
+    load(new, old, new=[r"box_head\."])
     for name, value in new.state_dict().items():
         assert torch.equal(value, initial[name] if name.startswith("box_head.") else old[name]), name
 
 
-Change = Callable[[dict[str, Tensor]], dict[str, Tensor]]
-
-
-def other_priors(_: dict[str, Tensor]) -> dict[str, Tensor]:
-    return build(len(OLD), "SSDBoxPredictor", "MODEL.PRIORS.ASPECT_RATIOS", [[2, 3]] * 4).state_dict()
-
-
-def cut(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: value for name, value in weights.items() if "reg_headers.2" not in name}
-
-
-@pytest.mark.parametrize(
-    ("change", "message"), [(other_priors, r"reg_headers\.0\.weight 24x64x3x3"), (cut, r"reg_headers\.2\.bias")]
-)
-def test_what_does_not_fit_is_named_and_changes_nothing(change: Change, message: str) -> None:
-    model = build(len(NEW))
+def test_weights_that_do_not_fit_are_named_and_change_nothing() -> None:
+    model, weights = build(len(NEW)), build(len(OLD)).state_dict()
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    weights = change(build(len(OLD)).state_dict())
-    with pytest.raises(CheckpointError, match=message):
-        load_detector_weights(model, weights, "old.pth", trained_classes=OLD, class_names=NEW)
-    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
-
-
-def test_what_happens_to_the_classes_is_logged(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO):
-        load_detector_weights(
-            build(len(NEW)), build(len(OLD)).state_dict(), "old.pth", trained_classes=OLD, class_names=NEW
-        )
-    assert "Classes that keep their weights: tv, cat" in caplog.text
-    assert "Classes that are new: zebra, yak, emu" in caplog.text
-    assert "Classes that are left out: dog" in caplog.text
-    assert "No class has the same name there" not in caplog.text
-
-
-def test_the_log_tells_when_no_name_is_the_same(caplog: pytest.LogCaptureFixture) -> None:
-    trained = ("__background__", *(f"thing {number}" for number in range(30)))
-    with caplog.at_level(logging.INFO):
-        load_detector_weights(
-            build(3), build(31).state_dict(), "old.pth", trained_classes=trained, class_names=("", "yak", "emu")
-        )
-    assert "No class has the same name there" in caplog.text
-    assert "thing 18, thing 19 and 10 more" in caplog.text
-
-
-@pytest.mark.parametrize("predictor", ["SSDBoxPredictor", "SSDLiteBoxPredictor"])
-def test_the_class_count_shows_in_the_weights(predictor: str) -> None:
-    model = build(7, predictor)
-    assert count_classes(model.state_dict()) == 7
-    with pytest.raises(CheckpointError, match=r"missing tensor: .*cls_headers\.0\.bias"):
+    other_priors = build(len(OLD), "SSDBoxPredictor", "MODEL.PRIORS.ASPECT_RATIOS", [[2, 3]] * 4).state_dict()
+    cut = {name: value for name, value in weights.items() if "reg_headers.2" not in name}
+    for content, fact in ((other_priors, r"reg_headers\.0\.weight 24x64x3x3"), (cut, r"reg_headers\.2\.bias")):
+        with pytest.raises(CheckpointError, match=fact):
+            load(model, content)
+        assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    with pytest.raises(CheckpointError, match=r"cls_headers\.0\.bias"):
         count_classes(model.backbone.state_dict())
+
+
+def test_kept_new_and_dropped_classes_are_logged(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    load(build(len(NEW)), build(len(OLD)).state_dict())
+    for names in ("tv, cat", "zebra, yak, emu", "dog"):
+        assert f": {names}" in caplog.text
+    assert "No class has the same name" not in caplog.text
+    trained = (BACKGROUND, *(f"thing {number}" for number in range(30)))
+    load(build(3), build(31).state_dict(), trained_classes=trained, class_names=("", "yak", "emu"))
+    assert "No class has the same name" in caplog.text
+    assert "thing 18, thing 19 and 10 more" in caplog.text

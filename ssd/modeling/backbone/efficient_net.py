@@ -15,7 +15,7 @@ from ssd.modeling.backbone.mobilenet import round_channels
 from ssd.modeling.backbone.pretrained import load_pretrained
 from ssd.modeling.backbone.stages import split_at_strides
 from ssd.modeling.layers import BatchNorm2d
-from ssd.structures.size import height_width
+from ssd.structures.boxes import height_width
 
 # Width and depth coefficients (EfficientNet, Sec. 3.3; b1 to b7 as in the authors' code), and the hash in the name of
 # the file of the authors' weights, converted from TensorFlow.

@@ -10,7 +10,7 @@ from yacs.config import CfgNode
 from ssd.modeling import registry
 from ssd.modeling.backbone.extras import extra_blocks
 from ssd.modeling.backbone.pretrained import StateDict, load_pretrained
-from ssd.structures.size import height_width
+from ssd.structures.boxes import height_width
 
 # torchvision's IMAGENET1K_V1, the weights that both references start from.
 PRETRAINED_URLS = {

@@ -18,7 +18,7 @@ from ssd.modeling import registry
 from ssd.modeling.backbone.extras import cells_after, extra_block
 from ssd.modeling.backbone.pretrained import StateDict, load_pretrained
 from ssd.modeling.backbone.stages import feature_shapes
-from ssd.structures.size import height_width
+from ssd.structures.boxes import height_width
 from ssd.utils.checkpoint_file import load_model_weights
 from ssd.utils.errors import ConfigError, DownloadError, install_command
 

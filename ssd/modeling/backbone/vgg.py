@@ -20,7 +20,7 @@ from ssd.modeling.backbone.extras import cells_after, xavier_conv
 from ssd.modeling.backbone.pretrained import StateDict, load_pretrained
 from ssd.modeling.backbone.stages import split_at_strides
 from ssd.modeling.layers import BatchNorm2d, L2Norm
-from ssd.structures.size import height_width
+from ssd.structures.boxes import height_width
 
 # torchvision's VGG16_Weights.IMAGENET1K_V1, top-1 71.6 %. Of RGB in 0 to 255 it expects this mean and deviation.
 PRETRAINED_URL = "https://download.pytorch.org/models/vgg16-397923af.pth"

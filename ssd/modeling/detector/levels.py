@@ -11,7 +11,7 @@ from yacs.config import CfgNode
 from ssd.modeling.anchors import PriorBox
 from ssd.modeling.anchors.prior_box import Shapes, prior_shapes
 from ssd.modeling.backbone.stages import feature_shapes
-from ssd.structures.size import height_width
+from ssd.structures.boxes import height_width
 from ssd.utils.errors import ConfigError
 
 

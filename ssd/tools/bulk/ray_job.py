@@ -74,8 +74,7 @@ def run_on_ray(
     """Detect in the parts of a job on a Ray cluster; all machines must share the folder.
 
     Args:
-        cfg: Config of the detector.
-        checkpoint: Its checkpoint.
+        cfg: Config of the detector in ``checkpoint``.
         files: Images of the whole job.
         parts: Numbers of the parts to do, in ``folder``.
         batch_size: Images in the network at once.

@@ -1,1 +1,1 @@
-"""What a detector makes of one image, step by step: priors, matches, negatives, and how a detection came to be."""
+"""Explanation of one image, step by step: priors, matches, negatives, candidates and detections."""

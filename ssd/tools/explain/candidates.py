@@ -56,7 +56,7 @@ def find_candidates(post_processor: PostProcessor, scores: Tensor, boxes: Tensor
         best, priors, labels = best_candidates(scores, num_candidates)  # (1, K) each
         is_kept = post_processor.suppress(best, boxes[:, priors[0]], labels)
         is_last = best.numel() == scores.numel() or float(best[0, -1]) <= threshold
-        if is_last or int(is_kept.sum()) >= post_processor.max_per_image:
+        if is_last or 0 <= post_processor.max_per_image <= int(is_kept.sum()):
             break
         num_candidates *= 4
     is_above = best > threshold

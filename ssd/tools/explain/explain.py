@@ -71,11 +71,7 @@ class Explanation:
         return Place(level + 1, *divmod(cell, self.prior_box.feature_maps[level][1]), shape)
 
     def find_detection(self, number: int) -> int:
-        """Return the candidate that is a detection, counted from 0, the best.
-
-        Raises:
-            ConfigError: There is no such detection.
-        """
+        """Return the candidate of a detection, counted from 0, the best; raise ConfigError if there is none."""
         found = self.candidates
         if not 0 <= number < len(found.detections):
             raise ConfigError(
@@ -166,12 +162,7 @@ def explain(
         ConfigError: The detector is exported or has a head of its own; or boxes and labels differ in number, or name
             an unknown class.
     """
-    frame, network = _read(image), detector.network
-    if not isinstance(network, TorchNetwork):
-        raise ConfigError(f"{type(network).__name__} returns detections only; explain the checkpoint it was made from")
-    head = network.network.box_head
-    if not isinstance(head, SSDBoxHead) or not isinstance(head.loss, MultiBoxLoss):
-        raise ConfigError(f"MODEL.BOX_HEAD.NAME gives {type(head).__name__}, but only SSDBoxHead can be explained")
+    frame, network, head = _read(image), *_find_head(detector)
     pixels = resize_image(frame.image, detector.image_size)
     outputs = network.predict(torch.from_numpy(pixels).permute(2, 0, 1)[None])
     predictions = Predictions(*(output.clone() for output in outputs))  # ordinary tensors, outside inference mode
@@ -224,6 +215,16 @@ def relative_boxes(
             f"boxes and labels must have shapes (G, 4) and (G,) with one G; got {corners.shape} and ({len(numbers)},)"
         )
     return map_boxes(corners, np.array(numbers, dtype=np.int64), GeometricDraw((0, 0, *size), mirror=False))
+
+
+def _find_head(detector: Predictor) -> tuple[TorchNetwork, SSDBoxHead]:
+    network = detector.network
+    if not isinstance(network, TorchNetwork):
+        raise ConfigError(f"{type(network).__name__} returns detections only; explain the checkpoint it was made from")
+    head = network.network.box_head
+    if not isinstance(head, SSDBoxHead) or not isinstance(head.loss, MultiBoxLoss):
+        raise ConfigError(f"MODEL.BOX_HEAD.NAME gives {type(head).__name__}, but only SSDBoxHead can be explained")
+    return network, head
 
 
 def _read(image: object) -> Frame:

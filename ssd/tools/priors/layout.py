@@ -14,7 +14,7 @@ from ssd.config.files import BASE_KEY, base_text
 from ssd.modeling.backbone import build_backbone
 from ssd.modeling.backbone.stages import feature_shapes
 from ssd.modeling.detector.levels import Levels, build_levels, make_prior_box
-from ssd.structures.size import height_width
+from ssd.structures.boxes import height_width
 from ssd.utils.errors import OutputError, os_errors_as
 from ssd.utils.files import write_text
 
@@ -95,14 +95,7 @@ def with_sizes(cfg: CfgNode, sizes: PriorSizes) -> CfgNode:
 
 
 def write_derived(cfg: CfgNode, overrides: Sequence[str], base: Path, target: Path) -> None:
-    """Write a config that derives from another one and sets its priors.
-
-    Args:
-        cfg: Config with the new priors.
-        overrides: [KEY, VALUE, ...]; their values in ``cfg`` are set as well.
-        base: Path of the other config.
-        target: Path to write.
-    """
+    """Write a config that derives from ``base``, with the priors of ``cfg`` and its overridden keys."""
     tree: dict[str, Any] = {}
     names = ["MIN_SIZES", "MAX_SIZES", "ASPECT_RATIOS"]
     names += ["BOXES_PER_LOCATION"] if cfg.MODEL.PRIORS.BOXES_PER_LOCATION else []

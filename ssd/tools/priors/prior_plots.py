@@ -18,10 +18,8 @@ _MAX_POINTS = 3000
 def plot_best_iou(coverages: Mapping[str, Coverage]) -> Figure:
     """Plot the share of objects whose best prior has an IoU or more, for each part."""
     x = np.linspace(0, 1, 101)
-    lines = {
-        _NAMES[name]: (x, (coverage.best_iou.numpy()[:, None] >= x).mean(axis=0))
-        for name, coverage in coverages.items()
-    }
+    shares = {name: (found.best_iou.numpy()[:, None] >= x).mean(axis=0) for name, found in coverages.items()}
+    lines = {_NAMES[name]: (x, share) for name, share in shares.items()}
     threshold = coverages["data"].iou_threshold
     return plot_lines(lines, ("IoU with the best prior, at least", "objects, share"), marked_x=threshold)
 

@@ -9,8 +9,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ssd.engine.inference import DatasetEvaluation
 from ssd.evaluation import Analysis
-from ssd.evaluation.confusion import ImageErrors, pick_confused
 from ssd.evaluation.error_kinds import KINDS
+from ssd.evaluation.matching import ImageErrors, pick_confused
 from ssd.tools.report.elements import Column, gallery, number, paragraph, photo, plot, table
 from ssd.tools.report.metric_sections import mean
 from ssd.tools.report.page import Section

@@ -7,7 +7,7 @@ from yacs.config import CfgNode
 
 from ssd.modeling.backbone.pretrained import StateDict
 from ssd.modeling.detector.levels import Levels, nominal_strides
-from ssd.structures.size import height_width
+from ssd.structures.boxes import height_width
 from ssd.utils.errors import CheckpointError
 from ssd.weights.formats.format import Converted, Format
 from ssd.weights.formats.layouts import count_classes

@@ -1,13 +1,21 @@
-"""Reading of the weights in a checkpoint of any project."""
+"""Reading of the weights in a checkpoint of any project; pickled objects become shells, and execute nothing."""
 
+import io
+import pickle
 import re
+import warnings
+from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Mapping
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
+import torch
+from torch import Tensor, nn
+
 from ssd.modeling.backbone.pretrained import StateDict
-from ssd.utils.checkpoint_file import is_state_dict, list_keys, local_file, read_content
+from ssd.utils.checkpoint_file import LOAD_ERRORS, is_state_dict, list_keys, local_file, read_content
 from ssd.utils.errors import CheckpointError, PickledObjectError
-from ssd.weights.formats.inert_pickle import Shell, load_inert, state_dict_of
 
 _KEYS = ("state_dict", "model", "model_state_dict", "net")  # of the weights, in the files of the known projects
 _WRAPPERS = re.compile(r"^(module\.)+")  # DataParallel and DistributedDataParallel
@@ -64,3 +72,123 @@ def _unwrapped(weights: StateDict, source: str) -> StateDict:
             )
         unwrapped[plain] = value
     return unwrapped
+
+
+# Built as themselves: containers, and tensors by the names that torch.save writes for them.
+_BUILT: dict[tuple[str, str], Any] = {
+    ("collections", "OrderedDict"): OrderedDict,
+    ("collections", "defaultdict"): defaultdict,
+    ("collections", "Counter"): Counter,
+    ("torch", "Size"): torch.Size,
+    ("torch", "device"): torch.device,
+    ("torch._utils", "_rebuild_tensor"): torch._utils._rebuild_tensor,
+    ("torch._utils", "_rebuild_tensor_v2"): torch._utils._rebuild_tensor_v2,
+    ("torch._utils", "_rebuild_parameter"): torch._utils._rebuild_parameter,
+    ("torch.nn.parameter", "Parameter"): nn.Parameter,
+    **{
+        (module, kind.__name__): kind
+        for module in ("builtins", "__builtin__")
+        for kind in (dict, frozenset, list, object, set, tuple)
+    },
+}
+# Packages whose classes become shells: networks, optimizers, and the scalars and logs beside them.
+_SHELLS = (
+    "torch.nn", "torch.optim", "torchvision", "model", "models", "utils", "__main__", "mmengine", "mmcv", "numpy",
+)  # fmt: skip
+_RECONSTRUCT = {("copyreg", "_reconstructor"), ("copy_reg", "_reconstructor")}
+
+
+class Shell:
+    """State of an object of a pickled class, without its behaviour; None if it has no state."""
+
+    state: Any = None
+
+    def __new__(cls, *_: Any, **__: Any) -> "Shell":
+        """Ignore all arguments."""
+        return super().__new__(cls)
+
+    def __init__(self, *_: Any, **__: Any):
+        pass
+
+    def __setstate__(self, state: Any) -> None:
+        self.state = state
+
+    # Some classes are pickled as containers and filled like them.
+    def append(self, _: Any) -> None:
+        """Ignore an element of a list."""
+
+    def extend(self, _: Any) -> None:
+        """Ignore elements of a list."""
+
+    def __setitem__(self, _: Any, __: Any) -> None:
+        pass
+
+
+class _InertUnpickler(pickle.Unpickler):
+    def find_class(self, module_name: str, global_name: str) -> Any:
+        if (module_name, global_name) in _BUILT:
+            return _BUILT[module_name, global_name]
+        if (module_name, global_name) in _RECONSTRUCT:
+            return _reconstruct
+        if module_name == "torch" and isinstance(getattr(torch, global_name, None), torch.dtype):
+            return getattr(torch, global_name)
+        if any(module_name == package or module_name.startswith(f"{package}.") for package in _SHELLS):
+            return type(global_name, (Shell,), {"__module__": module_name})
+        raise pickle.UnpicklingError(f"GLOBAL {module_name}.{global_name}")
+
+
+def _reconstruct(kind: type, *_: Any) -> Any:
+    return kind() if issubclass(kind, Shell) else Shell()
+
+
+def _load(file: Any, **options: Any) -> Any:
+    return _InertUnpickler(file, **options).load()
+
+
+# Takes the place of the module `pickle` in torch.load.
+_INERT_PICKLE = SimpleNamespace(Unpickler=_InertUnpickler, load=_load, __name__="pickle")
+
+
+def load_inert(path: Path, source: str) -> Any:
+    """Read a file of torch.save that holds objects, and return its content with shells in their place.
+
+    Args:
+        path: File.
+        source: Path or URL for messages.
+
+    Raises:
+        CheckpointError: The file names something that does not belong in a checkpoint, or is damaged.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the source code of shells cannot be found
+            # From memory: torch extracts the files of an archive that it reads from a disk.
+            file = io.BytesIO(path.read_bytes())
+            return torch.load(file, map_location="cpu", pickle_module=_INERT_PICKLE, weights_only=False)
+    except pickle.UnpicklingError as error:
+        unsafe = str(error).removeprefix("GLOBAL ")
+        raise CheckpointError(
+            f"{source}: refused. Its pickle names {unsafe}, which is no part of a network and could execute any code. "
+            "Nothing of it was executed; do not load the file elsewhere unless you trust its author"
+        ) from error
+    except LOAD_ERRORS as error:
+        raise CheckpointError(f"{source}: damaged or truncated ({error}); fetch it again") from error
+
+
+def state_dict_of(module: Shell) -> dict[str, Tensor]:
+    """Return the state dict of a pickled ``nn.Module`` from its shell."""
+    weights: dict[str, Tensor] = {}
+    _collect(module, "", weights)
+    return weights
+
+
+def _collect(module: Any, prefix: str, weights: dict[str, Tensor]) -> None:
+    state = getattr(module, "state", None)
+    if not isinstance(state, dict):
+        return
+    for group in ("_parameters", "_buffers"):
+        for name, value in (state.get(group) or {}).items():
+            if isinstance(value, Tensor) and name not in (state.get("_non_persistent_buffers_set") or ()):
+                weights[f"{prefix}{name}"] = value.detach()
+    for name, child in (state.get("_modules") or {}).items():
+        _collect(child, f"{prefix}{name}.", weights)

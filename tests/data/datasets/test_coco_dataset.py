@@ -1,4 +1,3 @@
-import json
 import pickle
 
 import cv2
@@ -9,7 +8,7 @@ from ssd.data.datasets import COCODataset
 from ssd.utils.errors import DatasetError
 
 
-def _content(**changes):
+def make_content(**changes):
     content = {
         "images": [{"id": 7, "file_name": "7.png", "width": 40, "height": 30}, {"id": 3, "file_name": "3.png"}],
         "categories": [{"id": 9, "name": "dog"}, {"id": 2, "name": "cat"}],
@@ -25,8 +24,7 @@ def _content(**changes):
 
 
 def test_boxes_labels_and_names(write_coco) -> None:
-    dataset = COCODataset(*write_coco(_content()))
-    assert len(dataset) == 2
+    dataset = COCODataset(*write_coco(make_content()))
     assert dataset.class_names == ("__background__", "cat", "dog")
     assert dataset.contiguous_id_to_coco_id == {1: 2, 2: 9}
     image, annotation, index = dataset[0]
@@ -54,20 +52,11 @@ def test_golden(goldens, tmp_path) -> None:
         np.testing.assert_array_equal(labels, golden[f"gt_labels_{i}"])
 
 
-def test_images_without_objects_are_kept(write_coco) -> None:
-    dataset = COCODataset(*write_coco(_content(annotations=[])))
-    assert len(dataset) == 2
-    _, annotation, _ = dataset[1]
-    assert annotation["boxes"].shape == (0, 4)
-    assert annotation["labels"].shape == (0,)
-
-
-def _write_one_image(write_coco, bbox, **size):
+def write_one_image(write_coco, bbox, **size):
     """A dataset of one image, 40 x 30 pixels whatever the file says."""
     image = {"id": 1, "file_name": "1.png", **size}
-    folder, ann_file = write_coco(
-        _content(images=[image], annotations=[{"image_id": 1, "category_id": 2, "bbox": bbox}])
-    )
+    annotations = [{"image_id": 1, "category_id": 2, "bbox": bbox}]
+    folder, ann_file = write_coco(make_content(images=[image], annotations=annotations))
     cv2.imwrite(str(folder / "1.png"), np.full((30, 40, 3), 90, np.uint8))
     return folder, ann_file
 
@@ -75,7 +64,7 @@ def _write_one_image(write_coco, bbox, **size):
 @pytest.mark.parametrize("bbox", [[20, 5, 18, 20], [32, 5, 6, 20]])
 def test_a_box_that_leaves_the_annotated_size_makes_the_image_decide(write_coco, caplog, bbox) -> None:
     """With width and height exchanged the first box would be clipped at 30, the second dropped."""
-    dataset = COCODataset(*_write_one_image(write_coco, bbox, width=30, height=40))
+    dataset = COCODataset(*write_one_image(write_coco, bbox, width=30, height=40))
     image, annotation, _ = dataset[0]
     assert image.shape == (30, 40, 3)
     assert annotation["boxes"].tolist() == [[bbox[0], 5, 38, 25]]
@@ -84,17 +73,17 @@ def test_a_box_that_leaves_the_annotated_size_makes_the_image_decide(write_coco,
 
 
 def test_the_image_is_not_opened_for_boxes_that_fit_or_leave_by_rounding(write_coco) -> None:
-    folder, ann_file = _write_one_image(write_coco, [10.3, 5, 29.71, 25], width=40, height=30)
+    folder, ann_file = write_one_image(write_coco, [10.3, 5, 29.71, 25], width=40, height=30)
     (folder / "1.png").unlink()
     assert COCODataset(folder, ann_file).get_annotation(0)[1][0][0, 2] == 40
-    folder, ann_file = _write_one_image(write_coco, [10, 5, 31, 25], width=40, height=30)
+    folder, ann_file = write_one_image(write_coco, [10, 5, 31, 25], width=40, height=30)
     (folder / "1.png").unlink()
     with pytest.raises(DatasetError, match=r"image .*1\.png does not exist"):
         COCODataset(folder, ann_file)
 
 
 def test_coco_object_is_read_when_asked_for_and_complete(write_coco, capsys) -> None:
-    content = _content()
+    content = make_content()
     del content["annotations"][0]["id"]
     dataset = COCODataset(*write_coco(content))
     assert "coco" not in vars(dataset)  # workers are not sent the whole file
@@ -106,62 +95,16 @@ def test_coco_object_is_read_when_asked_for_and_complete(write_coco, capsys) -> 
     assert sorted(item["id"] for item in annotations) == [1, 2, 3, 4, 5]
     assert all(item["area"] == item["bbox"][2] * item["bbox"][3] for item in annotations)
     assert [item["iscrowd"] for item in annotations if item["image_id"] == 7] == [0, 1]
-
-
-def test_annotation_id_zero_is_renumbered(write_coco) -> None:
-    content = _content()
-    for annotation in content["annotations"]:
-        annotation["id"] -= 1
-    coco = COCODataset(*write_coco(content)).coco
-    assert sorted(coco.anns) == [1, 2, 3, 4, 5]
+    content["annotations"][0]["id"] = 0  # which pycocotools takes for no match
+    assert sorted(COCODataset(*write_coco(content)).coco.anns) == [1, 2, 3, 4, 5]
 
 
 def test_given_class_names_fix_the_labels(write_coco) -> None:
-    files = write_coco(
-        _content(categories=[{"id": 9, "name": "dog"}, {"id": 2, "name": "cat"}, {"id": 0, "name": "all"}])
-    )
+    categories = [{"id": 9, "name": "dog"}, {"id": 2, "name": "cat"}, {"id": 0, "name": "all"}]
+    files = write_coco(make_content(categories=categories))
     dataset = COCODataset(*files, class_names=("__background__", "dog", "bird", "cat"))
     assert dataset.class_names == ("__background__", "dog", "bird", "cat")
     assert dataset.contiguous_id_to_coco_id == {1: 9, 3: 2}
     assert dataset.get_annotation(1)[1][1].tolist() == [1, 3]
     with pytest.raises(DatasetError, match=r"image 7: unknown class 'cat'.*Known classes: dog, bird"):
         COCODataset(*files, class_names=("__background__", "dog", "bird"))
-
-
-def _annotated(**values):
-    return _content(annotations=[{"image_id": 7, "category_id": 2, "bbox": [1, 2, 3, 4], **values}])
-
-
-@pytest.mark.parametrize(
-    ("content", "fact"),
-    [
-        ({"images": [], "categories": []}, r"'annotations'.* \['images', 'categories'\]"),
-        (_content(images=[{"file_name": "7.png"}]), r"images\[0\] lacks id"),
-        (_content(images=[]), "'images'"),
-        (_content(categories=[{"id": 1, "name": "a"}, {"id": 2, "name": "a"}]), "categories: .* a$"),
-        (_content(categories=[]), "no class names"),
-        (_content(annotations=[{"image_id": 7, "category_id": 2}]), r"annotations\[0\] lacks bbox"),
-        (_annotated(bbox=[1, 2, 3]), r"image 7 has bbox \[1, 2, 3\]"),
-        (_annotated(bbox=[1, 2, 3, "x"]), r"image 7 has bbox \[1, 2, 3, 'x'\]"),
-        (_annotated(category_id=5), "category_id 5 .* 2, 9"),
-    ],
-)
-def test_malformed_files(tmp_path, content, fact) -> None:
-    for image in content["images"][1:]:
-        image.update(width=40, height=30)
-    path = tmp_path / "a.json"
-    path.write_text(json.dumps(content))
-    with pytest.raises(DatasetError, match=fact) as caught:
-        COCODataset(tmp_path, path)
-    assert str(path) in str(caught.value)
-
-
-def test_broken_and_missing_files(tmp_path) -> None:
-    path = tmp_path / "a.json"
-    for folder, missing in ((tmp_path, r"a\.json"), (tmp_path / "images", "images")):
-        with pytest.raises(DatasetError, match=rf"{missing} does not exist"):
-            COCODataset(folder, path)
-    for text, fact in (('{"images": [\n}', "line 2, column 1"), ("[]", "not COCO")):
-        path.write_text(text)
-        with pytest.raises(DatasetError, match=rf"a\.json: .*{fact}"):
-            COCODataset(tmp_path, path)

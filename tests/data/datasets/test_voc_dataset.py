@@ -1,4 +1,5 @@
 import logging
+import re
 from pathlib import Path
 
 import cv2
@@ -9,6 +10,10 @@ from ssd.data.datasets import VOCDataset
 from ssd.data.datasets.voc import read_voc_xml
 from ssd.utils.errors import DatasetError
 
+CAT = ("cat", (1, 1, 9, 9))
+BOX = "<bndbox><xmin>1</xmin><ymin>1</ymin><xmax>9</xmax><ymax>9</ymax></bndbox>"
+ONE_CAT = f"<annotation><object><name>cat</name>{BOX}</object></annotation>"
+
 
 def test_one_is_subtracted_from_all_corners_and_boxes_are_clipped(write_voc) -> None:
     root = write_voc({"a": [("cat", (1, 1, 40, 30)), ("dog", (5, 6, 9, 12)), ("cat", (0, 0, 10, 10))]})
@@ -16,10 +21,8 @@ def test_one_is_subtracted_from_all_corners_and_boxes_are_clipped(write_voc) -> 
     image, annotation, index = dataset[0]
     assert dataset.class_names == ("__background__", "cat", "dog")
     assert annotation["boxes"].tolist() == [[0, 0, 39, 29], [4, 5, 8, 11], [0, 0, 9, 9]]
-    assert annotation["boxes"].dtype == np.float32
-    assert annotation["labels"].tolist() == [1, 2, 1]
-    assert annotation["labels"].dtype == np.int64
-    assert index == 0
+    assert (annotation["labels"].tolist(), index) == ([1, 2, 1], 0)
+    assert (annotation["boxes"].dtype, annotation["labels"].dtype) == (np.float32, np.int64)
     assert (image.shape, image.dtype) == ((30, 40, 3), np.uint8)
     stored = cv2.imread(str(root / "JPEGImages" / "a.png"))
     np.testing.assert_array_equal(image, stored[..., ::-1])  # RGB
@@ -27,12 +30,7 @@ def test_one_is_subtracted_from_all_corners_and_boxes_are_clipped(write_voc) -> 
 
 
 def test_difficult_objects_are_left_out_of_samples_but_not_of_annotations(write_voc) -> None:
-    objects = [
-        ("cat", (1, 1, 9, 9), 1),
-        ("cat", (3, 3, 9, 9), 0),
-        ("cat", (5, 5, 9, 9), None),
-        ("cat", (7, 7, 9, 9), ""),
-    ]
+    objects = [("cat", (1, 1, 9, 9), difficult) for difficult in (1, 0, None, "")]
     root = write_voc({"a": objects, "only_difficult": objects[:1], "b": []})
     training = VOCDataset(root, "train")
     testing = VOCDataset(root, "train", keep_difficult=True)
@@ -41,13 +39,12 @@ def test_difficult_objects_are_left_out_of_samples_but_not_of_annotations(write_
     image_id, (boxes, labels, is_difficult) = training.get_annotation(0)
     assert image_id == "a"
     assert is_difficult.tolist() == [True, False, False, False]
-    assert boxes.shape == (4, 4)
-    assert labels.shape == (4,)
+    assert (boxes.shape, labels.shape) == ((4, 4), (4,))
     assert training[2][1]["boxes"].shape == (0, 4)
 
 
 def test_changing_an_annotation_does_not_change_the_dataset(write_voc) -> None:
-    dataset = VOCDataset(write_voc({"a": [("cat", (1, 1, 9, 9))]}), "train")
+    dataset = VOCDataset(write_voc({"a": [CAT]}), "train")
     dataset[0][1]["boxes"][:] = 0
     assert dataset[0][1]["boxes"].tolist() == [[0, 0, 8, 8]]
 
@@ -64,9 +61,8 @@ def test_bad_boxes_are_dropped_with_one_warning(write_voc, caplog) -> None:
     (record,) = caplog.records
     message = record.getMessage()
     assert "6 of 8 boxes" in message
-    assert "a.xml: object 1 of 4 [9.0, 1.0, 5.0, 9.0] is inverted" in message
-    assert "a.xml: object 2 of 4 [5.0, 5.0, 5.0, 9.0] is of zero area" in message
-    assert "a.xml: object 4 of 4 [41.0, 2.0, 60.0, 9.0] is outside" in message
+    for number, kind in ((1, "inverted"), (2, "of zero area"), (4, "outside")):
+        assert re.search(rf"a\.xml: object {number} of 4 \[.*\] is {kind}", message)
     assert message.count(".xml") == 5
     assert [dataset.get_annotation(i)[1][1].tolist() for i in (0, 1)] == [[2], [2]]
     assert dataset.get_annotation(1)[1][0].tolist() == [[0, 0, 4, 4]]
@@ -74,9 +70,8 @@ def test_bad_boxes_are_dropped_with_one_warning(write_voc, caplog) -> None:
 
 @pytest.mark.parametrize("size", ["", "<size><width>0</width><height>0</height></size>", "<size/>"])
 def test_missing_size_is_read_from_the_image(write_voc, size) -> None:
-    box = "<bndbox><xmin>1</xmin><ymin>1</ymin><xmax>99</xmax><ymax>9</ymax></bndbox>"
-    root = write_voc({"a": f"<annotation>{size}<object><name>cat</name>{box}</object></annotation>"})
-    dataset = VOCDataset(root, "train")
+    wide = ONE_CAT.replace("<xmax>9<", "<xmax>99<").replace("<object>", f"{size}<object>")
+    dataset = VOCDataset(write_voc({"a": wide}), "train")
     assert dataset.get_img_info(0) == {"height": 30, "width": 40}
     assert dataset.get_annotation(0)[1][0].tolist() == [[0, 0, 40, 8]]
 
@@ -95,14 +90,13 @@ def test_annotation_and_image_apart_are_the_sample(write_voc) -> None:
 
 @pytest.mark.parametrize("suffix", [".jpg", ".JPG", ".jpeg", ".PNG", ".bmp", ".webp"])
 def test_image_suffixes(write_voc, suffix) -> None:
-    root = write_voc({"a": [("cat", (1, 1, 9, 9))]}, suffix=suffix)
+    root = write_voc({"a": [CAT]}, suffix=suffix)
     assert VOCDataset(root, "train")[0][0].shape == (30, 40, 3)
 
 
 def test_image_named_by_filename(write_voc) -> None:
-    root = write_voc({"a": [("cat", (1, 1, 9, 9))], "A": [("cat", (1, 1, 9, 9))]})
+    root = write_voc({"a": [CAT], "A": [CAT]})
     images = root / "JPEGImages"
-    assert not np.array_equal(VOCDataset(root, "train")[0][0], VOCDataset(root, "train")[1][0])
     (images / "a.png").rename(images / "photo 1.png")
     (images / "A.png").unlink()
     with pytest.raises(DatasetError, match="the image of 'a' is not in"):
@@ -114,7 +108,7 @@ def test_image_named_by_filename(write_voc) -> None:
 
 
 def test_blank_lines_and_byte_order_mark_in_split_files(write_voc) -> None:
-    root = write_voc({"a": [("cat", (1, 1, 9, 9))], "b": []})
+    root = write_voc({"a": [CAT], "b": []})
     (root / "ImageSets/Main/train.txt").write_bytes(b"\xef\xbb\xbfa  \r\n\r\nb\n\n")
     assert VOCDataset(root, "train").ids == ["a", "b"]
 
@@ -126,25 +120,18 @@ def test_names_fall_back_to_lower_case(write_voc) -> None:
     assert VOCDataset(root, "train").class_names == ("__background__", "Cat", "DOG")
 
 
-_BOX = "<bndbox><xmin>1</xmin><ymin>1</ymin><xmax>9</xmax><ymax>9</ymax></bndbox>"
-
-
-_CAT = f"<annotation><object><name>cat</name>{_BOX}</object></annotation>"
-
-
 @pytest.mark.parametrize(
     ("xml", "field", "fact"),
     [
         ("<annotation><object></annotation>", "line 1", "column"),
         ("", "line 1", "XML"),
         ("<html/>", "", "<html>"),
-        ('<!DOCTYPE a [<!ENTITY e "cat">]><annotation/>', "", "entities"),
-        (_CAT.replace("<name>cat</name>", ""), "object 1 of 1", "<name>"),
-        (_CAT.replace("cat", "__background__"), "object 1 of 1", "__background__"),
-        (_CAT.replace(_BOX, ""), "object 1 of 1", "<bndbox>"),
-        (_CAT.replace(">9<", ">nine<"), "object 1 of 1", "<xmax> is 'nine'"),
-        (_CAT.replace("ymin", "top"), "object 1 of 1", "<ymin> is missing"),
-        (_CAT.replace("cat", "cta"), "object 1 of 1", r"unknown class 'cta'; did you mean 'cat'\?.* cat, dog"),
+        (ONE_CAT.replace("<name>cat</name>", ""), "object 1 of 1", "<name>"),
+        (ONE_CAT.replace("cat", "__background__"), "object 1 of 1", "__background__"),
+        (ONE_CAT.replace(BOX, ""), "object 1 of 1", "<bndbox>"),
+        (ONE_CAT.replace(">9<", ">nine<"), "object 1 of 1", "<xmax> is 'nine'"),
+        (ONE_CAT.replace("ymin", "top"), "object 1 of 1", "<ymin> is missing"),
+        (ONE_CAT.replace("cat", "cta"), "object 1 of 1", r"unknown class 'cta'; did you mean 'cat'\?.* cat, dog"),
     ],
 )
 def test_malformed_annotations(write_voc, xml, field, fact) -> None:
@@ -155,7 +142,7 @@ def test_malformed_annotations(write_voc, xml, field, fact) -> None:
 
 
 def test_missing_paths(write_voc, tmp_path) -> None:
-    root = write_voc({"a": [("cat", (1, 1, 9, 9))]})
+    root = write_voc({"a": [CAT]})
 
     def assert_missing(pattern: str, folder: Path = root, split: str | None = "train") -> None:
         with pytest.raises(DatasetError, match=pattern):
@@ -176,15 +163,10 @@ def test_missing_paths(write_voc, tmp_path) -> None:
     assert_missing(r"Annotations: .*\.xml", split=None)
 
 
-def test_no_object_anywhere_leaves_no_class_names(write_voc) -> None:
-    with pytest.raises(DatasetError, match="no class names"):
-        VOCDataset(write_voc({"a": []}), "train")
-
-
 def test_parts_of_an_object_are_not_objects(tmp_path) -> None:
-    part = f"<part><name>head</name>{_BOX}</part>"
+    part = f"<part><name>head</name>{BOX}</part>"
     path = tmp_path / "a.xml"
-    path.write_text(f"<annotation><object><name>person</name>{part}{_BOX}</object></annotation>")
+    path.write_text(f"<annotation><object><name>person</name>{part}{BOX}</object></annotation>")
     annotation = read_voc_xml(path)
     assert annotation.names == ("person",)
     assert annotation.boxes.tolist() == [[1, 1, 9, 9]]

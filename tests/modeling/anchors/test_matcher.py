@@ -15,42 +15,40 @@ from ssd.structures import Container
 from ssd.structures.boxes import center_to_corner
 
 
-def test_threshold_and_own_prior_by_hand() -> None:
-    priors = torch.tensor([[0.0, 0.0, 0.4, 0.4], [0.0, 0.0, 0.5, 0.5], [0.6, 0.6, 1.0, 1.0], [0.0, 0.6, 0.2, 0.8]])
-    gt_boxes = torch.tensor([[[0.0, 0.0, 0.4, 0.4], [0.6, 0.6, 0.7, 0.7]]])
-    labels, gt_index = match_priors(gt_boxes, torch.tensor([[3, 5]]), priors, 0.5)
-    # Prior 0 is object 0 exactly; prior 1 overlaps it with .16 / .25 = .64; prior 2 is the best that object 1 has
-    # (.01 / .16 = .06, below the threshold, but its own); prior 3 meets nothing.
-    assert labels.tolist() == [[3, 3, 5, 0]]
-    assert gt_index[0, :3].tolist() == [0, 0, 1]
+def boxes_of(*corners: float) -> torch.Tensor:
+    """Squares from one diagonal coordinate to another."""
+    return torch.tensor(corners).view(-1, 2).repeat_interleave(2, dim=1)
 
 
-def test_iou_equal_to_the_threshold_is_positive() -> None:
+@pytest.mark.parametrize(
+    ("priors", "gt_boxes", "gt_labels", "expected"),
+    [
+        # Prior 0 is object 0 exactly; prior 1 overlaps it with .16 / .25 = .64; prior 2 is the best that object 1 has
+        # (.01 / .16 = .06, below the threshold, but its own); prior 3 meets nothing.
+        (((0, 0.4), (0, 0.5), (0.6, 1), (0.45, 0.55)), ((0, 0.4), (0.6, 0.7)), [3, 5], [3, 3, 5, 0]),
+        # Two contest one prior: the exact fit keeps the near prior, the other gets the far one.
+        (((0, 0.2), (0.5, 0.6)), ((0.001, 0.2), (0, 0.2)), [1, 2], [2, 1]),
+        # More objects than priors.
+        (((0, 0.5),), ((0, 0.1), (0, 0.5)), [1, 2], [2]),
+    ],
+    ids=["threshold", "contest", "few priors"],
+)
+def test_by_hand(priors: tuple, gt_boxes: tuple, gt_labels: list[int], expected: list[int]) -> None:
+    prior_boxes, boxes = (boxes_of(*(corner for pair in pairs for corner in pair)) for pairs in (priors, gt_boxes))
+    labels, gt_index = match_priors(boxes[None], torch.tensor([gt_labels]), prior_boxes, 0.5)
+    assert labels.tolist() == [expected]
+    for label, index in zip(expected, gt_index[0].tolist(), strict=True):
+        assert label in (0, gt_labels[index])
+
+
+def test_equal_overlaps() -> None:
+    """An IoU equal to the threshold is positive; identical objects each get a prior."""
     priors = torch.tensor([[0.0, 0.0, 1.0, 1.0], [0.0, 0.0, 0.5, 1.0]])
     labels, _ = match_priors(torch.tensor([[[0.0, 0.0, 0.5, 1.0]]]), torch.tensor([[1]]), priors, 0.5)
     assert labels.tolist() == [[1, 1]]
-
-
-def test_two_that_contest_one_prior_both_get_one() -> None:
-    priors = torch.tensor([[0.0, 0.0, 0.2, 0.2], [0.5, 0.5, 0.6, 0.6]])
-    gt_boxes = torch.tensor([[[0.0, 0.0, 0.19, 0.2], [0.0, 0.0, 0.2, 0.2]]])
-    labels, gt_index = match_priors(gt_boxes, torch.tensor([[1, 2]]), priors, 0.5)
-    assert labels.tolist() == [[2, 1]]  # the exact fit keeps the near prior, the other gets the far one
-    assert gt_index.tolist() == [[1, 0]]
-
-
-def test_identical_objects_each_get_a_prior() -> None:
-    priors = torch.tensor([[0.0, 0.0, 0.2, 0.2], [0.0, 0.0, 0.1, 0.1], [0.8, 0.8, 1.0, 1.0]])
-    gt_boxes = torch.tensor([[[0.0, 0.0, 0.2, 0.2]] * 3])
-    labels, _ = match_priors(gt_boxes, torch.tensor([[1, 2, 3]]), priors, 0.5)
+    priors, identical = boxes_of(0.0, 0.2, 0.0, 0.1, 0.8, 1.0), boxes_of(0, 0.2).repeat(3, 1)
+    labels, _ = match_priors(identical[None], torch.tensor([[1, 2, 3]]), priors, 0.5)
     assert sorted(labels[0].tolist()) == [1, 2, 3]
-
-
-def test_more_objects_than_priors() -> None:
-    priors = torch.tensor([[0.0, 0.0, 0.5, 0.5]])
-    gt_boxes = torch.tensor([[[0.0, 0.0, 0.1, 0.1], [0.0, 0.0, 0.5, 0.5]]])
-    labels, _ = match_priors(gt_boxes, torch.tensor([[1, 2]]), priors, 0.5)
-    assert labels.tolist() == [[2]]
 
 
 @pytest.mark.parametrize("num_gts", [0, 1, 3])

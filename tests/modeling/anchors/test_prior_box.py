@@ -14,6 +14,8 @@ def test_shapes_of_one_cell() -> None:
     wide, narrow = 30 * math.sqrt(2), 30 / math.sqrt(2)
     between = math.sqrt(1800)
     assert prior_shapes(30, 60, [2]) == [(30, 30), (between, between), (wide, narrow), (narrow, wide)]
+    assert prior_shapes(30, 60, [[4, 0.25]]) == prior_shapes(30, 60, [4])  # a pair of ratios
+    assert prior_shapes(30, 60, [2, [4, 9]])[4:] == [(60, 15), (90, 10)]
 
 
 def test_first_four_priors_of_ssd300() -> None:
@@ -23,18 +25,14 @@ def test_first_four_priors_of_ssd300() -> None:
     maps, strides = [(n, n) for n in (38, 19, 10, 5, 3, 1)], [(n, n) for n in (8, 16, 32, 64, 100, 300)]
     priors = PriorBox((300, 300), maps, strides, shapes)()
     assert priors.shape == (8732, 4)
-    expected = torch.tensor(
-        [
-            [4 / 300, 4 / 300, 30 / 300, 30 / 300],
-            [4 / 300, 4 / 300, 42.42640687 / 300, 42.42640687 / 300],
-            [4 / 300, 4 / 300, 42.42640687 / 300, 21.21320344 / 300],
-            [4 / 300, 4 / 300, 21.21320344 / 300, 42.42640687 / 300],
-        ]
-    )
+    first = [[4, 4, 30, 30], [4, 4, 42.42640687, 42.42640687], [4, 4, 42.42640687, 21.21320344]]
+    expected = torch.tensor([*first, [4, 4, 21.21320344, 42.42640687]]) / 300
     torch.testing.assert_close(priors[:4], expected)
     # The next cell lies one stride to the right, the next row one stride down.
     torch.testing.assert_close(priors[4, :2], torch.tensor([12 / 300, 4 / 300]))
     torch.testing.assert_close(priors[4 * 38, :2], torch.tensor([4 / 300, 12 / 300]))
+    with pytest.raises(ValueError, match="zip"):
+        PriorBox((300, 300), maps, strides[:1], shapes)()
 
 
 def test_a_rectangle_keeps_pixels_square() -> None:
@@ -44,11 +42,6 @@ def test_a_rectangle_keeps_pixels_square() -> None:
     torch.testing.assert_close(priors[-1], torch.tensor([175 / 200, 75 / 100, 0.2, 0.4], dtype=torch.float64))
 
 
-def test_a_pair_of_ratios_stands_for_itself() -> None:
-    assert prior_shapes(30, 60, [[4, 0.25]]) == prior_shapes(30, 60, [4])
-    assert prior_shapes(30, 60, [2, [4, 9]])[4:] == [(60, 15), (90, 10)]
-
-
 @pytest.mark.parametrize("clip", [True, False, "size"])
 def test_clip_clamps_size_and_centre(clip: bool | str) -> None:
     # The last of two cells at stride 256 has its centre at 384, beyond the image.
@@ -56,8 +49,3 @@ def test_clip_clamps_size_and_centre(clip: bool | str) -> None:
     width = 264 * math.sqrt(2) / 300  # 1.2445
     assert priors[2, 2].item() == pytest.approx(1.0 if clip else width)
     assert priors[-1, 0].item() == pytest.approx(1.0 if clip is True else 384 / 300)
-
-
-def test_lists_of_different_length_do_not_pass() -> None:
-    with pytest.raises(ValueError, match="zip"):
-        PriorBox((300, 300), [(38, 38), (19, 19)], [(8, 8)], [[(30, 30)]])()

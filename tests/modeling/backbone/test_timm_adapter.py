@@ -184,15 +184,6 @@ def test_without_timm_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> Non
         build("timm/resnet18")
 
 
-def test_stages_end_at_the_maps_of_the_network(timm: Any) -> None:
-    backbone = build("timm/resnet10t")
-    stages = backbone.freezable_stages()
-    network = backbone.network
-    assert stages[1] == [network.maxpool, network.layer1]
-    assert [stage[-1] for stage in stages[1:]] == [network.layer1, network.layer2, network.layer3, network.layer4]
-    assert sum(len(stage) for stage in stages) == len(list(network.children()))
-
-
 @pytest.mark.parametrize("name", ["mobilenetv3_small_050", "convnext_atto", "efficientnet_b0", "regnety_002"])
 def test_stages_hold_all_layers_before_the_last_map(timm: Any, name: str) -> None:
     backbone = build(f"timm/{name}")
@@ -201,8 +192,13 @@ def test_stages_hold_all_layers_before_the_last_map(timm: Any, name: str) -> Non
     assert {id(p) for p in backbone.network.parameters()} - frozen == set()
 
 
-def test_layers_that_are_not_in_one_row(timm: Any) -> None:
+def test_stages_end_at_the_maps_of_the_network(timm: Any) -> None:
+    """A network whose layers are not in one row has none."""
     backbone = build("timm/resnet10t")
-    backbone.network.feature_info = SimpleNamespace(module_name=lambda: ["layer1", "elsewhere.2"])
+    stages, network = backbone.freezable_stages(), backbone.network
+    assert stages[1] == [network.maxpool, network.layer1]
+    assert [stage[-1] for stage in stages[1:]] == [network.layer1, network.layer2, network.layer3, network.layer4]
+    assert sum(len(stage) for stage in stages) == len(list(network.children()))
+    network.feature_info = SimpleNamespace(module_name=lambda: ["layer1", "elsewhere.2"])
     with pytest.raises(ConfigError, match=r"MODEL\.BACKBONE\.FREEZE_STAGES"):
         backbone.freezable_stages()

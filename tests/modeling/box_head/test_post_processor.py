@@ -99,17 +99,6 @@ def test_best_candidates_equal_a_sort(seed: int, num_classes: int, count: int, n
         assert torch.equal(all_scores[image, priors[image], labels[image] - 1], scores[image])
 
 
-def test_taking_candidates_in_portions_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    inputs = predictions(400, 6)
-    monkeypatch.setattr(post_processor, "FIRST_CANDIDATES", 10**9)
-    whole = detect(inputs, max_per_image=150)
-    for first in (1, 7, 100):
-        monkeypatch.setattr(post_processor, "FIRST_CANDIDATES", first)
-        for ours, expected in zip(detect(inputs, max_per_image=150), whole, strict=True):
-            for field in ("boxes", "labels", "scores"):
-                assert torch.equal(ours[field], expected[field])
-
-
 @pytest.mark.parametrize("wild", [float("nan"), float("inf"), 1e38])
 def test_wild_boxes_of_one_image_do_not_change_another(wild: float) -> None:
     inputs = predictions(400, 6)
@@ -120,25 +109,16 @@ def test_wild_boxes_of_one_image_do_not_change_another(wild: float) -> None:
         assert torch.equal(result[field], expected[field])
 
 
-def test_no_images() -> None:
-    assert detect(predictions(40, 3, num_images=0)) == []
-
-
 def test_limits_per_class_and_image() -> None:
+    assert detect(predictions(40, 3, num_images=0)) == []
+    assert rank_in_class(torch.tensor([4, 2, 4, 4, 2])).tolist() == [0, 0, 1, 2, 1]
     inputs = predictions(400, 6)
     (unlimited, _) = detect(inputs, max_per_image=-1)
     (limited, _) = detect(inputs, max_per_class=3, max_per_image=12)
-    expected = [
-        index
-        for index in range(len(unlimited["labels"]))
-        if (unlimited["labels"][:index] == unlimited["labels"][index]).sum() < 3
-    ][:12]
+    labels = unlimited["labels"]
+    expected = [index for index in range(len(labels)) if (labels[:index] == labels[index]).sum() < 3][:12]
     assert torch.equal(limited["scores"], unlimited["scores"][expected])
     assert limited["labels"].bincount().max() == 3
-
-
-def test_rank_in_class() -> None:
-    assert rank_in_class(torch.tensor([4, 2, 4, 4, 2])).tolist() == [0, 0, 1, 2, 1]
 
 
 def test_threshold_is_strict_and_nothing_may_be_left() -> None:
@@ -167,19 +147,14 @@ def test_top_candidates_of_a_class_before_nms(first: int, monkeypatch: pytest.Mo
         assert torch.equal(result["labels"], labels)
 
 
-def test_boxes_are_clipped_before_nms() -> None:
+@pytest.mark.parametrize("clip", [False, True])
+def test_boxes_are_clipped_before_nms(clip: bool) -> None:
     # Inside the image both are 10 pixels wide and the same; as a whole they share little.
     priors = torch.tensor([[-0.45, 0.5, 1.0, 0.2], [0.0, 0.5, 0.1, 0.2]])
     cls_logits = torch.tensor([[[0.0, 5.0], [0.0, 4.0]]])
-    for clip, count in ((False, 2), (True, 1)):
-        (detections,) = detect((cls_logits, torch.zeros(1, 2, 4), priors), (200, 200), clip=clip)
-        assert len(detections["boxes"]) == count
-
-
-@pytest.mark.parametrize("clip", [False, True])
-def test_rectangles_and_clipping(clip: bool) -> None:
-    cls_logits = torch.tensor([[[0.0, 5.0]]])
-    inputs = cls_logits, torch.zeros(1, 1, 4), torch.tensor([[0.1, 0.5, 0.4, 0.6]])
+    (detections,) = detect((cls_logits, torch.zeros(1, 2, 4), priors), (200, 200), clip=clip)
+    assert len(detections["boxes"]) == (1 if clip else 2)
+    inputs = cls_logits[:, :1], torch.zeros(1, 1, 4), torch.tensor([[0.1, 0.5, 0.4, 0.6]])
     (detections,) = detect(inputs, (100, 200), clip=clip)
     expected = [0.0 if clip else -20.0, 20.0, 60.0, 80.0]  # x times 200, y times 100
     torch.testing.assert_close(detections["boxes"], torch.tensor([expected]))

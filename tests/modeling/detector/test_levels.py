@@ -88,9 +88,3 @@ def test_centres_by_stride_or_by_map() -> None:
 def test_contradictions_name_both_keys(key: str, value: object, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         vgg_levels(key, value)
-
-
-def test_an_image_that_vanishes_on_the_way() -> None:
-    backbone = nn.Sequential(nn.Conv2d(3, 8, kernel_size=9), nn.Flatten(0, 0))
-    with pytest.raises(ConfigError, match=r"INPUT\.IMAGE_SIZE \(5, 5\)"):
-        feature_shapes(backbone, (5, 5))

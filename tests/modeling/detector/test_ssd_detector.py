@@ -44,9 +44,8 @@ def test_training_step(predictor: str, num_images: int) -> None:
 
 def test_a_batch_without_any_object() -> None:
     model = build_detection_model(load_config(None, SMALL))
-    losses = model(
-        torch.randn(2, 3, 96, 128), Container(boxes=torch.zeros(2, 0, 4), labels=torch.zeros(2, 0, dtype=torch.int64))
-    )
+    nothing = Container(boxes=torch.zeros(2, 0, 4), labels=torch.zeros(2, 0, dtype=torch.int64))
+    losses = model(torch.randn(2, 3, 96, 128), nothing)
     assert losses["reg_loss"] == 0
     assert 0 < losses["cls_loss"] < 100
 
@@ -80,31 +79,14 @@ def test_unknown_parts_are_named(key: str, value: object, message: str) -> None:
 def test_a_third_party_backbone_in_lufficcs_style(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "BACKBONES", type(registry.BACKBONES)("backbone"))
 
-    class OneLevel(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.conv = nn.Conv2d(3, 8, 3, stride=16, padding=1)
-
-        def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
-            return (self.conv(images),)
-
     @registry.BACKBONES.register("one_level")
     def one_level(cfg: object, pretrained: bool = True) -> nn.Module:
-        return OneLevel()
+        return nn.Sequential(nn.Conv2d(3, 8, 3, stride=16, padding=1), nn.Unflatten(0, (1, -1)))
 
+    layout = ["MODEL.PRIORS.MIN_SIZES", [30], "MODEL.PRIORS.MAX_SIZES", [60], "MODEL.PRIORS.ASPECT_RATIOS", [[2]]]
     model = build_detection_model(
-        load_config(
-            None,
-            [
-                *("MODEL.BACKBONE.NAME", "one_level", "MODEL.PRIORS.MIN_SIZES", [30], "MODEL.PRIORS.MAX_SIZES", [60]),
-                *("MODEL.PRIORS.ASPECT_RATIOS", [[2]], "INPUT.IMAGE_SIZE", 64),
-            ],
-        )
+        load_config(None, ["MODEL.BACKBONE.NAME", "one_level", "INPUT.IMAGE_SIZE", 64, *layout])
     )
     assert model.box_head.priors.shape == (4 * 4 * 4, 4)
-    assert model.eval()(torch.randn(1, 3, 64, 64))[0]["boxes"].shape[1] == 4
-
-
-def test_priors_do_not_enter_the_state_dict() -> None:
-    model = build_detection_model(load_config(None, SMALL))
     assert not [key for key in model.state_dict() if "priors" in key]
+    assert model.eval()(torch.randn(1, 3, 64, 64))[0]["boxes"].shape[1] == 4

@@ -106,9 +106,7 @@ def test_a_cluster_finds_what_the_api_finds(cluster: str, pictures: Path) -> Non
 
 
 @pytest.mark.slow
-def test_a_cluster_continues_what_a_process_began(
-    cluster: str, pictures: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_cluster_continues_what_a_process_began(cluster: str, pictures: Path) -> None:
     """In the very format of that, and bit for bit; names that are no Unicode come through."""
     shutil.copy(pictures / "b.JPG", pictures / os.fsdecode(b"caf\xe9.jpg"))
     args = [str(pictures), "--format", "jsonl"]
@@ -122,9 +120,8 @@ def test_a_cluster_continues_what_a_process_began(
     assert "1 detectors on cores" in said
     for part in Path("alone").glob("part-*"):
         assert Path("found", part.name).read_bytes() == part.read_bytes()
-    assert os.fsencode(json.loads(Path("found/part-00001.jsonl").read_text().splitlines()[1])["path"]).endswith(
-        b"\xe9.jpg"
-    )
+    line = Path("found/part-00001.jsonl").read_text().splitlines()[1]
+    assert os.fsencode(json.loads(line)["path"]).endswith(b"\xe9.jpg")
     assert "parts, 0 of them to do" in predict_on(cluster, *args, "--output", "found", "--actors", 1)[1]
 
 
@@ -165,9 +162,7 @@ def test_a_signal_ends_it_when_the_next_part_is_done(cluster: str, pictures: Pat
         ("cpu", {}, None, ("cpu", 1)),
     ],
 )
-def test_the_detectors_of_a_cluster(
-    device: str, resources: dict[str, float], wanted: int | None, expected: tuple[str, int]
-) -> None:
+def test_the_detectors_of_a_cluster(device: str, resources: dict[str, float], wanted: int | None, expected) -> None:
     assert choose_workers(device, resources, wanted) == expected
 
 
@@ -195,13 +190,9 @@ def test_without_ray(pictures: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     assert "[ray]" in capsys.readouterr().err
 
 
-def test_ray_and_torchrun_exclude_each_other(
-    pictures: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for name in ("RANK", "LOCAL_RANK", "MASTER_PORT"):
-        monkeypatch.setenv(name, "0")
-    for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"):
-        monkeypatch.setenv(name, "2")
-    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+def test_ray_and_torchrun_exclude_each_other(pictures: Path, monkeypatch, capsys) -> None:
+    launch = {"RANK": 0, "LOCAL_RANK": 0, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2}
+    for name, value in {**launch, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": 0}.items():
+        monkeypatch.setenv(name, str(value))
     assert main(["--ray", "--ckpt", "model.pth", "my pictures", "--output", "found"]) == 1
     assert "torchrun" in capsys.readouterr().err

@@ -3,12 +3,13 @@ import json
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from ssd.inference.detections import Detections
-from ssd.tools.bulk.rows import Counts, Failure, Row, count_rows, write_json_lines, write_parquet
+from ssd.tools.bulk.rows import Counts, Failure, count_rows, write_json_lines, write_parquet
 from ssd.utils.errors import MissingPackageError
 
 CLASSES = ("__background__", "cat", "große Katze")
@@ -29,7 +30,7 @@ def make_detections(num: int, name: str, index: int) -> Detections:
     )
 
 
-ROWS: list[Row] = [
+ROWS: list[Any] = [
     make_detections(5, "a b.jpg", 3),
     Failure("http://host/ä.jpg", None, 4, "http://host/ä.jpg: not an image"),
     make_detections(0, ODD, 5),
@@ -42,7 +43,6 @@ def test_json_lines_are_those_of_detections_and_errors() -> None:
     write_json_lines(ROWS, CLASSES, file)
     full, failed, empty, odd = map(json.loads, file.getvalue().decode().splitlines())
     for line, detections in ((full, ROWS[0]), (empty, ROWS[2])):
-        assert isinstance(detections, Detections)
         assert line == {**json.loads(detections.to_json()), "error": None}
     assert failed == {
         **{"name": "http://host/ä.jpg", "path": None, "index": 4, "width": None, "height": None, "video": None},
@@ -60,7 +60,6 @@ def test_parquet_has_the_same_bits() -> None:
     assert json.loads(table.schema.metadata[b"class_names"]) == list(CLASSES)
     full, failed, empty, odd = table.to_pylist()
     for row, detections in ((full, ROWS[0]), (empty, ROWS[2])):
-        assert isinstance(detections, Detections)
         assert np.array_equal(np.array(row["boxes"], np.float32).reshape(-1, 4), detections.boxes)
         assert np.array_equal(np.array(row["scores"], np.float32), detections.scores)
         assert (row["labels"], row["names"]) == (detections.labels.tolist(), detections.names)
@@ -76,13 +75,13 @@ def test_parquet_has_the_same_bits() -> None:
 
 def test_parquet_has_one_schema_for_all_rows() -> None:
     parquet = pytest.importorskip("pyarrow.parquet")
-    schemas = []
-    for rows in (ROWS, ROWS[1:2], ROWS[2:3]):
+
+    def schema_of(rows: list[Any]):
         file = io.BytesIO()
         write_parquet(rows, CLASSES, file)
-        schemas.append(parquet.read_schema(io.BytesIO(file.getvalue())))
-    assert schemas[0].equals(schemas[1], check_metadata=True)
-    assert schemas[0].equals(schemas[2], check_metadata=True)
+        return parquet.read_schema(io.BytesIO(file.getvalue()))
+
+    assert all(schema_of(ROWS).equals(schema_of([row]), check_metadata=True) for row in ROWS[1:3])
 
 
 def test_parquet_needs_pyarrow(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,9 +91,9 @@ def test_parquet_needs_pyarrow(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_counts() -> None:
-    names = Counter(ROWS[0].names if isinstance(ROWS[0], Detections) else [])
+    names = Counter(ROWS[0].names)
     counts = count_rows(ROWS)
-    assert counts == Counts(4, [ROWS[1].error, ROWS[3].error], names)  # type: ignore[union-attr]
+    assert counts == Counts(4, [ROWS[1].error, ROWS[3].error], names)
     counts.add(**vars(count_rows(ROWS[:1])))
     assert (counts.num_images, len(counts.failures), counts.detections) == (5, 2, names + names)
 

@@ -16,7 +16,6 @@ from ssd.structures import Container
 from ssd.tools.bulk.part_folder import Job, PartFolder
 from ssd.tools.bulk.rows import Failure
 from ssd.tools.bulk.worker import Pace, detect_part, do_parts
-from ssd.utils.errors import ConfigError
 from ssd.utils.interrupt import InterruptGuard
 
 
@@ -57,17 +56,10 @@ def test_one_row_per_image_in_order(predictor: Predictor, files: list[str]) -> N
     assert all(row.pixels is None for row in rows if isinstance(row, Detections))
 
 
-def test_only_failures(predictor: Predictor) -> None:
-    names = ["gone.jpg", "s p a c e/0.jpg", "gone.jpg"]
-    rows = list(detect_part(predictor, names, make_job(names), 0, batch_size=2))
-    assert [(type(row), row.index, row.name) for row in rows] == [(Failure, n, name) for n, name in enumerate(names)]
-
-
-@pytest.mark.parametrize("tile", [None, 128])
-def test_results_are_those_of_predict(detector_file: Path, files: list[str], tile: int | None) -> None:
+def test_results_are_those_of_predict(detector_file: Path, files: list[str]) -> None:
     detector = ssd.init_detector(detector_file, device="cpu")
-    rows = detect_part(detector, files, make_job(files, tile=tile), 0, batch_size=4)
-    expected = detector.predict(files, batch_size=4, score_threshold=0.3, tile=tile, on_error=lambda error: None)
+    rows = detect_part(detector, files, make_job(files, tile=128), 0, batch_size=4)
+    expected = detector.predict(files, batch_size=4, score_threshold=0.3, tile=128, on_error=lambda error: None)
     found = [row for row in rows if isinstance(row, Detections)]
     assert [json.loads(row.to_json()) for row in found] == [json.loads(row.to_json()) for row in expected]
     assert sum(map(len, found)) > 0
@@ -75,15 +67,8 @@ def test_results_are_those_of_predict(detector_file: Path, files: list[str], til
         assert np.array_equal(row.boxes, result.boxes)
 
 
-def test_an_invalid_tile(predictor: Predictor, files: list[str]) -> None:
-    with pytest.raises(ConfigError, match=r"tile.* 5"):
-        list(detect_part(predictor, files, make_job(files, tile=5), 0, batch_size=1))
-
-
 @pytest.mark.parametrize("stop_at", range(8))
-def test_an_interrupt_keeps_whole_parts_only(
-    predictor: Predictor, files: list[str], tmp_path: Path, stop_at: int
-) -> None:
+def test_an_interrupt_keeps_whole_parts_only(predictor, files: list[str], tmp_path: Path, stop_at: int) -> None:
     class Interrupt(InterruptGuard):
         num_looks = 0
 

@@ -1,5 +1,3 @@
-"""Division by classes, seeds and groups, and the search for near duplicates."""
-
 import cv2
 import numpy as np
 import pytest
@@ -15,8 +13,9 @@ def images(counts: dict[int, int]) -> list[np.ndarray]:
     return [np.array([label] if label else [], np.int64) for label, count in counts.items() for _ in range(count)]
 
 
-def names_of(labels: list[np.ndarray]) -> list[str]:
-    return [f"{row}.jpg" for row in range(len(labels))]
+def divided(labels: list[np.ndarray], seed: int = 0, groups=None, shares=SHARES) -> dict[str, list[int]]:
+    names = [f"{row}.jpg" for row in range(len(labels))]
+    return divide(names, labels, np.arange(len(labels)) if groups is None else groups, shares, seed)
 
 
 def count(labels: list[np.ndarray], rows: list[int]) -> dict[int, int]:
@@ -27,7 +26,7 @@ def count(labels: list[np.ndarray], rows: list[int]) -> dict[int, int]:
 @pytest.mark.parametrize("seed", range(5))
 def test_each_class_is_divided_by_the_shares(seed: int) -> None:
     labels = images({0: 10, 1: 200, 2: 20, 3: 5})
-    parts = divide(names_of(labels), labels, np.arange(len(labels)), SHARES, seed)
+    parts = divided(labels, seed)
     assert count(labels, parts["train"]) == {0: 8, 1: 160, 2: 16, 3: 4}
     assert sorted(parts["train"] + parts["test"]) == list(range(len(labels)))
 
@@ -35,7 +34,7 @@ def test_each_class_is_divided_by_the_shares(seed: int) -> None:
 def test_images_with_several_classes() -> None:
     rng = np.random.default_rng(0)
     labels = [np.unique(rng.choice([1, 1, 1, 2, 2, 3], size=rng.integers(1, 4))) for _ in range(300)]
-    parts = divide(names_of(labels), labels, np.arange(300), SHARES, 0)
+    parts = divided(labels)
     for label in (1, 2, 3):
         shares = [np.mean([label in labels[row] for row in rows]) for rows in parts.values()]
         assert shares[0] == pytest.approx(shares[1], abs=0.06)
@@ -43,9 +42,9 @@ def test_images_with_several_classes() -> None:
 
 def test_the_seed_and_the_names_alone_decide_on_every_machine() -> None:
     labels = images({1: 30, 2: 20})
-    names, rows = names_of(labels), np.arange(50)
-    first = divide(names, labels, rows, SHARES, 0)
-    assert divide(names, labels, rows, SHARES, 1) != first
+    names, rows = [f"{row}.jpg" for row in range(50)], np.arange(50)
+    first = divided(labels)
+    assert divided(labels, 1) != first
     back = divide(names[::-1], labels[::-1], rows, SHARES, 0)
     assert {names[::-1][row] for row in back["test"]} == {names[row] for row in first["test"]}
     assert divide(names[:10], labels[:10], rows[:10], SHARES, 0)["test"] == [5, 9]
@@ -54,18 +53,17 @@ def test_the_seed_and_the_names_alone_decide_on_every_machine() -> None:
 def test_groups_stay_together() -> None:
     labels = images({1: 60, 2: 40})
     groups = np.arange(100) // 4
-    parts = divide(names_of(labels), labels, groups, SHARES, 3)
+    parts = divided(labels, 3, groups)
     assert not {int(groups[row]) for row in parts["train"]} & {int(groups[row]) for row in parts["test"]}
     assert len(parts["test"]) == 20
 
 
 def test_any_number_of_parts_and_images() -> None:
     labels = images({1: 100})
-    names, rows = names_of(labels), np.arange(100)
-    sizes = {part: len(found) for part, found in divide(names, labels, rows, {"a": 0.7, "b": 0.2, "c": 0.1}, 0).items()}
-    assert sizes == {"a": 70, "b": 20, "c": 10}
-    assert divide(names, labels, rows, {"all": 1.0}, 0) == {"all": list(range(100))}
-    assert divide([], [], np.arange(0), SHARES, 0) == {"train": [], "test": []}
+    parts = divided(labels, shares={"a": 0.7, "b": 0.2, "c": 0.1})
+    assert {part: len(found) for part, found in parts.items()} == {"a": 70, "b": 20, "c": 10}
+    assert divided(labels, shares={"all": 1.0}) == {"all": list(range(100))}
+    assert divided([]) == {"train": [], "test": []}
 
 
 @pytest.mark.parametrize(

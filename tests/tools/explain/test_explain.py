@@ -1,5 +1,3 @@
-"""The numbers of an explanation are those of the loss and of the detector."""
-
 import numpy as np
 import pytest
 import torch
@@ -75,7 +73,7 @@ def test_suppressors(overrides: list[object]) -> None:
 
 def test_masks_and_losses_are_those_of_the_training(detector: Predictor, explanation: Explanation) -> None:
     """A prior is in the loss exactly if the loss has a gradient there."""
-    network = detector.network.network  # type: ignore[attr-defined]
+    network = detector.network.network
     pixels = torch.from_numpy(explanation.image).permute(2, 0, 1)[None]
     with torch.no_grad():
         outputs = network.predict(make_batch_transform(make_model()[1], False)(pixels))
@@ -83,11 +81,10 @@ def test_masks_and_losses_are_those_of_the_training(detector: Predictor, explana
     boxes = torch.from_numpy(BOXES / [WIDTH, HEIGHT, WIDTH, HEIGHT]).float()[None]
     targets = Container(boxes=boxes, labels=torch.from_numpy(LABELS)[None])
     losses = network.box_head.losses(predictions, targets).normalized()
-    sum(losses.values()).backward()  # type: ignore[union-attr]
+    sum(losses.values()).backward()
     matching = explanation.matching
-    assert matching is not None
-    is_in_cls_loss = predictions.cls_logits.grad[0].abs().sum(dim=1) > 0  # type: ignore[index]
-    is_in_reg_loss = predictions.bbox_pred.grad[0].abs().sum(dim=1) > 0  # type: ignore[index]
+    is_in_cls_loss = predictions.cls_logits.grad[0].abs().sum(dim=1) > 0
+    is_in_reg_loss = predictions.bbox_pred.grad[0].abs().sum(dim=1) > 0
     assert torch.equal(matching.pos_mask | matching.neg_mask, is_in_cls_loss)
     assert torch.equal(matching.pos_mask, is_in_reg_loss)
     assert sorted(matching.negatives.tolist()) == matching.neg_mask.nonzero().flatten().tolist()
@@ -102,7 +99,6 @@ def test_masks_and_losses_are_those_of_the_training(detector: Predictor, explana
 
 def test_matches(explanation: Explanation) -> None:
     matching = explanation.matching
-    assert matching is not None
     np.testing.assert_allclose(matching.boxes.numpy() * SCALE, BOXES, rtol=1e-5)
     iou = box_iou(matching.boxes, explanation.priors)
     torch.testing.assert_close(matching.iou, iou.gather(0, matching.gt_index[None])[0], rtol=1e-4, atol=1e-5)
@@ -139,7 +135,6 @@ def test_place_of_each_prior(centers: str) -> None:
 def test_no_objects_and_unknown_objects(detector: Predictor) -> None:
     assert explain(detector, make_image()).matching is None
     matching = explain(detector, make_image(), [], []).matching
-    assert matching is not None
     assert (int(matching.pos_mask.sum()), int(matching.neg_mask.sum())) == (0, 3)
     assert matching.losses["reg_loss"] == 0
 
@@ -148,7 +143,6 @@ def test_objects_are_those_that_training_sees(detector: Predictor) -> None:
     """Clipped, without those whose centre is outside; named or numbered."""
     boxes = [[-20, 0, 40, 50], [-90, 0, 10, 50], [30, 40, 90, 100]]
     matching = explain(detector, make_image(), boxes, ["dog", 1, "snow leopard"]).matching
-    assert matching is not None
     assert matching.labels.tolist() == [2, 3]
     np.testing.assert_allclose(matching.boxes.numpy() * SCALE, [[0, 0, 40, 50], [30, 40, 90, 100]], rtol=1e-5)
 
@@ -158,7 +152,7 @@ def test_objects_in_words() -> None:
     explanation = ssd.explain(make_detector(), make_image(), [BOXES[0]] + [BOXES[2]] * 560, [2] + [1] * 560)
     assert len(explanation.priors) == 560
     words = [explanation.describe_match(gt) for gt in range(561)]
-    num_priors = len(explanation.matching.priors_of(0))  # type: ignore[union-attr]
+    num_priors = len(explanation.matching.priors_of(0))
     assert words[0].startswith(f"{num_priors} prior")
     assert words[1] == "forced, IoU 0.01, level 1"
     assert words.count(words[-1]) == num_priors  # none
@@ -179,6 +173,6 @@ def test_mistakes(detector: Predictor, explanation: Explanation) -> None:
     with pytest.raises(ConfigError, match="function"):
         explain(Predictor(lambda images: [], (64, 96), CLASS_NAMES), image)
     other = make_detector()
-    other.network.network.box_head = nn.Identity()  # type: ignore[attr-defined]
+    other.network.network.box_head = nn.Identity()
     with pytest.raises(ConfigError, match=r"MODEL\.BOX_HEAD\.NAME.*Identity"):
         explain(other, image)

@@ -1,5 +1,3 @@
-"""Coverage: matches by hand, groups, and the advice of a finer level."""
-
 import json
 import math
 import re
@@ -7,11 +5,10 @@ from dataclasses import replace
 
 import pytest
 import torch
-from ssd.modeling.backbone.shapes import feature_shapes
-from torch import nn
 
 from ssd.config import load_config
 from ssd.modeling.backbone import build_backbone
+from ssd.modeling.backbone.stages import feature_shapes
 from ssd.structures.boxes import corner_to_center, pairwise_iou
 from ssd.tools.priors.coverage import ImageBoxes, make_part, measure
 from ssd.tools.priors.layout import Layout, make_finer_advice, make_layout
@@ -35,12 +32,8 @@ def image(*boxes: list[float], labels: list[int]) -> ImageBoxes:
 
 def test_matches() -> None:
     # The first is prior 0. The second is priors 2 and 3 together: IoU 1/2 with each. The last is in prior 1: IoU 0.04.
-    images = [
-        image([0.0, 0.4, 0.2, 0.6], [0.4, 0.4, 0.8, 0.6], labels=[1, 2]),
-        image(labels=[]),
-        image([0.28, 0.48, 0.32, 0.52], labels=[1]),
-    ]
-    found = measure(images, four_priors())
+    two = image([0.0, 0.4, 0.2, 0.6], [0.4, 0.4, 0.8, 0.6], labels=[1, 2])
+    found = measure([two, image(labels=[]), image([0.28, 0.48, 0.32, 0.52], labels=[1])], four_priors())
     torch.testing.assert_close(found.best_iou, torch.tensor([1.0, 0.5, 0.04]))
     assert found.num_positives.tolist() == [1, 2, 1]
     assert found.is_forced.tolist() == [False, False, True]
@@ -78,18 +71,17 @@ def test_the_smallest_size_that_is_sure_of_a_match(threshold: float) -> None:
 
 @pytest.mark.parametrize("name", ["mobilenet_v2", "mobilenet_v3_ssdlite"])
 def test_the_last_layer_that_is_finer(name: str) -> None:
-    def backbone(*keys: object) -> nn.Module:
-        small = ["MODEL.BACKBONE.NAME", name, "MODEL.BACKBONE.PRETRAINED", False, "INPUT.IMAGE_SIZE", 320]
-        return build_backbone(load_config(None, [*small, *keys]), pretrained=False)
+    small = ["MODEL.BACKBONE.NAME", name, "MODEL.BACKBONE.PRETRAINED", False, "INPUT.IMAGE_SIZE", 320]
 
-    advice = make_finer_advice(load_config(None, ["MODEL.BACKBONE.NAME", name, "INPUT.IMAGE_SIZE", 320]))
+    def shapes(*keys: object) -> list[tuple[int, ...]]:
+        backbone = build_backbone(load_config(None, [*small, *keys]), pretrained=False)
+        return [shape[1:] for shape in feature_shapes(backbone, (320, 320))]
+
+    advice = make_finer_advice(load_config(None, small))
     indices = json.loads(re.findall(r"MODEL\.BACKBONE\.OUT_INDICES (\[.*?\])", advice)[0])
-    given, finer, next_layer = (
-        [shape[1:] for shape in feature_shapes(backbone(*keys), (320, 320))]
-        for keys in ([], ["MODEL.BACKBONE.OUT_INDICES", indices], ["MODEL.BACKBONE.OUT_INDICES", [indices[0] + 1]])
-    )
-    assert finer == [(40, 40), *given]
-    assert next_layer[0] == given[0]
+    given = shapes()
+    assert shapes("MODEL.BACKBONE.OUT_INDICES", indices) == [(40, 40), *given]
+    assert shapes("MODEL.BACKBONE.OUT_INDICES", [indices[0] + 1])[0] == given[0]
 
 
 @pytest.mark.parametrize("more", [["tiny"], ["mobilenet_v2", "MODEL.BACKBONE.OUT_INDICES", [0, 13]]])

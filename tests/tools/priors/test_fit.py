@@ -1,5 +1,3 @@
-"""The fit: it finds what is there to find, keeps what fits, and respects the levels."""
-
 from dataclasses import replace
 
 import pytest
@@ -8,16 +6,9 @@ import torch
 from ssd.config import Config, load_config
 from ssd.modeling.anchors.prior_box import level_priors
 from ssd.structures.boxes import center_to_corner, pairwise_iou
+from ssd.tools.priors import fit as fitting
 from ssd.tools.priors.coverage import Coverage, ImageBoxes, measure
-from ssd.tools.priors.fit import (
-    FittedPriors,
-    fit_priors,
-    make_fit_boxes,
-    misplacement,
-    overlap_worth,
-    shape_overlaps,
-    size_bounds,
-)
+from ssd.tools.priors.fit import fit_priors, make_fit_boxes, misplacement
 from ssd.tools.priors.layout import PriorSizes, make_layout, with_sizes
 
 SMALL = [
@@ -41,7 +32,7 @@ def boxes_of(*kinds: tuple[float, float], count: int = 40, seed: int = 0) -> lis
     return images
 
 
-def fit(cfg: Config, images: list[ImageBoxes], max_ratios: int | None = None) -> tuple[FittedPriors, Coverage]:
+def fit(cfg: Config, images: list[ImageBoxes], max_ratios: int | None = None) -> tuple[fitting.FittedPriors, Coverage]:
     layout = make_layout(cfg)
     fitted = fit_priors(layout, make_fit_boxes([images], layout.levels.image_size), max_ratios)
     return fitted, measure(images, make_layout(with_sizes(cfg, fitted.sizes)))
@@ -65,7 +56,7 @@ def test_large_objects_stay_with_the_levels_for_them() -> None:
     fitted, after = fit(config(), boxes_of((20, 20), (30, 30)))
     layout = make_layout(config())
     for level in range(4):
-        low, high = size_bounds(layout, level)
+        low, high = fitting.size_bounds(layout, level)
         small, max_size = fitted.sizes.min_sizes[level], fitted.sizes.max_sizes[level]
         assert all(low - 0.5 <= side <= high + 0.5 for side in (small, (small * max_size) ** 0.5))
         assert small == round(small, 1)
@@ -93,13 +84,8 @@ def test_pairs_and_whole_sizes_survive() -> None:
     assert fitted.sizes.aspect_ratios[1:] == ratios[1:]
 
 
-def test_the_same_boxes_give_the_same_priors() -> None:
-    images = boxes_of((15, 20), (40, 60), (90, 30))
-    assert fit(config(), images)[0] == fit(config(), images)[0]
-
-
 def test_the_worth_of_an_overlap() -> None:
-    worth = overlap_worth(torch.tensor([0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 1.0]), 0.5)
+    worth = fitting.overlap_worth(torch.tensor([0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 1.0]), 0.5)
     torch.testing.assert_close(worth, torch.tensor([0, 0, 0.125, 0.75, 0.875, 1, 1]))
 
 
@@ -120,7 +106,7 @@ def test_the_nearest_prior_of_a_shape_is_its_best(stride: tuple[int, int]) -> No
     by_prior = pairwise_iou(boxes, center_to_corner(grid)).view(200, -1, len(shapes))
     centers = grid.view(*cells, len(shapes), 4)
     relative = torch.tensor(shapes) / torch.tensor([200, 120])
-    found = shape_overlaps(boxes, centers[0, :, 0, 0], centers[:, 0, 0, 1], relative)
+    found = fitting.shape_overlaps(boxes, centers[0, :, 0, 0], centers[:, 0, 0, 1], relative)
     torch.testing.assert_close(found, by_prior.amax(dim=1))
 
 
@@ -141,6 +127,5 @@ def test_a_single_level() -> None:
     sizes = PriorSizes(*(values[:1] for values in whole.sizes))
     layout = replace(whole, levels=levels, sizes=sizes, priors=whole.priors[: whole.level_sizes[0]])
     fitted = fit_priors(layout, make_fit_boxes([boxes_of((13, 13))], (128, 128)))
-    assert fitted.objective > fitted.objective_before
-    assert len(fitted.sizes.min_sizes) == len(fitted.sizes.max_sizes) == len(fitted.sizes.aspect_ratios) == 1
+    assert [len(values) for values in fitted.sizes] == [1, 1, 1]
     assert 11 <= fitted.sizes.min_sizes[0] <= 16

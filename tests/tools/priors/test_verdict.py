@@ -1,5 +1,3 @@
-"""Verdict and report in words."""
-
 from dataclasses import replace
 from pathlib import Path
 

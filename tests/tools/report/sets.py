@@ -12,10 +12,11 @@ LEFT, RIGHT, FAR = [0, 0, 99, 99], [200, 0, 299, 99], [400, 300, 439, 339]
 
 
 class PictureSet(VOCSet):
-    """A VOCSet with grey images of 640 x 480."""
+    """A VOCSet with grey images."""
 
     def __getitem__(self, index):
-        return np.full((480, 640, 3), 128, np.uint8), None, index
+        size = self.get_img_info(index)
+        return np.full((size["height"], size["width"], 3), 128, np.uint8), None, index
 
     def get_img_info(self, index):
         return {"width": 640, "height": 480}

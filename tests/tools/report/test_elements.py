@@ -1,5 +1,3 @@
-"""Parts of a page: escaping, numbers, tables."""
-
 from ssd.tools.report.elements import Column, escape, fact_list, number, table
 from ssd.tools.report.page import Section, make_page
 

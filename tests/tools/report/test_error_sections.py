@@ -1,5 +1,3 @@
-"""Errors marked on an image."""
-
 import io
 
 import numpy as np

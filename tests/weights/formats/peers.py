@@ -104,17 +104,31 @@ def convert(weights: StateDict, content: Mapping[str, Any] | None = None) -> Con
 
 
 def build_listed(listing: str) -> Detector:
-    """Build what a listing converts to; the values of its weights do not matter."""
+    """Build the detector of a listing; the values of its weights do not matter."""
     return build(convert({name: torch.empty(shape) for name, shape in read_shapes(listing).items()}))
 
 
 def build(converted: Converted) -> Detector:
-    """Build what a conversion describes, and load all of its weights."""
-    overrides = ["MODEL.NUM_CLASSES", count_classes(converted.weights), *converted.overrides]
-    config = load_config(ROOT / "configs" / f"{converted.config}.yaml", overrides)
+    """Build the detector of a conversion, and load all of its weights."""
+    config = read_config(converted.config, "MODEL.NUM_CLASSES", count_classes(converted.weights), *converted.overrides)
     model = build_detection_model(config, pretrained=False)
     load_model_weights(model, converted.weights, "the converted file")
     return Detector(config, model.eval())
+
+
+def count_built_classes(converted: Converted) -> int:
+    """Build what a conversion of tensors without values describes; return its number of classes."""
+    with torch.device("meta"):
+        return build(converted).config.MODEL.NUM_CLASSES
+
+
+def check_slots(converted: Converted, weights: StateDict, headers: str, num_slots: int, slots: Sequence[int]) -> None:
+    """Check that the 81 classes of our headers are these slots of theirs."""
+    for level, num_priors in enumerate((4, 6, 6, 6, 4, 4)):
+        for kind in ("weight", "bias"):
+            theirs = weights[f"{headers}.{level}.{kind}"].unflatten(0, (num_priors, num_slots))
+            ours = converted.weights[f"box_head.predictor.cls_headers.{level}.{kind}"]
+            assert torch.equal(ours.unflatten(0, (num_priors, 81)), theirs[:, list(slots)])
 
 
 def check_fits(converted: Converted) -> None:
@@ -125,13 +139,12 @@ def check_fits(converted: Converted) -> None:
 
 @lru_cache
 def _network(config: str, num_classes: int, overrides: tuple[Any, ...]) -> nn.Module:
-    path = ROOT / "configs" / f"{config}.yaml"
     with torch.device("meta"):
-        return build_detection_model(load_config(path, ["MODEL.NUM_CLASSES", num_classes, *overrides]), False)
+        return build_detection_model(read_config(config, "MODEL.NUM_CLASSES", num_classes, *overrides), False)
 
 
 def read_config(name: str, *overrides: Any) -> Config:
-    """A config of configs/."""
+    """Read a config of configs/."""
     return load_config(ROOT / "configs" / f"{name}.yaml", list(overrides))
 
 
@@ -141,21 +154,22 @@ def priors_of(name: str) -> Tensor:
     return make_prior_box(config, levels_of(config))()
 
 
-def value_major_order(levels: Sequence[tuple[int, int]]) -> Tensor:
-    """Our indices (P,) of priors whose order is level, prior of the cell, cell."""
-    return torch.cat([indices.T.flatten() for indices in _indices(levels)])
-
-
-def cell_order(levels: Sequence[tuple[int, int]], orders: Mapping[int, Sequence[int]]) -> Tensor:
-    """Our indices (P,) of priors that differ in their order within a cell, which ``orders`` gives by their number."""
-    return torch.cat([indices[:, orders.get(indices.shape[1], slice(None))].flatten() for indices in _indices(levels)])
-
-
-def _indices(levels: Sequence[tuple[int, int]]) -> list[Tensor]:
+def prior_indices(levels: Sequence[tuple[int, int]]) -> list[Tensor]:
     """Our indices of the priors, (cells, priors per cell) each level."""
     sizes = [cells * per_cell for cells, per_cell in levels]
     indices = torch.arange(sum(sizes)).split(sizes)
     return [part.view(-1, per_cell) for part, (_, per_cell) in zip(indices, levels, strict=True)]
+
+
+def value_major_order(levels: Sequence[tuple[int, int]]) -> Tensor:
+    """Our indices (P,) of priors whose order is level, prior of the cell, cell."""
+    return torch.cat([indices.T.flatten() for indices in prior_indices(levels)])
+
+
+def cell_order(levels: Sequence[tuple[int, int]], orders: Mapping[int, Sequence[int]]) -> Tensor:
+    """Our indices (P,) of priors that differ in their order within a cell, which ``orders`` gives by their number."""
+    levels_of_cells = prior_indices(levels)
+    return torch.cat([indices[:, orders.get(indices.shape[1], slice(None))].flatten() for indices in levels_of_cells])
 
 
 @torch.no_grad()
@@ -188,9 +202,6 @@ def check_network(
     """Compare priors, predictions, class scores and decoded boxes with the recorded ones.
 
     Args:
-        detector: Ours.
-        recorded: Theirs.
-        predictions: Result of ``predict``.
         order: Our index (P,) of each of their priors; None = the same order.
         classes: Their index of each of our classes; None = the same.
     """
@@ -201,13 +212,14 @@ def check_network(
 
     chosen = order[torch.from_numpy(recorded["prior_index"])]
     cls_logits, bbox_pred = (values[:, chosen] for values in predictions)
-    for ours, name in ((cls_logits, "class_logits"), (bbox_pred, "box_deltas")):
-        theirs = recorded[name][..., columns] if name == "class_logits" else recorded[name]
+    expected = recorded["class_logits"][..., columns]
+    pairs = (("class_logits", cls_logits, expected), ("box_deltas", bbox_pred, recorded["box_deltas"]))
+    for name, ours, theirs in pairs:
         np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-4 * recorded[f"{name}_mean_std"][1])
 
     factor = float(recorded["det_logit_factor"])  # brings the scores away from 0 and 1
-    theirs = torch.from_numpy(recorded["class_logits"][..., columns] * factor).softmax(dim=2)
-    np.testing.assert_allclose((cls_logits * factor).softmax(dim=2), theirs, rtol=0, atol=1e-4)
+    scores = torch.from_numpy(expected * factor).softmax(dim=2)
+    np.testing.assert_allclose((cls_logits * factor).softmax(dim=2), scores, rtol=0, atol=1e-4)
     offsets = bbox_pred * float(recorded["det_delta_factor"])
     boxes = center_to_corner(detector.model.box_head.box_coder.decode(offsets, priors[chosen]))
     boxes = clip_boxes(boxes, 1, 1) if detector.config.TEST.CLIP_BOXES else boxes

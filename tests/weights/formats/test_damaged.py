@@ -10,40 +10,30 @@ HEADERS = "box_head.predictor"
 TENSORS = {
     "amdegroot_ssd300_voc": [
         ("vgg.31.weight", "backbone.vgg.31.weight"),
-        ("extras.7.bias", "backbone.extras.7.bias"),
         ("L2Norm.weight", "backbone.l2_norm.weight"),
         ("loc.3.bias", f"{HEADERS}.reg_headers.3.bias"),
-        ("conf.0.bias", f"{HEADERS}.cls_headers.0.bias"),
     ],
     "lufficc_vgg_ssd300_voc0712": [(f"{HEADERS}.cls_headers.0.bias", f"{HEADERS}.cls_headers.0.bias")],
     "mlperf_ssd300_resnet34_coco": [
         ("model.layer1.1.running_var", "backbone.bn1.running_var"),
         ("model.layer2.0.5.conv2.weight", "backbone.layer3.5.conv2.weight"),
         ("additional_blocks.0.2.bias", "backbone.extras.0.2.bias"),
-        ("loc.0.weight", f"{HEADERS}.reg_headers.0.weight"),
-        ("conf.3.bias", f"{HEADERS}.cls_headers.3.bias"),
     ],
     "mmdet_ssd300_voc": [
         ("backbone.features.28.weight", "backbone.vgg.28.weight"),
         ("neck.extra_layers.2.1.conv.weight", "backbone.extras.5.weight"),
-        ("neck.l2_norm.weight", "backbone.l2_norm.weight"),
         ("bbox_head.reg_convs.4.0.bias", f"{HEADERS}.reg_headers.4.bias"),
-        ("bbox_head.cls_convs.2.0.weight", f"{HEADERS}.cls_headers.2.weight"),
     ],
     "mmdet_ssdlite_mobilenetv2_coco": [
         ("backbone.conv1.bn.weight", "backbone.features.0.1.weight"),
         ("backbone.layer1.0.linear_conv.conv.weight", "backbone.features.1.conv.1.weight"),
-        ("backbone.layer7.0.linear_conv.bn.running_mean", "backbone.features.17.conv.3.running_mean"),
         ("neck.extra_layers.3.1.pointwise_conv.conv.weight", "backbone.extras.3.2.0.weight"),
         ("bbox_head.cls_convs.2.0.conv.weight", f"{HEADERS}.cls_headers.2.conv.0.weight"),
-        ("bbox_head.cls_convs.5.1.bias", f"{HEADERS}.cls_headers.5.conv.3.bias"),
         ("bbox_head.reg_convs.1.1.weight", f"{HEADERS}.reg_headers.1.conv.3.weight"),
     ],
     "nvidia_ssd300_resnet18_coco": [
         ("feature_extractor.feature_extractor.0.weight", "backbone.conv1.weight"),
-        ("feature_extractor.feature_extractor.6.1.conv2.weight", "backbone.layer3.1.conv2.weight"),
         ("additional_blocks.4.3.weight", "backbone.extras.4.3.weight"),
-        ("loc.2.bias", f"{HEADERS}.reg_headers.2.bias"),
         ("conf.5.weight", f"{HEADERS}.cls_headers.5.weight"),
     ],
     "qfgaohao_mb1-ssd_voc": [
@@ -57,7 +47,6 @@ TENSORS = {
     "qfgaohao_mb2-ssd-lite_voc": [
         ("base_net.1.conv.3.weight", "backbone.features.1.conv.1.weight"),
         ("extras.2.conv.4.running_var", "backbone.extras.2.conv.1.1.running_var"),
-        ("regression_headers.5.weight", f"{HEADERS}.reg_headers.5.weight"),
     ],
     "qfgaohao_mb3-large-ssd-lite_voc": [
         ("base_net.0.weight", "backbone.features.0.0.weight"),
@@ -67,42 +56,28 @@ TENSORS = {
     ],
     "qfgaohao_mb3-small-ssd-lite_voc": [
         ("base_net.3.se.se.4.weight", "backbone.features.1.squeeze.weigh.4.weight"),
-        ("base_net.14.weight", "backbone.features.12.0.weight"),
-        ("regression_headers.5.weight", f"{HEADERS}.reg_headers.5.weight"),
     ],
     "qfgaohao_sq-ssd-lite_voc": [
-        ("base_net.0.bias", "backbone.features.0.bias"),
         ("base_net.12.expand3x3.weight", "backbone.features.12.expand3x3.weight"),
-        ("extras.4.2.0.weight", "backbone.extras.4.2.0.weight"),
-        ("classification_headers.5.weight", f"{HEADERS}.cls_headers.5.weight"),
         ("regression_headers.1.2.bias", f"{HEADERS}.reg_headers.1.2.bias"),
     ],
     "qfgaohao_vgg16-ssd_voc": [
-        ("base_net.33.weight", "backbone.vgg.33.weight"),
         ("extras.3.2.bias", "backbone.extras.7.bias"),
         ("source_layer_add_ons.0.running_var", "backbone.batch_norm.running_var"),
-        ("regression_headers.5.weight", f"{HEADERS}.reg_headers.5.weight"),
-        ("classification_headers.1.bias", f"{HEADERS}.cls_headers.1.bias"),
     ],
     "sgrvinod_ssd300_voc": [
         ("base.conv1_1.bias", "backbone.vgg.0.bias"),
-        ("base.conv6.weight", "backbone.vgg.31.weight"),
         ("aux_convs.conv11_2.weight", "backbone.extras.7.weight"),
         ("rescale_factors", "backbone.l2_norm.weight"),
         ("pred_convs.loc_conv8_2.weight", f"{HEADERS}.reg_headers.2.weight"),
-        ("pred_convs.cl_conv11_2.bias", f"{HEADERS}.cls_headers.5.bias"),
     ],
     "torchvision_ssd300_vgg16_coco": [
         ("backbone.features.21.weight", "backbone.vgg.21.weight"),
         ("backbone.extra.0.7.3.bias", "backbone.vgg.33.bias"),
-        ("backbone.extra.4.2.weight", "backbone.extras.7.weight"),
-        ("backbone.scale_weight", "backbone.l2_norm.weight"),
         ("head.regression_head.module_list.1.bias", f"{HEADERS}.reg_headers.1.bias"),
         ("head.classification_head.module_list.3.weight", f"{HEADERS}.cls_headers.3.weight"),
     ],
     "torchvision_ssdlite320_mobilenet_v3_large_coco": [
-        ("backbone.features.0.0.0.weight", "backbone.features.0.0.weight"),
-        ("backbone.features.0.12.block.2.fc1.bias", "backbone.features.12.conv.2.fc1.bias"),
         ("backbone.features.0.13.1.running_var", "backbone.features.13.conv.0.1.running_var"),
         ("backbone.features.1.0.3.0.weight", "backbone.features.13.conv.3.0.weight"),
         ("backbone.features.1.2.block.0.1.weight", "backbone.features.15.conv.0.1.weight"),
@@ -110,13 +85,11 @@ TENSORS = {
         ("backbone.extra.3.2.1.bias", "backbone.extras.3.2.1.bias"),
         ("head.classification_head.module_list.2.0.0.weight", f"{HEADERS}.cls_headers.2.conv.0.weight"),
         ("head.classification_head.module_list.4.1.bias", f"{HEADERS}.cls_headers.4.conv.3.bias"),
-        ("head.regression_head.module_list.1.1.bias", f"{HEADERS}.reg_headers.1.conv.3.bias"),
     ],
     "uvipen_ssdlite300_mobilenetv2_coco": [
         ("feature_extractor.feature_extractor.14.conv.0.1.running_var", "backbone.features.14.conv.0.1.running_var"),
         ("additional_blocks.3.conv.2.weight", "backbone.extras.3.conv.2.weight"),
         ("loc.2.0.bias", f"{HEADERS}.reg_headers.2.conv.0.bias"),
-        ("loc.2.3.bias", f"{HEADERS}.reg_headers.2.conv.3.bias"),
         ("conf.5.3.weight", f"{HEADERS}.cls_headers.5.conv.3.weight"),
     ],
 }

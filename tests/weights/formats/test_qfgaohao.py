@@ -21,10 +21,8 @@ def test_parameters_and_priors_are_those_of_the_listing(name: str) -> None:
 @torch.no_grad()
 def test_mb1_lite() -> None:
     def layer(name: str, x: Tensor, stride: int) -> Tensor:
-        x = batch_norm(weights, f"{name}.1", conv(weights, f"{name}.0", x, stride=stride)).relu()
-        if f"{name}.3.weight" not in weights:
-            return x
-        return batch_norm(weights, f"{name}.4", conv(weights, f"{name}.3", x)).relu()
+        x = norm_conv(weights, f"{name}.0", f"{name}.1", x, stride=stride).relu()
+        return norm_conv(weights, f"{name}.3", f"{name}.4", x).relu() if f"{name}.3.weight" in weights else x
 
     weights, images = peers.fill(peers.read_shapes(MB1_LITE)), torch.randn(2, 3, 300, 300)
     x, features = images, []
@@ -33,9 +31,7 @@ def test_mb1_lite() -> None:
         if index in (11, 13):
             features.append(x)
     for index in range(4):
-        x = conv(weights, f"extras.{index}.0", x).relu()
-        x = conv(weights, f"extras.{index}.2.0", x, stride=2).relu()
-        x = conv(weights, f"extras.{index}.2.2", x)
+        x = extra_layer(weights, f"extras.{index}", x)
         features.append(x)
     check(weights, images, features)
 
@@ -54,9 +50,7 @@ def test_sq_lite() -> None:
         if index == 11:
             features.append(x)
     for index in range(5):
-        x = conv(weights, f"extras.{index}.0", x).relu()
-        x = conv(weights, f"extras.{index}.2.0", x, stride=2, padding=2 if index == 0 else 1).relu()
-        x = conv(weights, f"extras.{index}.2.2", x)
+        x = extra_layer(weights, f"extras.{index}", x, padding=2 if index == 0 else 1)
         features.append(x)
     assert [feature.shape[2] for feature in features] == [17, 10, 5, 3, 2, 1]  # 6 priors a cell: the listing's 2568
     check(weights, images, features)
@@ -115,13 +109,16 @@ def header(weights: StateDict, name: str, x: Tensor) -> Tensor:
     return conv(weights, f"{name}.2", conv(weights, f"{name}.0", x).relu())
 
 
-def norm_conv(weights: StateDict, name: str, norm: str, x: Tensor, stride: int = 1) -> Tensor:
-    return batch_norm(weights, norm, conv(weights, name, x, stride=stride))
+def norm_conv(weights: StateDict, name: str, norm: str, x: Tensor, *, stride: int = 1) -> Tensor:
+    """A convolution and its batch norm."""
+    statistics = [weights[f"{norm}.{part}"] for part in ("running_mean", "running_var", "weight", "bias")]
+    return F.batch_norm(conv(weights, name, x, stride=stride), *statistics, eps=1e-5)
 
 
-def batch_norm(weights: StateDict, name: str, x: Tensor) -> Tensor:
-    statistics = [weights[f"{name}.{part}"] for part in ("running_mean", "running_var", "weight", "bias")]
-    return F.batch_norm(x, *statistics, eps=1e-5)
+def extra_layer(weights: StateDict, name: str, x: Tensor, *, padding: int | None = None) -> Tensor:
+    """A pointwise convolution with ReLU, and a separable one of stride 2."""
+    x = conv(weights, f"{name}.2.0", conv(weights, f"{name}.0", x).relu(), stride=2, padding=padding).relu()
+    return conv(weights, f"{name}.2.2", x)
 
 
 def conv(weights: StateDict, name: str, x: Tensor, *, stride: int = 1, padding: int | None = None) -> Tensor:
