@@ -147,7 +147,6 @@ def test_classes_of_a_checkpoint_without_class_names(script: Script, pictures: P
     [
         (["--images_dir", "gone"], "gone: "),
         (["--images_dir", "my pictures", "--output_dir", "my pictures"], "--output_dir my pictures"),
-        (["--source", "empty.mp4"], "empty.mp4: "),
         (["--images_dir", "my pictures", "--batch_size", "0"], "batch_size"),
         (["--images_dir", "my pictures", "--save_json", "gone/a.json"], "gone/a.json: "),
         (["--images_dir", "my pictures", "--output_dir", "empty.mp4/x"], "empty.mp4/x: "),

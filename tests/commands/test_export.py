@@ -179,7 +179,6 @@ def test_another_result_is_the_exit_status(export: Export, monkeypatch: pytest.M
         (("model.onnx", "--evaluate", "TEST.METRIC", "coco"), "'coco'"),
         (("model.onnx", "--evaluate", "DATASETS.CUSTOM.test_scenes.ROOT", "gone"), "gone"),
         (("model.onnx", "--int8", "DATASETS.CUSTOM.train_scenes.ROOT", "gone"), "--images"),
-        (("model.onnx", "--int8", "DATASETS.TRAIN", "()"), "--images"),
         (("model.onnx", "MODEL.NUM_CLASSES", "5"), "MODEL.NUM_CLASSES is 5"),
     ],
 )
