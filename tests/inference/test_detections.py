@@ -112,6 +112,7 @@ def test_filter_keeps_the_order(arguments: dict, expected: list[int]) -> None:
     ("item", "message"),
     [
         ("dgo", r"'dgo': .*'dog'.* cat, dog, person"),
+        ("__background__", r"'__background__': .*1 to 3"),
         (0, r"class 0"),
         (4, r"class 4: .*1 to 3"),
     ],
