@@ -77,6 +77,12 @@ def test_coco_by_default_of_the_dataset(tmp_path):
     assert json.loads((tmp_path / "metrics.json").read_text())["values"]["APl"] is None
 
 
+def test_coco_without_any_detection(tmp_path):
+    result = evaluate(coco_set(), [predicted()] * 3, tmp_path)
+    assert result.main == 0
+    assert json.loads((tmp_path / "bbox.json").read_text()) == []
+
+
 def test_coco_file_that_lacks_a_class(tmp_path):
     dataset = coco_set()
     del dataset.contiguous_id_to_coco_id[3]  # the model knows the class, the file does not
