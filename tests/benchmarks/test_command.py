@@ -25,7 +25,8 @@ def run_benchmarks(*args: object) -> subprocess.CompletedProcess[str]:
 WITH_PEER = {"loader", "loss", "post_processing", "training_step", "inference"}
 
 
-@pytest.mark.parametrize("names", [["loss"], pytest.param([], marks=pytest.mark.slow)], ids=["one", "all"])
+@pytest.mark.slow
+@pytest.mark.parametrize("names", [["loss", "loader"], []], ids=["two", "all"])
 def test_smoke_run(tmp_path: Path, checkout: Path, names: list[str]) -> None:
     """The modules run, beside the stand-in too; the JSON holds what the table shows."""
     run = run_benchmarks(*names, "--quick", "--json", tmp_path / "figures.json", "--peer", checkout)
