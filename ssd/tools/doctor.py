@@ -65,15 +65,19 @@ class Requirement(NamedTuple):
 def examine() -> list[Finding]:
     """Run all checks."""
     requirements, versions = read_requirements(), installed_versions()
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        packages = list(pool.map(lambda one: check_package(one, versions), [r for r in requirements if not r.extra]))
+    by_extra: dict[str, list[Requirement]] = {}
+    for requirement in requirements:
+        by_extra.setdefault(requirement.extra, []).append(requirement)
+    required = by_extra.pop("", [])
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # each check imports in a new process
+        packages = list(pool.map(lambda one: check_package(one, versions), required))
+        extras = list(pool.map(lambda name: check_extra(name, by_extra[name], versions), sorted(by_extra)))
     broken = [finding.name for finding in packages if finding.status == "error"]
-    extras = sorted({requirement.extra for requirement in requirements} - {""})
     findings = [
         *(_check_library(), *packages, check_pair(versions), check_opencv(versions)),
         _unless("torch" in broken, "GPU", "check_gpu"),
         *check_folders(),
-        *(check_extra(name, [one for one in requirements if one.extra == name], versions) for name in extras),
+        *extras,
         _unless(bool(broken), "detection", "check_detection"),
     ]
     return [finding for finding in findings if finding is not None]
