@@ -64,7 +64,6 @@ def train_on_disk(code: str, disk: Path, size: int, *args: object) -> subprocess
     )
 
 
-@pytest.mark.slow
 @needs_mounts
 def test_a_small_disk(config_file: Path, tmp_path: Path, script: Script) -> None:
     run = ["--config-file", config_file, "--skip-test", "--save_step", 2, "SOLVER.MAX_ITER", 8]

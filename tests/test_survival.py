@@ -163,8 +163,8 @@ def assert_same_bits(value: Any, expected: Any, place: str) -> None:
         assert value == expected, place
 
 
-def test_two_kills(trainings: Trainings, tmp_path: Path) -> None:
-    check_survival(trainings, tmp_path, kills=2, seed=0)
+def test_four_kills(trainings: Trainings, tmp_path: Path) -> None:
+    check_survival(trainings, tmp_path, kills=4, seed=0)
 
 
 @pytest.mark.slow

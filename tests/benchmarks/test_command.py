@@ -25,8 +25,7 @@ def run_benchmarks(*args: object) -> subprocess.CompletedProcess[str]:
 WITH_PEER = {"loader", "loss", "post_processing", "training_step", "inference"}
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("names", [["loss", "loader"], []], ids=["two", "all"])
+@pytest.mark.parametrize("names", [["loss", "loader"], pytest.param([], marks=pytest.mark.slow)], ids=["two", "all"])
 def test_smoke_run(tmp_path: Path, checkout: Path, names: list[str]) -> None:
     """The modules run, beside the stand-in too; the JSON holds what the table shows."""
     run = run_benchmarks(*names, "--quick", "--json", tmp_path / "figures.json", "--peer", checkout)

@@ -36,7 +36,6 @@ def test_all_tasks(checkout: Path, tmp_path: Path) -> None:
             assert timer(2) > 0, task
 
 
-@pytest.mark.slow
 def test_tasks_that_fail(checkout: Path) -> None:
     """One error leaves the other tasks; the end of the process ends them all."""
     (checkout / "ssd" / "modeling" / "box_head" / "loss.py").write_text("class OtherLoss: ...\n")
@@ -51,7 +50,6 @@ def test_tasks_that_fail(checkout: Path) -> None:
             peer.timer("assignment", OBJECTS)(1)
 
 
-@pytest.mark.slow
 def test_checkouts_that_cannot_be_imported(checkout: Path, tmp_path: Path) -> None:
     """One ends the interpreter, as the NMS of lufficc/SSD does without the shim."""
     (checkout / "ssd" / "utils" / "nms.py").write_text("import sys; sys.exit(-1)")

@@ -33,7 +33,6 @@ def check_batches(path: Path, config: Config, model: SSDDetector) -> None:
     assert score < 1e-4
 
 
-@pytest.mark.slow
 def test_onnx_of_vgg(tmp_path: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> None:
     """For five classes and a small input; the export prints nothing and logs no warnings."""
     overrides = [

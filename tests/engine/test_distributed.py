@@ -152,7 +152,6 @@ def test_a_killed_process_is_restarted_and_the_run_ends_as_if_unbroken(runs: Run
     runs.assert_same_states("restarted", "averaged", *parts, rtol=0, atol=0)
 
 
-@pytest.mark.slow
 def test_two_machines_train_together_and_end_together(runs: Runs, plain: list[float]) -> None:
     """Two agents on the loopback; a process of the second dies, and both commands end with a message."""
     with socket.socket() as listener:

@@ -151,7 +151,6 @@ def test_the_average_is_the_model_of_a_checkpoint(make_run: MakeRun, tmp_path: P
     torch.testing.assert_close(dict(again.average.module.state_dict()), state["training_model"])
 
 
-@pytest.mark.slow
 def test_a_compiled_network_trains_the_model(
     make_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

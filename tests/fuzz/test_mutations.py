@@ -74,7 +74,7 @@ def outcome(step: Callable[[], object], place: str, failures: list[str]) -> str:
 
 
 @pytest.mark.parametrize(
-    ("count", "seed"), [pytest.param(100, 1, id="few"), pytest.param(10_000, 2, id="many", marks=pytest.mark.slow)]
+    ("count", "seed"), [pytest.param(200, 1, id="few"), pytest.param(10_000, 2, id="many", marks=pytest.mark.slow)]
 )
 def test_damaged_files_give_errors_of_ours(count: int, seed: int, tmp_path: Path) -> None:
     outcomes, failures = run(count, seed, tmp_path)

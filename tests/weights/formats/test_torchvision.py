@@ -61,7 +61,7 @@ class Pair(NamedTuple):
     atol: float  # of scores, and of boxes relative to the image
 
 
-@pytest.fixture(scope="module", params=[pytest.param("ssd300", marks=pytest.mark.slow), "ssdlite"])
+@pytest.fixture(scope="module", params=["ssd300", "ssdlite"])
 def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Pair:
     theirs, size = (make_ssd300(), 300) if request.param == "ssd300" else (make_ssdlite(), 320)
     file = tmp_path_factory.mktemp("torchvision") / f"{request.param}.pth"
