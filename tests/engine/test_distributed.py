@@ -1,6 +1,6 @@
 """train.py and test.py in several processes, on CPUs with gloo, against one process.
 
-torchrun starts them where what it does when one ends is the point.
+torchrun's agent starts them where what it does when one ends is the point; torchrun itself in the slow tests.
 """
 
 import json
@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ from tests.forks import Forks
 ROOT = Path(__file__).parents[2]
 RUN = Path(__file__).with_name("recorded_run.py")
 CHECKS = Path(__file__).with_name("distributed_checks.py")
+AGENT = Path(__file__).with_name("forked_torchrun.py")
 
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run")
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo", "PYTHONPATH": str(ROOT)}
@@ -57,18 +59,22 @@ class Runs:
         assert statuses == [status] * number, said
         return said
 
-    def launch(self, launcher: tuple, name: str, *args: object, **env: str) -> str:
-        """Let torchrun run to the end, and return the output."""
-        with self.start(launcher, self.command(name, *args), **env) as process:
-            said, _ = process.communicate(timeout=120)
-        assert process.returncode == 0, said
-        assert "FutureWarning" not in said
-        return said
+    def launch(self, options: tuple, name: str, *args: object, output: str, **env: str) -> BaseProcess:
+        """Let torchrun's agent start a run whose output goes to a file of this folder."""
+        words = (*options, *self.command(name, *args))
+        env["GLOO_SOCKET_IFNAME"] = "lo"
+        return self._forks.start(AGENT, *words, cwd=self.root, output=self.root / output, **env)
 
-    def start(self, launcher: tuple, command: list[str], **env: str) -> subprocess.Popen[str]:
+    def wait(self, agent: BaseProcess, output: str) -> tuple[int | None, str]:
+        """Return the exit status and the output of an agent."""
+        agent.join(120)
+        return agent.exitcode, (self.root / output).read_text()
+
+    def start(self, options: tuple, command: list[str], **env: str) -> subprocess.Popen[str]:
         """Let torchrun start a command whose output is read from ``stdout``."""
         streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-        return subprocess.Popen([*map(str, launcher), *command], env={**ENVIRONMENT, **env}, cwd=self.root, **streams)
+        launcher = [*TORCHRUN, *map(str, options)]
+        return subprocess.Popen([*launcher, *command], env={**ENVIRONMENT, **env}, cwd=self.root, **streams)
 
     def losses(self, name: str, rank: int = 0) -> list[float]:
         return json.loads((self.root / name / f"record.{rank}.json").read_text())
@@ -83,8 +89,9 @@ class Runs:
 
 
 def processes(number: int, *, restarts: int = 0) -> tuple:
-    """Launch so many processes on this machine."""
-    return (*TORCHRUN, "--standalone", "--nproc_per_node", number, "--max-restarts", restarts)
+    """Return the options of torchrun for processes on this machine, as --standalone sets them."""
+    here = ("--rdzv_backend", "c10d", "--rdzv_endpoint", "localhost:0")
+    return (*here, "--nproc_per_node", number, "--max-restarts", restarts)
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +150,9 @@ def test_two_processes_with_an_average_follow_one(runs: Runs, averaged: str) -> 
 def test_a_killed_process_is_restarted_and_the_run_ends_as_if_unbroken(runs: Runs, averaged: str) -> None:
     mark = runs.root / "killed"
     options = (*AVERAGED, "--eval_step", 7, "--save_step", 3)
-    said = runs.launch(processes(2, restarts=1), "restarted", *options, DOUBLE="1", KILL=f"1 8 {mark}")
+    launched = {"output": "restarted.txt", "DOUBLE": "1", "KILL": f"1 8 {mark}"}
+    status, said = runs.wait(runs.launch(processes(2, restarts=1), "restarted", *options, **launched), "restarted.txt")
+    assert status == 0, said
     assert mark.exists()
     assert "iteration 6 of 14" in said
     assert "another process has ended" in said
@@ -160,14 +169,14 @@ def test_two_machines_train_together_and_end_together(runs: Runs, plain: list[fl
     agents = []
     for rank in (0, 1):
         nodes = ("--nnodes", 2, "--node_rank", rank, "--master_addr", "127.0.0.1", "--master_port", port)
-        launcher = (*TORCHRUN, *nodes, "--nproc_per_node", 1)
-        command = runs.command("machines", *PLAIN, "SOLVER.MAX_ITER", 100000)
-        agents.append(runs.start(launcher, command, KILL=f"1 3 {runs.root / 'lost'}"))
-    second, _ = agents[1].communicate(timeout=120)
+        launched = {"output": f"{rank}.txt", "KILL": f"1 3 {runs.root / 'lost'}"}
+        options = (*nodes, "--nproc_per_node", 1)
+        agents.append(runs.launch(options, "machines", *PLAIN, "SOLVER.MAX_ITER", 100000, **launched))
+    status, second = runs.wait(agents[1], "1.txt")
     died = time.monotonic()
-    first, _ = agents[0].communicate(timeout=60)
+    other, first = runs.wait(agents[0], "0.txt")
     assert time.monotonic() - died < 60
-    assert [agent.returncode != 0 for agent in agents] == [True, True]
+    assert (status, other) == (1, 1)
     assert "error: rank 0: another process has ended, or cannot be reached any more" in first
     assert "SIGKILL" in second
     assert runs.losses("machines")[:3] == pytest.approx(plain[:3], rel=1e-5)
@@ -211,7 +220,10 @@ def test_a_signal_to_torchrun_saves_and_the_same_command_continues(
     assert (runs.out(name) / f"model_{stopped:06d}.pth").is_file()
     losses = [runs.losses(name, rank) for rank in (0, 1)]
     assert [len(of_rank) for of_rank in losses] == [stopped, stopped]
-    runs.launch(processes(2), name, *options, DOUBLE="1")
+    with runs.start(processes(2), runs.command(name, *options), DOUBLE="1") as process:
+        said, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, said
+    assert "FutureWarning" not in said
     assert losses[0] + runs.losses(name) == runs.losses("averaged")
 
 
