@@ -25,11 +25,12 @@ quickstart: install
 	@echo 'Average precision by class: outputs/quickstart/inference/scenes_test'
 	@echo 'Learning curves: $(BIN)/tensorboard --logdir outputs/quickstart/tf_logs'
 
-# `make test WORKERS=8` where there are more cores; a worker takes one, and about 2 GB.
+# `make test WORKERS=8` where there are more cores; a worker takes one, and about 2 GB. Bytecode is kept: the tests start
+# many processes.
 WORKERS ?= 2
 
 test: install
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(PYTEST_OPTIONS)
+	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(PYTEST_OPTIONS)
 
 # The lines of ssd/ that the tests run; processes that they start are not seen.
 coverage: install
