@@ -52,11 +52,12 @@ needs_mounts = pytest.mark.skipif(not mounts_are_allowed(), reason="mounting is 
 
 def train_on_disk(code: str, disk: Path, size: int, *args: object) -> subprocess.CompletedProcess[str]:
     """Run the shell code in a namespace of its own, with the training as its arguments."""
+    threads = str(torch.get_num_threads())  # weights are compared with those of a training in this process
     command = ["unshare", "--map-root-user", "--mount", "bash", "-c", code, "bash", sys.executable, ROOT / "train.py"]
     return subprocess.run(
         [*command, *map(str, args), "OUTPUT_DIR", disk],
         cwd=disk.parent,
-        env={**os.environ, "DISK": str(disk), "SIZE": str(size), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "DISK": str(disk), "SIZE": str(size), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": threads},
         capture_output=True,
         text=True,
         check=False,
