@@ -89,7 +89,8 @@ cfg.DATASETS = Config()
 # Names from the catalogue (voc_2007_trainval, coco_2017_train, ...) or from CUSTOM.
 cfg.DATASETS.TRAIN = ()
 cfg.DATASETS.TEST = ()
-# Your own sets: NAME: {FORMAT: voc, ROOT: ..., SPLIT: ...} or {FORMAT: coco, IMAGES: ..., ANNOTATIONS: ...}.
+# Your own sets: NAME: {FORMAT: voc, ROOT: ..., SPLIT: ...} or {FORMAT: coco, IMAGES: ..., ANNOTATIONS: ...}; with ROOT
+# alone the format is detected.
 # An optional CLASSES list fixes the names and their order (without background).
 cfg.DATASETS.CUSTOM = Config(new_allowed=True)
 # Mistakes in a dataset: "raise" stops at the first; "skip" drops the object, annotation or image, with a warning.

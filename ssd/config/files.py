@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import yaml
 
+from ssd.structures.class_names import NamesLoader
 from ssd.utils.errors import ConfigError, shorten
 
 BASE_KEY = "_BASE_"
@@ -126,7 +127,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: the config cannot be read: {error}") from error
 
 
-class _PlainLoader(yaml.SafeLoader):
+class _PlainLoader(NamesLoader):
     """Plain data of limited size; a repeated key in a group is an error, which YAML does not make it."""
 
     def construct_document(self, node: yaml.Node) -> Any:

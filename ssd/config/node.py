@@ -60,7 +60,10 @@ _POSITIVE: _Check = (_is_positive, "positive")
 _NOT_NEGATIVE: _Check = (lambda value: value == 0 or _is_positive(value), "0 or more")
 _FRACTION: _Check = (lambda value: 0 <= value <= 1, "between 0 and 1")
 _LIMIT: _Check = (lambda value: value == -1 or value > 0, "positive, or -1 for no limit")
-_NAMES: _Check = (_each(lambda name: isinstance(name, str)), "a list of names")
+_NAMES: _Check = (
+    _each(lambda name: isinstance(name, str)),
+    "a list of names, in quotes where they are numbers, no, yes or null",
+)
 _INTS: _Check = (_each(lambda value: isinstance(value, int)), "a list of ints")
 _FORMAT = _one_of("auto", "off", "bf16", "fp16")
 

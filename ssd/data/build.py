@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 from yacs.config import CfgNode
 
 from ssd.data.catalog import dataset_names, make_dataset
-from ssd.data.datasets import ArrayDataset, DetectionDataset
+from ssd.data.datasets import ArrayDataset, COCODataset, DetectionDataset
 from ssd.data.samplers import IterationSampler, share_of_batches
 from ssd.data.samples import ResizedSamples, TrainingSamples, collate_test, collate_training
 from ssd.data.transforms.geometry import GeometricSteps
@@ -59,11 +59,19 @@ def build_datasets(cfg: CfgNode, is_train: bool, class_names: Sequence[str] | No
 
 
 def unite_class_names(names: Sequence[str], datasets: Sequence[DetectionDataset]) -> None:
-    """Give VOC and CSV sets without CLASSES the union of their class names, since each may lack objects of a class."""
+    """Give VOC and CSV sets without CLASSES the union of their class names, since each may lack objects of a class.
+
+    A category that one COCO set leaves out because it only groups others may have objects in another set.
+    """
     open_sets = [dataset for dataset in datasets if isinstance(dataset, ArrayDataset) and dataset.names_are_written]
     union = sorted({name for dataset in open_sets for name in dataset.class_names[1:]})
     for open_set in open_sets:
         open_set.relabel((BACKGROUND, *union))
+    known = {name for dataset in datasets for name in dataset.class_names}
+    for dataset in datasets:
+        if isinstance(dataset, COCODataset) and known & set(dataset.group_names):
+            ids = dataset.category_ids
+            dataset.relabel((BACKGROUND, *sorted(known & ids.keys(), key=ids.__getitem__)))
     for name, dataset in zip(names, datasets, strict=True):
         if tuple(dataset.class_names) != tuple(datasets[0].class_names):
             raise ConfigError(

@@ -1,8 +1,9 @@
 """Datasets by name: the official sets, those of DATASETS.CUSTOM, and those that a plug-in registers.
 
 An entry is a mapping with FORMAT, the name of a factory in ``DATASET_FORMATS``, and the arguments of that factory in
-upper case. An entry with ROOT and without FORMAT has its format detected, see ``find_layout``. A plug-in registers a
-factory for a new format, and calls ``register_dataset`` for a new set; docs/extending.md has an example.
+upper case. An entry with ROOT and without FORMAT has its format detected, see ``find_layout``; with FORMAT, the files
+of the format. A plug-in registers a factory for a new format, and calls ``register_dataset`` for a new set;
+docs/extending.md has an example.
 """
 
 import difflib
@@ -17,8 +18,9 @@ from ssd.data.datasets import COCODataset, CSVDataset, DetectionDataset, VOCData
 from ssd.data.datasets.find import find_layout
 from ssd.data.datasets.paths import MissingPathError
 from ssd.data.datasets.policy import RAISE_ERRORS, ErrorPolicy, SkipErrors, check_class_names, make_policy
+from ssd.data.datasets.voc import find_voc
 from ssd.structures.class_names import COCO_CLASSES, VOC_CLASSES
-from ssd.utils.errors import ConfigError, DatasetError
+from ssd.utils.errors import ConfigError, DatasetError, shorten
 from ssd.utils.registry import Registry
 
 logger = logging.getLogger(__name__)
@@ -62,7 +64,10 @@ def make_dataset(
         on_error: DATASETS.ON_ERROR.
     """
     policy = make_policy(on_error)
-    dataset = open_dataset(name, custom, policy, is_train=is_train, class_names=class_names)
+    try:
+        dataset = open_dataset(name, custom, policy, is_train=is_train, class_names=class_names)
+    except DatasetError as error:
+        raise policy.explain(error) from None
     if isinstance(policy, SkipErrors):
         policy.warn(f"dataset {name!r}")
     return dataset
@@ -80,7 +85,7 @@ def open_dataset(
     entry = _find_entry(name, custom)
     try:
         found = ""
-        if "FORMAT" not in entry:
+        if _is_searched(entry):
             entry, found = _detect_format(entry)
         factory = DATASET_FORMATS[entry["FORMAT"]]
         _check_keys(factory, entry)
@@ -118,10 +123,20 @@ def _find_entry(name: str, custom: Mapping[str, Any]) -> Mapping[str, Any]:
     return entry
 
 
+def _is_searched(entry: Mapping[str, Any]) -> bool:
+    """Tell whether the files of an entry are looked for in ROOT: it does not name them, or not even a FORMAT."""
+    format_name = entry.get("FORMAT")
+    if format_name is None or "ROOT" not in entry or {"IMAGES", "ANNOTATIONS"} & set(entry):
+        return format_name is None
+    root = Path(_checked_path("ROOT", entry["ROOT"]))
+    is_unusual_voc = format_name == "voc" and not (root / "Annotations").is_dir() and find_voc(root) is not None
+    return format_name in ("coco", "csv") or is_unusual_voc
+
+
 def _detect_format(entry: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
     """Return the entry of the dataset in ROOT, and its description."""
     split = entry.get("SPLIT")
-    layout = find_layout(Path(_checked_path("ROOT", entry["ROOT"])))
+    layout = find_layout(Path(_checked_path("ROOT", entry["ROOT"])), entry.get("FORMAT"))
     split = layout.choose_split(None if split is None else str(split))
     options = {key: value for key, value in entry.items() if key not in ("ROOT", "SPLIT")}
     return {**layout.entries[split], **options}, layout.title + (f", split {split}" if split else "")
@@ -257,8 +272,11 @@ def make_csv_dataset(
 def _with_background(classes: Sequence[str] | None) -> tuple[str, ...] | None:
     if classes is None:
         return None
-    if isinstance(classes, str):
-        raise ConfigError(f"CLASSES must be a list of names, got {classes!r}; write [{classes}]")
+    if not isinstance(classes, (list, tuple)):
+        hint = ""
+        if isinstance(classes, str):
+            hint = "; put the names in quotes" if classes.startswith(("[", "(")) else f"; write [{classes}]"
+        raise ConfigError(f"CLASSES must be a list of names, got {shorten(classes)}{hint}")
     try:
         return check_class_names(classes, "CLASSES")
     except DatasetError as error:

@@ -1,4 +1,8 @@
-"""Class names of the public benchmarks; index = label, 0 is the background."""
+"""Class names of the public benchmarks; index = label, 0 is the background. And the loader of class names in YAML."""
+
+from typing import Any
+
+import yaml
 
 BACKGROUND = "__background__"
 
@@ -20,3 +24,45 @@ COCO_CLASSES = (
     "toaster", "sink", "refrigerator", "book", "clock", "vase", "scissors", "teddy bear", "hair drier",
     "toothbrush",
 )  # fmt: skip
+
+_YAML_KEYS = ("names", "CLASSES", "WEIGHTS_CLASSES")
+_TAG = "tag:yaml.org,2002:"
+_TYPED_TAGS = [_TAG + kind for kind in ("int", "float", "timestamp", "value", "merge")]
+
+
+class NamesLoader(yaml.SafeLoader):
+    """Read class names such as 007, 16:9 and 2020-01-01 as text, where YAML has numbers and dates.
+
+    Class names are the list, or the values of the mapping from numbers, of the keys ``names``, ``CLASSES`` and
+    ``WEIGHTS_CLASSES``. Truth values (no, yes) and null are not converted: whoever takes the names refuses them.
+    """
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Return the content of a mapping."""
+        if isinstance(node, yaml.MappingNode):  # which a tag does not ensure
+            self.flatten_mapping(node)  # inserts what ``<<`` refers to
+            for key, value in node.value:
+                if key.value in _YAML_KEYS:
+                    _read_as_text(value)
+        return super().construct_mapping(node, deep)
+
+
+def _read_as_text(names: yaml.Node) -> None:
+    items = names.value if isinstance(names, yaml.SequenceNode) else []
+    if isinstance(names, yaml.MappingNode):
+        items = [item for _, item in names.value]
+        _read_as_decimal([key for key, _ in names.value])
+    for item in items:
+        if item.tag in _TYPED_TAGS and isinstance(item, yaml.ScalarNode):
+            item.tag = f"{_TAG}str"
+
+
+def _read_as_decimal(keys: list[yaml.Node]) -> None:
+    """Read keys such as 010 and "0" as decimal numbers; refuse one that is repeated."""
+    seen = set()
+    for key in keys:
+        if isinstance(key, yaml.ScalarNode) and key.value.isdecimal():
+            key.tag, key.value = f"{_TAG}int", str(int(key.value))
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"{key.value} is repeated", key.start_mark)
+            seen.add(key.value)

@@ -89,6 +89,7 @@ def test_inheritance_over_three_levels(tmp_path: Path) -> None:
         ("INPUT: {PIXEL_STD: [1, 0, 1]}", r"PIXEL_STD .*three"),
         ("TEST: {MAX_PER_IMAGE: 0}", r"MAX_PER_IMAGE .*-1.* 0"),
         ("OUTPUT_DIR: off", r"OUTPUT_DIR .*str"),
+        ("MODEL: {WEIGHTS_CLASSES: [no, yes]}", r"WEIGHTS_CLASSES .*quotes.*False"),
     ],
 )
 def test_mistakes_are_explained(tmp_path: Path, text: str, fact: str) -> None:
@@ -141,6 +142,15 @@ def test_literals_too_deep_or_long_are_text(text: str) -> None:
         load_config(None, ["SOLVER.LR", text])
     with pytest.raises(ConfigError, match=r"SOLVER\.LR"):  # not in pairs
         load_config(None, ["SOLVER.LR"])
+
+
+def test_class_names_are_as_written(tmp_path: Path) -> None:
+    names = ["007", "010", "16:9", "1e3", "1.10", "2020-01-31", "no"]
+    written = "[007, 010, 16:9, 1e3, 1.10, 2020-01-31, 'no']"
+    text = f"MODEL: {{WEIGHTS_CLASSES: {written}}}\nDATASETS: {{CUSTOM: {{a: {{ROOT: x, CLASSES: {written}}}}}}}\n"
+    first = load_config(write(tmp_path / "a.yaml", text))
+    for config in (first, load_config(write(tmp_path / "b.yaml", first.dump()))):
+        assert (list(config.MODEL.WEIGHTS_CLASSES), config.DATASETS.CUSTOM.a.CLASSES) == (names, names)
 
 
 def test_custom_datasets_take_any_name(tmp_path: Path) -> None:

@@ -45,6 +45,21 @@ def test_sets_are_named_and_named_once(make_cfg, is_train, key) -> None:
             build_datasets(make_cfg(**{f"DATASETS.{key}": names}), is_train)
 
 
+def test_a_group_of_one_coco_set_is_a_class_where_another_set_has_its_objects(write_coco, make_cfg) -> None:
+    groups = [("car", "vehicle"), ("tree", "plant"), ("vehicle", "thing"), ("plant", "thing"), ("thing", "")]
+    categories = [{"id": i, "name": name, "supercategory": group} for i, (name, group) in enumerate(groups, 1)]
+    custom = {}
+    for name, numbers in (("one", (1, 2, 3)), ("two", (1, 2, 4)), ("three", ())):
+        found = [{"image_id": 1, "category_id": number, "bbox": [1, 1, 9, 9]} for number in numbers]
+        content = {"images": [{"id": 1, "file_name": "1.png"}], "annotations": found, "categories": categories}
+        images, ann_file = write_coco(content, name=name)
+        custom[name] = {"FORMAT": "coco", "IMAGES": str(images), "ANNOTATIONS": str(ann_file)}
+    datasets = build_datasets(make_cfg(custom, **{"DATASETS.TRAIN": tuple(custom)}), is_train=True)
+    assert {dataset.class_names for dataset in datasets} == {("__background__", "car", "tree", "vehicle", "plant")}
+    assert [dataset[0][1]["labels"].tolist() for dataset in datasets] == [[1, 2, 3], [1, 2, 4], []]
+    assert [dataset.contiguous_id_to_coco_id for dataset in datasets] == [{1: 1, 2: 2, 3: 3, 4: 4}] * 3
+
+
 def test_voc_sets_without_classes_share_the_union_of_their_names(write_voc, make_cfg) -> None:
     one = write_voc({"a": [("dog", (1, 1, 9, 9)), ("cat", (1, 1, 9, 9))]}, root="one")
     two = write_voc({"b": [("bee", (1, 1, 9, 9)), ("dog", (1, 1, 9, 9))]}, root="two")

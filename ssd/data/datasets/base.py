@@ -99,7 +99,7 @@ class ArrayDataset(Dataset[Sample]):
     ):
         self.num_listed = len(images) if num_listed is None else num_listed
         if not images:
-            raise DatasetError(f"{place}: none of {self.num_listed} images can be used")
+            raise policy.explain(DatasetError(f"{place}: none of {self.num_listed} images can be used"))
         self.names_are_written = class_names is None  # in the annotations
         if class_names is None:
             class_names = check_class_names(sorted({name for image in images for name in image.names}), place)

@@ -3,25 +3,24 @@
 import contextlib
 import io
 import json
-import mmap
+import logging
 import os
-import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ssd.data.datasets.base import AnnotatedImage, ArrayDataset
-from ssd.data.datasets.folders import Layout, find_annotation_files
+from ssd.data.datasets.folders import Layout, find_annotation_files, first_json_text
 from ssd.data.datasets.paths import path_inside, read_file, require_path
 from ssd.data.datasets.policy import MAX_COORDINATE, RAISE_ERRORS, ErrorPolicy, check_class_names, mistake_at
 from ssd.data.datasets.sizes import SIZE_SLIP, true_size
 from ssd.utils.errors import DatasetError, shorten
 
-if TYPE_CHECKING:
-    from pycocotools.coco import COCO
+logger = logging.getLogger(__name__)
 
 # The keys that each entry of a list of the file must have.
 _KEYS = {
@@ -31,7 +30,6 @@ _KEYS = {
 }
 _MAX_ID = 2**63  # as COCO's tools keep them
 _OTHER_TASKS = ("person_keypoints", "captions", "panoptic", "stuff", "image_info")
-_FILE_NAME = re.compile(rb'"file_name"\s*:\s*("(?:[^"\\]|\\.){1,4096}")')
 
 
 class COCODataset(ArrayDataset):
@@ -40,10 +38,11 @@ class COCODataset(ArrayDataset):
     Args:
         data_dir: Folder of the images.
         ann_file: JSON file.
-        class_names: Background first; None = the categories of the file by ascending id.
+        class_names: Background first; None = the categories of the file by ascending id, without groups.
 
     Attributes:
-        contiguous_id_to_coco_id: Category id of each label that the file has.
+        category_ids: Category id of each name in the file.
+        group_names: Groups that are left out: supercategories without annotations, such as the first of Roboflow's.
     """
 
     def __init__(
@@ -61,15 +60,15 @@ class COCODataset(ArrayDataset):
         for mistake in mistakes:
             policy.reject(mistake)
         num_listed = len(content["images"]) + sum(mistake.field.startswith("images[") for mistake in mistakes)
-        categories = sorted(content["categories"], key=lambda category: category["id"])
-        category_names = {category["id"]: category["name"] for category in categories}
-        written_names = check_class_names(list(category_names.values()), f"{self.ann_file}: categories")
+        category_names = {category["id"]: category["name"] for category in content["categories"]}
+        groups, others = _split_categories(content)
+        self.category_ids = {category_names[number]: number for number in [*groups, *others]}
+        self.group_names = [category_names[number] for number in groups] if class_names is None else []
+        if self.group_names:
+            logger.info("%s: categories that only group others, left out: %s", ann_file, ", ".join(self.group_names))
+        written_names = check_class_names([category_names[i] for i in others], f"{self.ann_file}: categories")
         class_names = tuple(class_names or written_names)
-        label_of = {name: label for label, name in enumerate(class_names)}
-        self.contiguous_id_to_coco_id = {
-            label_of[name]: number for number, name in category_names.items() if name in label_of
-        }
-        if not content["images"]:
+        if not num_listed:
             raise DatasetError(f"{self.ann_file}: 'images' is empty", path=self.ann_file, field="images")
         objects = self._objects_by_image(content, category_names, policy)
         images = []
@@ -84,9 +83,15 @@ class COCODataset(ArrayDataset):
             images, class_names=class_names, metric=metric, place=self.ann_file, policy=policy, num_listed=num_listed
         )
 
+    @property
+    def contiguous_id_to_coco_id(self) -> dict[int, int]:
+        """Category id of each label that the file has."""
+        ids = self.category_ids
+        return {label: ids[name] for label, name in enumerate(self.class_names) if name in ids}
+
     @cached_property
-    def coco(self) -> "COCO":
-        """The file as pycocotools reads it. It is read when it is first used, so workers of a training lack it."""
+    def coco(self) -> Any:
+        """The file as ``pycocotools.coco.COCO``. It is read when it is first used, so workers of a training lack it."""
         from pycocotools.coco import COCO
 
         coco = COCO()
@@ -153,6 +158,16 @@ class COCODataset(ArrayDataset):
         )
 
 
+def _split_categories(content: Mapping[str, Any]) -> tuple[list[Any], list[Any]]:
+    """Return the ids of the categories that only group others, and those of the others, ascending."""
+    used = {annotation["category_id"] for annotation in content["annotations"]}
+    groups_of = {category["id"]: str(category.get("supercategory")) for category in content["categories"]}
+    num_members = Counter(groups_of.values())
+    names = sorted((category["id"], category["name"]) for category in content["categories"])
+    is_group = {i: i not in used and num_members[name] > (groups_of[i] == name) for i, name in names}  # not of itself
+    return [i for i, _ in names if is_group[i]], [i for i, _ in names if not is_group[i]]
+
+
 def _field(annotation: Mapping[str, Any]) -> str:
     """Return the place of an annotation in the file."""
     number = annotation.get("id")
@@ -179,12 +194,10 @@ def _complete_annotations(annotations: list[dict[str, Any]]) -> None:
 
 
 def read_coco_json(path: Path) -> tuple[dict[str, Any], list[DatasetError]]:
-    """Read an annotation file and check every entry.
+    """Read an annotation file; return its content without malformed entries, and the error of each of these.
 
-    Returns:
-        The content of the file without malformed entries, and the error of each of these. Entries of ``images``,
-        ``annotations`` and ``categories`` have the keys that they need; ids are hashable, and unique among images and
-        among categories; boxes are four finite numbers.
+    Entries of ``images``, ``annotations`` and ``categories`` have the keys that they need; ids are hashable, and unique
+    among images and among categories; boxes are four finite numbers.
 
     Raises:
         MissingPathError: The file does not exist.
@@ -263,23 +276,12 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and -MAX_COORDINATE <= value <= MAX_COORDINATE  # false for inf and nan
 
 
-def find_coco(root: Path) -> Layout | None:
+def find_coco(root: Path) -> Layout:
     """Look for annotation files as the challenge, Roboflow, CVAT and Label Studio place them."""
-    return find_annotation_files(root, "COCO", _first_image)
+    return find_annotation_files(root, "COCO", ".json", _first_image)
 
 
 def _first_image(path: Path) -> list[str]:
-    """Return the first file_name of a file with all sections, without parsing hundreds of megabytes."""
-    if not path.name.endswith(".json") or path.name.startswith(_OTHER_TASKS):
-        return []
-    try:
-        if not path.is_file() or not path.stat().st_size:
-            return []
-        with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            match = _FILE_NAME.search(content)
-            if match is None or any(content.find(f'"{section}"'.encode()) < 0 for section in _KEYS):
-                return []
-            name = json.loads(match[1])
-    except (OSError, ValueError):
-        return []
-    return [name] if isinstance(name, str) else []
+    """Return the first file_name of a file with all sections."""
+    name = None if path.name.startswith(_OTHER_TASKS) else first_json_text(path, "file_name", _KEYS)
+    return [] if name is None else [name]

@@ -221,15 +221,13 @@ def _find_image(file: str, folder: Path, table: Path, field: str, *, has_suffix:
     return Path(found)
 
 
-def find_csv(root: Path) -> Layout | None:
+def find_csv(root: Path) -> Layout:
     """Look for tables of boxes."""
-    return find_annotation_files(root, "CSV", _first_images)
+    return find_annotation_files(root, "CSV", ".csv", _first_images)
 
 
 def _first_images(path: Path) -> list[str]:
     """Return the files that the first rows of a table name; none if its columns are not those of boxes."""
-    if not path.name.lower().endswith(".csv"):
-        return []
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
             lines = [file.readline(10_000) for _ in range(_SAMPLED_ROWS)]

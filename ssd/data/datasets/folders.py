@@ -1,14 +1,16 @@
 """Layout of a dataset folder: its splits, and the search for annotation files that the formats share."""
 
+import json
+import mmap
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ssd.data.datasets.paths import names_in, path_inside
-from ssd.utils.errors import ConfigError
+from ssd.utils.errors import ConfigError, shorten
 from ssd.utils.image import IMAGE_SUFFIXES
 
 # Spellings of the three usual splits, without years and separators.
@@ -28,6 +30,8 @@ class Layout:
     title: str  # of the format
     where: str  # the folder or the files that were found, for messages
     entries: Mapping[str | None, Mapping[str, Any]]  # entry of each split; under None, of a folder without splits
+    # Files of other content, or whose images are missing, and why; an empty text = reading the file tells why.
+    passed_over: Mapping[Path, str] = field(default_factory=dict)
 
     @property
     def splits(self) -> list[str]:
@@ -60,26 +64,50 @@ class Layout:
 def kind_of_split(name: str) -> str:
     """Return train, val or test for their spellings; other names in lower case without years and separators."""
     plain = re.sub(r"(19|20)\d\d|[-_. ]", "", name.lower())
-    return next((kind for kind, spellings in _SPELLINGS.items() if plain in spellings), plain)
+    names = (plain, plain.removeprefix("sub"))  # sub-train: the part of Open Images that its tutorials download
+    return next((kind for kind, spellings in _SPELLINGS.items() if set(names) & set(spellings)), plain)
 
 
-def find_annotation_files(root: Path, title: str, image_files: Callable[[Path], Sequence[str]]) -> Layout | None:
+def is_usual_split(name: str | None) -> bool:
+    """Tell whether a name is a spelling of train, val or test."""
+    return name is not None and kind_of_split(name) in _SPELLINGS
+
+
+def find_annotation_files(root: Path, title: str, suffix: str, image_files: Callable[[Path], Sequence[str]]) -> Layout:
     """Look for annotation files of a format, one per split, in a folder and directly below it.
 
     ``image_files`` returns some of the images that a file names; none if it is not of the format. A file counts if one
     of these images exists.
     """
     entries: dict[str | None, Any] = {}
+    passed_over = {}
     for folder in (root, *folders_in(root)):
-        for path in (folder / name for name in names_in(folder)):
+        for path in (folder / name for name in names_in(folder) if name.lower().endswith(suffix)):
             files = image_files(path)
             split = split_of_file(path, root)
             images = find_image_folder(root, path, split, files)
-            if images is not None:
-                split = split if split not in entries else path.stem
-                entries[split] = {"FORMAT": title.lower(), "IMAGES": str(images), "ANNOTATIONS": str(path)}
+            if images is None:
+                problem = f"{path}: its images, such as {shorten(files[0])}, are not in {root}" if files else ""
+                passed_over[path] = problem
+                continue
+            split = split if split not in entries else path.stem
+            entries[split] = {"FORMAT": title.lower(), "IMAGES": str(images), "ANNOTATIONS": str(path)}
     where = ", ".join(entry["ANNOTATIONS"] for entry in entries.values())
-    return Layout(title, where, entries) if entries else None
+    return Layout(title, where, entries, passed_over)
+
+
+def first_json_text(path: Path, key: str, sections: Collection[str]) -> str | None:
+    """Return the first text of a key in a JSON file that has all sections, without parsing hundreds of megabytes."""
+    try:
+        if not path.is_file():  # a pipe would block
+            return None
+        with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            match = re.search(rb'"%b"\s*:\s*("(?:[^"\\]|\\.){1,4096}")' % key.encode(), content)
+            if match is None or any(content.find(f'"{section}"'.encode()) < 0 for section in sections):
+                return None
+            return str(json.loads(match[1]))
+    except (OSError, ValueError):  # the second for an empty file too
+        return None
 
 
 def split_of_file(path: Path, root: Path) -> str | None:
@@ -97,6 +125,9 @@ def find_image_folder(root: Path, source: Path, split: str | None, files: Sequen
     if not files:
         return None
     near, splits = source.parent, [split] if split else []
+    if split:  # train/ for train2017
+        same = [path.name for path in folders_in(root) if kind_of_split(path.name) == kind_of_split(split)]
+        splits = list(dict.fromkeys([split, *same]))
     candidates = [near, *(near / name for name in ("images", "img", *splits))]
     for name in splits:
         candidates += [root / name, root / "images" / name, root / name / "images"]

@@ -8,6 +8,7 @@ import logging
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -36,27 +37,50 @@ class ErrorPolicy:
     def note(self, error: DatasetError) -> None:
         """Take a mistake that is corrected or left out under every policy."""
 
+    def summary(self) -> str:
+        """Return the mistakes that were skipped, counted by kind; empty = none."""
+        return ""
+
+    def explain(self, error: DatasetError) -> DatasetError:
+        """Return the error with the mistakes that were skipped before it, which may be its reason."""
+        summary = self.summary()
+        if not summary or summary in str(error):
+            return error
+        return type(error)(f"{error}. {summary}", path=error.path, field=error.field, kind=error.kind)
+
 
 class SkipErrors(ErrorPolicy):
-    """Count the mistakes and keep the first of them."""
+    """Count the mistakes by kind, and keep the first ones and the first of each kind."""
 
     reads_headers = True
 
     def __init__(self) -> None:
-        self.count = 0
+        self.counts: Counter[str] = Counter()
         self.first: list[DatasetError] = []
+
+    @property
+    def count(self) -> int:
+        """Number of mistakes."""
+        return self.counts.total()
 
     def reject(self, error: DatasetError) -> None:
         """Count the error."""
-        self.count += 1
-        if len(self.first) < _SHOWN:
+        self.counts[error.kind] += 1
+        if self.counts[error.kind] == 1 or len(self.first) < _SHOWN:
             self.first.append(error)
 
+    def summary(self) -> str:
+        """Return the mistakes that were skipped, counted by kind; empty = none."""
+        if not self.count:
+            return ""
+        kinds = ", ".join(f"{kind}: {count}" for kind, count in self.counts.most_common())
+        named = "; ".join(map(str, self.first)) + ("; ..." if self.count > len(self.first) else "")
+        return f"{self.count} mistakes skipped ({kinds}): {named}"
+
     def warn(self, place: str) -> None:
-        """Log the count and the first mistakes, if there are any."""
+        """Log the summary, if there is one."""
         if self.count:
-            named = "; ".join(map(str, self.first)) + ("; ..." if self.count > len(self.first) else "")
-            logger.warning("%s: %d mistakes skipped: %s", place, self.count, named)
+            logger.warning("%s: %s", place, self.summary())
 
 
 RAISE_ERRORS = ErrorPolicy()
@@ -74,13 +98,14 @@ def mistake_at(path: Path, field: str, problem: object, kind: str = "malformed a
     return DatasetError(f"{path}: {field}: {problem}", path=path, field=field, kind=kind)
 
 
-def check_class_names(names: Sequence[str], place: object) -> tuple[str, ...]:
+def check_class_names(names: Sequence[Any], place: object) -> tuple[str, ...]:
     """Return ``names`` with the background in front, so that the index is the label. ``place`` is for the error."""
     if not names:
         raise DatasetError(f"{place}: no class names; at least one object or a CLASSES list is needed")
     for name in names:
         if not isinstance(name, str):
-            raise DatasetError(f"{place}: class names are strings, got {shorten(name)}; put it in quotes")
+            words = " (YAML reads no, yes, off and on as truth values)" if isinstance(name, bool) else ""
+            raise DatasetError(f"{place}: class names are strings, got {shorten(name)}{words}; put it in quotes")
         if name == BACKGROUND:
             raise DatasetError(f"{place}: remove {BACKGROUND!r}, label 0 is always the background")
     repeated = sorted(name for name, count in Counter(names).items() if count > 1)

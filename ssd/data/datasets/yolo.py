@@ -12,7 +12,7 @@ from ssd.data.datasets.folders import Layout
 from ssd.data.datasets.paths import MissingPathError, read_text
 from ssd.data.datasets.policy import RAISE_ERRORS, ErrorPolicy, check_class_names, mistake_at
 from ssd.data.datasets.sizes import image_size_of
-from ssd.data.datasets.yolo_layout import YOLOLayout, read_yolo_layout
+from ssd.data.datasets.yolo_layout import YOLOLayout, find_description, read_yolo_layout
 from ssd.utils.errors import DatasetError, shorten
 
 _MAX_RELATIVE = 2  # rounded boxes, and boxes that leave the image, stay below; larger numbers are pixels
@@ -146,10 +146,14 @@ def _to_corners(numbers: Sequence[float]) -> tuple[float, float, float, float]:
 
 def find_yolo(root: Path) -> Layout | None:
     """Look for the layout of Ultralytics, Roboflow, Darknet, CVAT or LabelImg."""
+    source = None
     try:
+        source = find_description(root)
+        if source is None:
+            return None
         layout = read_yolo_layout(root)
-    except DatasetError:
-        return None
+    except DatasetError as error:
+        return Layout("YOLO", str(root), {}, {source or Path(error.path or root): str(error)})
     entry = {"FORMAT": "yolo", "ROOT": str(root)}
     entries: dict[str | None, Any] = {split: {**entry, "SPLIT": split} for split in layout.splits}
     return Layout("YOLO", str(layout.source), entries or {None: entry})

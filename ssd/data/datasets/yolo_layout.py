@@ -4,6 +4,7 @@ They are those of a data.yaml (Ultralytics, Roboflow), an obj.data (Darknet, CVA
 """
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,8 +12,9 @@ from typing import Any
 
 import yaml
 
-from ssd.data.datasets.paths import read_file, read_lines, require_path
-from ssd.data.datasets.policy import check_class_names
+from ssd.data.datasets.paths import read_file, read_lines, read_text, require_path
+from ssd.data.datasets.policy import check_class_names, mistake_at
+from ssd.structures.class_names import NamesLoader
 from ssd.utils.errors import DatasetError, shorten
 from ssd.utils.image import IMAGE_SUFFIXES
 
@@ -21,6 +23,7 @@ _YAML_KEYS = ("path", "names", "nc", "download", "yaml_file", "kpt_shape", "flip
 _OBJ_DATA_KEYS = ("classes", "names", "backup", "eval", "results", "top", "labels")
 _NAME_FILES = ("classes.txt", "obj.names", "labels/classes.txt", "labels/obj.names", "predefined_classes.txt")
 _MAX_NAMES = 100_000
+_NAMES_KEY = re.compile(r"""(^|[{,])\s*["']?names["']?\s*:""", re.MULTILINE)  # in the text of a data.yaml
 
 
 @dataclass(frozen=True)
@@ -77,32 +80,51 @@ def _images_below(folder: Path) -> Iterator[Path]:
 def read_yolo_layout(root: Path) -> YOLOLayout:
     """Read the description of a dataset: a data.yaml or obj.data, or a folder with one of them or a classes.txt."""
     require_path(root, "dataset")
-    if root.is_file():
-        return _read_obj_data(root) if root.suffix == ".data" else _read_data_yaml(root)
-    yamls = [path for path in sorted(root.glob("*.y*ml")) if _is_data_yaml(path)]
+    source = root if root.is_file() else find_description(root)
+    if source is None:
+        raise DatasetError(
+            f"{root}: no file names the classes: neither a YAML file with names, as data.yaml, nor obj.data, nor "
+            f"{', '.join(_NAME_FILES)}",
+            path=root,
+        )
+    if source.suffix == ".data":
+        return _read_obj_data(source)
+    if source != root and source.suffix in (".txt", ".names"):
+        return YOLOLayout(source, root, _read_names(source), _folder_splits(root))
+    return _read_data_yaml(source)
+
+
+def find_description(root: Path) -> Path | None:
+    """Return the file in a folder that names the classes; None if there is none.
+
+    Raises:
+        DatasetError: Several data.yaml describe the folder, or one has names and cannot be parsed.
+    """
+    yamls, errors = [], []
+    for path in sorted(root.glob("*.y*ml")):
+        try:
+            content = _parse(path)
+        except DatasetError as error:
+            if _mentions_names(path):
+                errors.append(error)
+            continue
+        if "names" in content and {"nc", "train", "val", "test"} & content.keys():
+            yamls.append(path)
     if len(yamls) > 1:
         names = ", ".join(path.name for path in yamls)
-        raise DatasetError(f"{root}: several files describe a YOLO set: {names}; name one of them as ROOT")
-    if yamls:
-        return _read_data_yaml(yamls[0])
-    if (root / "obj.data").is_file():
-        return _read_obj_data(root / "obj.data")
-    for path in (root / name for name in _NAME_FILES):
-        if path.is_file():
-            return YOLOLayout(path, root, _read_names(path), _folder_splits(root))
-    raise DatasetError(
-        f"{root}: no file names the classes: neither a YAML file with names, as data.yaml, nor obj.data, nor "
-        f"{', '.join(_NAME_FILES)}",
-        path=root,
-    )
+        raise DatasetError(f"{root}: several files describe a YOLO set: {names}; name one of them as ROOT", path=root)
+    if errors and not yamls:
+        raise errors[0]
+    others = (root / name for name in ("obj.data", *_NAME_FILES))
+    return next((path for path in (*yamls, *others) if path.is_file()), None)
 
 
-def _is_data_yaml(path: Path) -> bool:
+def _mentions_names(path: Path) -> bool:
+    """Tell whether a file that is not valid YAML is meant as a data.yaml."""
     try:
-        content = _parse(path)
+        return _NAMES_KEY.search(read_text(path, "description of the dataset")) is not None
     except DatasetError:
         return False
-    return "names" in content and ("nc" in content or "train" in content or "val" in content)
 
 
 def _read_data_yaml(path: Path) -> YOLOLayout:
@@ -132,17 +154,24 @@ def _names_in_yaml(content: Mapping[Any, Any], path: Path) -> tuple[str, ...]:
     if not isinstance(names, list) or len(names) > _MAX_NAMES:
         message = f"{path}: names must list the classes, or number them, got {shorten(names)}"
         raise DatasetError(message, path=path, field="names")
-    texts = [str(name) if type(name) in (int, float) else name for name in names]
     if content.get("nc", len(names)) != len(names):
         message = f"{path}: nc is {shorten(content['nc'])}, but there are {len(names)} names"
         raise DatasetError(message, path=path, field="nc")
-    return check_class_names(texts, f"{path}: names")[1:]
+    try:
+        return check_class_names(names, f"{path}: names")[1:]
+    except DatasetError as error:
+        raise DatasetError(str(error), path=path, field="names") from None
 
 
 def _parse(path: Path) -> dict[Any, Any]:
     text = read_file(path, "description of the dataset")
     try:
-        content = yaml.safe_load(text)
+        content = yaml.load(text, Loader=NamesLoader)  # a SafeLoader
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        field = f"line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        hint = "; indent with spaces" if "'\\t'" in str(error.problem) else ""
+        raise mistake_at(path, field, f"not valid YAML: {error.problem or error.context}{hint}") from error
     except (yaml.YAMLError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise DatasetError(f"{path}: not valid YAML: {error}", path=path) from error
     except RecursionError as error:

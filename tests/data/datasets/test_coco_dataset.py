@@ -99,6 +99,28 @@ def test_coco_object_is_read_when_asked_for_and_complete(write_coco, capsys) -> 
     assert sorted(COCODataset(*write_coco(content)).coco.anns) == [1, 2, 3, 4, 5]
 
 
+@pytest.mark.parametrize("root", ["dog", "animals"])  # an export of Roboflow names it like a class, or like the set
+def test_a_category_that_only_groups_others_is_no_class(write_coco, caplog, root) -> None:
+    categories = [
+        {"id": 0, "name": root, "supercategory": "none"},
+        {"id": 2, "name": "cat", "supercategory": root},
+        {"id": 9, "name": "dog", "supercategory": root},
+        {"id": 10, "name": "bird", "supercategory": "bird"},  # without objects; no other category is in it
+    ]
+    files = write_coco(make_content(categories=categories))
+    with caplog.at_level("INFO"):
+        dataset = COCODataset(*files)
+    assert dataset.class_names == ("__background__", "cat", "dog", "bird")
+    assert dataset.contiguous_id_to_coco_id == {1: 2, 2: 9, 3: 10}
+    assert dataset.get_annotation(1)[1][1].tolist() == [2, 1]
+    assert [record.getMessage().endswith(f": {root}") for record in caplog.records] == [True]
+    given = COCODataset(
+        *files, class_names=("__background__", "dog", "cat", "animals")
+    )  # as an older checkpoint has it
+    assert given.contiguous_id_to_coco_id == {1: 9, 2: 2} | ({3: 0} if root == "animals" else {})
+    assert given.group_names == []
+
+
 def test_given_class_names_fix_the_labels(write_coco) -> None:
     categories = [{"id": 9, "name": "dog"}, {"id": 2, "name": "cat"}, {"id": 0, "name": "all"}]
     files = write_coco(make_content(categories=categories))

@@ -23,7 +23,8 @@ JSON = json.dumps(
     }
 )
 YOLO_ROW = f"0 {6 / 40} {7 / 30} {10 / 40} {10 / 30}\n"
-CSV = "filename,width,height,class,xmin,ymin,xmax,ymax\na.png,40,30,cat,1,2,11,12\n"
+COLUMNS = "filename,width,height,class,xmin,ymin,xmax,ymax\n"
+CSV = f"{COLUMNS}a.png,40,30,cat,1,2,11,12\n"
 OPEN_IMAGES = f"ImageID,LabelName,XMin,XMax,YMin,YMax\na,cat,{1 / 40},{11 / 40},{2 / 30},{12 / 30}\n"
 
 # what lies in the folder, the format, its splits
@@ -47,6 +48,8 @@ LAYOUTS = {
     "csv": ({"boxes.csv": CSV, "images/a.png": ""}, "CSV", []),
     "csv by split": ({"train.csv": CSV, "val.csv": CSV, "images/a.png": ""}, "CSV", ["train", "val"]),
     "open images": ({"train-annotations-bbox.csv": OPEN_IMAGES, "train/a.png": ""}, "CSV", ["train"]),
+    "part of open images": ({"sub-train-annotations-bbox.csv": OPEN_IMAGES, "train/a.png": "", "test/a.png": ""},
+                            "CSV", ["sub_train"]),
 }  # fmt: skip
 
 
@@ -90,7 +93,11 @@ def test_what_is_found_is_logged_in_a_line(lay_out: LayOut, caplog: pytest.LogCa
 
 @pytest.mark.parametrize(
     ("name", "spellings"),
-    [("roboflow voc", {"train": "train", "val": "valid", "valid": "valid"}), ("coco", {"train": "train2017"})],
+    [
+        ("roboflow voc", {"train": "train", "val": "valid", "valid": "valid"}),
+        ("coco", {"train": "train2017"}),
+        ("part of open images", {"train": "sub_train", "training": "sub_train"}),
+    ],
 )
 def test_spellings_of_a_split(lay_out: LayOut, name: str, spellings: dict[str, str]) -> None:
     layout = find_layout(lay_out(LAYOUTS[name][0]))
@@ -106,10 +113,105 @@ def test_missing_splits(lay_out: LayOut, name: str, asked: str | None, fact: str
         find_layout(lay_out(LAYOUTS[name][0])).choose_split(asked)
 
 
-def test_two_formats_are_not_guessed_between(lay_out: LayOut) -> None:
-    root = lay_out({**LAYOUTS["voc"][0], **LAYOUTS["csv"][0]})
-    with pytest.raises(ConfigError, match=r"2 formats: VOC .*CSV .*Name the FORMAT"):
+def test_the_folder_of_a_split_has_its_images(lay_out: LayOut) -> None:
+    """The folder test, which is listed before train, has an image of the same name."""
+    layout = find_layout(lay_out(LAYOUTS["part of open images"][0]))
+    assert Path(layout.entries["sub_train"]["IMAGES"]).name == "train"
+
+
+ROW = "a.png,40,30,cat,2,3,12,13\n"  # of XML, as xml_to_csv.py of the tutorials writes it
+TWO_FORMATS = {
+    "tutorial": {"a.xml": XML, "a.png": "", "b.xml": "<annotation/>", "b.png": "", "train_labels.csv": COLUMNS + ROW},
+    "tutorial, parts": {**{f"images/{name}": text for name, text in (("a.xml", XML), ("a.png", ""), ("b.png", ""))},
+                        "images/b.xml": XML, "data/train_labels.csv": COLUMNS + ROW,
+                        "data/test_labels.csv": COLUMNS + ROW.replace("a.png", "b.png")},
+    "yolo": {"Annotations/a.xml": XML, "images/a.png": "", "labels/a.txt": YOLO_ROW, "classes.txt": "cat\n"},
+    "classes only": {"a.xml": XML, "a.png": "", "classes.txt": "cat\n"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TWO_FORMATS)
+def test_of_two_formats_the_original_is_read(lay_out: LayOut, caplog: pytest.LogCaptureFixture, name: str) -> None:
+    root = lay_out(TWO_FORMATS[name])
+    with caplog.at_level("INFO"):
+        layout = find_layout(root)
+    assert layout.title == "VOC"
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert "VOC in" in line
+    assert "--format" in line
+    if name == "tutorial, parts":
+        assert "splits test, train" in line
+        assert find_layout(root, "csv").splits == ["test", "train"]
+        entry = {"ROOT": str(root), "SPLIT": "test", "FORMAT": "csv"}
+        assert make_dataset("own", {"own": entry}, is_train=True).ids == ["b.png"]
+
+
+@pytest.mark.parametrize(
+    ("extra", "rows", "fact"),
+    [
+        ({"b.png": ""}, ROW + ROW.replace("a.png", "b.png"), "b.png has objects in CSV only"),
+        ({}, ROW + ROW.replace("2,3", "9,9"), "a.png has 2 objects in CSV and 1 in VOC"),
+        ({}, ROW.replace("13", "15"), "a.png has other boxes or classes"),
+        ({}, ROW.replace("cat", "dog"), "a.png has other boxes or classes"),
+        ({}, "a.png,40,30,,2,3,12,13\n", "row 2: the class is empty"),
+    ],
+)
+def test_formats_that_differ_are_not_guessed_between(
+    lay_out: LayOut, extra: dict[str, str], rows: str, fact: str
+) -> None:
+    root = lay_out({"a.xml": XML, "a.png": "", "labels.csv": COLUMNS + rows, **extra})
+    with pytest.raises(ConfigError, match=rf"(?s)2 formats: VOC .*CSV .*{fact}.*FORMAT .*voc, csv"):
         find_layout(root)
+    assert [find_layout(root, name).title for name in ("voc", "csv")] == ["VOC", "CSV"]
+    for name in ("voc", "coco"):
+        entry = {"own": {"ROOT": str(root), "FORMAT": name}}
+        if name == "voc":
+            assert len(make_dataset("own", entry, is_train=True)) == 1
+        else:
+            with pytest.raises(ConfigError, match="FORMAT coco"):
+                make_dataset("own", entry, is_train=True)
+
+
+IMAGE = {"images/a.png": "", "labels/a.txt": YOLO_ROW}
+REASONS = {
+    "no": ({"data.yaml": "nc: 2\nnames: [no, yes]\ntrain: images\n", **IMAGE}, r"data\.yaml: names: .*False"),
+    "nc": ({"data.yaml": "nc: 3\nnames: [cat, dog]\ntrain: images\n", **IMAGE}, r"data\.yaml: nc is 3"),
+    "tab": ({"data.yaml": "names:\n\t0: cat\ntrain: images\n", **IMAGE}, r"data\.yaml: line 2.*spaces"),
+    "two": ({"a.yaml": "names: [a]\nnc: 1\n", "b.yaml": "names: [b]\nnc: 1\n", **IMAGE}, r"a\.yaml, b\.yaml"),
+    "no names": (IMAGE, r"labels/ .*classes\.txt"),
+    "broken json": (
+        {"train/_annotations.coco.json": JSON[:-90], "train/a.png": ""},
+        r"coco\.json: broken JSON at line 1",
+    ),
+    "no categories": ({"a.json": JSON.replace("categories", "classes"), "a.png": ""}, r"a\.json: .*'categories'"),
+    "coco without images": ({"annotations/a.json": JSON, "b.png": ""}, r"a\.json: its images, such as 'a\.png'"),
+    "cvat xml": ({"annotations.xml": "<annotations/>", "images/a.png": ""}, r"annotations\.xml: .*<annotations>"),
+    "broken xml": ({"labels/a.xml": "<annotation>", "a.png": ""}, r"a\.xml: broken XML at line 1"),
+    "voc without images": ({"xml/a.xml": XML}, r"xml/a\.xml"),
+    "csv columns": ({"a.csv": CSV.replace("xmax", "w"), "images/a.png": ""}, r"a\.csv: row 1: .*filename"),
+    "csv without images": ({"a.csv": CSV, "b.png": ""}, r"a\.csv: its images, such as 'a\.png'"),
+    "csv of latin-1": ({"a.csv": CSV.replace("cat", "Bär"), "a.png": ""}, r"a\.csv: not UTF-8"),
+}
+
+
+@pytest.mark.parametrize("name", REASONS)
+def test_the_reason_is_said_where_nothing_is_found(lay_out: LayOut, name: str) -> None:
+    files, fact = REASONS[name]
+    root = lay_out(files)
+    for path in root.glob("*.csv"):
+        path.write_bytes(files[path.name].encode("latin-1"))
+    with pytest.raises(ConfigError, match=rf"no dataset found\n.*{fact}"):
+        find_layout(root)
+
+
+def test_a_split_that_is_passed_over_is_in_the_log(lay_out: LayOut, caplog: pytest.LogCaptureFixture) -> None:
+    files = {"valid/_annotations.coco.json": JSON[:-90], "valid/b.png": "", "results.json": "[]"}
+    files["data.yaml"] = "names: [\n"
+    layout = find_layout(lay_out({**LAYOUTS["roboflow coco"][0], **files}))
+    assert layout.splits == ["test", "train"]
+    lines = [record.getMessage() for record in caplog.records]
+    assert [name in line for name, line in zip(("valid", "data.yaml"), lines, strict=True)] == [True, True]
+    assert "broken JSON at line 1" in lines[0]
 
 
 def test_nothing_found_says_what_was_looked_for_and_what_is_there(lay_out: LayOut) -> None:

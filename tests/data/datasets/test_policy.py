@@ -32,11 +32,14 @@ def test_the_warning_counts_all_and_names_the_first(caplog: pytest.LogCaptureFix
     assert not caplog.records
     for number in range(7):
         policy.reject(DatasetError(f"{number}.xml: broken"))
+    for number in (7, 8):
+        policy.reject(DatasetError(f"{number}.xml: no image", kind="missing image"))
     policy.warn("cells")
     (record,) = caplog.records
     message = record.getMessage()
-    assert "cells: 7 mistakes" in message
-    assert [f"{number}.xml" in message for number in range(7)] == [True] * 5 + [False] * 2
+    for fact in ("cells: 9 mistakes", "malformed annotation: 7", "missing image: 2"):
+        assert fact in message
+    assert [number for number in range(9) if f"{number}.xml" in message] == [0, 1, 2, 3, 4, 7]
 
 
 @pytest.fixture
@@ -61,7 +64,8 @@ def test_voc_mistakes_are_skipped_one_by_one(damaged_voc: Path) -> None:
     assert dataset[1][0].shape == (30, 40, 3)
     assert policy.count == 6
     kinds = [error.kind for error in policy.first]
-    assert kinds == [*["malformed annotation"] * 2, "missing image", "corrupt image", "size mismatch"]
+    others = ["missing image", "corrupt image", "size mismatch", "unknown class"]
+    assert kinds == [*["malformed annotation"] * 2, *others]
     assert [error.field for error in policy.first[:2]] == ["line 1", "object 3 of 4"]
     assert [Path(error.path or "").name for error in policy.first[:2]] == ["broken_xml.xml", "objects.xml"]
 
@@ -90,6 +94,34 @@ def test_nothing_left_is_an_error_under_each_policy(write_voc: Callable[..., Pat
         image.unlink()
     with pytest.raises(DatasetError, match=r"train\.json: none of 3 images"):
         COCODataset(folder, path, policy=SkipErrors())
+
+
+def test_the_last_error_has_the_reasons(write_voc: Callable[..., Path], write_coco: Callable, tmp_path: Path) -> None:
+    ids = content()
+    for image in ids["images"]:
+        image["id"] = f"00{image['id']}"
+    names = content()
+    names["categories"] = [{"id": 2, "name": 7}, {"id": 3}]
+    folder, _ = write_coco(ids, name="ids")
+    write_coco(names, name="names")
+    entries = {kind: {"FORMAT": "coco", "IMAGES": folder, "ANNOTATIONS": tmp_path / f"{kind}.json"} for kind in
+               ("ids", "names")}  # fmt: skip
+    entries["voc"] = {"FORMAT": "voc", "ROOT": write_voc({"a": "<annotation>", "b": ""}), "SPLIT": "train"}
+    entries["csv"] = {"FORMAT": "csv", "ANNOTATIONS": tmp_path / "a.csv"}
+    (tmp_path / "a.csv").write_text("filename,class,xmin,ymin,xmax,ymax\na.png,cat,1,2,3,x\n")
+    facts = {
+        "ids": ("none of 3 images", "malformed annotation: 3", "has id '001'"),
+        "names": ("malformed annotation: 2", "categories[0] has name 7", "categories[1] lacks name"),
+        "voc": ("none of 2 images", "malformed annotation: 2", "a.xml: broken XML at line 1", "b.xml"),
+        "csv": ("malformed annotation: 1", "row 2", "y2 is 'x'"),
+    }
+    for kind, expected in facts.items():
+        entry = {key: str(value) for key, value in entries[kind].items()}
+        with pytest.raises(DatasetError) as caught:
+            make_dataset("own", {"own": entry}, is_train=True, on_error="skip")
+        for fact in expected:
+            assert fact in str(caught.value)
+        assert str(caught.value).count("malformed annotation") == 1
 
 
 def content() -> dict[str, Any]:

@@ -13,6 +13,7 @@ from ssd.data.catalog import make_dataset
 from ssd.data.datasets import YOLODataset
 from ssd.data.datasets.policy import SkipErrors
 from ssd.data.datasets.yolo import label_path_of
+from ssd.data.datasets.yolo_layout import read_yolo_layout
 from ssd.utils.errors import DatasetError
 
 BOX = "0 0.25 0.5 0.5 0.2\n"  # of 40 x 30 pixels: 0, 12, 20, 18
@@ -149,6 +150,32 @@ def test_mistakes_in_the_description(root: Path, content: dict[str, Any], fact: 
     describe(root, **content)
     with pytest.raises(DatasetError, match=fact):
         YOLODataset(root / "data.yaml", "train")
+
+
+@pytest.mark.parametrize(
+    ("written", "names"),
+    [
+        ("[007, 010, 08]", ["007", "010", "08"]),
+        ("[16:9, 1e3, 1.10, .5, 0x1F, 1_000, 2020-01-31, .inf, =, <<]",
+         ["16:9", "1e3", "1.10", ".5", "0x1F", "1_000", "2020-01-31", ".inf", "=", "<<"]),
+        ("['no', \"null\", !!str 7, ' a']", ["no", "null", "7", " a"]),
+        ("{00: a, 1: 007, '2': c, 03: d, 4: e, 5: f, 6: g, 7: h, 08: i, 09: j, 010: k}",
+         ["a", "007", *"cdefghijk"]),
+    ],
+)  # fmt: skip
+def test_class_names_are_as_written(root: Path, written: str, names: list[str]) -> None:
+    (root / "data.yaml").write_text(f"train: images/train\nnames: {written}\n")
+    assert list(read_yolo_layout(root).names) == names
+
+
+@pytest.mark.parametrize("written", ["no", "off", "True", "null", "~", "", "{0: no}", "{0: a, 00: b}", "{1_0: a}"])
+def test_class_names_that_are_no_text_are_refused(root: Path, written: str) -> None:
+    (root / "data.yaml").write_text(f"train: images/train\nnames:\n- a\n- {written}\n")
+    if written.startswith("{"):
+        (root / "data.yaml").write_text(f"train: images/train\nnames: {written}\n")
+    with pytest.raises(DatasetError, match=r"quotes|repeated|0 to 0") as caught:
+        YOLODataset(root)
+    assert caught.value.path == str(root / "data.yaml")
 
 
 @pytest.mark.parametrize(
