@@ -4,7 +4,7 @@ import argparse
 
 CONFIG_HELP = "YAML file, or the name of one of the library's configs, such as vgg_ssd300_voc0712.yaml"
 CKPT_HELP = "path or URL; default: the last one of OUTPUT_DIR. One of this library needs no --config-file"
-_OVERRIDES_HELP = "overrides of config keys"
+OVERRIDES_HELP = "overrides of config keys"
 
 
 def make_parser(description: str, prog: str | None = None) -> argparse.ArgumentParser:
@@ -14,14 +14,8 @@ def make_parser(description: str, prog: str | None = None) -> argparse.ArgumentP
     parser.add_argument(
         "--local_rank", "--local-rank", type=int, default=0, help="ignored: the launcher sets LOCAL_RANK"
     )
-    parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help=_OVERRIDES_HELP)
+    parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help=OVERRIDES_HELP)
     return parser
-
-
-def add_config_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add CONFIG and overrides, the first arguments of commands about a config."""
-    parser.add_argument("config", metavar="CONFIG", help=CONFIG_HELP)
-    parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help=_OVERRIDES_HELP)
 
 
 def add_flag(parser: argparse.ArgumentParser, name: str, **kwargs: object) -> None:

@@ -5,14 +5,13 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from ssd.commands.arguments import add_config_arguments
 from ssd.commands.run import run_script
-from ssd.config import load_config
+from ssd.commands.source import add_source_arguments, load_source
 from ssd.tools.data.check import check_data
 from ssd.tools.data.check_report import report_to_text
 from ssd.utils.errors import OutputError, os_errors_as
 from ssd.utils.files import atomic_write
-from ssd.utils.logger import say
+from ssd.utils.logger import say, setup_logger
 
 
 def main(args: Sequence[str]) -> int:
@@ -22,9 +21,9 @@ def main(args: Sequence[str]) -> int:
 
 def parse_args(args: Sequence[str]) -> argparse.Namespace:
     """Parse the command line after `ssd check-data`."""
-    description = "Check annotations and images of DATASETS.TRAIN and TEST, and list all mistakes."
+    description = "Check annotations and images of DATASETS.TRAIN and TEST, or of a folder, and list all mistakes."
     parser = argparse.ArgumentParser(prog="ssd check-data", description=description)
-    add_config_arguments(parser)
+    add_source_arguments(parser)
     parser.add_argument("--json", metavar="FILE", type=Path, help="also write the report as JSON")
     help_text = "problems of each kind to show (default: 5)"
     parser.add_argument("--show", type=int, default=5, metavar="N", help=help_text)
@@ -33,7 +32,8 @@ def parse_args(args: Sequence[str]) -> argparse.Namespace:
 
 def run(args: argparse.Namespace) -> int:
     """Check, write the report to the standard output, and return the exit status: 0 without errors, else 1."""
-    report = check_data(load_config(args.config, args.opts))
+    setup_logger(None)
+    report = check_data(load_source(args))
     if args.json:
         # ASCII, since the name of a file need not be valid Unicode
         content = json.dumps(report.as_dict(), indent=1, allow_nan=False).encode("ascii")

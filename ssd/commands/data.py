@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ssd.commands.arguments import add_flag
+from ssd.commands.source import add_format
 from ssd.commands.subcommands import Commands, make_command_parser, run_command
 
 COMMANDS: Commands = {
@@ -27,6 +28,7 @@ def make_source_parser(prog: str, description: str) -> argparse.ArgumentParser:
     parser.add_argument("source", metavar="SOURCE", help="a folder, CONFIG.yaml:NAME, or the name of a dataset")
     add_flag(parser, "--config-file", metavar="FILE", help="config whose DATASETS.CUSTOM has the name")
     add_flag(parser, "--split", metavar="NAME", help="split of the folder (default: all)")
+    add_format(parser)
     help_text = "what happens to a mistake in the data, as DATASETS.ON_ERROR (default: raise)"
     add_flag(parser, "--on-error", default="raise", choices=("raise", "skip"), help=help_text)
     parser.add_argument("-o", "--output", required=True, type=Path, metavar="FOLDER", help="a new folder")

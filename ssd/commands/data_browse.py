@@ -4,12 +4,12 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from ssd.commands.arguments import add_config_arguments, add_flag
+from ssd.commands.arguments import add_flag
 from ssd.commands.run import run_script
-from ssd.config import load_config
+from ssd.commands.source import add_source_arguments, load_source
 from ssd.tools.data.browse import browse
 from ssd.utils.errors import ConfigError
-from ssd.utils.logger import say
+from ssd.utils.logger import say, setup_logger
 
 
 def main(args: Sequence[str]) -> int:
@@ -19,9 +19,9 @@ def main(args: Sequence[str]) -> int:
 
 def parse_args(args: Sequence[str]) -> argparse.Namespace:
     """Parse the command line after `ssd data browse`."""
-    description = "Draw images of DATASETS.TRAIN, each beside the sample that the augmentation makes of it."
+    description = "Draw images of DATASETS.TRAIN or of a folder, each beside its augmented sample."
     parser = argparse.ArgumentParser(prog="ssd data browse", description=description)
-    add_config_arguments(parser)
+    add_source_arguments(parser)
     help_text = "folder of browse_01.jpg, ... (default: browse in OUTPUT_DIR)"
     parser.add_argument("-o", "--output", type=Path, metavar="FOLDER", help=help_text)
     add_flag(parser, "--num", type=int, default=16, metavar="N", help="number of images (default: 16)")
@@ -34,7 +34,8 @@ def run(args: argparse.Namespace) -> int:
     """Write the sheets, print their names, and return 0."""
     if args.num < 1:
         raise ConfigError(f"--num must be at least 1, got {args.num}")
-    cfg = load_config(args.config, args.opts)
+    setup_logger(None)
+    cfg = load_source(args)
     classes = [name.strip() for name in args.show.split(",")] if args.show is not None else []
     paths, num_images = browse(cfg, args.output or Path(cfg.OUTPUT_DIR, "browse"), args.num, classes)
     names = str(paths[0]) if len(paths) == 1 else f"{paths[0]} to {paths[-1].name}"

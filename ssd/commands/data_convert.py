@@ -27,7 +27,13 @@ def run(args: argparse.Namespace) -> int:
     """Convert, print the section DATASETS that reads the result, and return 0."""
     setup_logger(None)
     check_output_folder(args.output)
-    datasets, _ = open_datasets(args.source, config_file=args.config_file, split=args.split, on_error=args.on_error)
+    datasets, _ = open_datasets(
+        args.source,
+        config_file=args.config_file,
+        split=args.split,
+        format_name=args.format,
+        on_error=args.on_error,
+    )
     content = collect_content(datasets)
     entries, notes = write_dataset(args.output, content, args.to, link=args.link)
     num_objects = sum(len(record.labels) for record in content.records)

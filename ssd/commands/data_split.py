@@ -44,7 +44,11 @@ def run(args: argparse.Namespace) -> int:
     check_output_folder(args.output)
     base = _find_base(args)
     datasets, source_format = open_datasets(
-        args.source, config_file=args.config_file, split=args.split, on_error=args.on_error
+        args.source,
+        config_file=args.config_file,
+        split=args.split,
+        format_name=args.format,
+        on_error=args.on_error,
     )
     content, num_together = split_content(collect_content(datasets), shares, args.seed)
     format_name = args.to or source_format

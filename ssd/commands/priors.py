@@ -1,14 +1,15 @@
 """The command `ssd priors`: coverage of the training boxes by the priors of a config, and a fit."""
 
 import argparse
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from yacs.config import CfgNode
 
-from ssd.commands.arguments import add_config_arguments, add_flag
+from ssd.commands.arguments import add_flag
 from ssd.commands.run import run_script
-from ssd.config import load_config
+from ssd.commands.source import add_source_arguments, load_source
 from ssd.data import build_datasets
 from ssd.data.transforms.geometry import GeometricSteps
 from ssd.tools.priors.coverage import ImageBoxes, draw_boxes, read_boxes
@@ -17,7 +18,7 @@ from ssd.tools.priors.layout import make_finer_advice, make_layout, with_sizes, 
 from ssd.tools.priors.prior_report import make_report
 from ssd.tools.priors.verdict import compare
 from ssd.utils.errors import ConfigError, DatasetError
-from ssd.utils.logger import say
+from ssd.utils.logger import say, setup_logger
 
 
 def main(args: Sequence[str]) -> int:
@@ -29,7 +30,7 @@ def parse_args(args: Sequence[str]) -> argparse.Namespace:
     """Read the command line behind `ssd priors`."""
     description = "Report how the priors of a config cover the boxes of DATASETS.TRAIN, and fit them to these."
     parser = argparse.ArgumentParser(prog="ssd priors", description=description)
-    add_config_arguments(parser)
+    add_source_arguments(parser)
     help_text = "also write priors.json and pictures there; those of fitted priors into its sub-folder fitted"
     parser.add_argument("-o", "--output", type=Path, metavar="FOLDER", help=help_text)
     help_text = "write a config with fitted priors, which derives from CONFIG"
@@ -44,7 +45,8 @@ def parse_args(args: Sequence[str]) -> argparse.Namespace:
 def run(args: argparse.Namespace) -> int:
     """Measure, fit if asked to, print and write the reports; return the exit status."""
     check_args(args)
-    cfg = load_config(args.config, args.opts)
+    setup_logger(None)
+    cfg = load_source(args)
     layout, finer = make_layout(cfg), make_finer_advice(cfg)
     boxes, class_names = read_parts(cfg, args.num_images)
     report = make_report(layout, boxes, class_names, finer)
@@ -71,6 +73,10 @@ def check_args(args: argparse.Namespace) -> None:
     """Raise ConfigError for options that are wrong."""
     if args.fit and args.fit.suffix not in (".yaml", ".yml"):
         raise ConfigError(f"--fit {args.fit} must end in .yaml: it becomes a config")
+    if args.fit and os.path.isdir(args.config):
+        raise ConfigError(
+            f"--fit writes a config that derives from CONFIG, and {args.config} is a folder; name a config"
+        )
     if args.fit and args.fit.resolve() == Path(args.config).resolve():
         raise ConfigError(f"--fit {args.fit} is the config itself; name another file, which will derive from it")
     if args.num_images < 1:

@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 import yaml
 
+from ssd.commands.check_data import main as check_data
 from ssd.commands.data import main
+from ssd.commands.priors import main as priors
 from ssd.config import load_config
 from ssd.data import build_datasets, make_batch_transform, make_train_loader
 from ssd.tools.data.browse import augmented_samples
@@ -82,6 +84,85 @@ def test_convert_a_set_of_the_catalogue(
     assert len(boxes_of(section(output), tmp_path)) == 4
     options = ("-o", tmp_path / "b", "--to", "csv")
     assert "--split" in data("convert", "voc_2007_test", "--split", "a", *options, status=1)
+
+
+@pytest.fixture
+def tutorial(tmp_path: Path, scenes: Path) -> Path:
+    """Images with .xml files beside them, and the table of each part that is made from them."""
+    root = tmp_path / "tutorial"
+    root.mkdir()
+    for part in ("trainval", "test"):
+        rows = ["filename,width,height,class,xmin,ymin,xmax,ymax\n"]
+        for name in (scenes / f"ImageSets/Main/{part}.txt").read_text().split():
+            (image,) = (scenes / "JPEGImages").glob(f"{name}.*")
+            text = (scenes / f"Annotations/{name}.xml").read_text()
+            shutil.copy(image, root / image.name)
+            (root / f"{name}.xml").write_text(text)
+            for label, *box in re.findall(r"(?s)<name>(.*?)<.*?<xmin>(\d+)<.*?>(\d+)<.*?>(\d+)<.*?>(\d+)<", text):
+                rows.append(f"{image.name},128,96,{label},{','.join(box)}\n")
+        (root / f"{part.replace('trainval', 'train')}_labels.csv").write_text("".join(rows))
+    return root
+
+
+def test_a_folder_with_two_formats(
+    data: Run, tutorial: Path, tmp_path: Path, config_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = data("split", tutorial, "-o", tmp_path / "a", "--link")
+    assert "12 images, voc" in output
+    assert "VOC in" in output
+    assert "with splits test, train" in output
+    boxed = {
+        part: len({row.split(",")[0] for row in (tutorial / f"{part}_labels.csv").read_text().splitlines()[1:]})
+        for part in ("train", "test")
+    }
+    output = data("convert", tutorial, "-o", tmp_path / "b", "--to", "csv", "--format", "csv", "--link")
+    assert f"{boxed['train'] + boxed['test']} images" in output
+    assert (tmp_path / "b/train.csv").is_file()
+    assert check_data([str(tutorial)]) == 0
+    assert "all (train): 12 images listed, 12 readable" in capsys.readouterr().out
+    path = tutorial / "train_labels.csv"
+    path.write_text(path.read_text().rpartition("\n")[0].rpartition("\n")[0] + "\n")
+    options = ("-o", tmp_path / "c", "--link")
+    for arguments in (("split", tutorial, *options), ("convert", tutorial, *options, "--to", "coco"),
+                      ("browse", tutorial)):  # fmt: skip
+        assert "--format" in data(*arguments, status=1)
+    for name, run in (("check-data", check_data), ("priors", priors)):
+        assert run([str(tutorial)]) == 1, name
+        assert "--format" in capsys.readouterr().err
+    assert check_data([str(tutorial), "--format", "csv", "DATASETS.ON_ERROR", "skip"]) == 0
+    output = capsys.readouterr().out
+    for part, count in boxed.items():
+        assert f"{part} ({part}): {count} images listed" in output
+    assert f"{boxed['train']} images" in data("browse", tutorial, "--format", "csv", "-o", tmp_path / "d")
+    assert priors([str(tutorial), "--format", "voc", "--num_images", "2"]) == 0
+    assert priors([str(tutorial), "--format", "voc", "--fit", str(tmp_path / "fit.yaml")]) == 1
+    assert "--fit" in capsys.readouterr().err
+    assert "FORMAT" in data("browse", config_file, "--format", "csv", status=1)
+    assert "--format" in data("convert", "voc_2007_test", *options, "--to", "csv", "--format", "csv", status=1)
+
+
+def test_names_and_categories_as_exported(data: Run, tmp_path: Path) -> None:
+    """Roboflow adds a category of the name of the class; YAML reads 007 as 7 and no as False."""
+    categories = [{"id": 0, "name": "007", "supercategory": "none"}, {"id": 1, "name": "007", "supercategory": "007"}]
+    objects = [{"id": 0, "image_id": 0, "category_id": 1, "bbox": [10, 10, 20, 20]}]
+    images = [{"id": 0, "file_name": "a.png", "width": 40, "height": 30}]
+    content = {"images": images, "annotations": objects, "categories": categories}
+    (tmp_path / "set/train").mkdir(parents=True)
+    (tmp_path / "set/train/_annotations.coco.json").write_text(json.dumps(content))
+    cv2.imwrite(str(tmp_path / "set/train/a.png"), np.zeros((30, 40, 3), np.uint8))
+    output = data("convert", tmp_path / "set", "-o", tmp_path / "yolo", "--to", "yolo")
+    assert "only group others, left out: 007" in output
+    assert "1 objects of 1 classes" in output
+    for name in ("yolo", "yolo/written"):
+        path = tmp_path / "yolo/data.yaml"
+        path.write_text(path.read_text().replace("'007'", "007"))
+        data("convert", tmp_path / "yolo", "-o", tmp_path / "coco", "--to", "coco")
+        result = json.loads((tmp_path / "coco/annotations/instances_train.json").read_text())
+        assert [category["name"] for category in result["categories"]] == ["007"], name
+        shutil.rmtree(tmp_path / "coco")
+    path.write_text(path.read_text().replace("007", "no"))
+    errors = data("convert", tmp_path / "yolo", "-o", tmp_path / "coco", "--to", "coco", status=1)
+    assert re.search(r"data\.yaml: names: .*quotes", errors)
 
 
 @pytest.fixture

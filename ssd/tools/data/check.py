@@ -14,7 +14,7 @@ from ssd.data.catalog import open_dataset
 from ssd.data.datasets import ArrayDataset, DetectionDataset
 from ssd.data.datasets.policy import ErrorPolicy
 from ssd.data.datasets.sizes import SIZE_MISMATCH, SIZE_SLIP, unreadable_kind
-from ssd.tools.data.check_report import DUPLICATE, QUANTILES, DataReport, ObjectCounts, SetReport, to_problems
+from ssd.tools.data.check_report import DUPLICATE, QUANTILES, UNUSED, DataReport, ObjectCounts, SetReport, to_problems
 from ssd.utils.device import available_cores, map_rows
 from ssd.utils.errors import ConfigError, DatasetError, ImageError, SSDError
 
@@ -78,7 +78,19 @@ def check_data(cfg: CfgNode) -> DataReport:
                 trained |= {image.digest: image.name for image in images if image.digest}
             else:
                 between += _find_overlap(images, trained)
-    return DataReport(sets, to_problems(between))
+    report = DataReport(sets, to_problems(between))
+    _add_unused_classes(report)
+    return report
+
+
+def _add_unused_classes(report: DataReport) -> None:
+    """Add a warning for each class without objects in the training sets, or without such sets in the test sets."""
+    first = next((item for item in report.sets if item.objects), None)
+    if first is not None:
+        unused = [name for name, count in report.totals(first.role).items() if not count]
+        message = f"class {{!r}} has no object in DATASETS.{first.role.upper()}"
+        errors = [DatasetError(message.format(name), field=name, kind=UNUSED) for name in unused]
+        first.problems.extend(to_problems(errors))
 
 
 def check_images(dataset: DetectionDataset, name: str) -> list[ImageFinding]:

@@ -10,7 +10,13 @@ from ssd.data.datasets.sizes import SIZE_SLIP
 from ssd.utils.errors import DatasetError
 
 DUPLICATE = "duplicate image"
-_WARNINGS = (DUPLICATE, SIZE_SLIP, f"box {CLIPPED}")  # kinds that training and evaluation handle; others are errors
+UNUSED = "class without objects"
+_WARNINGS = (
+    DUPLICATE,
+    UNUSED,
+    SIZE_SLIP,
+    f"box {CLIPPED}",
+)  # kinds that training and evaluation handle; others are errors
 QUANTILES = (0.0, 0.1, 0.5, 0.9, 1.0)
 
 

@@ -17,13 +17,19 @@ logger = logging.getLogger(__name__)
 
 
 def open_datasets(
-    source: str, *, config_file: str | None = None, split: str | None = None, on_error: str = "raise"
+    source: str,
+    *,
+    config_file: str | None = None,
+    split: str | None = None,
+    format_name: str | None = None,
+    on_error: str = "raise",
 ) -> tuple[dict[str, DetectionDataset], str]:
     """Open the datasets of a folder, of CONFIG.yaml:NAME, or of a name, all with the same classes.
 
     Args:
         config_file: Config whose DATASETS.CUSTOM has the name.
         split: Split of the folder; None = all.
+        format_name: Format to read in the folder; None = detected.
 
     Returns:
         The datasets by split, and the name of the format of the first.
@@ -35,7 +41,7 @@ def open_datasets(
     name = source
     path, colon, after_colon = source.rpartition(":")
     if os.path.isdir(source):
-        layout = find_layout(Path(source))
+        layout = find_layout(Path(source), format_name)
         chosen = list(layout.entries) if split is None else [layout.choose_split(split)]
         logger.info("%s: %s, %s", source, layout.title, ", ".join(part or "no splits" for part in chosen))
         entries = {part or "all": layout.entries[part] for part in chosen}
@@ -49,8 +55,9 @@ def open_datasets(
                 f"{source}: no folder, and no name of a dataset ({known}, ...); name a folder, CONFIG.yaml:NAME, or "
                 "--config-file and a name"
             )
-        if split is not None:
-            raise ConfigError(f"--split chooses a part of a folder, and {source} is the name of a dataset")
+        if split is not None or format_name is not None:
+            option = "--split chooses a part" if split is not None else "--format chooses the annotations"
+            raise ConfigError(f"{option} of a folder, and {source} is the name of a dataset")
         entries = {name: custom.get(name, {})}
     datasets = {
         part: make_dataset(part, {part: entry} if entry else {}, is_train=False, on_error=on_error)

@@ -136,7 +136,7 @@ def test_it_goes_on_after_a_set_that_cannot_be_used(write_voc, check: Check, tmp
     unusable = {"one": voc(tmp_path / "nowhere", "train"), "two": {"FORMAT": "vco"}}
     report = check({**unusable, "three": voc(root, "train"), "test_four": voc(root, "test")})
     assert [item.objects is None for item in report.sets] == [True, True, False, True]
-    assert kinds(report) == {"unusable dataset": 3, "box inverted": 1}
+    assert kinds(report) == {"unusable dataset": 3, "box inverted": 1, "class without objects": 1}
     assert "nowhere" in report.sets[0].problems[0].message
 
 
@@ -148,6 +148,19 @@ def test_classes_of_several_sets(write_voc, check: Check) -> None:
     (test / "ImageSets/Main/test.txt").write_text("b\n")
     (problem,) = check({"cells": voc(train, "train"), "test_cells": voc(test, "test")}).all_problems
     assert (problem.kind, problem.field) == ("unknown class", "object 2 of 2")  # the classes are those of training
+
+
+def test_a_class_without_objects_is_a_warning(write_voc, check: Check) -> None:
+    root = write_voc({"a": [CAT], "b": []})
+    test = write_voc({"c": [CAT, ("eel", (1, 1, 9, 9))]}, root="two", split="test")
+    cv2.imwrite(str(root / "JPEGImages/b.png"), np.zeros((30, 40, 3), np.uint8))
+    cv2.imwrite(str(test / "JPEGImages/c.png"), np.ones((30, 40, 3), np.uint8))
+    names = {"CLASSES": ["cat", "dog", "eel"]}
+    entries = {"cells": voc(root, "train", **names), "test_cells": voc(test, "test", **names)}
+    for custom, unused in ((entries, ["dog", "eel"]), ({"test_cells": entries["test_cells"]}, ["dog"])):
+        problems = check(custom).all_problems
+        assert [problem.field for problem in problems] == unused
+        assert {(problem.severity, problem.kind) for problem in problems} == {("warning", "class without objects")}
 
 
 def test_formats_from_elsewhere_are_checked_too(check: Check, monkeypatch: pytest.MonkeyPatch) -> None:
