@@ -84,13 +84,15 @@ def to_yolo(detections: "Detections") -> str:
 def to_json(detections: "Detections") -> str:
     """Return one line of JSON: origin and size of the image, and its objects with boxes [x1, y1, x2, y2] in pixels.
 
-    The fields are those of ``Detections`` and ``VideoInfo``; null and a frame rate of 0 mean unknown.
+    The fields are those of ``Detections`` and ``VideoInfo``, times are in seconds; null and a frame rate of 0 mean
+    unknown.
     """
     scores, boxes = _shortest(detections.scores), _shortest(detections.boxes.reshape(-1))
     content = {
         "name": detections.name,
         "path": str(detections.path) if detections.path else None,
         "index": detections.index,
+        "time": detections.time and round(detections.time, 6),
         "width": detections.orig_size[0],
         "height": detections.orig_size[1],
         "video": detections.video and _video_to_json(detections.video),

@@ -33,7 +33,7 @@ class Detections:
         scores: float32 (N,), descending.
         class_names: Index = label, background first.
         orig_size: (width, height) of the image in pixels.
-        name, path, index, video: Origin of the image, see ``Frame``.
+        name, path, index, video, time: Origin of the image, see ``Frame``.
         pixels: Image, RGB uint8 (H, W, 3), if it was kept.
     """
 
@@ -46,6 +46,7 @@ class Detections:
     path: Path | None = None
     index: int = 0
     video: VideoInfo | None = None
+    time: float | None = None
     pixels: np.ndarray | None = None
 
     def __post_init__(self) -> None:

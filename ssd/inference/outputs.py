@@ -108,7 +108,7 @@ class _DrawnFolder:
     def add(self, detections: Detections) -> None:
         drawn = detections.draw(score_threshold=0.0)
         if detections.video is not None:
-            self._writer_of(detections.video, detections.index).write(drawn)
+            self._writer_of(detections.video, detections.index).write(drawn, detections.time)
             return
         path = self._folder / self._names.picture(detections)
         _refuse_to_replace(path, detections.path, ImageError)

@@ -162,6 +162,7 @@ class Predictor:
             path=frame.path,
             index=frame.index,
             video=frame.video,
+            time=frame.time,
             pixels=frame.image if image.keeps_pixels else None,
         )
 

@@ -16,6 +16,7 @@ logger = logging.getLogger(__name__)
 
 _UNKNOWN_FRAME_RATE = 25.0  # written where the source has none: PAL's
 _MAX_DENOMINATOR = 1001  # of a frame rate: 29.97 frames per second are 30000/1001
+_MIN_TICKS = 90_000  # units of time in a second: those of MPEG, or more
 _H264_OPTIONS = {"preset": "veryfast", "crf": "21"}  # the network needs the cores; text stays sharp
 _ITU_601 = 5  # FFmpeg's matrix from RGB to YUV; players assume another one for large untagged pictures
 
@@ -25,7 +26,8 @@ class VideoWriter:
 
     A context, which completes the file with the frames so far when it ends, also by an error or Ctrl-C. The first frame
     sets the size; later ones are resized to it. Odd widths and heights grow by a pixel that repeats the last one, since
-    both codecs halve the resolution of colours. A frame rate of 0 = unknown is written as 25.
+    both codecs halve the resolution of colours. A frame rate of 0 = unknown is written as 25. H.264 keeps the exact
+    time of each frame; mp4v has a constant rate, so frames are repeated, or left out where several have the same place.
     """
 
     def __init__(self, path: Path, frame_rate: float):
@@ -33,10 +35,16 @@ class VideoWriter:
         self.frame_rate = Fraction(frame_rate or _UNKNOWN_FRAME_RATE).limit_denominator(_MAX_DENOMINATOR)
         self._temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp.mp4")
         self._size = (0, 0)
+        self._next = 0.0  # seconds
         self._encoder: _H264Encoder | _Mp4vEncoder | None = None
 
-    def write(self, image: np.ndarray) -> None:
-        """Append a frame, RGB uint8 (H, W, 3); raise OutputError if the file cannot be written."""
+    def write(self, image: np.ndarray, time: float | None = None) -> None:
+        """Append a frame, RGB uint8 (H, W, 3); raise OutputError if the file cannot be written.
+
+        ``time`` is in seconds from the start; None = that of the frame before, and one step of the frame rate.
+        """
+        time = self._next if time is None else time
+        self._next = time + float(1 / self.frame_rate)
         with os_errors_as(OutputError, self.path):
             if self._encoder is None:
                 self._size = width, height = image.shape[1], image.shape[0]
@@ -45,7 +53,7 @@ class VideoWriter:
             if self._size != image.shape[1::-1]:
                 image = cv2.resize(image, self._size, interpolation=cv2.INTER_LINEAR)
             bottom, right = image.shape[0] % 2, image.shape[1] % 2
-            self._encoder.write(cv2.copyMakeBorder(image, 0, bottom, 0, right, cv2.BORDER_REPLICATE))
+            self._encoder.write(cv2.copyMakeBorder(image, 0, bottom, 0, right, cv2.BORDER_REPLICATE), time)
 
     def close(self) -> None:
         """Complete the file; without a frame there is none."""
@@ -85,8 +93,8 @@ class _H264Encoder:
         import av
 
         self._frame_type = av.VideoFrame
-        self._time_base = 1 / frame_rate
-        self._num_frames = 0
+        self._ticks = frame_rate.numerator * -(-_MIN_TICKS // frame_rate.numerator)  # a step is a whole number of them
+        self._last = -1  # ticks
         with _as_os_error():
             # "faststart" writes the index first, so that a browser plays the file while it loads.
             self._container = av.open(str(path), "w", format="mp4", options={"movflags": "faststart"})
@@ -94,11 +102,12 @@ class _H264Encoder:
         self._stream.width, self._stream.height = size
         self._stream.pix_fmt = "yuv420p"  # the only one that every player knows
         self._stream.codec_context.colorspace = _ITU_601
+        self._stream.codec_context.time_base = Fraction(1, self._ticks)
 
-    def write(self, image: np.ndarray) -> None:
+    def write(self, image: np.ndarray, time: float) -> None:
         frame = self._frame_type.from_ndarray(image, format="rgb24")
-        frame.pts, frame.time_base = self._num_frames, self._time_base
-        self._num_frames += 1
+        self._last = max(round(time * self._ticks), self._last + 1)
+        frame.pts, frame.time_base = self._last, Fraction(1, self._ticks)
         with _as_os_error():
             self._container.mux(self._stream.encode(frame))
 
@@ -113,9 +122,18 @@ class _Mp4vEncoder:
         self._writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), float(frame_rate), size)
         if not self._writer.isOpened():
             raise OSError("OpenCV cannot open it for writing; does the folder exist and have room?")
+        self._frame_rate = frame_rate
+        self._num_frames = 0
+        self._last: np.ndarray | None = None
 
-    def write(self, image: np.ndarray) -> None:
-        self._writer.write(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    def write(self, image: np.ndarray, time: float) -> None:
+        bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+        place = round(time * self._frame_rate)
+        for _ in range(self._num_frames, place):
+            self._writer.write(bgr if self._last is None else self._last)
+        if place >= self._num_frames:
+            self._writer.write(bgr)
+        self._num_frames, self._last = max(self._num_frames, place + 1), bgr
 
     def close(self) -> None:
         self._writer.release()

@@ -83,6 +83,8 @@ def test_files_hold_what_the_api_finds(demo: Script, pictures: Path, film: Path)
     assert ["all", str(count)] in [line.split()[:2] for line in printed.splitlines()]
     assert entries(Path("a.json")) == [json.loads(result.to_json()) for result in expected]
     assert json.loads(Path("a.json").read_text())["class_names"] == list(detector.class_names)
+    times = [entry["time"] for entry in entries(Path("a.json")) if entry["video"]]
+    assert times == pytest.approx([0, 0.08, 0.16, 0.24, 0.32])
     frames = [f"film/00000{number}.txt" for number in range(5)]
     assert names_in(Path("txt")) == sorted(["classes.txt", *frames, *(f"{Path(name).stem}.txt" for name in GOOD)])
     assert len(Path("txt/a b.txt").read_text().splitlines()) == len(expected[0])

@@ -89,7 +89,7 @@ def test_yolo_lines_are_clipped_to_the_image() -> None:
 
 def test_json() -> None:
     video = VideoInfo("größe.mp4", 29.97, None, (WIDTH, HEIGHT))
-    text = make(name="größe.mp4, frame 7", index=7, video=video).to_json()
+    text = make(name="größe.mp4, frame 7", index=7, video=video, time=7 / 30).to_json()
     assert "\n" not in text
     assert "größe" in text
     content = json.loads(text)
@@ -98,6 +98,7 @@ def test_json() -> None:
         "name": "größe.mp4, frame 7",
         "path": None,
         "index": 7,
+        "time": 0.233333,
         "width": WIDTH,
         "height": HEIGHT,
         "video": {"name": "größe.mp4", "frame_rate": 29.97, "num_frames": None, "width": WIDTH, "height": HEIGHT},
@@ -105,7 +106,8 @@ def test_json() -> None:
     assert objects[0] == {"name": "dog & <co>", "label": 2, "score": 0.9, "box": [1, 2, 30, 40]}
     assert objects[3] == {"name": "pers\u00f6n", "label": 3, "score": 0.25, "box": [10.1, 10.2, 12.3, 12.4]}
     content = json.loads(NOTHING[:].to_json())
-    assert (content["objects"], content["video"], content["index"]) == ([], None, 0)
+    assert (content["objects"], content["video"], content["index"], content["time"]) == ([], None, 0, None)
+    assert json.loads(make(time=0.0).to_json())["time"] == 0
     assert json.loads(make(path=Path("a/b.jpg")).to_json())["path"] == str(Path("a/b.jpg"))
 
 

@@ -24,9 +24,9 @@ def make_grey(objects: Iterable[tuple[list[float], int, float]] = (), *, path: s
     return make_detections(objects, name=str(path), path=Path(path), pixels=GREY)
 
 
-def of_video(name: str, index: int = 0, frame_rate: float = 10.0) -> Detections:
+def of_video(name: str, index: int = 0, frame_rate: float = 10.0, time: float | None = None) -> Detections:
     video = VideoInfo(name, frame_rate, None, (64, 48))
-    return make_detections(name=f"{name}, frame {index}", video=video, index=index, pixels=GREY)
+    return make_detections(name=f"{name}, frame {index}", video=video, index=index, time=time, pixels=GREY)
 
 
 def files_in(folder: Path) -> set[str]:
@@ -82,13 +82,16 @@ def test_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_two_videos_and_an_image(tmp_path: Path) -> None:
     with Outputs(NAMES, drawn=tmp_path) as outputs:
         for index in range(5):
-            outputs.add(of_video("a/street.avi", index))
+            outputs.add(of_video("a/street.avi", index, time=index**2 / 10))
         for index in range(3):
             outputs.add(of_video("b/street.avi", index, frame_rate=30000 / 1001))
         outputs.add(make_grey(path="a/street.png"))
     assert files_in(tmp_path) == {"street.mp4", "street_2.mp4", "street.png"}
     first, second = (cv2.VideoCapture(str(tmp_path / name)) for name in ("street.mp4", "street_2.mp4"))
     assert [video.get(cv2.CAP_PROP_FRAME_COUNT) for video in (first, second)] == [5, 3]
+    assert [first.read()[0] and first.get(cv2.CAP_PROP_POS_MSEC) for _ in range(5)] == pytest.approx(
+        [0, 100, 400, 900, 1600], abs=0.01
+    )
     assert second.get(cv2.CAP_PROP_FPS) == pytest.approx(29.97, rel=1e-4)
 
 

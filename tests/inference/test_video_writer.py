@@ -54,6 +54,22 @@ def test_frames_come_back_in_order(codec: str, tmp_path: Path, monkeypatch: pyte
         assert container.streams.video[0].codec_context.name == codec
 
 
+def test_times_are_kept(codec: str, tmp_path: Path) -> None:
+    """Exactly, or at a constant rate: of 12 frames in a second and a half, those of the same place are left out."""
+    times = [*np.arange(10) / 15, 1.0, 1.5]
+    with VideoWriter(tmp_path / "a.mp4", 8) as writer:
+        for number, time in enumerate(times):
+            writer.write(make_frame(number), time)
+    video, seen = cv2.VideoCapture(str(tmp_path / "a.mp4")), {}
+    while (frame := video.read()[1]) is not None:
+        number = int((frame[60, :, 1] > 110).argmax()) // 10
+        seen.setdefault(number, video.get(cv2.CAP_PROP_POS_MSEC) / 1000)
+    step = 1 / 16 if codec == "mpeg4" else 1e-5
+    assert len(seen) == (8 if codec == "mpeg4" else len(times))
+    assert seen == pytest.approx({number: times[number] for number in seen}, abs=step + 1e-9)
+    assert video.get(cv2.CAP_PROP_FRAME_COUNT) == (13 if codec == "mpeg4" else len(times))
+
+
 @pytest.mark.parametrize("frame_rate", [7.5, 23.976, 30000 / 1001, 120, 0])
 def test_frame_rate_is_kept(codec: str, tmp_path: Path, frame_rate: float) -> None:
     write_frames(tmp_path / "a.mp4", frame_rate, size=(32, 32))

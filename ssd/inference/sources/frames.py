@@ -19,7 +19,7 @@ class VideoInfo(NamedTuple):
     """Header of a video."""
 
     name: str  # path, address without password, or "camera 0"
-    frame_rate: float  # frames per second; 0 = unknown
+    frame_rate: float  # frames per second, on average; 0 = unknown
     num_frames: int | None  # None = unknown, or without end (a camera)
     size: tuple[int, int]  # (width, height) in pixels, upright
 
@@ -33,6 +33,7 @@ class Frame:
     path: Path | None = None  # image file, if it was read from one
     index: int = 0  # number of the frame in its video, otherwise in the source
     video: VideoInfo | None = None  # video that the frame belongs to, if any
+    time: float | None = None  # seconds from the start of the video; None = unknown
 
 
 class PendingFrame(NamedTuple):

@@ -1,6 +1,9 @@
 """Videos, streams and cameras as frames, through OpenCV."""
 
 import logging
+import math
+import time
+from collections import deque
 from collections.abc import Iterator
 from functools import partial
 
@@ -21,9 +24,12 @@ VIDEO_SUFFIXES = (
 STREAM_SCHEMES = ("rtsp", "rtsps", "rtmp", "rtmps", "rtp", "udp", "tcp", "srt")
 _MAX_FRAMES = 2**40  # OpenCV returns such numbers for an unknown duration
 _MAX_FRAME_RATE = 1000  # above, it is the time base of a stream of unknown rate
+_MAX_GAP = 3600.0  # seconds between two frames; more is an error of the container, such as a counter that overflows
 # The header's count is often an estimate from the duration, or includes hidden frames. A video is incomplete when both
 # frames and time are short by more than this; less is a warning.
 _TOLERANCE = 0.05
+_MAX_UNEVENNESS = 1.5  # ratio of the longest and the shortest gap above which the frame rate is variable
+_NUM_REORDERED = 3  # frames at the end of a truncated video that may lack earlier ones, which are stored after them
 
 
 class VideoSource:
@@ -47,33 +53,71 @@ class VideoSource:
     def __iter__(self) -> Iterator[PendingFrame]:
         # A camera opens only once, so the first iteration takes the capture of the constructor.
         capture, self._capture = self._capture or _open_capture(self._address, self._timeout), None
-        num_read, seconds = 0, 0.0
+        times, num_read, start = _FrameTimes(self.info.frame_rate), 0, 0.0
         try:
             while (pixels := _read_bgr(capture)) is not None:
+                if isinstance(self._address, int):  # cameras count from any time, or not at all
+                    start = start or time.monotonic()
+                    seconds = times.add(time.monotonic() - start)
+                else:
+                    seconds = times.add(capture.get(cv2.CAP_PROP_POS_MSEC) / 1000)
                 name = f"{self.info.name}, frame {num_read}"
-                seconds = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
-                yield PendingFrame(name, partial(_make_frame, pixels, name, num_read, self.info))
+                yield PendingFrame(name, partial(_make_frame, pixels, name, num_read, self.info, seconds))
                 num_read += 1
         finally:
             capture.release()
-        if error := self._early_end(num_read, seconds):
+        if error := self._early_end(num_read, times):
             yield failed_frame(self.info.name, error)
 
-    def _early_end(self, num_read: int, seconds: float) -> ImageError | None:
-        """Return the error of a video that ended too early; ``seconds`` is the time of its last frame."""
+    def _early_end(self, num_read: int, times: "_FrameTimes") -> ImageError | None:
+        """Return the error of a video that ended too early."""
         if num_read == 0:
             return ImageError(f"{self.info.name}: no frame can be decoded")
         if isinstance(self._address, int):
             return ImageError(f"{self.info.name}: no more frames after {num_read}; is it still connected?")
-        promised = self.info.num_frames
-        if promised is None or num_read >= promised:
+        promised, rate = self.info.num_frames, self.info.frame_rate
+        if promised is None or num_read >= promised or not rate:
             return None
-        message = f"{self.info.name}: ends, or is damaged, after {num_read} of the {promised} frames in its header"
         minimum = (1 - _TOLERANCE) * promised
-        if num_read < minimum and seconds * self.info.frame_rate + 1 < minimum:
+        num_in_time = times.last * rate + max(1, times.longest * rate)  # the last frame may last as long as any other
+        if num_in_time + 0.5 >= promised:
+            return None  # complete: the number in the header is the product of duration and rate
+        message = f"{self.info.name}: ends, or is damaged, after {num_read} of the {promised} frames in its header"
+        if times.longest > _MAX_UNEVENNESS * times.shortest:
+            if num_in_time >= minimum:
+                return None
+            message = f"{self.info.name}: the last frame is at {times.last:.1f} of {promised / rate:.1f} seconds"
+        elif num_read < minimum and num_in_time < minimum:
             return ImageError(message)
         logger.warning("%s", message)
         return None
+
+
+class _FrameTimes:
+    """Times of the frames of a video: those of its container or, where these do not increase, of its frame rate."""
+
+    def __init__(self, frame_rate: float):
+        self.last = -math.inf  # seconds
+        self.shortest, self.longest = math.inf, 0.0  # gaps between frames, without those at the end
+        self._recent: deque[float] = deque()
+        self._step = 1 / frame_rate if frame_rate else None
+
+    def add(self, seconds: float) -> float | None:
+        """Return the time of the next frame, which the container shows at ``seconds``; None = unknown."""
+        if self.last < 0:
+            self.last = seconds if 0 <= seconds < _MAX_GAP else 0.0
+            return self.last
+        gap = seconds - self.last
+        if not 0 < gap < _MAX_GAP:  # false for nan
+            if self._step is None:
+                return None
+            gap = self._step
+        self.last += gap
+        self._recent.append(gap)
+        if len(self._recent) > _NUM_REORDERED:
+            settled = self._recent.popleft()
+            self.shortest, self.longest = min(self.shortest, settled), max(self.longest, settled)
+        return self.last
 
 
 def _open_capture(address: str | int, timeout: float) -> cv2.VideoCapture:
@@ -116,8 +160,8 @@ def _read_bgr(capture: cv2.VideoCapture) -> np.ndarray | None:
     return pixels if is_read else None
 
 
-def _make_frame(pixels: np.ndarray, name: str, index: int, video: VideoInfo) -> Frame:
-    return Frame(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), name, index=index, video=video)
+def _make_frame(pixels: np.ndarray, name: str, index: int, video: VideoInfo, seconds: float | None) -> Frame:
+    return Frame(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), name, index=index, video=video, time=seconds)
 
 
 def _public_name(address: str | int) -> str:

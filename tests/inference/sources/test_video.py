@@ -2,8 +2,12 @@
 
 import gc
 import os
+import time
+from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -37,6 +41,7 @@ def test_a_video_in_order_with_its_header(video: Path) -> None:
     assert frames[17].name == f"{video}, frame 17"
     assert {frame.path for frame in frames} == {None}
     assert {frame.video for frame in frames} == {VideoInfo(str(video), FRAME_RATE, 30, (WIDTH, HEIGHT))}
+    assert [frame.time for frame in frames] == pytest.approx(np.arange(30) / FRAME_RATE)
     assert {frame.image.shape for frame in frames} == {(HEIGHT, WIDTH, 3)}
 
 
@@ -101,23 +106,25 @@ def test_a_truncated_video_gives_its_frames_and_one_error(
 
 
 class FakeCapture:
-    """A video whose header and content may disagree."""
+    """A video whose header and content may disagree; ``times`` are those of its frames in seconds."""
 
     def __init__(
-        self, promised: float, frames: int, rate: float = 10, last_second: float | None = None, side: float = 4
+        self, promised: float, frames: int, rate: float = 10, times: Sequence[float] | None = None, side: float = 4
     ):
         self.values = {cv2.CAP_PROP_FRAME_COUNT: promised, cv2.CAP_PROP_FPS: rate}
-        self.values |= {cv2.CAP_PROP_FRAME_WIDTH: side, cv2.CAP_PROP_FRAME_HEIGHT: side}
-        self.values[cv2.CAP_PROP_POS_MSEC] = (frames - 1) * 100 if last_second is None else last_second * 1000
-        self.left = frames
+        self.values |= {cv2.CAP_PROP_FRAME_WIDTH: side, cv2.CAP_PROP_FRAME_HEIGHT: side, cv2.CAP_PROP_POS_MSEC: 0}
+        self.times = iter(np.arange(frames) / 10 if times is None else times)
         self.is_released = False
 
     def get(self, key: int) -> float:
         return self.values[key]
 
     def read(self) -> tuple[bool, np.ndarray | None]:
-        self.left -= 1
-        return (True, np.zeros((4, 4, 3), np.uint8)) if self.left >= 0 else (False, None)
+        second = next(self.times, None)
+        if second is None:
+            return False, None
+        self.values[cv2.CAP_PROP_POS_MSEC] = 1000 * second
+        return True, np.zeros((4, 4, 3), np.uint8)
 
     def isOpened(self) -> bool:  # noqa: N802 (OpenCV's name)
         return True
@@ -137,31 +144,76 @@ def walk(source: VideoSource) -> tuple[int, str]:
     return len(frames), "".join(map(str, errors))
 
 
+VARIABLE = [*np.arange(30) / 30, *np.arange(1, 10.1, 0.5)]  # 49 frames, the last at 10 s
+
+
 @pytest.mark.parametrize(
-    ("promised", "frames", "last_second", "outcome"),
+    ("promised", "rate", "times", "outcome"),
     [
-        (100, 96, None, "warning"),
-        (100, 94, None, "error"),
-        (100, 60, 9.8, "warning"),  # a variable frame rate: complete in time
-        (100, 140, None, ""),
-        *((unknown, 5, None, "") for unknown in (-1, 0, -9.2e18, 1e15, float("nan"))),
+        (100, 10, np.arange(96) / 10, "96 of the 100 frames"),  # a warning
+        (100, 10, np.arange(94) / 10, "error"),
+        (100, 10, np.arange(60) / 6, ""),  # complete in time, as all of the next four
+        (300, 30, VARIABLE, ""),
+        (300, 30, [*np.arange(90) / 30, 9.97], ""),  # one long pause, before the last frame
+        (10_000, 1000, VARIABLE, ""),  # a time base in place of the rate
+        (100, 10, np.arange(140) / 10, ""),
+        (300, 30, VARIABLE[:-10], "5.0 of 10.0 seconds"),  # a warning
+        (300, 30, [*np.arange(90) / 30, 3.1], "error"),  # the frame before the last is missing at a truncated end
+        *((unknown, 10, np.arange(5) / 10, "") for unknown in (-1, 0, -9.2e18, 1e15, float("nan"))),
     ],
 )
 def test_the_number_of_frames_against_the_header(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
     promised: float,
-    frames: int,
-    last_second: float | None,
+    rate: float,
+    times: Sequence[float],
     outcome: str,
 ) -> None:
-    source = fake(monkeypatch, FakeCapture(promised, frames, last_second=last_second))
-    assert source.num_frames == (100 if promised == 100 else None)
+    source = fake(monkeypatch, FakeCapture(promised, len(times), rate, times))
+    assert source.num_frames == (promised if 0 < promised <= 10_000 else None)
     count, message = walk(source)
-    assert count == frames
-    fact = f"{frames} of the {promised} frames"
-    assert (fact in message) == (outcome == "error")
-    assert (fact in caplog.text) == (outcome == "warning")
+    assert count == len(times)
+    assert (f"{count} of the {promised} frames" in message) == (outcome == "error")
+    assert bool(caplog.text) == (outcome not in ("", "error"))
+    assert outcome in caplog.text + "error"
+
+
+@pytest.mark.parametrize(
+    ("rate", "written", "expected"),
+    [
+        (10, [0, 0.05, 2.5, 2.6], [0, 0.05, 2.5, 2.6]),
+        (10, [0, 0, 0, 0], [0, 0.1, 0.2, 0.3]),  # the container has no times
+        (10, [-9e14, -9e14, float("nan"), 0.5], [0, 0.1, 0.2, 0.5]),
+        (10, [3, 3.5, 0, 0.5], [3, 3.5, 3.6, 3.7]),  # it starts again, as joined recordings do
+        (10, [0, 95_000, 95_000.1], [0, 0.1, 0.2]),  # an overflow
+        (0, [0, 0.5, 0.5, 0.7], [0, 0.5, None, 0.7]),
+    ],
+)
+def test_times_of_frames(
+    monkeypatch: pytest.MonkeyPatch, rate: float, written: list[float], expected: list[float | None]
+) -> None:
+    frames, _ = read_all(fake(monkeypatch, FakeCapture(-1, 4, rate, written)))
+    assert [frame.time if frame.time is None else round(frame.time, 9) for frame in frames] == expected
+
+
+@pytest.mark.parametrize(("suffix", "codec"), [("mp4", "h264"), ("mkv", "h264"), ("avi", "mjpeg"), ("webm", "libvpx")])
+def test_a_variable_frame_rate(tmp_path: Path, caplog: pytest.LogCaptureFixture, suffix: str, codec: str) -> None:
+    """30 frames a second for one second, then two; the header of some containers has 300 or 10,000 frames."""
+    path, milliseconds = tmp_path / f"a.{suffix}", Fraction(1, 1000)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=30)
+        stream.width, stream.height = WIDTH, HEIGHT
+        stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+        stream.codec_context.time_base = milliseconds
+        for second in VARIABLE:
+            picture = av.VideoFrame.from_ndarray(np.zeros((HEIGHT, WIDTH, 3), np.uint8), format="rgb24")
+            picture.pts, picture.time_base = round(1000 * second), milliseconds
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode(None))
+    frames, errors = read_all(path)
+    assert (errors, caplog.text) == ([], "")
+    assert [frame.time for frame in frames] == pytest.approx(VARIABLE, abs=1e-3)
 
 
 @pytest.mark.parametrize("rate", [29.97, 0, 90_000, -1, float("nan")])
@@ -177,9 +229,10 @@ def test_a_video_without_frames_and_a_camera_that_stops(monkeypatch: pytest.Monk
     assert capture.is_released
     source = fake(monkeypatch, FakeCapture(promised=-1, frames=3), address=0)
     assert source.info == VideoInfo("camera 0", 10.0, None, (4, 4))
-    count, message = walk(source)
-    assert count == 3
-    assert message.startswith("camera 0: ")
+    monkeypatch.setattr(time, "monotonic", iter([7, 7, 7.5, 9.25]).__next__)
+    frames, (error,) = read_all(source)
+    assert [frame.time for frame in frames] == [0, 0.5, 2.25]  # of a clock, whatever the camera says
+    assert str(error).startswith("camera 0: ")
 
 
 def test_enormous_frames_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
