@@ -2,19 +2,33 @@
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
 
 from ssd.commands.arguments import add_flag
 from ssd.commands.data import make_source_parser
 from ssd.commands.run import run_script
 from ssd.config.files import base_text, find_config, shipped_config, similar_configs
-from ssd.tools.data.content import collect_content
+from ssd.tools.data.content import Content, collect_content
+from ssd.tools.data.near_duplicates import MAX_BITS, NUM_BITS
 from ssd.tools.data.source import open_datasets
-from ssd.tools.data.split import parse_parts, split_content, table_of_parts
+from ssd.tools.data.split import (
+    count_leaks,
+    describe_groups,
+    group_content,
+    order_parts,
+    parse_parts,
+    split_content,
+    table_of_parts,
+)
 from ssd.tools.data.writers import FORMATS, check_output_folder, datasets_yaml, write_dataset
 from ssd.utils.errors import ConfigError, OutputError, os_errors_as
 from ssd.utils.files import atomic_write
 from ssd.utils.logger import say, setup_logger
+
+_PARTS = "train=0.8,test=0.2"
 
 
 def main(args: Sequence[str]) -> int:
@@ -24,11 +38,20 @@ def main(args: Sequence[str]) -> int:
 
 def parse_args(args: Sequence[str]) -> argparse.Namespace:
     """Parse the command line after `ssd data split`."""
-    description = "Divide a dataset into parts with the same mix of classes. Near duplicates stay together."
+    description = (
+        "Divide a dataset into parts with the same mix of classes. A division that exists is kept. Versions of one "
+        "photograph and near duplicates stay together."
+    )
     parser = make_source_parser("ssd data split", description)
-    parts = "train=0.8,test=0.2"
-    help_text = f"the first is for training, the second for testing (default: {parts})"
-    parser.add_argument("--parts", default=parts, metavar="NAME=SHARE,...", help=help_text)
+    help_text = f"shares of the images; the first part is for training, the second for testing (default: {_PARTS})"
+    parser.add_argument("--parts", metavar="NAME=SHARE,...", help=help_text)
+    help_text = "divide again what is divided already, for example into train, valid and test"
+    parser.add_argument("--resplit", action="store_true", help=help_text)
+    help_text = (
+        f"largest number of different bits, of {NUM_BITS}, in the hashes of near duplicates (default: {MAX_BITS}); "
+        "off = only versions of one photograph by their names (NAME.rf.HASH) stay together"
+    )
+    add_flag(parser, "--near-duplicates", type=_parse_bits, default=MAX_BITS, metavar="BITS|off", help=help_text)
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the division (default: 0)")
     parser.add_argument("--to", choices=FORMATS, help="the format to write (default: that of SOURCE)")
     add_flag(parser, "--write-config", type=Path, metavar="FILE.yaml", help="also write a config that uses the parts")
@@ -40,7 +63,7 @@ def parse_args(args: Sequence[str]) -> argparse.Namespace:
 def run(args: argparse.Namespace) -> int:
     """Divide, print the content of each part, and return 0."""
     setup_logger(None)
-    shares = parse_parts(args.parts)
+    shares = parse_parts(args.parts or _PARTS)
     check_output_folder(args.output)
     base = _find_base(args)
     datasets, source_format = open_datasets(
@@ -50,12 +73,14 @@ def run(args: argparse.Namespace) -> int:
         format_name=args.format,
         on_error=args.on_error,
     )
-    content, num_together = split_content(collect_content(datasets), shares, args.seed)
+    content = collect_content(datasets)
+    groups = group_content(content, args.near_duplicates)
+    kept = {} if args.resplit else order_parts(content.parts)
+    content = replace(content, parts=kept or split_content(content, shares, args.seed, groups))
     format_name = args.to or source_format
     entries, notes = write_dataset(args.output, content, format_name, link=args.link)
     say(f"\n{args.output}: {len(content.records)} images, {format_name}\n")
-    if num_together:
-        say(f"near duplicates of other images, in the same part: {num_together}\n")
+    say(_describe_division(content, groups, args) if kept else _describe_groups(content, groups, args))
     say("".join(f"Note: {note}\n" for note in notes) + "\n" + table_of_parts(content) + "\n")
     section = datasets_yaml(args.output, entries, with_roles=True)
     say(section)
@@ -65,6 +90,32 @@ def run(args: argparse.Namespace) -> int:
         say(f"\nWritten: {args.write_config}\nNext: ssd train {flag}\n      ssd test {flag} --report\n")
         say(f"      ssd demo {flag} --source FOLDER\n")
     return 0
+
+
+def _parse_bits(text: str) -> int | None:
+    if text != "off" and not (text.isdecimal() and int(text) <= NUM_BITS):
+        raise argparse.ArgumentTypeError(f"expected a number of bits up to {NUM_BITS}, or off; got {text!r}")
+    return None if text == "off" else int(text)
+
+
+def _describe_groups(content: Content, groups: np.ndarray, args: argparse.Namespace) -> str:
+    grouped = describe_groups(content, groups)
+    measure = "off" if args.near_duplicates is None else args.near_duplicates
+    return f"Kept together: {grouped} (--near-duplicates {measure})\n" if grouped else ""
+
+
+def _describe_division(content: Content, groups: np.ndarray, args: argparse.Namespace) -> str:
+    """A line for the division that is kept, and for each part that has versions of images in the first."""
+    train = next(iter(content.parts))
+    unused = "; --parts is not used" if args.parts else ""
+    lines = [f"The division of {args.source} is kept: {', '.join(content.parts)}{unused}. --resplit divides it again"]
+    for part, count in count_leaks(content.parts, groups).items():
+        if count:
+            lines.append(
+                f"Warning: {count} of {len(content.parts[part])} images in {part} are versions or near duplicates of "
+                f"images in {train}; --resplit keeps them together"
+            )
+    return "".join(f"{line}\n" for line in lines)
 
 
 def _find_base(args: argparse.Namespace) -> Path | None:

@@ -192,10 +192,10 @@ def test_split_is_stratified_seeded_and_keeps_copies_together(data: Run, shapes:
     assert tests[0] == tests[1] != tests[2]
     assert sum(annotation["category_id"] == 2 for annotation in content["annotations"]) == 5
     assert all((copy in tests[2]) == (copy - 1 in tests[2]) for copy in range(5, 60, 6))
-    assert "in the same part: 10" in output
+    assert "20 images in 10 group(s)" in output
     table = [line.split() for line in output.splitlines()]
-    assert ["images", "45", "15"] in table
-    assert ["box", "15", "5"] in table
+    assert ["all", "45", "60", "15", "20"] in table  # images and objects in train and in test
+    assert ["box", "15", "15", "5", "5"] in table
 
 
 def test_written_config_trains_on_the_parts(data: Run, shapes: Path, tmp_path: Path) -> None:
@@ -213,6 +213,75 @@ def test_written_config_trains_on_the_parts(data: Run, shapes: Path, tmp_path: P
     assert cfg.MODEL.BACKBONE.NAME == "mobilenet_v2"
     data("split", shapes, "-o", tmp_path / "more", "--write-config", own, status=1)
     assert not (tmp_path / "more").exists()
+
+
+@pytest.fixture
+def export(tmp_path: Path) -> Path:
+    """Twelve photographs in three versions in the layout of Roboflow, divided without regard to them."""
+    root = tmp_path / "export"
+    for number in range(12):
+        noise = np.random.default_rng(number).integers(0, 256, (6, 8, 3), np.uint8)
+        image = cv2.resize(noise, (80, 60), interpolation=cv2.INTER_CUBIC)
+        for version, pixels in enumerate((image, image[:, ::-1], np.rot90(image))):
+            part = "test" if (number + version) % 6 == 0 else "valid" if (number + version) % 6 == 1 else "train"
+            for name in ("images", "labels"):
+                (root / part / name).mkdir(parents=True, exist_ok=True)
+            name = f"{number:02d}_jpg.rf.{100 * number + version}"
+            cv2.imwrite(str(root / part / f"images/{name}.jpg"), cv2.resize(pixels, (64, 64)))
+            (root / part / f"labels/{name}.txt").write_text("0 0.5 0.5 0.5 0.5\n")
+    splits = "train: ../train/images\nval: ../valid/images\ntest: ../test/images\n"
+    (root / "data.yaml").write_text(f"{splits}nc: 1\nnames: [ball]\n")
+    return root
+
+
+def test_a_division_is_kept_unless_asked(data: Run, export: Path, tmp_path: Path) -> None:
+    own = tmp_path / "own.yaml"
+    output = data("split", export, "-o", tmp_path / "a", "--parts", "train=0.5,test=0.5", "--write-config", own)
+    for fact in ("is kept: train, val, test; --parts", "6 of 6 images in val", "6 of 6 images in test", "--resplit"):
+        assert fact in output
+    cfg = load_config(own)
+    assert (cfg.DATASETS.TRAIN, cfg.DATASETS.TEST) == (("a_train",), ("a_val",))
+    for part, folder in (("train", "train"), ("val", "valid"), ("test", "test")):
+        names = {Path(line).name for line in (tmp_path / f"a/{part}.txt").read_text().split()}
+        assert names == {path.name for path in (export / folder / "images").iterdir()}
+
+
+@pytest.mark.parametrize(("is_renamed", "options"), [(False, ["--near-duplicates", "off"]), (True, [])])
+def test_versions_of_a_photograph_stay_together(
+    data: Run, export: Path, tmp_path: Path, is_renamed: bool, options: list[str]
+) -> None:
+    """By their names alone, and by their pixels alone."""
+    photographs = {path.stem: path.stem[:2] for path in export.glob("*/images/*")}
+    if is_renamed:
+        numbers = {
+            stem: f"{number:02d}" for number, stem in enumerate(sorted(photographs, key=lambda stem: stem[::-1]))
+        }
+        for path in [*export.glob("*/*/*.jpg"), *export.glob("*/*/*.txt")]:
+            path.rename(path.with_stem(numbers[path.stem]))
+        photographs = {numbers[stem]: photograph for stem, photograph in photographs.items()}
+    output = data("split", export, "-o", tmp_path / "a", "--resplit", "--parts", "train=0.75,test=0.25", *options)
+    assert "36 images in 12 group(s)" in output
+    parts = [
+        {photographs[Path(line).stem] for line in (tmp_path / f"a/{part}.txt").read_text().split()}
+        for part in ("train", "test")
+    ]
+    assert (len(parts[0]), len(parts[1]), parts[0] & parts[1]) == (9, 3, set())
+
+
+def test_frames_of_a_fixed_camera(data: Run, write_voc: Callable[..., Path], tmp_path: Path) -> None:
+    """All of them are near duplicates; the message says how to divide them."""
+    root = write_voc({f"cam_{number}": [("cat", (1, 1, 9, 9))] for number in range(10)})
+    for number in range(10):
+        frame = cv2.imread(str(root / "JPEGImages/cam_0.png"))
+        frame[10:14, 3 * number : 3 * number + 4] = 255
+        cv2.imwrite(str(root / f"JPEGImages/cam_{number}.png"), frame)
+    message = data("split", root, "-o", tmp_path / "a", status=1)
+    for fact in ("none for test", "10 images in 1 group(s)", "cam_0.png, cam_1.png and 8 more", "--near-duplicates"):
+        assert fact in message
+    output = data("split", root, "-o", tmp_path / "a", "--near-duplicates", "off")
+    assert ["all", "8", "8", "2", "2"] in [line.split() for line in output.splitlines()]
+    with pytest.raises(SystemExit):
+        main(["split", str(root), "-o", str(tmp_path / "b"), "--near-duplicates", "300"])
 
 
 def write_config(folder: Path, root: Path) -> Path:

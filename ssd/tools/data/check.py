@@ -3,6 +3,7 @@
 import hashlib
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +15,18 @@ from ssd.data.catalog import open_dataset
 from ssd.data.datasets import ArrayDataset, DetectionDataset
 from ssd.data.datasets.policy import ErrorPolicy
 from ssd.data.datasets.sizes import SIZE_MISMATCH, SIZE_SLIP, unreadable_kind
-from ssd.tools.data.check_report import DUPLICATE, QUANTILES, UNUSED, DataReport, ObjectCounts, SetReport, to_problems
+from ssd.tools.data.check_report import (
+    DUPLICATE,
+    NEAR_DUPLICATE,
+    QUANTILES,
+    UNUSED,
+    VERSION,
+    DataReport,
+    ObjectCounts,
+    SetReport,
+    to_problems,
+)
+from ssd.tools.data.near_duplicates import find_near_duplicates, make_thumbnail, photograph_of
 from ssd.utils.device import available_cores, map_rows
 from ssd.utils.errors import ConfigError, DatasetError, ImageError, SSDError
 
@@ -35,11 +47,12 @@ class CollectErrors(ErrorPolicy):
 
 
 class ImageFinding(NamedTuple):
-    """Name, digest of the pixels (None = not readable) and error (None = no error) of one image."""
+    """Name, error (None = no error), digest of the pixels and thumbnail (None = not readable) of one image."""
 
     name: str
-    digest: bytes | None
     error: DatasetError | None
+    digest: bytes | None = None
+    thumbnail: np.ndarray | None = None
 
 
 def check_data(cfg: CfgNode) -> DataReport:
@@ -53,7 +66,7 @@ def check_data(cfg: CfgNode) -> DataReport:
     sets: list[SetReport] = []
     between: list[DatasetError] = []
     class_names: Sequence[str] | None = None
-    trained: dict[bytes | None, str] = {}  # digest -> name of the image
+    trained: list[ImageFinding] = []
     for role in ("train", "test"):
         names = dict.fromkeys(cfg.DATASETS[role.upper()])
         opened = {name: _open_set(cfg, name, role, class_names) for name in names}
@@ -75,7 +88,7 @@ def check_data(cfg: CfgNode) -> DataReport:
             counts = count_objects(dataset)
             sets.append(SetReport(name, role, num_listed, num_readable, counts, to_problems(errors)))
             if role == "train":
-                trained |= {image.digest: image.name for image in images if image.digest}
+                trained += images
             else:
                 between += _find_overlap(images, trained)
     report = DataReport(sets, to_problems(between))
@@ -148,25 +161,26 @@ def _check_image(dataset: DetectionDataset, row: int) -> ImageFinding:
         image = dataset[row][0]
     except ImageError as error:
         kind = unreadable_kind(path) if path else "corrupt image"
-        return ImageFinding(name, None, DatasetError(str(error), path=name, kind=kind))
+        return ImageFinding(name, DatasetError(str(error), path=name, kind=kind))
     except DatasetError as error:
-        return ImageFinding(name, None, error)
+        return ImageFinding(name, error)
     # Equal for two files with the same pixels, in any format and with any metadata.
     key = str(image.shape).encode()
     digest = hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=16, key=key).digest()
+    thumbnail = make_thumbnail(image)
     info = dataset.get_img_info(row)
     annotated, found = (info["width"], info["height"]), (image.shape[1], image.shape[0])
     if annotated == found:
-        return ImageFinding(name, digest, None)
+        return ImageFinding(name, None, digest, thumbnail)
     kind = SIZE_SLIP if annotated == found[::-1] else SIZE_MISMATCH
     message = f"{name}: the image is {found[0]} x {found[1]} pixels but annotated as {annotated[0]} x {annotated[1]}"
-    return ImageFinding(name, digest, DatasetError(message, path=name, kind=kind))
+    return ImageFinding(name, DatasetError(message, path=name, kind=kind), digest, thumbnail)
 
 
 def _find_duplicates(images: Sequence[ImageFinding]) -> list[DatasetError]:
     first: dict[bytes, str] = {}
     errors = []
-    for name, digest, _ in images:
+    for name, _, digest, _ in images:
         earlier = name if digest is None else first.setdefault(digest, name)
         if earlier is not name:
             same = "listed more than once" if earlier == name else f"the same pixels as {earlier}"
@@ -174,8 +188,27 @@ def _find_duplicates(images: Sequence[ImageFinding]) -> list[DatasetError]:
     return errors
 
 
-def _find_overlap(images: Sequence[ImageFinding], trained: dict[bytes | None, str]) -> list[DatasetError]:
-    """Errors of test images with the pixels of a training image; equal file names are no proof."""
-    message, kind = "{}, to be tested on, has the pixels of {}", "train/test overlap"
-    found = [(image.name, trained[image.digest]) for image in images if image.digest in trained]
-    return [DatasetError(message.format(name, other), path=name, kind=kind) for name, other in found]
+def _find_overlap(images: Sequence[ImageFinding], trained: Sequence[ImageFinding]) -> list[DatasetError]:
+    """Errors of test images with the pixels of a training image, and warnings of those that show the same."""
+    same = {image.digest: image.name for image in trained if image.digest}
+    versions = {photograph_of(Path(image.name).name): image.name for image in trained}
+    readable = [image for image in images if image.thumbnail is not None]
+    shown = [image for image in trained if image.thumbnail is not None]
+    similar = {}
+    if readable and shown:
+        tested, known = (np.array([image.thumbnail for image in some]) for some in (readable, shown))
+        found = find_near_duplicates(tested, known)
+        similar = {readable[row].name: shown[others[0]].name for row, others in found}
+    errors = []
+    for name, _, digest, _ in images:
+        photograph = photograph_of(Path(name).name)
+        if digest in same:
+            message, other, kind = "has the pixels of", same[digest], "train/test overlap"
+        elif photograph in versions and photograph is not None:
+            message, other, kind = "is a version of", versions[photograph], VERSION
+        elif name in similar:
+            message, other, kind = "is a near duplicate of", similar[name], NEAR_DUPLICATE
+        else:
+            continue
+        errors.append(DatasetError(f"{name}, to be tested on, {message} {other}", path=name, kind=kind))
+    return errors

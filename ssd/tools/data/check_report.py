@@ -11,12 +11,9 @@ from ssd.utils.errors import DatasetError
 
 DUPLICATE = "duplicate image"
 UNUSED = "class without objects"
-_WARNINGS = (
-    DUPLICATE,
-    UNUSED,
-    SIZE_SLIP,
-    f"box {CLIPPED}",
-)  # kinds that training and evaluation handle; others are errors
+VERSION, NEAR_DUPLICATE = "version in train and test", "near duplicate in train and test"
+# Kinds that training and evaluation handle, or that may be meant; others are errors.
+_WARNINGS = (DUPLICATE, UNUSED, VERSION, NEAR_DUPLICATE, SIZE_SLIP, f"box {CLIPPED}")
 QUANTILES = (0.0, 0.1, 0.5, 0.9, 1.0)
 
 

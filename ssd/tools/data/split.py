@@ -1,32 +1,25 @@
-"""Divide a dataset into parts with the same mix of classes, near duplicates in one part.
+"""Divide a dataset into parts with the same mix of classes; versions of one photograph stay in one part.
 
-Near duplicates are copies in another size, format or quality, and neighbouring frames of a video.
-Legend: N images, C classes, P parts.
+Legend: N images, C classes, P parts, F counted features.
 """
 
 import hashlib
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
-import cv2
 import numpy as np
 
+from ssd.data.datasets.folders import kind_of_split
 from ssd.data.datasets.sizes import read_annotated_image
 from ssd.tools.data.content import Content, Record
+from ssd.tools.data.near_duplicates import group_versions, make_thumbnail
 from ssd.utils.device import available_cores, map_rows
 from ssd.utils.errors import ConfigError
 
-_REDUCTION = 4  # scale at which a JPEG is decoded for its hash
-# A difference hash: whether each of 8 x 8 cells is brighter than its right neighbour (N. Krawetz, "Kind of Like That",
-# hackerfactor.com, 2013). Measured on 364 blood smears (BCCD) and 125 photographs (of COCO): copies of half the
-# size, as JPEG of quality 30, or brighter by 10, differ in at most 5 bits and 10.5 of 255; different images in at least
-# 10 bits, but for two smears of one place (2 bits, 2.2 of 255).
-_CELLS, _MAX_BITS = 8, 6
-# Hashes of plain images agree by chance, so thumbnails must agree too: mean difference, of 255.
-_SIDE, _MAX_DIFFERENCE = 16, 12.0
-_BLOCK = 1024  # rows compared with all others at a time
+_REDUCTION = 4  # scale at which a JPEG is decoded for its thumbnail
+_SHOWN = 3  # groups in a message, with two names each
+_TESTED = ("val", "test")  # kinds of parts, in the order in which they are chosen for DATASETS.TEST
 
 
 def parse_parts(text: str) -> dict[str, float]:
@@ -44,31 +37,84 @@ def parse_parts(text: str) -> dict[str, float]:
     return shares
 
 
-def split_content(content: Content, shares: Mapping[str, float], seed: int) -> tuple[Content, int]:
-    """Return the content with its images in new parts, and the number of images that follow a near duplicate.
+def group_content(content: Content, max_bits: int | None) -> np.ndarray:
+    """Return the group of each image, int64 (N,), see ``group_versions``; ``max_bits`` None = by the names alone.
 
     Raises:
-        ConfigError: a part would be empty.
         DatasetError, ImageError: an image cannot be decoded, or has another size than annotated.
     """
-    hashes = map_rows(lambda row: _hash_record(content.records[row]), len(content.records), available_cores())
-    groups = group_near_duplicates(list(hashes))
+    names = [record.path.name for record in content.records]
+    if max_bits is None:
+        return group_versions(names, None)
+    thumbnails = map_rows(lambda row: _read_thumbnail(content.records[row]), len(names), available_cores())
+    return group_versions(names, np.array(list(thumbnails)), max_bits)
+
+
+def _read_thumbnail(record: Record) -> np.ndarray:
+    return make_thumbnail(read_annotated_image(record.path, record.width, record.height, _REDUCTION)[0])
+
+
+def split_content(content: Content, shares: Mapping[str, float], seed: int, groups: np.ndarray) -> dict[str, list[int]]:
+    """Return the rows of the images in each of new parts, see ``divide``; ConfigError if a part would be empty."""
     names = [f"{os.path.basename(record.path)} {record.name}" for record in content.records]
     parts = divide(names, [record.labels for record in content.records], groups, shares, seed)
     empty = [part for part, rows in parts.items() if not rows]
     if empty:
-        raise ConfigError(f"--parts: {len(names)} images leave none for {', '.join(empty)}")
-    return replace(content, parts=parts), len(groups) - len(np.unique(groups))
+        grouped = describe_groups(content, groups)
+        remedy = f": {grouped}. Give --near-duplicates fewer bits, or off" if grouped else ""
+        raise ConfigError(f"--parts: {len(names)} images leave none for {', '.join(empty)}{remedy}")
+    return parts
+
+
+def order_parts(parts: Mapping[str, list[int]]) -> dict[str, list[int]]:
+    """Return parts with that for training first and that for testing second; empty if no two parts are disjoint.
+
+    The first is the largest with train in its name, of those with a disjoint second; val goes before test.
+    """
+    kinds = {part: kind_of_split(part) for part in parts}
+    by_use = sorted(parts, key=lambda part: [kind not in kinds[part] for kind in _TESTED])
+    for train in sorted(parts, key=lambda part: ("train" not in kinds[part], -len(parts[part]))):
+        test = next((part for part in by_use if set(parts[part]).isdisjoint(parts[train])), None)
+        if test is not None:
+            return {part: parts[part] for part in dict.fromkeys((train, test, *by_use))}
+    return {}
+
+
+def count_leaks(parts: Mapping[str, list[int]], groups: np.ndarray) -> dict[str, int]:
+    """Return for each part how many of its images have a version in the first part, without those that are in both."""
+    train, *others = parts
+    trained = set(parts[train])
+    groups_of_train = set(groups[parts[train]].tolist())
+    return {
+        part: sum(row not in trained and int(groups[row]) in groups_of_train for row in parts[part]) for part in others
+    }
+
+
+def describe_groups(content: Content, groups: np.ndarray) -> str:
+    """Return the groups of several images as text, the largest with names; empty if there are none."""
+    found, counts = np.unique(groups, return_counts=True)
+    found, counts = found[counts > 1], counts[counts > 1]
+    if not len(found):
+        return ""
+    texts = []
+    for group in found[np.argsort(-counts, kind="stable")][:_SHOWN]:
+        rows = np.flatnonzero(groups == group)
+        names = [content.records[row].path.name for row in rows]
+        texts.append(", ".join(names[:2]) + (f" and {len(names) - 2} more" if len(names) > 2 else ""))
+    rest = f"; and {len(found) - _SHOWN} more groups" if len(found) > _SHOWN else ""
+    kind = "versions of one photograph or near duplicates"
+    return f"{counts.sum()} images in {len(found)} group(s) of {kind}: {'; '.join(texts)}{rest}"
 
 
 def divide(
     names: Sequence[str], labels: Sequence[np.ndarray], groups: np.ndarray, shares: Mapping[str, float], seed: int
 ) -> dict[str, list[int]]:
-    """Divide images so that each part has its share of each class and of the images without objects.
+    """Divide images so that each part has its share of them, within one image or group, and about its share of classes.
 
-    Rarest class first, each group of images goes to the part that still lacks most of that class (Sechidis, Tsoumakas
-    and Vlahavas, "On the Stratification of Multi-Label Data", 2011, Sec. 3.2, with groups in place of examples). The
-    result is a function of the seed and the names alone, on every machine.
+    One group after the other, large groups and rare classes first, goes to the part with room for it whose counts come
+    closest to its shares by the chi-square statistic: images with each class, objects of each class, and images without
+    objects. (After Sechidis, Tsoumakas and Vlahavas, "On the Stratification of Multi-Label Data", 2011, Sec. 3.2, whose
+    parts have no fixed size.) The result is a function of the seed and the names alone, on every machine.
 
     Args:
         names: N different names.
@@ -80,89 +126,63 @@ def divide(
     Returns:
         Rows of each part, ascending.
     """
-    presence = _presence(labels)  # (N, C + 1)
     digests = [hashlib.blake2b(f"{seed} {name}".encode(errors="surrogateescape")).digest() for name in names]
     rows_by_group: dict[int, list[int]] = {}
     for row in sorted(range(len(names)), key=lambda row: digests[row]):
         rows_by_group.setdefault(int(groups[row]), []).append(row)
-    rows_of = list(rows_by_group.values())
-    content = np.array([presence[rows].sum(axis=0) for rows in rows_of])  # (groups, C + 1)
-    content = content.reshape(len(rows_of), presence.shape[1])
-    sizes = np.array([len(rows) for rows in rows_of])
+    rows_of, features = list(rows_by_group.values()), _count_features(labels)
+    content = np.array([features[rows].sum(axis=0) for rows in rows_of]).reshape(-1, features.shape[1])
+    sizes, total = np.array([len(rows) for rows in rows_of]), content.sum(axis=0)
     fractions = np.array(list(shares.values()))
-    lacking = fractions[:, None] * content.sum(axis=0)  # (P, C + 1)
-    room = fractions * len(names)  # (P,)
-    part_of = np.full(len(rows_of), -1)
-    while (part_of < 0).any():
-        left = content[part_of < 0].sum(axis=0)
-        rarest = int(np.where(left > 0, left, np.inf).argmin())
-        candidates = np.flatnonzero((part_of < 0) & (content[:, rarest] > 0))
-        for group in candidates[np.argsort(-sizes[candidates], kind="stable")]:  # large groups fit only at first
-            neediest = np.flatnonzero(lacking[:, rarest] >= lacking[:, rarest].max() - 1e-9)  # sums of fractions round
-            part = neediest[room[neediest].argmax()]
-            part_of[group] = part
-            lacking[part] -= content[group]
-            room[part] -= sizes[group]
-    return {
-        name: sorted(row for group in np.flatnonzero(part_of == part) for row in rows_of[group])
-        for part, name in enumerate(shares)
-    }
+    lacking = fractions[:, None] * total  # (P, F)
+    expected = np.maximum(lacking, 1e-9)
+    room = _round_shares(fractions, len(names))  # (P,)
+    rarest = np.where(content > 0, total, np.inf).min(axis=1, initial=np.inf)
+    parts: dict[str, list[int]] = {name: [] for name in shares}
+    for group in np.lexsort((-content.sum(axis=1), rarest, -sizes)):
+        has_room = room >= min(sizes[group], room.max())
+        change = ((content[group] - 2 * lacking) * content[group] / expected).sum(axis=1)  # of chi-square
+        part = int(np.where(has_room, change.round(9), np.inf).argmin())  # sums of fractions round
+        parts[list(shares)[part]] += rows_of[group]
+        lacking[part] -= content[group]
+        room[part] -= sizes[group]
+    return {name: sorted(rows) for name, rows in parts.items()}
 
 
-def _hash_record(record: Record) -> np.ndarray:
-    return hash_image(read_annotated_image(record.path, record.width, record.height, _REDUCTION)[0])
+def _round_shares(fractions: np.ndarray, total: int) -> np.ndarray:
+    """Return whole numbers with a sum, the largest remainders rounded up; int64 (P,)."""
+    exact = (fractions * total).round(6)
+    whole = np.floor(exact).astype(np.int64)
+    whole[np.argsort(whole - exact, kind="stable")[: total - whole.sum()]] += 1
+    return whole
 
 
-def hash_image(image: np.ndarray) -> np.ndarray:
-    """Return the difference hash, 64 bits, and the pixels of a grey thumbnail of an RGB uint8 image; uint8 (320,)."""
-    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-    cells = cv2.resize(grey, (_CELLS + 1, _CELLS), interpolation=cv2.INTER_AREA)
-    thumbnail = cv2.resize(grey, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
-    return np.concatenate([(cells[:, :-1] > cells[:, 1:]).ravel(), thumbnail.ravel()]).astype(np.uint8)
-
-
-def group_near_duplicates(hashes: Sequence[np.ndarray]) -> np.ndarray:
-    """Return the group of each image, int64 (N,): the first row that it is similar to, directly or over others."""
-    bits_and_pixels = np.array(hashes, dtype=np.int16).reshape(-1, _CELLS**2 + _SIDE**2)
-    signs = bits_and_pixels[:, : _CELLS**2].astype(np.float32) * 2 - 1
-    thumbnails = bits_and_pixels[:, _CELLS**2 :]
-    groups = np.arange(len(hashes))
-    for start in range(0, len(hashes), _BLOCK):
-        bits = (_CELLS**2 - signs[start : start + _BLOCK] @ signs.T) / 2  # different bits; exact in float32
-        is_candidate = bits <= _MAX_BITS
-        for row in np.flatnonzero(is_candidate.sum(axis=1) > 1):  # each is similar to itself
-            others = np.flatnonzero(is_candidate[row] & (groups != groups[start + row]))
-            differences = np.abs(thumbnails[others] - thumbnails[start + row]).mean(axis=1)
-            joined = np.unique(groups[[start + row, *others[differences <= _MAX_DIFFERENCE]]])
-            if len(joined) > 1:
-                groups[np.isin(groups, joined)] = joined[0]
-    return groups
+def _count_features(labels: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the objects of each class in each image, whether there are any, and whether there are none; (N, F)."""
+    num_classes = max((int(item.max()) for item in labels if len(item)), default=0)
+    objects = np.array([np.bincount(item, minlength=num_classes + 1)[1:] for item in labels], dtype=np.float64)
+    objects = objects.reshape(len(labels), num_classes)
+    return np.concatenate([objects, objects > 0, (objects == 0).all(axis=1, keepdims=True)], axis=1)
 
 
 def table_of_parts(content: Content) -> str:
-    """Return a table of the images and the objects of each class in each part."""
-    columns = []
-    for rows in content.parts.values():
-        labels = np.concatenate([content.records[row].labels for row in rows])
-        columns.append([len(rows), *np.bincount(labels, minlength=len(content.class_names) + 1)[1:].tolist()])
-    names = ["images", *content.class_names]
-    width = max(map(len, names))
-    sizes = [max(len(part), 8) for part in content.parts]
-    table = [("", tuple(content.parts)), *zip(names, zip(*columns, strict=True), strict=True)]
+    """Return a table of the images and the objects of each class in each part, and the classes without an object."""
+    names = ["all", *content.class_names, "without objects"]
+    counts = np.zeros((len(names), 2 * len(content.parts)), dtype=np.int64)
+    for part, rows in enumerate(content.parts.values()):
+        for record in (content.records[row] for row in rows):
+            objects = np.bincount(record.labels, minlength=len(names) - 1)
+            objects[0] = len(record.labels)
+            counts[:-1, 2 * part + 1] += objects
+            counts[1:-1, 2 * part] += objects[1:] > 0
+            counts[-1, 2 * part] += not len(record.labels)
+        counts[0, 2 * part] = len(rows)
+    width = max(len(name) for name in names)
     lines = [
-        f"{name:<{width}}" + "".join(f"  {cell:>{size}}" for cell, size in zip(cells, sizes, strict=True))
-        for name, cells in table
-        if any(cells)
+        " " * width + "".join(f"{part:>20}" for part in content.parts),
+        f"{'class':<{width}}" + f"{'images':>10}{'objects':>10}" * len(content.parts),
     ]
-    unused = [name for name, cells in table if not any(cells)]
+    is_used = np.asarray(counts.any(axis=1))
+    lines += [f"{names[row]:<{width}}" + "".join(f"{n:>10}" for n in counts[row]) for row in np.flatnonzero(is_used)]
+    unused = [name for name, used in zip(names[1:-1], is_used[1:-1], strict=True) if not used]
     return "\n".join([*lines, *([f"no object: {', '.join(unused)}"] if unused else [])]) + "\n"
-
-
-def _presence(labels: Sequence[np.ndarray]) -> np.ndarray:
-    """Whether each image has each class, int64 (N, C + 1); the last column is that of images without objects."""
-    num_classes = max((int(item.max()) for item in labels if len(item)), default=0)
-    presence = np.zeros((len(labels), num_classes + 1), dtype=np.int64)
-    for row, item in enumerate(labels):
-        presence[row, item - 1] = 1
-        presence[row, -1] = len(item) == 0
-    return presence

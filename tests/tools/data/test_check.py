@@ -129,6 +129,26 @@ def test_overlap_of_training_and_testing_is_found_by_content(write_voc, check: C
     assert f"\nbetween the datasets\n  error: train/test overlap: 1\n    {problem.message}\n" in report_to_text(report)
 
 
+def test_versions_in_training_and_testing_are_found(write_voc, check: Check) -> None:
+    """By the name that a photograph has in an export, and by pixels that are turned, mirrored, brighter or coarser."""
+    train = write_voc({name: [CAT] for name in ("a_jpg.rf.0a", "b_jpg.rf.1b", "c", "d")}, root="one")
+    names = ("0", "1", "2", "3", "a_jpg.rf.2c", "x", "y", "z")
+    test = write_voc({name: [CAT] for name in names}, root="two", split="test")
+    (test / "ImageSets/Main/test.txt").write_text("a_jpg.rf.2c\nx\ny\nz\n")
+    image = cv2.imread(str(train / "JPEGImages/c.png"))
+    cv2.imwrite(str(test / "JPEGImages/x.png"), cv2.convertScaleAbs(image[::-1], alpha=1.1))
+    cv2.imwrite(str(test / "JPEGImages/y.png"), image)
+    report = check({"cells": voc(train, "train"), "test_cells": voc(test, "test")})
+    found = {Path(problem.path).stem: (problem.severity, problem.kind) for problem in report.problems}
+    assert found == {
+        "a_jpg.rf.2c": ("warning", "version in train and test"),
+        "x": ("warning", "near duplicate in train and test"),
+        "y": ("error", "train/test overlap"),
+    }
+    assert all(Path(problem.path).name in problem.message for problem in report.problems)
+    assert "c.png" in report.problems[1].message
+
+
 def test_it_goes_on_after_a_set_that_cannot_be_used(write_voc, check: Check, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"DATASETS\.TRAIN"):
         check({})
