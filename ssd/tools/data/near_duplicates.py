@@ -15,7 +15,7 @@ NUM_BITS = 2 * _SIDE * (_SIDE - 1)
 # A difference hash: whether each of 12 x 12 cells is brighter than its right and its lower neighbour (after N. Krawetz,
 # "Kind of Like That", hackerfactor.com, 2013), in the best of the eight orientations of a square. Measured on 364 blood
 # smears (BCCD), 848 photographs of masks and 125 of COCO: copies of half the size, as JPEG of quality 30, brighter or
-# darker by a quarter, blurred, noisy or turned differ in at most 33 bits (but for 2 %, half of which are white); images
+# darker by a quarter, blurred, noisy or turned differ in at most 33 bits (but for 2 %, which are half white); images
 # that show the same from slightly elsewhere in 9 to 47, others in at least 62.
 MAX_BITS = 40
 # Hashes of images that are plain but for a small object agree by chance, so gradients must agree too: their correlation
