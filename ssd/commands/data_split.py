@@ -63,7 +63,7 @@ def parse_args(args: Sequence[str]) -> argparse.Namespace:
 def run(args: argparse.Namespace) -> int:
     """Divide, print the content of each part, and return 0."""
     setup_logger(None)
-    shares = parse_parts(args.parts or _PARTS)
+    shares = parse_parts(_PARTS if args.parts is None else args.parts)
     check_output_folder(args.output)
     base = _find_base(args)
     datasets, source_format = open_datasets(
