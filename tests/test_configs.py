@@ -92,6 +92,9 @@ def resized(config: Config, image_size: ImageSize) -> Config:
     priors.MIN_SIZES = of_length(num_levels, [size * factor for size in priors.MIN_SIZES])
     priors.MAX_SIZES = of_length(num_levels, [size * factor for size in priors.MAX_SIZES])
     priors.ASPECT_RATIOS = of_length(num_levels, priors.ASPECT_RATIOS)
+    if priors.SHAPES:
+        scaled = [[(width * factor, height * factor) for width, height in level] for level in priors.SHAPES]
+        priors.SHAPES, priors.OFFSETS = of_length(num_levels, scaled), []
     priors.FEATURE_MAPS, priors.STRIDES, priors.BOXES_PER_LOCATION = [], [], []
     config.MODEL.BACKBONE.OUT_CHANNELS = ()
     return config

@@ -47,6 +47,11 @@ def run(args: argparse.Namespace) -> int:
     check_args(args)
     setup_logger(None)
     cfg = load_source(args)
+    if args.fit and cfg.MODEL.PRIORS.SHAPES:
+        raise ConfigError(
+            "--fit chooses MIN_SIZES, MAX_SIZES and ASPECT_RATIOS of MODEL.PRIORS, whose place its SHAPES take; set "
+            "SHAPES to []"
+        )
     layout, finer = make_layout(cfg), make_finer_advice(cfg)
     boxes, class_names = read_parts(cfg, args.num_images)
     report = make_report(layout, boxes, class_names, finer)

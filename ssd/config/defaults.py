@@ -57,6 +57,10 @@ cfg.MODEL.PRIORS.MIN_SIZES = [30, 60, 111, 162, 213, 264]
 cfg.MODEL.PRIORS.MAX_SIZES = [60, 111, 162, 213, 264, 315]
 # Each ratio r (width over height) gives two priors on its level, r:1 and 1:r; a pair [p, q] gives p:1 and q:1.
 cfg.MODEL.PRIORS.ASPECT_RATIOS = [[2], [2, 3], [2, 3], [2, 3], [2], [2]]
+# (width, height) in pixels of the priors of a cell, one list a level, in place of these three lists. Empty = by them.
+cfg.MODEL.PRIORS.SHAPES = []
+# First centre of each level, in strides from the corner of the image: n, or (y, x). Empty = 0.5 on every level.
+cfg.MODEL.PRIORS.OFFSETS = []
 # Priors per cell: 2 + 2 * number of ratios. Empty = derived; given values are checked.
 cfg.MODEL.PRIORS.BOXES_PER_LOCATION = []
 # Clamp (cx, cy, w, h) of every prior to [0, 1], as the released weights were trained; "size" clamps w and h alone.

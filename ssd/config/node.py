@@ -39,6 +39,16 @@ def _is_aspect_ratio(value: Any) -> bool:
     return len(pair) == 2 and all(map(_is_positive, pair))
 
 
+def _is_shapes(value: Any) -> bool:
+    shapes = value if isinstance(value, (list, tuple)) else []
+    return bool(shapes) and all(isinstance(shape, (list, tuple)) and _is_aspect_ratio(shape) for shape in shapes)
+
+
+def _is_offset(value: Any) -> bool:
+    pair = value if isinstance(value, (list, tuple)) else [value, value]
+    return len(pair) == 2 and all(type(number) in (int, float) and 0 <= number <= 1 for number in pair)
+
+
 def _is_regular_expression(value: Any) -> bool:
     try:
         re.compile(value)
@@ -83,6 +93,8 @@ _CHECKS: dict[str, dict[str, _Check]] = {
         ),
         **dict.fromkeys(("MIN_SIZES", "MAX_SIZES"), (_each(_is_positive), "a list of positive numbers")),
         "ASPECT_RATIOS": (_each(_each(_is_aspect_ratio)), "one list a level, like [[2], [2, 3]]"),
+        "SHAPES": (_each(_is_shapes), "one list of (width, height) a level, like [[[30, 30], [42, 21]], [[60, 60]]]"),
+        "OFFSETS": (_each(_is_offset), "numbers from 0 to 1, or (y, x) pairs of them"),
         "CENTERS": _one_of("stride", "map"),
         "CLIP": _one_of(True, False, "size"),
     },

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+YX = tuple[float, float]  # (y, x)
 Shapes = Sequence[tuple[float, float]]  # (width, height) in pixels of each prior of a cell
 
 
@@ -20,13 +21,15 @@ class PriorBox:
 
     image_size: tuple[int, int]
     feature_maps: Sequence[tuple[int, int]]
-    strides: Sequence[tuple[float, float]]
+    strides: Sequence[YX]
     shapes: Sequence[Shapes]
     clip: bool | str = False
+    offsets: Sequence[YX] = ()
 
     def __call__(self) -> Tensor:
         """Return the priors (P, 4), centre form relative to the image: level by level, row by row, cell by cell."""
-        levels = zip(self.feature_maps, self.strides, self.shapes, strict=True)
+        offsets = self.offsets or [(0.5, 0.5)] * len(self.shapes)
+        levels = zip(self.feature_maps, self.strides, self.shapes, offsets, strict=True)
         priors = torch.cat([level_priors(self.image_size, *level) for level in levels]).float()
         if self.clip == "size":
             return torch.cat([priors[:, :2], priors[:, 2:].clamp(0, 1)], dim=1)
@@ -52,13 +55,11 @@ def prior_shapes(
     return shapes
 
 
-def level_priors(
-    image_size: tuple[int, int], feature_map: tuple[int, int], stride: tuple[float, float], shapes: Shapes
-) -> Tensor:
+def level_priors(image_size: YX, feature_map: YX, stride: YX, shapes: Shapes, offset: YX = (0.5, 0.5)) -> Tensor:
     """Repeat the shapes of one cell over a feature map: (cells * shapes, 4), centre form relative to the image."""
     (height, width), (rows, columns), (stride_y, stride_x) = image_size, feature_map, stride
-    center_y = (torch.arange(rows, dtype=torch.float64) + 0.5) / (height / stride_y)
-    center_x = (torch.arange(columns, dtype=torch.float64) + 0.5) / (width / stride_x)
+    center_y = (torch.arange(rows, dtype=torch.float64) + offset[0]) / (height / stride_y)
+    center_x = (torch.arange(columns, dtype=torch.float64) + offset[1]) / (width / stride_x)
     sizes = torch.tensor(shapes, dtype=torch.float64) / torch.tensor([width, height], dtype=torch.float64)
     grid_y, grid_x = torch.meshgrid(center_y, center_x, indexing="ij")
     centers = torch.stack([grid_x, grid_y], dim=-1).view(-1, 1, 2)  # (cells, 1, 2)

@@ -1,5 +1,6 @@
 """Levels: channels, feature maps, strides and priors that follow from the backbone and the input size."""
 
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from ssd.modeling.backbone.stages import feature_shapes
 from ssd.structures.boxes import height_width
 from ssd.utils.errors import ConfigError
 
+logger = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class Levels:
@@ -25,6 +28,7 @@ class Levels:
         feature_maps: (height, width) in cells.
         strides: (y, x) distance of the priors of neighbouring cells in pixels.
         shapes: (width, height) in pixels of the priors of a cell.
+        offsets: (y, x) of the first centre in strides from the corner of the image; empty = (0.5, 0.5) on every level.
     """
 
     image_size: tuple[int, int]
@@ -32,6 +36,7 @@ class Levels:
     feature_maps: Sequence[tuple[int, int]]
     strides: Sequence[tuple[float, float]]
     shapes: Sequence[Shapes]
+    offsets: Sequence[tuple[float, float]] = ()
 
     @property
     def boxes_per_location(self) -> list[int]:
@@ -68,10 +73,12 @@ def build_levels(cfg: CfgNode, network: nn.Module) -> Levels:
     _check_lengths(priors, len(maps), source)
     _check(cfg.MODEL.BACKBONE.OUT_CHANNELS, channels, "MODEL.BACKBONE.OUT_CHANNELS", source)
     _check([height_width(size) for size in priors.FEATURE_MAPS], maps, "MODEL.PRIORS.FEATURE_MAPS", source)
-    sizes = zip(priors.MIN_SIZES, priors.MAX_SIZES, priors.ASPECT_RATIOS, strict=True)
-    shapes = [prior_shapes(*level) for level in sizes]
-    counts = [len(level) for level in shapes]
-    _check(priors.BOXES_PER_LOCATION, counts, "MODEL.PRIORS.BOXES_PER_LOCATION", "MODEL.PRIORS.ASPECT_RATIOS")
+    shapes: list[Shapes] = [[(width, height) for width, height in level] for level in priors.SHAPES]
+    if not shapes:
+        sizes = zip(priors.MIN_SIZES, priors.MAX_SIZES, priors.ASPECT_RATIOS, strict=True)
+        shapes = [prior_shapes(*level) for level in sizes]
+    counts, shapes_key = [len(level) for level in shapes], "SHAPES" if priors.SHAPES else "ASPECT_RATIOS"
+    _check(priors.BOXES_PER_LOCATION, counts, "MODEL.PRIORS.BOXES_PER_LOCATION", f"MODEL.PRIORS.{shapes_key}")
     if priors.STRIDES:
         _check_strides(priors.STRIDES, maps, cfg.INPUT.IMAGE_SIZE)
     strides: list[tuple[float, float]]
@@ -81,13 +88,14 @@ def build_levels(cfg: CfgNode, network: nn.Module) -> Levels:
         strides = [height_width(stride) for stride in priors.STRIDES]
     else:
         strides = [nominal_strides(image_size, size) for size in maps]
-    return Levels(image_size, channels, maps, strides, shapes)
+    offsets = [tuple(offset) if isinstance(offset, Sequence) else (offset, offset) for offset in priors.OFFSETS]
+    return Levels(image_size, channels, maps, strides, shapes, offsets)
 
 
 def make_prior_box(cfg: CfgNode, levels: Levels) -> PriorBox:
     """Build the layout of the priors of ``levels``; reads MODEL.PRIORS.CLIP."""
     clip = cfg.MODEL.PRIORS.CLIP
-    return PriorBox(levels.image_size, levels.feature_maps, levels.strides, levels.shapes, clip)
+    return PriorBox(levels.image_size, levels.feature_maps, levels.strides, levels.shapes, clip, levels.offsets)
 
 
 def nominal_strides(image_size: tuple[int, int], feature_map: tuple[int, int]) -> tuple[int, int]:
@@ -113,9 +121,10 @@ def _check(given: Sequence[Any], derived: list[Any], key: str, source: str) -> N
 
 
 def _check_lengths(priors: CfgNode, num_levels: int, source: str) -> None:
-    for name in ("MIN_SIZES", "MAX_SIZES", "ASPECT_RATIOS", "STRIDES"):
+    required = ("SHAPES",) if priors.SHAPES else ("MIN_SIZES", "MAX_SIZES", "ASPECT_RATIOS")
+    for name in (*required, "STRIDES", "OFFSETS"):
         values = priors[name]
-        if len(values) != num_levels and not (name == "STRIDES" and not values):
+        if len(values) != num_levels and (values or name in required):
             raise ConfigError(
                 f"MODEL.PRIORS.{name} has {len(values)} entries {list(values)}, "
                 f"but {source} gives {num_levels} feature maps, which need one each"
@@ -123,10 +132,16 @@ def _check_lengths(priors: CfgNode, num_levels: int, source: str) -> None:
 
 
 def _check_strides(strides: Sequence[Any], maps: Sequence[tuple[int, int]], image_size: Any) -> None:
-    """Check that each map at its stride covers the image, within one cell."""
+    """Check that each map at its stride covers the image, within one cell, and warn of centres beyond it."""
     for stride, cells in zip(strides, maps, strict=True):
         for distance, count, pixels in zip(height_width(stride), cells, height_width(image_size), strict=True):
-            if abs(distance * count - pixels) >= distance:
+            if distance * count - pixels >= distance:  # as in the published res10 network
+                logger.warning(
+                    "MODEL.PRIORS.STRIDES has %s for a map of %s cells, which puts some centres beyond "
+                    "INPUT.IMAGE_SIZE %s",
+                    *(stride, cells, image_size),
+                )
+            elif pixels - distance * count >= distance:
                 raise ConfigError(
                     f"MODEL.PRIORS.STRIDES has {stride} for a map of {cells} cells, which does not cover "
                     f"INPUT.IMAGE_SIZE {image_size}; set about {round(pixels / count)}, or leave STRIDES empty"

@@ -123,6 +123,8 @@ def _missing_settings(cfg: CfgNode) -> dict[str, str]:
     settings = {
         "MODEL.PRIORS.CLIP": (priors.CLIP == "size", "clips whole priors or none: some large boxes move"),
         "MODEL.PRIORS.ASPECT_RATIOS": (has_pairs, "has each ratio with its inverse"),
+        "MODEL.PRIORS.SHAPES": (bool(priors.SHAPES), "has MIN_SIZES, MAX_SIZES and ASPECT_RATIOS alone"),
+        "MODEL.PRIORS.OFFSETS": (bool(priors.OFFSETS), "has centres in the middle of cells: boxes move"),
         "MODEL.PRIORS.CENTERS": (priors.CENTERS == "map", "places priors by STRIDES: boxes move"),
         "INPUT.PIXEL_STD": (has_std, "does not divide pixels: divide in its transforms, after the mean is subtracted"),
         "TEST.PRE_NMS_TOP_K": (test.PRE_NMS_TOP_K >= 0, "has no limits per class"),

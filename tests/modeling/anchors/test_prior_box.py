@@ -42,6 +42,14 @@ def test_a_rectangle_keeps_pixels_square() -> None:
     torch.testing.assert_close(priors[-1], torch.tensor([175 / 200, 75 / 100, 0.2, 0.4], dtype=torch.float64))
 
 
+def test_an_offset_moves_the_centres() -> None:
+    # Level 7 of a feature pyramid at 320 x 384 pixels: 384 is a multiple of 128, 320 is none.
+    priors = PriorBox((320, 384), [(3, 3)], [(128, 128)], [[(64, 32)]], offsets=[(0, 0.5)])().view(3, 3, 4)
+    torch.testing.assert_close(priors[:, 0, 1], torch.tensor([0, 128, 256]) / 320)
+    torch.testing.assert_close(priors[0, :, 0], torch.tensor([64, 192, 320]) / 384)
+    torch.testing.assert_close(priors[0, 0, 2:], torch.tensor([64 / 384, 32 / 320]))
+
+
 @pytest.mark.parametrize("clip", [True, False, "size"])
 def test_clip_clamps_size_and_centre(clip: bool | str) -> None:
     # The last of two cells at stride 256 has its centre at 384, beyond the image.

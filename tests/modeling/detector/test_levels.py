@@ -73,6 +73,22 @@ def test_centres_by_stride_or_by_map() -> None:
     torch.testing.assert_close(by_map[:, 1:], by_stride[:, 1:])
 
 
+def test_centres_beyond_the_image_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    strides = [(n, n) for n in (99, 16, 32, 64, 100, 300)]
+    assert vgg_levels("MODEL.PRIORS.STRIDES", [n for n, _ in strides]).strides == strides
+    assert "STRIDES has 99" in caplog.text
+
+
+def test_shapes_take_the_place_of_sizes_and_ratios() -> None:
+    shapes = [[(30, 30), (42.5, 21)], *[[(60, 60)]] * 5]
+    unused = ["MODEL.PRIORS.MIN_SIZES", [1], "MODEL.PRIORS.BOXES_PER_LOCATION", [2, 1, 1, 1, 1, 1]]
+    levels = vgg_levels("MODEL.PRIORS.SHAPES", shapes, "MODEL.PRIORS.OFFSETS", [0.5, 0, 0.5, (0, 0.5), 0, 1], *unused)
+    assert levels.shapes == shapes
+    assert levels.offsets[2:4] == [(0.5, 0.5), (0, 0.5)]
+    with pytest.raises(ConfigError, match=r"BOXES_PER_LOCATION.*SHAPES"):
+        vgg_levels("MODEL.PRIORS.SHAPES", shapes, "MODEL.PRIORS.BOXES_PER_LOCATION", [4, 6, 6, 6, 4, 4])
+
+
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
@@ -82,7 +98,8 @@ def test_centres_by_stride_or_by_map() -> None:
         ("MODEL.PRIORS.MIN_SIZES", [30], r"MIN_SIZES.*\[30\].*6"),
         ("MODEL.PRIORS.STRIDES", [8, 16], r"STRIDES.*\[8, 16\]"),
         ("MODEL.PRIORS.STRIDES", [8, 16, 32, 64, 100, 30], r"STRIDES.*30.* 300"),
-        ("MODEL.PRIORS.STRIDES", [99, 16, 32, 64, 100, 300], r"STRIDES.*99.* 8"),
+        ("MODEL.PRIORS.OFFSETS", [0.5], r"OFFSETS.*\[0.5\].*6"),
+        ("MODEL.PRIORS.SHAPES", [[(30, 30)]], r"SHAPES.*6"),
     ],
 )
 def test_contradictions_name_both_keys(key: str, value: object, message: str) -> None:

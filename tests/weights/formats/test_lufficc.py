@@ -82,6 +82,8 @@ def test_settings_for_its_config() -> None:
         ("MODEL.PRIORS.CLIP", False, 'MODEL.PRIORS.CLIP "False"'),
         ("TEST.MAX_PER_IMAGE", 200, 'TEST.MAX_PER_IMAGE "200"'),
         ("INPUT.PIXEL_STD", [58, 57, 57], "INPUT.PIXEL_STD is [58, 57, 57]"),
+        ("MODEL.PRIORS.SHAPES", [[[30, 30]] * n for n in (4, 6, 6, 6, 4, 4)], "MODEL.PRIORS.SHAPES is [[[30, 30]"),
+        ("MODEL.PRIORS.OFFSETS", [0] * 6, "MODEL.PRIORS.OFFSETS is [0, 0"),
         ("MODEL.PRIORS.CENTERS", "map", "MODEL.PRIORS.CENTERS is map"),
         ("TEST.PRE_NMS_TOP_K", 400, "TEST.PRE_NMS_TOP_K is 400"),
         ("TEST.MAX_PER_CLASS", 50, "TEST.MAX_PER_CLASS is 50"),
