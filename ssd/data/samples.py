@@ -153,6 +153,9 @@ class TrainingSamples(Dataset[TrainingSample]):
         width, height = size[::-1] if is_turned else size
         boxes, labels = np.asarray(target["boxes"]).reshape(-1, 4), np.asarray(target["labels"])
         limit = np.array([width, height, width, height])
+        if is_turned and (boxes >= limit + 1).any():
+            problem = "has its sides exchanged, and a box that leaves it, so the boxes are not of this image"
+            raise DatasetError(f"image {index}, annotated as {height} x {width} pixels, {problem}")
         boxes = np.minimum(np.maximum(boxes, 0), limit)  # so that a crop that holds a centre shows image
         draw = draw_geometry(width, height, boxes, self._rng.at(position), self._steps)
         boxes, labels = map_boxes(boxes, labels, draw)

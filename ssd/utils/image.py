@@ -1,6 +1,10 @@
-"""Reading and writing of images: RGB uint8 arrays (H, W, 3), turned upright as their EXIF tag says."""
+"""Reading and writing of images: RGB uint8 arrays (H, W, 3), turned upright as their EXIF tag says.
+
+Pillow reads the header, with size and orientation, and OpenCV the pixels as they are stored; both must agree.
+"""
 
 import io
+import logging
 import math
 import os
 import stat
@@ -35,13 +39,22 @@ PILLOW_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image
 _OPENERS: dict[bytes, Callable[[Any], Image.Image]] = {
     **{b"\xff\xd8": JpegImageFile, b"\x89PNG": PngImageFile, b"BM": BmpImageFile, b"RIFF": WebPImageFile}
 }
-_EXIF_ORIENTATION, _EXIF_TRANSPOSED = 0x0112, (5, 6, 7, 8)  # the orientations that swap width and height
+_EXIF_ORIENTATION = 0x0112
+# EXIF orientation -> whether to exchange rows and columns, then the axis of cv2.flip or None (Exif 2.32, table 6).
+_TURNS: dict[Any, tuple[bool, int | None]]
+_TURNS = {2: (False, 1), 3: (False, -1), 4: (False, 0), 5: (True, None), 6: (True, 1), 7: (True, -1), 8: (True, 0)}
+_NO_TURN: tuple[bool, int | None] = (False, None)
+_DEEP_FORMATS = (b"\x89PNG", b"II*\0", b"MM\0*")  # PNG and TIFF, whose 16 bits may hold fewer
+_FEW_GREY_VALUES = 16  # of 256 that an image keeps
+
+logger = logging.getLogger(__name__)
 
 _log: Any = getattr(cv2.utils, "logging", cv2)  # has get- and setLogLevel; before OpenCV 5 it is cv2 itself
 _SILENT = 0  # cv::utils::logging::LOG_LEVEL_SILENT, which OpenCV 4 does not name in Python
 _log_lock = threading.Lock()
 _num_silent = 0  # threads in silent_opencv
 _log_level: int = _log.getLogLevel()  # to go back to
+_dim_folders: set[str] = set()  # folders of images with few grey values, warned of once
 
 
 def read_image(source: str | os.PathLike[str] | bytes, expected_size: tuple[int, int] | None = None) -> np.ndarray:
@@ -73,17 +86,22 @@ def read_reduced_image(
         if the format or the EXIF tag requires it.
     """
     data, name = _read_bytes(source)
-    _check_header(data, name)
+    if not data:
+        raise ImageError(f"{name}: the file is empty")
+    size, turn = _read_header(data, name, expected_size)
     if not _is_jpeg(data):
         reduction = 1
-    elif b"Exif\0\0" in data:  # rotation may turn the far edge, with an incomplete square, into the near one
-        reduction = math.gcd(reduction, *(expected_size or (1, 1)))
-    flags = cv2.IMREAD_COLOR_RGB | _REDUCTION_FLAGS[reduction]
-    pixels = _decode(data, name, flags)
-    height, width = pixels.shape[:2]
-    if expected_size and reduced_size(expected_size, reduction) == (height, width) and height != width:
-        pixels = _decode(data, name, flags | cv2.IMREAD_IGNORE_ORIENTATION)
-    return pixels, reduction
+    else:
+        _check_length(len(data), size, name)
+        if turn != _NO_TURN:  # may move the far edge, with an incomplete square, into the near one
+            reduction = math.gcd(reduction, *(expected_size or (1, 1)))
+    pixels = _decode(data, name, reduction)
+    if pixels.shape[1::-1] != reduced_size(size, reduction):
+        raise ImageError(f"{name}: {size} pixels by its header, but {pixels.shape[1::-1]} are stored; save it again")
+    is_exchanged, axis = turn
+    if is_exchanged:
+        pixels = cv2.transpose(pixels)
+    return pixels if axis is None else cv2.flip(pixels, axis), reduction
 
 
 def reduced_size(size: tuple[int, int], reduction: int) -> tuple[int, int]:
@@ -91,15 +109,10 @@ def reduced_size(size: tuple[int, int], reduction: int) -> tuple[int, int]:
     return -(-size[0] // reduction), -(-size[1] // reduction)
 
 
-def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
+def image_size(path: str | os.PathLike[str], expected_size: tuple[int, int] | None = None) -> tuple[int, int]:
     """Return (width, height) in pixels of the result of ``read_image``, from the file's header."""
-    with _opened(path, os.fspath(path)) as image:
-        width, height = image.size
-        exif = Image.Exif()
-        with suppress(*PILLOW_ERRORS):  # damaged EXIF data counts as none, as for OpenCV
-            exif.load(image.info.get("exif", b""))
-    _check_limit(width, height, os.fspath(path))
-    return (height, width) if exif.get(_EXIF_ORIENTATION) in _EXIF_TRANSPOSED else (width, height)
+    size, (is_exchanged, _) = _read_header(path, os.fspath(path), expected_size)
+    return size[::-1] if is_exchanged else size
 
 
 def image_names(folder: str | os.PathLike[str]) -> list[str]:
@@ -181,16 +194,33 @@ def _read_bytes(source: str | os.PathLike[str] | bytes) -> tuple[bytes, str]:
         raise ImageError(f"{name}: {cause(error)}") from error
 
 
-def _check_header(data: bytes, name: str) -> None:
-    """Raise ImageError if the header is damaged, or promises more than MAX_PIXELS or than the file can hold."""
-    if not data:
-        raise ImageError(f"{name}: the file is empty")
-    with _opened(data, name) as image:
+def _read_header(
+    source: str | os.PathLike[str] | bytes, name: str, expected_size: tuple[int, int] | None
+) -> tuple[tuple[int, int], tuple[bool, int | None]]:
+    """Return (width, height) as stored, and one of _TURNS to apply; damaged EXIF data counts as none.
+
+    Pillow gives the turn of an AVIF as that of EXIF. A TIFF is upright for Pillow and OpenCV.
+    """
+    turn = _NO_TURN
+    with _opened(source, name) as image:
         width, height = image.size
+        with suppress(*PILLOW_ERRORS):
+            exif = Image.Exif()
+            exif.load(image.info.get("exif", b""))
+            turn = _TURNS.get(exif.get(_EXIF_ORIENTATION), _NO_TURN)
     _check_limit(width, height, name)
-    # Every block of 8 x 8 pixels takes a Huffman code of at least one bit; libjpeg fills missing ones with grey.
-    if _is_jpeg(data) and len(data) < -(-width // 8) * -(-height // 8) // 8:
-        raise ImageError(f"{name}: the image is damaged: {len(data)} bytes are too few for {width} x {height} pixels")
+    is_stored = turn[0] and expected_size == (width, height) != (height, width)
+    return (width, height), _NO_TURN if is_stored else turn
+
+
+def _check_length(num_bytes: int, size: tuple[int, int], name: str) -> None:
+    """Raise ImageError if a JPEG is too short for its size.
+
+    Every block of 8 x 8 pixels takes a Huffman code of at least one bit; libjpeg fills missing ones with grey.
+    """
+    width, height = size
+    if num_bytes < -(-width // 8) * -(-height // 8) // 8:
+        raise ImageError(f"{name}: the image is damaged: {num_bytes} bytes are too few for {width} x {height} pixels")
 
 
 def _check_limit(width: int, height: int, name: str) -> None:
@@ -199,8 +229,11 @@ def _check_limit(width: int, height: int, name: str) -> None:
         raise ImageError(f"{name}: {width} x {height} pixels, {limit}")
 
 
-def _decode(data: bytes, name: str, flags: int) -> np.ndarray:
-    """Decode with the flags of cv2.imdecode to RGB uint8 (H, W, 3)."""
+def _decode(data: bytes, name: str, reduction: int) -> np.ndarray:
+    """Decode to RGB uint8 (H, W, 3) as stored."""
+    flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION | _REDUCTION_FLAGS[reduction]
+    if data.startswith(_DEEP_FORMATS):
+        flags |= cv2.IMREAD_ANYDEPTH
     if _seems_truncated(data):
         with _opened(data, name) as image:
             image.load()
@@ -214,7 +247,24 @@ def _decode(data: bytes, name: str, flags: int) -> np.ndarray:
         with _opened(data, name) as image:
             image.load()  # Pillow is strict, and names the cause
         raise ImageError(f"{name}: OpenCV cannot decode this file: {reason}")
-    return pixels
+    return pixels if pixels.dtype == np.uint8 else _to_8_bits(pixels, name)
+
+
+def _to_8_bits(pixels: np.ndarray, name: str) -> np.ndarray:
+    """Return the high byte of 16 bits, as the PNG specification has it for images of fewer significant bits.
+
+    Cameras and scanners also write 10 or 12 bits into the low ones. Nothing tells these from a dark image, and a scale
+    for each image would change its brightness; so there is a warning, one a folder.
+    """
+    if pixels.dtype != np.uint16:
+        raise ImageError(f"{name}: the pixels are {pixels.dtype} numbers, whose range is unknown; save them as 8 bits")
+    highest, folder = int(pixels.max()), os.path.dirname(name)
+    num_values = highest // 256 + 1
+    if num_values <= _FEW_GREY_VALUES and folder not in _dim_folders:
+        _dim_folders.add(folder)
+        message = "%s: 16 bits, but no value above %d, so at most %d grey values are left of such images; %s"
+        logger.warning(message, name, highest, num_values, "scale them to 8 bits yourself, all by the same factor")
+    return (pixels >> 8).astype(np.uint8)
 
 
 def _seems_truncated(data: bytes) -> bool:

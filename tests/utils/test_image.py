@@ -89,7 +89,7 @@ def test_transparency_is_dropped_and_16_bits_keep_the_high_byte(pixels: np.ndarr
     np.testing.assert_array_equal(read_image(cv2.imencode(".png", deep[..., ::-1])[1].tobytes()), pixels)
 
 
-@pytest.mark.parametrize("file_format", ["PNG", "JPEG", "WEBP"])
+@pytest.mark.parametrize("file_format", ["PNG", "JPEG", "WEBP", "AVIF", "TIFF"])
 @pytest.mark.parametrize("orientation", UPRIGHT)
 def test_exif_orientation_is_applied(tmp_path: Path, pixels: np.ndarray, file_format: str, orientation: int) -> None:
     stored = read_image(encode(Image.fromarray(pixels), file_format))
@@ -98,6 +98,48 @@ def test_exif_orientation_is_applied(tmp_path: Path, pixels: np.ndarray, file_fo
     image = read_image(path)
     np.testing.assert_array_equal(image, UPRIGHT[orientation](stored))
     assert image_size(path) == (image.shape[1], image.shape[0])
+
+
+@pytest.mark.parametrize("byte_order", "<>")
+@pytest.mark.parametrize("file_format", ["PNG", "JPEG", "WEBP"])
+def test_exif_orientation_may_be_a_long_number(
+    tmp_path: Path, pixels: np.ndarray, file_format: str, byte_order: str
+) -> None:
+    """Type 4 instead of 3, as some cameras write it, in either byte order."""
+    start = b"MM" if byte_order == ">" else b"II"
+    entry = struct.pack(f"{byte_order}HIHHHII", 42, 8, 1, ORIENTATION_TAG, 4, 1, 6)
+    path = tmp_path / "a"
+    Image.fromarray(pixels).save(path, file_format, exif=b"Exif\0\0" + start + entry + bytes(4))
+    assert image_size(path) == (HEIGHT, WIDTH)
+    image = read_image(path)
+    np.testing.assert_array_equal(image, np.rot90(read_image(encode(Image.fromarray(pixels), file_format)), -1))
+    assert image_size(path, (WIDTH, HEIGHT)) == (WIDTH, HEIGHT) == read_image(path, (WIDTH, HEIGHT)).shape[1::-1]
+
+
+def test_header_and_pixels_that_disagree_are_an_error(
+    tmp_path: Path, pixels: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.png"
+    Image.fromarray(pixels).save(path)
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: np.zeros((WIDTH, HEIGHT, 3), np.uint8))
+    with pytest.raises(ImageError, match=r"a\.png: \(64, 48\) .*\(48, 64\)"):
+        read_image(path)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_images_of_few_grey_values_in_16_bits_are_warned_of_once(
+    tmp_path: Path, suffix: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """10 bits in the low ones of 16 leave four of 256 grey values."""
+    deep = np.arange(1024, dtype=np.uint16).reshape(32, 32)
+    for name, values in (("a", deep * 64), ("b", deep), ("c", deep)):
+        (tmp_path / f"{name}{suffix}").write_bytes(cv2.imencode(suffix, values)[1].tobytes())
+        np.testing.assert_array_equal(read_image(tmp_path / f"{name}{suffix}")[..., 0], values >> 8)
+    (record,) = caplog.records
+    message = record.getMessage()
+    assert message.startswith(str(tmp_path / f"b{suffix}"))
+    assert " 1023," in message
+    assert " 4 " in message
 
 
 def test_expected_size_picks_the_orientation_that_agrees(pixels: np.ndarray) -> None:
@@ -134,7 +176,7 @@ def test_other_formats_are_not_reduced(pixels: np.ndarray, file_format: str) -> 
 
 @pytest.mark.parametrize(
     ("size", "expected", "applied"),
-    [((64, 48), (64, 48), 8), ((64, 48), (48, 64), 8), ((64, 44), (64, 44), 4), ((63, 48), (63, 48), 1)],
+    [((64, 48), (48, 64), 8), ((64, 44), (44, 64), 4), ((63, 48), (48, 63), 1), ((63, 44), (63, 44), 8)],
 )
 def test_exif_allows_whole_squares_only(size: tuple[int, int], expected: tuple[int, int], applied: int) -> None:
     """Else a turned image would begin with the incomplete square of its far edge."""

@@ -125,7 +125,8 @@ class ArrayDataset(Dataset[Sample]):
     def read_image(self, index: int, reduction: int = 1) -> tuple[np.ndarray, int]:
         """Return the image and the reduction that was applied, see ``read_reduced_image``."""
         width, height = self._sizes[index].tolist()
-        return read_annotated_image(self.image_path(index), width, height, reduction)
+        boxes = self._boxes[self._rows(index)]
+        return read_annotated_image(self.image_path(index), (width, height), boxes, reduction)
 
     def image_path(self, index: int) -> Path:
         """Return the file of an image."""

@@ -31,26 +31,39 @@ def true_size(
     if is_annotated and width * height > MAX_PIXELS:
         message = f"{image_path}: annotated as {width:.4g} x {height:.4g} pixels; at most {MAX_PIXELS} are read"
         raise DatasetError(message, path=image_path, kind=SIZE_MISMATCH)
-    is_left = not is_annotated or bool((boxes >= [width + 1, height + 1] * 2).any())
+    is_left = not is_annotated or _is_left(boxes, (width, height))
     if not is_left and not policy.reads_headers:
         return width, height
-    own = image_size_of(image_path)
+    own = image_size_of(image_path, (width, height))
     if is_annotated and own != (width, height):
-        is_slip = is_left or sorted(own) == sorted((width, height))
-        message = f"{image_path}: the image is {own[0]} x {own[1]} pixels but annotated as {width} x {height}"
-        error = DatasetError(message, path=image_path, kind=SIZE_SLIP if is_slip else SIZE_MISMATCH)
+        is_slip = (is_left or own == (height, width)) and not _is_left(boxes, own)
+        error = _mismatch(image_path, own, (width, height), SIZE_SLIP if is_slip else SIZE_MISMATCH)
         if not is_slip:
             raise error
         policy.note(error)
     return own if is_left else (width, height)
 
 
-def image_size_of(path: Path) -> tuple[int, int]:
-    """Return (width, height) of an image from its header."""
+def _is_left(boxes: np.ndarray, size: tuple[int, int]) -> bool:
+    """Tell whether a box (G, 4) leaves an image of ``size`` (width, height) by a pixel or more."""
+    return bool((boxes >= np.add(size * 2, 1)).any())
+
+
+def _mismatch(path: Path, own: tuple[int, int], annotated: tuple[int, int], kind: str = SIZE_MISMATCH) -> DatasetError:
+    message = f"{path}: the image is {own[0]} x {own[1]} pixels but annotated as {annotated[0]} x {annotated[1]}"
+    if kind == SIZE_MISMATCH and own == annotated[::-1]:
+        message += ", and a box leaves the image, so the sides were not exchanged; correct or remove these boxes"
+    elif kind == SIZE_MISMATCH:
+        message += "; if the boxes fit the image, correct the annotated size, or remove it"
+    return DatasetError(message, path=path, kind=kind)
+
+
+def image_size_of(path: Path, expected_size: tuple[int, int] | None = None) -> tuple[int, int]:
+    """Return (width, height) of an image from its header; see ``read_image`` for ``expected_size``."""
     require_path(path, "image")
     try:
         _require_regular(path)
-        return image_size(path)
+        return image_size(path, expected_size)
     except ImageError as error:
         raise DatasetError(str(error), path=path, kind=unreadable_kind(path)) from error
 
@@ -68,23 +81,26 @@ def unreadable_kind(path: Path) -> str:
     return EMPTY if os.path.isfile(path) and os.path.getsize(path) == 0 else CORRUPT
 
 
-def read_annotated_image(path: Path, width: int, height: int, reduction: int = 1) -> tuple[np.ndarray, int]:
+def read_annotated_image(
+    path: Path, size: tuple[int, int], boxes: np.ndarray, reduction: int = 1
+) -> tuple[np.ndarray, int]:
     """Read an image, in the orientation in which its boxes were drawn, with ``read_reduced_image``.
+
+    An annotation with width and height exchanged is accepted if its boxes fit the image.
+
+    Args:
+        path: Image file.
+        size: Annotated width and height in pixels.
+        boxes: (G, 4) corner form in pixels.
+        reduction: See ``read_reduced_image``.
 
     Raises:
         ImageError: The file cannot be decoded.
         DatasetError: The image has another size than annotated, so the boxes do not fit it.
     """
     _require_regular(path)
-    image, reduction = read_reduced_image(path, reduction, expected_size=(width, height))
-    # If width and height are exchanged, the annotation tool is wrong about the size only; the boxes fit the image.
-    if sorted(image.shape[:2]) != sorted(reduced_size((height, width), reduction)):
-        if reduction > 1:
-            return read_annotated_image(path, width, height)  # reports the full size of the image
-        raise DatasetError(
-            f"{path}: the image is {image.shape[1]} x {image.shape[0]} pixels but annotated as {width} x {height}; "
-            "if the boxes fit the image, correct the annotated size, or remove it",
-            path=path,
-            kind=SIZE_MISMATCH,
-        )
-    return image, reduction
+    image, found = read_reduced_image(path, reduction, expected_size=size)
+    own, exchanged = image.shape[1::-1], size[::-1]
+    if own != reduced_size(size, found) and (own != reduced_size(exchanged, found) or _is_left(boxes, exchanged)):
+        raise _mismatch(path, image_size_of(path, size), size)
+    return image, found

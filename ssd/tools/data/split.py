@@ -51,7 +51,7 @@ def group_content(content: Content, max_bits: int | None) -> np.ndarray:
 
 
 def _read_thumbnail(record: Record) -> np.ndarray:
-    return make_thumbnail(read_annotated_image(record.path, record.width, record.height, _REDUCTION)[0])
+    return make_thumbnail(read_annotated_image(record.path, (record.width, record.height), record.boxes, _REDUCTION)[0])
 
 
 def split_content(content: Content, shares: Mapping[str, float], seed: int, groups: np.ndarray) -> dict[str, list[int]]:

@@ -201,7 +201,7 @@ def _write_yolo(folder: Path, content: Content) -> list[str]:
     for record in content.records:
         size, name = image_size_of(record.path), record.name
         if size != (record.width, record.height):
-            pixels = read_annotated_image(record.path, record.width, record.height)[0]
+            pixels = read_annotated_image(record.path, (record.width, record.height), record.boxes)[0]
             stored = (pixels.shape[1], pixels.shape[0])
             if stored != size:  # readers of YOLO would turn the image as its EXIF tag says
                 (folder / "images" / record.name).unlink()

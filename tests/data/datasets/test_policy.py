@@ -181,8 +181,11 @@ def test_boxes_are_clipped_or_dropped() -> None:
 def test_a_reduced_image_is_held_against_its_annotation(tmp_path: Path) -> None:
     path = tmp_path / "a.jpg"
     cv2.imwrite(str(path), np.full((61, 99, 3), 90, np.uint8))
+    boxes = np.array([[1, 2, 60, 61]])
     for size, reduction in (((99, 61), 2), ((61, 99), 4)):  # exchanged sides are a slip
-        image, applied = read_annotated_image(path, *size, reduction)
+        image, applied = read_annotated_image(path, size, boxes, reduction)
         assert (image.shape, applied) == ((-(-61 // reduction), -(-99 // reduction), 3), reduction)
     with pytest.raises(DatasetError, match="99 x 61 pixels but annotated as 120 x 61"):
-        read_annotated_image(path, 120, 61, 2)
+        read_annotated_image(path, (120, 61), boxes, 2)
+    with pytest.raises(DatasetError, match="99 x 61 pixels but annotated as 61 x 99, and a box leaves"):
+        read_annotated_image(path, (61, 99), boxes + 1, 4)
