@@ -64,7 +64,7 @@ def write_json_lines(rows: Sequence[Row], class_names: Sequence[str], file: Bina
     for row in rows:
         if isinstance(row, Failure):
             known = {"name": row.name, "path": str(row.path) if row.path else None, "index": row.index}
-            unknown: dict[str, Any] = {"width": None, "height": None, "video": None, "objects": []}
+            unknown: dict[str, Any] = {"time": None, "width": None, "height": None, "video": None, "objects": []}
             text = json.dumps({**known, **unknown, "error": row.error}, ensure_ascii=False)
         else:
             text = f'{row.to_json()[:-1]}, "error": null}}'

@@ -45,7 +45,15 @@ def test_json_lines_are_those_of_detections_and_errors() -> None:
     for line, detections in ((full, ROWS[0]), (empty, ROWS[2])):
         assert line == {**json.loads(detections.to_json()), "error": None}
     assert failed == {
-        **{"name": "http://host/ä.jpg", "path": None, "index": 4, "width": None, "height": None, "video": None},
+        **{
+            "name": "http://host/ä.jpg",
+            "path": None,
+            "index": 4,
+            "time": None,
+            "width": None,
+            "height": None,
+            "video": None,
+        },
         **{"objects": [], "error": "http://host/ä.jpg: not an image"},
     }
     assert list(failed) == list(full)
