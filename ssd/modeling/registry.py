@@ -1,5 +1,7 @@
 """The parts that a config selects by name. Registration adds a part; docs/extending.md has an example of each.
 
+The library's own backbones are registered when their module is imported, which happens when a name is looked up.
+
 - ``BACKBONES``: ``factory(cfg, pretrained) -> nn.Module``, which maps images (B, 3, H, W) to a tuple of feature maps
   (B, C_l, H_l, W_l), the finest first. ``pretrained`` is a bool, or the path or URL of a file of weights. A network
   with ``freezable_stages()`` can be frozen (see backbone/stages.py); one with the attribute ``out_indices`` follows
@@ -17,7 +19,12 @@ of its constructor; ``levels`` is the Levels of the detector.
 
 from ssd.utils.registry import Registry
 
-BACKBONES = Registry("backbone")
+_FAMILIES = (
+    *("vgg", "mobilenetv2", "mobilenet", "mobilenetv3", "mobilenetv3_qfgaohao", "efficient_net", "resnet"),
+    *("squeezenet", "tiny", "timm_adapter"),
+)
+
+BACKBONES = Registry("backbone", modules=[f"ssd.modeling.backbone.{family}" for family in _FAMILIES])
 BOX_HEADS = Registry("box head")
 BOX_PREDICTORS = Registry("box predictor")
 META_ARCHITECTURES = Registry("meta architecture")

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from ssd.utils.errors import ConfigError
@@ -43,3 +45,15 @@ def test_a_family_serves_every_name_below_it() -> None:
     for name in ("timm", "timm/", "timmy/resnet18", "resnet18"):
         with pytest.raises(ConfigError, match=f"'{name}'"):
             registry[name]
+
+
+def test_modules_are_imported_until_the_name_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    registry = Registry("backbone", modules=["networks_one", "networks_two", "networks_three"])
+    monkeypatch.setattr("builtins.registry_of_test", registry, raising=False)
+    for number in ("one", "two", "three"):
+        (tmp_path / f"networks_{number}.py").write_text(f"registry_of_test.register('{number}', len)\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert registry["two"] is len
+    assert sorted(registry) == ["one", "two"]
+    with pytest.raises(ConfigError, match="one, three, two"):
+        registry["four"]

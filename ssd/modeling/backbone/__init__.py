@@ -1,35 +1,36 @@
-"""Feature extractors, one family for each file; importing this package registers them."""
+"""Feature extractors, one family for each file; a family is imported when one of its networks is asked for."""
+
+from importlib import import_module
+from typing import Any
 
 from torch import nn
 from yacs.config import CfgNode
 
 from ssd.modeling import registry
-from ssd.modeling.backbone.efficient_net import EfficientNet
-from ssd.modeling.backbone.mobilenet import MobileNetV1
-from ssd.modeling.backbone.mobilenetv2 import MobileNetV2
-from ssd.modeling.backbone.mobilenetv3 import MobileNetV3, MobileNetV3SSDLite
-from ssd.modeling.backbone.mobilenetv3_qfgaohao import QfgaohaoMobileNetV3
-from ssd.modeling.backbone.resnet import ResNet
-from ssd.modeling.backbone.squeezenet import SqueezeNet
-from ssd.modeling.backbone.timm_adapter import TimmBackbone
-from ssd.modeling.backbone.tiny import Tiny
-from ssd.modeling.backbone.vgg import VGG
 from ssd.utils.errors import ConfigError
 
-__all__ = [
-    "VGG",
-    "EfficientNet",
-    "MobileNetV1",
-    "MobileNetV2",
-    "MobileNetV3",
-    "MobileNetV3SSDLite",
-    "QfgaohaoMobileNetV3",
-    "ResNet",
-    "SqueezeNet",
-    "TimmBackbone",
-    "Tiny",
-    "build_backbone",
-]
+# Classes that `from ssd.modeling.backbone import VGG` finds, and their modules.
+_CLASSES = {
+    "VGG": "vgg",
+    "EfficientNet": "efficient_net",
+    "MobileNetV1": "mobilenet",
+    "MobileNetV2": "mobilenetv2",
+    "MobileNetV3": "mobilenetv3",
+    "MobileNetV3SSDLite": "mobilenetv3",
+    "QfgaohaoMobileNetV3": "mobilenetv3_qfgaohao",
+    "ResNet": "resnet",
+    "SqueezeNet": "squeezenet",
+    "TimmBackbone": "timm_adapter",
+    "Tiny": "tiny",
+}
+
+__all__ = [*_CLASSES, "build_backbone"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _CLASSES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_CLASSES[name]}"), name)
 
 
 def build_backbone(cfg: CfgNode, pretrained: bool | str) -> nn.Module:
