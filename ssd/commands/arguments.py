@@ -1,6 +1,8 @@
 """Command-line arguments that several commands share."""
 
 import argparse
+import os
+from pathlib import Path
 
 CONFIG_HELP = "YAML file, or the name of one of the library's configs, such as vgg_ssd300_voc0712.yaml"
 CKPT_HELP = "path or URL; default: the last one of OUTPUT_DIR. One of this library needs no --config-file"
@@ -23,6 +25,11 @@ def add_flag(parser: argparse.ArgumentParser, name: str, **kwargs: object) -> No
     stem = name.removeprefix("--")
     spellings = dict.fromkeys([name, f"--{stem.replace('_', '-')}", f"--{stem.replace('-', '_')}"])
     parser.add_argument(*spellings, **kwargs)  # type: ignore[arg-type]
+
+
+def user_path(text: str) -> Path:
+    """Return the path of an argument, with ``~`` as the home folder; a shell leaves it in ``--output=~/folder``."""
+    return Path(os.path.expanduser(text))
 
 
 def parse_bool(text: str) -> bool:

@@ -3,8 +3,8 @@
 import argparse
 import json
 from collections.abc import Sequence
-from pathlib import Path
 
+from ssd.commands.arguments import user_path
 from ssd.commands.run import run_script
 from ssd.commands.source import add_source_arguments, load_source
 from ssd.tools.data.check import check_data
@@ -24,7 +24,7 @@ def parse_args(args: Sequence[str]) -> argparse.Namespace:
     description = "Check annotations and images of DATASETS.TRAIN and TEST, or of a folder, and list all mistakes."
     parser = argparse.ArgumentParser(prog="ssd check-data", description=description)
     add_source_arguments(parser)
-    parser.add_argument("--json", metavar="FILE", type=Path, help="also write the report as JSON")
+    parser.add_argument("--json", metavar="FILE", type=user_path, help="also write the report as JSON")
     help_text = "problems of each kind to show (default: 5)"
     parser.add_argument("--show", type=int, default=5, metavar="N", help=help_text)
     return parser.parse_intermixed_args(args)

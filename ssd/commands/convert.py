@@ -2,9 +2,8 @@
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
-from ssd.commands.arguments import add_flag
+from ssd.commands.arguments import add_flag, user_path
 from ssd.commands.run import run_script
 from ssd.config import load_config
 from ssd.utils.errors import ConfigError
@@ -29,7 +28,7 @@ def parse_args(args: Sequence[str]) -> argparse.Namespace:
         epilog=f"formats of checkpoints: {', '.join(all_formats())}",
     )
     parser.add_argument("checkpoint", metavar="FILE", help="path or URL of the checkpoint")
-    parser.add_argument("-o", "--output", required=True, type=Path, metavar="OUT.pth", help="file to write")
+    parser.add_argument("-o", "--output", required=True, type=user_path, metavar="OUT.pth", help="file to write")
     help_text = "format of the checkpoint; default: by the names of its tensors"
     parser.add_argument("--from", dest="format", default="auto", metavar="KIND", help=help_text)
     help_text = "names of the classes, without background; default: as the file says, or those of VOC or COCO"

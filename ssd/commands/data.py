@@ -1,10 +1,10 @@
 """The command `ssd data`: the commands about datasets, and the arguments of those that write one."""
 
 import argparse
+import os
 from collections.abc import Sequence
-from pathlib import Path
 
-from ssd.commands.arguments import add_flag
+from ssd.commands.arguments import add_flag, user_path
 from ssd.commands.source import add_format
 from ssd.commands.subcommands import Commands, make_command_parser, run_command
 
@@ -25,13 +25,14 @@ def main(args: Sequence[str]) -> int:
 def make_source_parser(prog: str, description: str) -> argparse.ArgumentParser:
     """Build the parser of a command that reads a dataset and writes another one."""
     parser = argparse.ArgumentParser(prog=prog, description=description)
-    parser.add_argument("source", metavar="SOURCE", help="a folder, CONFIG.yaml:NAME, or the name of a dataset")
+    help_text = "a folder, CONFIG.yaml:NAME, or the name of a dataset"
+    parser.add_argument("source", type=os.path.expanduser, metavar="SOURCE", help=help_text)
     add_flag(parser, "--config-file", metavar="FILE", help="config whose DATASETS.CUSTOM has the name")
     add_flag(parser, "--split", metavar="NAME", help="split of the folder (default: all)")
     add_format(parser)
     help_text = "what happens to a mistake in the data, as DATASETS.ON_ERROR (default: raise)"
     add_flag(parser, "--on-error", default="raise", choices=("raise", "skip"), help=help_text)
-    parser.add_argument("-o", "--output", required=True, type=Path, metavar="FOLDER", help="a new folder")
+    parser.add_argument("-o", "--output", required=True, type=user_path, metavar="FOLDER", help="a new folder")
     images = parser.add_mutually_exclusive_group()
     images.add_argument("--copy", action="store_true", help="copy the images (the default)")
     images.add_argument("--link", action="store_true", help="write symbolic links to the images")

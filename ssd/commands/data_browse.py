@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from ssd.commands.arguments import add_flag
+from ssd.commands.arguments import add_flag, user_path
 from ssd.commands.run import run_script
 from ssd.commands.source import add_source_arguments, load_source
 from ssd.tools.data.browse import browse
@@ -23,7 +23,7 @@ def parse_args(args: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="ssd data browse", description=description)
     add_source_arguments(parser)
     help_text = "folder of browse_01.jpg, ... (default: browse in OUTPUT_DIR)"
-    parser.add_argument("-o", "--output", type=Path, metavar="FOLDER", help=help_text)
+    parser.add_argument("-o", "--output", type=user_path, metavar="FOLDER", help=help_text)
     add_flag(parser, "--num", type=int, default=16, metavar="N", help="number of images (default: 16)")
     help_text = "only images with an object of one of these classes"
     add_flag(parser, "--show", metavar="CLASS,...", help=help_text)

@@ -8,6 +8,7 @@ import logging
 import re
 from collections.abc import Sequence
 
+from ssd.commands.arguments import user_path
 from ssd.tools.data.scenes import write_samples, write_scenes
 from ssd.utils.errors import SSDError
 
@@ -15,12 +16,12 @@ from ssd.utils.errors import SSDError
 def main(args: Sequence[str]) -> int:
     """Run `ssd data scenes`."""
     parser = argparse.ArgumentParser(prog="ssd data scenes", description="Write rendered scenes in VOC layout.")
-    parser.add_argument("--output", default="datasets/scenes", metavar="FOLDER", help="folder of the dataset")
+    parser.add_argument("--output", default="datasets/scenes", type=user_path, metavar="FOLDER", help="for the dataset")
     parser.add_argument("--train", type=int, default=2400, metavar="N", help="number of training scenes")
     parser.add_argument("--test", type=int, default=200, metavar="N", help="number of test scenes")
     parser.add_argument("--size", type=_parse_size, default=(320, 240), metavar="WxH", help="image size in pixels")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the scenes")
-    parser.add_argument("--demo", metavar="FOLDER", help="write six sample images there instead")
+    parser.add_argument("--demo", type=user_path, metavar="FOLDER", help="write six sample images there instead")
     parsed = parser.parse_args(args)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:

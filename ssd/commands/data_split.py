@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ssd.commands.arguments import add_flag
+from ssd.commands.arguments import add_flag, user_path
 from ssd.commands.data import make_source_parser
 from ssd.commands.run import run_script
 from ssd.config.files import base_text, find_config, shipped_config, similar_configs
@@ -54,9 +54,10 @@ def parse_args(args: Sequence[str]) -> argparse.Namespace:
     add_flag(parser, "--near-duplicates", type=_parse_bits, default=MAX_BITS, metavar="BITS|off", help=help_text)
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the division (default: 0)")
     parser.add_argument("--to", choices=FORMATS, help="the format to write (default: that of SOURCE)")
-    add_flag(parser, "--write-config", type=Path, metavar="FILE.yaml", help="also write a config that uses the parts")
+    help_text = "also write a config that uses the parts"
+    add_flag(parser, "--write-config", type=user_path, metavar="FILE.yaml", help=help_text)
     help_text = "the config that this one is based on (default: configs/examples/own_data.yaml)"
-    add_flag(parser, "--base", type=Path, metavar="CONFIG", help=help_text)
+    add_flag(parser, "--base", type=user_path, metavar="CONFIG", help=help_text)
     return parser.parse_args(args)
 
 

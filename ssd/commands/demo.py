@@ -2,9 +2,8 @@
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
-from ssd.commands.arguments import CKPT_HELP, add_flag, make_parser, parse_tile
+from ssd.commands.arguments import CKPT_HELP, add_flag, make_parser, parse_tile, user_path
 from ssd.commands.run import INTERRUPTED, run_script, start_trained
 from ssd.inference.api import make_predictor
 from ssd.inference.outputs import Outputs, refuse_source_folders
@@ -41,11 +40,11 @@ def parse_args(args: Sequence[str] | None = None) -> argparse.Namespace:
     help_text = "also detect in tiles of this side in pixels (default: the network's input), for much larger images"
     add_flag(parser, "--tile", nargs="?", type=parse_tile, const=True, metavar="SIZE", help=help_text)
     help_text = "folder of annotated images and videos (%(default)s)"
-    add_flag(parser, "--output_dir", default="demo/result", metavar="DIR", help=help_text)
+    add_flag(parser, "--output_dir", default="demo/result", type=user_path, metavar="DIR", help=help_text)
     add_flag(parser, "--no_draw", action="store_true", help="write no annotated images and videos")
-    add_flag(parser, "--save_json", type=Path, metavar="FILE", help="write all detections to this file")
+    add_flag(parser, "--save_json", type=user_path, metavar="FILE", help="write all detections to this file")
     help_text = "write a text file per image, with a line per object: class x y w h score"
-    add_flag(parser, "--save_txt", type=Path, metavar="DIR", help=help_text)
+    add_flag(parser, "--save_txt", type=user_path, metavar="DIR", help=help_text)
     help_text = "classes of a checkpoint without class names; default: chosen by their number"
     add_flag(parser, "--dataset_type", choices=sorted(CLASSES), help=help_text)
     add_flag(parser, "--web", action="store_true", help="show a page in the browser that detects in dropped images")
@@ -61,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
         serve(load_predictor(args), score_threshold=args.score_threshold, host=args.host, port=args.port)
         return 0
     sources = args.source or [args.images_dir]
-    drawn = None if args.no_draw else Path(args.output_dir)
+    drawn = None if args.no_draw else args.output_dir
     refuse_source_folders({"--output_dir": drawn, "--save_txt": args.save_txt}, sources)
     predictor = load_predictor(args)
     source = open_source(sources[0] if len(sources) == 1 else sources)

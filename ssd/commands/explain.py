@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ssd.commands.arguments import CKPT_HELP, add_flag, make_parser
+from ssd.commands.arguments import CKPT_HELP, add_flag, make_parser, user_path
 from ssd.commands.run import run_script, start_trained
 from ssd.config import Config
 from ssd.data.catalog import make_dataset
@@ -42,7 +42,7 @@ def parse_args(args: Sequence[str]) -> argparse.Namespace:
     help_text = "number of the detection in the last picture, from 0, the best (%(default)s)"
     add_flag(parser, "--detection", type=int, default=0, metavar="N", help=help_text)
     help_text = "for explain.html and the pictures (%(default)s)"
-    parser.add_argument("-o", "--output", type=Path, default=Path("explained"), metavar="FOLDER", help=help_text)
+    parser.add_argument("-o", "--output", type=user_path, default=Path("explained"), metavar="FOLDER", help=help_text)
     parsed = parser.parse_intermixed_args(args)
     words = [*parsed.opts, *([parsed.image] if parsed.image is not None else [])]  # in any order IMAGE is the first
     parsed.image = words.pop(0) if parsed.dataset is None and words else None

@@ -3,9 +3,8 @@
 import argparse
 import logging
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
-from ssd.commands.arguments import add_flag
+from ssd.commands.arguments import add_flag, user_path
 from ssd.commands.run import run_script
 from ssd.config import Config
 from ssd.data import build_datasets
@@ -41,7 +40,7 @@ def parse_args(args: Sequence[str]) -> argparse.Namespace:
     )
     add_flag(parser, "--config-file", metavar="FILE", help="YAML file; default: the config of --ckpt")
     add_flag(parser, "--ckpt", metavar="FILE", help="path or URL; default: the last one of OUTPUT_DIR")
-    parser.add_argument("-o", "--output", required=True, type=Path, metavar="FILE", help="ends in .onnx or .pt2")
+    parser.add_argument("-o", "--output", required=True, type=user_path, metavar="FILE", help="ends in .onnx or .pt2")
     help_text = "without resizing, normalisation and NMS: normalised images in, predictions at every prior out"
     add_flag(parser, "--raw", action="store_true", help=help_text)
     add_flag(parser, "--int8", action="store_true", help="also write an int8 version, NAME.int8.onnx")

@@ -3,9 +3,8 @@
 import argparse
 import logging
 from collections.abc import Sequence
-from pathlib import Path
 
-from ssd.commands.arguments import add_flag, parse_tile
+from ssd.commands.arguments import add_flag, parse_tile, user_path
 from ssd.commands.run import run_script
 from ssd.inference.api import make_predictor
 from ssd.tools.bulk.listing import list_images
@@ -37,8 +36,8 @@ def parse_args(args: Sequence[str]) -> argparse.Namespace:
         "stopped. torchrun shares the work among processes: torchrun --nproc_per_node N -m ssd.cli predict ...",
     )
     parser.add_argument("sources", nargs="*", metavar="SOURCE", help="image, folder, glob pattern or address")
-    parser.add_argument("--list", type=Path, metavar="FILE", help="text file with a path or an address per line")
-    parser.add_argument("-o", "--output", required=True, type=Path, metavar="DIR", help="folder for the parts")
+    parser.add_argument("--list", type=user_path, metavar="FILE", help="text file with a path or an address per line")
+    parser.add_argument("-o", "--output", required=True, type=user_path, metavar="DIR", help="folder for the parts")
     add_flag(parser, "--ckpt", metavar="FILE", help="path or URL; default: the last one of OUTPUT_DIR")
     add_flag(parser, "--config-file", metavar="FILE", help="YAML file; default: the config of --ckpt")
     parser.add_argument("--format", choices=list(FORMATS), help="default: jsonl, and parquet with --ray")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from yacs.config import CfgNode
 
-from ssd.commands.arguments import add_flag
+from ssd.commands.arguments import add_flag, user_path
 from ssd.commands.run import run_script
 from ssd.commands.source import add_source_arguments, load_source
 from ssd.data import build_datasets
@@ -32,9 +32,9 @@ def parse_args(args: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="ssd priors", description=description)
     add_source_arguments(parser)
     help_text = "also write priors.json and pictures there; those of fitted priors into its sub-folder fitted"
-    parser.add_argument("-o", "--output", type=Path, metavar="FOLDER", help=help_text)
+    parser.add_argument("-o", "--output", type=user_path, metavar="FOLDER", help=help_text)
     help_text = "write a config with fitted priors, which derives from CONFIG"
-    parser.add_argument("--fit", type=Path, metavar="OUT.yaml", help=help_text)
+    parser.add_argument("--fit", type=user_path, metavar="OUT.yaml", help=help_text)
     help_text = "number of aspect ratios of a level of the fit at most, up to 4; default: as many as the level has"
     add_flag(parser, "--max_ratios", type=int, metavar="N", help=help_text)
     help_text = "number of images, and of samples of the augmentation; default 1000"

@@ -13,7 +13,8 @@ from ssd.utils.errors import ConfigError
 
 def add_source_arguments(parser: argparse.ArgumentParser) -> None:
     """Add CONFIG, which may be a folder, and overrides; see ``load_source``."""
-    parser.add_argument("config", metavar="CONFIG", help=f"{CONFIG_HELP}; or the folder of a dataset")
+    help_text = f"{CONFIG_HELP}; or the folder of a dataset"
+    parser.add_argument("config", type=os.path.expanduser, metavar="CONFIG", help=help_text)
     parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help=OVERRIDES_HELP)
     add_format(parser)
 

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from ssd.commands.arguments import CKPT_HELP, add_flag, make_parser
+from ssd.commands.arguments import CKPT_HELP, add_flag, make_parser, user_path
 from ssd.commands.run import run_script, start_trained
 from ssd.data import build_datasets, make_batch_transform, make_test_loader
 from ssd.engine.inference import evaluate_datasets
@@ -29,7 +29,7 @@ def parse_args(args: Sequence[str] | None = None) -> argparse.Namespace:
     prog = None if args is None else "ssd test"
     parser = make_parser("Evaluate a detector on the datasets of DATASETS.TEST.", prog)
     add_flag(parser, "--ckpt", default=None, metavar="FILE", help=CKPT_HELP)
-    add_flag(parser, "--output_dir", default=None, metavar="DIR", help="for results; default: OUTPUT_DIR/inference")
+    add_flag(parser, "--output_dir", type=user_path, metavar="DIR", help="for results; default: OUTPUT_DIR/inference")
     help_text = "also write report.html beside the results: where the detector fails, on one page"
     add_flag(parser, "--report", action="store_true", help=help_text)
     return parser.parse_intermixed_args(args)
@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> None:
         name: make_test_loader(cfg, dataset, rank=get_rank(), world_size=get_world_size())
         for name, dataset in zip(cfg.DATASETS.TEST, datasets, strict=True)
     }
-    output_dir = Path(args.output_dir or Path(cfg.OUTPUT_DIR, "inference"))
+    output_dir = args.output_dir or Path(cfg.OUTPUT_DIR, "inference")
     transform = make_batch_transform(cfg, is_train=False)
     dtype = select_dtype(cfg.TEST.AMP, device, "TEST.AMP", model)
     evaluations = evaluate_datasets(

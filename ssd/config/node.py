@@ -22,6 +22,8 @@ _ALTERNATIVE_TYPES: dict[str, tuple[type, ...]] = {
     "MODEL.BACKBONE.PRETRAINED": (bool, str),
     "MODEL.PRIORS.CLIP": (bool, str),
 }
+# Keys whose text may be a path; ``~`` in it is the home folder. Those of datasets are expanded by their factories.
+_PATH_KEYS = ("MODEL.WEIGHTS", "MODEL.BACKBONE.PRETRAINED", "OUTPUT_DIR")
 _MAX_INT = 2**63  # whole numbers stay below, as in int64
 
 
@@ -247,6 +249,8 @@ def _coerce(value: Any, default: Any, full_key: str, source: str) -> Any:
         if isinstance(default, (list, tuple)) and not isinstance(value, (dict, type(None))):
             hint = f"; write [{shorten(value)}]"
         raise ConfigError(f"{source}{full_key} must be {expected} like {default!r}, got {shorten(value)}{hint}")
+    if full_key in _PATH_KEYS and isinstance(value, str):
+        value = os.path.expanduser(value)
     is_valid, expectation = CHECKS.get(full_key, (lambda _: True, ""))
     if not is_valid(value):
         raise ConfigError(f"{source}{full_key} must be {expectation}, got {shorten(value)}")

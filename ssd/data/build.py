@@ -14,6 +14,7 @@ from yacs.config import CfgNode
 
 from ssd.data.catalog import dataset_names, make_dataset
 from ssd.data.datasets import ArrayDataset, COCODataset, DetectionDataset
+from ssd.data.datasets.policy import describe_similar
 from ssd.data.samplers import IterationSampler, share_of_batches
 from ssd.data.samples import ResizedSamples, TrainingSamples, collate_test, collate_training
 from ssd.data.transforms.geometry import GeometricSteps
@@ -53,6 +54,8 @@ def build_datasets(cfg: CfgNode, is_train: bool, class_names: Sequence[str] | No
     ]
     if class_names is None:
         unite_class_names(names, datasets)
+        if similar := describe_similar(datasets[0].class_names):
+            logger.warning("%s", similar)
     for name, dataset in zip(names, datasets, strict=True):
         logger.info("%s: %d images, %d classes", name, len(dataset), len(dataset.class_names) - 1)
     return datasets

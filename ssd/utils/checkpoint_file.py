@@ -108,7 +108,7 @@ def read_content(source: str) -> dict[Any, Any]:
 
 def local_file(source: str) -> Path:
     """Return the path of a checkpoint, after fetching it if ``source`` is a URL."""
-    path = cache_url(source) if is_url(source) else Path(source)
+    path = cache_url(source) if is_url(source) else Path(os.path.expanduser(source))
     if path.is_dir():
         raise CheckpointError(f"{source} is a folder, not a checkpoint file{nearest_checkpoints(path / '.pth')}")
     if not path.is_file():

@@ -10,7 +10,7 @@ from PIL import Image
 
 from ssd.data import build, build_datasets, make_batch_transform, make_test_loader, make_train_loader
 from ssd.structures import Container
-from ssd.utils.errors import ConfigError
+from ssd.utils.errors import ConfigError, DatasetError
 
 
 class Painted:
@@ -265,3 +265,14 @@ print("ended", worker.exitcode)
 def test_a_worker_ends_when_its_process_says_so_and_not_when_others_do(forks, tmp_path) -> None:
     (tmp_path / "loader.py").write_text(LOADER)
     assert forks(tmp_path / "loader.py", cwd=tmp_path) == ([0], "alive\nended 0\n")
+
+
+def test_class_names_that_differ_in_case_or_spaces_are_pointed_out(write_voc, make_cfg, caplog) -> None:
+    root = write_voc({"a": [("cat", (1, 1, 9, 9)), ("Cat", (1, 1, 9, 9)), ("sea lion", (1, 1, 9, 9))]})
+    cfg = make_cfg({"set": custom_voc(root)}, **{"DATASETS.TRAIN": ("set",)})
+    build_datasets(cfg, is_train=True)
+    (message,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert message.endswith(": 'Cat' and 'cat'")
+    cfg = make_cfg({"set": custom_voc(root, CLASSES=["cat", "Cat", "SeaLion"])}, **{"DATASETS.TRAIN": ("set",)})
+    with pytest.raises(DatasetError, match="'sea lion'; did you mean 'SeaLion'"):
+        build_datasets(cfg, is_train=True)

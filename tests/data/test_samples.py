@@ -137,6 +137,16 @@ def test_exchanged_width_and_height_are_a_slip(reduced_decoding) -> None:
         assert_same(right[key], wrong[key])
 
 
+def test_exchanged_sides_and_a_box_that_leaves_the_image_are_an_error() -> None:
+    class Outside(TwoParts):
+        def get_target(self, index: int) -> Container:
+            return Container(boxes=np.array([[20, 30, 90, HEIGHT + 2]], np.float32), labels=np.array([1]))
+
+    samples = TrainingSamples([Outside(annotated=(HEIGHT, WIDTH))], (24, 30), seed=1)
+    with pytest.raises(DatasetError, match=f"image 3, annotated as {HEIGHT} x {WIDTH} "):
+        _ = samples[(3, 0)]
+
+
 def test_steps_left_out_leave_the_image_alone() -> None:
     samples = TrainingSamples([TwoParts()], (HEIGHT, WIDTH), seed=1, steps=GeometricSteps(False, False, False))
     np.testing.assert_array_equal(samples[(0, 9)].image, read_reduced_image(encode(0), 1)[0])

@@ -15,9 +15,9 @@ import numpy as np
 
 from ssd.data.datasets.base import AnnotatedImage, ArrayDataset
 from ssd.data.datasets.folders import Layout, find_annotation_files, first_json_text
-from ssd.data.datasets.paths import path_inside, read_file, require_path
+from ssd.data.datasets.paths import MissingPathError, find_file, path_inside, read_file, require_path
 from ssd.data.datasets.policy import MAX_COORDINATE, RAISE_ERRORS, ErrorPolicy, check_class_names, mistake_at
-from ssd.data.datasets.sizes import SIZE_SLIP, true_size
+from ssd.data.datasets.sizes import MISSING, SIZE_SLIP, true_size
 from ssd.utils.errors import DatasetError, shorten
 
 logger = logging.getLogger(__name__)
@@ -129,10 +129,14 @@ class COCODataset(ArrayDataset):
         policy: ErrorPolicy,
     ) -> AnnotatedImage:
         field = f"image {shorten(image['id'])}"
-        path = path_inside(str(self.data_dir), image["file_name"])
+        name = image["file_name"]
+        path = find_file(str(self.data_dir), [name])
+        if path is None and path_inside(str(self.data_dir), name) is not None:
+            message = f"{self.ann_file}: {field}: the image {shorten(name)} does not exist in {self.data_dir}"
+            raise MissingPathError(message, path=self.data_dir / name, field=field, kind=MISSING)
         if path is None:
             problem = (
-                f"the file_name {shorten(image['file_name'])} is no file inside {self.data_dir}; name a folder that "
+                f"the file_name {shorten(name)} is no file inside {self.data_dir}; name a folder that "
                 "holds all images, and the files relative to it"
             )
             raise mistake_at(self.ann_file, field, problem)

@@ -12,7 +12,7 @@ import numpy as np
 
 from ssd.data.datasets.base import AnnotatedImage, ArrayDataset
 from ssd.data.datasets.folders import Layout, find_annotation_files
-from ssd.data.datasets.paths import MissingPathError, path_inside, read_text, require_path
+from ssd.data.datasets.paths import MissingPathError, find_file, path_inside, read_text, require_path
 from ssd.data.datasets.policy import RAISE_ERRORS, ErrorPolicy, mistake_at, read_number
 from ssd.data.datasets.sizes import MISSING, image_size_of, true_size
 from ssd.structures.class_names import BACKGROUND
@@ -203,16 +203,15 @@ def _to_image(
 
 
 def _find_image(file: str, folder: Path, table: Path, field: str, *, has_suffix: bool) -> Path:
-    """Return the image that a row names. In a table from Windows a backslash separates folders."""
-    names = [file, file.replace("\\", "/")] if has_suffix else [file + suffix for suffix in IMAGE_SUFFIXES]
-    paths = [path_inside(str(folder), name) for name in names]
-    if not any(paths):
+    """Return the image that a row names."""
+    names = [file] if has_suffix else [file + suffix for suffix in IMAGE_SUFFIXES]
+    if not any(path_inside(str(folder), name) for name in names):
         problem = (
             f"the file name {shorten(file)} is no file inside {folder}; name a folder that holds all images, and the "
             "files relative to it"
         )
         raise mistake_at(table, field, problem)
-    found = next((path for path in paths if path and os.path.exists(path)), None)
+    found = find_file(str(folder), names)
     if found is None:
         message = (
             f"{table}: {field}: the image {shorten(file)} is not in {folder}; set IMAGES to the folder that holds it"
@@ -241,6 +240,6 @@ def _first_images(path: Path) -> list[str]:
     except csv.Error:
         return []
     column = columns.of["file"]
-    files = [row[column].replace("\\", "/") for row in islice(rows, columns.has_header, None) if len(row) > column]
+    files = [row[column] for row in islice(rows, columns.has_header, None) if len(row) > column]
     suffixes = IMAGE_SUFFIXES if columns.is_relative else ("",)
     return [file + suffix for file in files for suffix in suffixes]

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ssd.data.datasets.paths import names_in, path_inside
+from ssd.data.datasets.paths import find_file, names_in
 from ssd.utils.errors import ConfigError, shorten
 from ssd.utils.image import IMAGE_SUFFIXES
 
@@ -135,7 +135,7 @@ def find_image_folder(root: Path, source: Path, split: str | None, files: Sequen
     candidates += folders_in(root / "images")
     for folder in candidates:
         for file in files:
-            path = path_inside(str(folder), file)
+            path = find_file(str(folder), [file])
             if path is not None and os.path.isfile(path):
                 return folder
     return None

@@ -2,6 +2,8 @@
 
 import difflib
 import os
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 
@@ -34,6 +36,14 @@ def names_in(folder: Path, limit: int = 20_000) -> list[str]:
             return sorted(entry.name for entry in islice(entries, limit))
     except OSError:
         return []
+
+
+def files_below(folder: Path) -> Iterator[str]:
+    """Yield the files in a folder and in its folders, relative to it, with "/"; hidden folders are skipped."""
+    for parent, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        start = "" if parent == os.fspath(folder) else Path(parent).relative_to(folder).as_posix() + "/"
+        yield from (start + name for name in sorted(files))
 
 
 def list_names(names: list[str]) -> str:
@@ -78,6 +88,40 @@ def path_inside(folder: str, name: str) -> str | None:
     root = os.path.abspath(folder)
     inner = os.path.abspath(path)
     return path if inner.startswith(os.path.join(root, "")) else None
+
+
+def find_file(folder: str, names: Sequence[str]) -> str | None:
+    """Return the path of the first of ``names`` inside ``folder`` that exists; None if none does.
+
+    They are taken as written, else with backslashes as the separators of Windows, else in upper or lower case.
+    """
+    for written in (names, [name.replace("\\", "/") for name in names if "\\" in name]):
+        for name in written:
+            path = path_inside(folder, name)
+            if path is not None and os.path.exists(path):
+                return path
+    return next(filter(None, (_find_in_any_case(folder, name.replace("\\", "/")) for name in names)), None)
+
+
+def _find_in_any_case(folder: str, name: str) -> str | None:
+    if os.path.isabs(name) or path_inside(folder, name) is None:
+        return None
+    path = folder
+    for part in Path(name).parts:
+        inner = os.path.join(path, part)
+        if not os.path.exists(inner):
+            known = _names_by_case(path, os.stat(path).st_mtime_ns) if os.path.isdir(path) else {}
+            if part.lower() not in known:
+                return None
+            inner = os.path.join(path, known[part.lower()])
+        path = inner
+    return path
+
+
+@lru_cache(maxsize=64)
+def _names_by_case(folder: str, _: int) -> dict[str, str]:
+    """Return the names in a folder by lower-case name; the number tells its states apart."""
+    return {name.lower(): name for name in reversed(names_in(Path(folder), limit=10**7))}
 
 
 def _is_encodable(name: str) -> bool:

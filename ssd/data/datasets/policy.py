@@ -114,10 +114,24 @@ def check_class_names(names: Sequence[Any], place: object) -> tuple[str, ...]:
     return (BACKGROUND, *names)
 
 
+def describe_similar(names: Sequence[str]) -> str:
+    """Return a sentence about class names that differ only in upper and lower case or in spaces; empty = none do."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        groups.setdefault(_folded(name), []).append(repr(name))
+    similar = "; ".join(" and ".join(group) for group in groups.values() if len(group) > 1)
+    return similar and f"class names that differ only in case or spaces are different classes: {similar}"
+
+
+def _folded(name: str) -> str:
+    return "".join(name.split()).casefold()
+
+
 def describe_unknown_class(name: str, class_names: Sequence[str]) -> str:
     """Return the message for an object whose class is not among ``class_names``, background first."""
     known = ", ".join(class_names[1:21]) + (f", ... ({len(class_names) - 1} in all)" if len(class_names) > 21 else "")
-    close = difflib.get_close_matches(name, class_names[1:], n=1)
+    close = [known for known in class_names[1:] if _folded(known) == _folded(name)]
+    close += difflib.get_close_matches(name, class_names[1:], n=1)
     hint = f"did you mean {close[0]!r}? " if close else ""
     return f"unknown class {shorten(name)}; {hint}Known classes: {known}. Fix the annotation or CLASSES"
 

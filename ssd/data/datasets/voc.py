@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 from xml.etree.ElementTree import Element, ParseError
 
@@ -12,8 +12,17 @@ import numpy as np
 from defusedxml.common import DefusedXmlException
 
 from ssd.data.datasets.base import AnnotatedImage, ArrayDataset
-from ssd.data.datasets.folders import Layout, folders_in, has_images, has_suffix
-from ssd.data.datasets.paths import MissingPathError, names_in, path_inside, read_file, read_lines, require_path
+from ssd.data.datasets.folders import Layout, folders_in, has_images, has_suffix, is_usual_split
+from ssd.data.datasets.paths import (
+    MissingPathError,
+    files_below,
+    find_file,
+    names_in,
+    path_inside,
+    read_file,
+    read_lines,
+    require_path,
+)
 from ssd.data.datasets.policy import RAISE_ERRORS, ErrorPolicy, mistake_at, read_number
 from ssd.data.datasets.sizes import MISSING, true_size
 from ssd.structures import Container
@@ -82,7 +91,8 @@ class VOCDataset(ArrayDataset):
         return image_id, (boxes, labels, self._is_difficult[self._rows(index)].copy())
 
     def _annotation_path(self, folder: Path, image_id: str) -> Path:
-        path = path_inside(str(folder), f"{image_id}.xml")
+        name = f"{image_id}.xml"
+        path = find_file(str(folder), [name]) or path_inside(str(folder), name)
         if path is None:
             split = _split_file(self.data_dir, self.split or "")
             raise DatasetError(f"{split}: the id {shorten(image_id)} is not a file name in {folder}", path=split)
@@ -90,7 +100,7 @@ class VOCDataset(ArrayDataset):
 
 
 def _ids_in_folder(folder: Path) -> list[str]:
-    names = os.listdir(require_path(folder, "annotation folder"))
+    names = files_below(require_path(folder, "annotation folder"))
     ids = sorted(name[:-4] for name in names if name.lower().endswith(".xml"))
     if not ids:
         raise DatasetError(f"{folder}: no annotation (.xml) in this folder", path=folder)
@@ -110,14 +120,16 @@ def _split_file(root: Path, split: str) -> Path:
 
 
 def _files_by_name(folder: Path) -> dict[str, str]:
-    """Return the files of a folder by name and by lower-case name; the exact name takes precedence."""
-    names = {name: name for name in os.listdir(folder)}
+    """Return the files below a folder by name and by lower-case name; the exact name takes precedence."""
+    names = {name: name for name in files_below(folder)}
     return {name.lower(): name for name in sorted(names)} | names
 
 
 def _find_image(image_id: str, annotation: "VOCAnnotation", files: Mapping[str, str], folder: Path) -> str:
     """Return the image file of an id: named like the id, else as its annotation says, in upper or lower case."""
-    wanted = [image_id + suffix for suffix in IMAGE_SUFFIXES] + [annotation.filename]
+    filename, inner = annotation.filename, f"{annotation.folder}/{annotation.filename}"
+    wanted = [*(image_id + suffix for suffix in IMAGE_SUFFIXES), filename, inner, PureWindowsPath(filename).name]
+    wanted += [name.replace("\\", "/") for name in wanted]
     wanted += [name.lower() for name in wanted]
     name = next((files[name] for name in wanted if name in files), None)
     if name is None:
@@ -157,6 +169,7 @@ class VOCAnnotation:
     width: int  # of the image in pixels; 0 = missing
     height: int
     filename: str  # of the image; empty = missing
+    folder: str  # of the image, such as VOC2007; empty = missing
     names: tuple[str, ...]  # class of each object, stripped
     boxes: np.ndarray  # float64 (G, 4) corner form in pixels, counted from 1
     is_difficult: np.ndarray  # bool (G,)
@@ -191,6 +204,7 @@ def read_voc_xml(path: Path) -> VOCAnnotation:
         width=width,
         height=height,
         filename=_text(root, "filename"),
+        folder=_text(root, "folder"),
         names=tuple(name for name, _, _ in objects),
         boxes=np.array([box for _, box, _ in objects], dtype=np.float64).reshape(-1, 4),
         is_difficult=np.array([is_difficult for _, _, is_difficult in objects], dtype=bool),
@@ -247,13 +261,17 @@ def find_voc(root: Path) -> Layout | None:
     annotations = next((folders[name] for name in ("annotations", "xmls", "labels") if name in folders), None)
     images = next((folders[name] for name in ("jpegimages", "images", "img") if name in folders), None)
     entries: dict[str | None, Any]
-    if annotations and images and has_suffix(root / annotations, ".xml"):
-        entry = {"FORMAT": "voc", "ROOT": str(root)}
+    if annotations and images and any(name.lower().endswith(".xml") for name in files_below(root / annotations)):
+        entry: dict[str, Any] = {"FORMAT": "voc", "ROOT": str(root)}
         if (annotations, images) != ("Annotations", "JPEGImages"):
             entry |= {"IMAGES": images, "ANNOTATIONS": annotations}
         lists = root / "ImageSets" / "Main"
         splits = [name[:-4] for name in names_in(lists) if name.endswith(".txt") and _lists_ids(lists / name)]
         entries = {split: {**entry, "SPLIT": split} for split in splits} or {None: entry}
+        parts = [folder.name for folder in folders_in(root / annotations) if is_usual_split(folder.name)]
+        if not splits and parts and not has_suffix(root / annotations, ".xml"):  # train/ and val/ in both folders
+            inner = {part: {"IMAGES": f"{images}/{part}", "ANNOTATIONS": f"{annotations}/{part}"} for part in parts}
+            entries = {part: {**entry, **inner[part]} for part in parts if (root / images / part).is_dir()} or entries
     else:
         mixed = [folder for folder in (root, *folders_in(root)) if has_suffix(folder, ".xml") and has_images(folder)]
         options = {"FORMAT": "voc", "IMAGES": ".", "ANNOTATIONS": "."}

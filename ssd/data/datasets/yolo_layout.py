@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from ssd.data.datasets.paths import read_file, read_lines, read_text, require_path
+from ssd.data.datasets.paths import files_below, find_file, read_file, read_lines, read_text, require_path
 from ssd.data.datasets.policy import check_class_names, mistake_at
 from ssd.structures.class_names import NamesLoader
 from ssd.utils.errors import DatasetError, shorten
@@ -64,17 +64,19 @@ class YOLOLayout:
 def _find(start: Path, name: str, folder: Path) -> Path | None:
     """Return a named path, relative to ``start`` or ``folder``. Roboflow writes ../train/images, and Darknet and CVAT
     data/train.txt, for a path beside the file that names it."""
-    inner = name.removeprefix("../").removeprefix("data/")
-    for candidate in (start / name, folder / name, start / inner, folder / inner):
-        if "\0" not in name and os.path.exists(candidate):
-            return Path(os.path.normpath(candidate))
-    return None
+    if "\0" in name:
+        return None
+    for written in (os.path.expanduser(name), name.replace("\\", "/")):  # as written, else with separators of Windows
+        inner = written.removeprefix("./").removeprefix("../").removeprefix("data/")
+        for candidate in (start / written, folder / written, start / inner, folder / inner):
+            if os.path.exists(candidate):
+                return Path(os.path.normpath(candidate))
+    found = find_file(os.fspath(folder), [inner])  # in upper or lower case
+    return None if found is None else Path(found)
 
 
 def _images_below(folder: Path) -> Iterator[Path]:
-    for parent, folders, files in os.walk(folder):
-        folders.sort()
-        yield from (Path(parent, name) for name in sorted(files) if name.lower().endswith(IMAGE_SUFFIXES))
+    return (folder / name for name in files_below(folder) if name.lower().endswith(IMAGE_SUFFIXES))
 
 
 def read_yolo_layout(root: Path) -> YOLOLayout:
@@ -139,8 +141,9 @@ def _read_data_yaml(path: Path) -> YOLOLayout:
     if isinstance(shape, list) and len(shape) == 2 and all(type(side) is int for side in shape):
         num_columns = 5 + shape[0] * shape[1]
     folder, base = path.parent, content.get("path")
-    if isinstance(base, str) and base and "\0" not in base and os.path.isdir(folder / os.path.expanduser(base)):
-        folder = folder / os.path.expanduser(base)  # else the dataset was copied to another place
+    if isinstance(base, str) and base and "\0" not in base:
+        written = (path.parent / os.path.expanduser(base), path.parent / base.replace("\\", "/"))
+        folder = next(filter(os.path.isdir, written), folder)  # else the dataset was copied to another place
     return YOLOLayout(path, folder, _names_in_yaml(content, path), splits, num_columns)
 
 

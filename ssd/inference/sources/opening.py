@@ -86,6 +86,7 @@ def _read_numbered(pending: PendingFrame, index: int) -> Frame:
 def _open_address(address: str) -> Source:
     if scheme := address_scheme(address):
         return _open_url(address, scheme)
+    address = os.path.expanduser(address)
     if address.isascii() and address.isdigit():
         return VideoSource(int(address))
     if os.path.isdir(address):

@@ -22,7 +22,7 @@ def list_images(sources: Sequence[str], list_file: Path | None) -> list[str]:
     Args:
         sources: Paths, addresses, folders (the images directly inside) and glob patterns ("**" is recursive); the files
             of a folder or a pattern are sorted.
-        list_file: Text file with a path or an address per line, taken as they are; they come after the sources.
+        list_file: Text file with a path or an address per line, after the sources; only ``~`` is expanded.
     """
     files = [file for source in sources for file in _expand(source)]
     if list_file is not None:
@@ -35,6 +35,7 @@ def list_images(sources: Sequence[str], list_file: Path | None) -> list[str]:
 def _expand(source: str) -> list[str]:
     if address_scheme(source):
         return [source]
+    source = os.path.expanduser(source)
     if os.path.isdir(source):
         return [os.path.join(source, name) for name in image_names(source)]
     if os.path.isfile(source):
@@ -61,7 +62,7 @@ def _read_list(path: Path) -> list[str]:
     except OSError as error:
         raise ImageError(f"{path}: the list cannot be read: {error.strerror}") from error
     lines = (line.removesuffix(b"\r") for line in content.removeprefix(b"\xef\xbb\xbf").split(b"\n"))
-    return [os.fsdecode(line) for line in lines if line.strip()]
+    return [os.path.expanduser(os.fsdecode(line)) for line in lines if line.strip()]
 
 
 class ListedImages:

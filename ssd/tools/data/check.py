@@ -13,12 +13,13 @@ from yacs.config import CfgNode
 from ssd.data.build import unite_class_names
 from ssd.data.catalog import open_dataset
 from ssd.data.datasets import ArrayDataset, DetectionDataset
-from ssd.data.datasets.policy import ErrorPolicy
+from ssd.data.datasets.policy import ErrorPolicy, describe_similar
 from ssd.data.datasets.sizes import SIZE_MISMATCH, SIZE_SLIP, unreadable_kind
 from ssd.tools.data.check_report import (
     DUPLICATE,
     NEAR_DUPLICATE,
     QUANTILES,
+    SIMILAR,
     UNUSED,
     VERSION,
     DataReport,
@@ -92,17 +93,20 @@ def check_data(cfg: CfgNode) -> DataReport:
             else:
                 between += _find_overlap(images, trained)
     report = DataReport(sets, to_problems(between))
-    _add_unused_classes(report)
+    _warn_of_classes(report)
     return report
 
 
-def _add_unused_classes(report: DataReport) -> None:
-    """Add a warning for each class without objects in the training sets, or without such sets in the test sets."""
+def _warn_of_classes(report: DataReport) -> None:
+    """Add warnings of classes without objects in the training sets, or without such sets in the test sets, and of
+    similar names."""
     first = next((item for item in report.sets if item.objects), None)
     if first is not None:
         unused = [name for name, count in report.totals(first.role).items() if not count]
         message = f"class {{!r}} has no object in DATASETS.{first.role.upper()}"
         errors = [DatasetError(message.format(name), field=name, kind=UNUSED) for name in unused]
+        if similar := describe_similar(list(report.totals(first.role))):
+            errors.append(DatasetError(similar, kind=SIMILAR))
         first.problems.extend(to_problems(errors))
 
 

@@ -10,10 +10,10 @@ from ssd.data.datasets.sizes import SIZE_SLIP
 from ssd.utils.errors import DatasetError
 
 DUPLICATE = "duplicate image"
-UNUSED = "class without objects"
+UNUSED, SIMILAR = "class without objects", "similar class names"
 VERSION, NEAR_DUPLICATE = "version in train and test", "near duplicate in train and test"
 # Kinds that training and evaluation handle, or that may be meant; others are errors.
-_WARNINGS = (DUPLICATE, UNUSED, VERSION, NEAR_DUPLICATE, SIZE_SLIP, f"box {CLIPPED}")
+_WARNINGS = (DUPLICATE, UNUSED, SIMILAR, VERSION, NEAR_DUPLICATE, SIZE_SLIP, f"box {CLIPPED}")
 QUANTILES = (0.0, 0.1, 0.5, 0.9, 1.0)
 
 

@@ -69,5 +69,5 @@ def open_datasets(
 
 def _format_of(entry: Mapping[str, Any], name: str) -> str:
     if "ROOT" in entry and "FORMAT" not in entry:
-        return find_layout(Path(entry["ROOT"])).title.lower()
+        return find_layout(Path(os.path.expanduser(entry["ROOT"]))).title.lower()
     return str(entry.get("FORMAT", "coco" if name.startswith("coco") else "voc"))

@@ -210,6 +210,7 @@ def changed(section: str, **values: Any) -> str:
 def test_malformed_coco_files(tmp_path: Path, text: str, fact: str) -> None:
     path = tmp_path / "a.json"
     path.write_text(text, errors="surrogateescape")
+    (tmp_path / "1.png").touch()
     with pytest.raises(DatasetError, match=fact) as caught:
         COCODataset(tmp_path, path)
     assert str(tmp_path) in (caught.value.path or str(caught.value))

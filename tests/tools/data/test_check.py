@@ -183,6 +183,13 @@ def test_a_class_without_objects_is_a_warning(write_voc, check: Check) -> None:
         assert {(problem.severity, problem.kind) for problem in problems} == {("warning", "class without objects")}
 
 
+def test_similar_class_names_are_a_warning(write_voc, check: Check) -> None:
+    root = write_voc({"a": [CAT, ("Cat", (1, 1, 9, 9))]})
+    (problem,) = check({"cells": voc(root, "train")}).all_problems
+    assert (problem.severity, problem.kind) == ("warning", "similar class names")
+    assert "'Cat' and 'cat'" in problem.message
+
+
 def test_formats_from_elsewhere_are_checked_too(check: Check, monkeypatch: pytest.MonkeyPatch) -> None:
     class Foreign:
         class_names = ("__background__", "thing")
