@@ -8,7 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-_L2_NORMS = ("L2Norm.weight", "backbone.scale_weight", "rescale_factors")  # of other projects; ours end in l2_norm
+_L2_NORMS = (
+    "L2Norm.weight",
+    "backbone.scale_weight",
+    "rescale_factors",
+    "conv4_3_norm.0",
+)  # of other projects; ours end in l2_norm
 
 
 def hashed(name: str, shape: Sequence[int], make_state: Callable[[int], Any] = np.random.RandomState) -> Tensor:
@@ -20,7 +25,7 @@ def hashed(name: str, shape: Sequence[int], make_state: Callable[[int], Any] = n
         values = state.normal(0, 0.1, shape)
     elif name in _L2_NORMS or name.endswith("l2_norm.weight"):
         values = state.uniform(10, 30, shape)
-    elif name.endswith("bias"):
+    elif name.endswith(("bias", ".1")):  # .1: of Caffe
         values = state.normal(0, 0.05, shape)
     elif len(shape) == 1:  # running_var and the weights of batch norms
         values = state.uniform(0.5, 1.5, shape)

@@ -95,15 +95,20 @@ def read_checkpoint(path_or_url: str | os.PathLike[str]) -> dict[str, Any]:
 def read_content(source: str) -> dict[Any, Any]:
     """Read the dictionary in a file of any origin, as ``read_checkpoint``; PickledObjectError if it holds objects."""
     path = local_file(source)
+    refuse_text(path, source)
+    content = _read_safetensors(path, source) if path.suffix == SAFETENSORS else _load_file(path, source)
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{source}: a checkpoint is a dictionary, this holds a {type(content).__name__}")
+    return content
+
+
+def refuse_text(path: Path, source: str) -> None:
+    """Raise CheckpointError if the file at ``path`` is a text that a download brings in place of a file."""
     with path.open("rb") as file:
         start = file.read(100).lstrip().lower()
     for text, meaning in _TEXTS.items():
         if start.startswith(text):
             raise CheckpointError(f"{source}: not a checkpoint, but {meaning}")
-    content = _read_safetensors(path, source) if path.suffix == SAFETENSORS else _load_file(path, source)
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{source}: a checkpoint is a dictionary, this holds a {type(content).__name__}")
-    return content
 
 
 def local_file(source: str) -> Path:

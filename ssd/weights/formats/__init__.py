@@ -8,7 +8,7 @@ from ssd.weights.formats.format import Converted, Format
 __all__ = ["PROJECTS", "Converted", "Format", "all_formats"]
 
 # Modules of this package; each has a tuple FORMATS.
-PROJECTS = ("lufficc", "amdegroot", "sgrvinod", "torchvision", "mmdet", "nvidia", "uvipen", "qfgaohao")
+PROJECTS = ("lufficc", "amdegroot", "sgrvinod", "torchvision", "mmdet", "nvidia", "uvipen", "qfgaohao", "weiliu89")
 
 
 @cache

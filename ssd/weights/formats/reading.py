@@ -1,5 +1,6 @@
 """Reading of the weights in a checkpoint of any project; pickled objects become shells, and execute nothing."""
 
+import importlib
 import io
 import pickle
 import re
@@ -14,10 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from ssd.modeling.backbone.pretrained import StateDict
-from ssd.utils.checkpoint_file import LOAD_ERRORS, is_state_dict, list_keys, local_file, read_content
+from ssd.utils.checkpoint_file import LOAD_ERRORS, is_state_dict, list_keys, local_file, read_content, refuse_text
 from ssd.utils.errors import CheckpointError, PickledObjectError
 
 _KEYS = ("state_dict", "model", "model_state_dict", "net")  # of the weights, in the files of the known projects
+# Modules that read other files than those of torch and safetensors, by suffix: ``read(path, source)``.
+_READERS = {".caffemodel": "ssd.weights.caffe"}
 _WRAPPERS = re.compile(r"^(module\.)+")  # DataParallel and DistributedDataParallel
 
 
@@ -38,9 +41,17 @@ class CheckpointContent(NamedTuple):
 def read_weights(source: str) -> CheckpointContent:
     """Read a checkpoint of any project, a path or URL, without executing anything in it.
 
+    The suffix of its name says of which kind the file is; all but those of ``_READERS`` are torch's or safetensors.
+
     Raises:
         CheckpointError: The file is missing, damaged, refused as unsafe, or holds no weights.
     """
+    path = local_file(source)
+    if path.suffix.lower() in _READERS:
+        refuse_text(path, source)
+        reader = importlib.import_module(_READERS[path.suffix.lower()])
+        read: CheckpointContent = reader.read(path, source)
+        return read
     try:
         content: Any = read_content(source)
     except PickledObjectError:

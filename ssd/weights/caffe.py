@@ -1,0 +1,177 @@
+"""Weights in a .caffemodel, a NetParameter of caffe.proto: BVLC/caffe, its SSD branch and OpenCV's half precision.
+
+The numbers of fields are those of caffe.proto. A tensor is called LAYER.I, for blob I of a layer.
+"""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ssd.config import load_config
+from ssd.config.files import shipped_config
+from ssd.modeling.anchors.prior_box import Shapes, prior_shapes
+from ssd.modeling.backbone.pretrained import StateDict
+from ssd.utils.errors import CheckpointError
+from ssd.weights.formats.reading import CheckpointContent
+from ssd.weights.protobuf import Message, floats, ints, messages, parse, text
+
+_EPS = 1e-5  # of BatchNorm, as ours
+_HALF = 2  # raw_data_type
+_PRIOR_BOX = 203  # field of its parameters
+
+
+class Layer(NamedTuple):
+    """A layer of a network."""
+
+    name: str
+    kind: str  # "" in files of the first version of layers
+    fields: Message
+
+
+def read(path: Path, source: str) -> CheckpointContent:
+    """Read a .caffemodel; ``content["layers"]`` has its layers in the order of execution.
+
+    Raises:
+        CheckpointError: The file is damaged, no .caffemodel, or has no weights.
+    """
+    try:
+        layers, weights = _read_layers(path.read_bytes())
+    except CheckpointError as error:
+        raise CheckpointError(f"{source}: not a .caffemodel, or a damaged one ({error}); fetch it again") from error
+    if not weights:
+        raise CheckpointError(f"{source}: a .caffemodel with {len(layers)} layers, none of which has weights")
+    return CheckpointContent(source, weights, {"layers": layers})
+
+
+def _read_layers(data: bytes) -> tuple[list[Layer], StateDict]:
+    net, layers = parse(data), []
+    weights: StateDict = {}
+    for number, name_field, blobs_field in ((2, 4, 6), (100, 1, 7)):  # the first and the second version of layers
+        for fields in messages(net, number):
+            layer = Layer(text(fields, name_field), text(fields, 2) if number == 100 else "", fields)
+            layers.append(layer)
+            for index, blob in enumerate(messages(fields, blobs_field)):
+                weights[f"{layer.name}.{index}"] = _read_blob(blob, f"{layer.name}.{index}")
+    if not layers:
+        raise CheckpointError("it has no layers")
+    return layers, weights
+
+
+def _read_blob(blob: Message, name: str) -> Tensor:
+    shape = next((ints(dims, 1) for dims in messages(blob, 7)), None)
+    if shape is None:  # four numbers in old files, 1 in front where there are fewer dimensions
+        shape = [next(iter(ints(blob, number)), 1) for number in (1, 2, 3, 4)]
+        shape = shape[3:] if math.prod(shape[:3]) == 1 else shape
+    if 5 in blob:
+        values = floats(blob, 5)
+    elif 8 in blob:
+        values = floats(blob, 8, "<f8")
+    elif ints(blob, 10) in ([], [_HALF]):
+        values = floats(blob, 12, "<f2")
+    else:
+        raise CheckpointError(f"{name} has numbers of type {ints(blob, 10)}; only half precision is known of raw data")
+    if min(shape, default=1) < 0 or math.prod(shape) != len(values):
+        raise CheckpointError(f"{name} has {len(values)} numbers, but the shape {shape}")
+    return torch.from_numpy(values.astype(np.float32)).view(shape)
+
+
+def named_weights(weights: StateDict) -> StateDict:
+    """Call blob 0 of each layer LAYER.weight, and blob 1 LAYER.bias."""
+    return {re.sub(r"\.0$", ".weight", re.sub(r"\.1$", ".bias", name)): value for name, value in weights.items()}
+
+
+def norm_weights(weights: StateDict, stats: str, scale: str) -> StateDict:
+    """Return the batch norm of a BatchNorm layer, whose statistics are divided by blob 2, and of a Scale layer.
+
+    Raises:
+        CheckpointError: A blob is missing.
+    """
+    blobs = {}
+    for name in (*(f"{stats}.{index}" for index in range(3)), f"{scale}.0", f"{scale}.1"):
+        if name not in weights:
+            raise CheckpointError(f"missing tensor: {name}")
+        blobs[name] = weights[name]
+    mean, variance, factor, weight, bias = blobs.values()
+    count = factor.sum() or torch.tensor(torch.inf)  # of one number; 0 in a network that was not trained
+    return {
+        "weight": weight,
+        "bias": bias,
+        "running_mean": mean / count,
+        "running_var": variance / count,
+        "num_batches_tracked": torch.tensor(0),
+    }
+
+
+def folded_norm(bias: Tensor) -> StateDict:
+    """Return a batch norm that only adds ``bias`` in evaluation: one that was folded into its convolution."""
+    return {
+        "weight": torch.ones_like(bias),
+        "bias": bias,
+        "running_mean": torch.zeros_like(bias),
+        "running_var": torch.full_like(bias, 1 - _EPS),
+        "num_batches_tracked": torch.tensor(0),
+    }
+
+
+def prior_overrides(content: Mapping[str, Any], config: str) -> tuple[Any, ...]:
+    """Return what the PriorBox layers of a file set otherwise than a config of configs/; empty if it has none.
+
+    Raises:
+        CheckpointError: They have settings that no key has.
+    """
+    layers = [layer for layer in content.get("layers", ()) if layer.kind == "PriorBox"]
+    boxes = [next(messages(layer.fields, _PRIOR_BOX), {}) for layer in layers]
+    if not boxes:
+        return ()
+    shapes = [_prior_shapes(box, layer.name) for box, layer in zip(boxes, layers, strict=True)]
+    steps = [[step for field in (11, 12, 10, 10) for step in floats(box, field).tolist()][:2] for box in boxes]
+    has_steps = all(len(step) == 2 and all(side == int(side) > 0 for side in step) for step in steps)
+    offsets = [next(iter(floats(box, 13).tolist()), 0.5) for box in boxes]
+    clips, variances = {ints(box, 5)[-1:] == [1] for box in boxes}, {tuple(floats(box, 6)) for box in boxes}
+    numbers = [round(float(number), 6) for number in min(variances)] or [0.1]
+    if len(clips) > 1 or len(variances) > 1 or numbers not in ([numbers[0]], [numbers[0]] * 2 + [numbers[-1]] * 2):
+        raise CheckpointError("its PriorBox layers differ in clip or variance, which is one for all priors here")
+    cfg = load_config(shipped_config(config)).MODEL
+    lists = zip(cfg.PRIORS.MIN_SIZES, cfg.PRIORS.MAX_SIZES, cfg.PRIORS.ASPECT_RATIOS, strict=True)
+    known = cfg.PRIORS.SHAPES or [prior_shapes(*level) for level in lists]
+    settings = {
+        "MODEL.PRIORS.CLIP": (cfg.PRIORS.CLIP, clips.pop()),
+        "MODEL.PRIORS.CENTERS": (cfg.PRIORS.CENTERS, "stride" if has_steps else "map"),
+        "MODEL.PRIORS.STRIDES": (None, [_plain(*step) for step in steps] if has_steps else []),
+        "MODEL.PRIORS.OFFSETS": (cfg.PRIORS.OFFSETS, [] if set(offsets) == {0.5} else offsets),
+        "MODEL.PRIORS.SHAPES": (_rounded(known), _rounded(shapes)),
+        "MODEL.CENTER_VARIANCE": (cfg.CENTER_VARIANCE, numbers[0]),
+        "MODEL.SIZE_VARIANCE": (cfg.SIZE_VARIANCE, numbers[-1]),
+    }
+    return tuple(item for key, (own, value) in settings.items() if own != value for item in (key, value))
+
+
+def _prior_shapes(box: Message, name: str) -> Shapes:
+    """Return (width, height) of the priors of a cell: for each size a square, the square between, the ratios."""
+    small, large, given = (floats(box, number).tolist() for number in (1, 2, 3))
+    if not small or (large and len(large) != len(small)) or not 0 < min(small + large + given) < math.inf:
+        raise CheckpointError(f"layer {name} has the sizes {small} and {large}, the ratios {given}")
+    ratios = [1.0]
+    for ratio in given:
+        if all(abs(ratio - other) > 1e-6 for other in ratios):
+            ratios += [ratio] if ints(box, 4)[-1:] == [0] else [ratio, 1 / ratio]
+    shapes = []
+    for index, size in enumerate(small):
+        shapes += [(side, side) for side in [size, *([math.sqrt(size * large[index])] if large else [])]]
+        shapes += [(size * math.sqrt(ratio), size / math.sqrt(ratio)) for ratio in ratios[1:]]
+    return shapes
+
+
+def _plain(y: float, x: float) -> int | tuple[int, int]:
+    return int(y) if y == x else (int(y), int(x))
+
+
+def _rounded(levels: Sequence[Shapes]) -> list[list[tuple[float, float]]]:
+    """Round to what float32 keeps."""
+    return [[(round(width, 4), round(height, 4)) for width, height in shapes] for shapes in levels]
