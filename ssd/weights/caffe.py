@@ -21,7 +21,6 @@ from ssd.utils.errors import CheckpointError
 from ssd.weights.formats.reading import CheckpointContent
 from ssd.weights.protobuf import Message, floats, ints, messages, parse, text
 
-_EPS = 1e-5  # of BatchNorm, as ours
 _HALF = 2  # raw_data_type
 _PRIOR_BOX = 203  # field of its parameters
 
@@ -104,17 +103,6 @@ def norm_weights(weights: StateDict, stats: str, scale: str) -> StateDict:
         "bias": bias,
         "running_mean": mean / count,
         "running_var": variance / count,
-        "num_batches_tracked": torch.tensor(0),
-    }
-
-
-def folded_norm(bias: Tensor) -> StateDict:
-    """Return a batch norm that only adds ``bias`` in evaluation: one that was folded into its convolution."""
-    return {
-        "weight": torch.ones_like(bias),
-        "bias": bias,
-        "running_mean": torch.zeros_like(bias),
-        "running_var": torch.full_like(bias, 1 - _EPS),
         "num_batches_tracked": torch.tensor(0),
     }
 

@@ -19,6 +19,7 @@ _CLASSES = {
     "MobileNetV3SSDLite": "mobilenetv3",
     "QfgaohaoMobileNetV3": "mobilenetv3_qfgaohao",
     "ResNet": "resnet",
+    "ResNet10": "resnet10",
     "SqueezeNet": "squeezenet",
     "TimmBackbone": "timm_adapter",
     "Tiny": "tiny",

@@ -6,6 +6,7 @@ No address of ImageNet weights for V1 is known to be reliable; a file of one's o
 import re
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 from torch import Tensor, nn
 from yacs.config import CfgNode
@@ -106,16 +107,22 @@ class MobileNetV1(MobileNet):
     By default, the maps are the last of stride 16 (512 channels) and of 32 (1024).
     """
 
-    def __init__(self, out_indices: Sequence[int] = (), *, separable: bool = False):
+    def __init__(
+        self,
+        out_indices: Sequence[int] = (),
+        *,
+        separable: bool = False,
+        extras: Sequence[tuple[int, int, int]] = _V1_EXTRAS,
+    ):
         features = nn.ModuleList([conv_bn(3, 32, 3, stride=2, activation_layer=nn.ReLU)])
         in_channels = 32
         for out_channels, stride in _V1_LAYERS:
-            features.append(_separable_conv(in_channels, out_channels, stride))
+            features.append(separable_conv(in_channels, out_channels, stride))
             in_channels = out_channels
         plain_block = partial(extra_block, stride=2, padding=1, batch_norm=False)
         make_extra = plain_separable_extra_block if separable else plain_block
-        extras = nn.ModuleList(make_extra(*channels) for channels in _V1_EXTRAS)
-        super().__init__(features, extras, out_indices or (11, 13))
+        blocks = nn.ModuleList(make_extra(*channels) for channels in extras)
+        super().__init__(features, blocks, out_indices or (11, 13))
 
 
 def reset_parameters(model: nn.Module) -> None:
@@ -137,22 +144,27 @@ def round_channels(channels: float) -> int:
     return rounded + 8 if rounded < 0.9 * channels else rounded
 
 
-def _separable_conv(in_channels: int, out_channels: int, stride: int) -> nn.Sequential:
-    """Build a depthwise 3x3 and a pointwise convolution, each with batch norm and ReLU (MobileNetV1, Fig. 3)."""
-    depthwise = conv_bn(in_channels, in_channels, 3, stride=stride, groups=in_channels, activation_layer=nn.ReLU)
-    return nn.Sequential(*depthwise, *conv_bn(in_channels, out_channels, 1, activation_layer=nn.ReLU))
+def separable_conv(
+    in_channels: int, out_channels: int, stride: int, activation: type[nn.Module] = nn.ReLU
+) -> nn.Sequential:
+    """Build a depthwise 3x3 and a pointwise convolution, each with batch norm and activation (MobileNetV1, Fig. 3)."""
+    conv = partial(conv_bn, activation_layer=activation)
+    depthwise = conv(in_channels, in_channels, 3, stride=stride, groups=in_channels)
+    return nn.Sequential(*depthwise, *conv(in_channels, out_channels, 1))
 
 
 @registry.BACKBONES.register("mobilenet_v1")
-def mobilenet_v1(cfg: CfgNode, pretrained: bool | str = False, *, separable: bool = False) -> MobileNetV1:
+def mobilenet_v1(cfg: CfgNode, pretrained: bool | str = False, **options: Any) -> MobileNetV1:
     """Build MobileNetV1; ``pretrained`` weights fill everything but the extra layers."""
-    model = MobileNetV1(cfg.MODEL.BACKBONE.OUT_INDICES, separable=separable)
+    model = MobileNetV1(cfg.MODEL.BACKBONE.OUT_INDICES, **options)
     load_pretrained(model, pretrained, convert=_number_to_feature, new=[r"extras\."], unused=[r"fc\."])
     return model
 
 
 # mb1-ssd-lite of the qfgaohao port
 registry.BACKBONES.register("mobilenet_v1_separable", partial(mobilenet_v1, separable=True))
+# MobileNet-SSD of chuanqi305
+registry.BACKBONES.register("mobilenet_v1_chuanqi", partial(mobilenet_v1, extras=(*_V1_EXTRAS[:-1], (256, 64, 128))))
 
 
 def _number_to_feature(weights: StateDict) -> StateDict:

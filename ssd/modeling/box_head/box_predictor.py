@@ -138,6 +138,16 @@ class PlainSSDLiteBoxPredictor(SSDLiteBoxPredictor):
         return nn.Sequential(depthwise, nn.ReLU(inplace=True), nn.Conv2d(in_channels, out_channels, kernel_size=1))
 
 
+@registry.BOX_PREDICTORS.register("UltraLightBoxPredictor")
+class UltraLightBoxPredictor(PlainSSDLiteBoxPredictor):
+    """As PlainSSDLiteBoxPredictor, but with a 3x3 convolution on the last level (Ultra-Light face detectors)."""
+
+    def _block(self, level: int, in_channels: int, out_channels: int) -> nn.Module:
+        if level == self.num_levels - 1:
+            return nn.Conv2d(in_channels, out_channels, kernel_size=3, padding=1)
+        return super()._block(level, in_channels, out_channels)
+
+
 @registry.BOX_PREDICTORS.register("SeparableBoxPredictor")
 class SeparableBoxPredictor(BoxPredictor):
     """Separable convolutions on every level, as torchvision's, mmdetection's and uvipen's SSDLite have."""
@@ -149,3 +159,16 @@ class SeparableBoxPredictor(BoxPredictor):
     def reg_block(self, level: int, out_channels: int, boxes_per_location: int) -> nn.Module:
         """See BoxPredictor."""
         return SeparableConv2d(out_channels, boxes_per_location * 4)
+
+
+@registry.BOX_PREDICTORS.register("PointwiseBoxPredictor")
+class PointwiseBoxPredictor(BoxPredictor):
+    """1x1 convolutions, as the SSDs of TensorFlow's Object Detection API have."""
+
+    def cls_block(self, level: int, out_channels: int, boxes_per_location: int) -> nn.Module:
+        """See BoxPredictor."""
+        return nn.Conv2d(out_channels, boxes_per_location * self.num_classes, kernel_size=1)
+
+    def reg_block(self, level: int, out_channels: int, boxes_per_location: int) -> nn.Module:
+        """See BoxPredictor."""
+        return nn.Conv2d(out_channels, boxes_per_location * 4, kernel_size=1)

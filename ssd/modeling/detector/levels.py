@@ -1,6 +1,5 @@
 """Levels: channels, feature maps, strides and priors that follow from the backbone and the input size."""
 
-import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,8 +13,6 @@ from ssd.modeling.anchors.prior_box import Shapes, prior_shapes
 from ssd.modeling.backbone.stages import feature_shapes
 from ssd.structures.boxes import height_width
 from ssd.utils.errors import ConfigError
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -49,9 +46,20 @@ class Levels:
         cells = [height * width for height, width in self.feature_maps]
         return sum(count * boxes for count, boxes in zip(cells, self.boxes_per_location, strict=True))
 
+    @property
+    def num_outside(self) -> int:
+        """Number of priors of cells outside the image, as strides that are too large for a map give."""
+        total = 0
+        for cells, strides, shapes in zip(self.feature_maps, self.strides, self.shapes, strict=True):
+            along = zip(self.image_size, cells, strides, strict=True)
+            inside = [sum(index * stride < side for index in range(n)) for side, n, stride in along]
+            total += (math.prod(cells) - math.prod(inside)) * len(shapes)
+        return total
+
     def __str__(self) -> str:
         maps = ", ".join(f"{height}x{width}" for height, width in self.feature_maps)
-        return f"Feature maps {maps}; {self.num_priors} priors"
+        outside = f", {self.num_outside} of them outside the image" if self.num_outside else ""
+        return f"Feature maps {maps}; {self.num_priors} priors{outside}"
 
 
 def build_levels(cfg: CfgNode, network: nn.Module) -> Levels:
@@ -132,16 +140,10 @@ def _check_lengths(priors: CfgNode, num_levels: int, source: str) -> None:
 
 
 def _check_strides(strides: Sequence[Any], maps: Sequence[tuple[int, int]], image_size: Any) -> None:
-    """Check that each map at its stride covers the image, within one cell, and warn of centres beyond it."""
+    """Check that each map at its stride covers the image, within one cell; it may be larger (see ``num_outside``)."""
     for stride, cells in zip(strides, maps, strict=True):
         for distance, count, pixels in zip(height_width(stride), cells, height_width(image_size), strict=True):
-            if distance * count - pixels >= distance:  # as in the published res10 network
-                logger.warning(
-                    "MODEL.PRIORS.STRIDES has %s for a map of %s cells, which puts some centres beyond "
-                    "INPUT.IMAGE_SIZE %s",
-                    *(stride, cells, image_size),
-                )
-            elif pixels - distance * count >= distance:
+            if pixels - distance * count >= distance:
                 raise ConfigError(
                     f"MODEL.PRIORS.STRIDES has {stride} for a map of {cells} cells, which does not cover "
                     f"INPUT.IMAGE_SIZE {image_size}; set about {round(pixels / count)}, or leave STRIDES empty"

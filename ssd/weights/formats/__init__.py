@@ -8,7 +8,10 @@ from ssd.weights.formats.format import Converted, Format
 __all__ = ["PROJECTS", "Converted", "Format", "all_formats"]
 
 # Modules of this package; each has a tuple FORMATS.
-PROJECTS = ("lufficc", "amdegroot", "sgrvinod", "torchvision", "mmdet", "nvidia", "uvipen", "qfgaohao", "weiliu89")
+PROJECTS = (
+    *("lufficc", "amdegroot", "sgrvinod", "torchvision", "mmdet", "nvidia", "uvipen", "qfgaohao"),
+    *("weiliu89", "chuanqi305", "opencv_res10", "linzaer"),
+)
 
 
 @cache

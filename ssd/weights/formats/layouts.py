@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ssd.modeling.backbone.pretrained import StateDict
+from ssd.modeling.layers import BatchNorm2d
 from ssd.utils.errors import CheckpointError
 
 CLS_HEADERS, REG_HEADERS = "box_head.predictor.cls_headers", "box_head.predictor.reg_headers"
@@ -83,6 +84,17 @@ def with_headers(weights: StateDict, pattern: str, change: Callable[[Tensor], Te
             except CheckpointError as error:
                 raise CheckpointError(f"{name}: {error}") from error
     return changed
+
+
+def folded_norm(bias: Tensor) -> StateDict:
+    """Return a batch norm that only adds ``bias`` in evaluation: one that was folded into its convolution."""
+    return {
+        "weight": torch.ones_like(bias),
+        "bias": bias,
+        "running_mean": torch.zeros_like(bias),
+        "running_var": torch.full_like(bias, 1 - BatchNorm2d(1).eps),
+        "num_batches_tracked": torch.tensor(0),
+    }
 
 
 def with_depthwise_biases(weights: StateDict) -> StateDict:

@@ -73,10 +73,12 @@ def test_centres_by_stride_or_by_map() -> None:
     torch.testing.assert_close(by_map[:, 1:], by_stride[:, 1:])
 
 
-def test_centres_beyond_the_image_are_told(caplog: pytest.LogCaptureFixture) -> None:
-    strides = [(n, n) for n in (99, 16, 32, 64, 100, 300)]
-    assert vgg_levels("MODEL.PRIORS.STRIDES", [n for n, _ in strides]).strides == strides
-    assert "STRIDES has 99" in caplog.text
+def test_cells_outside_the_image_are_counted() -> None:
+    levels = vgg_levels("MODEL.PRIORS.STRIDES", [99, 16, 32, (64, 70), 100, 300])
+    expected = 4 * (38**2 - 4**2)
+    assert levels.num_outside == expected
+    assert f"8732 priors, {expected} of them" in str(levels)
+    assert (vgg_levels().num_outside, "outside" in str(vgg_levels())) == (0, False)
 
 
 def test_shapes_take_the_place_of_sizes_and_ratios() -> None:

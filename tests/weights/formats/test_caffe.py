@@ -90,13 +90,14 @@ def convert(weights: Mapping[str, Tensor], content: Mapping[str, object] | None 
     return convert_foreign(CheckpointContent("net.caffemodel", dict(weights), content or {}))
 
 
-@pytest.mark.parametrize("name", ["weiliu89_ssd300_voc"])
+@pytest.mark.parametrize("name", ["weiliu89_ssd300_voc", "chuanqi305_mobilenet_ssd_voc"])
 def test_network_agrees_with_opencv(name: str) -> None:
     weights = peers.fill(peers.read_shapes(name))
     detector = peers.build(peers.convert(weights))
     recorded = np.load(peers.GOLDENS / "foreign" / f"{name}.npz")
     priors = detector.model.box_head.priors
     np.testing.assert_allclose(priors, recorded["priors_all"], rtol=0, atol=1e-6)
+    assert sum(parameter.numel() for parameter in detector.model.parameters()) >= peers.read_listing(name)["n_params"]
     assert len(priors) == recorded["num_priors"]
 
     pixels = np.random.RandomState(7).normal(0, 1, (1, 3, 300, 300)).astype(np.float32)
@@ -110,6 +111,30 @@ def test_network_agrees_with_opencv(name: str) -> None:
     boxes = detector.model.box_head.box_coder.decode(predictions.bbox_pred[:, chosen], priors[chosen])
     boxes = torch.cat([boxes[..., :2] - boxes[..., 2:] / 2, boxes[..., :2] + boxes[..., 2:] / 2], dim=2)
     np.testing.assert_allclose(boxes[0], recorded["boxes"], rtol=1e-4, atol=1e-4)
+
+
+def test_norms_of_a_training_of_mobilenet_ssd() -> None:
+    """They take the place of biases; the extra layers, which have none here, get them folded."""
+    weights = peers.fill_faster(peers.read_shapes("chuanqi305_mobilenet_ssd_voc"))
+    folded = peers.convert(weights).weights
+    generator, scales = torch.Generator().manual_seed(0), {}
+    for unit in [name.removesuffix(".0") for name in weights if name.endswith(".0") and "mbox" not in name]:
+        bias = weights.pop(f"{unit}.1")
+        mean, variance, scale = (torch.rand(len(bias), generator=generator) + 0.5 for _ in range(3))
+        scales[unit] = (scale / (variance + 1e-5).sqrt())[:, None, None, None]
+        weights |= {f"{unit}/bn.0": mean * 7, f"{unit}/bn.1": variance * 7, f"{unit}/bn.2": torch.tensor([7.0])}
+        weights |= {f"{unit}/scale.0": scale, f"{unit}/scale.1": bias + mean * scales[unit].flatten()}
+    trained = {unit: weights[f"{unit}.0"] / scale for unit, scale in scales.items()}
+    found = peers.convert({**weights, **{f"{unit}.0": value for unit, value in trained.items()}}).weights
+    assert found.keys() == folded.keys()
+    for name in ("backbone.extras.3.2.weight", "backbone.extras.0.0.bias"):
+        torch.testing.assert_close(found[name], folded[name])
+    torch.testing.assert_close(found["backbone.features.13.3.weight"], trained["conv13"])
+    norm = {name: found[f"backbone.features.13.4.{name}"] for name in ("running_mean", "running_var", "weight", "bias")}
+    scale = norm["weight"] / (norm["running_var"] + 1e-5).sqrt()
+    torch.testing.assert_close(scale, scales["conv13"].flatten())
+    shift = norm["bias"] - norm["running_mean"] * scale
+    torch.testing.assert_close(shift, folded["backbone.features.13.4.bias"])
 
 
 @pytest.mark.parametrize(("size", "num_classes", "data"), [(300, 81, "coco"), (512, 21, "voc"), (512, 81, "coco")])

@@ -1,0 +1,95 @@
+"""Ultra-Light face detectors, slim and RFB, of Linzaer: bare state dicts, and their .caffemodel files.
+
+In these, layers are named by numbers, in the order of execution, and batch norms are folded.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ssd.modeling.backbone.pretrained import StateDict
+from ssd.utils.errors import CheckpointError
+from ssd.weights.formats import layouts
+from ssd.weights.formats.format import Converted, Format, rename
+
+_CLASSES = ("face",)
+_SIZE_NOTE = (
+    "The input is taken for 320 x 240, which the file does not say. If it was trained for 640 x 480, set "
+    "INPUT.IMAGE_SIZE to (480, 640); the tensors are the same."
+)
+_RFB = "backbone.features.7"
+_RULES = (
+    (r"base_net\.7\.branch(\d)\.(\d)\.conv\.(.+)", rf"{_RFB}.branches.\1.\2.0.\3"),
+    (r"base_net\.7\.branch(\d)\.(\d)\.bn\.(.+)", rf"{_RFB}.branches.\1.\2.1.\3"),
+    (r"base_net\.7\.ConvLinear\.conv\.(.+)", rf"{_RFB}.linear.0.\1"),
+    (r"base_net\.7\.ConvLinear\.bn\.(.+)", rf"{_RFB}.linear.1.\1"),
+    (r"base_net\.7\.shortcut\.conv\.(.+)", rf"{_RFB}.shortcut.0.\1"),
+    (r"base_net\.7\.shortcut\.bn\.(.+)", rf"{_RFB}.shortcut.1.\1"),
+    (r"base_net\.(.+)", r"backbone.features.\1"),
+    (r"extras\.(.+)", r"backbone.extras.\1"),
+    (r"classification_headers\.(.+)", rf"{layouts.CLS_HEADERS}.\1"),
+    (r"regression_headers\.(.+)", rf"{layouts.REG_HEADERS}.\1"),
+)
+
+
+def _convert(weights: StateDict, content: Mapping[str, Any]) -> Converted:
+    return _converted(rename(weights, _RULES))
+
+
+def _converted(weights: StateDict) -> Converted:
+    network = "rfb" if f"{_RFB}.linear.0.weight" in weights else "slim"
+    names = _CLASSES if layouts.count_classes(weights) == 1 + len(_CLASSES) else None
+    return Converted(weights, f"interop/ultralight_{network}_320_face", class_names=names, notes=(_SIZE_NOTE,))
+
+
+def _convert_caffe(weights: StateDict, content: Mapping[str, Any]) -> Converted:
+    layers = [name.removesuffix(".0") for name in weights if name.endswith(".0")]
+    known = {network: list(_layers(network == "rfb")) for network in ("slim", "rfb")}
+    found = [names for names in known.values() if len(names) == len(layers)]
+    if not found:
+        counts = " and ".join(f"{len(names)} ({network})" for network, names in known.items())
+        raise CheckpointError(f"it has {len(layers)} convolutions, and these networks have {counts}")
+    ours: StateDict = {}
+    for theirs, (conv, norm) in zip(layers, found[0], strict=True):
+        if f"{theirs}.1" not in weights:
+            raise CheckpointError(f"missing tensor: {theirs}.1")
+        ours[f"{conv}.weight"], bias = weights[f"{theirs}.0"], weights[f"{theirs}.1"]
+        ours |= {f"{norm}.{name}": value for name, value in layouts.folded_norm(bias).items()} if norm else {}
+        ours |= {} if norm else {f"{conv}.bias": bias}
+    return _converted(ours)
+
+
+def _layers(has_rfb: bool) -> Iterator[tuple[str, str]]:
+    """Yield the names of convolutions and of the batch norms behind them, "" for none, in the order of execution."""
+    yield "backbone.features.0.0", "backbone.features.0.1"
+    level = 0
+    for number in range(1, 13):
+        layer = f"backbone.features.{number}"
+        if has_rfb and layer == _RFB:
+            branches = [
+                f"{layer}.branches.{branch}.{place}" for branch, size in enumerate((3, 3, 4)) for place in range(size)
+            ]
+            yield from ((f"{unit}.0", f"{unit}.1") for unit in (*branches, f"{layer}.linear", f"{layer}.shortcut"))
+        else:
+            yield from ((f"{layer}.{place}", f"{layer}.{place + 1}") for place in (0, 3))
+        if number in (7, 10, 12):
+            for headers in (layouts.CLS_HEADERS, layouts.REG_HEADERS):
+                yield from ((f"{headers}.{level}.{place}", "") for place in (0, 2))
+            level += 1
+    yield from ((f"backbone.extras.0.{place}", "") for place in ("0", "2.0", "2.2"))
+    yield from ((f"{headers}.{level}", "") for headers in (layouts.CLS_HEADERS, layouts.REG_HEADERS))
+
+
+FORMATS = (
+    Format(
+        name="ultralight",
+        title="Ultra-Light face detector of Linzaer",
+        marks=(r"base_net\.12\.3\.weight$", r"extras\.0\.2\.2\.weight$", r"classification_headers\.3\.weight$"),
+        convert=_convert,
+    ),
+    Format(
+        name="ultralight-caffe",
+        title="Ultra-Light face detector of Linzaer, in Caffe",
+        marks=(r"\d{2,3}\.0$", r"\d{2,3}\.1$"),
+        convert=_convert_caffe,
+    ),
+)
