@@ -20,7 +20,7 @@ from ssd.commands import train
 from ssd.config import Config, cfg, load_config
 from ssd.modeling.detector import build_detection_model
 from ssd.tools.data.scenes import write_scenes
-from ssd.utils.image import silence_ffmpeg
+from ssd.utils.opencv import silence_ffmpeg
 from tests.forks import Forks
 
 ROOT = Path(__file__).parents[1]

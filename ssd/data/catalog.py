@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ssd.data.datasets import COCODataset, CSVDataset, DetectionDataset, VOCDataset, YOLODataset
+from ssd.data.datasets import ArrayDataset, COCODataset, CSVDataset, DetectionDataset, VOCDataset, YOLODataset
 from ssd.data.datasets.find import find_layout
 from ssd.data.datasets.paths import MissingPathError
 from ssd.data.datasets.policy import RAISE_ERRORS, ErrorPolicy, SkipErrors, check_class_names, make_policy
@@ -70,6 +70,9 @@ def make_dataset(
         raise policy.explain(error) from None
     if isinstance(policy, SkipErrors):
         policy.warn(f"dataset {name!r}")
+    if isinstance(dataset, ArrayDataset):
+        is_loss = any(tally.is_loss for tally in dataset.tallies)
+        logger.log(logging.WARNING if is_loss else logging.INFO, "dataset %r: %s", name, dataset.summary())
     return dataset
 
 

@@ -8,7 +8,7 @@ from urllib.parse import unquote, urlsplit
 
 from ssd.inference.detections import Detections
 from ssd.inference.sources import VideoInfo
-from ssd.utils.image import IMAGE_SUFFIXES
+from ssd.utils.image import IMAGE_SUFFIXES, WRITTEN_SUFFIXES
 
 _MAX_LENGTH = 60  # characters of a name from an address: up to 240 bytes of UTF-8, file systems allow 255
 _FORBIDDEN = re.compile(r'[\x00-\x1f%/\\:*?"<>|]')
@@ -29,9 +29,9 @@ class OutputNames:
         self._taken: set[str] = set()
 
     def picture(self, detections: Detections) -> Path:
-        """Return the path of the annotated image, with the suffix of its source."""
+        """Return the path of the annotated image, with the suffix of its source, or .jpg if that cannot be written."""
         path = self._locate(detections)
-        return path if path.suffix.lower() in IMAGE_SUFFIXES else path.with_name(f"{path.name}.jpg")
+        return path if path.suffix.lower() in WRITTEN_SUFFIXES else path.with_name(f"{path.name}.jpg")
 
     def text(self, detections: Detections) -> Path:
         """Return the path of the text file: STEM.txt; STEM.jpg.txt for addresses and where images share a stem."""

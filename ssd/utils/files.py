@@ -1,11 +1,13 @@
-"""Writing of files that are either complete or missing, even if the process or the machine dies."""
+"""Writing of files that are complete or missing, even if the process or the machine dies; files that nothing reads."""
 
 import errno
 import json
+import logging
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -13,6 +15,13 @@ from typing import Any, BinaryIO
 if sys.platform != "win32":
     import fcntl
 
+logger = logging.getLogger(__name__)
+
+# Files beside images that nobody expects to be read as images; others are counted.
+_DATA_SUFFIXES = (
+    *(".txt", ".xml", ".json", ".csv", ".tsv", ".yaml", ".yml", ".names", ".data", ".cfg", ".record", ".tfrecord"),
+    *(".pbtxt", ".md", ".rst", ".html", ".py", ".ipynb", ".sh", ".zip", ".gz", ".tar", ".cache", ".npy", ".db", ".ini"),
+)
 _TEMPORARY = re.compile(r"\..+\.\d+\.tmp")  # names that ``atomic_write`` gives
 _NO_SUCH_OPERATION = {errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF}
 
@@ -89,3 +98,22 @@ def _flush_folder(folder: Path) -> None:
             raise
     finally:
         os.close(descriptor)
+
+
+def count_others(names: Iterable[str]) -> Counter[str]:
+    """Count the suffixes of files that are not images to a reader, without hidden files and usual files of data."""
+    suffixes = (os.path.splitext(name)[1].lower() for name in names if not os.path.basename(name).startswith("."))
+    return Counter(suffix for suffix in suffixes if suffix not in _DATA_SUFFIXES)
+
+
+def describe_others(names: Iterable[str], prefix: str = "") -> str:
+    """Return the counts of ``count_others`` for a message, after a prefix; empty if there are none."""
+    counts = count_others(names).most_common()
+    listed = ", ".join(f"{suffix or 'no suffix'} ({count})" for suffix, count in counts)
+    return f"{prefix}{listed}" if listed else ""
+
+
+def warn_of_others(place: str, names: Iterable[str]) -> None:
+    """Log a warning with the counts of ``count_others``, if there are any."""
+    if others := describe_others(names):
+        logger.warning("%s: files with other suffixes are not read: %s", place, others)

@@ -3,13 +3,14 @@
 Pillow reads the header, with size and orientation, and OpenCV the pixels as they are stored; both must agree.
 """
 
+import importlib.util
 import io
 import logging
 import math
 import os
+import re
 import stat
 import struct
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -24,8 +25,17 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from ssd.utils.errors import ImageError, os_errors_as
+from ssd.utils.files import describe_others, warn_of_others
+from ssd.utils.opencv import silent_opencv
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+logger = logging.getLogger(__name__)
+
+WRITTEN_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+_DECODES_AVIF = importlib.util.find_spec("PIL._avif") is not None and re.search(
+    r"\bAVIF: +(?!NO\b)\S", cv2.getBuildInformation()
+)
+# Images that datasets and folders hold: the one list. Of a GIF, and of a TIFF of several pages, the first is read.
+IMAGE_SUFFIXES = (*WRITTEN_SUFFIXES, ".jfif", ".jpe", ".gif", *((".avif",) if _DECODES_AVIF else ()))
 # 16,384 x 16,384, which is 0.8 GB as RGB: above scans and aerial photographs, and small enough for the memory of a
 # machine that can hold a detector, even if every decoding thread reads one.
 MAX_PIXELS = 2**28
@@ -49,11 +59,6 @@ _FEW_GREY_VALUES = 16  # of 256 that an image keeps
 
 logger = logging.getLogger(__name__)
 
-_log: Any = getattr(cv2.utils, "logging", cv2)  # has get- and setLogLevel; before OpenCV 5 it is cv2 itself
-_SILENT = 0  # cv::utils::logging::LOG_LEVEL_SILENT, which OpenCV 4 does not name in Python
-_log_lock = threading.Lock()
-_num_silent = 0  # threads in silent_opencv
-_log_level: int = _log.getLogLevel()  # to go back to
 _dim_folders: set[str] = set()  # folders of images with few grey values, warned of once
 
 
@@ -116,15 +121,24 @@ def image_size(path: str | os.PathLike[str], expected_size: tuple[int, int] | No
 
 
 def image_names(folder: str | os.PathLike[str]) -> list[str]:
-    """Return the sorted file names of the images directly inside ``folder``; raise ImageError if there are none."""
+    """Return the sorted file names of the images directly inside ``folder``; raise ImageError if there are none.
+
+    A warning counts files of other suffixes.
+    """
     folder = os.fspath(folder)
     try:
         with os.scandir(folder) as entries:  # a link to nothing counts, and fails when it is read
-            names = sorted(e.name for e in entries if e.name.lower().endswith(IMAGE_SUFFIXES) and not e.is_dir())
+            files = sorted(entry.name for entry in entries if not entry.is_dir())
     except OSError as error:
         raise ImageError(f"{folder}: {error.strerror}") from error
+    names = [name for name in files if name.lower().endswith(IMAGE_SUFFIXES)]
+    others = set(files) - set(names)
     if not names:
-        raise ImageError(f"{folder}: no images directly inside; these suffixes count: {', '.join(IMAGE_SUFFIXES)}")
+        hint = describe_others(others, "; others are there: ")
+        raise ImageError(
+            f"{folder}: no images directly inside; these suffixes count: {', '.join(IMAGE_SUFFIXES)}{hint}"
+        )
+    warn_of_others(folder, others)
     return names
 
 
@@ -138,32 +152,10 @@ def write_image(image: np.ndarray, path: Path) -> None:
     if not done:
         raise ImageError(
             f"{path}: {image.shape[1]} x {image.shape[0]} pixels cannot be encoded as {path.suffix!r}; "
-            f"name a file with another suffix: {', '.join(IMAGE_SUFFIXES)}"
+            f"name a file with another suffix: {', '.join(WRITTEN_SUFFIXES)}"
         )
     with os_errors_as(ImageError, path):
         path.write_bytes(encoded.tobytes())  # not imwrite, which fails silently
-
-
-@contextmanager
-def silent_opencv() -> Iterator[None]:
-    """Switch off OpenCV's messages inside the block, in the whole process until the last thread has left."""
-    global _num_silent, _log_level
-    with _log_lock:
-        _num_silent += 1
-        if _num_silent == 1:
-            _log_level = _log.setLogLevel(_SILENT)
-    try:
-        yield
-    finally:
-        with _log_lock:
-            _num_silent -= 1
-            if _num_silent == 0:
-                _log.setLogLevel(_log_level)
-
-
-def silence_ffmpeg() -> None:
-    """Silence OpenCV's FFmpeg, unless the user has set its level; call it before the first video is opened."""
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # AV_LOG_QUIET
 
 
 def cause(error: Exception) -> str:

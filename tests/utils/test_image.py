@@ -22,10 +22,9 @@ from ssd.utils.image import (
     read_image,
     read_reduced_image,
     reduced_size,
-    silence_ffmpeg,
-    silent_opencv,
     write_image,
 )
+from ssd.utils.opencv import silence_ffmpeg, silent_opencv
 
 WIDTH, HEIGHT = 64, 48
 opencv_level = getattr(cv2.utils, "logging", cv2).getLogLevel
@@ -65,7 +64,8 @@ def test_every_listed_suffix_is_read_as_pillow_reads_it(tmp_path: Path, pixels: 
     image = read_image(path)
     assert image.dtype == np.uint8
     assert image.shape == (HEIGHT, WIDTH, 3)
-    difference = image.astype(int) - np.asarray(Image.open(path).convert("RGB"))
+    with Image.open(path) as opened:
+        difference = image.astype(int) - np.asarray(opened.convert("RGB"))
     assert np.abs(difference).max() <= 1
     np.testing.assert_array_equal(image, read_image(path.read_bytes()))
     assert image_size(str(path)) == (WIDTH, HEIGHT)
@@ -348,7 +348,7 @@ def test_odd_sizes(file_format: str, size: tuple[int, int]) -> None:
     assert np.abs(image.astype(int) - (250, 120, 10)).max() < 4
 
 
-def test_the_images_of_a_folder(tmp_path: Path) -> None:
+def test_the_images_of_a_folder(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Sorted; suffixes in any case, broken links, but no folders."""
     with pytest.raises(ImageError, match=r"\.jpg, \.jpeg, \.png, \.bmp, \.webp"):
         image_names(tmp_path)
@@ -359,6 +359,8 @@ def test_the_images_of_a_folder(tmp_path: Path) -> None:
     (tmp_path / "folder.jpg").mkdir()
     (tmp_path / "link.jpg").symlink_to(tmp_path / "nothing")
     assert image_names(tmp_path) == ["a.png", "b.JPG", "d.webp", "e.bmp", "größe 猫.Jpeg", "link.jpg"]
+    assert "other suffixes" in caplog.text
+    assert "no suffix (1)" in caplog.text  # and notes.txt is not meant to be an image
     with pytest.raises(ImageError, match=r"link\.jpg: No such file"):
         read_image(tmp_path / "link.jpg")
 

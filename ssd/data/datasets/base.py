@@ -17,6 +17,7 @@ from ssd.data.datasets.policy import (
     CLIPPED,
     RAISE_ERRORS,
     ErrorPolicy,
+    Tally,
     check_boxes,
     check_class_names,
     describe_unknown_class,
@@ -85,6 +86,7 @@ class ArrayDataset(Dataset[Sample]):
         place: Where the images come from, for messages.
         policy: Decides about mistakes in the data.
         num_listed: Number of images that the annotations name, skipped ones included; None = all of ``images``.
+        tallies: What was found besides images with annotations.
     """
 
     def __init__(
@@ -96,10 +98,13 @@ class ArrayDataset(Dataset[Sample]):
         place: object,
         policy: ErrorPolicy = RAISE_ERRORS,
         num_listed: int | None = None,
+        tallies: Sequence[Tally] = (),
     ):
         self.num_listed = len(images) if num_listed is None else num_listed
+        self.tallies = [tally for tally in tallies if tally.count]
         if not images:
-            raise policy.explain(DatasetError(f"{place}: none of {self.num_listed} images can be used"))
+            message = "; ".join([f"{place}: none of {self.num_listed} images can be used", *map(str, self.tallies)])
+            raise policy.explain(DatasetError(message))
         self.names_are_written = class_names is None  # in the annotations
         if class_names is None:
             class_names = check_class_names(sorted({name for image in images for name in image.names}), place)
@@ -116,6 +121,10 @@ class ArrayDataset(Dataset[Sample]):
 
     def __getitem__(self, index: int) -> Sample:
         return self.read_image(index)[0], self.get_target(index), index
+
+    def summary(self) -> str:
+        """Return the numbers of images and objects, and of what else was found."""
+        return "; ".join([f"{len(self)} images, {len(self._boxes)} objects", *map(str, self.tallies)])
 
     def get_target(self, index: int) -> Container:
         """Return the objects to train on: boxes float32 (G, 4) corner form in pixels, labels int64 (G,)."""

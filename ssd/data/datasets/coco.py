@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import json
 import logging
 import os
 from collections import Counter
@@ -15,9 +14,18 @@ import numpy as np
 
 from ssd.data.datasets.base import AnnotatedImage, ArrayDataset
 from ssd.data.datasets.folders import Layout, find_annotation_files, first_json_text
-from ssd.data.datasets.paths import MissingPathError, find_file, path_inside, read_file, require_path
-from ssd.data.datasets.policy import MAX_COORDINATE, RAISE_ERRORS, ErrorPolicy, check_class_names, mistake_at
-from ssd.data.datasets.sizes import MISSING, SIZE_SLIP, true_size
+from ssd.data.datasets.paths import MissingPathError, find_file, path_inside, read_json, require_path
+from ssd.data.datasets.policy import (
+    MAX_COORDINATE,
+    RAISE_ERRORS,
+    ErrorPolicy,
+    Tally,
+    check_class_names,
+    check_unit,
+    mistake_at,
+    tally_unmatched,
+)
+from ssd.data.datasets.sizes import MISSING, SIZE_SLIP, is_side, true_size
 from ssd.utils.errors import DatasetError, shorten
 
 logger = logging.getLogger(__name__)
@@ -70,6 +78,8 @@ class COCODataset(ArrayDataset):
         class_names = tuple(class_names or written_names)
         if not num_listed:
             raise DatasetError(f"{self.ann_file}: 'images' is empty", path=self.ann_file, field="images")
+        check_unit(np.array([item["bbox"] for item in content["annotations"]]), self.ann_file)
+        tallies = self._count_unmatched(content)
         objects = self._objects_by_image(content, category_names, policy)
         images = []
         self._images = []
@@ -80,7 +90,13 @@ class COCODataset(ArrayDataset):
             except DatasetError as error:
                 policy.reject(error)
         super().__init__(
-            images, class_names=class_names, metric=metric, place=self.ann_file, policy=policy, num_listed=num_listed
+            images,
+            class_names=class_names,
+            metric=metric,
+            place=self.ann_file,
+            policy=policy,
+            num_listed=num_listed,
+            tallies=tallies,
         )
 
     @property
@@ -105,10 +121,24 @@ class COCODataset(ArrayDataset):
         """Return the entry of the image in the file, with ``height`` and ``width`` in pixels."""
         return self._images[index] | super().get_img_info(index)
 
+    def _count_unmatched(self, content: Mapping[str, Any]) -> list[Tally]:
+        """Count images without annotation, annotations of images that are not listed, and regions of crowds."""
+        ids, annotations = {image["id"] for image in content["images"]}, content["annotations"]
+        lost = [item for item in annotations if item["image_id"] not in ids]
+        example = f"{self.ann_file}: {_field(lost[0])}" if lost else ""
+        if ids and lost and len(lost) == len(annotations):
+            raise DatasetError(
+                f"{example}: none of {len(lost)} annotations has an image_id of 'images'", path=self.ann_file
+            )
+        num_images = len(ids - {item["image_id"] for item in annotations})
+        num_crowds = sum(bool(item.get("iscrowd")) and item["image_id"] in ids for item in annotations)
+        counts = [int(not item.get("iscrowd")) for item in lost]
+        return [*tally_unmatched(num_images, counts, example), Tally("regions of crowds", num_crowds)]
+
     def _objects_by_image(
         self, content: Mapping[str, Any], names: Mapping[Any, str], policy: ErrorPolicy
     ) -> dict[Any, list[dict[str, Any]]]:
-        """Return the annotations by image id. Images that are not listed belong to another split."""
+        """Return the annotations by image id, without those of images that are not listed."""
         objects: dict[Any, list[dict[str, Any]]] = {image["id"]: [] for image in content["images"]}
         for annotation in content["annotations"]:
             if annotation.get("iscrowd", 0) or annotation["image_id"] not in objects:
@@ -135,14 +165,11 @@ class COCODataset(ArrayDataset):
             message = f"{self.ann_file}: {field}: the image {shorten(name)} does not exist in {self.data_dir}"
             raise MissingPathError(message, path=self.data_dir / name, field=field, kind=MISSING)
         if path is None:
-            problem = (
-                f"the file_name {shorten(name)} is no file inside {self.data_dir}; name a folder that "
-                "holds all images, and the files relative to it"
-            )
-            raise mistake_at(self.ann_file, field, problem)
+            problem = f"the file_name {shorten(name)} is no file inside {self.data_dir}; name a folder that holds all "
+            raise mistake_at(self.ann_file, field, f"{problem}images, and the files relative to it")
         width: Any = image.get("width")
         height: Any = image.get("height")
-        if not (_is_side(width) and _is_side(height)):
+        if not (is_side(width) and is_side(height)):
             if any(side not in (None, 0) for side in (width, height)):
                 problem = f"width is {shorten(width)} and height is {shorten(height)}"
                 policy.note(mistake_at(self.ann_file, field, problem, kind=SIZE_SLIP))
@@ -179,11 +206,6 @@ def _field(annotation: Mapping[str, Any]) -> str:
     return f"{name} of image {annotation['image_id']}"
 
 
-def _is_side(value: Any) -> bool:
-    """Tell whether ``value`` can be the width of an image in pixels; nan compares as false."""
-    return type(value) in (int, float) and 1 <= value <= MAX_COORDINATE and value == int(value)
-
-
 def _complete_annotations(annotations: list[dict[str, Any]]) -> None:
     """Add the keys that pycocotools requires and hand-made files lack."""
     for annotation in annotations:
@@ -207,7 +229,7 @@ def read_coco_json(path: Path) -> tuple[dict[str, Any], list[DatasetError]]:
         MissingPathError: The file does not exist.
         DatasetError: It is not JSON, or a list is missing.
     """
-    content = _parse(path)
+    content = read_json(path, "annotation file")
     if not isinstance(content, dict):
         raise DatasetError(f"{path}: not COCO annotations: expected an object with {', '.join(_KEYS)}", path=path)
     mistakes: list[DatasetError] = []
@@ -219,19 +241,6 @@ def read_coco_json(path: Path) -> tuple[dict[str, Any], list[DatasetError]]:
         content[section], wrong = _check_entries(entries, section, path)
         mistakes += wrong
     return content, mistakes
-
-
-def _parse(path: Path) -> Any:
-    content = read_file(path, "annotation file")
-    try:
-        return json.loads(content)
-    except json.JSONDecodeError as error:
-        message = f"{path}: broken JSON at line {error.lineno}, column {error.colno}: {error.msg}"
-        raise DatasetError(message, path=path, field=f"line {error.lineno}") from error
-    except ValueError as error:  # its encoding, or a number of thousands of digits
-        raise DatasetError(f"{path}: not JSON text: {error}", path=path) from error
-    except RecursionError as error:
-        raise DatasetError(f"{path}: not COCO annotations: nested too deeply", path=path) from error
 
 
 def _check_entries(entries: list[Any], section: str, path: Path) -> tuple[list[dict[str, Any]], list[DatasetError]]:
@@ -286,6 +295,5 @@ def find_coco(root: Path) -> Layout:
 
 
 def _first_image(path: Path) -> list[str]:
-    """Return the first file_name of a file with all sections."""
     name = None if path.name.startswith(_OTHER_TASKS) else first_json_text(path, "file_name", _KEYS)
     return [] if name is None else [name]

@@ -13,7 +13,15 @@ import numpy as np
 from ssd.data.datasets.base import AnnotatedImage, ArrayDataset
 from ssd.data.datasets.folders import Layout, find_annotation_files
 from ssd.data.datasets.paths import MissingPathError, find_file, path_inside, read_text, require_path
-from ssd.data.datasets.policy import RAISE_ERRORS, ErrorPolicy, mistake_at, read_number
+from ssd.data.datasets.policy import (
+    RAISE_ERRORS,
+    ErrorPolicy,
+    Tally,
+    check_unit,
+    mistake_at,
+    read_number,
+    tally_unmatched,
+)
 from ssd.data.datasets.sizes import MISSING, image_size_of, true_size
 from ssd.structures.class_names import BACKGROUND
 from ssd.utils.errors import DatasetError, shorten
@@ -57,6 +65,7 @@ class _Row(NamedTuple):
     box: tuple[float, ...]
     size: tuple[int, int]
     field: str
+    is_group: bool = False
 
 
 class CSVDataset(ArrayDataset):
@@ -91,15 +100,37 @@ class CSVDataset(ArrayDataset):
         if not rows_of:
             raise DatasetError(f"{path}: the table has no row that can be read; write one row a box", path=path)
         self.data_dir = require_path(path.parent if data_dir is None else Path(data_dir), "image folder")
-        images = []
+        boxes = [row.box for rows in rows_of.values() for row in rows if row.name]
+        check_unit(np.array(boxes), path, are_fractions=columns.is_relative)
+        images, missing = [], []
         for rows in rows_of.values():
             try:
                 images.append(_to_image(rows, self.data_dir, path, columns.is_relative, policy))
+            except MissingPathError as error:
+                missing.append((sum(bool(row.name) for row in rows), error))
             except DatasetError as error:
                 policy.reject(error)
         super().__init__(
-            images, class_names=class_names, metric=metric, place=path, policy=policy, num_listed=len(rows_of)
+            images,
+            class_names=class_names,
+            metric=metric,
+            place=path,
+            policy=policy,
+            num_listed=len(rows_of),
+            tallies=[
+                *_tally_others({os.path.abspath(image.path) for image in images}, missing),
+                Tally("groups", sum(row.is_group for rows in rows_of.values() for row in rows)),
+            ],
         )
+
+
+def _tally_others(paths: set[str], missing: Sequence[tuple[int, DatasetError]]) -> list[Tally]:
+    """Count images without a row in the folders of the others, missing images, and files with other suffixes."""
+    folders = {os.path.dirname(path) for path in paths}
+    names = [name for folder in folders for name in os.listdir(folder) if os.path.join(folder, name) not in paths]
+    num_images = sum(name.lower().endswith(IMAGE_SUFFIXES) for name in names)
+    example = str(missing[0][1]) if missing else ""
+    return tally_unmatched(num_images, [count for count, _ in missing], example, names)
 
 
 def _read_table(path: Path) -> tuple[Columns, list[str]]:
@@ -171,7 +202,7 @@ def _to_row(cells: Sequence[str], of: Mapping[str, int], field: str) -> _Row:
     width, height, is_group = (_optional_cell(cells, of.get(key)) for key in ("width", "height", "is_group"))
     size = int(read_number(width or "0", "width")), int(read_number(height or "0", "height"))
     if is_group == "1" or (not name and not any(corners)):  # a group (crowd) is not an object
-        return _Row(file, "", (), size, field)
+        return _Row(file, "", (), size, field, is_group=is_group == "1")
     if not name or name == BACKGROUND:
         raise ValueError(f"the class is {name or 'empty'}; name that of the object, or leave the box empty too")
     box = tuple(read_number(cell, corner) for cell, corner in zip(corners, _CORNERS, strict=True))

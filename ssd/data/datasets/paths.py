@@ -1,11 +1,17 @@
 """Files of a dataset: those that are required, and those that an annotation names."""
 
 import difflib
+import json
 import os
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
+from typing import Any
+from xml.etree.ElementTree import Element, ParseError
+
+import defusedxml.ElementTree
+from defusedxml.common import DefusedXmlException
 
 from ssd.utils.errors import DatasetError
 
@@ -72,6 +78,35 @@ def read_text(path: Path, what: str) -> str:
 def read_lines(path: Path, what: str) -> list[str]:
     """Return the lines of a UTF-8 file, stripped and without empty ones; see ``read_file``."""
     return [line.strip() for line in read_text(path, what).splitlines() if line.strip()]
+
+
+def read_xml(path: Path, what: str) -> Element | None:
+    """Return the outermost element of an XML file without entities; see ``read_file``."""
+    content = read_file(path, what)
+    try:
+        return defusedxml.ElementTree.fromstring(content)
+    except ParseError as error:
+        line, column = error.position
+        message = f"{path}: broken XML at line {line}, column {column}: {error.msg}"
+        raise DatasetError(message, path=path, field=f"line {line}") from error
+    except DefusedXmlException as error:
+        raise DatasetError(f"{path}: entities are refused in annotations ({error})", path=path) from error
+    except (ValueError, LookupError) as error:  # from decoding
+        raise DatasetError(f"{path}: not text in the encoding that it declares: {error}", path=path) from error
+
+
+def read_json(path: Path, what: str) -> Any:
+    """Return the content of a JSON file; see ``read_file``."""
+    content = read_file(path, what)
+    try:
+        return json.loads(content)
+    except json.JSONDecodeError as error:
+        message = f"{path}: broken JSON at line {error.lineno}, column {error.colno}: {error.msg}"
+        raise DatasetError(message, path=path, field=f"line {error.lineno}") from error
+    except ValueError as error:  # its encoding, or a number of thousands of digits
+        raise DatasetError(f"{path}: not JSON text: {error}", path=path) from error
+    except RecursionError as error:
+        raise DatasetError(f"{path}: the JSON of the {what} is nested too deeply", path=path) from error
 
 
 def path_inside(folder: str, name: str) -> str | None:

@@ -6,7 +6,8 @@ Legend: N boxes of a whole dataset.
 import difflib
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,54 @@ import numpy as np
 
 from ssd.structures.class_names import BACKGROUND
 from ssd.utils.errors import ConfigError, DatasetError, shorten
+from ssd.utils.files import count_others, describe_others
+from ssd.utils.image import IMAGE_SUFFIXES
 
 logger = logging.getLogger(__name__)
 
 ON_ERROR = ("raise", "skip")
 MAX_COORDINATE = 1e9  # pixels; a larger one is no coordinate, and would overflow in later arithmetic
 CLIPPED = "clipped to the image"
+MAX_RELATIVE = 2  # fractions of rounded boxes, and of boxes that leave the image, stay below
+_NO_IMAGE, _OTHER_SUFFIX = "annotations without image", "files with other suffixes"
 _SHOWN = 5  # mistakes that a warning names
 _ROUNDING = 1  # pixel by which a box may leave its image without a note: tools count from 0 or from 1
+
+
+@dataclass(frozen=True)
+class Tally:
+    """Number of the files or entries of a dataset that are not images with their annotations; 0 = there are none."""
+
+    kind: str
+    count: int
+    num_objects: int = 0  # in annotations that cannot be used
+    example: str = ""
+
+    @property
+    def is_loss(self) -> bool:
+        """Whether something is not read that was perhaps meant to be."""
+        return self.kind in (_NO_IMAGE, _OTHER_SUFFIX)
+
+    def __str__(self) -> str:
+        objects = f" ({self.num_objects} objects)" if self.num_objects else ""
+        return f"{self.count} {self.kind}{objects}{self.example and f': {self.example}'}"
+
+
+def tally_unmatched(num_images: int, lost: Sequence[int], example: str, files: Iterable[str] = ()) -> list[Tally]:
+    """Count what lacks its counterpart.
+
+    Args:
+        num_images: Number of images without annotation.
+        lost: Number of objects in each annotation without image.
+        example: One of these annotations, for messages.
+        files: Files in the folders of images; those with other suffixes are counted.
+    """
+    others = [name for name in files if not name.lower().endswith(IMAGE_SUFFIXES)]
+    return [
+        Tally("images without annotation", num_images),
+        Tally(_NO_IMAGE, len(lost), sum(lost), example),
+        Tally(_OTHER_SUFFIX, count_others(others).total(), example=describe_others(others)),
+    ]
 
 
 class ErrorPolicy:
@@ -145,6 +186,23 @@ def read_number(text: str, name: str) -> float:
     if not abs(value) <= MAX_COORDINATE:  # false for nan
         raise ValueError(f"{name} is {shorten(text) if text else 'missing'}; it must be a number")
     return value
+
+
+def check_unit(boxes: np.ndarray, path: Path, *, are_fractions: bool = False) -> None:
+    """Raise DatasetError if the boxes of a file, (N, 4) as written, have the other unit: fractions instead of pixels.
+
+    Args:
+        boxes: Corner form, or corner and size.
+        path: The annotation file.
+        are_fractions: Whether the boxes should be fractions instead.
+    """
+    largest = np.abs(boxes).max(initial=0)
+    if are_fractions and largest > MAX_RELATIVE:
+        problem = f"coordinates go up to {largest:g}, but with the columns ImageID and LabelName they are fractions"
+        raise mistake_at(path, "boxes", f"{problem} of the image; name the columns filename and class for pixels")
+    if not are_fractions and largest <= MAX_RELATIVE and (boxes % 1 != 0).any():
+        problem = f"all coordinates are fractions, at most {largest:g}, and pixels are expected; multiply those in x "
+        raise mistake_at(path, "boxes", problem + "by the width of the image, and those in y by its height")
 
 
 def check_boxes(boxes: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray, dict[int, str]]:

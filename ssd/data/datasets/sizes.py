@@ -2,11 +2,12 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ssd.data.datasets.paths import require_path
-from ssd.data.datasets.policy import RAISE_ERRORS, ErrorPolicy
+from ssd.data.datasets.policy import MAX_COORDINATE, RAISE_ERRORS, ErrorPolicy
 from ssd.utils.errors import DatasetError, ImageError
 from ssd.utils.image import MAX_PIXELS, image_size, read_reduced_image, reduced_size
 
@@ -56,6 +57,11 @@ def _mismatch(path: Path, own: tuple[int, int], annotated: tuple[int, int], kind
     elif kind == SIZE_MISMATCH:
         message += "; if the boxes fit the image, correct the annotated size, or remove it"
     return DatasetError(message, path=path, kind=kind)
+
+
+def is_side(value: Any) -> bool:
+    """Tell whether a value in an annotation can be the width of an image in pixels; nan compares as false."""
+    return type(value) in (int, float) and 1 <= value <= MAX_COORDINATE and value == int(value)
 
 
 def image_size_of(path: Path, expected_size: tuple[int, int] | None = None) -> tuple[int, int]:

@@ -5,11 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 from typing import Any
-from xml.etree.ElementTree import Element, ParseError
+from xml.etree.ElementTree import Element
 
-import defusedxml.ElementTree
 import numpy as np
-from defusedxml.common import DefusedXmlException
 
 from ssd.data.datasets.base import AnnotatedImage, ArrayDataset
 from ssd.data.datasets.folders import Layout, folders_in, has_images, has_suffix, is_usual_split
@@ -19,11 +17,19 @@ from ssd.data.datasets.paths import (
     find_file,
     names_in,
     path_inside,
-    read_file,
     read_lines,
+    read_xml,
     require_path,
 )
-from ssd.data.datasets.policy import RAISE_ERRORS, ErrorPolicy, mistake_at, read_number
+from ssd.data.datasets.policy import (
+    RAISE_ERRORS,
+    ErrorPolicy,
+    Tally,
+    check_unit,
+    mistake_at,
+    read_number,
+    tally_unmatched,
+)
 from ssd.data.datasets.sizes import MISSING, true_size
 from ssd.structures import Container
 from ssd.structures.class_names import BACKGROUND
@@ -63,19 +69,31 @@ class VOCDataset(ArrayDataset):
         annotation_folder = require_path(self.data_dir / annotations, "annotation folder")
         image_folder = require_path(self.data_dir / images, "image folder")
         image_files = _files_by_name(image_folder)
-        found = []
+        found, used, missing = [], set(), []
         for image_id in listed:
             try:
                 annotation = read_voc_xml(self._annotation_path(annotation_folder, image_id))
+                name = _find_image(image_id, annotation, image_files)
+                if name is None and split is None:
+                    missing.append(annotation)
+                    continue
+                if name is None:
+                    raise _missing_image(annotation, image_folder)
+                used.add(name)
                 for mistake in annotation.mistakes:
                     policy.reject(mistake)
-                path = image_folder / _find_image(image_id, annotation, image_files, image_folder)
-                found.append(_to_image(image_id, annotation, path, class_names, policy))
+                check_unit(annotation.boxes, annotation.path)
+                found.append(_to_image(image_id, annotation, image_folder / name, class_names, policy))
             except DatasetError as error:
                 policy.reject(error)
-        place = f"{self.data_dir}" if split is None else f"{self.data_dir}, split {split}"
         super().__init__(
-            found, class_names=class_names, metric=metric, place=place, policy=policy, num_listed=len(listed)
+            found,
+            class_names=class_names,
+            metric=metric,
+            place=self.data_dir if split is None else f"{self.data_dir}, split {split}",
+            policy=policy,
+            num_listed=len(listed),
+            tallies=_tally_others(set(image_files.values()) - used, missing, image_folder) if split is None else (),
         )
 
     def get_target(self, index: int) -> Container:
@@ -125,21 +143,27 @@ def _files_by_name(folder: Path) -> dict[str, str]:
     return {name.lower(): name for name in sorted(names)} | names
 
 
-def _find_image(image_id: str, annotation: "VOCAnnotation", files: Mapping[str, str], folder: Path) -> str:
+def _find_image(image_id: str, annotation: "VOCAnnotation", files: Mapping[str, str]) -> str | None:
     """Return the image file of an id: named like the id, else as its annotation says, in upper or lower case."""
     filename, inner = annotation.filename, f"{annotation.folder}/{annotation.filename}"
     wanted = [*(image_id + suffix for suffix in IMAGE_SUFFIXES), filename, inner, PureWindowsPath(filename).name]
     wanted += [name.replace("\\", "/") for name in wanted]
     wanted += [name.lower() for name in wanted]
-    name = next((files[name] for name in wanted if name in files), None)
-    if name is None:
-        raise MissingPathError(
-            f"the image of {image_id!r} is not in {folder}: looked for {image_id} with suffix "
-            f"{', '.join(IMAGE_SUFFIXES)}, and for its <filename>, {annotation.filename or 'which is empty'}",
-            path=annotation.path,
-            kind=MISSING,
-        )
-    return name
+    return next((files[name] for name in wanted if name in files), None)
+
+
+def _missing_image(annotation: "VOCAnnotation", folder: Path) -> MissingPathError:
+    image_id, filename = annotation.path.stem, annotation.filename or "which is empty"
+    wanted = f"{image_id} with suffix {', '.join(IMAGE_SUFFIXES)}, and for its <filename>, {filename}"
+    problem = f"the image of {image_id!r} is not in {folder}: looked for {wanted}"
+    return MissingPathError(problem, path=annotation.path, kind=MISSING)
+
+
+def _tally_others(unused: set[str], missing: Sequence["VOCAnnotation"], folder: Path) -> list[Tally]:
+    """Count images without annotation, annotations without image, and files with other suffixes."""
+    num_images = sum(name.lower().endswith(IMAGE_SUFFIXES) for name in unused)
+    example = str(_missing_image(missing[0], folder)) if missing else ""
+    return tally_unmatched(num_images, [len(annotation.names) for annotation in missing], example, unused)
 
 
 def _to_image(
@@ -184,7 +208,11 @@ def read_voc_xml(path: Path) -> VOCAnnotation:
         MissingPathError: The file does not exist.
         DatasetError: It is not XML, declares entities, or is not an annotation.
     """
-    root = _parse(path)
+    root = read_xml(path, "annotation file")
+    if root is None or root.tag != "annotation":
+        found = "nothing" if root is None else f"<{shorten(root.tag)[1:-1]}>"
+        message = f"{path}: not a VOC annotation: the outermost tag must be <annotation>, found {found}"
+        raise DatasetError(message, path=path)
     nodes = root.findall("object")
     objects, fields, mistakes = [], [], []
     for number, node in enumerate(nodes, start=1):
@@ -211,25 +239,6 @@ def read_voc_xml(path: Path) -> VOCAnnotation:
         fields=tuple(fields),
         mistakes=tuple(mistakes),
     )
-
-
-def _parse(path: Path) -> Element:
-    content = read_file(path, "annotation file")
-    try:
-        root = defusedxml.ElementTree.fromstring(content)
-    except ParseError as error:
-        line, column = error.position
-        message = f"{path}: broken XML at line {line}, column {column}: {error.msg}"
-        raise DatasetError(message, path=path, field=f"line {line}") from error
-    except DefusedXmlException as error:
-        raise DatasetError(f"{path}: entities are refused in annotations ({error})", path=path) from error
-    except (ValueError, LookupError) as error:  # from decoding
-        raise DatasetError(f"{path}: not text in the encoding that it declares: {error}", path=path) from error
-    if root is None or root.tag != "annotation":
-        found = "nothing" if root is None else f"<{shorten(root.tag)[1:-1]}>"
-        message = f"{path}: not a VOC annotation: the outermost tag must be <annotation>, found {found}"
-        raise DatasetError(message, path=path)
-    return root
 
 
 def _read_object(node: Element) -> tuple[str, list[float], bool]:

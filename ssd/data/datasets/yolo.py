@@ -1,7 +1,7 @@
 """Datasets as YOLO has them: a text file beside each image, or in labels/ for one in images/, with a row a box."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +9,19 @@ import numpy as np
 
 from ssd.data.datasets.base import AnnotatedImage, ArrayDataset
 from ssd.data.datasets.folders import Layout
-from ssd.data.datasets.paths import MissingPathError, read_text
-from ssd.data.datasets.policy import RAISE_ERRORS, ErrorPolicy, check_class_names, mistake_at
+from ssd.data.datasets.paths import MissingPathError, files_below, read_text
+from ssd.data.datasets.policy import (
+    MAX_RELATIVE,
+    RAISE_ERRORS,
+    ErrorPolicy,
+    Tally,
+    check_class_names,
+    mistake_at,
+    tally_unmatched,
+)
 from ssd.data.datasets.sizes import image_size_of
 from ssd.data.datasets.yolo_layout import YOLOLayout, find_description, read_yolo_layout
 from ssd.utils.errors import DatasetError, shorten
-
-_MAX_RELATIVE = 2  # rounded boxes, and boxes that leave the image, stay below; larger numbers are pixels
 
 
 class YOLODataset(ArrayDataset):
@@ -46,17 +52,18 @@ class YOLODataset(ArrayDataset):
         layout = read_yolo_layout(Path(root))
         paths = layout.image_paths(split)
         self.num_polygons = 0
-        images, num_labelled = [], 0
+        images, labelled, num_unlabelled = [], set(), 0
         for path in paths:
             label_path = label_path_of(path)
             try:
                 has_labels = os.path.exists(label_path)
-                num_labelled += has_labels
+                num_unlabelled += not has_labels
+                labelled.add(str(label_path))
                 lines = read_text(label_path, "annotation file").splitlines() if has_labels else []
                 images.append(self._to_image(path, label_path, lines, layout, policy))
             except DatasetError as error:
                 policy.reject(error)
-        if images and not num_labelled:
+        if images and num_unlabelled == len(paths):
             label_path = label_path_of(paths[0])
             raise MissingPathError(
                 f"{layout.source}: none of {len(paths)} images has a text file with its boxes; looked for {label_path} "
@@ -70,6 +77,7 @@ class YOLODataset(ArrayDataset):
             place=layout.source,
             policy=policy,
             num_listed=len(paths),
+            tallies=_tally_others(layout.image_folders(split), labelled, num_unlabelled),
         )
 
     def _to_image(
@@ -95,8 +103,36 @@ class YOLODataset(ArrayDataset):
         return AnnotatedImage(name, path, size, names, pixels, label_path, fields, written)
 
 
+def _tally_others(folders: Sequence[Path], labelled: set[str], num_unlabelled: int) -> list[Tally]:
+    """Count images without text file, text files of boxes without image, and files of other suffixes beside images."""
+    names = set(_files_below(folders))
+    others = set(_files_below({_in_labels(folder / "a").parent for folder in folders} - set(folders)))
+    unused = sorted(path for path in (names | others) - labelled if path.lower().endswith(".txt"))
+    counts = {path: count for path in unused if (count := _count_rows(Path(path)))}
+    return tally_unmatched(num_unlabelled, [*counts.values()], next(iter(counts), ""), names)
+
+
+def _files_below(folders: Iterable[Path]) -> Iterator[str]:
+    return (str(folder / name) for folder in folders for name in files_below(folder))
+
+
+def _count_rows(path: Path) -> int:
+    """Return the number of boxes in a text file; 0 if its first row is not that of a box."""
+    try:
+        rows = [cells for line in read_text(path, "annotation file").splitlines() if (cells := line.split())]
+        return len(rows) if rows and len([float(cell) for cell in rows[0]]) >= 5 else 0
+    except (DatasetError, ValueError):
+        return 0
+
+
 def label_path_of(image_path: Path) -> Path:
-    """Return the text file of an image: suffix .txt, and labels in place of the last folder that is called images."""
+    """Return the text file of an image: in labels/ for one in images/, else beside the image."""
+    path, beside = _in_labels(image_path), image_path.with_suffix(".txt")
+    return path if path == beside or os.path.exists(path) or not os.path.exists(beside) else beside
+
+
+def _in_labels(image_path: Path) -> Path:
+    """Return the path with suffix .txt, and labels in place of the last folder that is called images."""
     parts = list(image_path.with_suffix(".txt").parts)
     for index in reversed(range(len(parts) - 1)):
         if parts[index] == "images":
@@ -130,7 +166,7 @@ def _read_numbers(cells: Sequence[str], num_columns: int | None) -> list[float]:
         numbers = [float(cell) for cell in cells]
     except ValueError as error:
         raise ValueError(f"{found} are not numbers") from error
-    if not all(abs(number) <= _MAX_RELATIVE for number in numbers):  # false for nan
+    if not all(abs(number) <= MAX_RELATIVE for number in numbers):  # false for nan
         raise ValueError(f"{found}; coordinates are fractions of width and height of the image, 0 to 1, not pixels")
     return numbers
 

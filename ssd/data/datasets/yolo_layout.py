@@ -16,6 +16,7 @@ from ssd.data.datasets.paths import files_below, find_file, read_file, read_line
 from ssd.data.datasets.policy import check_class_names, mistake_at
 from ssd.structures.class_names import NamesLoader
 from ssd.utils.errors import DatasetError, shorten
+from ssd.utils.files import describe_others
 from ssd.utils.image import IMAGE_SUFFIXES
 
 # Keys of a data.yaml and of an obj.data that are not splits.
@@ -47,8 +48,17 @@ class YOLOLayout:
             raise DatasetError(message, path=self.source, field=split)
         if not found:
             place = f"split {split}" if split else "the folder"
-            raise DatasetError(f"{self.source}: {place} has no image with suffix {', '.join(IMAGE_SUFFIXES)}")
+            names = [name for folder in self.image_folders(split) for *_, names in os.walk(folder) for name in names]
+            hint = describe_others(names, "; others are there: ")
+            raise DatasetError(f"{self.source}: {place} has no image with suffix {', '.join(IMAGE_SUFFIXES)}{hint}")
         return list(dict.fromkeys(found))
+
+    def image_folders(self, split: str | None) -> list[Path]:
+        """Return the folders that are searched for the images of a split; none for lists of images."""
+        if split is None:
+            return [self.folder]
+        found = (_find(self.folder, name, self.folder) for name in self.splits[split])
+        return [path for path in found if path and path.is_dir()]
 
     def _images_of(self, name: str, split: str) -> Iterator[Path]:
         path = _find(self.folder, name, self.folder) or require_path(self.folder / name, f"split {split}:")

@@ -16,6 +16,7 @@ from ssd.inference.sources.frames import Frame, PendingFrame, Source, failed_fra
 from ssd.inference.sources.still_images import ImageFolder, SingleImage, check_tensor, open_image
 from ssd.inference.sources.video import STREAM_SCHEMES, VIDEO_SUFFIXES, VideoSource
 from ssd.utils.errors import ImageError
+from ssd.utils.files import warn_of_others
 from ssd.utils.image import IMAGE_SUFFIXES, read_image
 
 _PLAYLIST_SUFFIXES = (".m3u8", ".mpd")  # video over http in pieces
@@ -115,10 +116,11 @@ def _open_glob(pattern: str) -> Source:
     """Open the sorted matches with the suffix of an image, a video or the pattern."""
     own_suffix = os.path.splitext(pattern)[1].lower()
     suffixes = (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES, *([own_suffix] if own_suffix else []))
-    matches = glob.iglob(pattern, recursive=True)
+    matches = glob.glob(pattern, recursive=True)
     paths = sorted(path for path in matches if path.lower().endswith(suffixes))
     if not paths:
         raise ImageError(f"{pattern}: no image or video matches; expected a suffix of {', '.join(suffixes)}")
+    warn_of_others(pattern, (path for path in set(matches) - set(paths) if not os.path.isdir(path)))
     return ManySources(paths, _count(paths))
 
 

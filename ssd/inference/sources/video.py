@@ -13,7 +13,8 @@ import numpy as np
 from ssd.inference.sources.addresses import address_scheme, public_address
 from ssd.inference.sources.frames import Frame, PendingFrame, VideoInfo, failed_frame
 from ssd.utils.errors import ImageError
-from ssd.utils.image import MAX_PIXELS, silence_ffmpeg, silent_opencv
+from ssd.utils.image import MAX_PIXELS
+from ssd.utils.opencv import silence_ffmpeg, silent_opencv
 
 logger = logging.getLogger(__name__)
 

@@ -11,6 +11,7 @@ import numpy as np
 from ssd.inference.sources import VIDEO_SUFFIXES, Frame, PendingFrame
 from ssd.inference.sources.addresses import address_scheme, fetch_image, public_address
 from ssd.utils.errors import ImageError, import_extra
+from ssd.utils.files import warn_of_others
 from ssd.utils.image import IMAGE_SUFFIXES, image_names, read_image
 
 _MAX_BYTES = 2**31  # largest encoded image of read_image
@@ -50,9 +51,11 @@ def _expand(source: str) -> list[str]:
 def _matches(pattern: str) -> list[str]:
     own_suffix = os.path.splitext(pattern)[1].lower()
     suffixes = tuple(dict.fromkeys([*IMAGE_SUFFIXES, *([own_suffix] if own_suffix else [])]))
-    found = sorted(path for path in glob.iglob(pattern, recursive=True) if path.lower().endswith(suffixes))
+    matches = glob.glob(pattern, recursive=True)
+    found = sorted(path for path in matches if path.lower().endswith(suffixes))
     if not found:
         raise ImageError(f"{pattern}: no image matches this pattern; known suffixes: {', '.join(suffixes)}")
+    warn_of_others(pattern, (path for path in set(matches) - set(found) if not os.path.isdir(path)))
     return found
 
 

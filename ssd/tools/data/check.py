@@ -18,6 +18,7 @@ from ssd.data.datasets.sizes import SIZE_MISMATCH, SIZE_SLIP, unreadable_kind
 from ssd.tools.data.check_report import (
     DUPLICATE,
     NEAR_DUPLICATE,
+    NOT_READ,
     QUANTILES,
     SIMILAR,
     UNUSED,
@@ -83,11 +84,7 @@ def check_data(cfg: CfgNode) -> DataReport:
                 sets.append(SetReport(name, role, 0, 0, None, to_problems(errors)))
                 continue
             images = check_images(dataset, name)
-            errors += [*(image.error for image in images if image.error), *_find_duplicates(images)]
-            num_readable = sum(image.digest is not None for image in images)
-            num_listed = getattr(dataset, "num_listed", len(images))  # a format from elsewhere may not have it
-            counts = count_objects(dataset)
-            sets.append(SetReport(name, role, num_listed, num_readable, counts, to_problems(errors)))
+            sets.append(_report_set(name, role, dataset, errors, images))
             if role == "train":
                 trained += images
             else:
@@ -95,6 +92,18 @@ def check_data(cfg: CfgNode) -> DataReport:
     report = DataReport(sets, to_problems(between))
     _warn_of_classes(report)
     return report
+
+
+def _report_set(
+    name: str, role: str, dataset: DetectionDataset, errors: list[DatasetError], images: Sequence[ImageFinding]
+) -> SetReport:
+    tallies = dataset.tallies if isinstance(dataset, ArrayDataset) else []
+    not_read = [DatasetError(f"{name}: {tally}", kind=NOT_READ) for tally in tallies if tally.is_loss]
+    unreadable = [image.error for image in images if image.error]
+    num_readable = sum(image.digest is not None for image in images)
+    num_listed = getattr(dataset, "num_listed", len(images))  # a format from elsewhere may not have it
+    problems = to_problems([*errors, *unreadable, *_find_duplicates(images), *not_read])
+    return SetReport(name, role, num_listed, num_readable, count_objects(dataset), problems, tallies)
 
 
 def _warn_of_classes(report: DataReport) -> None:

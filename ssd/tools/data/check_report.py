@@ -2,18 +2,19 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from ssd.data.datasets.policy import CLIPPED
+from ssd.data.datasets.policy import CLIPPED, Tally
 from ssd.data.datasets.sizes import SIZE_SLIP
 from ssd.utils.errors import DatasetError
 
 DUPLICATE = "duplicate image"
 UNUSED, SIMILAR = "class without objects", "similar class names"
+NOT_READ = "not read"
 VERSION, NEAR_DUPLICATE = "version in train and test", "near duplicate in train and test"
 # Kinds that training and evaluation handle, or that may be meant; others are errors.
-_WARNINGS = (DUPLICATE, UNUSED, SIMILAR, VERSION, NEAR_DUPLICATE, SIZE_SLIP, f"box {CLIPPED}")
+_WARNINGS = (DUPLICATE, UNUSED, SIMILAR, NOT_READ, VERSION, NEAR_DUPLICATE, SIZE_SLIP, f"box {CLIPPED}")
 QUANTILES = (0.0, 0.1, 0.5, 0.9, 1.0)
 
 
@@ -53,6 +54,7 @@ class SetReport:
     images_readable: int
     objects: ObjectCounts | None
     problems: list[Problem]
+    tallies: list[Tally] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,8 @@ def report_to_text(report: DataReport, num_shown: int = 5) -> str:
     lines = []
     for item in report.sets:
         lines.append(f"{item.name} ({item.role}): {item.images_listed} images listed, {item.images_readable} readable")
-        lines += [*_object_lines(item.objects), *_problem_lines(item.problems, num_shown), ""]
+        tallies = [f"  {'; '.join(map(str, item.tallies))}"] if item.tallies else []
+        lines += [*_object_lines(item.objects), *tallies, *_problem_lines(item.problems, num_shown), ""]
     if report.problems:
         lines += ["between the datasets", *_problem_lines(report.problems, num_shown)]
     train, test = report.totals("train"), report.totals("test")

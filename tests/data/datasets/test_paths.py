@@ -9,7 +9,7 @@ import pytest
 
 from ssd.data.catalog import make_dataset
 from ssd.data.datasets.find import find_layout
-from ssd.data.datasets.paths import MissingPathError, files_below, find_file
+from ssd.data.datasets.paths import files_below, find_file
 from ssd.tools.data.source import open_datasets
 from ssd.utils.errors import DatasetError
 
@@ -71,7 +71,7 @@ def test_an_image_that_is_missing_is_missed_when_the_set_is_read(tmp_path: Path,
     if kind in ("coco", "csv"):
         file = tmp_path / f"train.{'json' if kind == 'coco' else 'csv'}"
         entry = {"FORMAT": kind, "IMAGES": str(tmp_path / "images"), "ANNOTATIONS": str(file)}
-    with pytest.raises(MissingPathError, match=r"b\.(png|xml)|'b'"):
+    with pytest.raises(DatasetError, match=r"b\.(png|xml)|'b'"):
         make_dataset("own", {"own": entry}, is_train=True)
 
 

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from ssd.utils.image import silence_ffmpeg
+from ssd.utils.opencv import silence_ffmpeg
 
 WIDTH, HEIGHT, FRAME_RATE = 64, 48, 10.0
 

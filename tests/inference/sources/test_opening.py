@@ -72,8 +72,8 @@ def test_a_glob(write_image_file: Callable[..., Path], tmp_path: Path, video: Pa
 
 
 def test_a_glob_takes_the_suffix_that_it_names(tmp_path: Path) -> None:
-    Image.new("RGB", (3, 3), (7, 7, 7)).save(tmp_path / "a.tif")
-    assert levels(open_source(f"{tmp_path}/*.tif")) == [7]
+    Image.new("RGB", (3, 3), (7, 7, 7)).save(tmp_path / "a.ppm")
+    assert levels(open_source(f"{tmp_path}/*.ppm")) == [7]
     with pytest.raises(ImageError, match=r"/\*: "):
         open_source(f"{tmp_path}/*")
 
@@ -128,7 +128,7 @@ def test_an_iterable_is_walked_lazily() -> None:
         ("x" * 5000, r"no such file"),
         ("ftp://host/a.jpg", r"ftp://host/a\.jpg: .*'ftp'.* http, https, rtsp"),
         ("rtps://me:secret@host/a", r"^rtps://host/a: .*'rtps'"),
-        ("nothing/*.jpg", r"nothing/\*\.jpg: .*\.webp, \.mp4"),
+        ("nothing/*.jpg", r"nothing/\*\.jpg: .*\.webp.*, \.mp4"),
         (None, r"image: NoneType"),
         (True, r"bool"),
         ({"a.jpg": 1}, r"dict"),

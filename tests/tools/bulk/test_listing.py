@@ -33,8 +33,8 @@ def test_a_folder_is_not_recursive_and_a_pattern_is() -> None:
     assert list_images(["in/**"], None) == everything
     assert list_images(["in/**/*.webp", "in/b.jpg"], None) == ["in/deep/er/c.webp", "in/b.jpg"]
     assert list_images(["in/x[1].jpg"], None) == ["in/x[1].jpg"]
-    make_files("two/a.tif", "two/b.jpg")  # suffixes that are named are found
-    assert [list_images([pattern], None) for pattern in ("two/*.tif", "two/*")] == [["two/a.tif"], ["two/b.jpg"]]
+    make_files("two/a.ppm", "two/b.jpg")  # suffixes that are named are found
+    assert [list_images([pattern], None) for pattern in ("two/*.ppm", "two/*")] == [["two/a.ppm"], ["two/b.jpg"]]
 
 
 def test_addresses_and_lines_of_a_list_are_not_changed() -> None:
