@@ -33,6 +33,8 @@ def parse_args(args: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--from", dest="format", default="auto", metavar="KIND", help=help_text)
     help_text = "names of the classes, without background; default: as the file says, or those of VOC or COCO"
     parser.add_argument("--classes", default="", metavar="A,B,...", help=help_text)
+    help_text = "images that give batch norms their statistics, in a file that has folded them into convolutions"
+    parser.add_argument("--images", type=user_path, metavar="FOLDER", help=help_text)
     parser.add_argument("--to", choices=["lufficc"], help="write a file for this project")
     help_text = "with --to: config of FILE; default: the one that it carries"
     add_flag(parser, "--config-file", default=None, metavar="FILE", help=help_text)
@@ -45,6 +47,8 @@ def run(args: argparse.Namespace) -> None:
     classes = parse_classes(args.classes)
     prepare_output(args.output, args.checkpoint, has_config=args.to is None)
     if args.to is not None:
+        if args.images is not None:
+            raise ConfigError("--images goes without --to: convert to a file of this library first")
         write_for_lufficc(args)
     elif args.config_file is not None:
         raise ConfigError("--config-file goes with --to; without it the config is written, not read")
@@ -62,7 +66,7 @@ def parse_classes(text: str) -> list[str]:
 
 def write_ours(args: argparse.Namespace, classes: Sequence[str]) -> None:
     """Convert to a checkpoint of this library, and print a summary."""
-    summary = convert_to_ours(args.checkpoint, args.output, args.format, classes)
+    summary = convert_to_ours(args.checkpoint, args.output, args.format, classes, args.images)
     config = args.output.with_suffix(".yaml")
     say(
         f"\n{summary}\n\nWritten: {args.output}, {config}\n"

@@ -41,11 +41,24 @@ class SeparableConv2d(nn.Module):
 
 
 class BatchNorm2d(nn.BatchNorm2d):
-    """Batch norm that can train on one image whose map is one cell.
+    """Batch norm that can train on one image whose map is one cell, and that keeps statistics that were folded.
 
     One value per channel has no variance, and torch refuses it. There the running statistics normalise, as in
-    evaluation, and are not updated.
+    evaluation, and are not updated. The same holds for all images if ``is_folded``: the statistics of a batch would
+    change what the network computes.
     """
+
+    @property
+    def is_folded(self) -> bool:
+        """Whether it has mean 0 and variance 1 (less eps), since a file has it folded into its convolution."""
+        mean, variance = self.running_mean, self.running_var
+        if mean is None or variance is None or mean.is_meta:
+            return False
+        return not mean.any() and bool((variance == 1 - self.eps).all())
+
+    def train(self, mode: bool = True) -> "BatchNorm2d":
+        """Switch between training and evaluation mode; one that ``is_folded`` stays in the latter."""
+        return super().train(mode and not self.is_folded)
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalise (B, C, H, W) over all but C."""

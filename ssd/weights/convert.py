@@ -2,15 +2,16 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from ssd.config import Config
 from ssd.config.node import with_num_classes
+from ssd.modeling.detector import SSDDetector
 from ssd.utils.checkpoint_file import write_checkpoint
 from ssd.utils.errors import CheckpointError, ConfigError, OutputError, os_errors_as
 from ssd.utils.files import atomic_write
+from ssd.weights.folded_norms import estimate_norms, folded_norms
 from ssd.weights.foreign import levels_of
 from ssd.weights.formats import lufficc
 from ssd.weights.loaded_checkpoint import LoadedCheckpoint, trained_class_names
@@ -43,7 +44,9 @@ def prepare_output(output: Path, source: str, *, has_config: bool) -> None:
         )
 
 
-def convert_to_ours(source: str, output: Path, format: str = "auto", classes: Sequence[str] = ()) -> str:
+def convert_to_ours(
+    source: str, output: Path, format: str = "auto", classes: Sequence[str] = (), images: Path | None = None
+) -> str:
     """Convert a checkpoint, write it and, beside it, the config of its network, and return a summary.
 
     Args:
@@ -51,6 +54,7 @@ def convert_to_ours(source: str, output: Path, format: str = "auto", classes: Se
         output: File to write.
         format: See ``read_detector``.
         classes: Names of its classes, without background; empty = see ``trained_class_names``.
+        images: Folder of images that give folded batch norms their statistics.
     """
     checkpoint = read_detector(source, format)
     if checkpoint.origin is None and checkpoint.config is None:
@@ -63,20 +67,35 @@ def convert_to_ours(source: str, output: Path, format: str = "auto", classes: Se
             *("MODEL.NUM_CLASSES", 0, "OUTPUT_DIR", str(Path("outputs") / output.stem)),  # 0: to train on other classes
         ]
     )
-    model: Any = build_trained_model(cfg, checkpoint, class_names, torch.device("cpu"))  # raises if it does not fit
+    model = build_trained_model(cfg, checkpoint, class_names, torch.device("cpu"))  # raises if it does not fit
+    norms_note = _with_norms(model, cfg, source, images)
     origin = checkpoint.origin.title if checkpoint.origin else "this library"
     text = f"{_HEADER}{source} ({origin}), for {output.name}\n{cfg.dump()}"
-    content = {"model": checkpoint.weights, "class_names": list(class_names), "config": text, "converted_from": origin}
+    content = {"model": model.state_dict(), "class_names": list(class_names), "config": text, "converted_from": origin}
     with os_errors_as(OutputError, output):
         write_checkpoint(output, content)
         with atomic_write(output.with_suffix(".yaml")) as file:
             file.write(text.encode())
     sample = ", ".join(class_names[1:4]) + (", ..." if len(class_names) > 4 else "")
-    notes = "".join(f"\nNote: {note}" for note in (checkpoint.origin.notes if checkpoint.origin else ()))
+    notes = "".join(
+        f"\nNote: {note}" for note in [*(checkpoint.origin.notes if checkpoint.origin else ()), *norms_note]
+    )
     return (
         f"{source}: {origin}\n{len(checkpoint.weights)} tensors, {len(class_names) - 1} classes ({sample}), "
         f"{len(model.box_head.priors)} priors, backbone {cfg.MODEL.BACKBONE.NAME}, input {cfg.INPUT.IMAGE_SIZE}{notes}"
     )
+
+
+def _with_norms(model: SSDDetector, cfg: Config, source: str, images: Path | None) -> list[str]:
+    """Give folded batch norms the statistics of ``images``, and return a sentence for the user."""
+    count = len(folded_norms(model))
+    if images is None:
+        remedy = "training keeps their statistics. --images FOLDER estimates these on images, for training with batches"
+        return [f"{count} batch norms are folded into their convolutions: {remedy}"] if count else []
+    if not count:
+        raise ConfigError(f"--images {images} is not needed: no batch norm of {source} is folded into its convolution")
+    estimate_norms(model, cfg, images)
+    return [f"{count} batch norms were folded into their convolutions; their statistics are those of {images}"]
 
 
 def convert_to_lufficc(checkpoint: LoadedCheckpoint, cfg: Config, output: Path) -> list[str]:

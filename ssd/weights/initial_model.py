@@ -15,6 +15,7 @@ from ssd.config import Config
 from ssd.modeling.backbone.pretrained import StateDict
 from ssd.modeling.box_head.box_predictor import last_conv
 from ssd.modeling.detector import SSDDetector, build_detection_model
+from ssd.modeling.layers import BatchNorm2d
 from ssd.utils.checkpoint_file import load_model_weights, matches_any
 from ssd.utils.errors import CheckpointError, ConfigError
 from ssd.weights.foreign import explained, network_differences
@@ -71,7 +72,14 @@ def build_new_model(cfg: Config, class_names: Sequence[str]) -> SSDDetector:
             class_names=class_names,
             new=cfg.MODEL.WEIGHTS_EXCLUDE,
         )
-    return model
+    count = sum(isinstance(layer, BatchNorm2d) and layer.is_folded for layer in model.modules())
+    if count:
+        logger.warning(
+            "%d batch norms of %s are folded into their convolutions: the training keeps their statistics. "
+            "`ssd convert --images FOLDER` estimates these on images, for training with those of batches",
+            *(count, source),
+        )
+    return model.train()
 
 
 def load_detector_weights(

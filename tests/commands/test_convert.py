@@ -17,11 +17,13 @@ from ssd.data.datasets import BACKGROUND, VOC_CLASSES
 from ssd.modeling.detector import build_detection_model
 from ssd.utils.checkpoint_file import read_checkpoint
 from ssd.utils.errors import CheckpointError, ConfigError
+from ssd.utils.image import write_image
 from ssd.weights.foreign import network_differences
 from ssd.weights.initial_model import build_new_model
 from ssd.weights.loaded_checkpoint import LoadedCheckpoint
 from ssd.weights.trained import own_config, read_detector
 from tests.weights.formats import peers
+from tests.weights.formats.caffemodel import caffemodel
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 OWN = "interop/qfgaohao_mb3_small_ssd_lite_voc"
@@ -92,6 +94,8 @@ def test_names_of_classes_and_what_is_written_as_input(convert: Convert, foreign
         (["{foreign}", "-o", "x.pth", "--from", "nvidia"], "is not of NVIDIA's"),
         (["{foreign}", "-o", "x.pth", "--from", "darknet"], "'darknet'"),
         (["{foreign}", "-o", "x.pth", "--config-file", "y.yaml"], "--config-file goes with --to"),
+        (["{foreign}", "-o", "x.pth", "--to", "lufficc", "--images", "a"], "--images goes without --to"),
+        (["{foreign}", "-o", "x.pth", "--images", "a"], "no batch norm of"),
         (["{foreign}", "-o", "x.pth", "--to", "lufficc"], "cannot be written for lufficc/SSD"),
         (["{foreign}", "-o", "x.pth", "--from", "torchvison"], "did you mean torchvision?"),
         (["{foreign}", "-o", "x.pth", "--classes", "a,b,a"], "--classes 'a,b,a': names must differ"),
@@ -116,6 +120,17 @@ def test_mistakes(
     assert (status, message in err) == (1, True), err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["README.md", "configs", "folder.pth", "own.yaml"]
     assert (tmp_path / "own.yaml").read_text() == "text"
+
+
+def test_folded_batch_norms_get_the_statistics_of_images(convert: Convert, tmp_path: Path) -> None:
+    source, output = tmp_path / "net.caffemodel", tmp_path / "net.pth"
+    source.write_bytes(caffemodel(peers.fill_faster(peers.read_shapes("ultralight-caffe_rfb_320_face"))))
+    status, out, _ = convert(source, "-o", output)
+    assert (status, "35 batch norms are folded" in out) == (0, True)
+    write_image(np.random.default_rng(0).integers(0, 256, (240, 320, 3), np.uint8), tmp_path / "a.png")
+    status, out, _ = convert(source, "-o", output, "--images", tmp_path)
+    assert (status, "35 batch norms were folded" in out) == (0, True)
+    assert read_checkpoint(output)["model"]["backbone.features.0.1.running_mean"].all()
 
 
 @pytest.fixture(scope="session")

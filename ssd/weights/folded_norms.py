@@ -1,0 +1,87 @@
+"""Statistics for batch norms that a file has folded into their convolutions."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor, nn
+from yacs.config import CfgNode
+
+from ssd.modeling.detector import SSDDetector
+from ssd.modeling.layers import BatchNorm2d
+from ssd.structures.boxes import height_width
+from ssd.utils.image import image_names, read_image
+
+_BATCH_SIZE = 8
+
+
+def folded_norms(model: nn.Module) -> list[BatchNorm2d]:
+    """Return the batch norms of a model that are folded into their convolutions."""
+    return [layer for layer in model.modules() if isinstance(layer, BatchNorm2d) and layer.is_folded]
+
+
+@torch.no_grad()
+def estimate_norms(model: SSDDetector, cfg: CfgNode, folder: Path) -> None:
+    """Set the statistics of folded batch norms to those of images, and weights and biases so that outputs are the same.
+
+    With them, the model can be trained with statistics of batches.
+
+    Args:
+        model: In evaluation mode, on the CPU.
+        cfg: Reads INPUT.IMAGE_SIZE, PIXEL_MEAN and PIXEL_STD.
+        folder: Folder of the images, such as those of the training.
+
+    Raises:
+        ImageError: There are no images, or one is unreadable.
+    """
+    norms = folded_norms(model)
+    moments = [_Moments(norm.num_features) for norm in norms]
+    hooks = [norm.register_forward_pre_hook(moment) for norm, moment in zip(norms, moments, strict=True)]
+    try:
+        for images in _read_batches(cfg, folder):
+            model.predict(images)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    for norm, moment in zip(norms, moments, strict=True):
+        mean, variance = moment.mean, moment.variance
+        norm.bias.add_(norm.weight * mean)
+        norm.weight.mul_((variance + norm.eps).sqrt())
+        norm.running_mean, norm.running_var = mean, variance
+
+
+class _Moments:
+    """Sums over the inputs (B, C, H, W) of a layer; in float64, since their difference is the variance."""
+
+    def __init__(self, num_channels: int):
+        self._count = 0
+        self._sums = torch.zeros(2, num_channels, dtype=torch.float64)
+
+    def __call__(self, layer: nn.Module, inputs: tuple[Any, ...]) -> None:
+        values = inputs[0].double()
+        self._count += values[:, 0].numel()
+        self._sums += torch.stack([values.sum(dim=(0, 2, 3)), values.square().sum(dim=(0, 2, 3))])
+
+    @property
+    def mean(self) -> Tensor:
+        """Mean (C,)."""
+        return (self._sums[0] / self._count).float()
+
+    @property
+    def variance(self) -> Tensor:
+        """Variance (C,), as of a batch."""
+        mean, square = self._sums / self._count
+        return (square - mean.square()).clamp(min=0).float()
+
+
+def _read_batches(cfg: CfgNode, folder: Path) -> Iterator[Tensor]:
+    """Yield normalised images (B, 3, H, W) of a folder, at the size of the network."""
+    names, (height, width) = image_names(folder), height_width(cfg.INPUT.IMAGE_SIZE)
+    mean, std = (torch.tensor(values).float()[:, None, None] for values in (cfg.INPUT.PIXEL_MEAN, cfg.INPUT.PIXEL_STD))
+    for start in range(0, len(names), _BATCH_SIZE):
+        images = [read_image(folder / name) for name in names[start : start + _BATCH_SIZE]]
+        pixels = np.stack([cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR) for image in images])
+        yield (torch.from_numpy(pixels).permute(0, 3, 1, 2) - mean) / std
