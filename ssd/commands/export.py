@@ -103,7 +103,7 @@ def export(args: argparse.Namespace) -> int:
 
 
 def build_test_datasets(cfg: Config, trained: Trained) -> dict[str, DetectionDataset]:
-    """Build the datasets of DATASETS.TEST, by name; raise ConfigError if TEST.METRIC does not fit one of them."""
+    """Build the datasets of DATASETS.TEST, by name; raise ConfigError if TEST.METRIC is unknown."""
     datasets = build_datasets(cfg, is_train=False, class_names=trained.metadata.class_names)
     for dataset in datasets:
         resolve_metric(cfg.TEST.METRIC, dataset)

@@ -37,7 +37,7 @@ class Evaluator:
         with_losses: TEST.VALIDATION_LOSS.
 
     Raises:
-        ConfigError: The metric does not exist or does not fit one of the datasets.
+        ConfigError: The metric is unknown.
     """
 
     def __init__(

@@ -67,7 +67,7 @@ def evaluate_datasets(
         batch_transform: Normalises uint8 images on the device.
         output_dir: Folder that gets one folder for each dataset.
         dtype: Number format of the network under autocast.
-        metric: TEST.METRIC; ConfigError if it does not fit one of the datasets.
+        metric: TEST.METRIC; ConfigError if it is unknown.
         iteration: Completed iterations during a training; names the result file.
         with_losses: Whether the losses of training are measured too.
 

@@ -80,7 +80,7 @@ def analyse(dataset: EvaluationDataset, predictions: Sequence[Container], *, met
         metric: Metric as for ``evaluate``; its rules decide matches and AP.
 
     Raises:
-        ConfigError: The metric is unknown or does not fit the dataset.
+        ConfigError: The metric is unknown.
         ValueError: The predictions do not fit the dataset.
     """
     metric = resolve_metric(metric, dataset)

@@ -4,6 +4,7 @@ Legend: N detections, G ground-truth boxes. Boxes are in corner form, in pixels 
 """
 
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any, NamedTuple, Protocol, TypeGuard
 
 import numpy as np
@@ -29,7 +30,7 @@ class EvaluationDataset(Protocol):
 
 
 class CocoEvaluationDataset(EvaluationDataset, Protocol):
-    """A dataset read from a COCO annotation file, which the COCO metric needs."""
+    """A dataset read from a COCO annotation file, or seen as one (``as_coco_dataset``)."""
 
     @property
     def coco(self) -> Any:
@@ -43,6 +44,40 @@ class CocoEvaluationDataset(EvaluationDataset, Protocol):
 def is_coco_dataset(dataset: EvaluationDataset) -> TypeGuard[CocoEvaluationDataset]:
     """Whether the dataset was read from a COCO annotation file."""
     return hasattr(dataset, "contiguous_id_to_coco_id")  # not .coco, which a dataset may load at first access
+
+
+def as_coco_dataset(dataset: EvaluationDataset) -> CocoEvaluationDataset:
+    """Return the dataset, or a view for the COCO metric if it was not read from a COCO annotation file."""
+    return dataset if is_coco_dataset(dataset) else _CocoView(dataset)
+
+
+class _CocoView:
+    """A dataset of another format: images are numbered from 1 in its order, category ids are labels.
+
+    Width and height of a box are the differences of its corners, as ``ssd data convert`` writes them. Difficult objects
+    are crowds: what COCO does not count.
+    """
+
+    def __init__(self, dataset: EvaluationDataset):
+        self.class_names, self.metric = dataset.class_names, dataset.metric
+        self.contiguous_id_to_coco_id = {label: label for label in range(1, len(dataset.class_names))}
+        self._dataset = dataset
+        annotations = (read_annotation(dataset, index) for index in range(len(dataset)))
+        objects = {number: _coco_annotations(number, found) for number, found in enumerate(annotations, start=1)}
+        content = {
+            "images": [{"id": image_id} for image_id in objects],
+            "categories": [{"id": label, "name": self.class_names[label]} for label in self.contiguous_id_to_coco_id],
+            "annotations": [annotation for found in objects.values() for annotation in found],
+        }
+        self.coco: Any = SimpleNamespace(dataset=content, imgToAnns=objects)
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self._dataset)
+
+    def get_annotation(self, index: int, /) -> tuple[Any, tuple[np.ndarray, ...]]:
+        """Return the number of the image and its objects."""
+        return index + 1, self._dataset.get_annotation(index)[1]
 
 
 class ImageDetections(NamedTuple):
@@ -84,6 +119,16 @@ def read_annotation(dataset: EvaluationDataset, index: int) -> ImageAnnotation:
     boxes, labels, *rest = dataset.get_annotation(index)[1]
     is_difficult = rest[0].astype(bool) if rest else np.zeros(len(labels), dtype=bool)
     return ImageAnnotation(boxes, labels, is_difficult)
+
+
+def _coco_annotations(image_id: int, objects: ImageAnnotation) -> list[dict[str, Any]]:
+    sizes = objects.boxes[:, 2:] - objects.boxes[:, :2]
+    boxes = np.concatenate([objects.boxes[:, :2], sizes], axis=1).astype(np.float64).tolist()
+    rows = zip(boxes, objects.labels.tolist(), objects.is_difficult.tolist(), strict=True)
+    return [
+        {"image_id": image_id, "category_id": label, "bbox": box, "area": box[2] * box[3], "iscrowd": int(is_difficult)}
+        for box, label, is_difficult in rows
+    ]
 
 
 def _check_detections(index: int, image: ImageDetections, num_classes: int) -> None:

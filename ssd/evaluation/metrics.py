@@ -11,7 +11,14 @@ from pathlib import Path
 import numpy as np
 
 from ssd.evaluation.coco import detections_to_results, eval_detection_coco
-from ssd.evaluation.inputs import EvaluationDataset, ImageDetections, is_coco_dataset, read_annotation, read_predictions
+from ssd.evaluation.inputs import (
+    EvaluationDataset,
+    ImageDetections,
+    as_coco_dataset,
+    is_coco_dataset,
+    read_annotation,
+    read_predictions,
+)
 from ssd.evaluation.voc import eval_detection_voc
 from ssd.structures import Container
 from ssd.utils.errors import ConfigError
@@ -66,7 +73,7 @@ def evaluate(
     Writes result_<iteration or time>.txt and metrics.json, for the COCO metric also bbox.json, into ``output_dir``.
 
     Args:
-        dataset: Images and annotations; a ``CocoEvaluationDataset`` for the COCO metric.
+        dataset: Images and annotations.
         predictions: One Container for each image in the order of the dataset: boxes (N, 4) corner form in pixels of
             the original image, labels (N,), scores (N,); CPU tensors or arrays, not modified.
         output_dir: Created if missing.
@@ -74,7 +81,7 @@ def evaluate(
         iteration: Iteration of the training, if this is an evaluation during training.
 
     Raises:
-        ConfigError: The metric is unknown or does not fit the dataset.
+        ConfigError: The metric is unknown.
         ValueError: The predictions do not fit the dataset.
     """
     metric = resolve_metric(metric, dataset)
@@ -92,18 +99,13 @@ def resolve_metric(metric: str, dataset: EvaluationDataset) -> str:
     """Return one of METRICS; "auto" is the default of the dataset.
 
     Raises:
-        ConfigError: The metric is unknown or does not fit the dataset.
+        ConfigError: The metric is unknown.
     """
     metric = dataset.metric if metric == "auto" else metric
     if metric not in METRICS:
         close = difflib.get_close_matches(metric, METRICS, n=1)
         hint = f"did you mean {close[0]!r}? " if close else ""
         raise ConfigError(f"TEST.METRIC: unknown metric {metric!r}; {hint}Valid: auto, {', '.join(METRICS)}")
-    if metric == "coco" and not is_coco_dataset(dataset):
-        raise ConfigError(
-            f"TEST.METRIC: 'coco' needs a dataset with a COCO annotation file, {type(dataset).__name__} has none; "
-            "use 'voc' or 'voc07'"
-        )
     return metric
 
 
@@ -150,12 +152,12 @@ def _evaluate_voc(dataset: EvaluationDataset, detections: list[ImageDetections],
 
 def _evaluate_coco(dataset: EvaluationDataset, detections: list[ImageDetections], path: Path) -> EvaluationResult:
     """Also write the results list to ``path``, which COCO's evaluation server and other tools read."""
-    assert is_coco_dataset(dataset)  # see resolve_metric
-    category_ids = dataset.contiguous_id_to_coco_id
-    image_ids = [dataset.get_annotation(index)[0] for index in range(len(dataset))]
+    coco_set = as_coco_dataset(dataset)
+    category_ids = coco_set.contiguous_id_to_coco_id
+    image_ids = [coco_set.get_annotation(index)[0] for index in range(len(dataset))]
     results = detections_to_results(detections, image_ids, category_ids)
     write_json(path, results)
-    figures, category_ap = eval_detection_coco(dataset.coco, results, image_ids, list(category_ids.values()))
+    figures, category_ap = eval_detection_coco(coco_set.coco, results, image_ids, list(category_ids.values()))
     class_ap = {
         name: category_ap[category_ids[label]] if label in category_ids else float("nan")
         for label, name in enumerate(dataset.class_names[1:], start=1)

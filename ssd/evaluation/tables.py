@@ -13,6 +13,7 @@ from ssd.evaluation.inputs import (
     CocoEvaluationDataset,
     EvaluationDataset,
     ImageDetections,
+    as_coco_dataset,
     is_coco_dataset,
     read_annotation,
 )
@@ -88,8 +89,7 @@ class Tables(NamedTuple):
 def make_tables(dataset: EvaluationDataset, detections: Sequence[ImageDetections], metric: str) -> Tables:
     """Build the tables of a dataset for one of the METRICS."""
     if metric == "coco":
-        assert is_coco_dataset(dataset)
-        return _make_coco_tables(dataset, detections)
+        return _make_coco_tables(as_coco_dataset(dataset), detections)
     inclusive_pixels = not is_coco_dataset(dataset)  # as in ``evaluate``
     found, truth, ious = [], [], []
     for index, image in enumerate(detections):
