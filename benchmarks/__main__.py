@@ -1,4 +1,5 @@
-"""The command: ``python -m benchmarks [names] [--suite cpu|gpu] [--json FILE] [--peer PATH] [--quick]``."""
+"""The command: ``python -m benchmarks [names] [--suite cpu|gpu] [--json FILE] [--peer PATH] [--quick]``, or
+``python -m benchmarks accuracy ...``, which trains (see ``accuracy``)."""
 
 import argparse
 import contextlib
@@ -14,7 +15,7 @@ from typing import Any
 import cv2
 import torch
 
-from benchmarks import library
+from benchmarks import accuracy, library
 from benchmarks.machine import describe_machine
 from benchmarks.peer import Peer
 from benchmarks.photos import write_photos
@@ -38,7 +39,9 @@ def parse_args(args: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure the library.")
     names = sorted({name for suite in SUITES.values() for name in suite})
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"what to measure, by default all: {', '.join(names)}")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"what to measure, by default all: {', '.join(names)}; or accuracy"
+    )
     parser.add_argument("--suite", choices=SUITES, default="cpu", help="default cpu")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures there")
     parser.add_argument("--peer", type=Path, metavar="PATH", help="a checkout of lufficc/SSD to measure beside")
@@ -55,6 +58,9 @@ def parse_args(args: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main(args: Sequence[str] | None = None) -> int:
     """Measure; return 1 if anything that was asked for could not be."""
+    args = sys.argv[1:] if args is None else args
+    if args[:1] == ["accuracy"]:
+        return accuracy.main(args[1:])
     parsed = parse_args(args)
     torch.manual_seed(0)
     torch.set_num_threads(parsed.threads)
