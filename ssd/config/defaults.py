@@ -184,7 +184,7 @@ cfg.TEST.BATCH_SIZE = 10
 # has AMX and the network has no depthwise convolutions.
 cfg.TEST.AMP = "off"
 # "auto" = as the dataset asks (11-point VOC AP for the 2007 sets, every-point for other VOC sets, COCO AP for COCO
-# sets), or one of voc07, voc, coco, each of which measures sets of every format.
+# sets), or one of voc07, voc, coco for sets of every format.
 cfg.TEST.METRIC = "auto"
 # The evaluations of a training also compute the losses on the test images, without augmentation, from the same
 # predictions; docs/training.md has the cost.
