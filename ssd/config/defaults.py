@@ -44,6 +44,15 @@ cfg.MODEL.BACKBONE.OUT_INDICES = ()
 # Stages, counted from the image, that keep their weights and batch statistics; 0 = train all.
 cfg.MODEL.BACKBONE.FREEZE_STAGES = 0
 
+# Layers between backbone and head: "none"; "fpn" adds context of coarser maps to finer ones, "pan" also of finer ones
+# to coarser ones. The levels then are those of strides 8, 16, 32, 64 and 128, and BACKBONE has no extra layers.
+cfg.MODEL.NECK = Config()
+cfg.MODEL.NECK.NAME = "none"
+# Channels of every level: 96 suits light necks, 256 others.
+cfg.MODEL.NECK.CHANNELS = 96
+# Depthwise separable convolutions instead of full ones.
+cfg.MODEL.NECK.LIGHT = True
+
 cfg.MODEL.PRIORS = Config()
 # Height and width of each feature map: n, or (height, width). Empty = as the backbone gives them; else checked.
 cfg.MODEL.PRIORS.FEATURE_MAPS = []

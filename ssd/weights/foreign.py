@@ -7,11 +7,13 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from torch import nn
 
 from ssd.config import Config, load_config, parse_config
 from ssd.config.files import shipped_config
 from ssd.modeling.backbone import build_backbone
 from ssd.modeling.detector.levels import Levels, build_levels, make_prior_box
+from ssd.modeling.neck import build_neck
 from ssd.structures.boxes import height_width
 from ssd.structures.class_names import BACKGROUND
 from ssd.utils.errors import CheckpointError, ConfigError
@@ -24,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 # Keys besides the priors that change what given weights compute.
 _KEYS_OF_NETWORK = (
-    *("MODEL.BACKBONE.NAME", "MODEL.BOX_HEAD.NAME", "MODEL.BOX_HEAD.PREDICTOR"),
+    *("MODEL.BACKBONE.NAME", "MODEL.NECK.NAME", "MODEL.BOX_HEAD.NAME", "MODEL.BOX_HEAD.PREDICTOR"),
     *("MODEL.CENTER_VARIANCE", "MODEL.SIZE_VARIANCE", "INPUT.IMAGE_SIZE", "INPUT.PIXEL_MEAN", "INPUT.PIXEL_STD"),
 )
 _PRIOR_KEYS = ("MIN_SIZES", "MAX_SIZES", "ASPECT_RATIOS", "SHAPES", "STRIDES", "OFFSETS", "CENTERS", "CLIP")
@@ -176,9 +178,10 @@ def _prior_differences(cfg: Config, trained: Config) -> list[str]:
 
 
 def levels_of(cfg: Config) -> Levels:
-    """Return the levels of the network of a config, whose backbone is built without computing anything."""
+    """Return the levels of the network of a config, which is built without computing anything."""
     with torch.device("meta"):
-        return build_levels(cfg, build_backbone(cfg, pretrained=False))
+        backbone = build_backbone(cfg, pretrained=False)
+        return build_levels(cfg, nn.Sequential(backbone, build_neck(cfg, backbone)))
 
 
 def _value(cfg: Config, key: str) -> Any:

@@ -93,6 +93,10 @@ class EfficientNet(nn.Module):
         """Group the layers by resolution."""
         return split_at_strides([self._conv_stem, self._bn0, *self._blocks])
 
+    def keep_maps(self, count: int) -> None:
+        """Remove the layers behind the first ``count`` maps."""
+        del self.extras[count - len(self.feature_blocks) :]
+
 
 class MBConvBlock(nn.Module):
     """Inverted residual with squeeze and excitation: expand, filter each channel, weigh channels, project.

@@ -6,9 +6,11 @@ No address of ImageNet weights for V1 is known to be reliable; a file of one's o
 import re
 from collections.abc import Sequence
 from functools import partial
+from itertools import accumulate
 from typing import Any
 
 from torch import Tensor, nn
+from torchvision.ops import Conv2dNormActivation
 from yacs.config import CfgNode
 
 from ssd.modeling import registry
@@ -72,6 +74,19 @@ class MobileNet(nn.Module):
     def freezable_stages(self) -> list[list[nn.Module]]:
         """Group the layers by resolution."""
         return split_at_strides(self.features)
+
+    def take_stages(self, count: int) -> None:
+        """Take the last map of each of the last stages, without the 1x1 convolution before the classifier."""
+        last = max(i for i, layer in enumerate(self.features) if not isinstance(layer, Conv2dNormActivation))
+        ends = list(accumulate(len(stage) for stage in self.freezable_stages()))
+        self.out_indices = (*(end - 1 for end in ends[-count:-1]), last)
+        self.in_expansions = False
+
+    def keep_maps(self, count: int) -> None:
+        """Remove the layers behind the first ``count`` maps."""
+        del self.extras[max(count - len(self.out_indices), 0) :]
+        if not self.extras:
+            del self.features[self.out_indices[-1] + 1 :]
 
 
 class ExpandingBlock(nn.Module):

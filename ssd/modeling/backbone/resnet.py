@@ -1,4 +1,4 @@
-"""ResNet up to conv4 and extra layers, as in NVIDIA's and MLPerf's SSD300. Pixels: see ``pretrained``."""
+"""ResNet up to conv4 and extra layers, as in NVIDIA's and MLPerf's SSD300, or whole. Pixels: see ``pretrained``."""
 
 from functools import partial
 
@@ -32,13 +32,18 @@ class ResNet(nn.Module):
     Args:
         image_size: (height, width) in pixels; if both are 512 or more, the extra layers are those of SSD512.
         extras_norm: Whether the extra layers have batch norm (NVIDIA's) or biases (MLPerf's).
+        is_whole: Whether it is the published network, with conv3, conv4 and conv5 as maps of strides 8, 16 and 32.
     """
 
-    def __init__(self, depth: int, image_size: tuple[int, int], *, extras_norm: bool = True):
+    def __init__(self, depth: int, image_size: tuple[int, int], *, extras_norm: bool = True, is_whole: bool = False):
         super().__init__()
+        self.is_whole = is_whole
         whole = get_model(f"resnet{depth}", weights=None)
         self.conv1, self.bn1, self.relu, self.maxpool = whole.conv1, whole.bn1, whole.relu, whole.maxpool
         self.layer1, self.layer2, self.layer3 = whole.layer1, whole.layer2, whole.layer3
+        if is_whole:
+            self.layer4, self.extras = whole.layer4, nn.ModuleList()
+            return
         for module in self.layer3[0].modules():
             if isinstance(module, nn.Conv2d):
                 module.stride = (1, 1)
@@ -51,15 +56,19 @@ class ResNet(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Map images (B, 3, H, W) to conv4 (256 or, from depth 50, 1024 channels; stride 8) and the extra maps."""
-        x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
-        features = [self.layer3(self.layer2(self.layer1(x)))]
+        x = self.layer2(self.layer1(self.maxpool(self.relu(self.bn1(self.conv1(images))))))
+        if self.is_whole:
+            conv4 = self.layer3(x)
+            return x, conv4, self.layer4(conv4)
+        features = [self.layer3(x)]
         for block in self.extras:
             features.append(block(features[-1]))
         return tuple(features)
 
     def freezable_stages(self) -> list[list[nn.Module]]:
-        """Return the layers of conv1 to conv4."""
-        return [[self.conv1, self.bn1], [self.layer1], [self.layer2], [self.layer3]]
+        """Return the layers of conv1 to conv4, and of conv5 if it has them."""
+        last = [[self.layer4]] if self.is_whole else []
+        return [[self.conv1, self.bn1], [self.layer1], [self.layer2], [self.layer3], *last]
 
 
 def _with_batch_counters(weights: StateDict) -> StateDict:
@@ -69,9 +78,13 @@ def _with_batch_counters(weights: StateDict) -> StateDict:
 
 
 def resnet(cfg: CfgNode, pretrained: bool | str = True, *, depth: int, extras_norm: bool = True) -> ResNet:
-    """Build ResNet for the configured input size; ``pretrained`` weights fill everything but the extra layers."""
-    model = ResNet(depth, height_width(cfg.INPUT.IMAGE_SIZE), extras_norm=extras_norm)
-    url, unused = PRETRAINED_URLS[depth], [r"layer4\.", r"fc\."]
+    """Build ResNet for the configured input size; ``pretrained`` weights fill everything but the extra layers.
+
+    Under a neck it is the published network up to conv5, without extra layers.
+    """
+    is_whole = cfg.MODEL.NECK.NAME != "none"
+    model = ResNet(depth, height_width(cfg.INPUT.IMAGE_SIZE), extras_norm=extras_norm, is_whole=is_whole)
+    url, unused = PRETRAINED_URLS[depth], [r"fc\."] if is_whole else [r"layer4\.", r"fc\."]
     load_pretrained(model, pretrained, default=url, convert=_with_batch_counters, new=[r"extras\."], unused=unused)
     return model
 

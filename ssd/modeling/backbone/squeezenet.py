@@ -15,7 +15,8 @@ from ssd.modeling.backbone.stages import split_at_strides
 # torchvision's SqueezeNet1_1_Weights.IMAGENET1K_V1, top-1 58.2 %.
 PRETRAINED_URL = "https://download.pytorch.org/models/squeezenet1_1-b8a52dc0.pth"
 
-_TAPPED = 11  # the last but one of the fire modules
+_OUT_INDICES = (11,)  # the last but one of the fire modules
+_STAGES = (7, 12)  # the last layers of stride 8 and of 16
 # Input, middle and output channels, and padding, as in the qfgaohao port.
 _EXTRAS = ((512, 256, 512, 2), (512, 256, 512, 1), (512, 128, 256, 1), (256, 128, 256, 1), (256, 128, 256, 1))
 
@@ -25,6 +26,7 @@ class SqueezeNet(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
+        self.taken = _OUT_INDICES
         self.features = get_model("squeezenet1_1", weights=None).features
         for layer in self.features:
             if isinstance(layer, nn.MaxPool2d):
@@ -37,13 +39,21 @@ class SqueezeNet(nn.Module):
         features: list[Tensor] = []
         for index, layer in enumerate([*self.features, *self.extras]):
             x = layer(x)
-            if index == _TAPPED or index >= len(self.features):
+            if index in self.taken or index >= len(self.features):
                 features.append(x)
         return tuple(features)
 
     def freezable_stages(self) -> list[list[nn.Module]]:
         """Group the layers by resolution."""
         return split_at_strides(self.features)
+
+    def take_stages(self, count: int) -> None:
+        """Take the last maps of strides 8 and 16; the first extra layer has stride 32."""
+        self.taken = _STAGES
+
+    def keep_maps(self, count: int) -> None:
+        """Remove the layers behind the first ``count`` maps."""
+        del self.extras[count - len(self.taken) :]
 
 
 @registry.BACKBONES.register("squeezenet1_1")

@@ -49,6 +49,10 @@ class TimmBackbone(nn.Module):
             features.append(block(features[-1]))
         return tuple(features)
 
+    def keep_maps(self, count: int) -> None:
+        """Remove the layers behind the first ``count`` maps."""
+        del self.extras[count - len(self.levels) :]
+
     def freezable_stages(self) -> list[list[nn.Module]]:
         """Group the layers up to each of the network's feature maps, whatever their strides."""
         info: Any = self.network.feature_info

@@ -45,6 +45,10 @@ class Tiny(nn.Module):
         """Group the layers by resolution."""
         return split_at_strides(layer for stage in self.stages for layer in stage.children())
 
+    def keep_maps(self, count: int) -> None:
+        """Remove the layers behind the first ``count`` maps."""
+        del self.stages[count:]
+
 
 @registry.BACKBONES.register("tiny")
 def tiny(cfg: CfgNode, pretrained: bool | str = False) -> Tiny:

@@ -70,6 +70,10 @@ class VGG(nn.Module):
         """Group the layers by resolution: conv1 to conv4, and conv5 with fc6 and fc7."""
         return split_at_strides(self.vgg)
 
+    def keep_maps(self, count: int) -> None:
+        """Remove the layers behind the first ``count`` maps: two of the backbone, one for each pair of extra layers."""
+        del self.extras[2 * (count - 2) :]
+
 
 def _vgg16_layers() -> list[nn.Module]:
     """Build VGG16, with pool5 that does not subsample; fc6 is dilated instead ("a trous")."""

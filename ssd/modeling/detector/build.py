@@ -13,6 +13,7 @@ from ssd.modeling.backbone.stages import freeze_stages
 from ssd.modeling.box_head import MultiBoxLoss, PostProcessor
 from ssd.modeling.detector.levels import Levels, build_levels, make_prior_box
 from ssd.modeling.detector.ssd_detector import SSDDetector
+from ssd.modeling.neck import build_neck
 from ssd.utils.errors import ConfigError
 
 logger = logging.getLogger(__name__)
@@ -33,7 +34,7 @@ def build_detection_model(cfg: CfgNode, pretrained: bool = True) -> SSDDetector:
     if model.NUM_CLASSES < 2:
         raise ConfigError(f"MODEL.NUM_CLASSES is {model.NUM_CLASSES}; set it to the classes with background, 2 or more")
     backbone = build_backbone(cfg, model.BACKBONE.PRETRAINED if pretrained else False)
-    neck = nn.Identity()
+    neck = build_neck(cfg, backbone)
     levels = build_levels(cfg, nn.Sequential(backbone, neck))
     logger.info("%s", levels)
 

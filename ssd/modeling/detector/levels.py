@@ -66,7 +66,7 @@ def build_levels(cfg: CfgNode, network: nn.Module) -> Levels:
     """Derive the levels of a network and check the keys of the config that describe them.
 
     Args:
-        cfg: Reads INPUT.IMAGE_SIZE, MODEL.BACKBONE and MODEL.PRIORS.
+        cfg: Reads INPUT.IMAGE_SIZE, MODEL.BACKBONE, MODEL.NECK and MODEL.PRIORS.
         network: Maps images to feature maps: the backbone, and the neck behind it.
 
     Raises:
@@ -75,7 +75,8 @@ def build_levels(cfg: CfgNode, network: nn.Module) -> Levels:
     image_size = height_width(cfg.INPUT.IMAGE_SIZE)
     network_shapes = feature_shapes(network, image_size)
     channels, maps = [shape[0] for shape in network_shapes], [shape[1:] for shape in network_shapes]
-    source = f"MODEL.BACKBONE.NAME {cfg.MODEL.BACKBONE.NAME} at INPUT.IMAGE_SIZE {cfg.INPUT.IMAGE_SIZE}"
+    neck = "" if cfg.MODEL.NECK.NAME == "none" else f" with MODEL.NECK.NAME {cfg.MODEL.NECK.NAME}"
+    source = f"MODEL.BACKBONE.NAME {cfg.MODEL.BACKBONE.NAME}{neck} at INPUT.IMAGE_SIZE {cfg.INPUT.IMAGE_SIZE}"
 
     priors = cfg.MODEL.PRIORS
     _check_lengths(priors, len(maps), source)

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
-from torch import Tensor
+from torch import Tensor, nn
 from yacs.config import CfgNode
 
 from ssd.config.files import BASE_KEY, base_text
 from ssd.modeling.backbone import build_backbone
 from ssd.modeling.backbone.stages import feature_shapes
 from ssd.modeling.detector.levels import Levels, build_levels, make_prior_box
+from ssd.modeling.neck import build_neck
 from ssd.structures.boxes import height_width
 from ssd.utils.errors import OutputError, os_errors_as
 from ssd.utils.files import write_text
@@ -56,7 +57,8 @@ class Layout:
 
 def make_layout(cfg: CfgNode) -> Layout:
     """Lay out the priors of a config; no weights are loaded."""
-    levels, priors = build_levels(cfg, build_backbone(cfg, pretrained=False)), cfg.MODEL.PRIORS
+    backbone, priors = build_backbone(cfg, pretrained=False), cfg.MODEL.PRIORS
+    levels = build_levels(cfg, nn.Sequential(backbone, build_neck(cfg, backbone)))
     ratios = [list(level) for level in priors.ASPECT_RATIOS]
     sizes = PriorSizes(list(priors.MIN_SIZES), list(priors.MAX_SIZES), ratios)
     return Layout(levels, sizes, bool(priors.CLIP), cfg.MODEL.THRESHOLD, make_prior_box(cfg, levels)())
@@ -66,7 +68,7 @@ def make_finer_advice(cfg: CfgNode) -> str:
     """Say how to get a level that is finer than the first: by an earlier layer of the backbone, or a larger input."""
     name, backbone = cfg.MODEL.BACKBONE.NAME, build_backbone(cfg, pretrained=False)
     indices, finer = list(getattr(backbone, "out_indices", ())), []
-    if indices:
+    if indices and cfg.MODEL.NECK.NAME == "none":
         # The same network, asked for all maps up to the first: their sizes do not depend on the weights.
         cfg = cfg.clone()
         cfg.defrost()

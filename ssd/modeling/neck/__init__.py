@@ -1,0 +1,50 @@
+"""Necks: layers between the backbone and the head."""
+
+import math
+from typing import Any
+
+from torch import nn
+from yacs.config import CfgNode
+
+from ssd.modeling.backbone.stages import feature_shapes
+from ssd.modeling.neck.fpn import FPN
+from ssd.structures.boxes import height_width
+from ssd.utils.errors import ConfigError
+
+__all__ = ["FPN", "build_neck"]
+
+STRIDES = (8, 16, 32)
+
+
+def build_neck(cfg: CfgNode, backbone: Any) -> nn.Module:
+    """Build MODEL.NECK for a backbone, and remove the layers of the backbone that it does not use.
+
+    It takes the last map of each of STRIDES; where OUT_INDICES is empty, from all layers of the network as published.
+
+    Raises:
+        ConfigError: The backbone has no map of one of STRIDES.
+    """
+    neck = cfg.MODEL.NECK
+    if neck.NAME == "none":
+        return nn.Identity()
+    if hasattr(backbone, "take_stages") and not cfg.MODEL.BACKBONE.OUT_INDICES:
+        backbone.take_stages(len(STRIDES))
+    image_size = height_width(cfg.INPUT.IMAGE_SIZE)
+    shapes = feature_shapes(backbone, image_size)
+    by_stride = {_nearest_power(image_size[0] / shape[1]): index for index, shape in enumerate(shapes)}
+    missing = [stride for stride in STRIDES if stride not in by_stride]
+    if missing:
+        raise ConfigError(
+            f"MODEL.NECK.NAME {neck.NAME} needs maps of strides 8, 16 and 32, but MODEL.BACKBONE.NAME "
+            f"{cfg.MODEL.BACKBONE.NAME} at INPUT.IMAGE_SIZE {cfg.INPUT.IMAGE_SIZE} gives {list(by_stride)}"
+        )
+    taken = [by_stride[stride] for stride in STRIDES]
+    if hasattr(backbone, "keep_maps"):
+        backbone.keep_maps(taken[-1] + 1)
+    channels = [shapes[index][0] for index in taken]
+    return FPN(channels, taken, channels=neck.CHANNELS, is_light=neck.LIGHT, has_path_up=neck.NAME == "pan")
+
+
+def _nearest_power(ratio: float) -> int:
+    """Return the nearest power of two."""
+    return int(2 ** round(math.log2(ratio)))
