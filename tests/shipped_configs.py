@@ -6,7 +6,8 @@ import pytest
 
 from ssd.config import Config, load_config
 
-CONFIGS = sorted((Path(__file__).parents[1] / "configs").rglob("*.yaml"))
+_FOLDER = Path(__file__).parents[1] / "configs"
+CONFIGS = sorted(path for path in _FOLDER.rglob("*.yaml") if path.parent.name != "parts")
 
 
 def load_shipped(path: Path) -> Config:

@@ -1,5 +1,6 @@
 """Every shipped config builds, trains, detects, saves and loads, also at other sizes than its own."""
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from ssd.modeling.backbone.efficient_net import MBConvBlock
 from ssd.modeling.backbone.stages import feature_shapes
 from ssd.modeling.detector import build_detection_model
 from ssd.modeling.detector.levels import build_levels
+from ssd.modeling.neck import build_neck
 from ssd.solver import make_optimizer
 from ssd.structures import Container
 from ssd.structures.boxes import center_to_corner, height_width
@@ -31,7 +33,7 @@ ImageSize = int | tuple[int, int]
 
 def make_cases() -> Iterator[Any]:
     """Yield each config at two sizes; the larger, and networks of another config with fewer classes, are slow."""
-    leaders: dict[tuple[str, str], Path] = {}
+    leaders: dict[tuple[str, ...], Path] = {}
     for path in sorted(CONFIGS, key=lambda path: (load_config(path).MODEL.NUM_CLASSES or 4, len(path.parts))):
         leaders.setdefault(network_of(path), path)
     for path in CONFIGS:
@@ -40,16 +42,27 @@ def make_cases() -> Iterator[Any]:
         yield pytest.param(path, 300, 2, marks=pytest.mark.slow, id=f"{path.stem}-300-two")
 
 
-def network_of(path: Path) -> tuple[str, str]:
-    """Return backbone and predictor of a config."""
+def network_of(path: Path) -> tuple[str, ...]:
+    """Return backbone, neck and predictor of a config."""
     model = load_config(path).MODEL
-    return model.BACKBONE.NAME, model.BOX_HEAD.PREDICTOR
+    return model.BACKBONE.NAME, model.NECK.NAME, model.BOX_HEAD.PREDICTOR
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_levels_and_priors_fit_the_network(path: Path) -> None:
     with torch.device("meta"):
         build_detection_model(load_shipped(path))
+
+
+@pytest.mark.parametrize("path", [path for path in CONFIGS if path.parent.name == "modern"], ids=lambda path: path.stem)
+def test_overlays_of_modern_configs(path: Path, tmp_path: Path) -> None:
+    overlays = [path.parent / "parts" / name for name in ("voc.yaml", "512.yaml")]
+    (tmp_path / "mine.yaml").write_text(f"_BASE_: {json.dumps([str(file) for file in [path, *overlays]])}\n")
+    config = load_shipped(tmp_path / "mine.yaml")
+    assert (config.INPUT.IMAGE_SIZE, config.MODEL.NUM_CLASSES, config.MODEL.NECK.NAME) == (512, 21, "fpn")
+    with torch.device("meta"):
+        model = build_detection_model(config)
+    assert len(model.box_head.prior_box.feature_maps) == 5
 
 
 @pytest.mark.parametrize(("path", "image_size", "num_images"), [*make_cases()])
@@ -87,7 +100,9 @@ def resized(config: Config, image_size: ImageSize) -> Config:
     config = config.clone()
     config.INPUT.IMAGE_SIZE = image_size
     with torch.device("meta"):
-        num_levels = len(feature_shapes(build_backbone(config, False), height_width(image_size)))
+        backbone = build_backbone(config, False)
+        network = nn.Sequential(backbone, build_neck(config, backbone))
+        num_levels = len(feature_shapes(network, height_width(image_size)))
     priors = config.MODEL.PRIORS
     priors.MIN_SIZES = of_length(num_levels, [size * factor for size in priors.MIN_SIZES])
     priors.MAX_SIZES = of_length(num_levels, [size * factor for size in priors.MAX_SIZES])

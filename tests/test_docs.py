@@ -432,6 +432,8 @@ def read_python(words: list[str], *, is_name_enough: bool = False) -> None:
             module = data_command.COMMANDS[part][0]
         case ["-m", "ssd.cli", name, *rest]:
             module = cli.COMMANDS[name][0]
+        case ["-m", "benchmarks", "accuracy", *rest]:
+            module = "benchmarks.accuracy"
         case ["-m", "benchmarks", *rest]:
             module = "benchmarks.__main__"
         case ["-m", ("venv" | "build" | "http.server"), *_]:

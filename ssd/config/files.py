@@ -24,23 +24,32 @@ _YAML_ERRORS = (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeErr
 
 
 def read_chain(path: str | os.PathLike[str]) -> list[tuple[Path, dict[str, Any]]]:
-    """Read a config file and those that its ``_BASE_`` names; return paths and content, the most basic first."""
-    path, chain = find_config(path), list[tuple[Path, dict[str, Any]]]()
-    while True:
-        tree = _read_yaml(path)
-        base = tree.pop(BASE_KEY, None)
-        chain.insert(0, (path, tree))
-        if base is None:
-            return chain
-        if not isinstance(base, str):
-            raise ConfigError(f"{path}: {BASE_KEY} must be the path of one YAML file, got {shorten(base)}")
-        parent = find_config(base, path.parent)
+    """Read a config file and those that its ``_BASE_`` names; return paths and content in the order of merging."""
+    chain: list[tuple[Path, dict[str, Any]]] = []
+    _read_with_bases(find_config(path), (), chain)
+    return chain
+
+
+def _read_with_bases(path: Path, below: tuple[Path, ...], chain: list[tuple[Path, dict[str, Any]]]) -> None:
+    """Add to ``chain`` the bases of a file, then the file; ``below`` are the files that led here."""
+    tree = _read_yaml(path)
+    base = tree.pop(BASE_KEY, [])
+    names = base if isinstance(base, list) else [base]
+    if not all(isinstance(name, str) for name in names):
+        raise ConfigError(
+            f"{path}: {BASE_KEY} must be the path of one YAML file or a list of them, got {shorten(base)}"
+        )
+    below = (*below, path)
+    for name in names:
+        parent = find_config(name, path.parent)
         if not os.path.isfile(parent):
             raise ConfigError(f"{path}: {BASE_KEY} names {parent}, which does not exist{similar_configs(parent)}")
-        if parent.resolve() in [seen.resolve() for seen, _ in chain]:
-            circle = " -> ".join(str(seen) for seen in [*(seen for seen, _ in reversed(chain)), parent])
-            raise ConfigError(f"{path}: {BASE_KEY} is circular: {circle}")
-        path = parent
+        if parent.resolve() in [file.resolve() for file in below]:
+            raise ConfigError(f"{path}: {BASE_KEY} is circular: {' -> '.join(map(str, [*below, parent]))}")
+        if parent.resolve() in [file.resolve() for file, _ in chain]:
+            raise ConfigError(f"{path}: {BASE_KEY} leads to {parent} twice, which would undo what was set between them")
+        _read_with_bases(parent, below, chain)
+    chain.append((path, tree))
 
 
 def parse_yaml(text: str, source: str) -> dict[str, Any]:

@@ -142,7 +142,7 @@ class Config(CfgNode):
     """
 
     def merge_from_file(self, cfg_filename: str | os.PathLike[str]) -> None:
-        """Merge a YAML file, or the config of the library of this name, after the files that its ``_BASE_`` names."""
+        """Merge a YAML file, or the config of the library of this name, after what its ``_BASE_`` names."""
         for path, tree in read_chain(cfg_filename):
             self._merge_checked(tree, f"{path}: ")
 

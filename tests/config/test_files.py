@@ -84,11 +84,26 @@ def test_the_nearest_names(folder: Path) -> None:
         load_config("mine.yaml")
 
 
+def test_several_bases(folder: Path) -> None:
+    """They merge in their order, each after its own bases."""
+    (folder / "root.yaml").write_text("SOLVER: {LR: 0.5, GAMMA: 0.5, MAX_ITER: 5}\n")
+    (folder / "one.yaml").write_text("_BASE_: root.yaml\nSOLVER: {GAMMA: 0.25, MAX_ITER: 6}\n")
+    (folder / "two.yaml").write_text("SOLVER: {MAX_ITER: 7, SEED: 7}\n")
+    (folder / "mine.yaml").write_text("_BASE_: [one.yaml, two.yaml]\nSOLVER: {SEED: 8}\n")
+    solver = load_config("mine.yaml").SOLVER
+    assert (solver.LR, solver.GAMMA, solver.MAX_ITER, solver.SEED) == (0.5, 0.25, 7, 8)
+
+
 def test_inheritance_that_is_circular(folder: Path) -> None:
     (folder / "a.yaml").write_text("_BASE_: b.yaml\n")
     (folder / "b.yaml").write_text("_BASE_: a.yaml\n")
     with pytest.raises(ConfigError, match=r"a\.yaml -> b\.yaml -> a\.yaml"):
         load_config("a.yaml")
+    (folder / "twice.yaml").write_text("_BASE_: [c.yaml, d.yaml]\n")
+    (folder / "c.yaml").write_text("_BASE_: d.yaml\n")
+    (folder / "d.yaml").touch()
+    with pytest.raises(ConfigError, match=r"leads to .*d\.yaml twice"):
+        load_config("twice.yaml")
     (folder / "loop.yaml").symlink_to("loop.yaml")
     with pytest.raises(ConfigError, match=r"loop\.yaml"):
         load_config("loop.yaml")

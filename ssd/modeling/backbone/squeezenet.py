@@ -26,7 +26,7 @@ class SqueezeNet(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.taken = _OUT_INDICES
+        self.taken: tuple[int, ...] = _OUT_INDICES
         self.features = get_model("squeezenet1_1", weights=None).features
         for layer in self.features:
             if isinstance(layer, nn.MaxPool2d):

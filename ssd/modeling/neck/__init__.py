@@ -31,7 +31,7 @@ def build_neck(cfg: CfgNode, backbone: Any) -> nn.Module:
         backbone.take_stages(len(STRIDES))
     image_size = height_width(cfg.INPUT.IMAGE_SIZE)
     shapes = feature_shapes(backbone, image_size)
-    by_stride = {_nearest_power(image_size[0] / shape[1]): index for index, shape in enumerate(shapes)}
+    by_stride = {2 ** round(math.log2(image_size[0] / shape[1])): index for index, shape in enumerate(shapes)}
     missing = [stride for stride in STRIDES if stride not in by_stride]
     if missing:
         raise ConfigError(
@@ -43,8 +43,3 @@ def build_neck(cfg: CfgNode, backbone: Any) -> nn.Module:
         backbone.keep_maps(taken[-1] + 1)
     channels = [shapes[index][0] for index in taken]
     return FPN(channels, taken, channels=neck.CHANNELS, is_light=neck.LIGHT, has_path_up=neck.NAME == "pan")
-
-
-def _nearest_power(ratio: float) -> int:
-    """Return the nearest power of two."""
-    return int(2 ** round(math.log2(ratio)))
