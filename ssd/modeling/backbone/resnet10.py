@@ -52,6 +52,10 @@ class ResNet10(nn.Module):
             features.append(extra(features[-1]))
         return tuple(features)
 
+    def keep_maps(self, count: int) -> None:
+        """Remove the layers behind the first ``count`` maps."""
+        del self.extras[count - 2 :]
+
     def freezable_stages(self) -> list[list[nn.Module]]:
         """Group the layers by resolution."""
         first, *others = ([block, norm] for block, norm in zip(self.blocks, self.norms, strict=True))

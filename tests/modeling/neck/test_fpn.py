@@ -69,7 +69,8 @@ BACKBONES = {
     **{"mobilenet_v3_small_qfgaohao": [24, 48, 96], "squeezenet1_1": [256, 512, 512]},
     **{"efficient_net-b0": [40, 112, 320], "efficient_net-b3": [48, 136, 384]},
     **{"resnet18": [128, 256, 512], "resnet50": [512, 1024, 2048], "resnet34_mlperf": [128, 256, 512]},
-    "timm/resnet18": [128, 256, 512],
+    **{"mobilenet_v1_chuanqi": [256, 512, 1024], "ultralight_slim": [64, 128, 256], "ultralight_rfb": [64, 128, 256]},
+    **{"resnet10_preact": [128, 256, 256], "timm/resnet18": [128, 256, 512]},
 }
 
 
