@@ -16,6 +16,7 @@ from typing import Any
 
 from ssd.data.datasets import ArrayDataset, COCODataset, CSVDataset, DetectionDataset, VOCDataset, YOLODataset
 from ssd.data.datasets.find import find_layout
+from ssd.data.datasets.folders import check_split
 from ssd.data.datasets.paths import MissingPathError
 from ssd.data.datasets.policy import RAISE_ERRORS, ErrorPolicy, SkipErrors, check_class_names, make_policy
 from ssd.data.datasets.voc import find_voc
@@ -138,9 +139,8 @@ def _is_searched(entry: Mapping[str, Any]) -> bool:
 
 def _detect_format(entry: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
     """Return the entry of the dataset in ROOT, and its description."""
-    split = entry.get("SPLIT")
     layout = find_layout(Path(_checked_path("ROOT", entry["ROOT"])), entry.get("FORMAT"))
-    split = layout.choose_split(None if split is None else str(split))
+    split = layout.choose_split(check_split(entry.get("SPLIT")))
     options = {key: value for key, value in entry.items() if key not in ("ROOT", "SPLIT")}
     return {**layout.entries[split], **options}, layout.title + (f", split {split}" if split else "")
 
@@ -210,7 +210,7 @@ def make_voc_dataset(
     """Build a set in VOC layout. Difficult objects are left out of training and kept for testing."""
     return VOCDataset(
         _checked_path("ROOT", root),
-        None if split is None else str(split),
+        check_split(split),
         class_names=class_names or _with_background(classes),
         keep_difficult=not is_train,
         metric=_checked_metric(metric),
@@ -250,7 +250,7 @@ def make_yolo_dataset(
 ) -> YOLODataset:
     """Build a set in the layout of YOLO; ROOT is its folder or its data.yaml."""
     names = class_names or _with_background(classes)
-    root, split = _checked_path("ROOT", root), None if split is None else str(split)
+    root, split = _checked_path("ROOT", root), check_split(split)
     return YOLODataset(root, split, class_names=names, metric=_checked_metric(metric), policy=policy)
 
 

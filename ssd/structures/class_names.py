@@ -26,12 +26,13 @@ COCO_CLASSES = (
 )  # fmt: skip
 
 _YAML_KEYS = ("names", "CLASSES", "WEIGHTS_CLASSES")
+_SPLIT_KEY = "SPLIT"
 _TAG = "tag:yaml.org,2002:"
 _TYPED_TAGS = [_TAG + kind for kind in ("int", "float", "timestamp", "value", "merge")]
 
 
 class NamesLoader(yaml.SafeLoader):
-    """Read class names such as 007, 16:9 and 2020-01-01 as text, where YAML has numbers and dates.
+    """Read class names and SPLIT, such as 007, 16:9 and 2020-01-01, as text, where YAML has numbers and dates.
 
     Class names are the list, or the values of the mapping from numbers, of the keys ``names``, ``CLASSES`` and
     ``WEIGHTS_CLASSES``. Truth values (no, yes) and null are not converted: whoever takes the names refuses them.
@@ -44,6 +45,8 @@ class NamesLoader(yaml.SafeLoader):
             for key, value in node.value:
                 if key.value in _YAML_KEYS:
                     _read_as_text(value)
+                elif key.value == _SPLIT_KEY:
+                    _to_text([value])
         return super().construct_mapping(node, deep)
 
 
@@ -52,6 +55,10 @@ def _read_as_text(names: yaml.Node) -> None:
     if isinstance(names, yaml.MappingNode):
         items = [item for _, item in names.value]
         _read_as_decimal([key for key, _ in names.value])
+    _to_text(items)
+
+
+def _to_text(items: list[yaml.Node]) -> None:
     for item in items:
         if item.tag in _TYPED_TAGS and isinstance(item, yaml.ScalarNode):
             item.tag = f"{_TAG}str"

@@ -43,3 +43,18 @@ def test_an_error_decides_the_exit_status_and_a_warning_does_not(
     assert "error: missing annotation file: 2\n" in output
     assert ("nowhere_é.xml" in output, "nowhere_2.xml" in output) == (True, False)
     assert "... and 1 more\n" in output
+
+
+def test_parts_of_a_folder_that_hold_the_same_images(
+    scenes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Train and val are parts of trainval: only that is read for training, so nothing overlaps."""
+    root = shutil.copytree(scenes, tmp_path / "copy")
+    lists = root / "ImageSets/Main"
+    ids = (lists / "trainval.txt").read_text().split()
+    (lists / "train.txt").write_text("\n".join(ids[:5]))
+    (lists / "val.txt").write_text("\n".join(ids[5:]))
+    assert check(root, "--json", tmp_path / "report.json") == 0
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert [(item["name"], item["role"]) for item in report["sets"]] == [("trainval", "train"), ("test", "test")]
+    assert "train, val" in capsys.readouterr().out

@@ -152,10 +152,12 @@ def test_literals_too_deep_or_long_are_text(text: str) -> None:
 def test_class_names_are_as_written(tmp_path: Path) -> None:
     names = ["007", "010", "16:9", "1e3", "1.10", "2020-01-31", "no"]
     written = "[007, 010, 16:9, 1e3, 1.10, 2020-01-31, 'no']"
-    text = f"MODEL: {{WEIGHTS_CLASSES: {written}}}\nDATASETS: {{CUSTOM: {{a: {{ROOT: x, CLASSES: {written}}}}}}}\n"
+    entry = f"{{ROOT: x, SPLIT: 010, CLASSES: {written}}}"
+    text = f"MODEL: {{WEIGHTS_CLASSES: {written}}}\nDATASETS: {{CUSTOM: {{a: {entry}}}}}\n"
     first = load_config(write(tmp_path / "a.yaml", text))
     for config in (first, load_config(write(tmp_path / "b.yaml", first.dump()))):
         assert (list(config.MODEL.WEIGHTS_CLASSES), config.DATASETS.CUSTOM.a.CLASSES) == (names, names)
+        assert config.DATASETS.CUSTOM.a.SPLIT == "010"
 
 
 def test_custom_datasets_take_any_name(tmp_path: Path) -> None:

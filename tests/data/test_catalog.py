@@ -93,6 +93,8 @@ VOC = {"FORMAT": "voc", "ROOT": "x", "SPLIT": "a"}
         ("mine", {"FORMAT": "voc", "ROOT": "x", "SPLITS": "a"}, r"SPLITS; did you mean SPLIT\?"),
         ("mine", {"FORMAT": "coco", "root": "x"}, "root; .* IMAGES, ANNOTATIONS, CLASSES, METRIC"),
         ("mine", {**VOC, "ROOT": 3}, "'mine'.* ROOT .* 3"),
+        ("mine", {**VOC, "SPLIT": False}, "SPLIT .* False; .*quotes"),
+        ("mine", {"ROOT": ".", "SPLIT": 1.1}, "no dataset|SPLIT .* 1.1; .*quotes"),
         ("mine", {**VOC, "METRIC": "map"}, "METRIC .* voc07, voc, coco, got 'map'"),
         ("mine", {**VOC, "CLASSES": "cat"}, r"CLASSES .*\[cat\]"),
         ("mine", {**VOC, "CLASSES": "[007]"}, "CLASSES .*quotes"),

@@ -156,6 +156,15 @@ def _read_objects(layout: Layout) -> _Objects:
     return objects
 
 
+def images_of(entry: Mapping[str, Any]) -> set[str]:
+    """Return the paths of the images of an entry of a layout that can be used; none if its annotations cannot be."""
+    try:
+        dataset = _open(entry, _LeaveOut())
+    except DatasetError:
+        return set()
+    return {os.path.realpath(dataset.image_path(row)) for row in range(len(dataset))}
+
+
 def _open(entry: Mapping[str, Any], policy: ErrorPolicy) -> ArrayDataset:
     match entry["FORMAT"]:
         case "voc":

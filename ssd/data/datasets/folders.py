@@ -61,6 +61,13 @@ class Layout:
         return found[0]
 
 
+def check_split(split: Any) -> str | None:
+    """Return the value of SPLIT in an entry as text. Raise ConfigError for one that YAML or Python changed."""
+    if split is not None and type(split) not in (str, int):
+        raise ConfigError(f"SPLIT must be a name, got {split!r}; put it in quotes")
+    return None if split is None else str(split)
+
+
 def kind_of_split(name: str) -> str:
     """Return train, val or test for their spellings; other names in lower case without years and separators."""
     plain = re.sub(r"(19|20)\d\d|[-_. ]", "", name.lower())

@@ -21,6 +21,7 @@ from ssd.tools.data.check_report import (
     NOT_READ,
     QUANTILES,
     SIMILAR,
+    TESTED_TWICE,
     UNUSED,
     VERSION,
     DataReport,
@@ -68,7 +69,7 @@ def check_data(cfg: CfgNode) -> DataReport:
     sets: list[SetReport] = []
     between: list[DatasetError] = []
     class_names: Sequence[str] | None = None
-    trained: list[ImageFinding] = []
+    earlier: dict[str, list[ImageFinding]] = {"train": [], "test": []}
     for role in ("train", "test"):
         names = dict.fromkeys(cfg.DATASETS[role.upper()])
         opened = {name: _open_set(cfg, name, role, class_names) for name in names}
@@ -85,10 +86,11 @@ def check_data(cfg: CfgNode) -> DataReport:
                 continue
             images = check_images(dataset, name)
             sets.append(_report_set(name, role, dataset, errors, images))
-            if role == "train":
-                trained += images
-            else:
-                between += _find_overlap(images, trained)
+            if role == "test":
+                between += [*_find_overlap(images, earlier["train"]), *_find_overlap(images, earlier[role], role)]
+            elif earlier[role]:
+                between += _find_duplicates(images, earlier[role])
+            earlier[role] += images
     report = DataReport(sets, to_problems(between))
     _warn_of_classes(report)
     return report
@@ -190,23 +192,29 @@ def _check_image(dataset: DetectionDataset, row: int) -> ImageFinding:
     return ImageFinding(name, DatasetError(message, path=name, kind=kind), digest, thumbnail)
 
 
-def _find_duplicates(images: Sequence[ImageFinding]) -> list[DatasetError]:
-    first: dict[bytes, str] = {}
+def _find_duplicates(images: Sequence[ImageFinding], earlier: Sequence[ImageFinding] = ()) -> list[DatasetError]:
+    """Return warnings of images with the pixels of another one, of ``earlier`` if there are such."""
+    first = {image.digest: image.name for image in earlier if image.digest}
     errors = []
     for name, _, digest, _ in images:
-        earlier = name if digest is None else first.setdefault(digest, name)
-        if earlier is not name:
-            same = "listed more than once" if earlier == name else f"the same pixels as {earlier}"
+        other = name if digest is None else first.get(digest, name)
+        if digest and not earlier:
+            first.setdefault(digest, name)
+        if other is not name:
+            same = "listed more than once" if other == name else f"the same pixels as {other}"
             errors.append(DatasetError(f"{name}: {same}", path=name, kind=DUPLICATE))
     return errors
 
 
-def _find_overlap(images: Sequence[ImageFinding], trained: Sequence[ImageFinding]) -> list[DatasetError]:
-    """Errors of test images with the pixels of a training image, and warnings of those that show the same."""
-    same = {image.digest: image.name for image in trained if image.digest}
-    versions = {photograph_of(Path(image.name).name): image.name for image in trained}
+def _find_overlap(
+    images: Sequence[ImageFinding], earlier: Sequence[ImageFinding], role: str = "train"
+) -> list[DatasetError]:
+    """Errors of test images with the pixels of a training image, and warnings of those that show the same; for images
+    of an ``earlier`` test set, only warnings."""
+    same = {image.digest: image.name for image in earlier if image.digest}
+    versions = {photograph_of(Path(image.name).name): image.name for image in earlier}
     readable = [image for image in images if image.thumbnail is not None]
-    shown = [image for image in trained if image.thumbnail is not None]
+    shown = [image for image in earlier if image.thumbnail is not None]
     similar = {}
     if readable and shown:
         tested, known = (np.array([image.thumbnail for image in some]) for some in (readable, shown))
@@ -223,5 +231,6 @@ def _find_overlap(images: Sequence[ImageFinding], trained: Sequence[ImageFinding
             message, other, kind = "is a near duplicate of", similar[name], NEAR_DUPLICATE
         else:
             continue
+        kind = kind if role == "train" else TESTED_TWICE
         errors.append(DatasetError(f"{name}, to be tested on, {message} {other}", path=name, kind=kind))
     return errors

@@ -13,8 +13,9 @@ DUPLICATE = "duplicate image"
 UNUSED, SIMILAR = "class without objects", "similar class names"
 NOT_READ = "not read"
 VERSION, NEAR_DUPLICATE = "version in train and test", "near duplicate in train and test"
+TESTED_TWICE = "version in two test sets"
 # Kinds that training and evaluation handle, or that may be meant; others are errors.
-_WARNINGS = (DUPLICATE, UNUSED, SIMILAR, NOT_READ, VERSION, NEAR_DUPLICATE, SIZE_SLIP, f"box {CLIPPED}")
+_WARNINGS = (DUPLICATE, UNUSED, SIMILAR, NOT_READ, VERSION, NEAR_DUPLICATE, TESTED_TWICE, SIZE_SLIP, f"box {CLIPPED}")
 QUANTILES = (0.0, 0.1, 0.5, 0.9, 1.0)
 
 

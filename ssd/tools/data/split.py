@@ -6,7 +6,8 @@ Legend: N images, C classes, P parts, F counted features.
 import hashlib
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -16,6 +17,8 @@ from ssd.tools.data.content import Content, Record
 from ssd.tools.data.near_duplicates import group_versions, make_thumbnail
 from ssd.utils.device import available_cores, map_rows
 from ssd.utils.errors import ConfigError
+
+Part = TypeVar("Part", bound=Collection[Any])  # images, by row or by path
 
 _REDUCTION = 4  # scale at which a JPEG is decoded for its thumbnail
 _SHOWN = 3  # groups in a message, with two names each
@@ -66,7 +69,7 @@ def split_content(content: Content, shares: Mapping[str, float], seed: int, grou
     return parts
 
 
-def order_parts(parts: Mapping[str, list[int]]) -> dict[str, list[int]]:
+def order_parts(parts: Mapping[str, Part]) -> dict[str, Part]:
     """Return parts with that for training first and that for testing second; empty if no two parts are disjoint.
 
     The first is the largest with train in its name, of those with a disjoint second; val goes before test.
@@ -78,6 +81,22 @@ def order_parts(parts: Mapping[str, list[int]]) -> dict[str, list[int]]:
         if test is not None:
             return {part: parts[part] for part in dict.fromkeys((train, test, *by_use))}
     return {}
+
+
+def choose_roles(parts: Mapping[str, Collection[Any]]) -> tuple[list[str], list[str]]:
+    """Return the parts to train on and those to test on, val and test; all are for training if there are no others.
+
+    A part whose images are all in those before it, in the order of ``order_parts``, is left out: train and val beside
+    trainval. None of the parts need be disjoint; then all are returned.
+    """
+    ordered, chosen = order_parts(parts), []
+    seen: set[Any] = set()
+    for part in ordered or parts:
+        if not ordered or not parts[part] or not seen.issuperset(parts[part]):
+            chosen.append(part)
+            seen.update(parts[part])
+    train = [part for part in chosen if kind_of_split(part) not in _TESTED] or chosen
+    return train, [part for part in chosen if part not in train]
 
 
 def count_leaks(parts: Mapping[str, list[int]], groups: np.ndarray) -> dict[str, int]:

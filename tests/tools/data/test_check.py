@@ -129,6 +129,25 @@ def test_overlap_of_training_and_testing_is_found_by_content(write_voc, check: C
     assert f"\nbetween the datasets\n  error: train/test overlap: 1\n    {problem.message}\n" in report_to_text(report)
 
 
+def test_every_pair_of_sets_is_compared(write_voc, check: Check) -> None:
+    roots = {name: write_voc({name: [CAT]}, root=name) for name in ("a", "b", "test_c", "test_d")}
+    for number, (name, root) in enumerate(roots.items()):
+        pixels = np.random.default_rng(number % 2).integers(0, 256, (30, 40, 3))
+        cv2.imwrite(str(root / f"JPEGImages/{name}.png"), pixels if number < 3 else np.clip(pixels, 9, 240))
+    report = check({name: voc(root, "train") for name, root in roots.items()})
+    found = {(Path(problem.path).stem, problem.kind) for problem in report.problems}
+    assert found == {("test_c", "train/test overlap"), ("test_d", "near duplicate in train and test")}
+    same = {name: voc(roots["a"], "train") for name in ("a", "again")}
+    assert kinds(check(same)) == {"duplicate image": 1}
+    same = {
+        "b": voc(roots["b"], "train"),
+        "test_one": voc(roots["a"], "train"),
+        "test_two": voc(roots["test_c"], "train"),
+    }
+    (problem,) = check(same).problems
+    assert (problem.severity, problem.kind) == ("warning", "version in two test sets")
+
+
 def test_versions_in_training_and_testing_are_found(write_voc, check: Check) -> None:
     """By the name that a photograph has in an export, and by pixels that are turned, mirrored, brighter or coarser."""
     train = write_voc({name: [CAT] for name in ("a_jpg.rf.0a", "b_jpg.rf.1b", "c", "d")}, root="one")

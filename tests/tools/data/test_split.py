@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from ssd.tools.data.split import count_leaks, divide, order_parts, parse_parts
+from ssd.tools.data.split import choose_roles, count_leaks, divide, order_parts, parse_parts
 from ssd.utils.errors import ConfigError
 
 SHARES = {"train": 0.8, "test": 0.2}
@@ -107,3 +107,22 @@ def test_a_division_that_exists(parts: dict[str, list[int]], order: list[str]) -
 def test_versions_in_two_parts_are_counted() -> None:
     groups = np.array([0, 1, 0, 1, 4])
     assert count_leaks({"trainval": [0, 1], "test": [2, 3, 4], "train": [0]}, groups) == {"test": 2, "train": 0}
+
+
+@pytest.mark.parametrize(
+    ("parts", "train", "test"),
+    [
+        ({"test": "ef", "train": "ab", "trainval": "abcd", "val": "cd"}, "trainval", "test"),
+        ({"test": "ef", "train": "ab", "val": "cd"}, "train", "val test"),
+        ({"train": "abc", "val": "cd", "test": "ef"}, "train", "test val"),  # the overlap of val is not hidden
+        ({"train": "ab", "trainval": "abcd", "val": "cd", "test": "de"}, "train", "val test"),
+        ({"train": "ab", "val": "ab"}, "train", "val"),
+        ({"train": "ab", "val": "", "extra": "b"}, "train", "val"),  # val cannot be read
+        ({"all": "ab"}, "all", ""),
+        ({"val": "ab", "test": "cd"}, "val test", ""),
+    ],
+)
+def test_the_parts_that_are_read(parts: dict[str, str], train: str, test: str) -> None:
+    """Those whose images are in other parts already are not."""
+    found = choose_roles({part: set(letters) for part, letters in parts.items()})
+    assert found == (train.split(), test.split())
