@@ -86,7 +86,10 @@ def open_dataset(
     class_names: Sequence[str] | None = None,
 ) -> DetectionDataset:
     """Build the dataset called ``name`` under a policy; see ``make_dataset``."""
-    entry = _find_entry(name, custom)
+    entry: Mapping[str, Any] = {
+        key: os.path.expanduser(value) if isinstance(value, str) else value
+        for key, value in _find_entry(name, custom).items()
+    }
     try:
         found = ""
         if _is_searched(entry):
@@ -289,7 +292,7 @@ def _with_background(classes: Sequence[str] | None) -> tuple[str, ...] | None:
 def _checked_path(key: str, path: str) -> str:
     if not isinstance(path, str):
         raise ConfigError(f"{key} must be a path, got {path!r}")
-    return os.path.expanduser(path)
+    return path
 
 
 def _checked_metric(metric: str) -> str:

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from ssd.data.catalog import make_dataset
+from ssd.data.catalog import DATASET_FORMATS, make_dataset
 from ssd.data.datasets.find import find_layout
 from ssd.data.datasets.paths import files_below, find_file
 from ssd.tools.data.source import open_datasets
@@ -116,6 +116,10 @@ def test_the_home_folder_in_entries_and_descriptions(tmp_path: Path, monkeypatch
     monkeypatch.setenv("COCO_ROOT", "~/coco")
     with pytest.raises(DatasetError, match=f"{tmp_path}/coco/val2017"):
         make_dataset("coco_2017_val", {}, is_train=False)
+    opened = []
+    monkeypatch.setitem(DATASET_FORMATS, "plugin", lambda *, place, is_train, class_names: opened.append(place))
+    make_dataset("own", {"own": {"FORMAT": "plugin", "PLACE": "~/set"}}, is_train=True)
+    assert opened == [str(tmp_path / "set")]
     (tmp_path / "set.yaml").write_text("DATASETS: {CUSTOM: {own: {ROOT: ~/set}}}\n")
     assert open_datasets(f"{tmp_path}/set.yaml:own")[1] == "yolo"
 
