@@ -86,10 +86,8 @@ def open_dataset(
     class_names: Sequence[str] | None = None,
 ) -> DetectionDataset:
     """Build the dataset called ``name`` under a policy; see ``make_dataset``."""
-    entry: Mapping[str, Any] = {
-        key: os.path.expanduser(value) if isinstance(value, str) else value
-        for key, value in _find_entry(name, custom).items()
-    }
+    written = _find_entry(name, custom).items()
+    entry = {key: os.path.expanduser(item) if isinstance(item, str) else item for key, item in written}
     try:
         found = ""
         if _is_searched(entry):

@@ -56,9 +56,6 @@ _TURNS = {2: (False, 1), 3: (False, -1), 4: (False, 0), 5: (True, None), 6: (Tru
 _NO_TURN: tuple[bool, int | None] = (False, None)
 _DEEP_FORMATS = (b"\x89PNG", b"II*\0", b"MM\0*")  # PNG and TIFF, whose 16 bits may hold fewer
 _FEW_GREY_VALUES = 16  # of 256 that an image keeps
-
-logger = logging.getLogger(__name__)
-
 _dim_folders: set[str] = set()  # folders of images with few grey values, warned of once
 
 

@@ -1,7 +1,7 @@
 """Datasets in the layout of Pascal VOC: ImageSets/Main/<split>.txt, Annotations/<id>.xml, JPEGImages/<id>.jpg."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 from typing import Any
@@ -68,22 +68,21 @@ class VOCDataset(ArrayDataset):
         listed = _ids_in_folder(self.data_dir / annotations) if split is None else _ids_in_split(self.data_dir, split)
         annotation_folder = require_path(self.data_dir / annotations, "annotation folder")
         image_folder = require_path(self.data_dir / images, "image folder")
-        image_files = _files_by_name(image_folder)
         found, used, missing = [], set(), []
         for image_id in listed:
             try:
                 annotation = read_voc_xml(self._annotation_path(annotation_folder, image_id))
-                name = _find_image(image_id, annotation, image_files)
-                if name is None and split is None:
+                path = _find_image(image_id, annotation, image_folder)
+                if path is None and split is None:
                     missing.append(annotation)
                     continue
-                if name is None:
+                if path is None:
                     raise _missing_image(annotation, image_folder)
-                used.add(name)
+                used.add(os.path.abspath(path))
                 for mistake in annotation.mistakes:
                     policy.reject(mistake)
                 check_unit(annotation.boxes, annotation.path)
-                found.append(_to_image(image_id, annotation, image_folder / name, class_names, policy))
+                found.append(_to_image(image_id, annotation, Path(path), class_names, policy))
             except DatasetError as error:
                 policy.reject(error)
         super().__init__(
@@ -93,7 +92,7 @@ class VOCDataset(ArrayDataset):
             place=self.data_dir if split is None else f"{self.data_dir}, split {split}",
             policy=policy,
             num_listed=len(listed),
-            tallies=_tally_others(set(image_files.values()) - used, missing, image_folder) if split is None else (),
+            tallies=_tally_others(used, missing, image_folder) if split is None else (),
         )
 
     def get_target(self, index: int) -> Container:
@@ -118,11 +117,14 @@ class VOCDataset(ArrayDataset):
 
 
 def _ids_in_folder(folder: Path) -> list[str]:
-    names = files_below(require_path(folder, "annotation folder"))
-    ids = sorted(name[:-4] for name in names if name.lower().endswith(".xml"))
+    ids = sorted(name[:-4] for name in _xmls_below(require_path(folder, "annotation folder")))
     if not ids:
         raise DatasetError(f"{folder}: no annotation (.xml) in this folder", path=folder)
     return ids
+
+
+def _xmls_below(folder: Path) -> list[str]:
+    return [name for name in files_below(folder) if name.lower().endswith(".xml")]
 
 
 def _ids_in_split(root: Path, split: str) -> list[str]:
@@ -137,19 +139,12 @@ def _split_file(root: Path, split: str) -> Path:
     return root / "ImageSets" / "Main" / f"{split}.txt"
 
 
-def _files_by_name(folder: Path) -> dict[str, str]:
-    """Return the files below a folder by name and by lower-case name; the exact name takes precedence."""
-    names = {name: name for name in files_below(folder)}
-    return {name.lower(): name for name in sorted(names)} | names
-
-
-def _find_image(image_id: str, annotation: "VOCAnnotation", files: Mapping[str, str]) -> str | None:
-    """Return the image file of an id: named like the id, else as its annotation says, in upper or lower case."""
-    filename, inner = annotation.filename, f"{annotation.folder}/{annotation.filename}"
-    wanted = [*(image_id + suffix for suffix in IMAGE_SUFFIXES), filename, inner, PureWindowsPath(filename).name]
-    wanted += [name.replace("\\", "/") for name in wanted]
-    wanted += [name.lower() for name in wanted]
-    return next((files[name] for name in wanted if name in files), None)
+def _find_image(image_id: str, annotation: "VOCAnnotation", folder: Path) -> str | None:
+    """Return the path of the image of an id: named like the id, else as its annotation says."""
+    names = [image_id + suffix for suffix in IMAGE_SUFFIXES]
+    if filename := annotation.filename:
+        names += [filename, f"{annotation.folder}/{filename}", PureWindowsPath(filename).name]
+    return find_file(str(folder), names)
 
 
 def _missing_image(annotation: "VOCAnnotation", folder: Path) -> MissingPathError:
@@ -159,8 +154,9 @@ def _missing_image(annotation: "VOCAnnotation", folder: Path) -> MissingPathErro
     return MissingPathError(problem, path=annotation.path, kind=MISSING)
 
 
-def _tally_others(unused: set[str], missing: Sequence["VOCAnnotation"], folder: Path) -> list[Tally]:
+def _tally_others(used: set[str], missing: Sequence["VOCAnnotation"], folder: Path) -> list[Tally]:
     """Count images without annotation, annotations without image, and files with other suffixes."""
+    unused = [name for name in files_below(folder) if os.path.abspath(folder / name) not in used]
     num_images = sum(name.lower().endswith(IMAGE_SUFFIXES) for name in unused)
     example = str(_missing_image(missing[0], folder)) if missing else ""
     return tally_unmatched(num_images, [len(annotation.names) for annotation in missing], example, unused)
@@ -270,17 +266,19 @@ def find_voc(root: Path) -> Layout | None:
     annotations = next((folders[name] for name in ("annotations", "xmls", "labels") if name in folders), None)
     images = next((folders[name] for name in ("jpegimages", "images", "img") if name in folders), None)
     entries: dict[str | None, Any]
-    if annotations and images and any(name.lower().endswith(".xml") for name in files_below(root / annotations)):
+    if annotations and images and (xmls := _xmls_below(root / annotations)):
         entry: dict[str, Any] = {"FORMAT": "voc", "ROOT": str(root)}
         if (annotations, images) != ("Annotations", "JPEGImages"):
             entry |= {"IMAGES": images, "ANNOTATIONS": annotations}
         lists = root / "ImageSets" / "Main"
         splits = [name[:-4] for name in names_in(lists) if name.endswith(".txt") and _lists_ids(lists / name)]
         entries = {split: {**entry, "SPLIT": split} for split in splits} or {None: entry}
-        parts = [folder.name for folder in folders_in(root / annotations) if is_usual_split(folder.name)]
-        if not splits and parts and not has_suffix(root / annotations, ".xml"):  # train/ and val/ in both folders
-            inner = {part: {"IMAGES": f"{images}/{part}", "ANNOTATIONS": f"{annotations}/{part}"} for part in parts}
-            entries = {part: {**entry, **inner[part]} for part in parts if (root / images / part).is_dir()} or entries
+        parts = {Path(name).parts[0] for name in xmls}
+        if not splits and all(is_usual_split(part) and (root / images / part).is_dir() for part in parts):
+            folders_of = {
+                part: {"IMAGES": f"{images}/{part}", "ANNOTATIONS": f"{annotations}/{part}"} for part in parts
+            }
+            entries = {part: {**entry, **folders_of[part]} for part in sorted(parts)}
     else:
         mixed = [folder for folder in (root, *folders_in(root)) if has_suffix(folder, ".xml") and has_images(folder)]
         options = {"FORMAT": "voc", "IMAGES": ".", "ANNOTATIONS": "."}

@@ -23,6 +23,8 @@ from ssd.data.datasets.sizes import image_size_of
 from ssd.data.datasets.yolo_layout import YOLOLayout, find_description, read_yolo_layout
 from ssd.utils.errors import DatasetError, shorten
 
+_LABELS = {"images": "labels", "Images": "Labels", "IMAGES": "LABELS"}  # folder of the text files for that of images
+
 
 class YOLODataset(ArrayDataset):
     """Images and boxes of one split, or of the whole folder; see ``ArrayDataset``.
@@ -135,8 +137,8 @@ def _in_labels(image_path: Path) -> Path:
     """Return the path with suffix .txt, and labels in place of the last folder that is called images."""
     parts = list(image_path.with_suffix(".txt").parts)
     for index in reversed(range(len(parts) - 1)):
-        if parts[index] == "images":
-            parts[index] = "labels"
+        if parts[index] in _LABELS:
+            parts[index] = _LABELS[parts[index]]
             break
     return Path(*parts)
 

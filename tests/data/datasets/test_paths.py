@@ -95,6 +95,11 @@ def test_voc_divided_by_sub_folders(tmp_path: Path) -> None:
         (tmp_path / "annotations" / part / "a.xml").write_text(XML.format(part, "a.png"))
     datasets, _ = open_datasets(str(tmp_path))
     assert {part: len(dataset) for part, dataset in datasets.items()} == {"train": 1, "val": 1}
+    write_image(tmp_path / "images/job/a.png")
+    (tmp_path / "annotations/job").mkdir()
+    (tmp_path / "annotations/job/a.XML").write_text(XML.format("job", "a.png"))
+    (dataset,) = open_datasets(str(tmp_path))[0].values()  # job is no split, so all are one set
+    assert len(dataset) == 3
 
 
 def test_voc_images_in_the_folder_that_the_annotation_names(tmp_path: Path) -> None:

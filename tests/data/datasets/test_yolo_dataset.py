@@ -108,6 +108,7 @@ def test_polygons_and_poses_become_boxes(root: Path) -> None:
 def test_the_folder_of_labels() -> None:
     assert label_path_of(Path("/images/x/images/train/a.b.png")) == Path("/images/x/labels/train/a.b.txt")
     assert label_path_of(Path("/data/a.png")) == Path("/data/a.txt")
+    assert label_path_of(Path("/x/Images/a.png")) == Path("/x/Labels/a.txt")
 
 
 MISTAKES = {
