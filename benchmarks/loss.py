@@ -122,7 +122,7 @@ def _training_loss_timers(plan: Plan, problem: Problem) -> dict[str, Timer]:
 
 
 def _floor_timer(plan: Plan, problem: Problem) -> dict[str, Timer]:
-    labels, _ = problem.head.matcher(problem.targets, problem.head.priors)
+    labels = problem.head.matcher(problem.targets, problem.head.priors).labels
     timer = plan.timer(lambda: problem.backward(problem.cross_entropy(labels)))
     return {"cross_entropy of the same logits, forward and backward (floor)": timer}
 

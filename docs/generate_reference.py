@@ -17,7 +17,7 @@ from ssd import cli
 from ssd.commands import data as data_command
 from ssd.config import cfg, defaults
 
-KEY = re.compile(r"^cfg\.([A-Z_.]+) = (.*)$")
+KEY = re.compile(r"^cfg\.([A-Z0-9_.]+) = (.*)$")
 
 
 def make_pages() -> dict[str, str]:

@@ -19,8 +19,8 @@ from ssd.config import Config, load_config
 from ssd.modeling.anchors import BoxCoder, PriorBox, match_priors
 from ssd.modeling.anchors.prior_box import prior_shapes
 from ssd.modeling.box_head import PostProcessor
+from ssd.modeling.box_head.box_predictor import class_scores
 from ssd.modeling.box_head.loss import hard_negative_mining
-from ssd.modeling.box_head.post_processor import class_scores
 from ssd.structures.boxes import center_to_corner, corner_to_center, pairwise_iou
 from ssd.tools.data.scenes import render_scene
 from ssd.visualization.theme import GREEN, ORANGE, SKY_BLUE, VERMILLION, WIDE, add_legend, make_figure, series_style
@@ -189,7 +189,7 @@ def draw_post_processing(example: Example) -> Figure:
     test = example.cfg.TEST
     thresholds = {"score_threshold": test.CONFIDENCE_THRESHOLD, "nms_threshold": test.NMS_THRESHOLD}
     processor = PostProcessor((SIDE, SIDE), **thresholds, max_per_image=test.MAX_PER_IMAGE)
-    scores = class_scores(cls_logits)
+    scores = class_scores(cls_logits, "softmax")
     boxes = center_to_corner(BoxCoder().decode(bbox_pred, example.priors))
     (found,) = processor(scores, boxes)
     sure = scores[0] > processor.score_threshold

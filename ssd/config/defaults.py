@@ -14,6 +14,8 @@ cfg.MODEL.META_ARCHITECTURE = "SSDDetector"
 cfg.MODEL.DEVICE = "auto"
 # A prior whose IoU with an object reaches this is positive (SSD, Sec. 2.2, "Matching strategy").
 cfg.MODEL.THRESHOLD = 0.5
+# Other priors whose IoU with an object reaches this, such as 0.4, are in no loss; 1 = all of them are negatives.
+cfg.MODEL.IGNORE_THRESHOLD = 1.0
 # Classes including background, which is label 0. 0 = follow the class names of DATASETS.TRAIN.
 cfg.MODEL.NUM_CLASSES = 21
 # Negatives kept per positive when mining (SSD, Sec. 2.2, "Hard negative mining"). An image without objects
@@ -80,6 +82,18 @@ cfg.MODEL.BOX_HEAD.NAME = "SSDBoxHead"
 # SSDBoxPredictor (3x3 convolutions), SSDLiteBoxPredictor (separable ones, on the last level pointwise),
 # PlainSSDLiteBoxPredictor (the same without batch norm) or SeparableBoxPredictor (separable on every level).
 cfg.MODEL.BOX_HEAD.PREDICTOR = "SSDBoxPredictor"
+# Scores of the classes: "softmax" over classes and background (the paper's), or "sigmoid" of each class by itself. The
+# weights have the same shapes; with "sigmoid" the background's are not used.
+cfg.MODEL.BOX_HEAD.SCORES = "softmax"
+# "mined": cross-entropy of positives and the hardest negatives (the paper's), or "focal": focal loss of all priors
+# (arXiv:1708.02002, alpha 0.25, gamma 2), which does not read NEG_POS_RATIO.
+cfg.MODEL.BOX_HEAD.CLS_LOSS = "mined"
+# What the score of a positive learns: "none": 1; "iou": the IoU of its predicted box with its object, so that scores
+# rank boxes too; "relative": that, divided by the best of the same object.
+cfg.MODEL.BOX_HEAD.QUALITY = "none"
+# Weights of the losses of boxes: smooth L1 of the offsets (the paper's), and 1 - GIoU of the boxes.
+cfg.MODEL.BOX_HEAD.L1_WEIGHT = 1.0
+cfg.MODEL.BOX_HEAD.GIOU_WEIGHT = 0.0
 
 # ---------------------------------------------------------------- input
 cfg.INPUT = Config()

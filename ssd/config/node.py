@@ -83,6 +83,7 @@ _FORMAT = _one_of("auto", "off", "bf16", "fp16")
 _CHECKS: dict[str, dict[str, _Check]] = {
     "MODEL": {
         "THRESHOLD": _FRACTION,
+        "IGNORE_THRESHOLD": (lambda value: 0 < value <= 1, "above 0, at most 1"),
         "NUM_CLASSES": (lambda value: value == 0 or value > 1, "2 or more (background counts), or 0"),
         **dict.fromkeys(("NEG_POS_RATIO", "CENTER_VARIANCE", "SIZE_VARIANCE"), _POSITIVE),
         "WEIGHTS_CLASSES": _NAMES,
@@ -100,6 +101,12 @@ _CHECKS: dict[str, dict[str, _Check]] = {
         "OFFSETS": (_each(_is_offset), "numbers from 0 to 1, or (y, x) pairs of them"),
         "CENTERS": _one_of("stride", "map"),
         "CLIP": _one_of(True, False, "size"),
+    },
+    "MODEL.BOX_HEAD": {
+        "SCORES": _one_of("softmax", "sigmoid"),
+        "CLS_LOSS": _one_of("mined", "focal"),
+        "QUALITY": _one_of("none", "iou", "relative"),
+        **dict.fromkeys(("L1_WEIGHT", "GIOU_WEIGHT"), _NOT_NEGATIVE),
     },
     "INPUT": {
         "IMAGE_SIZE": (_is_size, "a positive int or a pair (height, width)"),

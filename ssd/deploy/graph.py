@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ssd.deploy.metadata import Metadata
 from ssd.modeling.anchors import BoxCoder
-from ssd.modeling.box_head.post_processor import class_scores
+from ssd.modeling.box_head.box_predictor import class_scores
 from ssd.modeling.detector import SSDDetector
 from ssd.structures.boxes import center_to_corner, class_wise_nms, clip_boxes, nms, rank_in_class
 from ssd.utils.errors import import_extra
@@ -63,6 +63,7 @@ class CompleteDetector(nn.Module):
         self.pre_nms_top_k = _limit(metadata.pre_nms_top_k, num_priors)
         self.max_per_class = min(_limit(metadata.max_per_class, num_priors), self.num_detections)
         self.clip = metadata.clip_boxes
+        self.score_function = metadata.score_function
         self.register_buffer("mean", torch.tensor(metadata.pixel_mean)[:, None, None])
         self.register_buffer("std", torch.tensor(metadata.pixel_std)[:, None, None])
         self.register_buffer("priors", torch.tensor(metadata.priors))
@@ -76,7 +77,7 @@ class CompleteDetector(nn.Module):
             int64 (B, K); counts: int64 (B,). Rows from the count of an image on are zero.
         """
         cls_logits, bbox_pred = self.network(self._normalize(images))
-        scores = class_scores(cls_logits).transpose(1, 2)  # (B, C - 1, P)
+        scores = class_scores(cls_logits, self.score_function).transpose(1, 2)  # (B, C - 1, P)
         boxes = center_to_corner(self.box_coder.decode(bbox_pred, self.priors)) * self.scale  # (B, P, 4)
         if self.clip:
             boxes = clip_boxes(boxes, self.width, self.height)

@@ -36,6 +36,7 @@ class Metadata:
         size_variance: See BoxCoder.
         score_threshold: See PostProcessor, as the next five.
         priors: P times (cx, cy, w, h), relative to the image.
+        score_function: "softmax" or "sigmoid", see ``class_scores``.
         kind: "complete" (uint8 images in, detections out) or "raw" (normalised images in, predictions out).
         sha256: Hash of the exported file, empty for a .pt2.
         library_version: Version of the library that exported it.
@@ -54,6 +55,7 @@ class Metadata:
     max_per_image: int
     clip_boxes: bool
     priors: tuple[tuple[float, ...], ...]
+    score_function: str = "softmax"
     kind: str = "complete"
     sha256: str = ""
     library_version: str = __version__
@@ -76,6 +78,7 @@ def make_metadata(cfg: Config, model: SSDDetector, class_names: Sequence[str]) -
         clip_boxes=cfg.TEST.CLIP_BOXES,
         # Nine digits identify every float32.
         priors=tuple(tuple(float(f"{value:.9g}") for value in prior) for prior in model.box_head.priors.tolist()),
+        score_function=cfg.MODEL.BOX_HEAD.SCORES,
     )
 
 
@@ -132,6 +135,7 @@ def parse_metadata(content: bytes, source: str) -> Metadata:
             f"{source}: key format_version is {version!r}, this version of the library reads {FORMAT_VERSION}; export "
             "again, or use the library that wrote it"
         )
+    document.setdefault("score_function", "softmax")  # files of version 1.0.0 have no other
     for key, (is_valid, expected) in _CHECKS.items():
         if key not in document:
             raise ExportError(f"{source}: key {key} is missing, expected {expected}; export again")
@@ -148,11 +152,12 @@ def _sha256(path: Path) -> str:
 def _conventions(metadata: Metadata) -> dict[str, Any]:
     """Return the input and outputs of this kind of file, for users of other tools."""
     height, width = metadata.image_size
+    function = metadata.score_function
     if metadata.kind == "raw":
         return {
             "input": f"images: float32 (batch, 3, {height}, {width}), RGB, (pixel - pixel_mean) / pixel_std",
             "outputs": {
-                "cls_logits": "float32 (batch, priors, classes), before softmax; class 0 is the background",
+                "cls_logits": f"float32 (batch, priors, classes), before {function}; class 0 is the background",
                 "bbox_pred": "float32 (batch, priors, 4), offsets from the priors, see center_variance, size_variance",
             },
         }
@@ -198,6 +203,7 @@ _CHECKS: dict[str, Check] = {
     "max_per_image": _LIMIT,
     "clip_boxes": (lambda value: isinstance(value, bool), "true or false"),
     "priors": (lambda value: _is_list(value, lambda x: _is_list(x, _is_number, 4)), "a list of [cx, cy, w, h]"),
+    "score_function": (lambda value: value in ("softmax", "sigmoid"), "softmax or sigmoid"),
     "kind": (lambda value: value in KINDS, " or ".join(KINDS)),
     "sha256": _TEXT,
     "library_version": _TEXT,

@@ -19,7 +19,7 @@ from ssd.deploy.metadata import PROGRAM_METADATA, Metadata, parse_metadata, read
 from ssd.inference.predictor import Network, Predictor
 from ssd.modeling.anchors import BoxCoder
 from ssd.modeling.box_head import PostProcessor
-from ssd.modeling.box_head.post_processor import class_scores
+from ssd.modeling.box_head.box_predictor import class_scores
 from ssd.structures import Container
 from ssd.structures.boxes import center_to_corner
 from ssd.utils.errors import DeviceError, import_extra
@@ -56,7 +56,7 @@ class ExportedNetwork(ABC):
             inputs = self._normalize(images).contiguous().numpy()
             cls_logits, bbox_pred = map(torch.from_numpy, self.run(inputs))
             boxes = center_to_corner(self._box_coder.decode(bbox_pred, self._priors))
-            return self._post_processor(class_scores(cls_logits), boxes)
+            return self._post_processor(class_scores(cls_logits, self.metadata.score_function), boxes)
         inputs = images.permute(0, 2, 3, 1).contiguous().numpy()  # no copy if `images` has channels-last memory
         boxes, scores, labels, counts = map(torch.from_numpy, self.run(inputs))
         detections = []

@@ -17,12 +17,14 @@ except RuntimeError as error:  # "operator torchvision::nms does not exist": bui
     ) from error
 
 __all__ = [
+    "best_candidates",
     "center_to_corner",
     "class_wise_nms",
     "clip_boxes",
     "corner_to_center",
     "height_width",
     "nms",
+    "paired_ious",
     "pairwise_iou",
     "rank_in_class",
 ]
@@ -47,6 +49,23 @@ def clip_boxes(boxes: Tensor, width: float, height: float) -> Tensor:
     """Clip corner-form boxes (..., 4) to an image of ``width`` x ``height``, in the unit of the boxes."""
     limit = boxes.new_tensor([width, height, width, height])
     return torch.minimum(boxes.clamp(min=0), limit)
+
+
+def paired_ious(boxes_a: Tensor, boxes_b: Tensor) -> tuple[Tensor, Tensor]:
+    """Return IoU and GIoU (arXiv:1902.09630, Algorithm 1) of boxes (..., 4) and those at the same place of the other.
+
+    Both are in corner form; at least one of each pair must have an area.
+    """
+    low_a, high_a, low_b, high_b = boxes_a[..., :2], boxes_a[..., 2:], boxes_b[..., :2], boxes_b[..., 2:]
+    intersection = _product((torch.minimum(high_a, high_b) - torch.maximum(low_a, low_b)).clamp(min=0))
+    union = _product(high_a - low_a) + _product(high_b - low_b) - intersection
+    hull = _product(torch.maximum(high_a, high_b) - torch.minimum(low_a, low_b))
+    iou = intersection / union
+    return iou, iou - (hull - union) / hull
+
+
+def _product(sides: Tensor) -> Tensor:
+    return sides[..., 0] * sides[..., 1]
 
 
 def pairwise_iou(boxes_a: Tensor, boxes_b: Tensor) -> Tensor:
@@ -111,3 +130,16 @@ def height_width(size: int | Sequence[int]) -> tuple[int, int]:
         height, width = size
         return height, width
     return size, size
+
+
+def best_candidates(scores: Tensor, num_candidates: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the best (prior, class) pairs of scores (B, P, C - 1): scores, priors and labels from 1, (B, K) each.
+
+    The best priors are taken first, by their best class, then the best pairs of these: none of the best K pairs can
+    belong to a prior that is not among the best K.
+    """
+    _, num_priors, num_classes = scores.shape
+    priors = scores.amax(dim=2).topk(min(num_candidates, num_priors), dim=1).indices  # (B, K)
+    pairs = scores.gather(1, priors[..., None].expand(-1, -1, num_classes)).flatten(1)  # (B, K * (C - 1))
+    best, index = pairs.topk(min(num_candidates, pairs.shape[1]), dim=1)
+    return best, priors.gather(1, index // num_classes), index % num_classes + 1

@@ -71,6 +71,7 @@ def build_new_model(cfg: Config, class_names: Sequence[str]) -> SSDDetector:
             trained_classes=trained_classes,
             class_names=class_names,
             new=cfg.MODEL.WEIGHTS_EXCLUDE,
+            trained_function=checkpoint.score_function or "softmax",
         )
     count = sum(isinstance(layer, BatchNorm2d) and layer.is_folded for layer in model.modules())
     if count:
@@ -90,11 +91,13 @@ def load_detector_weights(
     trained_classes: Sequence[str],
     class_names: Sequence[str],
     new: Sequence[str] = (),
+    trained_function: str = "softmax",
 ) -> None:
     """Load the weights of a detector for ``trained_classes`` into one for ``class_names`` (both background first).
 
     Shared classes (see ``match_classes``) keep their weights. A new class scores as the background does, but
-    ``NEW_CLASS_PRIOR`` times as probable, so that it changes no detection at first.
+    ``NEW_CLASS_PRIOR`` times as probable, so that it changes no detection at first. With sigmoid scores the
+    background's logit is 0.
 
     Args:
         model: An SSDDetector; changed only if everything fits.
@@ -103,7 +106,9 @@ def load_detector_weights(
         trained_classes: Classes of the weights.
         class_names: Classes of the model.
         new: Regular expressions for the beginnings of names: these tensors keep their initial values.
+        trained_function: MODEL.BOX_HEAD.SCORES of the weights.
     """
+    uses_sigmoid = "sigmoid" in (trained_function, getattr(model.box_head, "score_function", "softmax"))
     matches = match_classes(trained_classes, class_names)
     initial = model.state_dict()
     kept = {name: value for name, value in initial.items() if matches_any(name, new)}
@@ -111,7 +116,8 @@ def load_detector_weights(
     for name in set(_class_layers(model)) & set(used):
         boxes_per_location = initial[name].shape[0] // len(class_names)
         if used[name].shape[0] == boxes_per_location * len(trained_classes):  # else loading raises
-            used[name] = move_classes(used[name], matches, len(trained_classes))
+            values = relative_to_background(used[name], trained_function, len(trained_classes))
+            used[name] = move_classes(values if uses_sigmoid else used[name], matches, len(trained_classes))
     load_model_weights(model, {**used, **kept}, source)
     new_tensors = f", {len(kept)} others are new" if kept else ""
     logger.info("Started from %s: %d tensors%s", source, len(used), new_tensors)
@@ -147,6 +153,18 @@ def move_classes(values: Tensor, matches: Sequence[int | None], num_trained: int
     if values.dim() == 1:
         is_new = torch.tensor([match is None for match in matches])
         rows[:, is_new] += math.log(NEW_CLASS_PRIOR)
+    return rows.flatten(0, 1)
+
+
+def relative_to_background(values: Tensor, score_function: str, num_classes: int) -> Tensor:
+    """Subtract the background from every class of a header (A * C, ...), in whose scores it has no logit of its own.
+
+    Where one class is likely, softmax scores are nearly sigmoids of the result, and the other way round.
+    """
+    rows = values.unflatten(0, (-1, num_classes)).clone()  # (A, C, ...)
+    if score_function == "softmax":
+        rows -= rows[:, :1].clone()
+    rows[:, 0] = 0
     return rows.flatten(0, 1)
 
 

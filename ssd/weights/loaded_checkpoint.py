@@ -4,8 +4,10 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ssd.config import Config
+from ssd.config.files import parse_yaml
 from ssd.modeling.backbone.pretrained import StateDict
 from ssd.structures.class_names import BACKGROUND, COCO_CLASSES, VOC_CLASSES
 from ssd.utils.errors import CheckpointError, ConfigError
@@ -51,6 +53,19 @@ class LoadedCheckpoint:
     class_names: tuple[str, ...] | None = None
     origin: Origin | None = None
     iteration: int | None = None
+
+    @property
+    def score_function(self) -> str | None:
+        """MODEL.BOX_HEAD.SCORES of its config, "softmax" where that is older than the key; None without a config."""
+        try:
+            value: Any = parse_yaml(self.config, self.source) if isinstance(self.config, str) else {}
+        except ConfigError:
+            return None
+        if "MODEL" not in value:
+            return None
+        for key in ("MODEL", "BOX_HEAD", "SCORES"):
+            value = value.get(key) if isinstance(value, dict) else None
+        return str(value or "softmax")
 
     @property
     def num_classes(self) -> int | None:

@@ -122,6 +122,11 @@ def build_trained_model(
         CheckpointError: The weights do not fit.
     """
     check_network(cfg, checkpoint)
+    if checkpoint.score_function not in (None, cfg.MODEL.BOX_HEAD.SCORES):
+        raise ConfigError(
+            f"{checkpoint.source} was trained with MODEL.BOX_HEAD.SCORES {checkpoint.score_function}, but this config "
+            f"says {cfg.MODEL.BOX_HEAD.SCORES}: its scores would be wrong. Set the key to {checkpoint.score_function}"
+        )
     model = build_detection_model(with_num_classes(cfg, class_names), pretrained=False)
     with explained(checkpoint):
         load_model_weights(model, checkpoint.weights, checkpoint.source)

@@ -91,6 +91,16 @@ def test_extreme_predictions(value: float, is_score: bool, small_detector: SSDDe
     check_equal(unpad(complete(NO_IMAGES)), expected)
 
 
+def test_sigmoid_scores() -> None:
+    config = make_small_config("MODEL.BOX_HEAD.SCORES", "sigmoid")
+    model = make_detector(config)
+    metadata = make_metadata(config, model, NAMES)
+    predictions = Predictions(*(torch.randn(2, len(metadata.priors), count) for count in (5, 4)))
+    expected = model.box_head.detect(predictions)
+    torch.testing.assert_close(expected[0]["scores"][0], predictions.cls_logits[0, :, 1:].max().sigmoid())
+    check_equal(unpad(CompleteDetector(Fixed(*predictions), metadata, suppress)(NO_IMAGES)), expected)
+
+
 def test_equal_scores_fill_the_image(small_detector: SSDDetector, metadata: Metadata) -> None:
     predictions = Predictions(*(torch.zeros(1, len(metadata.priors), count) for count in (5, 4)))
     (expected,) = small_detector.box_head.detect(predictions)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from ssd.deploy import Metadata, make_metadata, read_metadata, side_car, write_metadata
-from ssd.deploy.metadata import to_json
+from ssd.deploy.metadata import parse_metadata, to_json
 from ssd.modeling.detector import SSDDetector
 from ssd.utils.errors import ExportError
 from tests.deploy.detectors import NAMES, make_small_config
@@ -48,6 +48,17 @@ def test_each_kind_has_its_own_description(metadata: Metadata) -> None:
         document = json.loads(to_json(replace(metadata, kind=kind)))
         assert document["kind"] == kind
         assert document["input"].startswith(f"images: {described}")
+
+
+def test_scores_of_raw_predictions(metadata: Metadata) -> None:
+    document = json.loads(to_json(replace(metadata, kind="raw", score_function="sigmoid")))
+    assert "before sigmoid" in document["outputs"]["cls_logits"]
+    assert parse_metadata(json.dumps(document).encode(), "x.json").score_function == "sigmoid"
+    del document["score_function"]  # as in files of version 1.0.0
+    assert parse_metadata(json.dumps(document).encode(), "x.json").score_function == "softmax"
+    document["score_function"] = "tanh"
+    with pytest.raises(ExportError, match="score_function"):
+        parse_metadata(json.dumps(document).encode(), "x.json")
 
 
 def test_missing_files(exported: Path, tmp_path: Path) -> None:
@@ -100,7 +111,7 @@ WRONG: dict[str, list[Any]] = {
 }
 
 
-@pytest.mark.parametrize("key", [field.name for field in fields(Metadata)])
+@pytest.mark.parametrize("key", [field.name for field in fields(Metadata) if field.name != "score_function"])
 def test_wrong_and_missing_values(key: str, exported: Path) -> None:
     document = json.loads(side_car(exported).read_text())
     for value in WRONG.get(key, []):

@@ -136,6 +136,23 @@ def test_shared_classes_keep_their_scores_and_new_ones_learn_apart(predictor: st
     assert not gradient[:, [0, 2, 3, 4, 5]].any()
 
 
+@pytest.mark.parametrize("functions", [("softmax", "sigmoid"), ("sigmoid", "sigmoid"), ("sigmoid", "softmax")], ids=str)
+def test_scores_of_another_function(tmp_path: Path, functions: tuple[str, str]) -> None:
+    """Odds of a class against the background stay: sigmoid is a softmax of one class and a background of logit 0."""
+    settings = [config(count, "MODEL.BOX_HEAD.SCORES", name) for count, name in zip((4, 6), functions, strict=True)]
+    old = build(4, "SSDBoxPredictor", "MODEL.BOX_HEAD.SCORES", functions[0])
+    content = {"model": old.state_dict(), "class_names": list(OLD), "config": settings[0].dump()}
+    torch.save(content, tmp_path / "old.pth")
+    new = build_new_model(settings[1].with_overrides(["MODEL.WEIGHTS", str(tmp_path / "old.pth")]), NEW).eval()
+    images = torch.randn(1, 3, 96, 96)
+    old_logits, logits = (model.predict(images).cls_logits for model in (old, new))
+    background = old_logits[..., :1] if functions[0] == "softmax" else 0
+    torch.testing.assert_close(logits[..., [2, 3]], (old_logits - background)[..., [3, 1]], rtol=1e-4, atol=1e-5)
+    for label in (1, 4, 5):  # new classes
+        torch.testing.assert_close(logits[..., label], torch.full_like(logits[..., label], math.log(0.01)))
+    assert not logits[..., 0].any()
+
+
 def test_parts_with_new_weights_and_the_same_classes() -> None:
     old, same, new = build(len(OLD)).state_dict(), build(len(OLD)), build(len(NEW), "SSDLiteBoxPredictor")
     load(same, old, class_names=OLD)

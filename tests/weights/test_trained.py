@@ -7,9 +7,11 @@ import pytest
 import torch
 
 from ssd.config import load_config
+from ssd.structures.class_names import VOC_CLASSES
 from ssd.utils.checkpoint import tag_checkpoint
-from ssd.utils.errors import CheckpointError
-from ssd.weights.trained import read_trained
+from ssd.utils.errors import CheckpointError, ConfigError
+from ssd.weights.loaded_checkpoint import LoadedCheckpoint
+from ssd.weights.trained import build_trained_model, read_trained
 
 
 @pytest.fixture
@@ -37,6 +39,16 @@ def test_the_last_whole_checkpoint_is_read(folder: Path, tmp_path: Path, caplog:
         read_trained(cfg, str(folder / "model_000004.pth"))
     with pytest.raises(CheckpointError, match="OUTPUT_DIR"):
         read_trained(load_config(None, ["OUTPUT_DIR", str(tmp_path / "empty")]), None)
+
+
+def test_scores_of_another_function() -> None:
+    cfg = load_config(None, ["MODEL.BOX_HEAD.SCORES", "sigmoid", "MODEL.BACKBONE.PRETRAINED", False])
+    checkpoint = LoadedCheckpoint({}, "a.pth", config=cfg.dump())
+    with pytest.raises(ConfigError, match=r"a\.pth was trained with MODEL\.BOX_HEAD\.SCORES sigmoid"):
+        build_trained_model(load_config(None), checkpoint, ("", *VOC_CLASSES), torch.device("cpu"))
+    configs = ("MODEL: {}", "softmax"), ("MODEL: 7", "softmax"), ("a: [", None), (None, None), (7, None)
+    for text, expected in configs:
+        assert LoadedCheckpoint({}, "a.pth", config=text).score_function == expected
 
 
 def test_damage_in_the_scripts(script: Callable[..., tuple[int, str, str]], trained: Path, tmp_path: Path) -> None:

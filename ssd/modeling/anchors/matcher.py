@@ -20,8 +20,9 @@ MAX_IOUS = 2**25  # images times objects times priors that are held at once, to 
 class Assignment(NamedTuple):
     """Training targets of every prior."""
 
-    labels: Tensor  # (B, P) int64, 0 = background
-    bbox_targets: Tensor  # (B, P, 4) encoded offsets; zero where the prior is background
+    labels: Tensor  # (B, P) int64, 0 = background, -1 = not in the loss
+    bbox_targets: Tensor  # (B, P, 4) encoded offsets; zero where the label is not positive
+    gt_index: Tensor  # (B, P) int64, the object that the prior overlaps most
 
 
 @dataclass(frozen=True)
@@ -34,21 +35,25 @@ class IoUMatcher:
 
     iou_threshold: float
     box_coder: BoxCoder
+    ignore_threshold: float = 1.0  # other priors whose IoU reaches it are not in the loss
 
     @torch.no_grad()
     def __call__(self, targets: Container, priors: Tensor) -> Assignment:
         """Assign a class and a box to every prior (P, 4), centre form; see SSDBoxHead.losses on the targets."""
         gt_boxes, gt_labels = targets["boxes"], targets["labels"]
-        labels, gt_index = match_priors(gt_boxes, gt_labels, center_to_corner(priors), self.iou_threshold)
+        thresholds = self.iou_threshold, self.ignore_threshold
+        labels, gt_index = match_priors(gt_boxes, gt_labels, center_to_corner(priors), *thresholds)
         if gt_labels.shape[1] == 0:
-            return Assignment(labels, priors.new_zeros(*labels.shape, 4))
+            return Assignment(labels, priors.new_zeros(*labels.shape, 4), gt_index)
         matched = corner_to_center(gt_boxes).gather(1, gt_index[..., None].expand(-1, -1, 4))  # (B, P, 4)
         matched = torch.where((labels > 0)[..., None], matched, priors)  # a prior's offset from itself is zero
-        return Assignment(labels, self.box_coder.encode(matched, priors))
+        return Assignment(labels, self.box_coder.encode(matched, priors), gt_index)
 
 
 @torch.library.custom_op("ssd::match_priors", mutates_args=())  # torch.compile: another G compiles nothing again
-def match_priors(gt_boxes: Tensor, gt_labels: Tensor, priors: Tensor, iou_threshold: float) -> tuple[Tensor, Tensor]:
+def match_priors(
+    gt_boxes: Tensor, gt_labels: Tensor, priors: Tensor, iou_threshold: float, ignore_threshold: float = 1.0
+) -> tuple[Tensor, Tensor]:
     """Match every prior of every image to its object or to background.
 
     Args:
@@ -56,9 +61,10 @@ def match_priors(gt_boxes: Tensor, gt_labels: Tensor, priors: Tensor, iou_thresh
         gt_labels: (B, G) int64, from 1; 0 = padding.
         priors: (P, 4) corner form relative to the image.
         iou_threshold: Lowest IoU of a match, above 0.
+        ignore_threshold: Lowest IoU, above 0, of a prior that is ignored if it is not matched.
 
     Returns:
-        labels (B, P) int64, 0 = background; and the object that each prior overlaps most (B, P) int64.
+        labels (B, P) int64, 0 = background and -1 = ignored; and the object that each prior overlaps most (B, P) int64.
     """
     if gt_labels.shape[1] == 0:  # one row of padding keeps the shapes ordinary
         gt_boxes, gt_labels = F.pad(gt_boxes, (0, 0, 0, 1)), F.pad(gt_labels, (0, 1))
@@ -68,11 +74,11 @@ def match_priors(gt_boxes: Tensor, gt_labels: Tensor, priors: Tensor, iou_thresh
     parts = zip(gt_boxes.split(num_images), is_padding.split(num_images), strict=True)
     best_iou, gt_index = map(torch.cat, zip(*(_best_objects(*part, priors) for part in parts), strict=True))
     labels = gt_labels.gather(1, gt_index)  # (B, P)
-    return labels.masked_fill(best_iou < iou_threshold, 0), gt_index
+    return torch.where(best_iou < iou_threshold, -(best_iou >= ignore_threshold).long(), labels), gt_index
 
 
 @match_priors.register_fake
-def _(gt_boxes: Tensor, gt_labels: Tensor, priors: Tensor, iou_threshold: float) -> tuple[Tensor, Tensor]:
+def _(gt_boxes: Tensor, gt_labels: Tensor, priors: Tensor, *_: float) -> tuple[Tensor, Tensor]:
     shape = len(gt_labels), len(priors)
     return gt_labels.new_empty(shape), gt_labels.new_empty(shape)
 

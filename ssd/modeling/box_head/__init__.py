@@ -2,10 +2,12 @@
 
 from ssd.modeling.box_head.box_head import SSDBoxHead
 from ssd.modeling.box_head.box_predictor import Predictions, SSDBoxPredictor, SSDLiteBoxPredictor
+from ssd.modeling.box_head.dense_loss import DenseLoss
 from ssd.modeling.box_head.loss import LossSums, MultiBoxLoss
 from ssd.modeling.box_head.post_processor import PostProcessor
 
 __all__ = [
+    "DenseLoss",
     "LossSums",
     "MultiBoxLoss",
     "PostProcessor",

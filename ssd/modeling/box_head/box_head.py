@@ -7,9 +7,9 @@ from torch import Tensor, nn
 
 from ssd.modeling import registry
 from ssd.modeling.anchors import BoxCoder, IoUMatcher, PriorBox
-from ssd.modeling.box_head.box_predictor import Predictions
+from ssd.modeling.box_head.box_predictor import Predictions, class_scores
 from ssd.modeling.box_head.loss import LossSums, MultiBoxLoss
-from ssd.modeling.box_head.post_processor import PostProcessor, class_scores
+from ssd.modeling.box_head.post_processor import PostProcessor
 from ssd.structures import Container
 from ssd.structures.boxes import center_to_corner
 
@@ -29,6 +29,7 @@ class SSDBoxHead(nn.Module):
         matcher: IoUMatcher,
         loss: MultiBoxLoss,
         post_processor: PostProcessor,
+        score_function: str = "softmax",
     ):
         super().__init__()
         self.predictor = predictor
@@ -37,6 +38,7 @@ class SSDBoxHead(nn.Module):
         self.matcher = matcher
         self.loss = loss
         self.post_processor = post_processor
+        self.score_function = score_function
         self.register_buffer("priors", prior_box(), persistent=False)
 
     def predict(self, features: Sequence[Tensor]) -> Predictions:
@@ -54,7 +56,7 @@ class SSDBoxHead(nn.Module):
     def detect(self, predictions: Predictions) -> list[Container]:
         """Turn predictions into detections, one Container for each image; see PostProcessor."""
         boxes = center_to_corner(self.box_coder.decode(predictions.bbox_pred, self.priors))
-        return self.post_processor(class_scores(predictions.cls_logits), boxes)
+        return self.post_processor(class_scores(predictions.cls_logits, self.score_function), boxes)
 
     def forward(
         self, features: Sequence[Tensor], targets: Container | None = None

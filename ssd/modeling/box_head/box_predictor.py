@@ -29,6 +29,16 @@ class Predictions(NamedTuple):
     bbox_pred: Tensor
 
 
+def class_scores(cls_logits: Tensor, score_function: str) -> Tensor:
+    """Turn logits (B, P, C) into scores (B, P, C - 1) without background, float32.
+
+    "softmax" compares the classes with each other and the background; "sigmoid" is the probability of each class by
+    itself, and the logit of the background has no meaning.
+    """
+    cls_logits = cls_logits.float()
+    return (cls_logits.softmax(dim=2) if score_function == "softmax" else cls_logits.sigmoid())[..., 1:]
+
+
 class BoxPredictor(nn.Module, ABC):
     """One classification and one regression header for each level; subclasses choose the convolution.
 
@@ -36,11 +46,19 @@ class BoxPredictor(nn.Module, ABC):
         in_channels: Channels of each level.
         boxes_per_location: Priors of a cell, A, of each level.
         num_classes: Number of classes with background, C.
+        score_function: What turns logits into scores, see ``class_scores``; decides where the biases start.
     """
 
-    def __init__(self, in_channels: Sequence[int], boxes_per_location: Sequence[int], num_classes: int):
+    def __init__(
+        self,
+        in_channels: Sequence[int],
+        boxes_per_location: Sequence[int],
+        num_classes: int,
+        score_function: str = "softmax",
+    ):
         super().__init__()
         self.num_classes = num_classes
+        self.score_function = score_function
         self.num_levels = len(in_channels)
         self.cls_headers = nn.ModuleList()
         self.reg_headers = nn.ModuleList()
@@ -61,6 +79,7 @@ class BoxPredictor(nn.Module, ABC):
     def reset_parameters(self) -> None:
         """Initialise every prior to predict itself, and background with the probability BACKGROUND_PRIOR.
 
+        With sigmoid scores, every class has the probability 1 - BACKGROUND_PRIOR.
         The released code of the paper initialises the last convolutions like the others, Xavier-uniform with zero
         biases; the first hundreds of steps then only unlearn random scores (figures in docs/benchmarks.md).
         """
@@ -74,7 +93,9 @@ class BoxPredictor(nn.Module, ABC):
         odds = BACKGROUND_PRIOR / (1 - BACKGROUND_PRIOR)
         for header in self.cls_headers:
             bias = last_conv(header)[1].bias
-            if bias is not None:
+            if bias is not None and self.score_function == "sigmoid":
+                bias.fill_(-math.log(odds))
+            elif bias is not None:
                 bias.unflatten(0, (-1, self.num_classes))[:, 0] = math.log(odds * (self.num_classes - 1))
 
     def forward(self, features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:

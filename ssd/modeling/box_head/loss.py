@@ -38,14 +38,17 @@ class MultiBoxLoss(nn.Module):
 
     def forward(self, predictions: Predictions, assignment: Assignment) -> LossSums:
         """Return the sums "reg_loss" and "cls_loss" of a batch."""
-        labels = assignment.labels
-        with torch.no_grad():
-            cls_loss = classification_loss(predictions.cls_logits, labels)
-            neg_mask = hard_negative_mining(cls_loss, labels, self.neg_pos_ratio)
+        labels, (_, neg_mask) = assignment.labels, self.mine(predictions, assignment)
         # A GPU must not wait for the number of rows; a CPU has half the work where only the rows that count are used.
         on_cpu = labels.device.type == "cpu" and not torch.compiler.is_compiling()
         sum_losses = _sum_selected_rows if on_cpu else _sum_masked
         return LossSums(sum_losses(predictions, assignment, neg_mask), (labels > 0).sum(dim=1).clamp(min=1))
+
+    def mine(self, predictions: Predictions, assignment: Assignment) -> tuple[Tensor, Tensor]:
+        """Return the classification loss of every prior (B, P), and the negatives in the sum, bool (B, P)."""
+        with torch.no_grad():
+            cls_loss = classification_loss(predictions.cls_logits, assignment.labels)
+            return cls_loss, hard_negative_mining(cls_loss, assignment.labels, self.neg_pos_ratio)
 
 
 def classification_loss(cls_logits: Tensor, labels: Tensor) -> Tensor:
@@ -87,10 +90,10 @@ def hard_negative_mining(loss: Tensor, labels: Tensor, neg_pos_ratio: int) -> Te
     """
     pos_mask = labels > 0
     num_neg = neg_pos_ratio * pos_mask.sum(dim=1, keepdim=True).clamp(min=1)  # (B, 1)
-    loss = loss.nan_to_num(nan=torch.inf, posinf=torch.inf).masked_fill(pos_mask, -torch.inf)  # NaN is the hardest
+    loss = loss.nan_to_num(nan=torch.inf, posinf=torch.inf).masked_fill(labels != 0, -torch.inf)  # NaN is the hardest
     if loss.device.type == "cpu" and not torch.compiler.is_compiling():
         order = loss.topk(min(int(num_neg.max()), loss.shape[1]), dim=1).indices
     else:
         order = loss.argsort(dim=1, descending=True)  # a GPU is not asked for the largest number
     rank = torch.arange(order.shape[1], device=loss.device)
-    return torch.zeros_like(pos_mask).scatter(1, order, rank < num_neg) & ~pos_mask
+    return torch.zeros_like(pos_mask).scatter(1, order, rank < num_neg) & (labels == 0)

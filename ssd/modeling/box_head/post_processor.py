@@ -9,18 +9,13 @@ import torch
 from torch import Tensor
 
 from ssd.structures import Container
-from ssd.structures.boxes import class_wise_nms, clip_boxes, rank_in_class
+from ssd.structures.boxes import best_candidates, class_wise_nms, clip_boxes, rank_in_class
 
 # Candidates of an image that NMS looks at first. Greedy NMS decides on a box by better ones alone, so if these yield
 # ``max_per_image`` detections, more candidates could not change them.
 FIRST_CANDIDATES = 256
 # Candidates of all images in one NMS on a CPU, where its work grows with their square.
 CPU_CANDIDATES = 2**11
-
-
-def class_scores(cls_logits: Tensor) -> Tensor:
-    """Turn logits (B, P, C) into scores (B, P, C - 1) without background, float32."""
-    return cls_logits.float().softmax(dim=2)[..., 1:]
 
 
 @dataclass(frozen=True)
@@ -90,16 +85,3 @@ class PostProcessor:
         is_kept = torch.zeros_like(labels, dtype=torch.bool)
         is_kept[row[keep], column[keep]] = True
         return is_kept if self.max_per_image < 0 else is_kept & (is_kept.cumsum(dim=1) <= self.max_per_image)
-
-
-def best_candidates(scores: Tensor, num_candidates: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the best (prior, class) pairs of scores (B, P, C - 1): scores, priors and labels from 1, (B, K) each.
-
-    The best priors are taken first, by their best class, then the best pairs of these: none of the best K pairs can
-    belong to a prior that is not among the best K.
-    """
-    _, num_priors, num_classes = scores.shape
-    priors = scores.amax(dim=2).topk(min(num_candidates, num_priors), dim=1).indices  # (B, K)
-    pairs = scores.gather(1, priors[..., None].expand(-1, -1, num_classes)).flatten(1)  # (B, K * (C - 1))
-    best, index = pairs.topk(min(num_candidates, pairs.shape[1]), dim=1)
-    return best, priors.gather(1, index // num_classes), index % num_classes + 1

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from ssd.modeling.box_head import PostProcessor
-from ssd.modeling.box_head.post_processor import FIRST_CANDIDATES, best_candidates
-from ssd.structures.boxes import pairwise_iou
+from ssd.modeling.box_head.post_processor import FIRST_CANDIDATES
+from ssd.structures.boxes import best_candidates, pairwise_iou
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,7 +19,7 @@ from ssd.inference.sources import Frame, SingleImage, open_source
 from ssd.inference.torch_network import TorchNetwork
 from ssd.modeling.anchors import PriorBox
 from ssd.modeling.box_head import MultiBoxLoss, Predictions, SSDBoxHead
-from ssd.modeling.box_head.post_processor import class_scores
+from ssd.modeling.box_head.box_predictor import class_scores
 from ssd.structures.boxes import center_to_corner
 from ssd.tools.explain.candidates import Candidates, find_candidates
 from ssd.tools.explain.matching import Matching, match
@@ -50,7 +50,7 @@ class Explanation:
     class_names: tuple[str, ...]  # name of each label, background first
     prior_box: PriorBox
     priors: Tensor  # (P, 4) corner form
-    class_scores: Tensor  # (P, C) with background first
+    class_scores: Tensor  # (P, C) with background first: the probability of no class
     offsets: Tensor  # (P, 4) predicted offsets, see BoxCoder
     candidates: Candidates
     matching: Matching | None  # matches and losses; None if the objects are not known
@@ -105,7 +105,7 @@ class Explanation:
                 lines.append(f"  object {gt} ({self.class_names[label]}): {self.describe_match(gt)}")
             losses = ", ".join(f"{name} {loss:.3f}" for name, loss in matching.losses.items())
             num_pos, num_neg = int(matching.pos_mask.sum()), len(matching.negatives)
-            num_background = len(self.priors) - num_pos
+            num_background = int((matching.prior_labels == 0).sum())
             lines.append(f"{num_pos} positives, {num_neg} of {num_background} negatives in the loss: {losses}")
         lines.append(
             f"{found.num_above} candidates score above {found.score_threshold:g}; of the best {len(found.priors)} "
@@ -169,7 +169,7 @@ def explain(
 
     height, width = detector.image_size
     size = torch.tensor([width, height, width, height], device=head.priors.device)
-    scores = class_scores(predictions.cls_logits)  # (1, P, C - 1)
+    scores = class_scores(predictions.cls_logits, head.score_function)  # (1, P, C - 1)
     decoded = center_to_corner(head.box_coder.decode(predictions.bbox_pred, head.priors))  # (1, P, 4)
     orig_size = frame.image.shape[1], frame.image.shape[0]
     matching = None
@@ -183,7 +183,7 @@ def explain(
         class_names=detector.class_names,
         prior_box=head.prior_box,
         priors=(center_to_corner(head.priors) * size).cpu(),
-        class_scores=torch.cat([1 - scores.sum(dim=2, keepdim=True), scores], dim=2)[0].cpu(),
+        class_scores=_with_background(scores[0], head.score_function).cpu(),
         offsets=predictions.bbox_pred[0].cpu(),
         candidates=find_candidates(head.post_processor, scores, head.post_processor.to_pixels(decoded)),
         matching=matching,
@@ -215,6 +215,12 @@ def relative_boxes(
             f"boxes and labels must have shapes (G, 4) and (G,) with one G; got {corners.shape} and ({len(numbers)},)"
         )
     return map_boxes(corners, np.array(numbers, dtype=np.int64), GeometricDraw((0, 0, *size), mirror=False))
+
+
+def _with_background(scores: Tensor, score_function: str) -> Tensor:
+    """Put the probability of no class in front of scores (P, C - 1)."""
+    background = 1 - scores.sum(dim=1) if score_function == "softmax" else (1 - scores).prod(dim=1)
+    return torch.cat([background[:, None], scores], dim=1)
 
 
 def _find_head(detector: Predictor) -> tuple[TorchNetwork, SSDBoxHead]:

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from ssd.modeling.anchors import match_priors
 from ssd.modeling.box_head import Predictions, SSDBoxHead
-from ssd.modeling.box_head.loss import classification_loss, hard_negative_mining
 from ssd.structures import Container
 from ssd.structures.boxes import center_to_corner, pairwise_iou
 
@@ -23,10 +22,10 @@ class Matching:
     boxes: Tensor  # (G, 4) objects, corner form in pixels of the network input
     labels: Tensor  # (G,) int64, from 1
     iou_threshold: float  # MODEL.THRESHOLD
-    prior_labels: Tensor  # (P,) int64, the class that each prior is trained to predict, 0 = background
+    prior_labels: Tensor  # (P,) int64, the class that each prior is trained to predict, 0 = background, -1 = none
     gt_index: Tensor  # (P,) int64, the object of each prior, or the one that it overlaps most; 0 without objects
     iou: Tensor  # (P,) IoU with that object; 0 without objects
-    cls_loss: Tensor  # (P,) cross-entropy of each prior
+    cls_loss: Tensor  # (P,) classification loss of each prior
     neg_mask: Tensor  # (P,) bool, negatives in the loss
     losses: dict[str, float]  # reg_loss and cls_loss of the image
 
@@ -73,7 +72,7 @@ def match(head: SSDBoxHead, predictions: Predictions, boxes: np.ndarray, labels:
     iou = torch.zeros_like(priors[:, 0])
     if len(labels):
         iou = pairwise_iou(targets["boxes"][0], priors).gather(0, gt_index)[0]
-    cls_loss = classification_loss(predictions.cls_logits, assignment.labels)
+    cls_loss, neg_mask = head.loss.mine(predictions, assignment)
     losses = head.loss(predictions, assignment).normalized()
     height, width = head.post_processor.image_size
     size = iou.new_tensor([width, height, width, height])
@@ -85,6 +84,6 @@ def match(head: SSDBoxHead, predictions: Predictions, boxes: np.ndarray, labels:
         gt_index=gt_index[0].cpu(),
         iou=iou.cpu(),
         cls_loss=cls_loss[0].cpu(),
-        neg_mask=hard_negative_mining(cls_loss, assignment.labels, head.loss.neg_pos_ratio)[0].cpu(),
+        neg_mask=neg_mask[0].cpu(),
         losses={name: float(loss) for name, loss in losses.items()},
     )

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 _DPI = 110
 _MAX_CANDIDATES = 50  # rows of the table
+_MAX_NEGATIVES = 500
 
 
 def write_files(explanation: "Explanation", folder: Path, detection: int) -> list[Path]:
@@ -69,7 +70,7 @@ def _negatives_table(explanation: "Explanation") -> str:
         rows.append([str(rank), str(explanation.place(prior)), float(loss), name, float(score), float(iou)])
     columns = [Column("rank"), Column("prior"), Column("loss", ".3f"), Column("mistaken for"), Column("score", ".3f")]
     columns.append(Column("IoU", ".3f", "with the object that it overlaps most"))
-    return table("Background priors in the loss", columns, rows)
+    return table("Background priors in the loss", columns, rows[:_MAX_NEGATIVES])
 
 
 def _candidates_table(explanation: "Explanation") -> str:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _MAX_OBJECTS = 11  # with a panel of their own, behind that of the whole image
 _MAX_NUMBERED = 6  # hard negatives
+_MAX_DRAWN = 500  # negatives; a focal loss has them all
 _MAX_BARS = 8
 _TITLE = 0.62  # inches above and below a panel
 _FADE = 0.5  # of the image towards white, so that lines stand out
@@ -94,10 +95,10 @@ def draw_matches(explanation: "Explanation", matching: Matching) -> Figure:
 def draw_negatives(explanation: "Explanation", matching: Matching) -> Figure:
     """Draw the negatives in the loss, and the losses of all background priors."""
     image, boxes = explanation.image, explanation.priors[matching.negatives]
-    losses = matching.cls_loss[~matching.pos_mask].sort(descending=True).values.numpy()
+    losses = matching.cls_loss[matching.prior_labels == 0].sort(descending=True).values.numpy()
     figure, (left, right) = _make_panels(image, 2, 2)
     _show_image(left, image)
-    _draw_boxes(left, boxes[_MAX_NUMBERED:], _PALE, 0.7, alpha=0.7)
+    _draw_boxes(left, boxes[_MAX_NUMBERED:_MAX_DRAWN], _PALE, 0.7, alpha=0.7)
     _draw_boxes(left, matching.boxes, _BLACK, 2)
     _draw_boxes(left, boxes[:_MAX_NUMBERED], _OTHER, 1.8, linestyle="--")
     for rank in reversed(range(min(_MAX_NUMBERED, len(boxes)))):

@@ -121,6 +121,7 @@ def _missing_settings(cfg: CfgNode) -> dict[str, str]:
     has_pairs = any(isinstance(ratio, Sequence) for ratios in priors.ASPECT_RATIOS for ratio in ratios)
     has_std = any(value != 1 for value in cfg.INPUT.PIXEL_STD)
     settings = {
+        "MODEL.BOX_HEAD.SCORES": (cfg.MODEL.BOX_HEAD.SCORES == "sigmoid", "has softmax scores: its scores are wrong"),
         "MODEL.PRIORS.CLIP": (priors.CLIP == "size", "clips whole priors or none: some large boxes move"),
         "MODEL.PRIORS.ASPECT_RATIOS": (has_pairs, "has each ratio with its inverse"),
         "MODEL.PRIORS.SHAPES": (bool(priors.SHAPES), "has MIN_SIZES, MAX_SIZES and ASPECT_RATIOS alone"),

@@ -12,7 +12,7 @@ from torchvision.ops import box_iou
 from ssd.modeling.anchors import BoxCoder, IoUMatcher, match_priors, matcher
 from ssd.modeling.anchors.matcher import assign_own_priors
 from ssd.structures import Container
-from ssd.structures.boxes import center_to_corner
+from ssd.structures.boxes import center_to_corner, corner_to_center
 
 
 def boxes_of(*corners: float) -> torch.Tensor:
@@ -144,7 +144,7 @@ def test_targets_of_every_prior_by_hand() -> None:
     targets = Container(
         boxes=torch.tensor([[[0.0, 0.0, 0.4, 0.4], [0.0, 0.0, 0.0, 0.0]]]), labels=torch.tensor([[3, 0]])
     )
-    labels, bbox_targets = IoUMatcher(0.5, BoxCoder())(targets, priors)
+    labels, bbox_targets, _ = IoUMatcher(0.5, BoxCoder())(targets, priors)
     assert labels.tolist() == [[3, 0]]
     torch.testing.assert_close(bbox_targets, torch.zeros(1, 2, 4), rtol=0, atol=1e-6)
     none = Container(boxes=torch.zeros(1, 0, 4), labels=torch.zeros(1, 0, dtype=torch.int64))
@@ -194,3 +194,18 @@ def test_iou_golden(goldens: Path) -> None:
     iou = box_iou(boxes_a, boxes_b)
     union = area / (1 + iou)
     torch.testing.assert_close(iou * union / (union + 1e-5), golden["iou"], rtol=1e-5, atol=1e-7)
+
+
+def test_priors_between_the_thresholds_are_ignored() -> None:
+    # IoU of the priors with the object: 1 (its own), 0.6, 0.45, 0.4, 0.3 and 0.
+    widths = torch.tensor([1.0, 0.6, 0.45, 0.4, 0.3])
+    priors = torch.stack([torch.zeros(5), torch.zeros(5), widths, torch.ones(5)], dim=1)
+    priors = torch.cat([priors, torch.tensor([[2.0, 0, 3, 1]])])
+    boxes, numbers = torch.tensor([[[0.0, 0, 1, 1]]] * 2), torch.tensor([[7], [0]])
+    labels, _ = match_priors(boxes, numbers, priors, 0.5, 0.4)
+    assert labels.tolist() == [[7, 7, -1, -1, 0, 0], [0] * 6]
+    assert match_priors(boxes, numbers, priors, 0.5)[0].tolist() == [[7, 7, 0, 0, 0, 0], [0] * 6]
+    labels, bbox_targets, _ = IoUMatcher(0.5, BoxCoder(), 0.4)(
+        Container(boxes=boxes, labels=numbers), corner_to_center(priors)
+    )
+    assert not bbox_targets[labels <= 0].any()

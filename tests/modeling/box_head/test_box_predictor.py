@@ -6,14 +6,14 @@ import torch.nn.functional as F
 from torch import nn
 
 from ssd.modeling import registry
-from ssd.modeling.box_head.box_predictor import BoxPredictor, flatten_levels, last_conv
+from ssd.modeling.box_head.box_predictor import BoxPredictor, class_scores, flatten_levels, last_conv
 
 PREDICTORS = ["SSDBoxPredictor", "SSDLiteBoxPredictor", "PlainSSDLiteBoxPredictor", "SeparableBoxPredictor"]
 
 
-def build(name: str, num_classes: int) -> nn.Module:
+def build(name: str, num_classes: int, **options: str) -> nn.Module:
     predictor = registry.BOX_PREDICTORS[name]
-    return predictor(in_channels=[64, 32], boxes_per_location=[4, 6], num_classes=num_classes)
+    return predictor(in_channels=[64, 32], boxes_per_location=[4, 6], num_classes=num_classes, **options)
 
 
 @torch.no_grad()
@@ -28,6 +28,21 @@ def test_every_prior_starts_as_background_at_its_place(name: str, num_classes: i
     torch.testing.assert_close(others, torch.full_like(others, 0.01 / (num_classes - 1)), rtol=0.3, atol=0)
     assert bbox_pred.abs().max() < 1  # in units of the variances: a tenth of a prior
     assert bbox_pred.std() > 0.01  # not all the same
+
+
+@torch.no_grad()
+def test_sigmoid_scores_start_low() -> None:
+    predictor = build("SSDLiteBoxPredictor", 21, score_function="sigmoid")
+    cls_logits, _ = predictor([torch.randn(2, 64, 9, 9), torch.randn(2, 32, 3, 3)])
+    scores = class_scores(cls_logits, "sigmoid")
+    assert scores.shape == (2, 4 * 81 + 6 * 9, 20)
+    torch.testing.assert_close(scores.mean(dim=(0, 1)), torch.full((20,), 0.01), rtol=0.1, atol=0)
+
+
+def test_scores_by_hand() -> None:
+    logits = torch.log(torch.tensor([[[1.0, 2.0, 5.0]]]))
+    assert class_scores(logits, "softmax").tolist() == [[pytest.approx([2 / 8, 5 / 8])]]
+    assert class_scores(logits.half(), "sigmoid").tolist() == [[pytest.approx([2 / 3, 5 / 6], abs=1e-3)]]
 
 
 @pytest.mark.parametrize("name", PREDICTORS)

@@ -16,8 +16,11 @@ from ssd.modeling.box_head.loss import hard_negative_mining
 from ssd.structures import Container
 
 
-def losses_of(cls_logits: Tensor, bbox_pred: Tensor, labels: Tensor, bbox_targets: Tensor) -> dict[str, Tensor]:
-    return MultiBoxLoss(3)(Predictions(cls_logits, bbox_pred), Assignment(labels, bbox_targets)).normalized()
+def losses_of(
+    cls_logits: Tensor, bbox_pred: Tensor, labels: Tensor, bbox_targets: Tensor, gt_index: Tensor | None = None
+) -> dict[str, Tensor]:
+    gt_index = torch.zeros_like(labels) if gt_index is None else gt_index
+    return MultiBoxLoss(3)(Predictions(cls_logits, bbox_pred), Assignment(labels, bbox_targets, gt_index)).normalized()
 
 
 def test_two_priors_by_hand() -> None:
@@ -72,7 +75,7 @@ def test_empty_images_do_not_change_the_loss_of_the_others_per_object() -> None:
     predictions = Predictions(torch.randn(2, 30, 3), torch.randn(2, 30, 4))
     labels = torch.zeros(2, 30, dtype=torch.int64)
     labels[0, 4] = 1
-    sums = MultiBoxLoss(3)(predictions, Assignment(labels, torch.zeros(2, 30, 4)))
+    sums = MultiBoxLoss(3)(predictions, Assignment(labels, torch.zeros(2, 30, 4), labels))
     assert sums.num_pos.tolist() == [1, 1]
     first, second = (
         losses_of(cls_logits[None], bbox_pred[None], own[None], torch.zeros(1, 30, 4))

@@ -12,9 +12,9 @@ from torchvision.ops import box_iou
 
 from ssd.modeling.anchors import BoxCoder
 from ssd.modeling.box_head import PostProcessor, post_processor
-from ssd.modeling.box_head.post_processor import best_candidates, class_scores
+from ssd.modeling.box_head.box_predictor import class_scores
 from ssd.structures import Container
-from ssd.structures.boxes import center_to_corner, class_wise_nms, rank_in_class
+from ssd.structures.boxes import best_candidates, center_to_corner, class_wise_nms, rank_in_class
 
 
 def detect(
@@ -23,7 +23,7 @@ def detect(
     """Detect by logits (B, P, C), offsets (B, P, 4) and priors (P, 4)."""
     cls_logits, bbox_pred, priors = inputs
     processor = PostProcessor(image_size, **{"score_threshold": 0.01, "nms_threshold": 0.45, **options})
-    return processor(class_scores(cls_logits), center_to_corner(BoxCoder().decode(bbox_pred, priors)))
+    return processor(class_scores(cls_logits, "softmax"), center_to_corner(BoxCoder().decode(bbox_pred, priors)))
 
 
 def plain_nms(boxes: Tensor, labels: Tensor, scores: Tensor, iou_threshold: float) -> list[int]:

@@ -37,6 +37,7 @@ def explanation(detector: Predictor) -> Explanation:
         ["TEST.MAX_PER_IMAGE", 7],
         ["TEST.MAX_PER_IMAGE", -1, "TEST.CLIP_BOXES", True],
         ["TEST.AMP", "bf16", "MODEL.PRIORS.CENTERS", "map"],
+        ["MODEL.BOX_HEAD.SCORES", "sigmoid"],
     ],
 )
 def test_detections_are_those_of_the_detector(overrides: list[object]) -> None:
@@ -95,6 +96,19 @@ def test_masks_and_losses_are_those_of_the_training(detector: Predictor, explana
     torch.testing.assert_close(explanation.class_scores, scores, rtol=1e-5, atol=1e-6)
     is_background = ~matching.pos_mask
     torch.testing.assert_close(matching.cls_loss[is_background], -scores[is_background, 0].log())
+
+
+def test_sigmoid_scores_and_ignored_priors() -> None:
+    overrides = ["MODEL.BOX_HEAD.SCORES", "sigmoid", "MODEL.BOX_HEAD.CLS_LOSS", "focal", "MODEL.IGNORE_THRESHOLD", 0.3]
+    found = explain(make_detector(*overrides), make_image(), BOXES, LABELS)
+    torch.testing.assert_close(found.class_scores[:, 0], (1 - found.class_scores[:, 1:]).prod(dim=1))
+    labels = found.matching.prior_labels
+    assert torch.equal(labels == -1, (found.matching.iou >= 0.3) & (labels <= 0))
+    assert (labels == -1).any()
+    assert torch.equal(found.matching.neg_mask, labels == 0)  # focal loss takes all of them
+    num_neg = int((labels == 0).sum())
+    assert f"{num_neg} of {num_neg} negatives" in str(found)
+    assert set(found.draw()) == {"priors", "matches", "negatives", "detection"}
 
 
 def test_matches(explanation: Explanation) -> None:
