@@ -136,7 +136,10 @@ cfg.SOLVER = Config()
 cfg.SOLVER.MAX_ITER = 120000
 # "multistep": the learning rate is multiplied by GAMMA when the iterations of LR_STEPS are reached.
 # "cosine": it falls to 0 at MAX_ITER along half a cosine.
+# "flat_cosine": it stays for the share FLAT of MAX_ITER, then falls to END_FACTOR of itself along half a cosine.
 cfg.SOLVER.SCHEDULE = "multistep"
+cfg.SOLVER.FLAT = 0.5
+cfg.SOLVER.END_FACTOR = 0.05
 cfg.SOLVER.LR_STEPS = [80000, 100000]
 cfg.SOLVER.GAMMA = 0.1
 cfg.SOLVER.BATCH_SIZE = 32
@@ -153,9 +156,11 @@ cfg.SOLVER.MOMENTUM = 0.9
 cfg.SOLVER.WEIGHT_DECAY = 5e-4
 # False: no weight decay on batch norms, the scale of L2Norm and biases.
 cfg.SOLVER.DECAY_NORMS_AND_BIASES = True
-# Learning rate relative to LR: of biases (2 in the authors' release), and of the backbone without its extra layers.
+# Learning rate relative to LR: of biases (2 in the authors' release), of the backbone without its extra layers, and of
+# the layers that start from random weights: those outside the backbone, or WEIGHTS_EXCLUDE where MODEL.WEIGHTS is set.
 cfg.SOLVER.BIAS_LR_FACTOR = 1.0
 cfg.SOLVER.BACKBONE_LR_FACTOR = 1.0
+cfg.SOLVER.NEW_LAYERS_LR_FACTOR = 1.0
 # The learning rate rises linearly from WARMUP_FACTOR * LR to LR over WARMUP_ITERS iterations.
 cfg.SOLVER.WARMUP_FACTOR = 1.0 / 3
 cfg.SOLVER.WARMUP_ITERS = 500

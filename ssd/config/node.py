@@ -119,7 +119,10 @@ _CHECKS: dict[str, dict[str, _Check]] = {
     "DATASETS": {"TRAIN": _NAMES, "TEST": _NAMES, "ON_ERROR": _one_of("raise", "skip")},
     "DATA_LOADER": {"NUM_WORKERS": _NOT_NEGATIVE},
     "SOLVER": {
-        **dict.fromkeys(("MAX_ITER", "GAMMA", "BATCH_SIZE", "LR", "BIAS_LR_FACTOR", "BACKBONE_LR_FACTOR"), _POSITIVE),
+        **dict.fromkeys(("MAX_ITER", "GAMMA", "BATCH_SIZE", "LR"), _POSITIVE),
+        **dict.fromkeys(("BIAS_LR_FACTOR", "BACKBONE_LR_FACTOR", "NEW_LAYERS_LR_FACTOR"), _POSITIVE),
+        "FLAT": (lambda value: 0 <= value < 1, "0 or more, and less than 1"),
+        "END_FACTOR": _FRACTION,
         **dict.fromkeys(("WEIGHT_DECAY", "WARMUP_FACTOR", "WARMUP_ITERS", "SEED", "GRAD_CLIP"), _NOT_NEGATIVE),
         "MAX_NONFINITE_STEPS": _NOT_NEGATIVE,
         "MICRO_BATCHES": _POSITIVE,

@@ -24,7 +24,8 @@ logger = logging.getLogger(__name__)
 
 # Keys of SOLVER that determine the learning rate.
 SCHEDULE_KEYS = (
-    *("MAX_ITER", "SCHEDULE", "LR_STEPS", "GAMMA", "LR", "BIAS_LR_FACTOR", "BACKBONE_LR_FACTOR"),
+    *("MAX_ITER", "SCHEDULE", "LR_STEPS", "GAMMA", "FLAT", "END_FACTOR"),
+    *("LR", "BIAS_LR_FACTOR", "BACKBONE_LR_FACTOR", "NEW_LAYERS_LR_FACTOR"),
     *("WARMUP_FACTOR", "WARMUP_ITERS"),
 )
 

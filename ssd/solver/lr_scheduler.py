@@ -1,4 +1,4 @@
-"""The learning rate over a run: a linear warm-up, then steps down or a cosine."""
+"""The learning rate over a run: a linear warm-up, then steps down or a cosine, at once or late."""
 
 import math
 from bisect import bisect_right
@@ -26,9 +26,13 @@ def multistep(step: int, milestones: Sequence[int], gamma: float) -> float:
     return gamma ** bisect_right(milestones, step)
 
 
-def cosine(step: int, num_steps: int) -> float:
-    """Return the half cosine that falls from 1 at step 0 to 0 at ``num_steps`` (SGDR, arXiv:1608.03983, eq. 5)."""
-    return (1 + math.cos(math.pi * min(step / num_steps, 1))) / 2
+def cosine(step: int, num_steps: int, flat: float = 0.0, end: float = 0.0) -> float:
+    """Return the half cosine that falls from 1 to ``end`` at ``num_steps`` (SGDR, arXiv:1608.03983, eq. 5).
+
+    It stays at 1 for the first ``flat`` of the steps, a share below 1.
+    """
+    progress = max(step / num_steps - flat, 0) / (1 - flat)
+    return end + (1 - end) * (1 + math.cos(math.pi * min(progress, 1))) / 2
 
 
 class WarmupLR(LambdaLR):
@@ -67,6 +71,8 @@ def make_lr_scheduler(cfg: CfgNode, optimizer: Optimizer) -> WarmupLR:
         decay = partial(multistep, milestones=milestones, gamma=solver.GAMMA)
     elif solver.SCHEDULE == "cosine":
         decay = partial(cosine, num_steps=solver.MAX_ITER)
+    elif solver.SCHEDULE == "flat_cosine":
+        decay = partial(cosine, num_steps=solver.MAX_ITER, flat=solver.FLAT, end=solver.END_FACTOR)
     else:
-        raise ConfigError(f"SOLVER.SCHEDULE must be multistep or cosine, got {solver.SCHEDULE!r}")
+        raise ConfigError(f"SOLVER.SCHEDULE must be multistep, cosine or flat_cosine, got {solver.SCHEDULE!r}")
     return WarmupLR(optimizer, warmup_factor=solver.WARMUP_FACTOR, warmup_iters=solver.WARMUP_ITERS, decay=decay)

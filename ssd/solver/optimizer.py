@@ -1,12 +1,16 @@
 """Optimizers by name, over groups of parameters with a learning rate and weight decay of their own."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import nn
 from yacs.config import CfgNode
 
+from ssd.utils.checkpoint_file import matches_any
 from ssd.utils.errors import ConfigError
+
+_NOT_IN_BACKBONE = (r"(?!backbone\.)", r"backbone\.extras\.")  # no ImageNet weights fill these
 
 
 def make_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
@@ -22,6 +26,8 @@ def make_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
         weight_decay=solver.WEIGHT_DECAY,
         bias_lr_factor=solver.BIAS_LR_FACTOR,
         backbone_lr_factor=solver.BACKBONE_LR_FACTOR,
+        new_layers=cfg.MODEL.WEIGHTS_EXCLUDE if cfg.MODEL.WEIGHTS else _NOT_IN_BACKBONE,
+        new_layers_lr_factor=solver.NEW_LAYERS_LR_FACTOR,
         decay_norms_and_biases=solver.DECAY_NORMS_AND_BIASES,
     )
     fused = next(model.parameters()).device.type in ("cpu", "cuda")
@@ -51,15 +57,19 @@ def parameter_groups(
     weight_decay: float,
     bias_lr_factor: float = 1.0,
     backbone_lr_factor: float = 1.0,
+    new_layers: Sequence[str] = (),
+    new_layers_lr_factor: float = 1.0,
     decay_norms_and_biases: bool = True,
 ) -> list[dict[str, Any]]:
     """Group the trainable parameters by learning rate and weight decay, as an optimizer takes them.
 
     Args:
         model: Detector, whose children are ``backbone`` and ``box_head``.
-        lr: Learning rate of the first group, to which no factor applies.
+        lr: Learning rate, before any factor; the first group has none, unless every parameter has.
         bias_lr_factor: Factor on the learning rate of biases.
         backbone_lr_factor: Factor on that of the backbone without ``extras``, which no ImageNet weights fill.
+        new_layers: Regular expressions for the beginnings of the names of layers that start from random weights.
+        new_layers_lr_factor: Factor on their learning rate.
         decay_norms_and_biases: Whether vectors (biases, and the scales of norms) decay too.
     """
     groups: dict[tuple[float, bool], list[nn.Parameter]] = {(1.0, True): []}
@@ -67,8 +77,10 @@ def parameter_groups(
         if not parameter.requires_grad:
             continue
         factor = bias_lr_factor if name.endswith("bias") else 1.0
-        if name.startswith("backbone.") and not name.startswith("backbone.extras."):
+        if not matches_any(name, _NOT_IN_BACKBONE):
             factor *= backbone_lr_factor
+        if matches_any(name, new_layers):
+            factor *= new_layers_lr_factor
         decays = decay_norms_and_biases or parameter.dim() > 1
         groups.setdefault((factor, decays), []).append(parameter)
     return [

@@ -18,6 +18,8 @@ def test_first_steps_by_hand() -> None:
     assert [multistep(step, [4, 6], 0.1) for step in (3, 4, 5, 6)] == pytest.approx([1, 0.1, 0.1, 0.01])
     assert [cosine(step, 4) for step in range(6)] == pytest.approx([1, 0.5 + 0.125**0.5, 0.5, 0.5 - 0.125**0.5, 0, 0])
     assert warmup(0, 0.1, 0) == 1
+    curve = [cosine(step, 8, flat=0.5, end=0.2) for step in range(10)]
+    assert curve == pytest.approx([1] * 5 + [0.6 + 0.4 * 0.5**0.5, 0.6, 0.6 - 0.4 * 0.5**0.5, 0.2, 0.2])
 
 
 @pytest.mark.parametrize(
@@ -98,6 +100,15 @@ def test_cosine_and_adamw() -> None:
     assert lrs[9] == pytest.approx(1e-3 * cosine(9, 10))
 
 
+def test_flat_cosine() -> None:
+    overrides = ["SOLVER.SCHEDULE", "flat_cosine", "SOLVER.MAX_ITER", 10, "SOLVER.WARMUP_ITERS", 0]
+    config = load_config(None, [*overrides, "SOLVER.FLAT", 0.4, "SOLVER.END_FACTOR", 0.1])
+    lrs = run(make_lr_scheduler(config, make_optimizer(config, nn.Linear(2, 2))), 11)
+    assert lrs[:5] == pytest.approx([1e-3] * 5)
+    assert lrs[7] == pytest.approx(0.55e-3)
+    assert lrs[10] == pytest.approx(1e-4)
+
+
 def test_optimizer_takes_trainable_parameters() -> None:
     model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
     model[0].requires_grad_(False)
@@ -147,6 +158,22 @@ def test_groups_have_their_learning_rate_and_decay() -> None:
     optimizer.step()
     scheduler.step()
     assert scheduler.get_last_lr() == pytest.approx([lr / 10 for lr in before])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "new"),
+    [
+        ([], {"backbone.extras.weight", "backbone.extras.bias", "box_head.weight", "box_head.bias"}),
+        (["MODEL.WEIGHTS", "a.pth"], set()),
+        (["MODEL.WEIGHTS", "a.pth", "MODEL.WEIGHTS_EXCLUDE", ["box_"]], {"box_head.weight", "box_head.bias"}),
+    ],
+)
+def test_new_layers_have_their_learning_rate(overrides: list, new: set[str]) -> None:
+    model = Detector()
+    optimizer = make_optimizer(load_config(None, [*overrides, "SOLVER.NEW_LAYERS_LR_FACTOR", 4.0]), model)
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    groups = {group["lr"]: {names[id(p)] for p in group["params"]} for group in optimizer.param_groups}
+    assert groups == {lr: found for lr, found in ((1e-3, set(names.values()) - new), (4e-3, new)) if found}
 
 
 def test_one_group_unless_asked_for() -> None:
