@@ -10,8 +10,7 @@ from yacs.config import CfgNode
 from ssd.commands.arguments import add_flag, user_path
 from ssd.commands.run import run_script
 from ssd.commands.source import add_source_arguments, load_source
-from ssd.data import build_datasets
-from ssd.data.transforms.geometry import GeometricSteps
+from ssd.data.build import build_datasets, make_geometric_steps
 from ssd.tools.priors.coverage import ImageBoxes, draw_boxes, read_boxes
 from ssd.tools.priors.fit import fit_priors, make_fit_boxes
 from ssd.tools.priors.layout import make_finer_advice, make_layout, with_sizes, write_derived
@@ -92,8 +91,8 @@ def check_args(args: argparse.Namespace) -> None:
 
 def read_parts(cfg: CfgNode, num_images: int) -> tuple[dict[str, list[ImageBoxes]], Sequence[str]]:
     """Return the boxes of the data and of the augmented samples, and the class names."""
-    datasets, augmentation, seed = build_datasets(cfg, is_train=True), cfg.INPUT.AUGMENTATION, cfg.SOLVER.SEED
-    steps = GeometricSteps(expand=augmentation.EXPAND, crop=augmentation.CROP, mirror=augmentation.MIRROR)
+    datasets, seed = build_datasets(cfg, is_train=True), cfg.SOLVER.SEED
+    steps = make_geometric_steps(cfg)
     parts = {"data": read_boxes(datasets, seed, num_images), "augmented": draw_boxes(datasets, steps, seed, num_images)}
     for name, images in parts.items():
         if not any(len(image.labels) for image in images):

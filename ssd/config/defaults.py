@@ -110,6 +110,14 @@ cfg.INPUT.AUGMENTATION.PHOTOMETRIC = True
 cfg.INPUT.AUGMENTATION.EXPAND = True
 cfg.INPUT.AUGMENTATION.CROP = True
 cfg.INPUT.AUGMENTATION.MIRROR = True
+# Random geometry instead of EXPAND and CROP, which must be False: least and largest factor on the size of objects, such
+# as (0.5, 1.5), and on their aspect ratio, such as (0.8, 1.25); and the largest move, as a share of the network input,
+# such as 0.2.
+cfg.INPUT.AUGMENTATION.SCALE = (1.0, 1.0)
+cfg.INPUT.AUGMENTATION.ASPECT = (1.0, 1.0)
+cfg.INPUT.AUGMENTATION.SHIFT = 0.0
+# Share of MAX_ITER at the end in which images are mirrored alone (and colours vary, with PHOTOMETRIC), such as 0.1.
+cfg.INPUT.AUGMENTATION.CLOSE = 0.0
 
 # ---------------------------------------------------------------- data
 cfg.DATASETS = Config()

@@ -36,6 +36,10 @@ def _is_size(value: Any) -> bool:
     return all(isinstance(side, int) and side > 0 for side in sides)
 
 
+def _is_range(value: Any) -> bool:
+    return len(value) == 2 and all(map(_is_positive, value)) and bool(value[0] <= value[1])
+
+
 def _is_aspect_ratio(value: Any) -> bool:
     pair = value if isinstance(value, (list, tuple)) else [value, 1]
     return len(pair) == 2 and all(map(_is_positive, pair))
@@ -115,6 +119,11 @@ _CHECKS: dict[str, dict[str, _Check]] = {
             lambda value: len(value) == 3 and all(map(_is_positive, value)),
             "three positive numbers: red, green, blue; [1, 1, 1] leaves pixels unchanged",
         ),
+    },
+    "INPUT.AUGMENTATION": {
+        **dict.fromkeys(("SCALE", "ASPECT"), (_is_range, "a pair (least, largest) of positive numbers")),
+        "SHIFT": (lambda value: 0 <= value <= 0.5, "between 0 and 0.5"),
+        "CLOSE": _FRACTION,
     },
     "DATASETS": {"TRAIN": _NAMES, "TEST": _NAMES, "ON_ERROR": _one_of("raise", "skip")},
     "DATA_LOADER": {"NUM_WORKERS": _NOT_NEGATIVE},

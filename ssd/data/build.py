@@ -106,7 +106,8 @@ def make_train_loader(
         datasets,
         height_width(cfg.INPUT.IMAGE_SIZE),
         seed,
-        GeometricSteps(expand=augmentation.EXPAND, crop=augmentation.CROP, mirror=augmentation.MIRROR),
+        make_geometric_steps(cfg),
+        close_position=round(cfg.SOLVER.MAX_ITER * (1 - augmentation.CLOSE)) * cfg.SOLVER.BATCH_SIZE * world_size,
         reduced_decoding=cfg.DATA_LOADER.REDUCED_DECODING,
         skip_bad=cfg.DATASETS.ON_ERROR == "skip",
     )
@@ -120,6 +121,24 @@ def make_train_loader(
         world_size=world_size,
     )
     return DataLoader(samples, batch_sampler=sampler, collate_fn=collate_training, **_worker_options(cfg))
+
+
+def make_geometric_steps(cfg: CfgNode) -> GeometricSteps:
+    """Return the steps of INPUT.AUGMENTATION; ConfigError if two of them exclude each other."""
+    augmentation = cfg.INPUT.AUGMENTATION
+    steps = GeometricSteps(
+        augmentation.EXPAND,
+        augmentation.CROP,
+        augmentation.MIRROR,
+        scale=tuple(augmentation.SCALE),
+        aspect=tuple(augmentation.ASPECT),
+        shift=augmentation.SHIFT,
+    )
+    if steps.jitter and (steps.expand or steps.crop):
+        raise ConfigError(
+            "INPUT.AUGMENTATION.SCALE, ASPECT and SHIFT take the place of EXPAND and CROP; set EXPAND and CROP to False"
+        )
+    return steps
 
 
 def make_test_loader(cfg: CfgNode, dataset: DetectionDataset, *, rank: int = 0, world_size: int = 1) -> DataLoader:

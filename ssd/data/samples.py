@@ -3,6 +3,7 @@
 Legend: B images, G largest number of objects of an image, S_h and S_w height and width of the network input.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol, TypeGuard, cast, runtime_checkable
 
@@ -97,6 +98,7 @@ class TrainingSamples(Dataset[TrainingSample]):
         size: (height, width) of the network input in pixels.
         seed: Seed of the augmentation, at least 0.
         steps: Steps of the augmentation.
+        close_position: Position from which images are mirrored, and not expanded, cropped or jittered; None = never.
         reduced_decoding: Decode images at a fraction of their size where that is enough.
         skip_bad: Replace an image that is damaged or has another size than annotated. False = it is an error.
     """
@@ -108,6 +110,7 @@ class TrainingSamples(Dataset[TrainingSample]):
         seed: int,
         steps: GeometricSteps = GeometricSteps(),  # noqa: B008  # frozen
         *,
+        close_position: int | None = None,
         reduced_decoding: bool = False,
         skip_bad: bool = False,
     ):
@@ -117,6 +120,8 @@ class TrainingSamples(Dataset[TrainingSample]):
         self._size = size
         self._rng = PositionedGenerator(seed)
         self._steps = steps
+        self._last_steps = GeometricSteps(expand=False, crop=False, mirror=steps.mirror)
+        self._close_position = math.inf if close_position is None else close_position
 
     def __len__(self) -> int:
         return sum(map(len, self._datasets))
@@ -157,7 +162,8 @@ class TrainingSamples(Dataset[TrainingSample]):
             problem = "has its sides exchanged, and a box that leaves it, so the boxes are not of this image"
             raise DatasetError(f"image {index}, annotated as {height} x {width} pixels, {problem}")
         boxes = np.minimum(np.maximum(boxes, 0), limit)  # so that a crop that holds a centre shows image
-        draw = draw_geometry(width, height, boxes, self._rng.at(position), self._steps)
+        steps = self._steps if position < self._close_position else self._last_steps
+        draw = draw_geometry(width, height, boxes, self._rng.at(position), steps)
         boxes, labels = map_boxes(boxes, labels, draw)
         area = valid_area(width, height, draw, self._size)
         return _DrawnSample(key, is_turned, (width, height), image, draw, boxes, labels, area)

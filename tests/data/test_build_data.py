@@ -154,6 +154,29 @@ def test_two_processes_see_what_one_with_the_double_batch_sees(make_cfg) -> None
         assert torch.equal(torch.cat([part[2] for part in parts]), ids)
 
 
+def test_the_last_iterations_only_mirror(make_cfg) -> None:
+    """The iterations before are those of a training without an end of this kind."""
+    jitter = {"INPUT.AUGMENTATION.SCALE": (0.5, 1.5), "INPUT.AUGMENTATION.SHIFT": 0.2}
+    jitter |= {"INPUT.AUGMENTATION.EXPAND": False, "INPUT.AUGMENTATION.CROP": False}
+    whole = tensors(make_train_loader(make_cfg(**jitter), [Painted(11)]))
+    closed = make_cfg(**jitter, **{"INPUT.AUGMENTATION.CLOSE": 0.25})
+    batches = tensors(make_train_loader(closed, [Painted(11)]))
+    assert_equal(batches[:6], whole[:6])
+    areas, open_areas = (torch.stack([batch[3] for batch in found[6:]]) for found in (batches, whole))
+    image = torch.tensor([0.0, 0, 32, 32])
+    assert torch.equal(areas, image.expand_as(areas))
+    assert not torch.equal(open_areas, areas)
+    two = [make_train_loader(closed, [Painted(11)], 5, rank=rank, world_size=2) for rank in (0, 1)]
+    halves = [[torch.equal(batch[3], image.expand(4, 4)) for batch in tensors(loader)] for loader in two]
+    assert halves == [[False, True, True]] * 2
+
+
+def test_jitter_and_crops_exclude_each_other(make_cfg) -> None:
+    cfg = make_cfg(**{"INPUT.AUGMENTATION.ASPECT": (0.8, 1.25), "INPUT.AUGMENTATION.EXPAND": False})
+    with pytest.raises(ConfigError, match=r"EXPAND and CROP"):
+        make_train_loader(cfg, [Painted(4)])
+
+
 def test_seeds_and_passes_differ(make_cfg) -> None:
     streams = [tensors(make_train_loader(make_cfg(**{"SOLVER.SEED": seed}), [Painted(4)])) for seed in (0, 1)]
     assert not torch.equal(streams[0][0][0], streams[1][0][0])

@@ -18,7 +18,9 @@ from ssd.data.transforms.geometry import (
 )
 
 SIDES = st.integers(1, 40)
+RANGES = st.tuples(*[st.floats(0.05, 20)] * 2).map(sorted)
 STEPS = st.builds(GeometricSteps, st.booleans(), st.booleans(), st.booleans())
+STEPS |= st.builds(GeometricSteps, scale=RANGES, aspect=RANGES, shift=st.floats(0, 0.5))
 
 
 def check_alignment(boxes: np.ndarray, mapped: np.ndarray, draw: GeometricDraw) -> None:

@@ -1,6 +1,6 @@
-"""Random geometry of SSD training: expand, crop, mirror and resize, drawn first and executed as one warp.
+"""Random geometry of SSD training: expand, crop or jitter, mirror and resize, drawn first and executed as one warp.
 
-Together the four steps are one axis-parallel map: a rectangle of the original image becomes the network input, and may
+Together the steps are one axis-parallel map: a rectangle of the original image becomes the network input, and may
 be mirrored. The rectangle leaves the image where the image was expanded.
 
 Legend: G boxes of an image, T crop trials, H and W height and width in pixels.
@@ -35,11 +35,19 @@ class GeometricDraw:
 
 @dataclass(frozen=True)
 class GeometricSteps:
-    """Steps of the augmentation that are switched on."""
+    """Steps of the augmentation that are switched on; the last three replace ``expand`` and ``crop``."""
 
     expand: bool = True
     crop: bool = True
     mirror: bool = True
+    scale: tuple[float, float] = (1.0, 1.0)  # least and largest factor on the size of objects
+    aspect: tuple[float, float] = (1.0, 1.0)  # least and largest factor on their width over height
+    shift: float = 0.0  # largest move of the image in each direction, as a share of the network input, at most 0.5
+
+    @property
+    def jitter(self) -> bool:
+        """Whether scale, aspect ratio or place vary."""
+        return (*self.scale, *self.aspect, self.shift) != (1, 1, 1, 1, 0)
 
 
 def draw_geometry(
@@ -49,11 +57,16 @@ def draw_geometry(
     rng: np.random.Generator,
     steps: GeometricSteps = GeometricSteps(),  # frozen
 ) -> GeometricDraw:
-    """Draw expansion, crop and mirroring for an image with boxes (G, 4), corner form in pixels; no boxes, no crop."""
+    """Draw expansion and crop, or jitter, and mirroring for an image with boxes (G, 4), corner form in pixels.
+
+    Without boxes there is no crop.
+    """
     rect = (0, 0, width, height)
-    if steps.expand and rng.random() < EXPAND_PROBABILITY:
+    if steps.jitter:
+        rect = draw_jitter(width, height, rng, steps)
+    elif steps.expand and rng.random() < EXPAND_PROBABILITY:
         rect = draw_expansion(width, height, rng)
-    if steps.crop and len(boxes):
+    if steps.crop and not steps.jitter and len(boxes):
         rect = draw_crop(rect, boxes, rng)
     return GeometricDraw(rect, mirror=steps.mirror and bool(rng.random() < MIRROR_PROBABILITY))
 
@@ -64,6 +77,23 @@ def draw_expansion(width: int, height: int, rng: np.random.Generator) -> tuple[i
     ratio = 1 + (MAX_EXPAND_RATIO - 1) * size
     left, top = int(x * (width * ratio - width)), int(y * (height * ratio - height))
     return -left, -top, int(width * ratio) - left, int(height * ratio) - top
+
+
+def draw_jitter(width: int, height: int, rng: np.random.Generator, steps: GeometricSteps) -> tuple[int, int, int, int]:
+    """Draw the rectangle (x1, y1, x2, y2), in pixels of the image, that is shown; it holds the image's centre.
+
+    The scale is uniform, and the aspect ratio in its logarithm.
+    """
+    scale, aspect, *place = rng.random(4).tolist()
+    scale = steps.scale[0] + (steps.scale[1] - steps.scale[0]) * scale
+    aspect = steps.aspect[0] * (steps.aspect[1] / steps.aspect[0]) ** aspect
+    spans = []
+    for side, factor, position in zip((width, height), (aspect**0.5, aspect**-0.5), place, strict=True):
+        extent = side / (scale * factor)
+        start = (side - extent) / 2 + (2 * position - 1) * steps.shift * extent
+        spans.append((math.floor(start), math.ceil(start + extent)))
+    (x1, x2), (y1, y2) = spans
+    return x1, y1, x2, y2
 
 
 def draw_crop(

@@ -14,6 +14,7 @@ from ssd.data.transforms.geometry import (
     draw_crop,
     draw_expansion,
     draw_geometry,
+    draw_jitter,
     is_crop_accepted,
     map_boxes,
     max_reduction,
@@ -313,3 +314,40 @@ def test_steps_can_be_left_out() -> None:
     assert growth.min() >= 0 < growth.max()
     growth, _ = draws(expand=False)
     assert growth.min() < 0 >= growth.max()
+
+
+def test_jitter_by_hand() -> None:
+    """Objects grow by the factor of scale, in the middle; shares of the shift are of the network input."""
+    rng, steps = np.random.default_rng(0), GeometricSteps(scale=(2.0, 2.0))
+    assert draw_jitter(80, 40, rng, steps) == (20, 10, 60, 30)
+    assert draw_jitter(80, 40, rng, GeometricSteps(scale=(0.5, 0.5))) == (-40, -20, 120, 60)
+    assert draw_jitter(80, 40, rng, GeometricSteps(aspect=(4.0, 4.0))) == (
+        20,
+        -20,
+        60,
+        60,
+    )  # twice as wide
+
+
+def test_jitter_is_uniform_within_its_limits() -> None:
+    steps = GeometricSteps(scale=(0.5, 1.5), aspect=(0.8, 1.25), shift=0.2)
+    rng, sides = np.random.default_rng(0), np.array([8000, 6000])
+    rects = np.array([draw_jitter(8000, 6000, rng, steps) for _ in range(2000)])
+    extent = rects[:, 2:] - rects[:, :2]
+    factors = sides / extent  # (N, 2): of width and height
+    scale, aspect = np.sqrt(factors.prod(1)), np.log(factors[:, 0] / factors[:, 1])
+    shift = ((rects[:, :2] + rects[:, 2:]) / 2 - sides / 2) / extent
+    for values, low, high in ((scale, 0.5, 1.5), (aspect, np.log(0.8), np.log(1.25)), (shift, -0.2, 0.2)):
+        assert low - 1e-3 <= values.min() < low + 0.01 * (high - low)
+        assert high - 0.01 * (high - low) < values.max() <= high + 1e-3
+        assert values.mean() == pytest.approx((low + high) / 2, abs=0.03 * (high - low))
+        assert values.std() == pytest.approx((high - low) / 12**0.5, rel=0.05)
+
+
+def test_jitter_takes_the_place_of_expansion_and_crop() -> None:
+    boxes, steps = np.array([[10.0, 10, 30, 30]]), GeometricSteps(shift=0.1)
+    draws = [draw_geometry(50, 40, boxes, np.random.default_rng(i), steps) for i in range(60)]
+    assert {draw.mirror for draw in draws} == {False, True}
+    for draw in draws:
+        x1, y1, x2, y2 = draw.rect
+        assert (x2 - x1, y2 - y1) in {(50, 40), (51, 40), (50, 41), (51, 41)}  # on whole pixels
