@@ -45,6 +45,8 @@ cfg.MODEL.BACKBONE.PRETRAINED = True
 cfg.MODEL.BACKBONE.OUT_INDICES = ()
 # Stages, counted from the image, that keep their weights and batch statistics; 0 = train all.
 cfg.MODEL.BACKBONE.FREEZE_STAGES = 0
+# Whether all batch norms of the backbone, without its extra layers, stay as they are: for small batches.
+cfg.MODEL.BACKBONE.FREEZE_BATCH_NORMS = False
 
 # Layers between backbone and head: "none"; "fpn" adds context of coarser maps to finer ones, "pan" also of finer ones
 # to coarser ones. The levels then are those of strides 8, 16, 32, 64 and 128, and BACKBONE has no extra layers.
@@ -138,6 +140,9 @@ cfg.DATA_LOADER.NUM_WORKERS = 8
 cfg.DATA_LOADER.PIN_MEMORY = True
 # In training, decode a JPEG at 1/2, 1/4 or 1/8 of its size if that is enough for the crop and the network input.
 cfg.DATA_LOADER.REDUCED_DECODING = True
+# Rare classes are seen more often: images with a class that less than this share of the images has are repeated (LVIS,
+# arXiv:1908.03195), sqrt(share / that of the class) times; 0 = each image once an epoch.
+cfg.DATA_LOADER.REPEAT_THRESHOLD = 0.0
 
 # ---------------------------------------------------------------- training
 cfg.SOLVER = Config()

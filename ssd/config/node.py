@@ -126,7 +126,7 @@ _CHECKS: dict[str, dict[str, _Check]] = {
         "CLOSE": _FRACTION,
     },
     "DATASETS": {"TRAIN": _NAMES, "TEST": _NAMES, "ON_ERROR": _one_of("raise", "skip")},
-    "DATA_LOADER": {"NUM_WORKERS": _NOT_NEGATIVE},
+    "DATA_LOADER": {"NUM_WORKERS": _NOT_NEGATIVE, "REPEAT_THRESHOLD": _FRACTION},
     "SOLVER": {
         **dict.fromkeys(("MAX_ITER", "GAMMA", "BATCH_SIZE", "LR"), _POSITIVE),
         **dict.fromkeys(("BIAS_LR_FACTOR", "BACKBONE_LR_FACTOR", "NEW_LAYERS_LR_FACTOR"), _POSITIVE),

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Sequence
 
 import cv2
+import numpy as np
 import torch
 from torch.utils.data import DataLoader
 from yacs.config import CfgNode
@@ -15,8 +16,8 @@ from yacs.config import CfgNode
 from ssd.data.catalog import dataset_names, make_dataset
 from ssd.data.datasets import ArrayDataset, COCODataset, DetectionDataset
 from ssd.data.datasets.policy import describe_similar
-from ssd.data.samplers import IterationSampler, share_of_batches
-from ssd.data.samples import ResizedSamples, TrainingSamples, collate_test, collate_training
+from ssd.data.samplers import IterationSampler, repeat_factors, share_of_batches
+from ssd.data.samples import ResizedSamples, TrainingSamples, collate_test, collate_training, open_sample
 from ssd.data.transforms.geometry import GeometricSteps
 from ssd.structures.boxes import height_width
 from ssd.structures.class_names import BACKGROUND
@@ -119,8 +120,19 @@ def make_train_loader(
         seed,
         rank=rank,
         world_size=world_size,
+        repeats=_make_repeats(datasets, cfg.DATA_LOADER.REPEAT_THRESHOLD),
     )
     return DataLoader(samples, batch_sampler=sampler, collate_fn=collate_training, **_worker_options(cfg))
+
+
+def _make_repeats(datasets: Sequence[DetectionDataset], threshold: float) -> np.ndarray | None:
+    """Return how often an epoch has each image of the concatenated datasets; None = once."""
+    if threshold == 0:
+        return None
+    targets = (open_sample(datasets, index).target for index in range(sum(map(len, datasets))))
+    repeats = repeat_factors([np.asarray(target["labels"]) for target in targets], threshold)
+    logger.info("Images with rare classes are repeated: an epoch has %d for %d images", repeats.sum(), len(repeats))
+    return repeats
 
 
 def make_geometric_steps(cfg: CfgNode) -> GeometricSteps:

@@ -5,9 +5,11 @@ processes, and after a restart.
 """
 
 import logging
+import math
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from itertools import accumulate
 from typing import Any
 
@@ -28,6 +30,7 @@ _NAMED = 5  # damaged images, each with a warning; more of them are only counted
 class IterationSampler(Sampler[list[tuple[int, int]]]):
     """Batches of (index, position): position p of the stream shows sample p % N of the permutation of epoch p // N.
 
+    With ``repeats``, an epoch has their sum of samples, each as many times as they say, rounded up or down at random.
     Batches cross the borders of epochs, so that all of them are full and no sample is left out. Iterations count from
     0; ``max_iter`` ends the stream. ``batch_size`` is that of each of ``world_size`` processes.
     """
@@ -40,22 +43,44 @@ class IterationSampler(Sampler[list[tuple[int, int]]]):
     _: KW_ONLY
     rank: int = 0
     world_size: int = 1
+    repeats: np.ndarray | None = None  # (N,) mean number of times that an epoch has a sample; None = once
 
     def __len__(self) -> int:
         return max(self.max_iter - self.start_iteration, 0)
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         current_epoch, order = -1, np.empty(0, dtype=np.int64)
+        epoch_size = self.num_samples if self.repeats is None else round(self.repeats.sum())
         for iteration in range(self.start_iteration, self.max_iter):
             first = (iteration * self.world_size + self.rank) * self.batch_size
             batch = []
             for position in range(first, first + self.batch_size):
-                epoch, offset = divmod(position, self.num_samples)
+                epoch, offset = divmod(position, epoch_size)
                 if epoch != current_epoch:
                     current_epoch = epoch
-                    order = np.random.default_rng((self.seed, epoch)).permutation(self.num_samples)
+                    order = self._draw_epoch(np.random.default_rng((self.seed, epoch)), epoch_size)
                 batch.append((int(order[offset]), position))
             yield batch
+
+    def _draw_epoch(self, rng: np.random.Generator, epoch_size: int) -> np.ndarray:
+        order = rng.permutation(self.num_samples)
+        if self.repeats is None:
+            return order
+        # Systematic sampling: points at equal distances on a line where each sample has the length of its repeats.
+        ends = self.repeats[order].cumsum()
+        points = (np.arange(epoch_size) + rng.random()) * (ends[-1] / epoch_size)
+        return rng.permutation(order[np.searchsorted(ends, points, side="right").clip(max=len(ends) - 1)])
+
+
+def repeat_factors(labels: Sequence[np.ndarray], threshold: float) -> np.ndarray:
+    """Return the mean number of times that an epoch has each image, (N,), so that rare classes are seen more often.
+
+    A class in a share f of the images repeats them max(1, sqrt(threshold / f)) times; an image is repeated as its
+    rarest class says (LVIS, arXiv:1908.03195, "repeat factor sampling"). ``labels`` has the labels of each image.
+    """
+    counts = Counter(label for image in labels for label in set(image.tolist()))
+    factors = {label: max(1.0, math.sqrt(threshold * len(labels) / count)) for label, count in counts.items()}
+    return np.array([max((factors[label] for label in set(image.tolist())), default=1.0) for image in labels])
 
 
 def share_of_batches(num_samples: int, batch_size: int, rank: int, world_size: int) -> list[range]:
@@ -86,7 +111,8 @@ def batch_images(loader: DataLoader, datasets: Sequence[DetectionDataset], itera
     sampler = loader.batch_sampler
     assert isinstance(sampler, IterationSampler)
     batch_size = sampler.batch_size * sampler.world_size
-    (batch,) = IterationSampler(sampler.num_samples, batch_size, iteration, iteration - 1, sampler.seed)
+    whole = {"batch_size": batch_size, "rank": 0, "world_size": 1}
+    (batch,) = replace(sampler, **whole, start_iteration=iteration - 1, max_iter=iteration)
     names = []
     for index, _ in batch:
         number, row = locate_sample(datasets, index)

@@ -47,9 +47,10 @@ def build_new_model(cfg: Config, class_names: Sequence[str]) -> SSDDetector:
     """
     source = cfg.MODEL.WEIGHTS
     if not source:
-        if cfg.MODEL.BACKBONE.FREEZE_STAGES and not cfg.MODEL.BACKBONE.PRETRAINED:
+        frozen = [key for key in ("FREEZE_STAGES", "FREEZE_BATCH_NORMS") if cfg.MODEL.BACKBONE[key]]
+        if frozen and not cfg.MODEL.BACKBONE.PRETRAINED:
             raise ConfigError(
-                "MODEL.BACKBONE.FREEZE_STAGES would keep random weights; set MODEL.BACKBONE.PRETRAINED or MODEL.WEIGHTS"
+                f"MODEL.BACKBONE.{frozen[0]} would keep random weights; set MODEL.BACKBONE.PRETRAINED or MODEL.WEIGHTS"
             )
         return build_detection_model(cfg)
     checkpoint = read_detector(source)

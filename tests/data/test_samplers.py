@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ssd.data import build_datasets, make_train_loader
-from ssd.data.samplers import IterationSampler, PositionedGenerator, batch_images, share_of_batches
+from ssd.data.samplers import IterationSampler, PositionedGenerator, batch_images, repeat_factors, share_of_batches
 
 
 @pytest.mark.parametrize(("num_samples", "batch_size", "max_iter"), [(7, 3, 14), (2, 5, 10)])
@@ -68,15 +68,15 @@ def test_shares_are_the_batches_of_one_process(num_samples: int, batch_size: int
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
 
-@pytest.mark.parametrize("world_size", [1, 2])
-def test_the_images_of_a_batch_are_named(write_voc, make_cfg, world_size: int) -> None:
+@pytest.mark.parametrize(("world_size", "threshold"), [(1, 0.0), (2, 0.0), (2, 0.9)])
+def test_the_images_of_a_batch_are_named(write_voc, make_cfg, world_size: int, threshold: float) -> None:
     """Those of all processes, from the loader of any, whether the training was continued or not."""
     roots = [
-        write_voc({name: [("dog", (5, 5, 20, 25))] for name in names}, root=root)
-        for root, names in (("one", "abcde"), ("two", "fg"))
+        write_voc({name: [(label, (5, 5, 20, 25))] for name in names}, root=root)
+        for root, names, label in (("one", "abcde", "dog"), ("two", "fg", "cat"))
     ]
     sets = {str(i): {"FORMAT": "voc", "ROOT": str(root), "SPLIT": "train"} for i, root in enumerate(roots)}
-    cfg = make_cfg(sets, **{"DATASETS.TRAIN": ("0", "1"), "SOLVER.SEED": 7})
+    cfg = make_cfg(sets, **{"DATASETS.TRAIN": ("0", "1"), "SOLVER.SEED": 7, "DATA_LOADER.REPEAT_THRESHOLD": threshold})
     datasets = build_datasets(cfg, is_train=True)
     loaders = [make_train_loader(cfg, datasets, rank=rank, world_size=world_size) for rank in range(world_size)]
     continued = make_train_loader(cfg, datasets, 3, rank=world_size - 1, world_size=world_size)
@@ -96,3 +96,36 @@ def test_images_without_files_are_named_by_id(make_cfg) -> None:
     datasets = [Elsewhere(range(4))]
     loader = make_train_loader(make_cfg(), datasets)
     assert sorted(batch_images(loader, datasets, 1)) == [f"image {70 + index}" for index in range(4)]
+
+
+def test_repeat_factors_by_hand() -> None:
+    """Class 1 is in all of four images, class 2 in two and class 3 in one."""
+    labels = [np.array(image) for image in ([1, 1, 2], [1], [2, 1, 3], [1])]
+    assert repeat_factors(labels, 0.25).tolist() == [1, 1, 1, 1]
+    assert repeat_factors(labels, 1.0) == pytest.approx([2**0.5, 1, 2, 1])
+    assert repeat_factors([np.array([]), np.array([1])], 1.0) == pytest.approx([1, 2**0.5])
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.floats(1, 5), min_size=1, max_size=20), st.integers(0, 2**32))
+def test_an_epoch_has_each_sample_as_often_as_its_factor_says(factors, seed) -> None:
+    repeats = np.array(factors)
+    size = round(repeats.sum())
+    sampler = IterationSampler(len(repeats), size, 3, seed=seed, repeats=repeats)
+    epochs = [[index for index, _ in batch] for batch in sampler]
+    for epoch in epochs:
+        counts = np.bincount(epoch, minlength=len(repeats))
+        expected = repeats * (size / repeats.sum())
+        assert (counts >= np.floor(expected - 1e-9)).all()
+        assert (counts <= np.ceil(expected + 1e-9)).all()
+    tail = IterationSampler(len(repeats), size, 3, 2, seed=seed, repeats=repeats)
+    assert [[index for index, _ in batch] for batch in tail] == epochs[2:]
+
+
+def test_repeats_are_shared_by_processes_and_right_in_the_mean() -> None:
+    repeats = np.array([1, 2.5, 1, 1, 1.7])
+    one = list(IterationSampler(5, 6, 9, seed=3, repeats=repeats))
+    two = [list(IterationSampler(5, 3, 9, seed=3, rank=rank, world_size=2, repeats=repeats)) for rank in (0, 1)]
+    assert [first + second for first, second in zip(*two, strict=True)] == one
+    rates = np.bincount([index for batch in IterationSampler(5, 8, 2000, repeats=repeats) for index, _ in batch])
+    assert rates / rates.sum() == pytest.approx(repeats / repeats.sum(), rel=0.02)

@@ -59,3 +59,15 @@ def freeze_stages(backbone: nn.Module, num_stages: int, name: str) -> list[nn.Mo
     for layer in frozen:
         layer.requires_grad_(False).eval()
     return frozen
+
+
+def freeze_batch_norms(backbone: nn.Module) -> list[nn.Module]:
+    """Exclude the batch norms of a backbone from training, and return them in evaluation mode; not those of ``extras``."""
+    norms = [
+        layer
+        for name, layer in backbone.named_modules()
+        if isinstance(layer, nn.modules.batchnorm._BatchNorm) and not name.startswith("extras.")
+    ]
+    for layer in norms:
+        layer.requires_grad_(False).eval()
+    return norms

@@ -9,7 +9,7 @@ from yacs.config import CfgNode
 from ssd.modeling import registry
 from ssd.modeling.anchors import BoxCoder, IoUMatcher
 from ssd.modeling.backbone import build_backbone
-from ssd.modeling.backbone.stages import freeze_stages
+from ssd.modeling.backbone.stages import freeze_batch_norms, freeze_stages
 from ssd.modeling.box_head import DenseLoss, MultiBoxLoss, PostProcessor
 from ssd.modeling.detector.levels import Levels, build_levels, make_prior_box
 from ssd.modeling.detector.ssd_detector import SSDDetector
@@ -59,6 +59,7 @@ def build_detection_model(cfg: CfgNode, pretrained: bool = True) -> SSDDetector:
         score_function=model.BOX_HEAD.SCORES,
     )
     frozen = freeze_stages(backbone, model.BACKBONE.FREEZE_STAGES, model.BACKBONE.NAME)
+    frozen += freeze_batch_norms(backbone) if model.BACKBONE.FREEZE_BATCH_NORMS else []
     detector: SSDDetector = registry.META_ARCHITECTURES[model.META_ARCHITECTURE](backbone, neck, box_head, frozen)
     return detector
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from ssd.config import load_config
 from ssd.modeling import registry
-from ssd.modeling.backbone.stages import feature_shapes, freeze_stages, split_at_strides
+from ssd.modeling.backbone.stages import feature_shapes, freeze_batch_norms, freeze_stages, split_at_strides
 from ssd.modeling.detector import build_detection_model
 from ssd.structures import Container
 from ssd.utils.errors import ConfigError
@@ -75,6 +75,32 @@ def test_frozen_stages_stay_as_they_are(copied: bool) -> None:
         assert torch.equal(value, before[name]) == name.startswith(frozen), name
     assert model.training
     assert model.backbone.stages[1].training
+
+
+def test_no_gradient_is_computed_in_frozen_stages() -> None:
+    model = build_detection_model(load_config(None, [*SMALL, "MODEL.BACKBONE.FREEZE_STAGES", 2])).train()
+    needed = []
+    for layer in model.backbone.stages[0]:
+        layer.register_forward_hook(lambda _, __, output: needed.append(output.requires_grad))
+    model.backbone(torch.randn(1, 3, 96, 96))
+    assert needed == [False, False, False, True, True, True]
+
+
+def test_frozen_batch_norms() -> None:
+    model = build_detection_model(load_config(None, [*SMALL, "MODEL.BACKBONE.FREEZE_BATCH_NORMS", True])).train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    step(model)
+    names = [name for name, layer in model.named_modules() if isinstance(layer, nn.BatchNorm2d)]
+    assert len(names) == 12
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, before[name]) == name.startswith(tuple(f"{norm}." for norm in names)), name
+
+
+def test_batch_norms_of_extra_layers_are_trained() -> None:
+    backbone = nn.ModuleDict({"features": nn.BatchNorm2d(1), "extras": nn.Sequential(nn.BatchNorm2d(1))})
+    assert freeze_batch_norms(backbone) == [backbone["features"]]
+    assert backbone["extras"][0].training
+    assert [parameter.requires_grad for parameter in backbone.parameters()] == [False, False, True, True]
 
 
 def test_freezing_more_than_there_is() -> None:
