@@ -8,6 +8,7 @@ from pathlib import Path
 from ssd.commands.arguments import CKPT_HELP, add_flag, make_parser, user_path
 from ssd.commands.run import run_script, start_trained
 from ssd.data import build_datasets, make_batch_transform, make_test_loader
+from ssd.engine.flipped import FlippedDetector
 from ssd.engine.inference import evaluate_datasets
 from ssd.tools.report import describe_run, write_report
 from ssd.utils.device import select_dtype
@@ -30,6 +31,8 @@ def parse_args(args: Sequence[str] | None = None) -> argparse.Namespace:
     parser = make_parser("Evaluate a detector on the datasets of DATASETS.TEST.", prog)
     add_flag(parser, "--ckpt", default=None, metavar="FILE", help=CKPT_HELP)
     add_flag(parser, "--output_dir", type=user_path, metavar="DIR", help="for results; default: OUTPUT_DIR/inference")
+    help_text = "also detect in the mirrored images, in twice the time"
+    add_flag(parser, "--flip", action="store_true", help=help_text)
     help_text = "also write report.html beside the results: where the detector fails, on one page"
     add_flag(parser, "--report", action="store_true", help=help_text)
     return parser.parse_intermixed_args(args)
@@ -53,8 +56,9 @@ def run(args: argparse.Namespace) -> None:
     output_dir = args.output_dir or Path(cfg.OUTPUT_DIR, "inference")
     transform = make_batch_transform(cfg, is_train=False)
     dtype = select_dtype(cfg.TEST.AMP, device, "TEST.AMP", model)
+    detector = FlippedDetector(model) if args.flip else model
     evaluations = evaluate_datasets(
-        model, loaders, transform, output_dir=output_dir, dtype=dtype, metric=cfg.TEST.METRIC
+        detector, loaders, transform, output_dir=output_dir, dtype=dtype, metric=cfg.TEST.METRIC
     )
     if args.report:
         facts = describe_run(cfg, args.config_file or f"of {args.ckpt}", checkpoint, device)

@@ -210,6 +210,12 @@ cfg.CHECKPOINT.SAFETENSORS = False
 cfg.TEST = Config()
 # Of two boxes of one class, the lower-scored is dropped when their IoU exceeds this.
 cfg.TEST.NMS_THRESHOLD = 0.45
+# Also drop boxes of other classes so, for objects that cannot overlap. Not in exported networks.
+cfg.TEST.CLASS_AGNOSTIC_NMS = False
+# Multiply the scores of overlapping boxes by exp(-IoU^2 / SOFT_NMS), such as 0.5, instead of dropping them (Soft-NMS,
+# arXiv:1704.04503); 0 = drop them. NMS_THRESHOLD, PRE_NMS_TOP_K and MAX_PER_CLASS are not read then. Not in exported
+# networks.
+cfg.TEST.SOFT_NMS = 0.0
 # Detections must score above this.
 cfg.TEST.CONFIDENCE_THRESHOLD = 0.01
 # Candidates per class and image, best first, that go into NMS; -1 = all.

@@ -145,6 +145,7 @@ _CHECKS: dict[str, dict[str, _Check]] = {
     "TEST": {
         **dict.fromkeys(("NMS_THRESHOLD", "CONFIDENCE_THRESHOLD"), _FRACTION),
         **dict.fromkeys(("PRE_NMS_TOP_K", "MAX_PER_CLASS", "MAX_PER_IMAGE"), _LIMIT),
+        "SOFT_NMS": _NOT_NEGATIVE,
         "BATCH_SIZE": _POSITIVE,
         "AMP": _FORMAT,
     },

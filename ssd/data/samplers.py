@@ -111,8 +111,8 @@ def batch_images(loader: DataLoader, datasets: Sequence[DetectionDataset], itera
     sampler = loader.batch_sampler
     assert isinstance(sampler, IterationSampler)
     batch_size = sampler.batch_size * sampler.world_size
-    whole = {"batch_size": batch_size, "rank": 0, "world_size": 1}
-    (batch,) = replace(sampler, **whole, start_iteration=iteration - 1, max_iter=iteration)
+    whole = replace(sampler, batch_size=batch_size, rank=0, world_size=1)
+    (batch,) = replace(whole, start_iteration=iteration - 1, max_iter=iteration)
     names = []
     for index, _ in batch:
         number, row = locate_sample(datasets, index)

@@ -62,7 +62,14 @@ class Metadata:
 
 
 def make_metadata(cfg: Config, model: SSDDetector, class_names: Sequence[str]) -> Metadata:
-    """Describe a detector by its config, its priors and its class names (background first)."""
+    """Describe a detector by its config, its priors and its class names (background first).
+
+    Raises:
+        ExportError: The config asks for another NMS than the class-wise one of exported networks.
+    """
+    if cfg.TEST.SOFT_NMS > 0 or cfg.TEST.CLASS_AGNOSTIC_NMS:
+        key = "SOFT_NMS" if cfg.TEST.SOFT_NMS > 0 else "CLASS_AGNOSTIC_NMS"
+        raise ExportError(f"TEST.{key} is {cfg.TEST[key]}, but exported networks have class-wise NMS; unset it")
     return Metadata(
         class_names=tuple(class_names),
         image_size=height_width(cfg.INPUT.IMAGE_SIZE),

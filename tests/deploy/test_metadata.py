@@ -50,6 +50,12 @@ def test_each_kind_has_its_own_description(metadata: Metadata) -> None:
         assert document["input"].startswith(f"images: {described}")
 
 
+@pytest.mark.parametrize(("key", "value"), [("SOFT_NMS", 0.5), ("CLASS_AGNOSTIC_NMS", True)])
+def test_another_nms_is_refused(small_detector: SSDDetector, key: str, value: object) -> None:
+    with pytest.raises(ExportError, match=rf"TEST\.{key} is {value}"):
+        make_metadata(make_small_config(f"TEST.{key}", value), small_detector, NAMES)
+
+
 def test_scores_of_raw_predictions(metadata: Metadata) -> None:
     document = json.loads(to_json(replace(metadata, kind="raw", score_function="sigmoid")))
     assert "before sigmoid" in document["outputs"]["cls_logits"]

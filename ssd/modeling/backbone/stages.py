@@ -62,8 +62,8 @@ def freeze_stages(backbone: nn.Module, num_stages: int, name: str) -> list[nn.Mo
 
 
 def freeze_batch_norms(backbone: nn.Module) -> list[nn.Module]:
-    """Exclude the batch norms of a backbone from training, and return them in evaluation mode; not those of ``extras``."""
-    norms = [
+    """Exclude the batch norms of a backbone, but for ``extras``, from training; return them in evaluation mode."""
+    norms: list[nn.Module] = [
         layer
         for name, layer in backbone.named_modules()
         if isinstance(layer, nn.modules.batchnorm._BatchNorm) and not name.startswith("extras.")

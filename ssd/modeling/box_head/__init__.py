@@ -5,6 +5,7 @@ from ssd.modeling.box_head.box_predictor import Predictions, SSDBoxPredictor, SS
 from ssd.modeling.box_head.dense_loss import DenseLoss
 from ssd.modeling.box_head.loss import LossSums, MultiBoxLoss
 from ssd.modeling.box_head.post_processor import PostProcessor
+from ssd.modeling.box_head.soft_nms import SoftPostProcessor
 
 __all__ = [
     "DenseLoss",
@@ -15,4 +16,5 @@ __all__ = [
     "SSDBoxHead",
     "SSDBoxPredictor",
     "SSDLiteBoxPredictor",
+    "SoftPostProcessor",
 ]

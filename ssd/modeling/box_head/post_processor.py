@@ -29,6 +29,7 @@ class PostProcessor:
     max_per_class: int = -1  # detections of a class in an image
     max_per_image: int = 100
     clip: bool = False  # whether boxes are clipped to the image
+    class_agnostic: bool = False  # whether a box also drops those of other classes
 
     @torch.no_grad()
     def __call__(self, scores: Tensor, boxes: Tensor) -> list[Container]:
@@ -79,7 +80,8 @@ class PostProcessor:
         if self.pre_nms_top_k >= 0:
             enters = rank_in_class(group) < self.pre_nms_top_k  # the candidates of an image descend
             row, column, group = row[enters], column[enters], group[enters]
-        keep = class_wise_nms(boxes[row, column], group, scores[row, column], self.nms_threshold)
+        rivals = row if self.class_agnostic else group
+        keep = class_wise_nms(boxes[row, column], rivals, scores[row, column], self.nms_threshold)
         if self.max_per_class >= 0:
             keep = keep[rank_in_class(group[keep]) < self.max_per_class]
         is_kept = torch.zeros_like(labels, dtype=torch.bool)

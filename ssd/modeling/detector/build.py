@@ -1,6 +1,7 @@
 """The composition root: every part of a detector, with the numbers that it is built from."""
 
 import logging
+from functools import partial
 from typing import Any
 
 from torch import nn
@@ -10,7 +11,7 @@ from ssd.modeling import registry
 from ssd.modeling.anchors import BoxCoder, IoUMatcher
 from ssd.modeling.backbone import build_backbone
 from ssd.modeling.backbone.stages import freeze_batch_norms, freeze_stages
-from ssd.modeling.box_head import DenseLoss, MultiBoxLoss, PostProcessor
+from ssd.modeling.box_head import DenseLoss, MultiBoxLoss, PostProcessor, SoftPostProcessor
 from ssd.modeling.detector.levels import Levels, build_levels, make_prior_box
 from ssd.modeling.detector.ssd_detector import SSDDetector
 from ssd.modeling.neck import build_neck
@@ -83,7 +84,8 @@ def _build_loss(cfg: CfgNode, box_coder: BoxCoder) -> MultiBoxLoss:
 
 def _build_post_processor(cfg: CfgNode, levels: Levels) -> PostProcessor:
     test = cfg.TEST
-    return PostProcessor(
+    make = partial(SoftPostProcessor, sigma=test.SOFT_NMS) if test.SOFT_NMS > 0 else PostProcessor
+    return make(
         levels.image_size,
         score_threshold=test.CONFIDENCE_THRESHOLD,
         nms_threshold=test.NMS_THRESHOLD,
@@ -91,6 +93,7 @@ def _build_post_processor(cfg: CfgNode, levels: Levels) -> PostProcessor:
         max_per_class=test.MAX_PER_CLASS,
         max_per_image=test.MAX_PER_IMAGE,
         clip=test.CLIP_BOXES,
+        class_agnostic=test.CLASS_AGNOSTIC_NMS,
     )
 
 

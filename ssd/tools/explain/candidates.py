@@ -71,7 +71,12 @@ def find_candidates(post_processor: PostProcessor, scores: Tensor, boxes: Tensor
         scores=best[is_above].cpu(),
         boxes=candidate_boxes,
         is_kept=is_kept,
-        suppressors=_find_suppressors(candidate_boxes, labels, is_kept, post_processor.nms_threshold),
+        suppressors=_find_suppressors(
+            candidate_boxes,
+            torch.zeros_like(labels) if post_processor.class_agnostic else labels,
+            is_kept,
+            post_processor.nms_threshold,
+        ),
     )
 
 

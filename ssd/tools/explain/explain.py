@@ -18,7 +18,7 @@ from ssd.inference.predictor import Predictor
 from ssd.inference.sources import Frame, SingleImage, open_source
 from ssd.inference.torch_network import TorchNetwork
 from ssd.modeling.anchors import PriorBox
-from ssd.modeling.box_head import MultiBoxLoss, Predictions, SSDBoxHead
+from ssd.modeling.box_head import MultiBoxLoss, Predictions, SoftPostProcessor, SSDBoxHead
 from ssd.modeling.box_head.box_predictor import class_scores
 from ssd.structures.boxes import center_to_corner
 from ssd.tools.explain.candidates import Candidates, find_candidates
@@ -230,6 +230,8 @@ def _find_head(detector: Predictor) -> tuple[TorchNetwork, SSDBoxHead]:
     head = network.network.box_head
     if not isinstance(head, SSDBoxHead) or not isinstance(head.loss, MultiBoxLoss):
         raise ConfigError(f"MODEL.BOX_HEAD.NAME gives {type(head).__name__}, but only SSDBoxHead can be explained")
+    if isinstance(head.post_processor, SoftPostProcessor):
+        raise ConfigError("TEST.SOFT_NMS drops no boxes, so there is nothing to explain; set it to 0")
     return network, head
 
 

@@ -72,6 +72,16 @@ def test_suppressors(overrides: list[object]) -> None:
         assert torch.equal(found.is_kept[before_last], found.suppressors[before_last] < 0)
 
 
+def test_boxes_of_other_classes_suppress_where_they_compete() -> None:
+    found = explain(make_detector("TEST.CLASS_AGNOSTIC_NMS", True), make_image()).candidates
+    iou = box_iou(found.boxes.double(), found.boxes.double())
+    is_dropped = found.suppressors >= 0
+    assert (iou[is_dropped, found.suppressors[is_dropped]] > found.nms_threshold).all()
+    assert (found.labels[is_dropped] != found.labels[found.suppressors[is_dropped]]).any()
+    with pytest.raises(ConfigError, match=r"SOFT_NMS"):
+        explain(make_detector("TEST.SOFT_NMS", 0.5), make_image())
+
+
 def test_masks_and_losses_are_those_of_the_training(detector: Predictor, explanation: Explanation) -> None:
     """A prior is in the loss exactly if the loss has a gradient there."""
     network = detector.network.network
