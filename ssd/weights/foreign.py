@@ -4,6 +4,7 @@ import difflib
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -92,7 +93,7 @@ def _convert(format: Format, file: CheckpointContent) -> Converted:
     """Convert the weights; errors name the file and its format."""
     weights = {name: value.float() if value.is_floating_point() else value for name, value in file.weights.items()}
     try:
-        converted = format.convert(weights, file.content)
+        converted = format.convert(weights, {**file.content, "file_name": Path(file.source).name})
         count_classes(converted.weights)  # raises without headers
     except CheckpointError as error:
         raise CheckpointError(

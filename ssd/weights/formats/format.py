@@ -37,8 +37,8 @@ class Format(NamedTuple):
         name: Name for ``ssd convert --from``.
         title: Name in messages.
         marks: Regular expressions. A file has this format if each of them matches the beginning of a tensor name.
-        convert: Function of the weights and of the whole content of the file. Raises CheckpointError if they are not
-            those of this format.
+        convert: Function of the weights and of the whole content of the file, with its name as "file_name". Raises
+            CheckpointError if they are not those of this format.
     """
 
     name: str

@@ -13,8 +13,8 @@ from ssd.weights.formats.format import Converted, Format, rename
 
 _CLASSES = ("face",)
 _SIZE_NOTE = (
-    "The input is taken for 320 x 240, which the file does not say. If it was trained for 640 x 480, set "
-    "INPUT.IMAGE_SIZE to (480, 640); the tensors are the same."
+    "The input is taken for {} x {} by the name of the file, whose tensors are the same for 320 x 240 and 640 x 480. "
+    "A 640 in its name stands for the second."
 )
 _RFB = "backbone.features.7"
 _RULES = (
@@ -32,13 +32,15 @@ _RULES = (
 
 
 def _convert(weights: StateDict, content: Mapping[str, Any]) -> Converted:
-    return _converted(rename(weights, _RULES))
+    return _converted(rename(weights, _RULES), content)
 
 
-def _converted(weights: StateDict) -> Converted:
+def _converted(weights: StateDict, content: Mapping[str, Any]) -> Converted:
     network = "rfb" if f"{_RFB}.linear.0.weight" in weights else "slim"
     names = _CLASSES if layouts.count_classes(weights) == 1 + len(_CLASSES) else None
-    return Converted(weights, f"interop/ultralight_{network}_320_face", class_names=names, notes=(_SIZE_NOTE,))
+    size = (480, 640) if "640" in str(content.get("file_name")) else (240, 320)
+    config, note = f"interop/ultralight_{network}_320_face", _SIZE_NOTE.format(*reversed(size))
+    return Converted(weights, config, ("INPUT.IMAGE_SIZE", size), names, (note,))
 
 
 def _convert_caffe(weights: StateDict, content: Mapping[str, Any]) -> Converted:
@@ -55,7 +57,7 @@ def _convert_caffe(weights: StateDict, content: Mapping[str, Any]) -> Converted:
         ours[f"{conv}.weight"], bias = weights[f"{theirs}.0"], weights[f"{theirs}.1"]
         ours |= {f"{norm}.{name}": value for name, value in layouts.folded_norm(bias).items()} if norm else {}
         ours |= {} if norm else {f"{conv}.bias": bias}
-    return _converted(ours)
+    return _converted(ours, content)
 
 
 def _layers(has_rfb: bool) -> Iterator[tuple[str, str]]:

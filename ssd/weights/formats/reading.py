@@ -21,6 +21,12 @@ from ssd.utils.errors import CheckpointError, PickledObjectError
 _KEYS = ("state_dict", "model", "model_state_dict", "net")  # of the weights, in the files of the known projects
 # Modules that read other files than those of torch and safetensors, by suffix: ``read(path, source)``.
 _READERS = {".caffemodel": "ssd.weights.caffe"}
+# Files beside weights, by suffix, for messages.
+_OTHERS = {
+    ".prototxt": "describes a network of Caffe, and has no weights; give its .caffemodel",
+    ".pbtxt": "describes a graph of TensorFlow, and has no weights; give its .pb or its checkpoint",
+    ".onnx": "is an exported graph, from which no checkpoint can be made; give the file that it was exported from",
+}
 _WRAPPERS = re.compile(r"^(module\.)+")  # DataParallel and DistributedDataParallel
 
 
@@ -47,6 +53,8 @@ def read_weights(source: str) -> CheckpointContent:
         CheckpointError: The file is missing, damaged, refused as unsafe, or holds no weights.
     """
     path = local_file(source)
+    if path.suffix.lower() in _OTHERS:
+        raise CheckpointError(f"{source} {_OTHERS[path.suffix.lower()]}")
     if path.suffix.lower() in _READERS:
         refuse_text(path, source)
         reader = importlib.import_module(_READERS[path.suffix.lower()])

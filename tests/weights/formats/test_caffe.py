@@ -69,6 +69,12 @@ def test_damaged_files_are_refused(tmp_path: Path, data: bytes, message: str) ->
         read_weights(write(tmp_path, data))
 
 
+def test_a_file_beside_the_weights(tmp_path: Path) -> None:
+    (tmp_path / "deploy.prototxt").write_text("name: 'a'")
+    with pytest.raises(CheckpointError, match=r"deploy\.prototxt describes .*\.caffemodel"):
+        read_weights(str(tmp_path / "deploy.prototxt"))
+
+
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     mutations=st.lists(st.sampled_from([flip_bytes, cut, truncate, repeat]), min_size=1, max_size=3),

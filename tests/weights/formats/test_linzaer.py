@@ -11,8 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ssd.config import parse_config
 from ssd.utils.errors import CheckpointError
-from ssd.weights.foreign import convert_foreign
+from ssd.weights.foreign import convert_foreign, levels_of
 from ssd.weights.formats.reading import CheckpointContent, read_weights
 from tests.weights.formats import peers
 from tests.weights.formats.caffemodel import caffemodel
@@ -110,6 +111,18 @@ def test_network_from_names_and_in_caffe(network: str, tmp_path: Path) -> None:
         convert_foreign(CheckpointContent("net", {name: blobs[name] for name in ("250.0", "250.1", "251.0")}, {}))
     with pytest.raises(CheckpointError, match=r"missing tensor: 250\.1"):
         convert_foreign(CheckpointContent("net", {k: v for k, v in blobs.items() if k != "250.1"}, {}))
+
+
+@pytest.mark.parametrize(
+    ("file", "num_priors"), [("version-slim-640.pth", 17640), ("slim.pth", 4420), ("a/640/slim.pth", 4420)]
+)
+def test_the_name_of_the_file_says_its_size(file: str, num_priors: int) -> None:
+    shapes = peers.read_shapes("ultralight_slim_320_face")
+    loaded = convert_foreign(CheckpointContent(file, {name: torch.zeros(shape) for name, shape in shapes.items()}, {}))
+    assert loaded.config is not None
+    cfg = parse_config(loaded.config, file)
+    assert levels_of(cfg).num_priors == num_priors
+    assert loaded.class_names == ("__background__", "face")
 
 
 def test_priors_are_squares_on_equal_shares() -> None:
