@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 CONFIG_HELP = "YAML file, or the name of one of the library's configs, such as vgg_ssd300_voc0712.yaml"
-CKPT_HELP = "path or URL; default: the last one of OUTPUT_DIR. One of this library needs no --config-file"
+CKPT_HELP = "path, URL or name of `ssd models`; default: the last one of OUTPUT_DIR"
 OVERRIDES_HELP = "overrides of config keys"
 
 

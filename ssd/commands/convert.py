@@ -27,7 +27,7 @@ def parse_args(args: Sequence[str]) -> argparse.Namespace:
         "--to lufficc, write one of ours for lufficc/SSD.",
         epilog=f"formats of checkpoints: {', '.join(all_formats())}",
     )
-    parser.add_argument("checkpoint", metavar="FILE", help="path or URL of the checkpoint")
+    parser.add_argument("checkpoint", metavar="FILE", help="path or URL of the checkpoint, or its name in `ssd models`")
     parser.add_argument("-o", "--output", required=True, type=user_path, metavar="OUT.pth", help="file to write")
     help_text = "format of the checkpoint; default: by the names of its tensors"
     parser.add_argument("--from", dest="format", default="auto", metavar="KIND", help=help_text)

@@ -4,7 +4,7 @@ import argparse
 import logging
 from collections.abc import Mapping, Sequence
 
-from ssd.commands.arguments import add_flag, user_path
+from ssd.commands.arguments import CKPT_HELP, add_flag, user_path
 from ssd.commands.run import run_script
 from ssd.config import Config
 from ssd.data import build_datasets
@@ -39,7 +39,7 @@ def parse_args(args: Sequence[str]) -> argparse.Namespace:
         "time it.",
     )
     add_flag(parser, "--config-file", metavar="FILE", help="YAML file; default: the config of --ckpt")
-    add_flag(parser, "--ckpt", metavar="FILE", help="path or URL; default: the last one of OUTPUT_DIR")
+    add_flag(parser, "--ckpt", metavar="FILE", help=CKPT_HELP)
     parser.add_argument("-o", "--output", required=True, type=user_path, metavar="FILE", help="ends in .onnx or .pt2")
     help_text = "without resizing, normalisation and NMS: normalised images in, predictions at every prior out"
     add_flag(parser, "--raw", action="store_true", help=help_text)

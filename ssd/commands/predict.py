@@ -4,7 +4,7 @@ import argparse
 import logging
 from collections.abc import Sequence
 
-from ssd.commands.arguments import add_flag, parse_tile, user_path
+from ssd.commands.arguments import CKPT_HELP, add_flag, parse_tile, user_path
 from ssd.commands.run import run_script
 from ssd.inference.api import make_predictor
 from ssd.tools.bulk.listing import list_images
@@ -38,7 +38,7 @@ def parse_args(args: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("sources", nargs="*", metavar="SOURCE", help="image, folder, glob pattern or address")
     parser.add_argument("--list", type=user_path, metavar="FILE", help="text file with a path or an address per line")
     parser.add_argument("-o", "--output", required=True, type=user_path, metavar="DIR", help="folder for the parts")
-    add_flag(parser, "--ckpt", metavar="FILE", help="path or URL; default: the last one of OUTPUT_DIR")
+    add_flag(parser, "--ckpt", metavar="FILE", help=CKPT_HELP)
     add_flag(parser, "--config-file", metavar="FILE", help="YAML file; default: the config of --ckpt")
     parser.add_argument("--format", choices=list(FORMATS), help="default: jsonl, and parquet with --ray")
     add_flag(parser, "--part_size", type=int, metavar="N", help="images per part; default: 32 to 1000")

@@ -25,7 +25,7 @@ cfg.MODEL.NEG_POS_RATIO = 3
 cfg.MODEL.CENTER_VARIANCE = 0.1
 cfg.MODEL.SIZE_VARIANCE = 0.2
 
-# Start from the weights of a trained detector, path or URL, in place of BACKBONE.PRETRAINED.
+# Start from a trained detector, by path, URL or name of `ssd models`, in place of BACKBONE.PRETRAINED.
 cfg.MODEL.WEIGHTS = ""
 # Names of the classes of WEIGHTS, without background. Empty = as its checkpoint says; else those of VOC for 21 classes
 # and of COCO for 81, with a warning. Classes whose name the training shares keep their weights. They also name the

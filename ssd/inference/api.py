@@ -18,7 +18,7 @@ from ssd.utils.errors import ConfigError, ImageError
 from ssd.weights.loaded_checkpoint import LoadedCheckpoint, trained_class_names
 from ssd.weights.trained import build_trained_model, own_config, read_detector, read_trained
 
-_CHECKPOINT_SUFFIXES = (".pth", ".pth.tar", ".pt", ".safetensors")
+_CONFIG_SUFFIXES = (".yaml", ".yml")
 
 
 def init_detector(
@@ -30,14 +30,14 @@ def init_detector(
     Errors are ConfigError, CheckpointError, DeviceError, DownloadError and MissingPackageError of ``ssd.utils.errors``.
 
     Args:
-        config: YAML file, Config, or a checkpoint (path or URL that ends in .pth, .pt, .pth.tar or .safetensors) that
-            carries its own config or belongs to a known foreign project.
-        checkpoint: Path or URL of the weights. None = ``config``, if that is a checkpoint, otherwise the last one of
-            its OUTPUT_DIR.
+        config: YAML file, Config, or a checkpoint (path, URL or name of `ssd models`) that carries its own config or
+            belongs to a known foreign project.
+        checkpoint: Path, URL or name of the weights. None = ``config``, if that is a checkpoint, otherwise the last one
+            of its OUTPUT_DIR.
         device: Replaces MODEL.DEVICE: auto (cuda, else mps, else cpu), cpu, mps, cuda, cuda:1, ...
     """
     torch_device = select_device(device)
-    if not isinstance(config, Config) and os.fspath(config).partition("?")[0].lower().endswith(_CHECKPOINT_SUFFIXES):
+    if not isinstance(config, Config) and not os.fspath(config).lower().endswith(_CONFIG_SUFFIXES):
         if checkpoint is not None:
             raise ConfigError(f"config {os.fspath(config)!r} is a checkpoint, and so is {os.fspath(checkpoint)!r}")
         trained = read_detector(os.fspath(config))

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from ssd.utils.errors import CheckpointError, PickledObjectError, import_extra
 from ssd.utils.files import atomic_write
-from ssd.utils.model_zoo import cache_url, is_url
+from ssd.utils.model_zoo import cache_model, cache_url, is_url, zoo_models
 
 SAFETENSORS = ".safetensors"
 # Exact types: a subclass (np.float64 is a float) would be pickled by its name, and weights_only refuses it.
@@ -112,12 +112,16 @@ def refuse_text(path: Path, source: str) -> None:
 
 
 def local_file(source: str) -> Path:
-    """Return the path of a checkpoint, after fetching it if ``source`` is a URL."""
+    """Return the path of a checkpoint, after fetching it if ``source`` is a URL or a name of ``zoo_models``."""
     path = cache_url(source) if is_url(source) else Path(os.path.expanduser(source))
+    if not path.exists() and source in zoo_models():
+        return cache_model(source)
     if path.is_dir():
         raise CheckpointError(f"{source} is a folder, not a checkpoint file{nearest_checkpoints(path / '.pth')}")
     if not path.is_file():
-        raise CheckpointError(f"checkpoint {source!r} does not exist{nearest_checkpoints(path)}")
+        close = difflib.get_close_matches(source, zoo_models(), n=1)
+        hint = f"; did you mean {close[0]} of `ssd models`?" if close else nearest_checkpoints(path)
+        raise CheckpointError(f"checkpoint {source!r} does not exist{hint}")
     return path
 
 

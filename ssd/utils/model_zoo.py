@@ -1,5 +1,6 @@
-"""Download of files into a cache folder, checked by the hash in their name."""
+"""The published files of weights that the library knows by name, and the cache that downloads go to."""
 
+import csv
 import hashlib
 import http.client
 import logging
@@ -7,8 +8,9 @@ import os
 import re
 import urllib.error
 import urllib.request
+from functools import cache
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 from urllib.parse import urlparse
 
 from tqdm import tqdm
@@ -29,19 +31,78 @@ def is_url(source: str | os.PathLike[str]) -> bool:
     return str(source).startswith(("http://", "https://"))
 
 
-def cache_url(url: str) -> Path:
-    """Return the local copy of ``url``; fetch it if it is missing or its name carries another hash.
+class ZooModel(NamedTuple):
+    """A published detector; a row of model_zoo.csv.
+
+    Attributes:
+        name: Name that commands and configs take, such as "mmdet/ssd512_coco".
+        file: Name of the file.
+        url: Its address; empty if it is on a drive that ``page`` links to.
+        page: Page of the project.
+        sha256: Digits of the SHA-256 of the file; empty if it is unknown, or part of the name of the file.
+        network: Network.
+        size: Input in pixels: side, or height x width.
+        data: Dataset of the classes.
+        figure: Published accuracy in percent: VOC 2007 test mAP, COCO AP; for faces AP easy, medium and hard.
+        source: Source of the figure.
+        licence: Licence of the project.
+        config: Config of the library.
+        verified: "photographs" = the outputs of the published file on photographs are those of its project's code;
+            "recorded" = the outputs with other weights are.
+    """
+
+    name: str
+    file: str
+    url: str
+    page: str
+    sha256: str
+    network: str
+    size: str
+    data: str
+    figure: str
+    source: str
+    licence: str
+    config: str
+    verified: str
+
+
+@cache
+def zoo_models() -> dict[str, ZooModel]:
+    """Return the published detectors by name."""
+    with open(Path(__file__).with_suffix(".csv"), encoding="utf-8", newline="") as file:
+        return {row["name"]: ZooModel(**row) for row in csv.DictReader(file)}
+
+
+def cache_model(name: str) -> Path:
+    """Return the local copy of a published detector; fetch it if it is missing.
+
+    DownloadError is raised if that fails, or if the file has no address.
+    """
+    model = zoo_models()[name]
+    if model.url:
+        return cache_url(model.url, model.sha256)
+    path = _cache_folder() / model.file
+    if not path.is_file():
+        raise DownloadError(
+            f"{name}: {model.file} has no address to fetch it from. Get it by the links of {model.page} and save it as "
+            f"{path}"
+        )
+    return path
+
+
+def cache_url(url: str, sha256: str = "") -> Path:
+    """Return the local copy of ``url``; fetch it if it is missing or has another hash.
 
     The cache is $TORCH_MODEL_ZOO, else $TORCH_HOME/models, else ~/.torch/models; the file keeps its name in the URL.
-    DownloadError is raised if that fails or the file does not have the hash in its name.
+    Its SHA-256 begins with ``sha256`` or, if that is empty, with the digits in its name. DownloadError is raised if it
+    does not, or if the file cannot be fetched.
     """
     name = os.path.basename(urlparse(url).path)
     if not name:
         raise DownloadError(f"{url}: the URL must end in a file name, as in https://host/folder/weights.pth")
-    home = os.environ.get("TORCH_HOME", "~/.torch")
-    path = Path(os.environ.get("TORCH_MODEL_ZOO", os.path.join(home, "models")), name).expanduser()
+    path = _cache_folder() / name
     match = _HASH_IN_NAME.search(name)
-    expected = match[1] if match else ""
+    expected = sha256 or (match[1] if match else "")
     if path.is_file() and (not expected or _sha256(path).startswith(expected)):
         return path
     logger.info("Downloading %s to %s", url, path)
@@ -53,8 +114,8 @@ def cache_url(url: str) -> Path:
             digest = _sha256(Path(file.name))
             if not digest.startswith(expected):
                 raise DownloadError(
-                    f"{url}: the SHA-256 of the file is {digest}, which is not the hash in its name. The file was "
-                    "changed or damaged; or, if those digits are no hash, download it by hand and give its path."
+                    f"{url}: the SHA-256 of the file is {digest}, but {expected} is expected. The file was changed or "
+                    "damaged; or, if those digits of its name are no hash, download it by hand and give its path."
                 )
     except DownloadError:
         raise
@@ -62,6 +123,11 @@ def cache_url(url: str) -> Path:
         remedy = f"Check the URL and the network, or save the file as {path} (TORCH_HOME moves that folder)."
         raise DownloadError(f"{url}: {error}. {remedy}") from error
     return path
+
+
+def _cache_folder() -> Path:
+    home = os.environ.get("TORCH_HOME", "~/.torch")
+    return Path(os.environ.get("TORCH_MODEL_ZOO", os.path.join(home, "models"))).expanduser()
 
 
 def _fetch(url: str, file: BinaryIO) -> None:

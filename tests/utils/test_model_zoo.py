@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from ssd.config.files import shipped_config
 from ssd.utils.checkpoint_file import read_checkpoint
-from ssd.utils.errors import DownloadError
-from ssd.utils.model_zoo import cache_url
+from ssd.utils.errors import CheckpointError, DownloadError
+from ssd.utils.model_zoo import cache_url, zoo_models
 
 CONTENT = bytes(range(256)) * 20
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -121,3 +122,37 @@ def test_checkpoint_by_url(server: Server, cache: Path, tmp_path: Path) -> None:
     checkpoint = read_checkpoint(server.url("/a.pth", (tmp_path / "a.pth").read_bytes()))
     assert checkpoint["iteration"] == 3
     assert (cache / "a.pth").is_file()
+
+
+def test_checkpoint_by_name(server: Server, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.save({"a": torch.ones(2)}, tmp_path / "a.pth")
+    content = (tmp_path / "a.pth").read_bytes()
+    model = next(iter(zoo_models().values()))._replace(name="here/a", file="a.pth", sha256="")
+    digest = hashlib.sha256(content).hexdigest()
+    monkeypatch.setitem(zoo_models(), "here/a", model._replace(url=server.url("/a.pth", content), sha256=digest))
+    assert read_checkpoint("here/a")["model"]["a"].tolist() == [1, 1]
+    monkeypatch.setitem(zoo_models(), "here/a", model._replace(url=server.url("/a.pth", content), sha256="0" * 64))
+    with pytest.raises(DownloadError, match=digest):
+        read_checkpoint("here/a")
+    monkeypatch.setitem(zoo_models(), "here/a", model._replace(url="", file="b.pth"))
+    with pytest.raises(DownloadError, match=str(cache / "b.pth")):
+        read_checkpoint("here/a")
+    (cache / "b.pth").write_bytes(content)
+    assert read_checkpoint("here/a")["model"]["a"].tolist() == [1, 1]
+    monkeypatch.chdir(tmp_path)
+    Path("here").mkdir()
+    torch.save({"a": torch.zeros(2)}, "here/a")  # a file of this name goes first
+    assert read_checkpoint("here/a")["model"]["a"].tolist() == [0, 0]
+    with pytest.raises(CheckpointError, match="mmdet/ssd512_coco"):
+        read_checkpoint("mmdet/ssd512coco")
+
+
+def test_models_of_the_zoo() -> None:
+    files = [model.file for model in zoo_models().values()]
+    assert len({*files}) == len(files) == len(zoo_models())
+    for model in zoo_models().values():
+        assert shipped_config(model.config).is_file()
+        assert model.url.startswith("https://") or (not model.url and model.page.startswith("https://"))
+        assert not model.url or model.url.rpartition("/")[2] == model.file
+        assert all((model.network, model.size, model.data, model.source, model.licence, model.verified))
+        assert len(model.sha256) in (0, 64)
