@@ -111,55 +111,43 @@ def prior_overrides(content: Mapping[str, Any], config: str) -> tuple[Any, ...]:
     """Return what the PriorBox layers of a file set otherwise than a config of configs/; empty if it has none.
 
     Raises:
-        CheckpointError: They have settings that no key has.
+        CheckpointError: They have sizes, variances or offsets that no network of the SSD branch has.
     """
     layers = [layer for layer in content.get("layers", ()) if layer.kind == "PriorBox"]
     boxes = [next(messages(layer.fields, _PRIOR_BOX), {}) for layer in layers]
     if not boxes:
         return ()
-    shapes = [_prior_shapes(box, layer.name) for box, layer in zip(boxes, layers, strict=True)]
-    steps = [[step for field in (11, 12, 10, 10) for step in floats(box, field).tolist()][:2] for box in boxes]
-    has_steps = all(len(step) == 2 and all(side == int(side) > 0 for side in step) for step in steps)
-    offsets = [next(iter(floats(box, 13).tolist()), 0.5) for box in boxes]
-    clips, variances = {ints(box, 5)[-1:] == [1] for box in boxes}, {tuple(floats(box, 6)) for box in boxes}
-    numbers = [round(float(number), 6) for number in min(variances)] or [0.1]
-    if len(clips) > 1 or len(variances) > 1 or numbers not in ([numbers[0]], [numbers[0]] * 2 + [numbers[-1]] * 2):
-        raise CheckpointError("its PriorBox layers differ in clip or variance, which is one for all priors here")
-    cfg = load_config(shipped_config(config)).MODEL
-    lists = zip(cfg.PRIORS.MIN_SIZES, cfg.PRIORS.MAX_SIZES, cfg.PRIORS.ASPECT_RATIOS, strict=True)
-    known = cfg.PRIORS.SHAPES or [prior_shapes(*level) for level in lists]
-    settings = {
-        "MODEL.PRIORS.CLIP": (cfg.PRIORS.CLIP, clips.pop()),
-        "MODEL.PRIORS.CENTERS": (cfg.PRIORS.CENTERS, "stride" if has_steps else "map"),
-        "MODEL.PRIORS.STRIDES": (None, [_plain(*step) for step in steps] if has_steps else []),
-        "MODEL.PRIORS.OFFSETS": (cfg.PRIORS.OFFSETS, [] if set(offsets) == {0.5} else offsets),
-        "MODEL.PRIORS.SHAPES": (_rounded(known), _rounded(shapes)),
-        "MODEL.CENTER_VARIANCE": (cfg.CENTER_VARIANCE, numbers[0]),
-        "MODEL.SIZE_VARIANCE": (cfg.SIZE_VARIANCE, numbers[-1]),
-    }
-    return tuple(item for key, (own, value) in settings.items() if own != value for item in (key, value))
+    for layer, box in zip(layers, boxes, strict=True):
+        found = [*floats(box, 6).astype(float).round(6).tolist(), *floats(box, 13).tolist()]  # variances and offset
+        if found not in ([0.1, 0.1, 0.2, 0.2], [0.1, 0.1, 0.2, 0.2, 0.5]) or {11, 12} & box.keys():
+            raise CheckpointError(f"layer {layer.name} has the variances and offset {found}, or two steps")
+    shapes = [_prior_shapes(box, layer.name) for layer, box in zip(layers, boxes, strict=True)]
+    strides = [int(floats(box, 10).sum()) for box in boxes]  # whole pixels; 0: equal shares
+    cfg = load_config(shipped_config(config)).MODEL.PRIORS
+    lists = zip(cfg.MIN_SIZES, cfg.MAX_SIZES, cfg.ASPECT_RATIOS, strict=True)
+    own = _rounded(cfg.SHAPES or [prior_shapes(*level) for level in lists])
+    centers = ("stride", strides) if all(strides) else ("map", [])
+    return (
+        *("MODEL.PRIORS.CLIP", ints(boxes[0], 5)[-1:] == [1]),
+        *("MODEL.PRIORS.CENTERS", centers[0], "MODEL.PRIORS.STRIDES", centers[1]),
+        *(() if _rounded(shapes) == own else ("MODEL.PRIORS.SHAPES", _rounded(shapes))),
+    )
 
 
 def _prior_shapes(box: Message, name: str) -> Shapes:
     """Return (width, height) of the priors of a cell: for each size a square, the square between, the ratios."""
     small, large, given = (floats(box, number).tolist() for number in (1, 2, 3))
-    if not small or (large and len(large) != len(small)) or not 0 < min(small + large + given) < math.inf:
+    if not small or len(large) not in (0, len(small)) or not 0 < min(small + large + given) < math.inf:
         raise CheckpointError(f"layer {name} has the sizes {small} and {large}, the ratios {given}")
-    ratios = [1.0]
-    for ratio in given:
-        if all(abs(ratio - other) > 1e-6 for other in ratios):
-            ratios += [ratio] if ints(box, 4)[-1:] == [0] else [ratio, 1 / ratio]
+    flips = ints(box, 4)[-1:] != [0]
+    ratios = dict.fromkeys(one for ratio in given for one in ([ratio, 1 / ratio] if flips else [ratio]))
     shapes = []
     for index, size in enumerate(small):
         shapes += [(side, side) for side in [size, *([math.sqrt(size * large[index])] if large else [])]]
-        shapes += [(size * math.sqrt(ratio), size / math.sqrt(ratio)) for ratio in ratios[1:]]
+        shapes += [(size * math.sqrt(ratio), size / math.sqrt(ratio)) for ratio in ratios if ratio != 1]
     return shapes
 
 
-def _plain(y: float, x: float) -> int | tuple[int, int]:
-    return int(y) if y == x else (int(y), int(x))
-
-
-def _rounded(levels: Sequence[Shapes]) -> list[list[tuple[float, float]]]:
+def _rounded(levels: Sequence[Shapes]) -> list[list[list[float]]]:
     """Round to what float32 keeps."""
-    return [[(round(width, 4), round(height, 4)) for width, height in shapes] for shapes in levels]
+    return [np.round(level, 4).tolist() for level in levels]

@@ -38,43 +38,26 @@ def estimate_norms(model: SSDDetector, cfg: CfgNode, folder: Path) -> None:
         ImageError: There are no images, or one is unreadable.
     """
     norms = folded_norms(model)
-    moments = [_Moments(norm.num_features) for norm in norms]
-    hooks = [norm.register_forward_pre_hook(moment) for norm, moment in zip(norms, moments, strict=True)]
+    # Number, sum and sum of squares; in float64, since their difference is the variance.
+    sums = {norm: torch.zeros(3, norm.num_features, dtype=torch.float64) for norm in norms}
+
+    def add(layer: Any, inputs: tuple[Tensor, ...]) -> None:
+        values = inputs[0].double().transpose(0, 1).flatten(1)  # (C, B * H * W)
+        sums[layer] += torch.stack([torch.ones_like(values), values, values.square()]).sum(dim=2)
+
+    hooks = [norm.register_forward_pre_hook(add) for norm in norms]
     try:
         for images in _read_batches(cfg, folder):
             model.predict(images)
     finally:
         for hook in hooks:
             hook.remove()
-    for norm, moment in zip(norms, moments, strict=True):
-        mean, variance = moment.mean, moment.variance
-        norm.bias.add_(norm.weight * mean)
+    for norm, (count, total, squares) in sums.items():
+        mean = total / count
+        variance = (squares / count - mean.square()).clamp(min=0).float()
+        norm.bias.add_(norm.weight * mean.float())
         norm.weight.mul_((variance + norm.eps).sqrt())
-        norm.running_mean, norm.running_var = mean, variance
-
-
-class _Moments:
-    """Sums over the inputs (B, C, H, W) of a layer; in float64, since their difference is the variance."""
-
-    def __init__(self, num_channels: int):
-        self._count = 0
-        self._sums = torch.zeros(2, num_channels, dtype=torch.float64)
-
-    def __call__(self, layer: nn.Module, inputs: tuple[Any, ...]) -> None:
-        values = inputs[0].double()
-        self._count += values[:, 0].numel()
-        self._sums += torch.stack([values.sum(dim=(0, 2, 3)), values.square().sum(dim=(0, 2, 3))])
-
-    @property
-    def mean(self) -> Tensor:
-        """Mean (C,)."""
-        return (self._sums[0] / self._count).float()
-
-    @property
-    def variance(self) -> Tensor:
-        """Variance (C,), as of a batch."""
-        mean, square = self._sums / self._count
-        return (square - mean.square()).clamp(min=0).float()
+        norm.running_mean, norm.running_var = mean.float(), variance
 
 
 def _read_batches(cfg: CfgNode, folder: Path) -> Iterator[Tensor]:

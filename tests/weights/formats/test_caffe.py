@@ -120,27 +120,23 @@ def test_network_agrees_with_opencv(name: str) -> None:
 
 
 def test_norms_of_a_training_of_mobilenet_ssd() -> None:
-    """They take the place of biases; the extra layers, which have none here, get them folded."""
+    """They take the place of biases; those of the extra layers, which have none here, are folded."""
     weights = peers.fill_faster(peers.read_shapes("chuanqi305_mobilenet_ssd_voc"))
     folded = peers.convert(weights).weights
-    generator, scales = torch.Generator().manual_seed(0), {}
     for unit in [name.removesuffix(".0") for name in weights if name.endswith(".0") and "mbox" not in name]:
-        bias = weights.pop(f"{unit}.1")
-        mean, variance, scale = (torch.rand(len(bias), generator=generator) + 0.5 for _ in range(3))
-        scales[unit] = (scale / (variance + 1e-5).sqrt())[:, None, None, None]
-        weights |= {f"{unit}/bn.0": mean * 7, f"{unit}/bn.1": variance * 7, f"{unit}/bn.2": torch.tensor([7.0])}
-        weights |= {f"{unit}/scale.0": scale, f"{unit}/scale.1": bias + mean * scales[unit].flatten()}
-    trained = {unit: weights[f"{unit}.0"] / scale for unit, scale in scales.items()}
-    found = peers.convert({**weights, **{f"{unit}.0": value for unit, value in trained.items()}}).weights
+        bias = weights.pop(f"{unit}.1")  # 2 (x - 3) / sqrt(4) + bias + 3 is x + bias
+        weights |= {f"{unit}/bn.0": torch.full_like(bias, 21), f"{unit}/bn.1": torch.full_like(bias, 28 - 7e-5)}
+        weights |= {f"{unit}/bn.2": torch.tensor([7.0]), f"{unit}/scale.0": torch.full_like(bias, 2)}
+        weights |= {f"{unit}/scale.1": bias + 3}
+    found = peers.convert(weights).weights
     assert found.keys() == folded.keys()
-    for name in ("backbone.extras.3.2.weight", "backbone.extras.0.0.bias"):
-        torch.testing.assert_close(found[name], folded[name])
-    torch.testing.assert_close(found["backbone.features.13.3.weight"], trained["conv13"])
-    norm = {name: found[f"backbone.features.13.4.{name}"] for name in ("running_mean", "running_var", "weight", "bias")}
-    scale = norm["weight"] / (norm["running_var"] + 1e-5).sqrt()
-    torch.testing.assert_close(scale, scales["conv13"].flatten())
-    shift = norm["bias"] - norm["running_mean"] * scale
-    torch.testing.assert_close(shift, folded["backbone.features.13.4.bias"])
+    for name in ("extras.3.2.weight", "extras.0.0.bias", "features.13.3.weight"):
+        torch.testing.assert_close(found[f"backbone.{name}"], folded[f"backbone.{name}"])
+    norm = {name: found[f"backbone.features.13.4.{name}"][0] for name in ("running_mean", "running_var", "weight")}
+    assert {name: value.item() for name, value in norm.items()} == pytest.approx(
+        {"running_mean": 3, "running_var": 4, "weight": 2}, abs=1e-4
+    )
+    torch.testing.assert_close(found["backbone.features.13.4.bias"], folded["backbone.features.13.4.bias"] + 3)
 
 
 @pytest.mark.parametrize(("size", "num_classes", "data"), [(300, 81, "coco"), (512, 21, "voc"), (512, 81, "coco")])
@@ -186,7 +182,7 @@ def test_priors_of_the_file_go_before_those_of_the_authors(tmp_path: Path) -> No
     ]
     authors = [prior_box("a", step=step, **level) for step, level in zip(steps, levels, strict=True)]
     found = priors_in_file(tmp_path, authors)
-    assert (list(found.PRIORS.SHAPES), found.PRIORS.CENTERS, found.SIZE_VARIANCE) == ([], "stride", 0.2)
+    assert (list(found.PRIORS.SHAPES), found.PRIORS.CENTERS) == ([], "stride")
     assert list(found.PRIORS.STRIDES) == steps
 
     levels[0] = {"min_size": [10, 20], "aspect_ratio": [1, 4, 4], "variance": variance}
@@ -199,5 +195,5 @@ def test_priors_of_the_file_go_before_those_of_the_authors(tmp_path: Path) -> No
     with pytest.raises(CheckpointError, match=r"a_mbox_priorbox has the sizes \[10"):
         priors_in_file(tmp_path, [prior_box("a", **level) for level in levels])
     levels[0] = {"min_size": [10], "variance": [0.2]}
-    with pytest.raises(CheckpointError, match="variance"):
+    with pytest.raises(CheckpointError, match="variances"):
         priors_in_file(tmp_path, [prior_box("a", **level) for level in levels])
