@@ -11,6 +11,7 @@ from PIL import Image
 from ssd.data.datasets import ArrayDataset, COCODataset, CSVDataset, VOCDataset, YOLODataset
 from ssd.data.datasets.policy import RAISE_ERRORS, ErrorPolicy, SkipErrors
 from ssd.data.samples import TrainingSamples
+from ssd.tools.data.content import collect_content
 from ssd.utils.errors import DatasetError
 
 FORMATS = ("voc", "coco", "csv")
@@ -64,6 +65,8 @@ def test_a_box_that_leaves_the_image_refutes_exchanged_sides(tmp_path: Path, kin
     with pytest.raises(DatasetError, match="size mismatch: 1"):
         open_one(tmp_path, kind, (30, 40), outside, policy)
     dataset = open_one(tmp_path, kind, (30, 40), outside)
+    with pytest.raises(DatasetError, match=fact):
+        collect_content({"all": dataset})
     with pytest.raises(DatasetError, match=fact):
         _ = dataset[0]
     with pytest.raises(DatasetError, match=fact):
