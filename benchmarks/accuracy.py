@@ -1,7 +1,8 @@
 """How accurate is a training? ``python -m benchmarks accuracy``: arms x sets x seeds, with equal steps and images.
 
 An arm is a config, a set a YAML file with DATASETS or a folder, a run one process of ``ssd train`` with one thread.
-Finished runs are rows of OUTPUT/results.jsonl, and are not repeated; a run that was stopped continues.
+Finished runs are rows of OUTPUT/results.jsonl, and are not repeated; one that was stopped continues from its last
+checkpoint, if it has one.
 """
 
 import argparse
