@@ -2,16 +2,24 @@
 
 import errno
 import os
+import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from ssd.engine.resume import find_training
+from ssd.inference.detections import Detections
+from ssd.inference.outputs import Outputs
+from ssd.inference.video_writer import VideoWriter
+from ssd.tools.data.scenes import write_samples
+from ssd.utils.errors import SSDError
+from ssd.utils.image import write_image
 
 ROOT = Path(__file__).parents[1]
 Script = Callable[..., tuple[int, str, str]]
@@ -125,3 +133,50 @@ def test_a_disk_that_takes_nothing_more(
     assert error.count("\n") == 1
     assert sorted(path.name for path in (tmp_path / "out").glob("*.pth")) == ["model_000001.pth"]
     assert not list((tmp_path / "out").glob(".*"))
+
+
+def write_video(path: Path) -> None:
+    with VideoWriter(path, 10.0) as writer:
+        for number in range(20):
+            writer.write(np.random.default_rng(number).integers(0, 256, (64, 96, 3), np.uint8))
+
+
+PICTURE = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
+FOUND = Detections(
+    *(np.full((99, 4), [0, 0, 9, 9], np.float32), np.ones(99, np.int64), np.ones(99, np.float32)),
+    *(("", "a"), (96, 64)),
+    pixels=PICTURE,
+)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no limit of the size of files")
+@pytest.mark.parametrize(
+    ("name", "write"),
+    [
+        ("a.png", lambda path: write_image(PICTURE, path)),
+        ("scene_1.jpg", lambda path: write_samples(path.parent, seed=0)),
+        ("image.txt", lambda path: Outputs(("", "a"), txt=path.parent).add(FOUND)),
+        ("a.mp4", write_video),
+    ],
+)
+@pytest.mark.usefixtures("_mp4v")
+def test_no_half_file_is_left(name: str, write: Callable[[Path], object], tmp_path: Path) -> None:
+    """As on a full disk the first part of a file can be written, and the rest not."""
+    import resource
+
+    path, limits = tmp_path / name, resource.getrlimit(resource.RLIMIT_FSIZE)
+    path.write_bytes(b"old")
+    resource.setrlimit(resource.RLIMIT_FSIZE, (300, limits[1]))
+    try:
+        with pytest.raises(OSError if name == "scene_1.jpg" else SSDError, match=re.escape(str(path))):
+            write(path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert path.read_bytes() == b"old"
+    assert {path.name for path in tmp_path.iterdir()} <= {name, "classes.txt"}
+
+
+@pytest.fixture
+def _mp4v(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Videos are written by OpenCV, which reports no errors."""
+    monkeypatch.setitem(sys.modules, "av", None)

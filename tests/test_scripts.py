@@ -64,6 +64,39 @@ def test_training_continues_and_says_so(script: Script, trained: Path) -> None:
     assert "Nothing is left to train" in log
 
 
+def read_files(folder: Path) -> dict[str, bytes]:
+    """Return all files of a run but its log."""
+    return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name != "log.txt"}
+
+
+def test_files_of_a_run_change_only_with_what_is_trained(script: Script, trained: Path, tmp_path: Path) -> None:
+    before = read_files(tmp_path / "out")
+    run = ("train.py", "--config-file", trained, "SOLVER.MAX_ITER", 3)
+    for options in (("SOLVER.LR", 0.5), ("--skip-test",), ("SOLVER.MAX_ITER", 2), ("TEST.METRIC", "voc07")):
+        status, log, _ = script(*run, *options)
+        assert (status, "Nothing is left to train" in log) == (0, True)
+        assert read_files(tmp_path / "out") == before
+    assert script("test.py", "--config-file", trained, "SOLVER.LR", 0.5)[0] == 0
+    changed = {path for path, content in read_files(tmp_path / "out").items() if before.get(path) != content}
+    assert all(Path(path).is_relative_to(tmp_path / "out" / "inference") for path in changed)
+
+    assert script(*run)[0] == 0  # the evaluation that --skip-test left out
+    now = read_files(tmp_path / "out")
+    (start,) = json.loads(now[str(tmp_path / "out" / "manifest.json")])["starts"]
+    assert start["result"]["metrics"].keys() == {"test_scenes"}
+    config, model = (str(tmp_path / "out" / name) for name in ("config.yaml", "model_final.pth"))
+    assert (now[config], now[model]) == (before[config], before[model])
+
+
+def test_without_test_sets(script: Script, config_file: Path, tmp_path: Path) -> None:
+    run = ("train.py", "--config-file", config_file, "--eval_step", 1, "SOLVER.MAX_ITER", 1, "DATASETS.TEST", "()")
+    status, _, error = script(*run)
+    assert (status, "DATASETS.TEST" in error, "--skip-test" in error) == (1, True, True)
+    status, log, _ = script(*run, "--skip-test")
+    assert (status, "Nothing is evaluated" in log) == (0, True)
+    assert (tmp_path / "out" / "model_final.pth").is_file()
+
+
 def test_a_new_run_starts_from_weights_and_then_continues_itself(script: Script, trained: Path, tmp_path: Path) -> None:
     weights = tmp_path / "out" / "model_final.pth"
     overrides = ["MODEL.WEIGHTS", weights, "OUTPUT_DIR", tmp_path / "tuned", "SOLVER.LR", 1e-9]

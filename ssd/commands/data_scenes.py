@@ -9,8 +9,8 @@ import re
 from collections.abc import Sequence
 
 from ssd.commands.arguments import user_path
+from ssd.commands.run import run_script
 from ssd.tools.data.scenes import write_samples, write_scenes
-from ssd.utils.errors import SSDError
 
 
 def main(args: Sequence[str]) -> int:
@@ -23,17 +23,16 @@ def main(args: Sequence[str]) -> int:
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the scenes")
     parser.add_argument("--demo", type=user_path, metavar="FOLDER", help="write six sample images there instead")
     parsed = parser.parse_args(args)
+    return run_script(lambda: run(parsed))
+
+
+def run(args: argparse.Namespace) -> None:
+    """Write the scenes or the samples."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    try:
-        if parsed.demo is not None:
-            write_samples(parsed.demo, seed=parsed.seed)
-        else:
-            write_scenes(
-                parsed.output, num_train=parsed.train, num_test=parsed.test, image_size=parsed.size, seed=parsed.seed
-            )
-    except SSDError as error:
-        parser.error(str(error))
-    return 0
+    if args.demo is not None:
+        write_samples(args.demo, seed=args.seed)
+    else:
+        write_scenes(args.output, num_train=args.train, num_test=args.test, image_size=args.size, seed=args.seed)
 
 
 def _parse_size(text: str) -> tuple[int, int]:

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Mapping, Sequence
 
 from ssd.commands.arguments import CKPT_HELP, add_flag, user_path
-from ssd.commands.run import run_script
+from ssd.commands.run import build_test_sets, run_script
 from ssd.config import Config
 from ssd.data import build_datasets
 from ssd.data.datasets import DetectionDataset
@@ -21,6 +21,8 @@ from ssd.utils.device import limit_threads
 from ssd.utils.errors import ConfigError, DatasetError
 from ssd.utils.files import write_json
 from ssd.utils.logger import say, setup_logger
+from ssd.weights.loaded_checkpoint import trained_class_names
+from ssd.weights.trained import read_with_config
 
 logger = logging.getLogger(__name__)
 
@@ -73,8 +75,7 @@ def export(args: argparse.Namespace) -> int:
     check_args(args)
     setup_logger(None)
     limit_threads()
-    cfg, trained = load_trained(args.config_file, args.ckpt, args.opts)
-    datasets = build_test_datasets(cfg, trained) if args.evaluate else {}
+    cfg, trained, datasets = load(args)
     frames, notes = read_images(cfg, trained, args, datasets)
     calibration = open_calibration_images(cfg, trained, args.images) if args.int8 else None
 
@@ -102,12 +103,21 @@ def export(args: argparse.Namespace) -> int:
     return 0 if report.is_same else 1
 
 
-def build_test_datasets(cfg: Config, trained: Trained) -> dict[str, DetectionDataset]:
-    """Build the datasets of DATASETS.TEST, by name; raise ConfigError if TEST.METRIC is unknown."""
-    datasets = build_datasets(cfg, is_train=False, class_names=trained.metadata.class_names)
+def load(args: argparse.Namespace) -> tuple[Config, Trained, dict[str, DetectionDataset]]:
+    """Return the config, the detector and, with --evaluate, the datasets of DATASETS.TEST by name.
+
+    Raises:
+        ConfigError: TEST.METRIC is unknown.
+    """
+    cfg, checkpoint = read_with_config(args.config_file, args.ckpt, args.opts)
+    cfg = cfg.with_overrides(["MODEL.DEVICE", "cpu", "TEST.AMP", "off"])
+    if not args.evaluate:
+        return cfg, load_trained(cfg, checkpoint, trained_class_names(cfg, checkpoint)), {}
+    class_names, datasets = build_test_sets(cfg, checkpoint)
     for dataset in datasets:
         resolve_metric(cfg.TEST.METRIC, dataset)
-    return dict(zip(cfg.DATASETS.TEST, datasets, strict=True))
+    trained = load_trained(cfg, checkpoint, class_names)
+    return cfg, trained, dict(zip(cfg.DATASETS.TEST, datasets, strict=True))
 
 
 def read_images(
@@ -117,7 +127,9 @@ def read_images(
     if args.images is not None:
         return first_images(open_source(args.images), args.num_images), []
     try:
-        datasets = datasets or build_test_datasets(cfg, trained)
+        if not datasets:
+            built = build_datasets(cfg, is_train=False, class_names=trained.metadata.class_names)
+            datasets = dict(zip(cfg.DATASETS.TEST, built, strict=True))
     except (ConfigError, DatasetError) as error:
         logger.warning("No images for the comparison with the model: %s", error)
         return [], [f"whether the exported detector finds the same as the model: set --images. {error}"]

@@ -9,11 +9,21 @@ import torch
 
 from ssd.config import Config, load_config
 from ssd.config.files import find_config
+from ssd.data import build_datasets
+from ssd.data.datasets import DetectionDataset
 from ssd.engine.setup import start_process
-from ssd.utils.distributed import get_rank, in_turns, is_distributed, is_lost_connection, leave_processes, read_launch
+from ssd.utils.distributed import (
+    get_rank,
+    in_turns,
+    is_distributed,
+    is_lost_connection,
+    leave_processes,
+    read_launch,
+    said_once,
+)
 from ssd.utils.errors import ConfigError, SSDError
 from ssd.utils.logger import setup_logger
-from ssd.weights.loaded_checkpoint import LoadedCheckpoint
+from ssd.weights.loaded_checkpoint import LoadedCheckpoint, known_class_names, trained_class_names
 from ssd.weights.trained import read_trained, read_with_config
 
 INTERRUPTED = 130  # the shell's exit status for a process that Ctrl-C ended
@@ -44,6 +54,18 @@ def start_trained(
         return cfg, device, read_trained(cfg, args.ckpt)
 
 
+def build_test_sets(cfg: Config, checkpoint: LoadedCheckpoint) -> tuple[tuple[str, ...], list[DetectionDataset]]:
+    """Return the classes of a checkpoint, see ``trained_class_names``, and the sets of DATASETS.TEST with them."""
+    class_names = known_class_names(cfg, checkpoint)
+    with said_once():
+        datasets = build_datasets(cfg, is_train=False, class_names=class_names)
+        if class_names is None:
+            class_names = trained_class_names(cfg, checkpoint, of_data=datasets[0].class_names)
+            if class_names != tuple(datasets[0].class_names):
+                datasets = build_datasets(cfg, is_train=False, class_names=class_names)
+    return class_names, datasets
+
+
 def run_script(main: Callable[[], int | None]) -> int:
     """Run a command and return its exit status: 1 for an error of the user's input, after a message; 130 for Ctrl-C."""
     try:
@@ -53,10 +75,11 @@ def run_script(main: Callable[[], int | None]) -> int:
     except SSDError as error:
         message = str(error)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        if error.filename is None and not is_full:
             raise
-        place = error.filename or "OUTPUT_DIR"
-        message = f"{place}: {error.strerror}; make room, and the same command continues"
+        remedy = "make room, and the same command continues" if is_full else "name another place, or give access to it"
+        message = f"{error.filename or 'OUTPUT_DIR'}: {error.strerror or error}; {remedy}"
     except RuntimeError as error:
         if not is_lost_connection(error):
             raise

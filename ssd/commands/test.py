@@ -1,22 +1,19 @@
 """Evaluate a detector: ssd test --config-file configs/vgg_ssd300_voc0712.yaml [--ckpt FILE] [KEY VALUE ...]."""
 
 import argparse
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 
 from ssd.commands.arguments import CKPT_HELP, add_flag, make_parser, user_path
-from ssd.commands.run import run_script, start_trained
-from ssd.data import build_datasets, make_batch_transform, make_test_loader
+from ssd.commands.run import build_test_sets, run_script, start_trained
+from ssd.data import make_batch_transform, make_test_loader
 from ssd.engine.flipped import FlippedDetector
 from ssd.engine.inference import evaluate_datasets
 from ssd.tools.report import describe_run, write_report
 from ssd.utils.device import select_dtype
-from ssd.utils.distributed import get_rank, get_world_size, said_once
-from ssd.weights.loaded_checkpoint import known_class_names, trained_class_names
+from ssd.utils.distributed import get_rank, get_world_size
+from ssd.utils.files import make_writable
 from ssd.weights.trained import build_trained_model
-
-logger = logging.getLogger(__name__)
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -41,19 +38,14 @@ def parse_args(args: Sequence[str] | None = None) -> argparse.Namespace:
 def run(args: argparse.Namespace) -> None:
     """Evaluate as the command line says."""
     cfg, device, checkpoint = start_trained(args, log_dir=True, distributed=True)
-    class_names = known_class_names(cfg, checkpoint)
-    with said_once():
-        if class_names is None and checkpoint.origin is not None:
-            class_names = trained_class_names(cfg, checkpoint)
-        datasets = build_datasets(cfg, is_train=False, class_names=class_names)
-        if class_names is None:
-            logger.warning("%s does not name its classes: taken for those of DATASETS.TEST", checkpoint.source)
-    model = build_trained_model(cfg, checkpoint, datasets[0].class_names, device)
+    output_dir = args.output_dir or Path(cfg.OUTPUT_DIR, "inference")
+    make_writable(output_dir, "--output_dir")
+    class_names, datasets = build_test_sets(cfg, checkpoint)
+    model = build_trained_model(cfg, checkpoint, class_names, device)
     loaders = {
         name: make_test_loader(cfg, dataset, rank=get_rank(), world_size=get_world_size())
         for name, dataset in zip(cfg.DATASETS.TEST, datasets, strict=True)
     }
-    output_dir = args.output_dir or Path(cfg.OUTPUT_DIR, "inference")
     transform = make_batch_transform(cfg, is_train=False)
     dtype = select_dtype(cfg.TEST.AMP, device, "TEST.AMP", model)
     detector = FlippedDetector(model) if args.flip else model

@@ -1,7 +1,6 @@
 """Train a detector: ssd train --config-file configs/vgg_ssd300_voc0712.yaml [KEY VALUE ...]."""
 
 import argparse
-import logging
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -28,8 +27,6 @@ from ssd.utils.checkpoint import Checkpointer
 from ssd.utils.device import select_dtype
 from ssd.utils.distributed import get_rank, get_world_size, is_main, said_once
 from ssd.utils.interrupt import InterruptGuard
-
-logger = logging.getLogger(__name__)
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -58,7 +55,8 @@ def run(args: argparse.Namespace) -> int:
     with said_once():
         train_sets = build_datasets(cfg, is_train=True)
         class_names = train_sets[0].class_names
-        test_sets = [] if args.skip_test and args.eval_step <= 0 else build_datasets(cfg, False, class_names)
+        is_evaluated = not args.skip_test or (args.eval_step > 0 and cfg.DATASETS.TEST)
+        test_sets = build_datasets(cfg, False, class_names) if is_evaluated else []
     cfg = with_num_classes(cfg, class_names)
     stored = find_training(cfg.OUTPUT_DIR)
     if stored is not None and args.resume_schedule:
@@ -66,16 +64,18 @@ def run(args: argparse.Namespace) -> int:
     intervals = Intervals(args.log_step, args.save_step, args.eval_step)
     log_dir = Path(cfg.OUTPUT_DIR, "tf_logs") if args.use_tensorboard else None
     training = make_training(cfg, train_sets, test_sets, device, stored, intervals=intervals, log_dir=log_dir)
-    save_config(cfg)
     start = training.start_iteration
-    start_manifest(cfg, vars(args), train_sets, test_sets, training.detector, start_iteration=start)
+    if start < training.max_iter:
+        save_config(cfg)
+        start_manifest(cfg, vars(args), train_sets, test_sets, training.detector, start_iteration=start)
+    elif args.skip_test or (stored and not stored.is_of(cfg)):
+        return 0  # the files of the run belong to the config that it was trained with
     if stored is None and is_main():
         training = show_first_batch(training, cfg.INPUT.PIXEL_MEAN, cfg.INPUT.PIXEL_STD)
     with training.interrupt:
         is_complete = train(training)
     if is_complete:
         if not args.skip_test:
-            logger.info("Start evaluating...")
             training.evaluate(training.max_iter, is_final=True)
         finish_manifest(cfg.OUTPUT_DIR, training.evaluate.detector, () if args.skip_test else cfg.DATASETS.TEST)
     training.monitor.close()

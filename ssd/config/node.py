@@ -3,14 +3,13 @@
 import ast
 import difflib
 import logging
-import math
 import os
-import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from yacs.config import CfgNode
 
+from ssd.config.checks import CHECKS, MAX_INT
 from ssd.config.files import parse_yaml, read_chain, with_current_keys
 from ssd.utils.errors import ConfigError, shorten
 
@@ -24,134 +23,7 @@ _ALTERNATIVE_TYPES: dict[str, tuple[type, ...]] = {
 }
 # Keys whose text may be a path; ``~`` in it is the home folder. Those of datasets are expanded by their factories.
 _PATH_KEYS = ("MODEL.WEIGHTS", "MODEL.BACKBONE.PRETRAINED", "OUTPUT_DIR")
-_MAX_INT = 2**63  # whole numbers stay below, as in int64
-
-
-def _is_positive(value: Any) -> bool:
-    return (type(value) is float and 0 < value < math.inf) or (type(value) is int and 0 < value < _MAX_INT)
-
-
-def _is_size(value: Any) -> bool:
-    sides = value if isinstance(value, (list, tuple)) and len(value) == 2 else [value]
-    return all(isinstance(side, int) and side > 0 for side in sides)
-
-
-def _is_range(value: Any) -> bool:
-    return len(value) == 2 and all(map(_is_positive, value)) and bool(value[0] <= value[1])
-
-
-def _is_aspect_ratio(value: Any) -> bool:
-    pair = value if isinstance(value, (list, tuple)) else [value, 1]
-    return len(pair) == 2 and all(map(_is_positive, pair))
-
-
-def _is_shapes(value: Any) -> bool:
-    shapes = value if isinstance(value, (list, tuple)) else []
-    return bool(shapes) and all(isinstance(shape, (list, tuple)) and _is_aspect_ratio(shape) for shape in shapes)
-
-
-def _is_offset(value: Any) -> bool:
-    pair = value if isinstance(value, (list, tuple)) else [value, value]
-    return len(pair) == 2 and all(type(number) in (int, float) and 0 <= number <= 1 for number in pair)
-
-
-def _is_regular_expression(value: Any) -> bool:
-    try:
-        re.compile(value)
-    except (re.error, TypeError):
-        return False
-    return True
-
-
-def _each(check: Callable[[Any], bool]) -> Callable[[Any], bool]:
-    return lambda values: isinstance(values, (list, tuple)) and all(map(check, values))
-
-
-def _one_of(*choices: Any) -> "_Check":
-    return (lambda value: value in choices), " or ".join(map(str, choices))
-
-
-_Check = tuple[Callable[[Any], bool], str]
-_POSITIVE: _Check = (_is_positive, "positive")
-_NOT_NEGATIVE: _Check = (lambda value: value == 0 or _is_positive(value), "0 or more")
-_FRACTION: _Check = (lambda value: 0 <= value <= 1, "between 0 and 1")
-_LIMIT: _Check = (lambda value: value == -1 or value > 0, "positive, or -1 for no limit")
-_NAMES: _Check = (
-    _each(lambda name: isinstance(name, str)),
-    "a list of names, in quotes where they are numbers, no, yes or null",
-)
-_INTS: _Check = (_each(lambda value: isinstance(value, int)), "a list of ints")
-_FORMAT = _one_of("auto", "off", "bf16", "fp16")
-
-# Group -> key -> (whether a value of the right type is valid, what is expected).
-_CHECKS: dict[str, dict[str, _Check]] = {
-    "MODEL": {
-        "THRESHOLD": _FRACTION,
-        "IGNORE_THRESHOLD": (lambda value: 0 < value <= 1, "above 0, at most 1"),
-        "NUM_CLASSES": (lambda value: value == 0 or value > 1, "2 or more (background counts), or 0"),
-        **dict.fromkeys(("NEG_POS_RATIO", "CENTER_VARIANCE", "SIZE_VARIANCE"), _POSITIVE),
-        "WEIGHTS_CLASSES": _NAMES,
-        "WEIGHTS_EXCLUDE": (_each(_is_regular_expression), "a list of regular expressions"),
-    },
-    "MODEL.BACKBONE": {"OUT_INDICES": _INTS, "FREEZE_STAGES": _NOT_NEGATIVE},
-    "MODEL.NECK": {"NAME": _one_of("none", "fpn", "pan"), "CHANNELS": _POSITIVE},
-    "MODEL.PRIORS": {
-        **dict.fromkeys(
-            ("FEATURE_MAPS", "STRIDES"), (_each(_is_size), "a list of positive ints or (height, width) pairs")
-        ),
-        **dict.fromkeys(("MIN_SIZES", "MAX_SIZES"), (_each(_is_positive), "a list of positive numbers")),
-        "ASPECT_RATIOS": (_each(_each(_is_aspect_ratio)), "one list a level, like [[2], [2, 3]]"),
-        "SHAPES": (_each(_is_shapes), "one list of (width, height) a level, like [[[30, 30], [42, 21]], [[60, 60]]]"),
-        "OFFSETS": (_each(_is_offset), "numbers from 0 to 1, or (y, x) pairs of them"),
-        "CENTERS": _one_of("stride", "map"),
-        "CLIP": _one_of(True, False, "size"),
-    },
-    "MODEL.BOX_HEAD": {
-        "SCORES": _one_of("softmax", "sigmoid"),
-        "CLS_LOSS": _one_of("mined", "focal"),
-        "QUALITY": _one_of("none", "iou", "relative"),
-        **dict.fromkeys(("L1_WEIGHT", "GIOU_WEIGHT"), _NOT_NEGATIVE),
-    },
-    "INPUT": {
-        "IMAGE_SIZE": (_is_size, "a positive int or a pair (height, width)"),
-        "PIXEL_MEAN": (lambda value: len(value) == 3, "three numbers: red, green, blue"),
-        "PIXEL_STD": (
-            lambda value: len(value) == 3 and all(map(_is_positive, value)),
-            "three positive numbers: red, green, blue; [1, 1, 1] leaves pixels unchanged",
-        ),
-    },
-    "INPUT.AUGMENTATION": {
-        **dict.fromkeys(("SCALE", "ASPECT"), (_is_range, "a pair (least, largest) of positive numbers")),
-        "SHIFT": (lambda value: 0 <= value <= 0.5, "between 0 and 0.5"),
-        "CLOSE": _FRACTION,
-    },
-    "DATASETS": {"TRAIN": _NAMES, "TEST": _NAMES, "ON_ERROR": _one_of("raise", "skip")},
-    "DATA_LOADER": {"NUM_WORKERS": _NOT_NEGATIVE, "REPEAT_THRESHOLD": _FRACTION},
-    "SOLVER": {
-        **dict.fromkeys(("MAX_ITER", "GAMMA", "BATCH_SIZE", "LR"), _POSITIVE),
-        **dict.fromkeys(("BIAS_LR_FACTOR", "BACKBONE_LR_FACTOR", "NEW_LAYERS_LR_FACTOR"), _POSITIVE),
-        "FLAT": (lambda value: 0 <= value < 1, "0 or more, and less than 1"),
-        "END_FACTOR": _FRACTION,
-        **dict.fromkeys(("WEIGHT_DECAY", "WARMUP_FACTOR", "WARMUP_ITERS", "SEED", "GRAD_CLIP"), _NOT_NEGATIVE),
-        "MAX_NONFINITE_STEPS": _NOT_NEGATIVE,
-        "MICRO_BATCHES": _POSITIVE,
-        "LR_STEPS": _INTS,
-        "BATCH_SIZE_SCOPE": _one_of("process", "global"),
-        "MOMENTUM": _FRACTION,
-        "AMP": _FORMAT,
-        "EMA": (lambda value: 0 <= value < 1, "0 or more, and less than 1"),
-    },
-    "CHECKPOINT": {"KEEP": _LIMIT},
-    "TEST": {
-        **dict.fromkeys(("NMS_THRESHOLD", "CONFIDENCE_THRESHOLD"), _FRACTION),
-        **dict.fromkeys(("PRE_NMS_TOP_K", "MAX_PER_CLASS", "MAX_PER_IMAGE"), _LIMIT),
-        "SOFT_NMS": _NOT_NEGATIVE,
-        "BATCH_SIZE": _POSITIVE,
-        "AMP": _FORMAT,
-    },
-    "": {"OUTPUT_DIR": (bool, "the name of a folder")},
-}
-CHECKS = {f"{group}.{key}".lstrip("."): check for group, keys in _CHECKS.items() for key, check in keys.items()}
+_COMMAND_LINE = "command line: "
 
 
 class Config(CfgNode):
@@ -178,7 +50,7 @@ class Config(CfgNode):
             tree: Any = value
             for part in reversed(str(key).split(".")):
                 tree = {part: tree}
-            self._merge_checked(tree, "command line: ")
+            self._merge_checked(tree, _COMMAND_LINE)
 
     def with_overrides(self, overrides: Sequence[Any]) -> "Config":
         """Return a frozen copy with overrides, see ``merge_from_list``; this tree is not changed."""
@@ -264,18 +136,39 @@ def _coerce(value: Any, default: Any, full_key: str, source: str) -> Any:
         value = "off"  # YAML 1.1 reads the bare word as a truth value
     if isinstance(value, (list, tuple)) and type(value) not in allowed:
         value = next((kind(value) for kind in allowed if kind in (list, tuple)), value)
-    if type(value) not in allowed:
-        expected = " or ".join(kind.__name__ for kind in allowed)
-        hint = f"; write {float(value)}" if type(value) is int and float in allowed else ""
-        if isinstance(default, (list, tuple)) and not isinstance(value, (dict, type(None))):
-            hint = f"; write [{shorten(value)}]"
-        raise ConfigError(f"{source}{full_key} must be {expected} like {default!r}, got {shorten(value)}{hint}")
     if full_key in _PATH_KEYS and isinstance(value, str):
         value = os.path.expanduser(value)
     is_valid, expectation = CHECKS.get(full_key, (lambda _: True, ""))
-    if not is_valid(value):
-        raise ConfigError(f"{source}{full_key} must be {expectation}, got {shorten(value)}")
-    return value
+    if type(value) in allowed and is_valid(value):
+        return value
+    hint = ""
+    for meant in _meanings(value, full_key):
+        converted = tuple(meant) if isinstance(meant, list) and list not in allowed else _decode(meant)
+        if type(converted) in allowed and is_valid(converted):
+            is_quoted = isinstance(meant, list) and source == _COMMAND_LINE
+            hint = f'; write "{meant}"' if is_quoted else f"; write {meant!r}"
+            break
+    if type(value) not in allowed:
+        kinds = " or ".join(kind.__name__ for kind in allowed)
+        expectation = f"{kinds} like {default!r}" + ("" if hint or not expectation else f" ({expectation})")
+    raise ConfigError(f"{source}{full_key} must be {expectation}, got {shorten(value)}{hint}")
+
+
+def _meanings(value: Any, full_key: str) -> Iterator[Any]:
+    """Yield what may be meant by a value of the wrong type: as YAML has it, for messages."""
+    if type(value) is int and abs(value) < MAX_INT:
+        yield float(value)
+    if type(value) is int and full_key == "OUTPUT_DIR":
+        yield f"'{value}'"
+    texts = [value] if isinstance(value, str) else value if isinstance(value, (list, tuple)) else []
+    if any("(" in str(text) for text in texts):  # of pairs in parentheses, YAML makes texts
+        decoded = _decode(", ".join(map(str, texts)).replace("(", "[").replace(")", "]"))
+        yield list(decoded) if isinstance(decoded, tuple) else decoded
+    if not full_key.startswith(("MODEL.BACKBONE.", "MODEL.PRIORS.")):  # whose lists have an entry for each level
+        if isinstance(value, str):
+            yield [name for name in (part.strip(" '\"()[]") for part in value.split(",")) if name]
+        if not isinstance(value, (list, tuple, dict, type(None))):
+            yield [value]
 
 
 def _suggestion(full_key: str, node: Config, root: Config) -> str:

@@ -41,8 +41,9 @@ def build_datasets(cfg: CfgNode, is_train: bool, class_names: Sequence[str] | No
     names = list(cfg.DATASETS.TRAIN if is_train else cfg.DATASETS.TEST)
     if not names:
         raise ConfigError(
-            f'DATASETS.{key} is empty; name at least one dataset, for example ("{dataset_names()[-1]}",). '
+            f"DATASETS.{key} is empty; name at least one dataset, for example \"['{dataset_names()[-1]}']\". "
             f"The catalogue begins with {', '.join(dataset_names()[:3])}; sets of your own go under DATASETS.CUSTOM"
+            + ("" if is_train else ". A training without one has --skip-test")
         )
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:

@@ -279,7 +279,7 @@ def _with_background(classes: Sequence[str] | None) -> tuple[str, ...] | None:
     if not isinstance(classes, (list, tuple)):
         hint = ""
         if isinstance(classes, str):
-            hint = "; put the names in quotes" if classes.startswith(("[", "(")) else f"; write [{classes}]"
+            hint = f'; write "{[name.strip() for name in classes.strip("[]()").split(",")]}"'
         raise ConfigError(f"CLASSES must be a list of names, got {shorten(classes)}{hint}")
     try:
         return check_class_names(classes, "CLASSES")

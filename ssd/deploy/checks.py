@@ -115,16 +115,7 @@ def check_accuracy(
     metric: str,
     batch_size: int,
 ) -> None:
-    """Measure the average precision of the model and of each exported file, in ONNX Runtime or PyTorch.
-
-    Args:
-        trained: The model.
-        paths: Exported files.
-        datasets: Test sets by name.
-        report: Gets the results.
-        metric: TEST.METRIC.
-        batch_size: Images at a time.
-    """
+    """Measure the average precision of the model and of each exported file, in ONNX Runtime or PyTorch."""
     networks: dict[str, Network] = {"PyTorch": PlainNetwork(trained)}
     for path in paths:
         make = next(iter(exported_networks(path).values()))

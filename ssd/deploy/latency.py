@@ -52,15 +52,7 @@ def measure_latency(
     thread_counts: Sequence[int],
     effort: Effort = Effort(),  # noqa: B008  # frozen
 ) -> list[Latency]:
-    """Time candidates on one batch.
-
-    Args:
-        candidates: By name, functions of a number of threads that return the function to time; the first is the
-            reference of the ratios.
-        images: uint8 (B, 3, S_h, S_w) RGB, of the size of the network input.
-        thread_counts: Numbers of threads, measured one after the other.
-        effort: Length of the measurement.
-    """
+    """Time candidates (functions of a number of threads, by name; the first is the reference) on one uint8 batch."""
     latencies: list[Latency] = []
     for num_threads in thread_counts:
         with _torch_threads(num_threads):

@@ -91,10 +91,6 @@ class CalibrationReader:
 def network_input(image: np.ndarray, metadata: Metadata) -> np.ndarray:
     """Return the input of an exported network for one image.
 
-    Args:
-        image: RGB uint8 (H, W, 3).
-        metadata: Description of the network.
-
     Returns:
         uint8 (1, S_h, S_w, 3), or normalised float32 (1, 3, S_h, S_w) for a raw network.
     """

@@ -19,8 +19,8 @@ from ssd.modeling.detector import SSDDetector
 from ssd.structures import Container
 from ssd.utils.device import has_bf16_arithmetic
 from ssd.utils.errors import DeviceError
-from ssd.weights.loaded_checkpoint import trained_class_names
-from ssd.weights.trained import build_trained_model, read_with_config
+from ssd.weights.loaded_checkpoint import LoadedCheckpoint
+from ssd.weights.trained import build_trained_model
 
 
 @dataclass(frozen=True)
@@ -36,19 +36,10 @@ class Trained:
         return BatchTransform(list(self.metadata.pixel_mean), list(self.metadata.pixel_std))
 
 
-def load_trained(config_file: str | None, checkpoint: str | None, overrides: Sequence[str]) -> tuple[Config, Trained]:
-    """Build a trained detector for export.
-
-    Args:
-        config_file: Path of the config; None = the one in the checkpoint.
-        checkpoint: Path or URL; None = the last one of OUTPUT_DIR. One of the two must be given.
-        overrides: ``[KEY, VALUE, ...]``.
-    """
-    cfg, state = read_with_config(config_file, checkpoint, overrides)
-    cfg = cfg.with_overrides(["MODEL.DEVICE", "cpu", "TEST.AMP", "off"])
-    class_names = trained_class_names(cfg, state)
-    model = build_trained_model(cfg, state, class_names, torch.device("cpu"))
-    return cfg, Trained(model, make_metadata(cfg, model, class_names))
+def load_trained(cfg: Config, checkpoint: LoadedCheckpoint, class_names: Sequence[str]) -> Trained:
+    """Build a trained detector for export; see ``build_trained_model`` for errors."""
+    model = build_trained_model(cfg, checkpoint, class_names, torch.device("cpu"))
+    return Trained(model, make_metadata(cfg, model, class_names))
 
 
 class PlainNetwork:

@@ -11,11 +11,6 @@ def seed_iteration(seed: int, iteration: int, rank: int = 0) -> None:
 
     Such layers draw from PyTorch's global generators, including those of GPUs. Seeded in each iteration, they draw the
     same in a continued run as in an unbroken one.
-
-    Args:
-        seed: SOLVER.SEED.
-        iteration: Iteration, counted from 0.
-        rank: Rank of this process; each process has its own draws.
     """
     mixed = np.random.SeedSequence((seed, iteration, rank)).generate_state(1, np.uint64)
     torch.manual_seed(int(mixed[0]))

@@ -85,14 +85,7 @@ class FiniteGuard:
 
     @torch.no_grad()
     def step(self, optimizer: Optimizer, losses: dict[str, Tensor], norm: Tensor, scaler: GradScaler) -> None:
-        """Update the weights, or skip this step.
-
-        Args:
-            optimizer: Optimizer whose gradients are no longer scaled.
-            losses: Losses of all processes, "total_loss" first.
-            norm: Norm of the gradients.
-            scaler: Scaler of the losses; may be disabled.
-        """
+        """Update the weights, or skip this step."""
         is_overflow = norm.isfinite().logical_not()
         scale = scaler.scale(torch.ones_like(norm))
         is_frozen = self._count > self.limit

@@ -200,10 +200,6 @@ def _own_memory(values: Tensor) -> Tensor:
 def gather_predictions(predictions: list[Container]) -> list[Container] | None:
     """Bring the predictions of all processes to rank 0.
 
-    Args:
-        predictions: one Container an image of this process's share, on the CPU; may be empty. The fields have one row
-            a detection.
-
     Returns:
         Those of rank 0, then those of rank 1, and so on; None in the other processes.
     """

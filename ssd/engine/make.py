@@ -1,5 +1,6 @@
 """Parts of a training, built from a config."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,6 +22,8 @@ from ssd.utils.device import select_dtype
 from ssd.utils.distributed import get_rank, get_world_size, in_turns, parallelise
 from ssd.utils.errors import ConfigError
 from ssd.weights.initial_model import build_new_model
+
+logger = logging.getLogger(__name__)
 
 
 def make_detector(cfg: Config, class_names: Sequence[str], device: torch.device, *, is_new: bool) -> SSDDetector:
@@ -78,6 +81,8 @@ def make_evaluator(
     monitor: TrainingMonitor,
 ) -> Evaluator:
     """Build the evaluator of ``detector`` on DATASETS.TEST."""
+    if not test_sets:
+        logger.info("Nothing is evaluated: --skip-test is set, and DATASETS.TEST is empty or --eval_step 0")
     ranks = {"rank": get_rank(), "world_size": get_world_size()}
     named_sets = zip(cfg.DATASETS.TEST, test_sets, strict=False)
     return Evaluator(

@@ -36,16 +36,7 @@ def start_manifest(
     *,
     start_iteration: int,
 ) -> None:
-    """Add this start to the manifest of OUTPUT_DIR, after those that it continues; of several processes rank 0 does.
-
-    Args:
-        cfg: Config of the run, before it is scaled to several processes.
-        arguments: Arguments of the command line by name.
-        train_sets: Datasets of DATASETS.TRAIN.
-        test_sets: Datasets of DATASETS.TEST, or none.
-        model: Model with its initial weights, on the device of the training.
-        start_iteration: Completed iterations.
-    """
+    """Add this start to the manifest of OUTPUT_DIR, after those that it continues; of several processes rank 0 does."""
     if not is_main():
         return
     sets = {"train": (cfg.DATASETS.TRAIN, train_sets), "test": (cfg.DATASETS.TEST, test_sets)}
@@ -72,13 +63,7 @@ def start_manifest(
 
 
 def finish_manifest(output_dir: str | os.PathLike[str], model: nn.Module, test_names: Sequence[str]) -> None:
-    """Add the result to the last start; of several processes rank 0 does.
-
-    Args:
-        output_dir: Folder of the run.
-        model: The trained model, or the average of its weights.
-        test_names: Names of the datasets of the final evaluation.
-    """
+    """Add the result to the last start; of several processes rank 0 does."""
     path = Path(output_dir, MANIFEST)
     starts = _read_starts(path) if is_main() else []
     if starts:  # else the file was removed

@@ -156,7 +156,7 @@ class TrainingMonitor:
 def _make_writer(log_dir: Path, start_iteration: int) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter  # slow to import
-    except ImportError as error:
+    except (ImportError, AttributeError, TypeError, ValueError, RuntimeError) as error:  # of unfit versions, too
         logger.warning("%s is not written, since TensorBoard cannot be imported: %s", log_dir, error)
         return None
     # Iterations after the last checkpoint are trained again: hide their old events.

@@ -111,7 +111,7 @@ def write_learning_curves(table: ResultsTable) -> None:
     figure = plot_learning_curves(*read_curves(table))
     path = table.path.with_name("learning_curves.svg")
     try:
-        path.write_text(figure_to_svg(figure), encoding="utf-8")
+        write_text(path, figure_to_svg(figure))
         write_image(figure_to_rgb(figure, _DPI), path.with_suffix(".png"))
     except (OSError, ImageError) as error:
         logger.warning("The learning curves cannot be written: %s", error)
@@ -133,14 +133,7 @@ def read_curves(table: ResultsTable) -> tuple[Series, Series, Series, Series]:
 
 
 def plot_learning_curves(losses: Series, validation_losses: Series, metrics: Series, rates: Series) -> Figure:
-    """Plot losses, metrics and learning rate over the iterations.
-
-    Args:
-        losses: "total_loss" and its parts, drawn pale as they are, and smoothed.
-        validation_losses: Losses by "<dataset>/<name of the loss>", in the colour of that loss.
-        metrics: Metrics by "<dataset>/<metric>", from 0 to 1; the panel is left out if there is none.
-        rates: Learning rate.
-    """
+    """Plot losses, metrics and learning rate over the iterations."""
     total = {name: series for name, series in losses.items() if name == "total_loss"}
     parts = {name: series for name, series in losses.items() if name not in total}
     metrics = {name: series for name, series in metrics.items() if np.isfinite(series[1]).any()}

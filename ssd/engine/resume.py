@@ -30,6 +30,7 @@ SCHEDULE_KEYS = (
 )
 
 
+_FREE_KEYS = ("OUTPUT_DIR:", "MODEL.DEVICE:", "DATA_LOADER.")  # that change no result
 _ABSENT = object()
 _REPR = reprlib.Repr()
 _REPR.maxlevel = 2  # the depth of groups; YAML aliases can make a short text enormous
@@ -41,6 +42,12 @@ class StoredTraining:
 
     path: Path
     checkpoint: dict[str, Any]
+
+    def is_of(self, cfg: Config) -> bool:
+        """Whether it was trained with this config, whatever its folder, device and loader; True if it has none."""
+        tree = read_stored_config(self.checkpoint, str(self.path))
+        changes = [] if tree is None else config_changes(tree, cfg)
+        return all(change.startswith(_FREE_KEYS) for change in changes)
 
 
 def find_training(output_dir: str | os.PathLike[str]) -> StoredTraining | None:
@@ -106,7 +113,10 @@ def resume(checkpointer: Checkpointer, cfg: Config, stored: StoredTraining, *, m
     if tree is not None and (changes := config_changes(tree, cfg)):
         logger.warning("The config is no longer that of %s:\n  %s", stored.path, "\n  ".join(changes))
     if iteration >= max_iter:
-        logger.info("Nothing is left to train; raise SOLVER.MAX_ITER, or set another OUTPUT_DIR for a new training")
+        logger.info(
+            "Nothing is left to train, and config.yaml stays as it was trained; raise SOLVER.MAX_ITER, or set another "
+            "OUTPUT_DIR for a new training. `ssd test` evaluates with other settings"
+        )
     return iteration
 
 

@@ -12,7 +12,7 @@ from ssd.engine.determinism import make_deterministic
 from ssd.utils.device import keep_freed_memory
 from ssd.utils.distributed import get_world_size, is_main, join_processes, read_launch, select_local_device
 from ssd.utils.errors import ConfigError
-from ssd.utils.files import atomic_write
+from ssd.utils.files import atomic_write, make_writable
 from ssd.utils.logger import setup_logger
 
 logger = logging.getLogger(__name__)
@@ -32,6 +32,7 @@ def start_process(
 
     Raises:
         ConfigError: Several processes were started where one is allowed, or not by torchrun.
+        OutputError: OUTPUT_DIR cannot be written.
         DeviceError: MODEL.DEVICE does not exist, or not for all processes of this machine.
     """
     launch = read_launch()
@@ -39,6 +40,8 @@ def start_process(
         raise ConfigError(
             f"torchrun started {launch.world_size} processes of a command that runs in one: start it without torchrun"
         )
+    if log_dir and launch.rank == 0:
+        make_writable(Path(cfg.OUTPUT_DIR), "OUTPUT_DIR")
     setup_logger(cfg.OUTPUT_DIR if log_dir else None, rank=launch.rank)
     if cfg.SOLVER.DETERMINISTIC:
         make_deterministic()
@@ -70,10 +73,6 @@ def save_config(cfg: Config) -> None:
 def config_of_process(cfg: Config, checkpoint: Mapping[str, Any] | None) -> Config:
     """Return the config of one process's share of the training, and log the changes.
 
-    Args:
-        cfg: Config of the run.
-        checkpoint: Checkpoint that is continued, if there is one.
-
     Raises:
         ConfigError: See ``scale_to_processes`` and ``check_same_processes``.
     """
@@ -104,8 +103,7 @@ def scale_to_processes(cfg: Config, world_size: int) -> Config:
         solver.BATCH_SIZE //= world_size
     elif world_size > solver.MAX_ITER:
         raise ConfigError(
-            f"SOLVER.MAX_ITER is {solver.MAX_ITER}, which {world_size} processes share: set it to {world_size} or "
-            "more, or SOLVER.BATCH_SIZE_SCOPE to global"
+            f"SOLVER.MAX_ITER is {solver.MAX_ITER}, which {world_size} processes share: set it to {world_size} or more"
         )
     else:
         solver.LR *= world_size

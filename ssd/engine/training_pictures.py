@@ -34,11 +34,6 @@ _GRID = np.linspace(0, 1, 101)
 def show_first_batch(training: "Training", mean: Sequence[float], std: Sequence[float]) -> "Training":
     """Draw the first batch as the network sees it, to first_batch.jpg and TensorBoard.
 
-    Args:
-        training: A training that has not begun.
-        mean: INPUT.PIXEL_MEAN.
-        std: INPUT.PIXEL_STD.
-
     Returns:
         The training with all its batches.
     """

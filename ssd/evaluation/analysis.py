@@ -74,11 +74,6 @@ class Analysis:
 def analyse(dataset: EvaluationDataset, predictions: Sequence[Container], *, metric: str = "auto") -> Analysis:
     """Analyse the errors of a detector.
 
-    Args:
-        dataset: Images and annotations.
-        predictions: Predictions as for ``evaluate``.
-        metric: Metric as for ``evaluate``; its rules decide matches and AP.
-
     Raises:
         ConfigError: The metric is unknown.
         ValueError: The predictions do not fit the dataset.

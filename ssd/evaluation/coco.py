@@ -36,12 +36,6 @@ def eval_detection_coco(
 ) -> tuple[dict[str, float], dict[int, float]]:
     """Evaluate a results list against a COCO annotation file.
 
-    Args:
-        coco: pycocotools.coco.COCO of the annotation file; not modified.
-        results: List of ``detections_to_results``; may be empty.
-        image_ids: Images to evaluate.
-        category_ids: Categories to evaluate.
-
     Returns:
         The twelve FIGURES by name, and AP by category id; nan where there is no object.
     """

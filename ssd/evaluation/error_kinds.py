@@ -47,10 +47,6 @@ def split_errors(tables: Tables, matches: Matches) -> ErrorSplit:
     detection has found; ``background``: below 0.1 with all; else ``both``. A fixed ``class`` or ``localisation`` error
     becomes a true positive of its target, unless that is found already or by a better error that is fixed. Errors of
     other kinds and ``missed`` objects are removed; a class without objects then has an AP of 1.
-
-    Args:
-        tables: Tables of the dataset.
-        matches: Matches at IoU 0.5, of objects of any area.
     """
     kinds, targets = _kinds(tables, matches)
     is_found = np.zeros(len(tables.objects.labels), dtype=bool)

@@ -46,6 +46,14 @@ def is_coco_dataset(dataset: EvaluationDataset) -> TypeGuard[CocoEvaluationDatas
     return hasattr(dataset, "contiguous_id_to_coco_id")  # not .coco, which a dataset may load at first access
 
 
+def has_inclusive_pixels(dataset: EvaluationDataset) -> bool:
+    """Whether x2 and y2 are the last pixel inside a box, as in the files of VOC, not its right and bottom edge.
+
+    A dataset says so in an attribute ``inclusive_pixels``; without it boxes end at their edges.
+    """
+    return bool(getattr(dataset, "inclusive_pixels", False))
+
+
 def as_coco_dataset(dataset: EvaluationDataset) -> CocoEvaluationDataset:
     """Return the dataset, or a view for the COCO metric if it was not read from a COCO annotation file."""
     return dataset if is_coco_dataset(dataset) else _CocoView(dataset)
@@ -98,10 +106,6 @@ class ImageAnnotation(NamedTuple):
 
 def read_predictions(dataset: EvaluationDataset, predictions: Sequence[Container]) -> list[ImageDetections]:
     """Return the checked arrays of the predictions of a whole dataset, without copying.
-
-    Args:
-        dataset: Dataset of the images.
-        predictions: boxes, labels and scores of each image; CPU tensors or arrays.
 
     Raises:
         ValueError: A number, shape, label, box or score is invalid; the message names the index of the image.

@@ -15,7 +15,7 @@ from ssd.evaluation.inputs import (
     EvaluationDataset,
     ImageDetections,
     as_coco_dataset,
-    is_coco_dataset,
+    has_inclusive_pixels,
     read_annotation,
     read_predictions,
 )
@@ -144,8 +144,7 @@ def _evaluate_voc(dataset: EvaluationDataset, detections: list[ImageDetections],
         [read_annotation(dataset, index) for index in range(len(dataset))],
         len(dataset.class_names),
         use_07_metric=metric == "voc07",
-        # x2, y2 are the last pixel of the box in VOC files and its edge in COCO files.
-        inclusive_pixels=not is_coco_dataset(dataset),
+        inclusive_pixels=has_inclusive_pixels(dataset),
     )
     return make_voc_result(metric, ap, mean_ap, dataset.class_names)
 

@@ -14,7 +14,7 @@ from ssd.evaluation.inputs import (
     EvaluationDataset,
     ImageDetections,
     as_coco_dataset,
-    is_coco_dataset,
+    has_inclusive_pixels,
     read_annotation,
 )
 from ssd.evaluation.voc import box_iou
@@ -90,7 +90,7 @@ def make_tables(dataset: EvaluationDataset, detections: Sequence[ImageDetections
     """Build the tables of a dataset for one of the METRICS."""
     if metric == "coco":
         return _make_coco_tables(as_coco_dataset(dataset), detections)
-    inclusive_pixels = not is_coco_dataset(dataset)  # as in ``evaluate``
+    inclusive_pixels = has_inclusive_pixels(dataset)
     found, truth, ious = [], [], []
     for index, image in enumerate(detections):
         annotation = read_annotation(dataset, index)

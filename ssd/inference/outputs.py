@@ -14,7 +14,7 @@ from ssd.inference.output_names import OutputNames
 from ssd.inference.sources import VideoInfo
 from ssd.inference.video_writer import VideoWriter
 from ssd.utils.errors import ImageError, OutputError, SSDError, os_errors_as
-from ssd.utils.files import atomic_write
+from ssd.utils.files import atomic_write, write_text
 from ssd.utils.image import write_image
 
 
@@ -49,7 +49,7 @@ class Outputs:
             with os_errors_as(OutputError, txt):
                 txt.mkdir(parents=True, exist_ok=True)
                 text = "".join(f"{name}\n" for name in class_names[1:])
-                (txt / "classes.txt").write_text(text, encoding="utf-8")
+                write_text(txt / "classes.txt", text, flush=False)
 
     def add(self, detections: Detections) -> None:
         """Write the detections of one image; raise ImageError for its own files, OutputError for those of several."""
@@ -60,7 +60,7 @@ class Outputs:
             path = self._txt / self._txt_names.text(detections)
             with os_errors_as(ImageError, path):
                 path.parent.mkdir(exist_ok=True)
-                path.write_text(to_yolo(detections), encoding="utf-8")
+                write_text(path, to_yolo(detections), flush=False)
         if self._drawn is not None:
             self._drawn.add(detections)
 

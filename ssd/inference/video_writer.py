@@ -63,6 +63,8 @@ class VideoWriter:
         try:
             with os_errors_as(OutputError, self.path):
                 encoder.close()
+                if not cv2.VideoCapture(str(self._temporary)).isOpened():  # OpenCV writes without errors
+                    raise OSError("the video is incomplete; is the disk full?")
                 os.replace(self._temporary, self.path)
         finally:
             self._temporary.unlink(missing_ok=True)

@@ -77,13 +77,7 @@ class Checkpointer:
             import_extra("safetensors.torch", "safetensors")
 
     def save(self, name: str, *, tag_last: bool = True, **extra: Any) -> None:
-        """Write ``save_dir/name.pth`` atomically, then the tag; old checkpoints are removed last. For rank 0 only.
-
-        Args:
-            name: File name without its suffix.
-            tag_last: Whether a later run continues from this checkpoint.
-            extra: Further values (``iteration``, ...), see ``write_checkpoint``.
-        """
+        """Write ``save_dir/name.pth`` atomically, then the tag; old checkpoints are removed last. For rank 0 only."""
         if not self.save_dir:
             return
         checkpoint = {**self._state(), **self.extra, **extra}
@@ -126,10 +120,6 @@ class Checkpointer:
         """Restore the model, and the other parts that both this object and the checkpoint have.
 
         Nothing is changed if the weights or the optimizer do not fit. A missing average starts from the weights.
-
-        Args:
-            checkpoint: Result of ``read_checkpoint``; its remaining values are returned.
-            source: Origin of the checkpoint, for messages.
         """
         rest = dict(checkpoint)
         average_weights = rest.pop("model")

@@ -6,11 +6,14 @@ import logging
 import os
 import re
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
+
+from ssd.utils.errors import OutputError, SSDError
 
 if sys.platform != "win32":
     import fcntl
@@ -26,22 +29,39 @@ _TEMPORARY = re.compile(r"\..+\.\d+\.tmp")  # names that ``atomic_write`` gives
 _NO_SUCH_OPERATION = {errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF}
 
 
+def make_writable(folder: Path, name: str) -> None:
+    """Create a folder, if it is missing, and a file in it that is removed; raise OutputError if that fails."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OutputError(f"{name} {folder} cannot be written: {error.strerror}; name another folder") from error
+
+
 @contextmanager
-def atomic_write(path: Path) -> Iterator[BinaryIO]:
+def atomic_write(path: Path, *, flush: bool = True) -> Iterator[BinaryIO]:
     """Open ``path`` for binary writing; its old content stays until the block ends without an error.
 
     The bytes go to a temporary file in the same folder, which is flushed to the disk and then renamed; then the folder
     is flushed. An error inside the block removes the temporary file; ``remove_stale`` removes that of a killed process.
+    Without ``flush``, for one of many files, a machine that dies may leave it empty.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name[:50]}.{os.getpid()}.tmp")  # a name may have the greatest length
     try:
         with open(temporary, "wb") as file:
             _lock(file)
             yield file
-            file.flush()
-            os.fsync(file.fileno())
+            if flush:
+                file.flush()
+                os.fsync(file.fileno())
         os.replace(temporary, path)
-        _flush_folder(path.parent)
+        if flush:
+            _flush_folder(path.parent)
+    except OSError as error:
+        if error.filename in (None, os.fspath(temporary)) and not isinstance(error, SSDError):
+            error.filename = os.fspath(path)  # a full disk names no file
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -66,9 +86,9 @@ def remove_stale(folder: Path) -> list[Path]:
     return removed
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: Path, text: str, *, flush: bool = True) -> None:
     """Write UTF-8 text as ``atomic_write`` does."""
-    with atomic_write(path) as file:
+    with atomic_write(path, flush=flush) as file:
         file.write(text.encode())
 
 

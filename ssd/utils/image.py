@@ -25,7 +25,7 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from ssd.utils.errors import ImageError, os_errors_as
-from ssd.utils.files import describe_others, warn_of_others
+from ssd.utils.files import atomic_write, describe_others, warn_of_others
 from ssd.utils.opencv import silent_opencv
 
 logger = logging.getLogger(__name__)
@@ -140,7 +140,10 @@ def image_names(folder: str | os.PathLike[str]) -> list[str]:
 
 
 def write_image(image: np.ndarray, path: Path) -> None:
-    """Write an RGB image (H, W, 3) in the format that the suffix of ``path`` names; raise ImageError if that fails."""
+    """Write an RGB image (H, W, 3) in the format that the suffix of ``path`` names; raise ImageError if that fails.
+
+    A failure, such as a full disk, leaves an old file unchanged.
+    """
     try:
         with silent_opencv():
             done, encoded = cv2.imencode(path.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
@@ -151,8 +154,8 @@ def write_image(image: np.ndarray, path: Path) -> None:
             f"{path}: {image.shape[1]} x {image.shape[0]} pixels cannot be encoded as {path.suffix!r}; "
             f"name a file with another suffix: {', '.join(WRITTEN_SUFFIXES)}"
         )
-    with os_errors_as(ImageError, path):
-        path.write_bytes(encoded.tobytes())  # not imwrite, which fails silently
+    with os_errors_as(ImageError, path), atomic_write(path, flush=False) as file:
+        file.write(encoded.tobytes())  # not imwrite, which fails silently
 
 
 def cause(error: Exception) -> str:

@@ -99,32 +99,43 @@ def known_class_names(cfg: Config, checkpoint: LoadedCheckpoint, given: Sequence
 
 
 def trained_class_names(
-    cfg: Config, checkpoint: LoadedCheckpoint, given: Sequence[str] = (), *, of_training: Sequence[str] = ()
+    cfg: Config, checkpoint: LoadedCheckpoint, given: Sequence[str] = (), *, of_data: Sequence[str] = ()
 ) -> tuple[str, ...]:
     """Return the classes of a checkpoint, background first: known ones, else a guess with a warning.
+
+    The guess is the classes of the data if they have the number of the checkpoint, else those of VOC or COCO. These two
+    also go before the same names in another order.
 
     Args:
         cfg: Config of the run.
         checkpoint: Checkpoint of any project.
         given: See ``known_class_names``.
-        of_training: Classes of the training that starts from it, background first: the guess if there are as many
-            and their number is not that of VOC or COCO.
+        of_data: Classes of the training or test sets, background first; default: CLASSES of those in the config.
     """
     names = known_class_names(cfg, checkpoint, given)
     if names is not None:
         return names
     source, count = checkpoint.source, checkpoint.num_classes
-    if count is None:
+    of_data = tuple(of_data) or _listed_class_names(cfg)
+    data, guess = _PUBLISHED.get(count or 0, ("", ()))
+    if of_data and count in (None, len(of_data)) and {*guess} != {*of_data[1:]}:
+        data, guess = "the datasets", of_data[1:]
+    if not guess and count is None:
         raise CheckpointError(f"{source} names no classes, and holds no SSD of this library")
-    if count in _PUBLISHED:
-        data, published = _PUBLISHED[count]
-        guess: tuple[str, ...] = (BACKGROUND, *published)
-    elif count == len(of_training):
-        data, guess = "the training", tuple(of_training)
-    else:
+    if not guess:
         raise ConfigError(f"{source} does not name its {count - 1} classes; set MODEL.WEIGHTS_CLASSES to their names")
-    logger.warning("%s does not name its %d classes: taken for those of %s", source, count - 1, data)
-    return guess
+    logger.warning("%s does not name its %d classes: taken for those of %s", source, len(guess), data)
+    return (BACKGROUND, *guess)
+
+
+def _listed_class_names(cfg: Config) -> tuple[str, ...]:
+    """Return CLASSES, behind the background, of the first set of DATASETS.TRAIN and TEST that has them, else ()."""
+    for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST):
+        entry = cfg.DATASETS.CUSTOM.get(name)
+        classes = entry.get("CLASSES") if isinstance(entry, Config) else None
+        if isinstance(classes, (list, tuple)):
+            return (BACKGROUND, *map(str, classes))
+    return ()
 
 
 def _is_meant(cfg: Config, checkpoint: LoadedCheckpoint) -> bool:

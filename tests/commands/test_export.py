@@ -17,7 +17,6 @@ from ssd.config import load_config
 from ssd.config.node import with_num_classes
 from ssd.data.datasets import BACKGROUND
 from ssd.deploy import OnnxDetector, checks, read_metadata
-from ssd.deploy.trained import load_trained
 from ssd.modeling.detector import SSDDetector
 from ssd.structures import Container
 from tests.deploy.detectors import make_detector
@@ -197,7 +196,8 @@ def test_an_output_that_cannot_be_written(export: Export, tmp_path: Path) -> Non
 
 
 def test_it_is_exported_in_float32_on_the_cpu(checkpoint: Path) -> None:
-    cfg, trained = load_trained(None, str(checkpoint), ["TEST.AMP", "bf16"])
+    args = ["--ckpt", str(checkpoint), "-o", "model.onnx", "TEST.AMP", "bf16"]
+    cfg, trained, _ = command.load(command.parse_args(args))
     assert (cfg.TEST.AMP, cfg.MODEL.DEVICE, trained.metadata.class_names) == ("off", "cpu", NAMES)
     assert isinstance(trained.model, SSDDetector)
     assert not trained.model.training

@@ -2,6 +2,8 @@
 
 import argparse
 import errno
+import re
+from collections.abc import Callable
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -10,9 +12,11 @@ import torch
 
 from ssd.cli import main
 from ssd.commands.arguments import add_flag, make_parser, parse_bool, parse_tile
-from ssd.commands.run import run_script, start_run
+from ssd.commands.run import build_test_sets, run_script, start_run
+from ssd.config import load_config
 from ssd.utils import distributed
 from ssd.utils.errors import ConfigError
+from ssd.weights.loaded_checkpoint import LoadedCheckpoint
 
 
 def test_flags_may_follow_overrides() -> None:
@@ -63,6 +67,8 @@ def test_what_runs_in_one_process_says_so(config_file: Path, monkeypatch: pytest
         (ConfigError("a key is wrong"), 1, "error: a key is wrong"),
         (KeyboardInterrupt(), 130, "interrupted"),
         (OSError(errno.ENOSPC, "No space left", "log.txt"), 1, "error: log.txt: No space left;"),
+        (PermissionError(errno.EACCES, "Permission denied", "log.txt"), 1, "error: log.txt: Permission denied;"),
+        (OSError(errno.EROFS, "Read-only file system", "a", None, "b"), 1, "error: a: Read-only file system;"),
         (RuntimeError("[gloo/transport/tcp/pair.cc:545] Connection closed by peer\nmore"), 1, "error: another process"),
     ],
 )
@@ -75,7 +81,7 @@ def test_errors_of_a_script_end_in_a_message(
     assert written.count("\n") == 1
 
 
-@pytest.mark.parametrize("error", [RuntimeError("a bug"), PermissionError(13, "Permission denied", "log.txt")])
+@pytest.mark.parametrize("error", [RuntimeError("a bug"), OSError(errno.EBADF, "Bad file descriptor"), KeyError("a")])
 def test_bugs_keep_their_traceback(error: Exception) -> None:
     with pytest.raises(type(error)):
         run_script(Mock(side_effect=error))
@@ -88,3 +94,63 @@ def test_bugs_keep_their_traceback(error: Exception) -> None:
 def test_neither_config_nor_checkpoint(args: str, option: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(args.split()) == 1
     assert option in capsys.readouterr().err
+
+
+# Arguments of each command that writes; {out} is below a file, so that no user can write there.
+WRITERS = [
+    *("train --config-file {config} OUTPUT_DIR {out}", "test --ckpt {ckpt} OUTPUT_DIR {out}"),
+    "test --ckpt {ckpt} --output_dir {out}",
+    *(f"demo --ckpt {{ckpt}} --source {{image}} {option} {{out}}" for option in ("--output_dir", "--save_txt")),
+    "demo --ckpt {ckpt} --source {image} --no_draw --save_json {out}",
+    *(f"{name} {{image}} --ckpt {{ckpt}} -o {{out}}" for name in ("predict", "explain")),
+    "export --ckpt {ckpt} -o {out}.onnx --images {image} --skip_latency",
+    *("convert {ckpt} -o {out}.pth", "priors {config} -o {out}", "check-data {config} --json {out}"),
+    *(f"data {name} -o {{out}}" for name in ("browse {config}", "convert {scenes} --to coco", "split {scenes}")),
+    *("data scenes --output {out}", "data scenes --demo {out}"),
+]
+
+
+@pytest.mark.parametrize("words", WRITERS)
+def test_where_nothing_can_be_written_a_command_says_so(
+    words: str,
+    config_file: Path,
+    detector_file: Path,
+    scenes: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    image = next((scenes / "JPEGImages").iterdir())
+    places = {"config": config_file, "ckpt": detector_file, "scenes": scenes, "image": image, "out": "file/out"}
+    assert main(words.format(**places).split()) == 1
+    error = capsys.readouterr().err
+    assert re.search("^error: .*file.*(Not a directory|File exists)", error, re.MULTILINE), error
+
+
+def test_an_output_folder_that_is_a_file(config_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "out").touch()
+    assert main(["train", "--config-file", str(config_file)]) == 1
+    assert f"error: OUTPUT_DIR {tmp_path / 'out'} " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_classes_and_test_sets_of_a_checkpoint(write_voc: Callable[..., Path], *, named: bool) -> None:
+    """For `ssd test` and `ssd export --evaluate`: names of the user give the labels; else the data, then VOC."""
+    root = write_voc({"a": [("dog", (1, 1, 9, 9))]})
+    weights = {
+        "box_head.predictor.cls_headers.0.bias": torch.zeros(3),
+        "box_head.predictor.reg_headers.0.bias": torch.zeros(4),
+    }
+    entry = {"FORMAT": "voc", "ROOT": str(root), "SPLIT": "train", "CLASSES": ["dog", "cat"]}
+    cfg = load_config(None, ["DATASETS.CUSTOM.pets", entry, "DATASETS.TEST", ["pets"]])
+    if named:
+        cfg = cfg.with_overrides(["MODEL.WEIGHTS_CLASSES", ["cat", "dog"]])
+    names, (dataset,) = build_test_sets(cfg, LoadedCheckpoint(weights, "a.pth"))
+    assert names == tuple(dataset.class_names) == ("__background__", *(["cat", "dog"] if named else ["dog", "cat"]))
+    assert dataset.get_annotation(0)[1][1].tolist() == [1 + named]
+    voc = LoadedCheckpoint({name: bias.repeat(7 if "cls" in name else 1) for name, bias in weights.items()}, "b.pth")
+    if not named:
+        names, (dataset,) = build_test_sets(cfg, voc)
+        assert dataset.get_annotation(0)[1][1].tolist() == [names.index("dog")] == [12]

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from ssd.config import cfg, load_config
-from ssd.config.node import CHECKS, dotted_keys
+from ssd.config.checks import CHECKS
+from ssd.config.node import dotted_keys
 from ssd.utils.errors import ConfigError
 from tests.shipped_configs import CONFIGS
 
@@ -79,7 +80,7 @@ def test_inheritance_over_three_levels(tmp_path: Path) -> None:
         ("SOLVER: {LR: -0.1}", r"SOLVER\.LR .*-0\.1"),
         ("SOLVER: {LR: .nan}", r"SOLVER\.LR "),
         ("SOLVER: {WEIGHT_DECAY: .inf}", r"SOLVER\.WEIGHT_DECAY "),
-        ("INPUT: {IMAGE_SIZE: [300]}", r"INPUT\.IMAGE_SIZE .*\(height, width\)"),
+        ("INPUT: {IMAGE_SIZE: [300]}", r"INPUT\.IMAGE_SIZE .*\[height, width\]"),
         ("MODEL: {PRIORS: {MIN_SIZES: [a, 2]}}", r"MIN_SIZES .*\['a', 2\]"),
         ("MODEL: {PRIORS: {SHAPES: [[30, 30]]}}", r"SHAPES .*\[\[\[30, 30\]"),
         ("MODEL: {PRIORS: {SHAPES: [[[30, 0]]]}}", r"SHAPES .*\[\[\[30, 30\]"),

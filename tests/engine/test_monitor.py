@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -122,10 +123,18 @@ def test_without_a_folder_nothing_is_written(
     assert list(tmp_path.iterdir()) == []
 
 
+class UnfitTensorBoard(ModuleType):
+    """A package that an older protobuf cannot import."""
+
+    def __getattr__(self, name: str) -> None:
+        raise TypeError("Descriptors cannot be created directly")
+
+
+@pytest.mark.parametrize("package", [None, UnfitTensorBoard("torch.utils.tensorboard")], ids=["missing", "unfit"])
 def test_a_missing_tensorboard_and_a_full_disk_are_warnings(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    package: ModuleType | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", package)
     out = tmp_path / "missing"
     report(out / "tf_logs", out)
     warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]

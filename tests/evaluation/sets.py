@@ -13,6 +13,7 @@ class VOCSet:
     """Objects given as (box, label) or (box, label, is_difficult), a list an image."""
 
     metric = "voc"
+    inclusive_pixels = True
 
     def __init__(self, images, class_names=("cat", "dog")):
         self.images = images

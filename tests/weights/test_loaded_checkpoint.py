@@ -9,8 +9,8 @@ import torch
 
 import ssd
 from ssd.cli import main
+from ssd.commands import export
 from ssd.config import load_config
-from ssd.deploy.trained import load_trained
 from ssd.structures.class_names import BACKGROUND, COCO_CLASSES, VOC_CLASSES
 from ssd.utils.errors import CheckpointError, ConfigError
 from ssd.weights.initial_model import build_new_model
@@ -63,12 +63,32 @@ def test_a_guess_is_a_warning(
     assert (record.levelno, request.node.callspec.id in record.getMessage()) == (logging.WARNING, True)
 
 
-def test_as_many_as_the_training_has(caplog: pytest.LogCaptureFixture) -> None:
+def test_as_many_as_the_data_have(caplog: pytest.LogCaptureFixture) -> None:
     cfg = load_config(None)
-    assert trained_class_names(cfg, checkpoint(3), of_training=("", "a", "b")) == ("", "a", "b")
+    assert trained_class_names(cfg, checkpoint(3), of_data=(BACKGROUND, "a", "b")) == (BACKGROUND, "a", "b")
     assert "a.pth does not name its 2 classes" in caplog.text
     with pytest.raises(ConfigError, match=r"a\.pth .* 2 classes; set MODEL\.WEIGHTS_CLASSES"):
-        trained_class_names(cfg, checkpoint(3), of_training=("", "a"))
+        trained_class_names(cfg, checkpoint(3), of_data=(BACKGROUND, "a"))
+    own_head = LoadedCheckpoint({}, "own.pth")
+    assert trained_class_names(cfg, own_head, of_data=(BACKGROUND, "a")) == (BACKGROUND, "a")
+
+
+@pytest.mark.parametrize("role", ["TRAIN", "TEST"])
+def test_20_own_names_go_before_a_guess_of_voc(role: str, caplog: pytest.LogCaptureFixture) -> None:
+    """They are CLASSES of a dataset in the config, or of the data that were opened."""
+    sets = ["DATASETS.CUSTOM", {"mine": {"FORMAT": "yolo", "ROOT": "mine", "CLASSES": list(OWN)}, "a": {"ROOT": "a"}}]
+    cfg = load_config(None, [*sets, f"DATASETS.{role}", ["a", "mine"]])
+    assert trained_class_names(cfg, checkpoint(21)) == (BACKGROUND, *OWN)
+    assert trained_class_names(load_config(None), checkpoint(21), of_data=(BACKGROUND, *OWN)) == (BACKGROUND, *OWN)
+    assert [record.levelno for record in caplog.records] == [logging.WARNING] * 2
+    assert trained_class_names(load_config(None, sets), checkpoint(21)) == (BACKGROUND, *VOC_CLASSES)  # a set of no run
+    assert trained_class_names(cfg, checkpoint(21, VOC_CLASSES)) == (BACKGROUND, *VOC_CLASSES)
+    assert trained_class_names(cfg, checkpoint(81)) == (BACKGROUND, *COCO_CLASSES)
+
+
+def test_voc_in_another_order_is_voc() -> None:
+    names = trained_class_names(load_config(None), checkpoint(21), of_data=(BACKGROUND, *sorted(VOC_CLASSES)[::-1]))
+    assert names == (BACKGROUND, *VOC_CLASSES)
 
 
 def test_another_number_of_names() -> None:
@@ -124,8 +144,8 @@ def test_every_way_takes_the_users_names(
 
     run = ("test.py", "--config-file", config_file, "--ckpt", nameless, "MODEL.NUM_CLASSES", 21)
     assert script(*run, *overrides)[0] == 0  # a dataset of some of these classes
-    status, _, error = script(*run)
-    assert (status, "MODEL.NUM_CLASSES is 21" in error) == (1, True)
+    status, output, error = script(*run)
+    assert (status, "does not name its 20 classes" in output, "unknown class" in error) == (1, True, True)
 
     cfg = load_config(config_file, [*overrides, "MODEL.NUM_CLASSES", 21])
     assert ssd.init_detector(cfg, nameless).class_names == (BACKGROUND, *names)
@@ -143,5 +163,6 @@ def test_commands_take_the_users_names(nameless: Path, tmp_path: Path) -> None:
         args = [command, image, "--ckpt", nameless, "-o", output, *options, "MODEL.WEIGHTS_CLASSES", OWN]
         assert main([str(arg) for arg in args]) == 0
         assert "thing 1" in (output / file).read_text()
-    _, trained = load_trained(None, str(nameless), ["MODEL.WEIGHTS_CLASSES", OWN])
+    args = ["--ckpt", str(nameless), "-o", "model.onnx", "MODEL.WEIGHTS_CLASSES", str(OWN)]
+    _, trained, _ = export.load(export.parse_args(args))
     assert tuple(trained.metadata.class_names)[-20:] == OWN

@@ -50,6 +50,8 @@ class VOCDataset(ArrayDataset):
         annotations: Folder of the annotations in ``data_dir``.
     """
 
+    inclusive_pixels = True  # x2 and y2 are the last pixel inside the box, which counts in its IoU
+
     def __init__(
         self,
         data_dir: str | os.PathLike[str],

@@ -57,6 +57,8 @@ class BoxPredictor(nn.Module, ABC):
         score_function: str = "softmax",
     ):
         super().__init__()
+        if num_classes < 2:
+            raise ValueError(f"num_classes must be 2 or more, with the background, got {num_classes}")
         self.num_classes = num_classes
         self.score_function = score_function
         self.num_levels = len(in_channels)

@@ -126,7 +126,8 @@ def nominal_strides(image_size: tuple[int, int], feature_map: tuple[int, int]) -
 
 def _check(given: Sequence[Any], derived: list[Any], key: str, source: str) -> None:
     if given and list(given) != derived:
-        raise ConfigError(f"{key} is {list(given)}, but {source} gives {derived}; set it so, or leave it empty")
+        as_lists = [list(value) if isinstance(value, tuple) else value for value in derived]  # as YAML has them
+        raise ConfigError(f"{key} is {list(given)}, but {source} gives {as_lists}; set it so, or leave it empty")
 
 
 def _check_lengths(priors: CfgNode, num_levels: int, source: str) -> None:
@@ -146,6 +147,6 @@ def _check_strides(strides: Sequence[Any], maps: Sequence[tuple[int, int]], imag
         for distance, count, pixels in zip(height_width(stride), cells, height_width(image_size), strict=True):
             if pixels - distance * count >= distance:
                 raise ConfigError(
-                    f"MODEL.PRIORS.STRIDES has {stride} for a map of {cells} cells, which does not cover "
-                    f"INPUT.IMAGE_SIZE {image_size}; set about {round(pixels / count)}, or leave STRIDES empty"
+                    f"MODEL.PRIORS.STRIDES has {stride} for a map of {cells} cells, which are "
+                    f"{pixels / count:.3g} pixels apart in INPUT.IMAGE_SIZE {image_size}; leave STRIDES empty"
                 )

@@ -126,9 +126,6 @@ class Explanation:
     def draw(self, detection: int = 0) -> dict[str, Figure]:
         """Return the pictures "priors", "matches", "negatives" and "detection", without those that would be empty.
 
-        Args:
-            detection: Number of the detection in the last picture, from 0, the best.
-
         Raises:
             ConfigError: There are detections, but not this one.
         """

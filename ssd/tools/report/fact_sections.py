@@ -29,14 +29,7 @@ class RunFacts:
 
 
 def describe_run(cfg: Config, config_file: str, checkpoint: LoadedCheckpoint, device: torch.device) -> RunFacts:
-    """Return the facts of this evaluation.
-
-    Args:
-        cfg: Resolved configuration.
-        config_file: Source of the configuration.
-        checkpoint: Checkpoint of ``read_trained``.
-        device: Device of the model.
-    """
+    """Return the facts of this evaluation."""
     machine, commit = describe_machine(device), describe_code()
     size = cfg.INPUT.IMAGE_SIZE
     height, width = (size, size) if isinstance(size, int) else size

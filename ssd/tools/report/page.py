@@ -21,14 +21,7 @@ class Section:
 
 
 def make_page(title: str, lead: str, content: str, sections: Sequence[Section]) -> str:
-    """Build a page, light or dark as the system is, which begins with links to the sections.
-
-    Args:
-        title: Title of the page.
-        lead: Line of text below the title.
-        content: HTML above the sections.
-        sections: Sections in order.
-    """
+    """Build a page, light or dark as the system is, which begins with links to the sections."""
     style = _variables(LIGHT) + f"@media screen and (prefers-color-scheme: dark) {{ {_variables(DARK)} }}\n"
     style += _read("page.css")
     links = "".join(f'<li><a href="#{section.anchor}">{escape(section.title)}</a></li>' for section in sections)

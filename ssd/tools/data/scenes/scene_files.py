@@ -62,7 +62,7 @@ def write_scenes(
         (root / folder).mkdir(parents=True, exist_ok=True)
     for number in [*splits["trainval"], *splits["test"]]:
         image, objects = render_scene(seed, number, image_size)
-        (root / f"JPEGImages/{number:06d}.jpg").write_bytes(_encode_jpeg(image, _JPEG_QUALITY))
+        _write_jpeg(root / f"JPEGImages/{number:06d}.jpg", image, _JPEG_QUALITY)
         annotation = _make_annotation(f"{number:06d}.jpg", image_size, objects)
         ElementTree.indent(annotation)
         (root / f"Annotations/{number:06d}.xml").write_bytes(ElementTree.tostring(annotation) + b"\n")
@@ -77,7 +77,7 @@ def write_samples(folder: str | os.PathLike[str], *, seed: int) -> None:
     Path(folder).mkdir(parents=True, exist_ok=True)
     for index in range(_NUM_SAMPLES):
         image, _ = render_scene(seed, _FIRST_SAMPLE + index, _SAMPLE_SIZE)
-        (Path(folder) / f"scene_{index + 1}.jpg").write_bytes(_encode_jpeg(image, _SAMPLE_JPEG_QUALITY))
+        _write_jpeg(Path(folder) / f"scene_{index + 1}.jpg", image, _SAMPLE_JPEG_QUALITY)
 
 
 def _make_annotation(filename: str, image_size: tuple[int, int], objects: list[SceneObject]) -> ElementTree.Element:
@@ -92,10 +92,11 @@ def _make_annotation(filename: str, image_size: tuple[int, int], objects: list[S
     return make_xml("annotation", fields)
 
 
-def _encode_jpeg(image: np.ndarray, quality: int) -> bytes:
+def _write_jpeg(path: Path, image: np.ndarray, quality: int) -> None:
     is_encoded, buffer = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
     assert is_encoded
-    return buffer.tobytes()
+    with atomic_write(path, flush=False) as file:
+        file.write(buffer.tobytes())
 
 
 def _check_parameters(num_train: int, num_test: int, image_size: tuple[int, int], seed: int) -> None:

@@ -1,0 +1,101 @@
+"""Values that messages propose are accepted, on the command line and in YAML."""
+
+import re
+import shlex
+from collections.abc import Callable
+from functools import reduce
+from pathlib import Path
+
+import pytest
+
+from ssd.config import Config, cfg, load_config
+from ssd.config.checks import CHECKS
+from ssd.config.node import dotted_keys, with_num_classes
+from ssd.data import build_datasets
+from ssd.data.catalog import make_dataset
+from ssd.engine.setup import scale_to_processes
+from ssd.modeling.detector import build_detection_model
+from ssd.utils.errors import ConfigError
+from tests.conftest import SMALL_MODEL
+
+DEFAULTS = {key: reduce(lambda node, name: node[name], key.split("."), cfg) for key in dotted_keys(cfg)}
+KEYS = {key: default for key, default in DEFAULTS.items() if not isinstance(default, Config)}
+WRONG = ("45", "0", "1", "-1", "a", "a, b", "[a]", "(8, 16)", "[(8, 8), (16, 16)]", "[(2), (2, 3)]", "['a(']", "true")
+
+
+def give(key: str, text: str, *, in_yaml: bool) -> None:
+    """Set a key as a word of a shell, or as a value of YAML in flow style."""
+    config = cfg.clone()
+    if in_yaml:
+        names = key.split(".")
+        config.merge_from_text(f"{': {'.join(names)}: {text}{'}' * (len(names) - 1)}", "a.yaml")
+    else:
+        config.merge_from_list([key, *shlex.split(text)])
+
+
+@pytest.mark.parametrize("in_yaml", [False, True], ids=["command line", "YAML"])
+def test_proposals_of_the_config(in_yaml: bool) -> None:
+    proposals: dict[str, set[str]] = {}
+    for key, default in KEYS.items():
+        give(key, f'"{default!r}"', in_yaml=in_yaml)  # "like 0.9"
+        choices = CHECKS[key][1].split(" or ") if key in CHECKS else []
+        for choice in choices if len(choices) > 1 and all(map(str.isalpha, choices)) else ():
+            give(key, choice, in_yaml=in_yaml)
+        for text in WRONG:
+            try:
+                give(key, text if in_yaml else shlex.quote(text), in_yaml=in_yaml)
+            except ConfigError as error:
+                if proposal := str(error).partition("; write ")[2]:
+                    give(key, proposal, in_yaml=in_yaml)
+                    proposals.setdefault(key, set()).add(proposal.strip('"'))
+    assert {"1.0", "45.0"} <= proposals["SOLVER.LR"]
+    assert "45.0" not in proposals["SOLVER.MOMENTUM"]
+    assert proposals["DATASETS.TRAIN"] >= {"['a']", *([] if in_yaml else ["['a', 'b']"])}
+    assert proposals["OUTPUT_DIR"] >= {"'45'"}
+    if in_yaml:  # there, pairs in parentheses are texts
+        assert "[[8, 8], [16, 16]]" in proposals["MODEL.PRIORS.STRIDES"]
+        with pytest.raises(ConfigError, match=r"IMAGE_SIZE .*; write \[96, 128\]"):
+            give("INPUT.IMAGE_SIZE", "[(96, 128)]", in_yaml=True)
+        with pytest.raises(ConfigError, match=r"IMAGE_SIZE .*\[height, width\].*'\(96'"):
+            give("INPUT.IMAGE_SIZE", "(96, 128)", in_yaml=True)
+
+
+def test_proposals_of_derived_values() -> None:
+    small = load_config(None, [*SMALL_MODEL, "MODEL.NUM_CLASSES", 3])
+    for key, wrong in (("FEATURE_MAPS", [9, 9, 9, 9]), ("BOXES_PER_LOCATION", [1]), ("STRIDES", [1, 1, 1, 1])):
+        with pytest.raises(ConfigError, match=f"MODEL.PRIORS.{key}") as caught:
+            build_detection_model(small.with_overrides([f"MODEL.PRIORS.{key}", wrong]))
+        for value in ("[]", *re.findall(r"gives (\[.*\]);", str(caught.value))):
+            build_detection_model(small.with_overrides([f"MODEL.PRIORS.{key}", value]))
+    for value in (0, 3):
+        with pytest.raises(ConfigError, match=rf"\b{value}\b"):
+            with_num_classes(load_config(None), "bcd")
+        with_num_classes(load_config(None, ["MODEL.NUM_CLASSES", value]), "bcd")
+
+
+@pytest.mark.parametrize(
+    "overrides", [["SOLVER.MAX_ITER", 2], ["SOLVER.BATCH_SIZE_SCOPE", "global", "SOLVER.BATCH_SIZE", 6]]
+)
+def test_proposals_for_several_processes(overrides: list[object]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        scale_to_processes(load_config(None, overrides), 4)
+    key, values = overrides[-2], re.findall(r"\d+", str(caught.value).partition("set it to ")[2])
+    assert values
+    for value in values:
+        scale_to_processes(load_config(None, [*overrides, key, value]), 4)
+
+
+def test_proposals_for_datasets(scenes: Path, make_cfg: Callable[..., Config]) -> None:
+    with pytest.raises(ConfigError, match=r"DATASETS\.TEST") as caught:
+        build_datasets(make_cfg(), is_train=False)
+    (proposal,) = shlex.split(str(caught.value).partition("for example ")[2].partition(". ")[0])
+    assert make_cfg(**{"DATASETS.TEST": proposal}).DATASETS.TEST[0].startswith("voc_")
+    entry = {"FORMAT": "voc", "ROOT": str(scenes), "SPLIT": "test"}
+    for classes in ("square, ring", "[square, ring]"):
+        with pytest.raises(ConfigError, match="CLASSES") as caught:
+            make_dataset("mine", {"mine": {**entry, "CLASSES": classes}}, is_train=True)
+        (proposal,) = shlex.split(str(caught.value).partition("; write ")[2])
+        assert load_config(None, ["DATASETS.CUSTOM.mine.CLASSES", proposal]).DATASETS.CUSTOM.mine.CLASSES == [
+            "square",
+            "ring",
+        ]
