@@ -3,8 +3,14 @@
 import sys
 from pathlib import Path
 
-from setuptools import setup
+if {"install", "develop"} & set(sys.argv[1:]):  # newer versions of Python do not even bring setuptools
+    sys.exit("python setup.py install is not supported: use `pip install .`, or `pip install -e .` to change the code")
+
+import setuptools
 from setuptools.command.build_py import build_py
+
+if int(setuptools.__version__.partition(".")[0]) < 77:
+    sys.exit(f"setuptools {setuptools.__version__} is too old, 77 is needed: use `pip install .`, which fetches it")
 
 CONFIGS = Path("configs")  # one copy, at the top of the repository; ssd/config/files.py looks at both places
 
@@ -25,6 +31,4 @@ class BuildWithConfigs(build_py):
         return [*super().get_outputs(include_bytecode), *configs]
 
 
-if {"install", "develop"} & set(sys.argv[1:]):
-    sys.exit("python setup.py install is no longer supported by setuptools: use `pip install .`")
-setup(cmdclass={"build_py": BuildWithConfigs})
+setuptools.setup(cmdclass={"build_py": BuildWithConfigs})

@@ -1,5 +1,6 @@
 """The installed package: its files, and that it works outside of the repository."""
 
+import os
 import re
 import subprocess
 import sys
@@ -27,6 +28,20 @@ def test_public_names_are_listed_before_they_are_imported() -> None:
     assert dir(ssd) == sorted(dir(ssd))
     with pytest.raises(AttributeError, match="init_detecter"):
         ssd.init_detecter  # noqa: B018
+
+
+@pytest.mark.parametrize("command", ["install", "develop", "build", "bdist_wheel"])
+def test_an_old_setuptools_asks_for_pip_in_one_line(command: str, tmp_path: Path) -> None:
+    """As the 65.5 of Python 3.11, which cannot read the metadata."""
+    (tmp_path / "setuptools" / "command").mkdir(parents=True)
+    (tmp_path / "setuptools" / "__init__.py").write_text("__version__ = '65.5.0'")
+    (tmp_path / "setuptools" / "command" / "build_py.py").write_text("class build_py: pass")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    run = subprocess.run(
+        [sys.executable, "setup.py", command], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    assert (run.returncode, run.stdout, run.stderr.count("\n")) == (1, "", 1)
+    assert "pip install ." in run.stderr
 
 
 @pytest.fixture(scope="module")
