@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ssd.utils.errors import OutputError, SSDError
+from ssd.utils.errors import OutputError
 
 if sys.platform != "win32":
     import fcntl
@@ -26,6 +26,7 @@ _DATA_SUFFIXES = (
     *(".pbtxt", ".md", ".rst", ".html", ".py", ".ipynb", ".sh", ".zip", ".gz", ".tar", ".cache", ".npy", ".db", ".ini"),
 )
 _TEMPORARY = re.compile(r"\..+\.\d+\.tmp")  # names that ``atomic_write`` gives
+_WRITE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}  # of `write`, which names no file
 _NO_SUCH_OPERATION = {errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF}
 
 
@@ -59,8 +60,8 @@ def atomic_write(path: Path, *, flush: bool = True) -> Iterator[BinaryIO]:
         if flush:
             _flush_folder(path.parent)
     except OSError as error:
-        if error.filename in (None, os.fspath(temporary)) and not isinstance(error, SSDError):
-            error.filename = os.fspath(path)  # a full disk names no file
+        if error.filename == os.fspath(temporary) or (error.filename is None and error.errno in _WRITE_ERRORS):
+            error.filename = os.fspath(path)
         raise
     finally:
         temporary.unlink(missing_ok=True)

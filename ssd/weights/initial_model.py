@@ -50,7 +50,7 @@ def build_new_model(cfg: Config, class_names: Sequence[str]) -> SSDDetector:
         frozen = [key for key in ("FREEZE_STAGES", "FREEZE_BATCH_NORMS") if cfg.MODEL.BACKBONE[key]]
         if frozen and not cfg.MODEL.BACKBONE.PRETRAINED:
             raise ConfigError(
-                f"MODEL.BACKBONE.{frozen[0]} would keep random weights; unset it, or set its PRETRAINED or MODEL.WEIGHTS"
+                f"MODEL.BACKBONE.{frozen[0]} would keep random weights; unset it, or set PRETRAINED or MODEL.WEIGHTS"
             )
         return build_detection_model(cfg)
     checkpoint = read_detector(source)
