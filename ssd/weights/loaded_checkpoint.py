@@ -16,7 +16,7 @@ from ssd.weights.formats.layouts import count_classes
 logger = logging.getLogger(__name__)
 
 # Classes of published detectors by their number with background.
-_PUBLISHED = {len(names) + 1: (data, names) for data, names in (("VOC", VOC_CLASSES), ("COCO", COCO_CLASSES))}
+_PUBLISHED: dict[int, tuple[str, tuple[str, ...]]] = {21: ("VOC", VOC_CLASSES), 81: ("COCO", COCO_CLASSES)}
 
 
 @dataclass(frozen=True)
@@ -120,9 +120,9 @@ def trained_class_names(
     data, guess = _PUBLISHED.get(count or 0, ("", ()))
     if of_data and count in (None, len(of_data)) and {*guess} != {*of_data[1:]}:
         data, guess = "the datasets", of_data[1:]
-    if not guess and count is None:
-        raise CheckpointError(f"{source} names no classes, and holds no SSD of this library")
     if not guess:
+        if count is None:
+            raise CheckpointError(f"{source} names no classes, and holds no SSD of this library")
         raise ConfigError(f"{source} does not name its {count - 1} classes; set MODEL.WEIGHTS_CLASSES to their names")
     logger.warning("%s does not name its %d classes: taken for those of %s", source, len(guess), data)
     return (BACKGROUND, *guess)
