@@ -15,10 +15,7 @@ from ssd.structures.boxes import best_candidates, pairwise_iou
 
 @dataclass(frozen=True, eq=False)
 class Candidates:
-    """Pairs of a prior and a class that score above the threshold, the best first.
-
-    Where MAX_PER_IMAGE detections are found among the best pairs, the others are left out, as in detection.
-    """
+    """Pairs of a prior and a class above the threshold, the best first, as far as MAX_PER_IMAGE detections need."""
 
     num_above: int  # number of pairs above the threshold, N or more
     score_threshold: float  # TEST.CONFIDENCE_THRESHOLD
@@ -44,13 +41,7 @@ class Candidates:
 
 @torch.no_grad()
 def find_candidates(post_processor: PostProcessor, scores: Tensor, boxes: Tensor) -> Candidates:
-    """Detect as the detector does, and keep the candidates that it examines.
-
-    Args:
-        post_processor: Post-processing of the detector.
-        scores: (1, P, C - 1).
-        boxes: (1, P, 4) corner form in pixels of the network input.
-    """
+    """Detect as the detector does, from scores (1, P, C - 1) and boxes (1, P, 4) in pixels of the network input."""
     num_candidates, threshold = FIRST_CANDIDATES, post_processor.score_threshold
     while True:
         best, priors, labels = best_candidates(scores, num_candidates)  # (1, K) each
@@ -59,25 +50,12 @@ def find_candidates(post_processor: PostProcessor, scores: Tensor, boxes: Tensor
         if is_last or 0 <= post_processor.max_per_image <= int(is_kept.sum()):
             break
         num_candidates *= 4
-    is_above = best > threshold
-    candidate_boxes = boxes[0, priors[is_above]].cpu()  # (N, 4)
-    labels, is_kept = labels[is_above].cpu(), is_kept[is_above].cpu()
-    return Candidates(
-        num_above=int((scores > threshold).sum()),
-        score_threshold=threshold,
-        nms_threshold=post_processor.nms_threshold,
-        priors=priors[is_above].cpu(),
-        labels=labels,
-        scores=best[is_above].cpu(),
-        boxes=candidate_boxes,
-        is_kept=is_kept,
-        suppressors=_find_suppressors(
-            candidate_boxes,
-            torch.zeros_like(labels) if post_processor.class_agnostic else labels,
-            is_kept,
-            post_processor.nms_threshold,
-        ),
-    )
+    columns = (priors, labels, best, boxes[:, priors[0]], is_kept)
+    priors, labels, best, found_boxes, is_kept = (column[best > threshold].cpu() for column in columns)  # (N, ...)
+    nms_threshold, num_above = post_processor.nms_threshold, int((scores > threshold).sum())
+    groups = torch.zeros_like(labels) if post_processor.class_agnostic else labels
+    suppressors = _find_suppressors(found_boxes, groups, is_kept, nms_threshold)
+    return Candidates(num_above, threshold, nms_threshold, priors, labels, best, found_boxes, is_kept, suppressors)
 
 
 def _find_suppressors(boxes: Tensor, labels: Tensor, is_kept: Tensor, nms_threshold: float) -> Tensor:

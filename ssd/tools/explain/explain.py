@@ -1,6 +1,5 @@
 """One image as a detector sees it: priors, matches, hard negatives and candidates."""
 
-import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from ssd.structures.boxes import center_to_corner
 from ssd.tools.explain.candidates import Candidates, find_candidates
 from ssd.tools.explain.matching import Matching, match
 from ssd.tools.explain.page import write_files
-from ssd.tools.explain.pictures import draw_pictures
+from ssd.tools.explain.pictures import draw_detection, draw_matches, draw_negatives, draw_priors
 from ssd.utils.errors import ConfigError, ImageError
 
 
@@ -58,9 +57,8 @@ class Explanation:
     @property
     def level_priors(self) -> list[Tensor]:
         """Priors of each level, the finest first, (H_l * W_l * A_l, 4) each."""
-        cells = map(math.prod, self.prior_box.feature_maps)
-        counts = [count * len(shapes) for count, shapes in zip(cells, self.prior_box.shapes, strict=True)]
-        return list(self.priors.split(counts))
+        levels = zip(self.prior_box.feature_maps, self.prior_box.shapes, strict=True)
+        return list(self.priors.split([rows * columns * len(shapes) for (rows, columns), shapes in levels]))
 
     def place(self, prior: int) -> Place:
         """Return the place of the prior with this index."""
@@ -126,10 +124,16 @@ class Explanation:
     def draw(self, detection: int = 0) -> dict[str, Figure]:
         """Return the pictures "priors", "matches", "negatives" and "detection", without those that would be empty.
 
-        Raises:
-            ConfigError: There are detections, but not this one.
+        ``detection`` is the number of the one in the last picture, from 0, the best.
         """
-        return draw_pictures(self, detection)
+        figures = {"priors": draw_priors(self)}
+        if self.matching is not None:
+            figures["negatives"] = draw_negatives(self, self.matching)
+            if len(self.matching.boxes):
+                figures["matches"] = draw_matches(self, self.matching)
+        if len(self.candidates.detections):
+            figures["detection"] = draw_detection(self, self.find_detection(detection))
+        return figures
 
     def write(self, folder: str | os.PathLike[str], detection: int = 0) -> list[Path]:
         """Write explain.html and the pictures of ``draw`` as PNG files into a folder; return the paths."""
@@ -142,37 +146,24 @@ def explain(
     boxes: np.ndarray | Sequence[Sequence[float]] | None = None,
     labels: np.ndarray | Sequence[int | str] | None = None,
 ) -> Explanation:
-    """Explain how a detector sees one image.
+    """Explain how a detector of ``init_detector`` sees one image, not augmented, with its network in evaluation mode.
 
-    The functions of training and detection give the numbers. The network is in evaluation mode, and the image is not
-    augmented.
-
-    Args:
-        detector: Result of ``init_detector``.
-        image: Path, URL, PIL image, RGB array, tensor (3, H, W), or content of a file.
-        boxes: (G, 4) objects, corner form in pixels of the original image, if they are known. As in training they are
-            clipped, and those whose centre is outside the image are dropped.
-        labels: (G,) their classes, by name or number from 1.
-
-    Raises:
-        ImageError: The image cannot be read, or is more than one.
-        ConfigError: The detector is exported or has a head of its own; or boxes and labels differ in number, or name
-            an unknown class.
+    ``image`` is a path, URL, PIL image, RGB array, tensor (3, H, W), or the content of a file. The objects, if known:
+    ``boxes`` (G, 4) corner form in pixels of the image, and ``labels`` (G,), their classes by name or number from 1. As
+    in training, boxes are clipped, and those whose centre is outside the image are dropped.
     """
     frame, network, head = _read(image), *_find_head(detector)
     pixels = resize_image(frame.image, detector.image_size)
     outputs = network.predict(torch.from_numpy(pixels).permute(2, 0, 1)[None])
     predictions = Predictions(*(output.clone() for output in outputs))  # ordinary tensors, outside inference mode
-
     height, width = detector.image_size
-    size = torch.tensor([width, height, width, height], device=head.priors.device)
+    size = head.priors.new_tensor([width, height, width, height])
     scores = class_scores(predictions.cls_logits, head.score_function)  # (1, P, C - 1)
     decoded = center_to_corner(head.box_coder.decode(predictions.bbox_pred, head.priors))  # (1, P, 4)
-    orig_size = frame.image.shape[1], frame.image.shape[0]
-    matching = None
+    orig_size, matching = (frame.image.shape[1], frame.image.shape[0]), None
     if boxes is not None or labels is not None:
         boxes, labels = [] if boxes is None else boxes, [] if labels is None else labels
-        matching = match(head, predictions, *relative_boxes(boxes, labels, orig_size, detector.class_names))
+        matching = match(head, predictions, *_relative_boxes(boxes, labels, orig_size, detector.class_names))
     return Explanation(
         name=frame.name,
         image=pixels,
@@ -187,20 +178,13 @@ def explain(
     )
 
 
-def relative_boxes(
+def _relative_boxes(
     boxes: np.ndarray | Sequence[Sequence[float]],
     labels: np.ndarray | Sequence[int | str],
     size: tuple[int, int],
     class_names: Sequence[str],
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return objects as training sees them: boxes (G, 4) float32 relative to the image, labels (G,) int64.
-
-    Args:
-        boxes: (G, 4) corner form in pixels.
-        labels: (G,) names, or numbers from 1.
-        size: (width, height) of the image in pixels.
-        class_names: Name of each label, background first.
-    """
+    """Return objects as training sees them: boxes (G, 4) float32 relative to the image, labels (G,) int64."""
     known = {name: number for number, name in enumerate(class_names) if number}
     numbers = [known.get(label, 0) if isinstance(label, str) else int(label) for label in labels]
     for label, number in zip(labels, numbers, strict=True):

@@ -57,14 +57,7 @@ def _descending(values: Tensor, mask: Tensor) -> Tensor:
 
 @torch.no_grad()
 def match(head: SSDBoxHead, predictions: Predictions, boxes: np.ndarray, labels: np.ndarray) -> Matching:
-    """Match, mine and compare as training does.
-
-    Args:
-        head: Head of the detector.
-        predictions: Its predictions for the image.
-        boxes: (G, 4) float32, corner form relative to the image.
-        labels: (G,) int64, from 1.
-    """
+    """Match, mine and compare as training does; boxes (G, 4) float32 are relative to the image, labels (G,) from 1."""
     priors, threshold = center_to_corner(head.priors), head.matcher.iou_threshold
     targets = Container(boxes=torch.from_numpy(boxes)[None], labels=torch.from_numpy(labels)[None]).to(priors.device)
     assignment = head.matcher(targets, head.priors)

@@ -1,13 +1,13 @@
 """An explanation as files: its pictures, and one HTML page with all of them."""
 
-import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ssd.tools.report.elements import Cell, Column, code, data_uri, escape, paragraph, table
+from ssd.tools.explain.matching import Matching
+from ssd.tools.report.elements import Cell, Column, code, data_uri, table
 from ssd.tools.report.page import Section, make_page
 from ssd.utils.errors import OutputError, os_errors_as
-from ssd.utils.files import atomic_write, write_text
+from ssd.utils.files import write_text
 
 if TYPE_CHECKING:
     from ssd.tools.explain.explain import Explanation
@@ -15,54 +15,33 @@ if TYPE_CHECKING:
 _DPI = 110
 _MAX_CANDIDATES = 50  # rows of the table
 _MAX_NEGATIVES = 500
+_TITLES = {"priors": "Priors", "matches": "Matches", "negatives": "Hard negatives", "detection": "Candidates"}
 
 
 def write_files(explanation: "Explanation", folder: Path, detection: int) -> list[Path]:
     """Write explain.html and the pictures; see ``Explanation.write``."""
-    files = {}
-    for name, figure in explanation.draw(detection).items():
-        content = io.BytesIO()
-        figure.savefig(content, format="png", dpi=_DPI)
-        files[folder / f"{name}.png"] = content.getvalue()
-    page = folder / "explain.html"
+    figures, paths = explanation.draw(detection), [folder / "explain.html"]
+    matching, sections = explanation.matching, []
+    tables = {"negatives": _negatives_table(explanation, matching)} if matching is not None else {}
+    tables["detection"] = _candidates_table(explanation)
     with os_errors_as(OutputError, folder):
         folder.mkdir(parents=True, exist_ok=True)
-        write_text(page, _make_page(explanation, {path.stem: png for path, png in files.items()}, detection))
-        for path, png in files.items():
-            with atomic_write(path) as file:
-                file.write(png)
-    return [page, *files]
+        for name, title in _TITLES.items():
+            content = tables.get(name, "")
+            if name in figures:
+                paths.append(folder / f"{name}.png")
+                figures[name].savefig(paths[-1], dpi=_DPI)
+                image = f'<img src="{data_uri("image/png", paths[-1].read_bytes())}" alt="{title}">'
+                scrolled = f'<div class="scroll wide" role="region" tabindex="0" aria-label="Picture">{image}</div>'
+                content = f"<figure>{scrolled}</figure>\n{content}"
+            if content:
+                sections.append(Section(name, title, content))
+        summary, _, numbers = explanation.to_text(detection).partition("\n")
+        write_text(paths[0], make_page(f"How {explanation.name} is seen", summary, code(numbers), sections))
+    return paths
 
 
-def _make_page(explanation: "Explanation", pictures: dict[str, bytes], detection: int) -> str:
-    text = (
-        "Each level is a grid of cells, and each cell has a few priors around its centre: a small and a large square "
-        "(solid), then a wide and a tall one for each ratio (dashed, dotted). Those of one cell are drawn."
-    )
-    contents = {"priors": ("Priors", paragraph(text))}
-    if explanation.matching is not None:
-        text = (
-            "A prior learns the object that it overlaps most, if their IoU reaches the threshold "
-            f"{explanation.matching.iou_threshold:g}. An object without such a prior gets the best one that is left, "
-            "the forced match. All other priors learn background."
-        )
-        contents["matches"] = ("Matches", paragraph(text))
-        contents["negatives"] = ("Hard negatives", _negatives_table(explanation))
-    contents["detection"] = ("Candidates", _candidates_table(explanation))
-    sections = []
-    for name, (title, content) in contents.items():
-        if name in pictures:
-            image = f'<img src="{data_uri("image/png", pictures[name])}" alt="{escape(title)}">'
-            scrolled = f'<div class="scroll wide" role="region" tabindex="0" aria-label="Picture">{image}</div>'
-            content = f"<figure>{scrolled}</figure>\n{content}"
-        sections.append(Section(name, title, content))
-    summary, _, numbers = explanation.to_text(detection).partition("\n")
-    return make_page(f"How {explanation.name} is seen", summary, code(numbers), sections)
-
-
-def _negatives_table(explanation: "Explanation") -> str:
-    matching = explanation.matching
-    assert matching is not None
+def _negatives_table(explanation: "Explanation", matching: Matching) -> str:
     rows: list[list[Cell]] = []
     for rank, prior in enumerate(matching.negatives.tolist(), start=1):
         score, label = explanation.class_scores[prior, 1:].max(dim=0)

@@ -1,6 +1,5 @@
 """Pictures of an explanation. Boxes are corner form in pixels of the network input."""
 
-import math
 import textwrap
 from typing import TYPE_CHECKING, Any
 
@@ -30,18 +29,6 @@ _MIN_ZOOM = 0.3  # size of a view, of the sides of the image
 _BLACK, _PRIOR, _OTHER, _PALE = "#000000", LIGHT.series[0], LIGHT.series[1], LIGHT.series[5]
 
 
-def draw_pictures(explanation: "Explanation", detection: int) -> dict[str, Figure]:
-    """Return the pictures by name; see ``Explanation.draw``."""
-    figures = {"priors": draw_priors(explanation)}
-    if explanation.matching is not None and len(explanation.matching.boxes):
-        figures["matches"] = draw_matches(explanation, explanation.matching)
-    if explanation.matching is not None:
-        figures["negatives"] = draw_negatives(explanation, explanation.matching)
-    if len(explanation.candidates.detections):
-        figures["detection"] = draw_detection(explanation, explanation.find_detection(detection))
-    return figures
-
-
 def draw_priors(explanation: "Explanation") -> Figure:
     """Draw the cells of each level, the centres of its priors, and all priors of the cell in the middle."""
     layout = explanation.prior_box
@@ -53,11 +40,10 @@ def draw_priors(explanation: "Explanation") -> Figure:
         cells = priors.view(rows * columns, -1, 4)
         boxes, centers = cells[row * columns + column], (cells[:, 0, :2] + cells[:, 0, 2:]) / 2
         _show_image(axes, explanation.image)
-        line: dict[str, Any] = {"colors": LIGHT.muted, "linewidth": 0.3 if max(rows, columns) > 11 else 0.6}
-        axes.vlines(np.arange(columns + 1) * step_x, 0, rows * step_y, **line)
-        axes.hlines(np.arange(rows + 1) * step_y, 0, columns * step_x, **line)
-        dot = min(max(40 / math.sqrt(len(centers)), 0.9), 4)
-        axes.plot(*centers.T.numpy(), ".", color=_BLACK, markersize=dot, markeredgewidth=0)
+        width = 0.3 if max(rows, columns) > 11 else 0.6
+        axes.vlines(np.arange(columns + 1) * step_x, 0, rows * step_y, LIGHT.muted, linewidth=width)
+        axes.hlines(np.arange(rows + 1) * step_y, 0, columns * step_x, LIGHT.muted, linewidth=width)
+        axes.plot(*centers.T.numpy(), ".", color=_BLACK, markersize=5 * width, markeredgewidth=0)
         cell = boxes.new_tensor([[column * step_x, row * step_y, (column + 1) * step_x, (row + 1) * step_y]])
         _draw_boxes(axes, cell, _BLACK, 0.8, facecolor=_PALE, alpha=0.5)
         for index, box in enumerate(boxes):
@@ -105,12 +91,10 @@ def draw_negatives(explanation: "Explanation", matching: Matching) -> Figure:
         _draw_tag(left, boxes[rank, 2:], str(rank + 1), ha="right", va="bottom")
     _set_title(left, f"the {len(boxes)} hardest of {len(losses)} background priors")
 
-    ranks = np.arange(1, len(losses) + 1)
+    ranks, xlim = np.arange(1, len(losses) + 1), (1, max(len(losses), 2))
     right.plot(ranks, losses, color=LIGHT.muted, linewidth=1.6)
     right.fill_between(ranks[: len(boxes)], losses[: len(boxes)], color=_PALE, alpha=0.6, linewidth=0)
-    right.axvline(max(len(boxes), 1), color=_OTHER, linestyle="--", linewidth=1.2)
-    right.set(xscale="log", xlabel="rank by loss", ylabel="classification loss", ylim=(0, None))
-    right.set_xlim(1, max(len(losses), 2))
+    right.set(xscale="log", xlabel="rank by loss", ylabel="classification loss", xlim=xlim, ylim=(0, None))
     _set_title(right, f"in the loss: ranks 1 to {len(boxes)}")
     return figure
 
@@ -134,12 +118,12 @@ def draw_detection(explanation: "Explanation", candidate: int) -> Figure:
     text = ", ".join(f"{name} {value:+.2f}" for name, value in offsets)
     _set_title(left, f"{explanation.place(prior)}\n{text}; NMS drops {len(suppressed)} others")
 
-    scores, labels = (column[:_MAX_BARS] for column in explanation.class_scores[prior].sort(descending=True))
+    class_scores = explanation.class_scores[prior]
+    scores, labels = class_scores.topk(min(_MAX_BARS, len(class_scores)))
     bars = right.barh(range(len(scores)), scores.tolist(), 0.7, **bar_style(0, LIGHT))
     right.bar_label(bars, fmt="%.3f", padding=4, color=LIGHT.text, fontsize=SMALL_FONT_SIZE)
-    names = ["background" if label == 0 else explanation.class_names[label] for label in labels.tolist()]
-    right.set_yticks(range(len(names)), names)
-    right.set(xlim=(0, 1.18), ylim=(max(len(names), 4) - 0.4, -0.6), xlabel="score of the prior")
+    right.set_yticks(range(len(scores)), ["background" if k == 0 else explanation.class_names[k] for k in labels])
+    right.set(xlim=(0, 1.18), ylim=(max(len(scores), 4) - 0.4, -0.6), xlabel="score of the prior")
     right.grid(False, axis="y")
     keys = [("prior", _PRIOR, "--"), ("detection", _OTHER, "-"), ("suppressed by it", _PRIOR, "-")]
     _add_legend(figure, ("object", _BLACK, "-"), *keys)
@@ -153,7 +137,6 @@ def _make_panels(image: np.ndarray, number: int, columns: int) -> tuple[Figure, 
     width = WIDE if columns > 1 else WIDE / 2
     height = rows * (width / columns * image.shape[0] / image.shape[1] + _TITLE)
     figure, grid = make_figure(LIGHT, width=width, height=height, rows=rows, columns=columns)
-    figure.set_layout_engine("constrained", h_pad=0.08, w_pad=0.04)  # inches between titles and what is above
     for axes in grid.flat[number:]:
         axes.set_axis_off()
     return figure, list(grid.flat[:number])
@@ -165,16 +148,16 @@ def _set_title(axes: Axes, text: str) -> None:
 
 def _show_image(axes: Axes, image: np.ndarray, *boxes: Tensor, margin: float = _MARGIN) -> None:
     """Show an image, RGB uint8 (H, W, 3), pale: a view of its shape around boxes (N, 4), or all of it."""
-    height, width = image.shape[:2]
-    share, x, y = 1 + 2 * margin, width / 2, height / 2
+    size = np.array(image.shape[1::-1])  # (width, height)
+    share, center = 1 + 2 * margin, size / 2
     if boxes:
         corners = np.concatenate([box.numpy() for box in boxes])
-        (x1, y1), (x2, y2) = corners[:, :2].min(axis=0), corners[:, 2:].max(axis=0)
-        share = float(np.clip(_ZOOM * max((x2 - x1) / width, (y2 - y1) / height), _MIN_ZOOM, share))
-        x, y = (x1 + x2) / 2, (y1 + y2) / 2
-    axes.imshow((image * (1 - _FADE) + 255 * _FADE).astype(np.uint8), extent=(0, width, height, 0))
-    half_width, half_height = share * width / 2, share * height / 2
-    axes.set(xlim=(x - half_width, x + half_width), ylim=(y + half_height, y - half_height), xticks=[], yticks=[])
+        low, high = corners[:, :2].min(axis=0), corners[:, 2:].max(axis=0)
+        share = np.clip(_ZOOM * ((high - low) / size).max(), _MIN_ZOOM, share)
+        center = (low + high) / 2
+    axes.imshow((image * (1 - _FADE) + 255 * _FADE).astype(np.uint8), extent=(0, size[0], size[1], 0))
+    (x1, y1), (x2, y2) = center - share * size / 2, center + share * size / 2
+    axes.set(xlim=(x1, x2), ylim=(y2, y1), xticks=[], yticks=[])
     axes.grid(False)
     for spine in axes.spines.values():
         spine.set(visible=True, color=LIGHT.grid)
@@ -192,12 +175,11 @@ def _draw_tag(axes: Axes, corner: Tensor, text: str, **align: Any) -> None:
     """Write a number at the corner (x, y) of a box, inside the view."""
     (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
     x, y = np.clip(corner.numpy(), [left, top], [right, bottom])
-    frame: dict[str, Any] = {"facecolor": "#FFFFFF", "edgecolor": LIGHT.text, "linewidth": 0.6}
-    axes.text(x, y, text, color=_BLACK, fontsize=SMALL_FONT_SIZE, bbox={**frame, "boxstyle": "round,pad=0.15"}, **align)
+    frame = {"facecolor": "#FFFFFF", "edgecolor": LIGHT.text, "boxstyle": "round,pad=0.15"}
+    axes.text(x, y, text, color=_BLACK, fontsize=SMALL_FONT_SIZE, bbox=frame, **align)
 
 
 def _add_legend(figure: Figure, *keys: tuple[str, str, str]) -> None:
     """Add a legend of boxes, by name, colour and line style, below all axes."""
     boxes = [Rectangle((0, 0), 1, 1, fill=False, label=key, ec=color, ls=style) for key, color, style in keys]
-    colors: dict[str, Any] = {"labelcolor": LIGHT.text, "facecolor": LIGHT.background, "edgecolor": LIGHT.grid}
-    figure.legend(handles=boxes, loc="outside lower center", ncols=4, fontsize=SMALL_FONT_SIZE, **colors)
+    figure.legend(handles=boxes, loc="outside lower center", ncols=4, fontsize=SMALL_FONT_SIZE, edgecolor=LIGHT.grid)
