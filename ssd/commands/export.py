@@ -4,6 +4,8 @@ import argparse
 import logging
 from collections.abc import Mapping, Sequence
 
+import torch
+
 from ssd.commands.arguments import CKPT_HELP, add_flag, user_path
 from ssd.commands.run import build_test_sets, run_script
 from ssd.config import Config
@@ -12,12 +14,11 @@ from ssd.data.datasets import DetectionDataset
 from ssd.deploy.checks import check_accuracy, check_latency, check_parity, choose_images, dataset_images, first_images
 from ssd.deploy.export import export_onnx, export_program
 from ssd.deploy.export_report import ExportReport, format_report, to_json
-from ssd.deploy.latency import describe_machine
 from ssd.deploy.quantize import quantize_onnx
 from ssd.deploy.trained import Trained, load_trained
 from ssd.evaluation import resolve_metric
 from ssd.inference.sources import Frame, Source, open_source
-from ssd.utils.device import limit_threads
+from ssd.utils.device import describe_machine, limit_threads, package_version
 from ssd.utils.errors import ConfigError, DatasetError
 from ssd.utils.files import write_json
 from ssd.utils.logger import say, setup_logger
@@ -26,11 +27,12 @@ from ssd.weights.trained import read_with_config
 
 logger = logging.getLogger(__name__)
 
+_RUNTIMES = ("torch", "onnxruntime", "openvino")
+
 
 def main(args: Sequence[str]) -> int:
     """Run `ssd export`; return 1 for an error, or if the exported detector finds something else than the model."""
-    parsed = parse_args(args)
-    return run_script(lambda: export(parsed))
+    return run_script(lambda: export(parse_args(args)))
 
 
 def parse_args(args: Sequence[str]) -> argparse.Namespace:
@@ -85,7 +87,8 @@ def export(args: argparse.Namespace) -> int:
         images = choose_images(calibration, args.calibration_images, seed=0)
         paths.append(quantize_onnx(args.output, args.output.with_suffix(".int8.onnx"), images))
 
-    report = ExportReport({path.name: path.stat().st_size for path in paths}, describe_machine(), notes=notes)
+    machine = describe_machine(torch.device("cpu")) | {name: package_version(name) for name in _RUNTIMES}
+    report = ExportReport({path.name: path.stat().st_size for path in paths}, machine, notes=notes)
     if frames:
         logger.info("Comparing with the model")
         check_parity(trained, paths, frames, report)

@@ -15,7 +15,7 @@ from ssd.data.samples import resize_image
 from ssd.deploy.export_report import Accuracy, AgreementCheck, ExportReport, ParityCheck
 from ssd.deploy.latency import measure_latency
 from ssd.deploy.parity import Cut, agreement, compare_all
-from ssd.deploy.runtimes import as_predictor, exported_networks
+from ssd.deploy.runtimes import MetadataPredictor, exported_networks
 from ssd.deploy.trained import PlainNetwork, Trained, make_candidates
 from ssd.evaluation import evaluate
 from ssd.inference.predictor import Network, Predictor
@@ -61,11 +61,7 @@ def first_images(source: Source, count: int) -> list[Frame]:
 
 
 def choose_images(source: Source, count: int, seed: int) -> Iterator[np.ndarray]:
-    """Read ``count`` random images of a source one by one, or all if it has fewer, in order.
-
-    Raises:
-        ImageError: An image cannot be read, or the number of images is unknown.
-    """
+    """Read ``count`` random images of a source one by one, or all if it has fewer, in order."""
     if source.num_frames is None:
         raise ImageError("--images: int8 needs a folder or a pattern of image files")
     rng = np.random.default_rng(seed)
@@ -74,22 +70,19 @@ def choose_images(source: Source, count: int, seed: int) -> Iterator[np.ndarray]
 
 
 def check_parity(trained: Trained, paths: Sequence[Path], frames: Sequence[Frame], report: ExportReport) -> None:
-    """Compare the detections of exported files with those of the model.
+    """Compare the detections of exported files in ``frames``, one or more, with those of the model.
 
-    Args:
-        trained: The model.
-        paths: The exported file, whose detections must be the same, and int8 versions, which need only agree.
-        frames: At least one image.
-        report: Gets the results, and a note for each runtime that is not installed.
+    Those of the first file must be the same, those of its int8 versions need only agree. A runtime that is not
+    installed is a note of the report.
     """
     metadata = trained.metadata
-    images = FrameSource([PendingFrame(frame.name, partial(_same, frame)) for frame in frames])
+    images = FrameSource([PendingFrame(frame.name, lambda frame=frame: frame) for frame in frames])
     cut = Cut(metadata.score_threshold, metadata.max_per_image if metadata.max_per_image >= 0 else sys.maxsize)
-    expected = as_predictor(PlainNetwork(trained), metadata).predict(images, batch_size=1)
+    expected = MetadataPredictor(PlainNetwork(trained), metadata).predict(images, batch_size=1)
     for path in paths:
         for name, make in exported_networks(path).items():
             try:
-                predictor = as_predictor(make(None), metadata)
+                predictor = MetadataPredictor(make(None), metadata)
             except MissingPackageError as error:
                 report.notes.append(f"{name}: {error}")
                 continue
@@ -100,10 +93,6 @@ def check_parity(trained: Trained, paths: Sequence[Path], frames: Sequence[Frame
             for batch_size in _BATCH_SIZES:
                 parity = compare_all(expected, predictor.predict(images, batch_size=batch_size), cut)
                 report.parity.append(ParityCheck(name, batch_size, parity))
-
-
-def _same(frame: Frame) -> Frame:
-    return frame
 
 
 def check_accuracy(
@@ -117,12 +106,10 @@ def check_accuracy(
 ) -> None:
     """Measure the average precision of the model and of each exported file, in ONNX Runtime or PyTorch."""
     networks: dict[str, Network] = {"PyTorch": PlainNetwork(trained)}
-    for path in paths:
-        make = next(iter(exported_networks(path).values()))
-        networks[path.name] = make(None)
+    networks |= {path.name: next(iter(exported_networks(path).values()))(None) for path in paths}
     for name, network in networks.items():
         logger.info("Evaluating %s", name)
-        predictor = as_predictor(network, trained.metadata)
+        predictor = MetadataPredictor(network, trained.metadata)
         for dataset_name, dataset in datasets.items():
             found, value = measure_accuracy(predictor, dataset, metric=metric, batch_size=batch_size)
             report.accuracy.append(Accuracy(name, dataset_name, found, value))

@@ -3,8 +3,6 @@
 import copy
 import logging
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -56,18 +54,19 @@ def export_onnx(model: SSDDetector, path: str | Path, metadata: Metadata, *, com
         import_extra(package, "onnx")
     module, example, dims = _prepare(model, metadata, suppress if complete else None)
     check_size(module)
-    with _quiet():
-        program = torch.onnx.export(
-            module,
-            (example,),
-            dynamo=True,
-            dynamic_shapes=(dims,),
-            input_names=[INPUT],
-            output_names=COMPLETE_OUTPUTS if complete else RAW_OUTPUTS,
-            opset_version=_OPSET,
-            custom_translation_table=onnx_translations() if complete else None,
-            verbose=False,
-        )
+    for name in ("onnxscript", "onnx_ir"):  # whose optimisers warn about single nodes
+        logging.getLogger(name).setLevel(logging.ERROR)
+    program = torch.onnx.export(
+        module,
+        (example,),
+        dynamo=True,
+        dynamic_shapes=(dims,),
+        input_names=[INPUT],
+        output_names=COMPLETE_OUTPUTS if complete else RAW_OUTPUTS,
+        opset_version=_OPSET,
+        custom_translation_table=onnx_translations() if complete else None,
+        verbose=False,
+    )
     assert program is not None
     proto = program.model_proto
     _strip(proto)
@@ -142,20 +141,6 @@ def _check_fit(network: RawDetector, example: Tensor, metadata: Metadata) -> Non
             f"the model does not fit its metadata: with {num_priors} priors and {num_classes} classes (background "
             f"included) it must predict {expected}, but predicts {found}; make the metadata from the model's own config"
         )
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence the warnings of ONNX optimisers about single nodes."""
-    loggers = [logging.getLogger(name) for name in ("onnxscript", "onnx_ir")]
-    levels = [each.level for each in loggers]
-    for each in loggers:
-        each.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        for each, level in zip(loggers, levels, strict=True):
-            each.setLevel(level)
 
 
 def check_size(module: nn.Module) -> None:

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ssd.deploy.latency import Latency
-from ssd.deploy.parity import ImageParity, Parity
+from ssd.deploy.parity import Parity
 
 _SHOWN_IMAGES = 10  # images with another result in the text; the JSON has all
 
@@ -41,25 +41,15 @@ class Accuracy:
 
 @dataclass
 class ExportReport:
-    """Results of the checks of an export.
+    """Results of the checks of an export."""
 
-    Attributes:
-        files: Size in bytes by name.
-        machine: See ``describe_machine``.
-        parity: Exported detectors compared with the model.
-        agreement: int8 detectors compared with the model.
-        accuracy: Average precision of the model and the exported detectors.
-        latency: Latency of all ways to run them, batch 1.
-        notes: Checks that were skipped, and why.
-    """
-
-    files: dict[str, int]
-    machine: dict[str, str | int]
+    files: dict[str, int]  # size in bytes by name
+    machine: dict[str, Any]  # see ``describe_machine``
     parity: list[ParityCheck] = field(default_factory=list)
     agreement: list[AgreementCheck] = field(default_factory=list)
-    accuracy: list[Accuracy] = field(default_factory=list)
-    latency: list[Latency] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    accuracy: list[Accuracy] = field(default_factory=list)  # of the model and the exported detectors
+    latency: list[Latency] = field(default_factory=list)  # of all ways to run them, batch 1
+    notes: list[str] = field(default_factory=list)  # checks that were skipped, and why
 
     @property
     def is_same(self) -> bool:
@@ -71,8 +61,10 @@ def format_report(report: ExportReport) -> str:
     """Return the report as text."""
     sections = [
         [f"{name}: {size / 1e6:.2f} MB" for name, size in report.files.items()],
-        [line for check in report.parity for line in _format_check(check)]
-        + [*map(_format_agreement, report.agreement)],
+        [
+            *(line for check in report.parity for line in _format_check(check)),
+            *map(_format_agreement, report.agreement),
+        ],
         _format_accuracy(report.accuracy),
         format_latency(report.latency, report.machine),
         [f"Not checked: {note}" for note in report.notes],
@@ -88,7 +80,7 @@ def to_json(report: ExportReport) -> dict[str, Any]:
     return {"is_same": report.is_same, **_without_nan(document)}
 
 
-def format_latency(latencies: Sequence[Latency], machine: dict[str, str | int]) -> list[str]:
+def format_latency(latencies: Sequence[Latency], machine: dict[str, Any]) -> list[str]:
     """Return a table with a line for each candidate and a column for each number of threads."""
     if not latencies:
         return []
@@ -133,17 +125,14 @@ def _format_check(check: ParityCheck) -> list[str]:
     ]
     if totals["num_at_cut"]:
         lines.append(f"  {totals['num_at_cut']} detection(s) of one alone, at the limit of score or number")
-    lines += [f"  another result: {_format_image(image)}" for image in different[:_SHOWN_IMAGES]]
+    lines += [
+        f"  another result: {image.name}: {image.num_missing} of {image.num_detections} detections missing, "
+        f"{image.num_extra} others instead; the best of these scores {image.top_score:.3f}"
+        for image in different[:_SHOWN_IMAGES]
+    ]
     if len(different) > _SHOWN_IMAGES:
         lines.append(f"  another result in {len(different) - _SHOWN_IMAGES} more image(s)")
     return lines
-
-
-def _format_image(image: ImageParity) -> str:
-    return (
-        f"{image.name}: {image.num_missing} of {image.num_detections} detections missing, {image.num_extra} others "
-        f"instead; the best of these scores {image.top_score:.3f}"
-    )
 
 
 def _format_accuracy(accuracies: Sequence[Accuracy]) -> list[str]:

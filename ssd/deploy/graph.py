@@ -38,13 +38,7 @@ class RawDetector(nn.Module):
 
 
 class CompleteDetector(nn.Module):
-    """The work of Predictor, normalisation and PostProcessor on images of any size, in tensors of fixed shapes.
-
-    Args:
-        network: Maps normalised images to cls_logits and bbox_pred.
-        metadata: Description of the detector.
-        suppress: Class-wise NMS.
-    """
+    """The work of Predictor, normalisation and PostProcessor on images of any size, in tensors of fixed shapes."""
 
     mean: Tensor
     std: Tensor
@@ -82,25 +76,19 @@ class CompleteDetector(nn.Module):
         if self.clip:
             boxes = clip_boxes(boxes, self.width, self.height)
         near = boxes.clamp(-_FAR, _FAR).nan_to_num()
-        kept = self.suppress(near, self._candidates(scores), *self.thresholds, self.max_per_class)  # (B, C - 1, P)
+        candidate_scores = scores if self.pre_nms_top_k == scores.shape[2] else _keep_best(scores, self.pre_nms_top_k)
+        kept = self.suppress(near, candidate_scores, *self.thresholds, self.max_per_class)  # (B, C - 1, P)
         best, candidates = kept.transpose(1, 2).flatten(1).topk(self.num_detections, dim=1)  # (B, K)
         prior = torch.div(candidates, scores.shape[1], rounding_mode="floor")
         found = best >= 0
         boxes = self._to_image(boxes.gather(1, prior[..., None].expand(-1, -1, 4)), images)
         labels = candidates - prior * scores.shape[1] + 1
-        return (
+        outputs = (
             torch.where(found[..., None], boxes, 0.0),
             torch.where(found, best, 0.0),
             torch.where(found, labels, 0),
-            found.sum(dim=1),
         )
-
-    def _candidates(self, scores: Tensor) -> Tensor:
-        """Return the scores (B, C - 1, P), with -1 where they do not enter NMS."""
-        if self.pre_nms_top_k == scores.shape[2]:
-            return scores
-        best = scores.topk(self.pre_nms_top_k, dim=2)
-        return torch.full_like(scores, _DROPPED).scatter(2, best.indices, best.values)
+        return *outputs, found.sum(dim=1)
 
     def _normalize(self, images: Tensor) -> Tensor:
         """Resize as cv2.resize does, up to its rounding, and normalise; images of the right size keep their pixels."""
@@ -119,19 +107,17 @@ def _limit(limit: int, largest: int) -> int:
     return largest if limit < 0 else min(limit, largest)
 
 
+def _keep_best(scores: Tensor, number: int) -> Tensor:
+    """Return scores (B, C - 1, P) with -1 in the place of all but the best of a class."""
+    best = scores.topk(number, dim=2)
+    return torch.full_like(scores, _DROPPED).scatter(2, best.indices, best.values)
+
+
 @torch.library.custom_op("ssd::suppress", mutates_args=())
 def suppress(boxes: Tensor, scores: Tensor, score_threshold: float, nms_threshold: float, max_per_class: int) -> Tensor:
     """Apply class-wise NMS to each image; one operator, NonMaxSuppression in ONNX.
 
-    Args:
-        boxes: (B, P, 4) corner form, finite.
-        scores: (B, C - 1, P).
-        score_threshold: Boxes must score above it.
-        nms_threshold: The lower-scored of two boxes of a class is dropped if their IoU exceeds it.
-        max_per_class: Largest number of detections of a class in an image.
-
-    Returns:
-        (B, C - 1, P): ``scores``, with -1 in the place of dropped ones.
+    Boxes are (B, P, 4) corner form, finite. Return the scores (B, C - 1, P), with -1 in the place of dropped ones.
     """
     kept = torch.full_like(scores, _DROPPED)
     for image_boxes, image_scores, image_kept in zip(boxes, scores, kept, strict=True):
@@ -195,8 +181,6 @@ def suppress_best(
     keep = nms(candidates + (labels * span)[:, None], candidate_scores, nms_threshold)
     is_kept = torch.zeros_like(labels, dtype=torch.bool)
     is_kept[keep] = True
-    dropped = torch.full_like(scores, _DROPPED)
-    kept = dropped.flatten(1)
+    kept = torch.full_like(scores, _DROPPED).flatten(1)
     kept = kept.index_put((image, pair), torch.where(is_kept[:-2], best[image, column], _DROPPED))
-    best_of_class = kept.view_as(scores).topk(min(max_per_class, num_priors), dim=2)
-    return dropped.scatter(2, best_of_class.indices, best_of_class.values)
+    return _keep_best(kept.view_as(scores), min(max_per_class, num_priors))

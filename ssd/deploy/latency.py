@@ -1,7 +1,6 @@
 """Latency of ways to run a detector. They take turns, so that a machine that slows down slows all of them."""
 
 import math
-import platform
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,10 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ssd.utils.device import available_cores, cpu_model, package_version
 from ssd.utils.errors import SSDError
 
-_PACKAGES = ("torch", "onnxruntime", "openvino")
+Candidates = Mapping[str, Callable[[int], Callable[[Tensor], object]]]  # number of threads -> the function to time
 
 
 class Effort(NamedTuple):
@@ -29,30 +27,22 @@ class Effort(NamedTuple):
 
 @dataclass(frozen=True)
 class Latency:
-    """Latency of one candidate; None if it could not run, with the reason as note.
-
-    Attributes:
-        name: Name of the candidate.
-        num_threads: Number of threads.
-        milliseconds: Duration of a call, median over the rounds.
-        ratio: Duration relative to the first candidate, median over the rounds.
-        note: Reason of a failure.
-    """
+    """Latency of one candidate; None if it could not run, with the reason as note."""
 
     name: str
     num_threads: int
-    milliseconds: float | None = None
-    ratio: float | None = None
+    milliseconds: float | None = None  # of a call, median over the rounds
+    ratio: float | None = None  # to the duration of the first candidate, median over the rounds
     note: str = ""
 
 
 def measure_latency(
-    candidates: Mapping[str, Callable[[int], Callable[[Tensor], object]]],
+    candidates: Candidates,
     images: Tensor,
     thread_counts: Sequence[int],
     effort: Effort = Effort(),  # noqa: B008  # frozen
 ) -> list[Latency]:
-    """Time candidates (functions of a number of threads, by name; the first is the reference) on one uint8 batch."""
+    """Time candidates on a batch, uint8 (B, 3, S_h, S_w) RGB; the first is the reference of the ratios."""
     latencies: list[Latency] = []
     for num_threads in thread_counts:
         with _torch_threads(num_threads):
@@ -70,12 +60,9 @@ def measure_latency(
 
 def take_turns(calls: Mapping[str, Callable[[], object]], effort: Effort) -> dict[str, list[float]]:
     """Return the seconds per call of each function in every round."""
-    repeats = {}
-    round_seconds = 0.0
-    for name, call in calls.items():
-        seconds = max(_time(call, 1), 1e-9)
-        repeats[name] = max(1, math.ceil(effort.seconds / seconds))
-        round_seconds += (repeats[name] + 1) * seconds
+    seconds = {name: max(_time(call, 1), 1e-9) for name, call in calls.items()}
+    repeats = {name: max(1, math.ceil(effort.seconds / seconds[name])) for name in calls}
+    round_seconds = sum((repeats[name] + 1) * seconds[name] for name in calls)
     num_rounds = min(effort.rounds, max(3, int(effort.limit / max(round_seconds, 1e-9))))
     results: dict[str, list[float]] = {name: [] for name in calls}
     order = list(calls)
@@ -86,19 +73,8 @@ def take_turns(calls: Mapping[str, Callable[[], object]], effort: Effort) -> dic
     return results
 
 
-def describe_machine() -> dict[str, str | int]:
-    """Return processor, cores and versions of the compared packages."""
-    machine: dict[str, str | int] = {
-        "cpu": cpu_model(),
-        "cores": available_cores(),
-        "system": platform.platform(),
-        "python": platform.python_version(),
-    }
-    return machine | {package: package_version(package) or "not installed" for package in _PACKAGES}
-
-
 def _make_calls(
-    candidates: Mapping[str, Callable[[int], Callable[[Tensor], object]]], images: Tensor, num_threads: int
+    candidates: Candidates, images: Tensor, num_threads: int
 ) -> tuple[dict[str, Callable[[], object]], dict[str, str]]:
     """Load the candidates and run each once; return the calls to time and the reasons of failures, by name."""
     calls: dict[str, Callable[[], object]] = {}

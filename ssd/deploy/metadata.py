@@ -6,10 +6,10 @@ P priors.
 import hashlib
 import json
 import reprlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin, get_type_hints
 
 from ssd.config import Config
 from ssd.modeling.detector import SSDDetector
@@ -19,45 +19,29 @@ from ssd.utils.files import atomic_write
 from ssd.version import __version__
 
 FORMAT_VERSION = 1
-KINDS = ("complete", "raw")
 PROGRAM_METADATA = "metadata.json"  # in the archive of a torch.export program
+_JSON_TYPES = {tuple: (list,), float: (float, int), int: (int,), bool: (bool,), str: (str,)}
 
 
 @dataclass(frozen=True)
 class Metadata:
-    """Description of an exported network.
+    """Description of an exported network."""
 
-    Attributes:
-        class_names: Index = label, background first.
-        image_size: (height, width) of the network input in pixels.
-        pixel_mean: RGB mean on the scale 0 to 255.
-        pixel_std: RGB standard deviation on the same scale.
-        center_variance: See BoxCoder.
-        size_variance: See BoxCoder.
-        score_threshold: See PostProcessor, as the next five.
-        priors: P times (cx, cy, w, h), relative to the image.
-        score_function: "softmax" or "sigmoid", see ``class_scores``.
-        kind: "complete" (uint8 images in, detections out) or "raw" (normalised images in, predictions out).
-        sha256: Hash of the exported file, empty for a .pt2.
-        library_version: Version of the library that exported it.
-    """
-
-    class_names: tuple[str, ...]
-    image_size: tuple[int, int]
-    pixel_mean: tuple[float, ...]
-    pixel_std: tuple[float, ...]
-    center_variance: float
+    class_names: tuple[str, ...]  # index = label, background first
+    image_size: tuple[int, int]  # (height, width) of the network input in pixels
+    pixel_mean: tuple[float, ...]  # RGB, on the scale 0 to 255
+    pixel_std: tuple[float, ...]  # on the same scale
+    center_variance: float  # see BoxCoder
     size_variance: float
-    score_threshold: float
+    score_threshold: float  # see PostProcessor, as the next five
     nms_threshold: float
     pre_nms_top_k: int
     max_per_class: int
     max_per_image: int
     clip_boxes: bool
-    priors: tuple[tuple[float, ...], ...]
-    score_function: str = "softmax"
-    kind: str = "complete"
-    sha256: str = ""
+    priors: tuple[tuple[float, ...], ...]  # P times (cx, cy, w, h), relative to the image
+    kind: str = "complete"  # (uint8 images in, detections out) or "raw" (normalised images in, predictions out)
+    sha256: str = ""  # of the exported file, empty for a .pt2
     library_version: str = __version__
 
 
@@ -108,11 +92,7 @@ def write_metadata(metadata: Metadata, path: str | Path) -> None:
 
 
 def read_metadata(path: str | Path) -> Metadata:
-    """Read the side-car of the exported file ``path``, and check that the two belong together.
-
-    Raises:
-        ExportError: One of them is missing or damaged, or the side-car describes another file.
-    """
+    """Read the side-car of the exported file ``path``; ExportError if it is missing, damaged or of another file."""
     path, source = Path(path), side_car(path)
     if not path.is_file():
         raise ExportError(f"exported network {str(path)!r} does not exist; `ssd export` writes one")
@@ -142,13 +122,13 @@ def parse_metadata(content: bytes, source: str) -> Metadata:
             f"{source}: key format_version is {version!r}, this version of the library reads {FORMAT_VERSION}; export "
             "again, or use the library that wrote it"
         )
-    document.setdefault("score_function", "softmax")  # files of version 1.0.0 have no other
-    for key, (is_valid, expected) in _CHECKS.items():
+    for key, kind in get_type_hints(Metadata).items():
         if key not in document:
-            raise ExportError(f"{source}: key {key} is missing, expected {expected}; export again")
-        if not is_valid(document[key]):
+            raise ExportError(f"{source}: key {key} is missing; export again")
+        expected = _JSON_TYPES[get_origin(kind) or kind]
+        if type(document[key]) not in expected:
             value = reprlib.repr(document[key])
-            raise ExportError(f"{source}: key {key} must be {expected}, got {value}; export again")
+            raise ExportError(f"{source}: key {key} must be of type {expected[0].__name__}, got {value}; export again")
     return Metadata(**{field.name: _to_tuples(document[field.name]) for field in fields(Metadata)})
 
 
@@ -182,36 +162,3 @@ def _conventions(metadata: Metadata) -> dict[str, Any]:
 def _to_tuples(value: Any) -> Any:
     return tuple(map(_to_tuples, value)) if isinstance(value, list) else value
 
-
-def _is_number(value: Any) -> bool:
-    return type(value) in (int, float)
-
-
-def _is_list(value: Any, is_valid: Callable[[Any], bool], length: int | None = None) -> bool:
-    return isinstance(value, list) and value != [] and length in (None, len(value)) and all(map(is_valid, value))
-
-
-Check = tuple[Callable[[Any], bool], str]  # whether a value is valid, and the expected value
-_POSITIVE: Check = (lambda value: _is_number(value) and value > 0, "positive")
-_FRACTION: Check = (lambda value: _is_number(value) and 0 <= value <= 1, "between 0 and 1")
-_LIMIT: Check = (lambda value: type(value) is int and (value == -1 or value > 0), "positive, or -1 for no limit")
-_TEXT: Check = (lambda value: isinstance(value, str), "text")
-_CHECKS: dict[str, Check] = {
-    "class_names": (lambda value: _is_list(value, _TEXT[0]), "a list of names, background first"),
-    "image_size": (lambda value: _is_list(value, lambda x: type(x) is int and x > 0, 2), "[height, width] in pixels"),
-    "pixel_mean": (lambda value: _is_list(value, _is_number, 3), "three numbers: red, green, blue"),
-    "pixel_std": (lambda value: _is_list(value, _POSITIVE[0], 3), "three positive numbers"),
-    "center_variance": _POSITIVE,
-    "size_variance": _POSITIVE,
-    "score_threshold": _FRACTION,
-    "nms_threshold": _FRACTION,
-    "pre_nms_top_k": _LIMIT,
-    "max_per_class": _LIMIT,
-    "max_per_image": _LIMIT,
-    "clip_boxes": (lambda value: isinstance(value, bool), "true or false"),
-    "priors": (lambda value: _is_list(value, lambda x: _is_list(x, _is_number, 4)), "a list of [cx, cy, w, h]"),
-    "score_function": (lambda value: value in ("softmax", "sigmoid"), "softmax or sigmoid"),
-    "kind": (lambda value: value in KINDS, " or ".join(KINDS)),
-    "sha256": _TEXT,
-    "library_version": _TEXT,
-}

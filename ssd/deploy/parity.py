@@ -1,13 +1,10 @@
 """Comparison of the detections of two detectors in the same images.
 
 Detections of two detectors are a pair if class, box and score agree up to tolerances; pairs are formed closest first,
-so that detections of equal score may come in any order. Both lists are sorted by score, so two pairs can only be
-swapped if their scores differ by less than the tolerances; the largest such gap is measured.
-
-Legend: N detections of the reference, M of the other.
+so that detections of equal score may come in any order. N detections of the reference, M of the other.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, NamedTuple
@@ -37,31 +34,17 @@ class Cut(NamedTuple):
 
 @dataclass(frozen=True)
 class ImageParity:
-    """Comparison of the detections in one image.
-
-    Attributes:
-        name: Name of the image.
-        num_detections: Detections of the reference, N.
-        num_matched: Number of pairs.
-        num_missing: Detections of the reference alone, without those at the cut.
-        num_extra: Detections of the other alone, without those at the cut.
-        num_at_cut: Detections of one alone that the other may have dropped by rounding, given their low score.
-        top_score: Highest score of the missing and extra ones, 0 if there are none.
-        box_difference: Largest difference of a coordinate in a pair, in pixels.
-        score_difference: Largest difference of the scores of a pair.
-        swapped_gap: Largest difference in score of two detections that the other has in opposite order.
-    """
+    """Comparison of the detections in one image."""
 
     name: str
-    num_detections: int
-    num_matched: int
-    num_missing: int
-    num_extra: int
-    num_at_cut: int
-    top_score: float
-    box_difference: float
-    score_difference: float
-    swapped_gap: float
+    num_detections: int  # of the reference, N
+    num_matched: int  # pairs
+    num_missing: int  # of the reference alone, without those at the cut
+    num_extra: int  # of the other alone, without those at the cut
+    num_at_cut: int  # of one alone, which the other may have dropped by rounding, given their low score
+    top_score: float  # highest score of the missing and extra ones, 0 if there are none
+    box_difference: float  # largest of a coordinate in a pair, in pixels
+    score_difference: float  # largest of a pair
 
     @property
     def is_same(self) -> bool:
@@ -84,7 +67,7 @@ class Parity:
     def totals(self) -> dict[str, Any]:
         """Return the sums of counts, the largest differences, and the names of the images with another result."""
         sums = ("num_detections", "num_matched", "num_at_cut")
-        maxima = ("box_difference", "score_difference", "swapped_gap")
+        maxima = ("box_difference", "score_difference")
         return {
             **{name: sum(getattr(image, name) for image in self.images) for name in sums},
             **{name: max((getattr(image, name) for image in self.images), default=0.0) for name in maxima},
@@ -122,23 +105,16 @@ def compare_image(reference: Detections, other: Detections, cut: Cut, tolerance:
         top_score=float(max(chain(missing, extra), default=0)),
         box_difference=float(box_difference),
         score_difference=float(score_difference),
-        swapped_gap=largest_swapped_gap(reference.scores[rows], columns),
     )
 
 
 def match_close(reference: Detections, other: Detections, tolerance: Tolerance) -> tuple[np.ndarray, np.ndarray]:
-    """Pair detections of one class within the tolerances, closest boxes first.
-
-    Returns:
-        Indices in ``reference``, ascending, and in ``other``.
-    """
+    """Pair detections of one class within the tolerances, closest boxes first; return indices of both."""
     is_allowed = reference.labels[:, None] == other.labels  # (N, M)
     is_allowed &= np.abs(reference.scores[:, None] - other.scores) <= tolerance.score
-    return _match(
-        is_allowed,
-        lambda row, column: np.abs(reference.boxes[row] - other.boxes[column]).max(axis=1, initial=0),
-        tolerance.box,
-    )
+    rows, columns = is_allowed.nonzero()
+    distances = np.abs(reference.boxes[rows] - other.boxes[columns]).max(axis=1, initial=0)
+    return _pair(rows, columns, distances, tolerance.box)
 
 
 def match_overlapping(
@@ -146,8 +122,8 @@ def match_overlapping(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Pair detections of one class whose IoU is at least ``iou_threshold``, best overlap first; see ``match_close``."""
     ious = pairwise_iou(torch.from_numpy(reference.boxes), torch.from_numpy(other.boxes)).numpy()
-    is_allowed = reference.labels[:, None] == other.labels
-    return _match(is_allowed, lambda row, column: 1 - ious[row, column], 1 - iou_threshold)
+    rows, columns = (reference.labels[:, None] == other.labels).nonzero()
+    return _pair(rows, columns, 1 - ious[rows, columns], 1 - iou_threshold)
 
 
 def agreement(reference: Sequence[Detections], other: Sequence[Detections], score_threshold: float = 0.5) -> float:
@@ -163,39 +139,22 @@ def agreement(reference: Sequence[Detections], other: Sequence[Detections], scor
     return 2 * num_pairs / num_detections if num_detections else float("nan")
 
 
-def largest_swapped_gap(scores: np.ndarray, positions: np.ndarray) -> float:
-    """Return the largest difference in score of two detections in opposite order in the other list.
-
-    Args:
-        scores: (K,) descending.
-        positions: (K,) positions of the same detections in the other list.
-    """
-    is_swapped = np.triu(positions[:, None] > positions)
-    return float((scores[:, None] - scores)[is_swapped].max(initial=0))
-
-
 def _lowest_score(detections: Detections, cut: Cut) -> float:
     """Return the score below which a detector drops detections of this image."""
     is_full = len(detections) >= cut.max_per_image
     return max(cut.score_threshold, float(detections.scores.min(initial=np.inf))) if is_full else cut.score_threshold
 
 
-def _match(
-    is_allowed: np.ndarray, distance: Callable[[np.ndarray, np.ndarray], np.ndarray], limit: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Pair rows with columns where ``is_allowed`` (N, M) and the distance is within the limit, closest first."""
-    rows, columns = is_allowed.nonzero()
-    distances = distance(rows, columns)
+def _pair(rows: np.ndarray, columns: np.ndarray, distances: np.ndarray, limit: float) -> tuple[np.ndarray, np.ndarray]:
+    """Choose from candidate pairs, (K,) each, those within the limit, the closest first; rows ascend in the result."""
     order = np.argsort(distances, kind="stable")
-    partners: dict[int, int] = {}
-    taken: set[int] = set()
+    row_to_column: dict[int, int] = {}
     for index in order[distances[order] <= limit]:
         row, column = int(rows[index]), int(columns[index])
-        if row not in partners and column not in taken:
-            partners[row] = column
-            taken.add(column)
-    matched = sorted(partners)
-    return np.array(matched, dtype=np.int64), np.array([partners[row] for row in matched], dtype=np.int64)
+        if row not in row_to_column and column not in row_to_column.values():
+            row_to_column[row] = column
+    pairs = np.array(sorted(row_to_column.items()), dtype=np.int64).reshape(-1, 2)
+    return pairs[:, 0], pairs[:, 1]
 
 
 def _scores_without(detections: Detections, matched: np.ndarray, cut: float) -> np.ndarray:

@@ -25,20 +25,9 @@ logger = logging.getLogger(__name__)
 
 
 def quantize_onnx(path: str | Path, output: str | Path, images: Iterable[np.ndarray]) -> Path:
-    """Write an int8 version of an exported ONNX file, with its side-car.
+    """Write an int8 version of an exported ONNX file, with the same inputs and outputs, and its side-car.
 
-    Args:
-        path: A file of ``export_onnx``, raw or complete, with its side-car.
-        output: The new file, with the same inputs and outputs.
-        images: At least one, RGB uint8 (H, W, 3), typical of those to come: values outside of their ranges are cut off.
-
-    Returns:
-        ``output``.
-
-    Raises:
-        ExportError: The file or its side-car is missing or damaged, nothing can be quantised, or there are no images.
-        MissingPackageError: onnx or onnxruntime is not installed.
-        OutputError: ``output`` cannot be written.
+    ``images``, RGB uint8 (H, W, 3), are typical of those to come: values outside of their ranges are cut off.
     """
     onnx, quantization, shape_inference = (
         import_extra(package, "onnx")
@@ -89,10 +78,9 @@ class CalibrationReader:
 
 
 def network_input(image: np.ndarray, metadata: Metadata) -> np.ndarray:
-    """Return the input of an exported network for one image.
+    """Return the input of an exported network for one image, RGB uint8 (H, W, 3).
 
-    Returns:
-        uint8 (1, S_h, S_w, 3), or normalised float32 (1, 3, S_h, S_w) for a raw network.
+    It is uint8 (1, S_h, S_w, 3), or normalised float32 (1, 3, S_h, S_w) for a raw network.
     """
     pixels = torch.from_numpy(resize_image(image, metadata.image_size))[None]
     if metadata.kind == "complete":
@@ -102,10 +90,7 @@ def network_input(image: np.ndarray, metadata: Metadata) -> np.ndarray:
 
 
 def nodes_between_convolutions(nodes: Iterable[Any]) -> list[str]:
-    """Return the names of the nodes of an ONNX graph that are or follow a convolution and come before another one.
-
-    Nodes without a name get one.
-    """
+    """Return the names of the nodes that are or follow a convolution and come before another one; all get a name."""
     nodes = list(nodes)
     follows: list[bool] = []
     reached: set[str] = set()  # tensors that depend on a convolution
@@ -115,8 +100,7 @@ def nodes_between_convolutions(nodes: Iterable[Any]) -> list[str]:
             reached.update(node.output)
     awaited: set[str] = set()  # tensors that a convolution depends on
     between = []
-    for index in reversed(range(len(nodes))):
-        node = nodes[index]
+    for index, node in reversed([*enumerate(nodes)]):
         is_conv, leads_to_conv = node.op_type == "Conv", not awaited.isdisjoint(node.output)
         node.name = node.name or f"unnamed_{index}"
         if leads_to_conv and (is_conv or follows[index]):

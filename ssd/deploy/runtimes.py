@@ -61,8 +61,8 @@ class ExportedNetwork(ABC):
         boxes, scores, labels, counts = map(torch.from_numpy, self.run(inputs))
         detections = []
         for image, count in enumerate(counts.tolist()):
-            fields = {"boxes": boxes, "labels": labels, "scores": scores}
-            found = Container(**{name: field[image, :count] for name, field in fields.items()})
+            row = (image, slice(count))
+            found = Container(boxes=boxes[row], labels=labels[row], scores=scores[row])
             found.img_height, found.img_width = self.metadata.image_size
             detections.append(found)
         return detections
@@ -168,27 +168,27 @@ class ProgramNetwork(ExportedNetwork):
         return [output.numpy() for output in self._module(torch.from_numpy(inputs))]
 
 
-def as_predictor(network: Network, metadata: Metadata) -> Predictor:
-    """Return a Predictor of a network that has its own score threshold."""
-    return Predictor(network, metadata.image_size, metadata.class_names, nms_threshold=metadata.nms_threshold)
+class MetadataPredictor(Predictor):
+    """Predictor of a network that has its own score threshold, by its description."""
+
+    def __init__(self, network: Network, metadata: Metadata):
+        super().__init__(network, metadata.image_size, metadata.class_names, nms_threshold=metadata.nms_threshold)
 
 
-class OnnxDetector(Predictor):
+class OnnxDetector(MetadataPredictor):
     """Detector of an exported ONNX file in ONNX Runtime; see OnnxNetwork and Predictor."""
 
     def __init__(self, path: str | Path, *, num_threads: int | None = None, providers: Sequence[str] | None = None):
         network = OnnxNetwork(path, num_threads=num_threads, providers=providers)
-        metadata = network.metadata
-        super().__init__(network, metadata.image_size, metadata.class_names, nms_threshold=metadata.nms_threshold)
+        super().__init__(network, network.metadata)
 
 
-class OpenVinoDetector(Predictor):
+class OpenVinoDetector(MetadataPredictor):
     """Detector of an exported ONNX file in OpenVINO; see OpenVinoNetwork and Predictor."""
 
     def __init__(self, path: str | Path, *, num_threads: int | None = None, precision: str = "f32"):
         network = OpenVinoNetwork(path, num_threads=num_threads, precision=precision)
-        metadata = network.metadata
-        super().__init__(network, metadata.image_size, metadata.class_names, nms_threshold=metadata.nms_threshold)
+        super().__init__(network, network.metadata)
 
 
 def exported_networks(path: Path) -> dict[str, Callable[[int | None], Network]]:

@@ -21,7 +21,7 @@ MACHINE: dict[str, str | int] = {"cpu": "Some CPU", "cores": 2}
 def image(name: str, num_missing: int = 0, num_extra: int = 0, num_at_cut: int = 0) -> ImageParity:
     top_score = 0.25 if num_missing + num_extra else 0.0
     counts = {"num_missing": num_missing, "num_extra": num_extra, "num_at_cut": num_at_cut}
-    differences = {"box_difference": 0.00012, "score_difference": 3e-7, "swapped_gap": 0.0}
+    differences = {"box_difference": 0.00012, "score_difference": 3e-7}
     return ImageParity(
         name, num_detections=20, num_matched=20 - num_missing, top_score=top_score, **counts, **differences
     )

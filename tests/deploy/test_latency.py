@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ssd.deploy.latency import Effort, describe_machine, measure_latency, take_turns
+from ssd.deploy.latency import Effort, measure_latency, take_turns
 from ssd.utils.errors import MissingPackageError
 
 IMAGES = torch.zeros(1, 3, 4, 4, dtype=torch.uint8)
@@ -97,10 +97,3 @@ def test_threads() -> None:
     assert [row.num_threads for row in rows] == [1, before + 1]
     assert set(seen) == {(1, 1, True), (before + 1, before + 1, True)}
     assert torch.get_num_threads() == before
-
-
-def test_machine() -> None:
-    machine = describe_machine()
-    assert machine["cpu"]
-    assert int(machine["cores"]) >= 1
-    assert torch.__version__.startswith(str(machine["torch"]))

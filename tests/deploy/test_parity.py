@@ -12,7 +12,6 @@ from ssd.deploy.parity import (
     agreement,
     compare_all,
     compare_image,
-    largest_swapped_gap,
     match_close,
     match_overlapping,
 )
@@ -58,7 +57,7 @@ def test_ties_may_come_in_any_order() -> None:
     two = make((90, 2, 0.5), (50, 1, 0.5), (10, 1, 0.5))
     parity = compare_image(one, two, CUT, Tolerance())
     assert parity.is_same
-    assert (parity.num_matched, parity.box_difference, parity.swapped_gap) == (3, 0, 0)
+    assert (parity.num_matched, parity.box_difference) == (3, 0)
 
 
 def test_detections_at_the_cut_do_not_count() -> None:
@@ -86,14 +85,6 @@ def test_no_detections() -> None:
         assert (parity.num_missing, parity.num_extra) == alone
 
 
-def test_swapped_gap() -> None:
-    scores = np.array([0.9, 0.7, 0.6999, 0.5])
-    assert largest_swapped_gap(scores, np.array([0, 1, 2, 3])) == 0
-    assert largest_swapped_gap(scores, np.array([0, 2, 1, 3])) == pytest.approx(0.0001)
-    assert largest_swapped_gap(scores, np.array([3, 1, 2, 0])) == pytest.approx(0.4)
-    assert largest_swapped_gap(np.zeros(0), np.zeros(0, np.int64)) == 0
-
-
 def test_totals() -> None:
     parity = compare_all(
         [make((10, 1, 0.9), (50, 1, 0.5), name="a"), make((10, 1, 0.9), name="b")],
@@ -104,7 +95,7 @@ def test_totals() -> None:
     totals = parity.totals()
     assert totals.pop("score_difference") == 0
     assert totals == {
-        **{"num_detections": 3, "num_matched": 2, "num_at_cut": 0, "box_difference": 0.03125, "swapped_gap": 0},
+        **{"num_detections": 3, "num_matched": 2, "num_at_cut": 0, "box_difference": 0.03125},
         "different": ["b"],
     }
     assert Parity([], Tolerance()).totals()["box_difference"] == 0
@@ -142,5 +133,5 @@ def test_pairs_are_the_common_detections(first: list[Row], second: list[Row]) ->
     one, two = (sorted(rows, key=lambda row: -row[2]) for rows in (first, second))
     parity = compare_image(make(*one), make(*two), CUT, Tolerance())
     common = set(first) & set(second)
-    assert (parity.num_matched, parity.swapped_gap) == (len(common), 0)
+    assert parity.num_matched == len(common)
     assert (parity.num_missing, parity.num_extra) == (len(first) - len(common), len(second) - len(common))
