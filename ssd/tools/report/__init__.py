@@ -26,11 +26,7 @@ REPORT = "report.html"
 
 
 def write_report(evaluation: DatasetEvaluation, run: RunFacts, folder: Path) -> Path:
-    """Analyse the evaluation of a dataset, and write report.html into a folder; return its path.
-
-    Raises:
-        OutputError: The file cannot be written.
-    """
+    """Analyse the evaluation of a dataset, and write report.html into a folder; return its path."""
     result = evaluation.result
     analysis = analyse(evaluation.dataset, evaluation.predictions, metric=result.metric)
     sections = [

@@ -44,14 +44,10 @@ def details(summary: str, content: str) -> str:
     return f"<details><summary>{escape(summary)}</summary>\n{content}</details>\n"
 
 
-def fact_list(rows: Iterable[tuple[str, str]]) -> str:
-    """Return names and values, one pair a row."""
-    return _definitions("facts", rows)
-
-
-def tiles(rows: Iterable[tuple[str, str]]) -> str:
-    """Return names and values in large letters."""
-    return _definitions("tiles", rows)
+def definitions(kind: str, rows: Iterable[tuple[str, str]]) -> str:
+    """Return names and values: "facts", one pair a row, or "tiles" in large letters."""
+    entries = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>\n" for name, value in rows)
+    return f'<dl class="{kind}">\n{entries}</dl>\n'
 
 
 def table(caption: str, columns: Sequence[Column], rows: Iterable[Sequence[Cell]]) -> str:
@@ -61,7 +57,10 @@ def table(caption: str, columns: Sequence[Column], rows: Iterable[Sequence[Cell]
         kind = "" if column.spec is None else " class=number"
         hint = f' title="{escape(column.hint)}"' if column.hint else ""
         heads += f'<th scope="col"{kind}{hint}><button type="button">{escape(column.title)}</button></th>'
-    body = "".join(f"<tr>{_row(columns, row)}</tr>\n" for row in rows)
+    body = ""
+    for row in rows:
+        cells = "".join(_cell(column, value) for column, value in zip(columns[1:], row[1:], strict=True))
+        body += f'<tr><th scope="row">{escape(str(row[0]))}</th>{cells}</tr>\n'
     return (
         f'<div class="scroll" role="region" tabindex="0" aria-label="{escape(caption)}"><table class="sortable">\n'
         f"<caption>{escape(caption)}</caption>\n<thead><tr>{heads}</tr></thead>\n<tbody>\n{body}</tbody></table></div>\n"
@@ -102,16 +101,6 @@ def data_uri(media_type: str, content: bytes) -> str:
 def number(value: float | None, spec: str) -> str:
     """Return a formatted number, a dash for None and nan."""
     return "–" if value is None or math.isnan(value) else format(value, spec)
-
-
-def _definitions(kind: str, rows: Iterable[tuple[str, str]]) -> str:
-    entries = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>\n" for name, value in rows)
-    return f'<dl class="{kind}">\n{entries}</dl>\n'
-
-
-def _row(columns: Sequence[Column], row: Sequence[Cell]) -> str:
-    cells = [_cell(column, value) for column, value in zip(columns, row, strict=True)]
-    return f'<th scope="row">{escape(str(row[0]))}</th>{"".join(cells[1:])}'
 
 
 def _cell(column: Column, value: Cell) -> str:

@@ -30,10 +30,8 @@ _MEANINGS = {
 }
 _MAX_SIDE = 560  # pixels: sharp in a column of the page, and some 60 kB
 _QUALITY = 82
-_FONT_SIZE = 17
+_FONT_SIZE, _TAG = 17, 20  # pixels: letters, height of a tag
 _DASH = 9  # pixels
-
-Box = tuple[int, int, int, int]
 
 
 def make_errors_section(analysis: Analysis) -> Section:
@@ -123,10 +121,11 @@ def _image(evaluation: DatasetEvaluation, analysis: Analysis, errors: ImageError
     false_alarms = errors.false_alarms[np.argsort(-found.scores[errors.false_alarms], kind="stable")]
     image = evaluation.dataset[errors.image][0]
     boxes = (found.boxes[errors.hits], found.boxes[false_alarms], objects.boxes[errors.missed])
-    items = [
-        f"F{place} {names[found.labels[row]]} {found.scores[row]:.2f}: {_describe_error(analysis, row)}"
-        for place, row in enumerate(false_alarms.tolist(), start=1)
-    ]
+    items = []
+    for place, row in enumerate(false_alarms.tolist(), start=1):
+        kind, target = KINDS[analysis.errors.kinds[row]], analysis.errors.targets[row]
+        error = f"is {names[objects.labels[target]]}" if kind == "class" else kind
+        items.append(f"F{place} {names[found.labels[row]]} {found.scores[row]:.2f}: {error}")
     items += [f"M{place} {names[objects.labels[row]]}: missed" for place, row in enumerate(errors.missed.tolist(), 1)]
     if len(items) > _MAX_LISTED:
         items = [*items[:_MAX_LISTED], f"and {len(items) - _MAX_LISTED} more"]
@@ -136,27 +135,13 @@ def _image(evaluation: DatasetEvaluation, analysis: Analysis, errors: ImageError
     return photo(*mark_errors(image, *boxes), f"Image {image_id} with {counts}", f"{image_id}: {counts}", items)
 
 
-def _describe_error(analysis: Analysis, row: int) -> str:
-    kind = KINDS[analysis.errors.kinds[row]]
-    target = analysis.errors.targets[row]
-    return f"is {analysis.tables.class_names[analysis.tables.objects.labels[target]]}" if kind == "class" else kind
-
-
 def mark_errors(
     image: np.ndarray, found: np.ndarray, false_alarms: np.ndarray, missed: np.ndarray
 ) -> tuple[bytes, tuple[int, int]]:
     """Mark found objects by thin lines, false alarms by red ones and F1, F2..., missed objects by dashes and M1...
 
-    Kinds differ by line and letter as well as by colour; vizer has one kind of line.
-
-    Args:
-        image: RGB uint8, (H, W, 3).
-        found: Boxes (N, 4) corner form in pixels of the image.
-        false_alarms: Boxes (N, 4).
-        missed: Boxes (N, 4).
-
-    Returns:
-        A JPEG file, reduced to at most 560 pixels a side, and its width and height.
+    Kinds differ by line and letter as well as by colour; vizer has one kind of line. ``image`` is RGB uint8 (H, W, 3),
+    boxes are (N, 4). Return a JPEG file, reduced to at most 560 pixels a side, and its width and height.
     """
     scale = min(1.0, _MAX_SIDE / max(image.shape[:2]))
     width, height = (max(round(side * scale), 1) for side in image.shape[1::-1])
@@ -172,38 +157,20 @@ def mark_errors(
         draw.rectangle(_grown(box, 1), outline=VERMILLION, width=3)
     for box in misses:
         _draw_dashes(draw, box)
-    tags = [(f"F{number}", box, VERMILLION) for number, box in enumerate(alarms, start=1)]
-    tags += [(f"M{number}", box, YELLOW) for number, box in enumerate(misses, start=1)]
+    tags = [(f"F{place}", left, top - _TAG, VERMILLION) for place, (left, top, _, _) in enumerate(alarms, start=1)]
+    tags += [(f"M{place}", left, bottom, YELLOW) for place, (left, _, _, bottom) in enumerate(misses, start=1)]
     font = ImageFont.load_default(_FONT_SIZE)
-    sizes = [(round(draw.textlength(text, font)) + 6, _FONT_SIZE + 3) for text, _, _ in tags]
-    places = place_tags([box for _, box, _ in tags], sizes, picture.size)
-    for (text, _, color), place in zip(tags, places, strict=True):
-        draw.rectangle(place, fill=color, outline=DARK.background)
-        middle = ((place[0] + place[2]) / 2, (place[1] + place[3]) / 2)
-        draw.text(middle, text, fill="black", font=font, anchor="mm")
+    for text, left, top, color in reversed(tags):  # of several in one place the first is seen
+        length = round(draw.textlength(text, font)) + 6
+        x, y = max(min(left, width - length - 1), 0), max(min(top, height - _TAG - 1), 0)
+        draw.rectangle((x, y, x + length, y + _TAG), fill=color, outline=DARK.background)
+        draw.text((x + length / 2, y + _TAG / 2), text, fill="black", font=font, anchor="mm")
     file = io.BytesIO()
     picture.save(file, "JPEG", quality=_QUALITY)
     return file.getvalue(), picture.size
 
 
-def place_tags(boxes: Sequence[Sequence[int]], sizes: Sequence[tuple[int, int]], limits: tuple[int, int]) -> list[Box]:
-    """Return the rectangle of a tag (width, height) for each box: at a corner of it, or above, where no other tag is.
-
-    Rectangles are moved inside the ``limits``, the width and height of the image.
-    """
-    taken: list[Box] = []
-    for (left, top, right, bottom), (width, height) in zip(boxes, sizes, strict=True):
-        corners = [(x, y) for y in (top - height, top, bottom - height, bottom) for x in (left, right - width)]
-        corners += [(left, top - step * height) for step in range(2, 6)]
-        places = []
-        for corner in corners:
-            x, y = max(min(corner[0], limits[0] - width - 1), 0), max(min(corner[1], limits[1] - height - 1), 0)
-            places.append((x, y, x + width, y + height))
-        taken.append(next((place for place in places if not any(_overlap(place, one) for one in taken)), places[0]))
-    return taken
-
-
-def _grown(box: Sequence[int], by: int) -> Box:
+def _grown(box: Sequence[int], by: int) -> tuple[int, int, int, int]:
     left, top, right, bottom = box
     return left - by, top - by, max(right, left) + by, max(bottom, top) + by
 
@@ -218,7 +185,3 @@ def _draw_dashes(draw: ImageDraw.ImageDraw, box: Sequence[int]) -> None:
     for y in range(top, bottom + 1, 2 * _DASH):
         for x in (left, right):
             draw.line((x, y, x, min(y + _DASH, bottom)), fill=YELLOW, width=2)
-
-
-def _overlap(first: Box, second: Box) -> bool:
-    return first[0] < second[2] and second[0] < first[2] and first[1] < second[3] and second[1] < first[3]

@@ -13,7 +13,8 @@ from ssd.config import Config
 from ssd.data.datasets import DetectionDataset
 from ssd.evaluation import Analysis
 from ssd.evaluation.analysis import AREAS
-from ssd.tools.report.elements import Column, code, details, fact_list, gallery, plot, table
+from ssd.structures.boxes import height_width
+from ssd.tools.report.elements import Column, code, definitions, details, gallery, plot, table
 from ssd.tools.report.page import Section
 from ssd.utils.device import describe_code, describe_machine, describe_versions
 from ssd.visualization.plots import plot_sizes
@@ -29,10 +30,9 @@ class RunFacts:
 
 
 def describe_run(cfg: Config, config_file: str, checkpoint: LoadedCheckpoint, device: torch.device) -> RunFacts:
-    """Return the facts of this evaluation."""
+    """Return the facts of an evaluation; ``config_file`` is the source of its configuration."""
     machine, commit = describe_machine(device), describe_code()
-    size = cfg.INPUT.IMAGE_SIZE
-    height, width = (size, size) if isinstance(size, int) else size
+    height, width = height_width(cfg.INPUT.IMAGE_SIZE)
     facts = {
         "date": f"{datetime.now().astimezone():%Y-%m-%d %H:%M %Z}",
         "command": shlex.join(sys.argv),
@@ -51,7 +51,8 @@ def describe_run(cfg: Config, config_file: str, checkpoint: LoadedCheckpoint, de
 
 def make_run_section(run: RunFacts) -> Section:
     """Return the section on the run."""
-    return Section("run", "Run", fact_list(run.facts) + details("The resolved configuration", code(run.config)))
+    content = definitions("facts", run.facts) + details("The resolved configuration", code(run.config))
+    return Section("run", "Run", content)
 
 
 def make_data_section(name: str, dataset: DetectionDataset, analysis: Analysis) -> Section:
@@ -75,7 +76,7 @@ def make_data_section(name: str, dataset: DetectionDataset, analysis: Analysis) 
     alt = f"Histogram by size: {num_found:,} objects found and {len(sides) - num_found:,} missed"
     caption = f"Objects by size, found and missed at score {threshold:.3g} and IoU 0.5."
     figure = plot(partial(plot_sizes, sides, is_found[counted]), alt, caption)
-    return Section("data", "Data", gallery([fact_list(facts), figure]) + _class_table(analysis, is_found))
+    return Section("data", "Data", gallery([definitions("facts", facts), figure]) + _class_table(analysis, is_found))
 
 
 def _class_table(analysis: Analysis, is_found: np.ndarray) -> str:
@@ -110,8 +111,6 @@ def _describe_sizes(dataset: DetectionDataset) -> str:
     width, height = sizes[counts.argmax()].tolist()
     if len(sizes) == 1:
         return f"all {width} × {height}"
-    (low_width, low_height), (high_width, high_height) = sizes.min(axis=0).tolist(), sizes.max(axis=0).tolist()
-    return (
-        f"widths {low_width} to {high_width}, heights {low_height} to {high_height}; "
-        f"{counts.max() / counts.sum():.0%} are {width} × {height}"
-    )
+    share = f"{counts.max() / counts.sum():.0%} are {width} × {height}"
+    widths, heights = (f"{low} to {high}" for low, high in zip(sizes.min(axis=0), sizes.max(axis=0), strict=True))
+    return f"widths {widths}, heights {heights}; {share}"

@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 
 from ssd.evaluation import Analysis, EvaluationResult
-from ssd.tools.report.elements import Cell, Column, code, details, gallery, number, paragraph, plot, table, tiles
+from ssd.tools.report.elements import Cell, Column, code, definitions, details, gallery, number, paragraph, plot, table
 from ssd.tools.report.page import Section
 from ssd.visualization.plots import (
     ALL_CLASSES,
@@ -53,7 +53,7 @@ def make_tiles(result: EvaluationResult, analysis: Analysis) -> str:
         ("images", f"{analysis.tables.num_images:,}"),
         ("objects to find", f"{int(analysis.tables.count_objects().sum()):,}"),
     ]
-    return tiles(rows)
+    return definitions("tiles", rows)
 
 
 def make_metrics_section(result: EvaluationResult, analysis: Analysis) -> Section:
@@ -124,8 +124,7 @@ def make_thresholds_section(analysis: Analysis) -> Section:
     )
     content += code(f"--score_threshold {best.threshold:.8g}")
     content += code(f"TEST: {{CONFIDENCE_THRESHOLD: {best.threshold:.8g}}}")
-    per_class = code(json.dumps(of_class, ensure_ascii=False))
-    content += details("The best threshold of each class, as JSON", per_class)
+    content += details("The best threshold of each class, as JSON", code(json.dumps(of_class, ensure_ascii=False)))
     content += paragraph("They were chosen on this dataset; on other images they give slightly worse results.")
     return Section("thresholds", "Thresholds", content)
 
@@ -144,13 +143,9 @@ def make_calibration_section(analysis: Analysis) -> Section:
     bins = zip(calibration.confidence, calibration.precision, strict=True)
     points = ", ".join(f"{share:.2f} right at score {score:.2f}" for score, share in bins if not math.isnan(score))
     figure = plot(draw, f"Share of right detections by score: {points or 'no detection'}", f"ECE {error}.")
-    names = ("ECE", "mean score", "share right")
-    columns = [Column("class"), Column("detections", ",d"), *(Column(name, ".3f") for name in names)]
-    rows: list[Sequence[Cell]] = []
-    for name, own in zip(analysis.tables.class_names[1:], analysis.class_calibration[1:], strict=True):
-        count = int(own.counts.sum())
-        sums = (float(np.nansum(own.counts * values)) for values in (own.confidence, own.precision))
-        rows.append((name, count, own.error, *(total / count if count else math.nan for total in sums)))
+    columns, names = [Column("class"), Column("detections", ",d"), Column("ECE", ".3f")], analysis.tables.class_names
+    classes = zip(names[1:], analysis.class_calibration[1:], strict=True)
+    rows = [(name, int(own.counts.sum()), own.error) for name, own in classes]
     content = paragraph(text) + gallery([figure, table("Calibration by class", columns, rows)])
     return Section("calibration", "Calibration", content)
 

@@ -21,7 +21,7 @@ class Section:
 
 
 def make_page(title: str, lead: str, content: str, sections: Sequence[Section]) -> str:
-    """Build a page, light or dark as the system is, which begins with links to the sections."""
+    """Build a page, light or dark as the system is; ``lead`` is a line of text, ``content`` HTML above the sections."""
     style = _variables(LIGHT) + f"@media screen and (prefers-color-scheme: dark) {{ {_variables(DARK)} }}\n"
     style += _read("page.css")
     links = "".join(f'<li><a href="#{section.anchor}">{escape(section.title)}</a></li>' for section in sections)
@@ -62,4 +62,4 @@ def _variables(theme: Theme) -> str:
 
 
 def _read(name: str) -> str:
-    return resources.files("ssd.tools.report").joinpath(name).read_text(encoding="utf-8")
+    return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")

@@ -1,11 +1,11 @@
-from ssd.tools.report.elements import Column, escape, fact_list, number, table
+from ssd.tools.report.elements import Column, definitions, escape, number, table
 from ssd.tools.report.page import Section, make_page
 
 
 def test_text_is_escaped() -> None:
     assert escape('<a href="x">\'&') == "&lt;a href=&quot;x&quot;&gt;&#x27;&amp;"
     assert escape("a\x00\udc80é\n") == "a��é\n"
-    assert "<b>" not in fact_list([("<b>", "<b>")]) + table("<b>", [Column("<b>", hint="<b>")], [("<b>",)])
+    assert "<b>" not in definitions("facts", [("<b>", "<b>")]) + table("<b>", [Column("<b>", hint="<b>")], [("<b>",)])
     page = make_page("<b>", "<b>", "", [Section("one", "<b>", "<p>content</p>")])
     assert "<b>" not in page
     assert "<p>content</p>" in page

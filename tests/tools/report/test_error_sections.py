@@ -3,7 +3,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from ssd.tools.report.error_sections import mark_errors, place_tags
+from ssd.tools.report.error_sections import mark_errors
 
 NONE = np.empty((0, 4))
 
@@ -35,12 +35,3 @@ def test_large_images_are_reduced_and_boxes_kept_inside() -> None:
     assert open_jpeg(shape=(2000, 1000, 3)).shape == (560, 280, 3)
     pixels = open_jpeg(false_alarms=[[-50, -50, 5000, 5000], [10, 10, 10, 10]], missed=[[290, 190, 400, 400]])
     assert pixels.shape == (200, 300, 3)
-
-
-def test_tags_of_the_same_box_do_not_cover_each_other() -> None:
-    places = place_tags([[100, 100, 200, 200]] * 8, [(26, 20)] * 8, (400, 300))
-    assert len(places) == 8
-    for index, (left, top, right, bottom) in enumerate(places):
-        assert left >= 0
-        assert right < 400
-        assert all(right <= x1 or x2 <= left or bottom <= y1 or y2 <= top for x1, y1, x2, y2 in places[:index])
