@@ -15,8 +15,7 @@ from ssd.weights.trained import own_config, read_detector
 
 def main(args: Sequence[str]) -> int:
     """Run `ssd convert`."""
-    parsed = parse_args(args)
-    return run_script(lambda: run(parsed))
+    return run_script(lambda: run(parse_args(args)))
 
 
 def parse_args(args: Sequence[str]) -> argparse.Namespace:

@@ -20,8 +20,7 @@ from ssd.weights.loaded_checkpoint import trained_class_names
 
 def main(args: Sequence[str]) -> int:
     """Run `ssd explain`."""
-    parsed = parse_args(args)
-    return run_script(lambda: run(parsed))
+    return run_script(lambda: run(parse_args(args)))
 
 
 def parse_args(args: Sequence[str]) -> argparse.Namespace:

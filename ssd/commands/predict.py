@@ -24,8 +24,7 @@ logger = logging.getLogger(__name__)
 
 def main(args: Sequence[str]) -> int:
     """Run `ssd predict`; return 1 for an error or failed images, 130 after Ctrl-C, 143 after SIGTERM, else 0."""
-    parsed = parse_args(args)
-    return run_script(lambda: predict(parsed))
+    return run_script(lambda: predict(parse_args(args)))
 
 
 def parse_args(args: Sequence[str]) -> argparse.Namespace:
@@ -108,14 +107,10 @@ def predict(args: argparse.Namespace) -> int:
 
 
 def finish(folder: PartFolder, stopped: int, *, reports: bool) -> int:
-    """Print the counts if all parts are done, and return the exit status.
+    """Print the counts if all parts are done and this process ``reports`` them, and return the exit status.
 
-    Only the last of several processes returns 1 for failed images: torchrun ends the others when one does.
-
-    Args:
-        folder: Folder of the job.
-        stopped: Exit status of the signal that ended this process, else 0.
-        reports: Whether this process may print the counts.
+    That is ``stopped`` where a signal has ended this process. Only the last of several processes returns 1 for failed
+    images: torchrun ends the others when one does.
     """
     num_pending, num_parts = len(folder.pending()), folder.job.num_parts
     if num_pending and stopped:

@@ -18,8 +18,7 @@ from ssd.weights.trained import build_trained_model
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run the command with ``args`` (None = those of the process), and return its exit status."""
-    parsed = parse_args(args)
-    return run_script(lambda: run(parsed))
+    return run_script(lambda: run(parse_args(args)))
 
 
 def parse_args(args: Sequence[str] | None = None) -> argparse.Namespace:

@@ -50,16 +50,12 @@ class Detections:
     pixels: np.ndarray | None = None
 
     def __post_init__(self) -> None:
-        num = len(self.labels)
-        shapes = self.boxes.shape, self.labels.shape, self.scores.shape
+        num, shapes = len(self.labels), (self.boxes.shape, self.labels.shape, self.scores.shape)
         if shapes != ((num, 4), (num,), (num,)):
-            found = ", ".join(map(str, shapes))
-            raise ValueError(f"boxes, labels and scores must have shapes (N, 4), (N,) and (N,); got {found}")
+            raise ValueError(f"boxes, labels and scores must have shapes (N, 4), (N,) and (N,); got {shapes}")
         if num and not 1 <= self.labels.min() <= self.labels.max() < len(self.class_names):
             bounds = f"{self.labels.min()} to {self.labels.max()}"
             raise ValueError(f"labels must be 1 to {len(self.class_names) - 1}, as in class_names; got {bounds}")
-        if self.pixels is not None and self.pixels.shape[1::-1] != self.orig_size:
-            raise ValueError(f"pixels of shape {self.pixels.shape} do not fit an image of {self.orig_size}")
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -18,8 +18,7 @@ class OutputNames:
     """Names the files of images and videos, relative to an output folder.
 
     Images keep their names. Those of the first source folder go directly into the output folder, those of another one
-    into a subfolder with its name. Memory grows with the number of folders and videos only. No text file of an image
-    gets the stem ``reserved`` (lower case).
+    into a subfolder with its name. No text file of an image gets the stem ``reserved`` (lower case).
     """
 
     def __init__(self, reserved: str = ""):

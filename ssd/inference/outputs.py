@@ -21,11 +21,8 @@ from ssd.utils.image import write_image
 class Outputs:
     """Writes the detections of each image. A context, which completes the files when it ends.
 
-    Args:
-        class_names: Index = label, background first.
-        drawn: Folder of annotated images and videos; None = not written (also for the others).
-        json: JSON file with the detections of all images; an error in the context leaves an old file unchanged.
-        txt: Folder of a text file per image or frame, see ``to_yolo``; classes.txt names the classes.
+    ``drawn`` is the folder of annotated images and videos, ``json`` a file with all detections, which an error in the
+    context leaves unchanged, ``txt`` the folder of a text file per image or frame, see ``to_yolo``. None = not written.
     """
 
     def __init__(

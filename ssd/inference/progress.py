@@ -21,10 +21,9 @@ def speed_to_text(num_images: int, seconds: float) -> str:
 
 
 class Progress:
-    """Prints a line per image, or shows a bar for more than 100 or an unknown number of images on a terminal.
+    """Prints a line for each of the first 100 images, then one every ten seconds; on a terminal it shows a bar instead.
 
-    Without a terminal the first 100 images have a line each, then there is one every ten seconds. Lines go to the
-    standard output, the bar to the standard error. ``total`` is the number of images; None = unknown.
+    The bar is for more than 100 images, or an unknown number (``total`` None).
     """
 
     def __init__(self, total: int | None):

@@ -133,15 +133,13 @@ def _ownership(sides: Tensor, spans: Sequence[tuple[int, int]], span: tuple[int,
     """
     index, centers = spans.index(span), sides.mean(dim=1)
     is_own, is_cut = torch.ones_like(centers, dtype=torch.bool), torch.zeros_like(centers, dtype=torch.bool)
-    near = _NEAR * (span[1] - span[0])
+    (start, end), near = span, _NEAR * (span[1] - span[0])
     if index > 0:
-        overlap = spans[index - 1][1] - span[0]
-        is_own &= centers >= span[0] + (0.5 - _SLACK) * overlap
-        is_cut |= sides[:, 0] < span[0] + near
+        is_own &= centers >= start + (0.5 - _SLACK) * (spans[index - 1][1] - start)
+        is_cut |= sides[:, 0] < start + near
     if index < len(spans) - 1:
-        overlap = span[1] - spans[index + 1][0]
-        is_own &= centers <= span[1] - (0.5 - _SLACK) * overlap
-        is_cut |= sides[:, 1] > span[1] - near
+        is_own &= centers <= end - (0.5 - _SLACK) * (end - spans[index + 1][0])
+        is_cut |= sides[:, 1] > end - near
     return is_own, is_cut
 
 

@@ -25,9 +25,9 @@ class VideoWriter:
     """Writes RGB frames as an MP4 file, which replaces ``path`` when it is complete.
 
     A context, which completes the file with the frames so far when it ends, also by an error or Ctrl-C. The first frame
-    sets the size; later ones are resized to it. Odd widths and heights grow by a pixel that repeats the last one, since
-    both codecs halve the resolution of colours. A frame rate of 0 = unknown is written as 25. H.264 keeps the exact
-    time of each frame; mp4v has a constant rate, so frames are repeated, or left out where several have the same place.
+    sets the size; later ones are resized to it. Odd sides grow by a pixel, since both codecs halve the resolution of
+    colours. A frame rate of 0 = unknown is written as 25. H.264 keeps the exact time of each frame; mp4v has a constant
+    rate, so frames are repeated, or left out where several have the same place.
     """
 
     def __init__(self, path: Path, frame_rate: float):

@@ -3,12 +3,9 @@
 import logging
 import os
 import tempfile
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import numpy as np
+from typing import Any
 
 from ssd.inference.detections import Detections
 from ssd.inference.predictor import Predictor
@@ -27,28 +24,6 @@ _LAUNCH_OPTIONS: dict[str, Any] = {
     "prevent_thread_lock": True,
     "quiet": True,
 }
-
-
-class Selection(NamedTuple):
-    """Chosen detections of one image, as the page shows them."""
-
-    drawn: np.ndarray  # RGB uint8 (H, W, 3)
-    rows: list[list[str | float]]  # COLUMNS of each object; boxes in pixels
-    summary: str
-    json: str
-
-
-def select(found: Detections, score_threshold: float, classes: Sequence[str]) -> Selection:
-    """Return the objects that score above a threshold and belong to some classes; empty = all."""
-    kept = found.filter(score_threshold, classes or None)
-    rows: list[list[str | float]] = [
-        [name, round(score, 3), *(round(side, 1) for side in box)]
-        for name, score, box in zip(kept.names, kept.scores.tolist(), kept.boxes.tolist(), strict=True)
-    ]
-    others = len(found) - len(kept)
-    summary = f"{len(kept)} object{'' if len(kept) == 1 else 's'} in {found.orig_size[0]} x {found.orig_size[1]} pixels"
-    summary += f"; {others} more below the threshold or of other classes" if others else ""
-    return Selection(kept.draw(score_threshold=-1), rows, summary, kept.to_json())
 
 
 def serve(predictor: Predictor, *, score_threshold: float, host: str, port: int) -> None:
@@ -118,11 +93,19 @@ class Callbacks:
         return [found, *self.show(found, threshold, classes)]
 
     def show(self, found: Detections | None, threshold: float, classes: list[str]) -> list[Any]:
-        """Return picture, rows, summary and download button of the chosen detections."""
+        """Return picture, rows of COLUMNS, summary and download button of the chosen detections; no classes = all."""
         if found is None:
             return [None, [], "", self.gradio.DownloadButton(value=None, interactive=False)]
-        shown = select(found, threshold, classes)
+        kept = found.filter(threshold, classes or None)
+        rows = [
+            [name, round(score, 3), *(round(side, 1) for side in box)]
+            for name, score, box in zip(kept.names, kept.scores.tolist(), kept.boxes.tolist(), strict=True)
+        ]
+        width, height = found.orig_size
+        summary = f"{len(kept)} object{'s' * (len(kept) != 1)} in {width} x {height} pixels"
+        if len(kept) < len(found):
+            summary += f"; {len(found) - len(kept)} more below the threshold or of other classes"
         file = Path(tempfile.mkdtemp(dir=self.folder)) / f"{Path(found.name).stem}.json"
-        file.write_text(f"{shown.json}\n")
+        file.write_text(f"{kept.to_json()}\n")
         button = self.gradio.DownloadButton(value=str(file), interactive=True)
-        return [shown.drawn, shown.rows, shown.summary, button]
+        return [kept.draw(score_threshold=-1), rows, summary, button]

@@ -16,28 +16,13 @@ import numpy as np
 import pytest
 
 from ssd.inference.api import init_detector
-from ssd.inference.web import COLUMNS, Callbacks, select, serve
+from ssd.inference.web import COLUMNS, Callbacks, serve
 from ssd.utils.errors import MissingPackageError
 from ssd.utils.image import write_image
 from tests.inference.samples import make_detections
 
 ROOT = Path(__file__).parents[2]
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-
-
-def test_a_selection_is_the_same_in_picture_table_and_json() -> None:
-    objects = [([1, 2, 30.26, 40], 1, 0.9), ([5, 5, 20, 20], 2, 0.6), ([0, 0, 9, 9], 1, 0.2)]
-    found = make_detections(objects, orig_size=(48, 64), pixels=np.zeros((64, 48, 3), dtype=np.uint8))
-    shown = select(found, 0.5, [])
-    assert shown.rows == [["cat", 0.9, 1.0, 2.0, 30.3, 40.0], ["dog", 0.6, 5.0, 5.0, 20.0, 20.0]]
-    assert len(shown.rows[0]) == len(COLUMNS)
-    assert shown.summary.startswith("2 objects in 48 x 64 pixels; 1 more")
-    np.testing.assert_array_equal(shown.drawn, found[:2].draw(score_threshold=0))
-    assert json.loads(shown.json) == json.loads(found[:2].to_json())
-    assert [row[0] for row in select(found, 0.0, ["dog"]).rows] == ["dog"]
-    nothing = select(found, 1.0, [])
-    assert nothing.rows == []
-    np.testing.assert_array_equal(nothing.drawn, found.image)
 
 
 class FakeGradio:
@@ -50,6 +35,22 @@ class FakeGradio:
     @staticmethod
     def DownloadButton(**options: Any) -> dict[str, Any]:  # noqa: N802
         return options
+
+
+def test_a_selection_is_the_same_in_picture_table_and_json(tmp_path: Path) -> None:
+    objects = [([1, 2, 30.26, 40], 1, 0.9), ([5, 5, 20, 20], 2, 0.6), ([0, 0, 9, 9], 1, 0.2)]
+    found = make_detections(objects, orig_size=(48, 64), pixels=np.zeros((64, 48, 3), dtype=np.uint8))
+    callbacks = Callbacks(FakeGradio, None, tmp_path)
+    drawn, rows, summary, button = callbacks.show(found, 0.5, [])
+    assert rows == [["cat", 0.9, 1.0, 2.0, 30.3, 40.0], ["dog", 0.6, 5.0, 5.0, 20.0, 20.0]]
+    assert len(rows[0]) == len(COLUMNS)
+    assert summary.startswith("2 objects in 48 x 64 pixels; 1 more")
+    np.testing.assert_array_equal(drawn, found[:2].draw(score_threshold=0))
+    assert json.loads(Path(button["value"]).read_text()) == json.loads(found[:2].to_json())
+    assert [row[0] for row in callbacks.show(found, 0.0, ["dog"])[1]] == ["dog"]
+    drawn, rows, *_ = callbacks.show(found, 1.0, [])
+    assert rows == []
+    np.testing.assert_array_equal(drawn, found.image)
 
 
 def test_callbacks(detector_file: Path, tmp_path: Path) -> None:

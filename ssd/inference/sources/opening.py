@@ -28,15 +28,12 @@ _KINDS = (
 
 
 def open_source(source: object, name: str = "image") -> Source:
-    """Open images of any origin.
+    """Open images of any origin; ``name`` is for those that have no path or address.
 
-    Args:
-        source: Path of an image or video; http(s) URL of either; folder (the images directly inside); glob pattern
-            ("**" matches folders); number of a camera (int or digits); address of a stream (rtsp, rtmp, udp, ...);
-            bytes of an image file; PIL image; uint8 array (H, W, 3) RGB, (H, W, 4) or (H, W); tensor (3, H, W) or
-            (B, 3, H, W) RGB, uint8 or float 0..1; a list or iterable of these, each opened in its turn; or a Source.
-            Anything else, or a failure, is an ImageError.
-        name: Name of an image that has no path or address.
+    That is the path or http(s) URL of an image or video; folder (the images directly inside); glob pattern ("**"
+    matches folders); number of a camera (int or digits); address of a stream (rtsp, rtmp, udp, ...); bytes of an image
+    file; PIL image; uint8 array (H, W, 3) RGB, (H, W, 4) or (H, W); tensor (3, H, W) or (B, 3, H, W) RGB, uint8 or
+    float 0..1; a list or iterable of these, each opened in its turn; or a Source. Anything else is an ImageError.
     """
     if isinstance(source, str | os.PathLike):
         return _open_address(os.fsdecode(source))
@@ -67,16 +64,14 @@ class ManySources:
     def __iter__(self) -> Iterator[PendingFrame]:
         index = 0
         for item in self._items:
-            for pending in _open_or_fail(item, self._name.format(index)):
+            name = self._name.format(index)
+            try:
+                source: Iterable[PendingFrame] = open_source(item, name)
+            except ImageError as error:
+                source = [failed_frame(name, error)]
+            for pending in source:
                 yield PendingFrame(pending.name, partial(_read_numbered, pending, index))
                 index += 1
-
-
-def _open_or_fail(item: object, name: str) -> Iterable[PendingFrame]:
-    try:
-        return open_source(item, name)
-    except ImageError as error:
-        return [failed_frame(name, error)]
 
 
 def _read_numbered(pending: PendingFrame, index: int) -> Frame:
@@ -97,7 +92,8 @@ def _open_address(address: str) -> Source:
             return VideoSource(address)
         return SingleImage(address, partial(read_image, address), Path(address))
     if any(wildcard in address for wildcard in _WILDCARDS):
-        return _open_glob(address)
+        paths = match_pattern(address, (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES))
+        return ManySources(paths, _count(paths))
     raise ImageError(f"{address or repr(address)}: there is no such file or folder; expected {_KINDS}")
 
 
@@ -112,16 +108,16 @@ def _open_url(address: str, scheme: str) -> Source:
     return SingleImage(public_address(address), partial(fetch_image, address))
 
 
-def _open_glob(pattern: str) -> Source:
-    """Open the sorted matches with the suffix of an image, a video or the pattern."""
+def match_pattern(pattern: str, suffixes: Sequence[str]) -> list[str]:
+    """Return the sorted matches of a glob pattern with one of the suffixes, or that of the pattern; warn of others."""
     own_suffix = os.path.splitext(pattern)[1].lower()
-    suffixes = (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES, *([own_suffix] if own_suffix else []))
+    suffixes = (*suffixes, *([own_suffix] if own_suffix else []))
     matches = glob.glob(pattern, recursive=True)
     paths = sorted(path for path in matches if path.lower().endswith(suffixes))
     if not paths:
-        raise ImageError(f"{pattern}: no image or video matches; expected a suffix of {', '.join(suffixes)}")
+        raise ImageError(f"{pattern}: no file matches with a suffix of {', '.join(suffixes)}")
     warn_of_others(pattern, (path for path in set(matches) - set(paths) if not os.path.isdir(path)))
-    return ManySources(paths, _count(paths))
+    return paths
 
 
 def _count(items: Sequence[object]) -> int | None:

@@ -36,8 +36,8 @@ _NUM_REORDERED = 3  # frames at the end of a truncated video that may lack earli
 class VideoSource:
     """Frames of a video file, an address or a camera (its number). Each iteration decodes from the start.
 
-    A video that ends before the promised number of frames, or a camera that stops, gives those it has, then a frame
-    whose ``read`` raises ImageError. ``timeout`` is that of a stream to open and of each of its frames, in seconds.
+    A video that ends too early, or a camera that stops, gives the frames it has, then one whose ``read`` raises
+    ImageError. ``timeout`` is that of a stream to open and of each of its frames, in seconds.
     """
 
     def __init__(self, address: str | int, timeout: float = 10.0):

@@ -10,21 +10,15 @@ import numpy as np
 
 from ssd.inference.sources import VIDEO_SUFFIXES, Frame, PendingFrame
 from ssd.inference.sources.addresses import address_scheme, fetch_image, public_address
+from ssd.inference.sources.opening import match_pattern
 from ssd.utils.errors import ImageError, import_extra
-from ssd.utils.files import warn_of_others
 from ssd.utils.image import IMAGE_SUFFIXES, image_names, read_image
 
 _MAX_BYTES = 2**31  # largest encoded image of read_image
 
 
 def list_images(sources: Sequence[str], list_file: Path | None) -> list[str]:
-    """List the images of some sources, without opening any.
-
-    Args:
-        sources: Paths, addresses, folders (the images directly inside) and glob patterns ("**" is recursive); the files
-            of a folder or a pattern are sorted.
-        list_file: Text file with a path or an address per line, after the sources; only ``~`` is expanded.
-    """
+    """List the images of sources and of a text file with one a line, without opening any; a folder's are sorted."""
     files = [file for source in sources for file in _expand(source)]
     if list_file is not None:
         files += _read_list(list_file)
@@ -44,19 +38,8 @@ def _expand(source: str) -> list[str]:
             raise ImageError(f"{source}: a video, and ssd predict takes images; ssd demo detects in videos")
         return [source]
     if glob.has_magic(source):
-        return _matches(source)
+        return match_pattern(source, IMAGE_SUFFIXES)
     raise ImageError(f"{source or repr(source)}: no such file or folder")
-
-
-def _matches(pattern: str) -> list[str]:
-    own_suffix = os.path.splitext(pattern)[1].lower()
-    suffixes = tuple(dict.fromkeys([*IMAGE_SUFFIXES, *([own_suffix] if own_suffix else [])]))
-    matches = glob.glob(pattern, recursive=True)
-    found = sorted(path for path in matches if path.lower().endswith(suffixes))
-    if not found:
-        raise ImageError(f"{pattern}: no image matches this pattern; known suffixes: {', '.join(suffixes)}")
-    warn_of_others(pattern, (path for path in set(matches) - set(found) if not os.path.isdir(path)))
-    return found
 
 
 def _read_list(path: Path) -> list[str]:

@@ -162,22 +162,17 @@ def _write(path: Path, text: str) -> None:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+        return dict(json.loads(path.read_bytes()))
+    except (OSError, ValueError, TypeError) as error:
         raise OutputError(f"{path}: cannot be read ({error}); remove the file to repeat its part") from error
-    if not isinstance(content, dict):
-        raise OutputError(f"{path}: expected a JSON object; remove the file to repeat its part")
-    return content
 
 
 def _difference(stored: dict[str, Any] | None, wanted: dict[str, Any]) -> str:
     if stored is None:
         return "it has parts of an unknown job"
-    changed = [
-        f"the {key} differs"
-        if key in _DIGESTS
-        else f"{key} is {shorten(stored.get(key))} there and {shorten(value)} here"
-        for key, value in wanted.items()
-        if stored.get(key) != value
-    ]
-    return f"it has parts of another job: {', '.join(changed)}"
+    changed = {key: value for key, value in wanted.items() if stored.get(key) != value}
+    texts = {
+        key: f"{key} is {shorten(stored.get(key))} there and {shorten(value)} here" for key, value in changed.items()
+    }
+    texts |= {key: f"the {key} differs" for key in _DIGESTS if key in changed}
+    return f"it has parts of another job: {', '.join(texts.values())}"

@@ -73,16 +73,9 @@ def run_on_ray(
 ) -> int:
     """Detect in the parts of a job on a Ray cluster; all machines must share the folder.
 
-    Args:
-        cfg: Config of the detector in ``checkpoint``.
-        files: Images of the whole job.
-        parts: Numbers of the parts to do, in ``folder``.
-        batch_size: Images in the network at once.
-        address: Address of the cluster; None = the one of this machine, or else a new one.
-        num_actors: Number of detectors; None = one per GPU, or per core if there is no GPU.
-
-    Returns:
-        0, or the exit status of Ctrl-C or SIGTERM, which end the job when the next part is done.
+    ``files`` are the images of the whole job. ``address`` None is the cluster of this machine, or else a new one;
+    ``num_actors`` None is one detector per GPU, or per core if there is no GPU. Return 0, or the exit status of Ctrl-C
+    or SIGTERM, which end the job when the next part is done.
     """
     ray, ray_data = import_extra("ray", "ray"), import_extra("ray.data", "ray")
     if not parts:

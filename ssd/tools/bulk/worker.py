@@ -92,10 +92,7 @@ def do_parts(
     *,
     interrupt: InterruptGuard,
 ) -> None:
-    """Detect in parts and write them, until ``interrupt`` requests the end: then up to the batch at hand.
-
-    ``files`` are the images of the whole job.
-    """
+    """Detect in parts of the job of ``files``, and write them; ``interrupt`` ends this after the batch at hand."""
     job = folder.job
     pace = Pace(job.count_images(parts))
     for part in parts:

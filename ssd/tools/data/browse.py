@@ -32,16 +32,7 @@ class Augmented(NamedTuple):
 
 
 def browse(cfg: CfgNode, folder: Path, num: int, classes: Sequence[str] = ()) -> tuple[list[Path], int]:
-    """Write sheets ``browse_01.jpg``, ... with the first ``num`` training images, or those with one of ``classes``.
-
-    Returns:
-        The paths of the sheets, and the number of images.
-
-    Raises:
-        ConfigError: a class does not exist.
-        DatasetError: the data is missing or malformed, or no image has an object of the classes.
-        OutputError: a file cannot be written.
-    """
+    """Write sheets of the first ``num`` training images, or those with one of ``classes``; return paths and number."""
     datasets = build_datasets(cfg, is_train=True)
     known = datasets[0].class_names
     unknown = [name for name in classes if name not in known[1:]]

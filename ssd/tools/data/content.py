@@ -22,23 +22,16 @@ _UNSAFE = re.compile(r"[^\w.,+=@()\[\]{}#%&~$!' -]")  # no list, table or XML ne
 
 @dataclass(frozen=True)
 class Record:
-    """One image, with its boxes in corner form in pixels.
+    """One image, with its objects."""
 
-    Attributes:
-        name: File name in the new dataset; no other has its stem.
-        width, height: Annotated size in pixels.
-        labels: int64 (G,), from 1.
-        coco: Entry and annotations in a COCO file, crowds included; None = another format.
-    """
-
-    name: str
+    name: str  # of the file in the new dataset; no other has its stem
     path: Path
-    width: int
+    width: int  # annotated size in pixels
     height: int
-    boxes: np.ndarray  # float32 (G, 4)
-    labels: np.ndarray
+    boxes: np.ndarray  # float32 (G, 4) corner form in pixels
+    labels: np.ndarray  # int64 (G,), from 1
     is_difficult: np.ndarray  # bool (G,)
-    coco: tuple[dict[str, Any], list[dict[str, Any]]] | None = None
+    coco: tuple[dict[str, Any], list[dict[str, Any]]] | None = None  # its entry and annotations in a COCO file
 
     @property
     def stem(self) -> str:
@@ -65,12 +58,7 @@ class Content:
 
 
 def collect_content(datasets: Mapping[str, DetectionDataset]) -> Content:
-    """Return the content of datasets of the same classes; each is a part.
-
-    Raises:
-        ConfigError: a dataset has no paths of image files.
-        DatasetError: two parts annotate an image differently, a class name cannot be written, or an image is missing.
-    """
+    """Return the content of datasets of the same classes; each is a part."""
     class_names = next(iter(datasets.values())).class_names[1:]
     for name in class_names:
         if name != name.strip() or not name.isprintable():

@@ -58,10 +58,7 @@ def find_near_duplicates(
 def group_versions(names: Sequence[str], thumbnails: np.ndarray | None, max_bits: int = MAX_BITS) -> np.ndarray:
     """Return the group of each of N images, int64 (N,): the first row that it is a version of, directly or over others.
 
-    Args:
-        names: File names.
-        thumbnails: uint8 (N, S, S); None = no near duplicates are looked for.
-        max_bits: Largest number of different bits of near duplicates, of NUM_BITS.
+    Without thumbnails (N, S, S), only names count. Near duplicates differ in at most ``max_bits`` of NUM_BITS.
     """
     groups = np.arange(len(names))
     rows_of: dict[str, list[int]] = {}

@@ -24,19 +24,10 @@ def open_datasets(
     format_name: str | None = None,
     on_error: str = "raise",
 ) -> tuple[dict[str, DetectionDataset], str]:
-    """Open the datasets of a folder, of CONFIG.yaml:NAME, or of a name, all with the same classes.
+    """Open the datasets of a folder, of CONFIG.yaml:NAME, or of a name that ``config_file`` or the catalogue has.
 
-    Args:
-        config_file: Config whose DATASETS.CUSTOM has the name.
-        split: Split of the folder; None = all.
-        format_name: Format to read in the folder; None = detected.
-
-    Returns:
-        The datasets by split, and the name of the format of the first.
-
-    Raises:
-        ConfigError: the source does not exist, or its parts have different classes.
-        DatasetError: the data is missing or malformed.
+    ``split`` None is all splits of the folder, ``format_name`` None is detected. Return the datasets by split, all of
+    the same classes, and the name of the format of the first.
     """
     name = source
     path, colon, after_colon = source.rpartition(":")

@@ -29,10 +29,8 @@ def write_dataset(
 ) -> tuple[dict[str, dict[str, Any]], list[str]]:
     """Write a dataset to a new or empty folder, in one of FORMATS; an error leaves nothing behind.
 
-    Boxes read back as the same float32 numbers. With ``link``, images are symbolic links instead of copies.
-
-    Returns:
-        Entries for DATASETS.CUSTOM by the name of the part, and a sentence for each loss of the format.
+    Boxes read back as the same float32 numbers. With ``link``, images are symbolic links instead of copies. Return
+    entries for DATASETS.CUSTOM by the name of the part, and a sentence for each loss of the format.
     """
     write = {"voc": _write_voc, "coco": _write_coco, "yolo": _write_yolo, "csv": _write_csv}[format_name]
     with _new_folder(folder) as draft:
@@ -58,10 +56,8 @@ def datasets_yaml(folder: Path, entries: Mapping[str, Mapping[str, Any]], *, wit
     section: dict[str, Any] = {"CUSTOM": custom}
     if with_roles:
         section |= {role: [name] for role, name in zip(("TRAIN", "TEST"), custom, strict=False)}
-    # Style None puts innermost collections on one line.
-    return yaml.safe_dump(
-        {"DATASETS": section}, default_flow_style=None, width=10**6, sort_keys=False, allow_unicode=True
-    )
+    options: dict[str, Any] = {"default_flow_style": None, "width": 10**6}  # innermost collections on one line
+    return yaml.safe_dump({"DATASETS": section}, sort_keys=False, allow_unicode=True, **options)
 
 
 def make_xml(tag: str, content: object) -> ElementTree.Element:

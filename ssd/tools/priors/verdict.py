@@ -15,14 +15,7 @@ _LOST = 0.02  # recall that a class loses by a fit
 
 
 def make_verdict(parts: dict[str, Part], coverage: Coverage, layout: Layout, finer: str) -> list[str]:
-    """Judge a layout.
-
-    Args:
-        parts: "data" and "augmented".
-        coverage: Coverage of the data.
-        layout: Priors to judge.
-        finer: Advice on a finer level.
-    """
+    """Judge a layout by its parts "data" and "augmented"; ``finer`` is the advice on a finer level."""
     data, threshold = parts["data"], layout.iou_threshold
     none = [group for group in data.by_class if group.recall < NONE]
     poor = [group for group in data.by_class if NONE <= group.recall < POOR]
@@ -38,8 +31,7 @@ def make_verdict(parts: dict[str, Part], coverage: Coverage, layout: Layout, fin
         sentences.append(f"Of every class {FAIR:.0%} of the objects or more reach IoU {threshold:g}.")
     forced, total = data.total.num_forced, data.total.num_objects
     if forced:
-        share = forced / total
-        sentences.append(f"{forced} of {total} objects ({share:.1%}) train one prior only, the forced match.")
+        sentences.append(f"{forced} of {total} objects ({forced / total:.1%}) train one prior only, the forced match.")
     return sentences + _small(data, coverage, layout, finer) + _augmented(parts["augmented"].total, data.total)
 
 

@@ -40,11 +40,7 @@ class SceneObject:
 
 
 def render_scene(seed: int, number: int, image_size: tuple[int, int]) -> tuple[np.ndarray, list[SceneObject]]:
-    """Render the scene of a seed and a number, both not negative, of (width, height) pixels.
-
-    Returns:
-        The image, RGB uint8 (H, W, 3), and its annotations.
-    """
+    """Render the scene of a seed and a number, of (width, height) pixels: RGB uint8 (H, W, 3), and its annotations."""
     layers = place_shapes(np.random.default_rng((seed, number, 0)), image_size)
     image = paint_scene(np.random.default_rng((seed, number, 1)), layers, image_size)
     return image, annotate(layers, image_size)

@@ -35,16 +35,8 @@ def write_scenes(
     """Write a dataset of rendered scenes in Pascal VOC layout, with the splits ``trainval`` and ``test``.
 
     A complete set with the same parameters is kept, an interrupted one is rendered again. The split files are written
-    last, so a set that can be read is complete.
-
-    Args:
-        root: New or empty folder, or one that this function wrote.
-        num_train, num_test: Number of scenes in each split.
-        image_size: (width, height) in pixels.
-        seed: Seed of the scenes, not negative.
-
-    Raises:
-        DatasetError: a parameter is out of range, or the folder contains something else.
+    last, so a set that can be read is complete. ``root`` is a new or empty folder, or one that this function wrote;
+    ``image_size`` is (width, height) in pixels.
     """
     _check_parameters(num_train, num_test, image_size, seed)
     root = Path(root)
