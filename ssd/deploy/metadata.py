@@ -40,6 +40,7 @@ class Metadata:
     max_per_image: int
     clip_boxes: bool
     priors: tuple[tuple[float, ...], ...]  # P times (cx, cy, w, h), relative to the image
+    score_function: str = "softmax"  # or "sigmoid", see ``class_scores``
     kind: str = "complete"  # (uint8 images in, detections out) or "raw" (normalised images in, predictions out)
     sha256: str = ""  # of the exported file, empty for a .pt2
     library_version: str = __version__
@@ -161,4 +162,3 @@ def _conventions(metadata: Metadata) -> dict[str, Any]:
 
 def _to_tuples(value: Any) -> Any:
     return tuple(map(_to_tuples, value)) if isinstance(value, list) else value
-
