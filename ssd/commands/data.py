@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from ssd.commands.arguments import add_flag, user_path
 from ssd.commands.source import add_format
 from ssd.commands.subcommands import Commands, make_command_parser, run_command
+from ssd.data.datasets import DetectionDataset
+from ssd.tools.data.source import open_datasets
 
 COMMANDS: Commands = {
     "browse": ("ssd.commands.data_browse", "draw training images beside their augmented samples"),
@@ -22,6 +24,12 @@ def main(args: Sequence[str]) -> int:
     return run_command(parser, COMMANDS, args)
 
 
+def open_source(args: argparse.Namespace) -> tuple[dict[str, DetectionDataset], str]:
+    """Open the datasets that the arguments of ``make_source_parser`` name."""
+    options = {"config_file": args.config_file, "split": args.split, "format_name": args.format}
+    return open_datasets(args.source, **options, on_error=args.on_error)
+
+
 def make_source_parser(prog: str, description: str) -> argparse.ArgumentParser:
     """Build the parser of a command that reads a dataset and writes another one."""
     parser = argparse.ArgumentParser(prog=prog, description=description)
@@ -33,7 +41,5 @@ def make_source_parser(prog: str, description: str) -> argparse.ArgumentParser:
     help_text = "what happens to a mistake in the data, as DATASETS.ON_ERROR (default: raise)"
     add_flag(parser, "--on-error", default="raise", choices=("raise", "skip"), help=help_text)
     parser.add_argument("-o", "--output", required=True, type=user_path, metavar="FOLDER", help="a new folder")
-    images = parser.add_mutually_exclusive_group()
-    images.add_argument("--copy", action="store_true", help="copy the images (the default)")
-    images.add_argument("--link", action="store_true", help="write symbolic links to the images")
+    parser.add_argument("--link", action="store_true", help="write symbolic links to the images instead of copies")
     return parser

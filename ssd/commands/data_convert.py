@@ -3,10 +3,9 @@
 import argparse
 from collections.abc import Sequence
 
-from ssd.commands.data import make_source_parser
+from ssd.commands.data import make_source_parser, open_source
 from ssd.commands.run import run_script
 from ssd.tools.data.content import collect_content
-from ssd.tools.data.source import open_datasets
 from ssd.tools.data.writers import FORMATS, check_output_folder, datasets_yaml, write_dataset
 from ssd.utils.logger import say, setup_logger
 
@@ -27,14 +26,7 @@ def run(args: argparse.Namespace) -> int:
     """Convert, print the section DATASETS that reads the result, and return 0."""
     setup_logger(None)
     check_output_folder(args.output)
-    datasets, _ = open_datasets(
-        args.source,
-        config_file=args.config_file,
-        split=args.split,
-        format_name=args.format,
-        on_error=args.on_error,
-    )
-    content = collect_content(datasets)
+    content = collect_content(open_source(args)[0])
     entries, notes = write_dataset(args.output, content, args.to, link=args.link)
     num_objects = sum(len(record.labels) for record in content.records)
     counts = f"{len(content.records)} images, {num_objects} objects of {len(content.class_names)} classes"

@@ -8,12 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from ssd.commands.arguments import add_flag, user_path
-from ssd.commands.data import make_source_parser
+from ssd.commands.data import make_source_parser, open_source
 from ssd.commands.run import run_script
 from ssd.config.files import base_text, find_config, shipped_config, similar_configs
 from ssd.tools.data.content import Content, collect_content
 from ssd.tools.data.near_duplicates import MAX_BITS, NUM_BITS
-from ssd.tools.data.source import open_datasets
 from ssd.tools.data.split import (
     count_leaks,
     describe_groups,
@@ -67,13 +66,7 @@ def run(args: argparse.Namespace) -> int:
     shares = parse_parts(_PARTS if args.parts is None else args.parts)
     check_output_folder(args.output)
     base = _find_base(args)
-    datasets, source_format = open_datasets(
-        args.source,
-        config_file=args.config_file,
-        split=args.split,
-        format_name=args.format,
-        on_error=args.on_error,
-    )
+    datasets, source_format = open_source(args)
     content = collect_content(datasets)
     groups = group_content(content, args.near_duplicates)
     kept = {} if args.resplit else order_parts(content.parts)

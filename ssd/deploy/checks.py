@@ -42,17 +42,12 @@ class FrameSource:
 
 def dataset_images(datasets: Mapping[str, DetectionDataset]) -> FrameSource:
     """Return the source of the images of datasets, by the names of the datasets."""
-    return FrameSource(
-        [
-            PendingFrame(f"{name}, image {index}", partial(_read, dataset, index, f"{name}, image {index}"))
-            for name, dataset in datasets.items()
-            for index in range(len(dataset))
-        ]
-    )
+    places = [(f"{name}, image {row}", one, row) for name, one in datasets.items() for row in range(len(one))]
+    return FrameSource([PendingFrame(name, partial(_read, name, one, row)) for name, one, row in places])
 
 
-def _read(dataset: DetectionDataset, index: int, name: str) -> Frame:
-    return Frame(dataset[index][0], name, index=index)
+def _read(name: str, dataset: DetectionDataset, row: int) -> Frame:
+    return Frame(dataset[row][0], name, index=row)
 
 
 def first_images(source: Source, count: int) -> list[Frame]:

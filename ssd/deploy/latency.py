@@ -2,8 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -45,9 +44,13 @@ def measure_latency(
     """Time candidates on a batch, uint8 (B, 3, S_h, S_w) RGB; the first is the reference of the ratios."""
     latencies: list[Latency] = []
     for num_threads in thread_counts:
-        with _torch_threads(num_threads):
+        before = torch.get_num_threads()
+        torch.set_num_threads(num_threads)
+        try:
             calls, notes = _make_calls(candidates, images, num_threads)
             rounds = take_turns(calls, effort)
+        finally:
+            torch.set_num_threads(before)
         first = rounds.get(next(iter(candidates)))
         for name in candidates:
             if name in notes:
@@ -77,8 +80,7 @@ def _make_calls(
     candidates: Candidates, images: Tensor, num_threads: int
 ) -> tuple[dict[str, Callable[[], object]], dict[str, str]]:
     """Load the candidates and run each once; return the calls to time and the reasons of failures, by name."""
-    calls: dict[str, Callable[[], object]] = {}
-    notes: dict[str, str] = {}
+    calls, notes = {}, {}
     for name, make in candidates.items():
         try:
             call = partial(make(num_threads), images)
@@ -96,13 +98,3 @@ def _time(call: Callable[[], object], repeats: int) -> float:
     for _ in range(repeats):
         call()
     return (time.perf_counter() - started) / repeats
-
-
-@contextmanager
-def _torch_threads(num_threads: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(num_threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -21,6 +21,7 @@ from ssd.version import __version__
 FORMAT_VERSION = 1
 PROGRAM_METADATA = "metadata.json"  # in the archive of a torch.export program
 _JSON_TYPES = {tuple: (list,), float: (float, int), int: (int,), bool: (bool,), str: (str,)}
+_CHOICES = {"kind": ["complete", "raw"], "score_function": ["softmax", "sigmoid"]}
 
 
 @dataclass(frozen=True)
@@ -127,9 +128,10 @@ def parse_metadata(content: bytes, source: str) -> Metadata:
         if key not in document:
             raise ExportError(f"{source}: key {key} is missing; export again")
         expected = _JSON_TYPES[get_origin(kind) or kind]
-        if type(document[key]) not in expected:
+        if type(document[key]) not in expected or document[key] not in _CHOICES.get(key, [document[key]]):
             value = reprlib.repr(document[key])
-            raise ExportError(f"{source}: key {key} must be of type {expected[0].__name__}, got {value}; export again")
+            wanted = " or ".join(_CHOICES.get(key, [f"of type {expected[0].__name__}"]))
+            raise ExportError(f"{source}: key {key} must be {wanted}, got {value}; export again")
     return Metadata(**{field.name: _to_tuples(document[field.name]) for field in fields(Metadata)})
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -74,27 +75,21 @@ def make_candidates(trained: Trained, paths: Sequence[Path]) -> Mapping[str, Cal
     """Return, by name, functions of a number of threads that load the networks to time; the first is the reference."""
     model, transform = trained.model, trained.batch_transform
 
-    def bf16_network(_: int) -> Network:
-        _check_bf16()
-        return TorchNetwork(model, transform, torch.bfloat16)
-
-    def bf16_openvino(num_threads: int) -> Network:
-        _check_bf16()
-        return OpenVinoNetwork(paths[0], num_threads=num_threads, precision="bf16")
+    def in_bf16(make: Callable[[int], Network], num_threads: int) -> Network:
+        if not has_bf16_arithmetic():
+            raise DeviceError("this CPU has no arithmetic in bf16")
+        return make(num_threads)
 
     candidates: dict[str, Callable[[int], Network]] = {
         "PyTorch, as trained": lambda _: PlainNetwork(trained),
         "PyTorch, batch norms folded": lambda _: TorchNetwork(model, transform),
-        "PyTorch, folded, bf16": bf16_network,
+        "PyTorch, folded, bf16": partial(in_bf16, lambda _: TorchNetwork(model, transform, torch.bfloat16)),
         "PyTorch, folded, torch.compile": lambda _: CompiledNetwork(trained),
     }
     for path in paths:
         candidates |= exported_networks(path)
     if paths[0].suffix == ".onnx":
-        candidates[f"{paths[0].name} in OpenVINO, bf16"] = bf16_openvino
+        candidates[f"{paths[0].name} in OpenVINO, bf16"] = partial(
+            in_bf16, lambda num_threads: OpenVinoNetwork(paths[0], num_threads=num_threads, precision="bf16")
+        )
     return candidates
-
-
-def _check_bf16() -> None:
-    if not has_bf16_arithmetic():
-        raise DeviceError("this CPU has no arithmetic in bf16")
