@@ -162,9 +162,12 @@ def _write(path: Path, text: str) -> None:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        return dict(json.loads(path.read_bytes()))
-    except (OSError, ValueError, TypeError) as error:
+        content = json.loads(path.read_bytes())
+        if not isinstance(content, dict):
+            raise ValueError("expected a JSON object")
+    except (OSError, ValueError) as error:
         raise OutputError(f"{path}: cannot be read ({error}); remove the file to repeat its part") from error
+    return content
 
 
 def _difference(stored: dict[str, Any] | None, wanted: dict[str, Any]) -> str:
