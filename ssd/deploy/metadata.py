@@ -48,11 +48,7 @@ class Metadata:
 
 
 def make_metadata(cfg: Config, model: SSDDetector, class_names: Sequence[str]) -> Metadata:
-    """Describe a detector by its config, its priors and its class names (background first).
-
-    Raises:
-        ExportError: The config asks for another NMS than the class-wise one of exported networks.
-    """
+    """Describe a detector by its config, its priors and its class names (background first)."""
     if cfg.TEST.SOFT_NMS > 0 or cfg.TEST.CLASS_AGNOSTIC_NMS:
         key = "SOFT_NMS" if cfg.TEST.SOFT_NMS > 0 else "CLASS_AGNOSTIC_NMS"
         raise ExportError(f"TEST.{key} is {cfg.TEST[key]}, but exported networks have class-wise NMS; unset it")
@@ -124,6 +120,7 @@ def parse_metadata(content: bytes, source: str) -> Metadata:
             f"{source}: key format_version is {version!r}, this version of the library reads {FORMAT_VERSION}; export "
             "again, or use the library that wrote it"
         )
+    document.setdefault("score_function", "softmax")  # files of version 1.0.0 have no other
     for key, kind in get_type_hints(Metadata).items():
         if key not in document:
             raise ExportError(f"{source}: key {key} is missing; export again")

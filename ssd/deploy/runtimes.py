@@ -69,17 +69,9 @@ class ExportedNetwork(ABC):
 
 
 class OnnxNetwork(ExportedNetwork):
-    """An ONNX file in ONNX Runtime.
+    """An ONNX file, with its side-car beside it, in ONNX Runtime.
 
-    Args:
-        path: The file; its side-car must be beside it.
-        num_threads: Number of threads; None = as PyTorch.
-        providers: Execution providers of ONNX Runtime, the preferred first; None = the CPU.
-
-    Raises:
-        ExportError: The file or its side-car is missing or damaged, or they do not belong together.
-        MissingPackageError: onnxruntime is not installed.
-        DeviceError: onnxruntime has no such provider.
+    ``num_threads`` None is as PyTorch; ``providers`` are those of ONNX Runtime, the preferred first, None the CPU.
     """
 
     def __init__(self, path: str | Path, *, num_threads: int | None = None, providers: Sequence[str] | None = None):
@@ -101,18 +93,10 @@ class OnnxNetwork(ExportedNetwork):
 
 
 class OpenVinoNetwork(ExportedNetwork):
-    """An ONNX file in OpenVINO, on the CPU.
+    """An ONNX file, with its side-car beside it, in OpenVINO on the CPU.
 
     It is compiled for each batch size, in a fraction of a second; with a dynamic batch it is up to a quarter slower.
-
-    Args:
-        path: The file; its side-car must be beside it.
-        num_threads: Number of threads; None = as PyTorch.
-        precision: "f32" or "bf16", which is less exact, and several times faster on CPUs that have it.
-
-    Raises:
-        ExportError: The file or its side-car is missing or damaged, or they do not belong together.
-        MissingPackageError: openvino is not installed.
+    ``num_threads`` None is as PyTorch; ``precision`` "bf16" is less exact than "f32", and faster where the CPU has it.
     """
 
     def __init__(self, path: str | Path, *, num_threads: int | None = None, precision: str = "f32"):

@@ -4,7 +4,6 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple, NoReturn, Protocol, TypeVar, runtime_checkable
 
@@ -57,11 +56,11 @@ class Source(Protocol):
 
 def failed_frame(name: str, error: ImageError) -> PendingFrame:
     """Return a frame whose ``read`` raises ``error``."""
-    return PendingFrame(name, partial(_raise, error))
 
+    def read() -> NoReturn:
+        raise error
 
-def _raise(error: ImageError) -> NoReturn:
-    raise error
+    return PendingFrame(name, read)
 
 
 def read_ahead(

@@ -41,20 +41,13 @@ class Record:
 
 @dataclass(frozen=True)
 class Content:
-    """All images of a dataset.
+    """All images of a dataset."""
 
-    Attributes:
-        class_names: Classes without background; label 1 is the first.
-        parts: Rows of ``records`` by the name of the part; an image may be in several, or in none.
-        categories: Those of the COCO file that all images come from, in the order of the labels; None = not kept.
-        num_polygons: Number of polygons in YOLO rows; only their boxes are kept.
-    """
-
-    class_names: tuple[str, ...]
+    class_names: tuple[str, ...]  # without background; label 1 is the first
     records: list[Record]
-    parts: dict[str, list[int]]
-    categories: list[dict[str, Any]] | None = None
-    num_polygons: int = 0
+    parts: dict[str, list[int]]  # rows of the records by the name of the part; an image may be in several, or in none
+    categories: list[dict[str, Any]] | None = None  # of the COCO file that all images come from; None = not kept
+    num_polygons: int = 0  # in YOLO rows; only their boxes are kept
 
 
 def collect_content(datasets: Mapping[str, DetectionDataset]) -> Content:
