@@ -38,18 +38,11 @@ _STATE_KEYS = {"optimizer": {"state", "param_groups"}, "scheduler": {"last_epoch
 class Checkpointer:
     """Saves and restores a training, and remembers the newest checkpoint of a folder.
 
-    Args:
-        model: Network; a DistributedDataParallel is unwrapped.
-        scheduler: Restored after the optimizer, so that it sets the learning rate.
-        save_dir: Folder of the checkpoints; empty = ``save`` does nothing.
-        average: Average of the model's weights. It is then the "model" of a checkpoint, which detects; the weights
-            from which a training continues are the "training_model".
-        scaler: Gradient scaler of float16.
-        keep: Number of checkpoints model_XXXXXX to keep besides the one to continue from; -1 = all.
-        safetensors: Also write the weights that detect to a safetensors file.
-
-    Attributes:
-        extra: Further values for every checkpoint (class names, config, ...), of the types that ``save`` takes.
+    A DistributedDataParallel model is unwrapped. ``average`` has averages of the model's weights, if any: they are the
+    "model" of a checkpoint, which detects; the weights from which a training continues are the "training_model".
+    ``scaler`` is the gradient scaler of float16. Without ``save_dir``, ``save`` does nothing. ``keep`` checkpoints
+    model_XXXXXX stay besides the one to continue from; -1 = all. With ``safetensors``, the weights that detect are
+    written to such a file too. ``extra`` has further values for every checkpoint (class names, config, ...).
     """
 
     def __init__(
@@ -214,8 +207,7 @@ def last_checkpoint(folder: str | os.PathLike[str]) -> Path | None:
 def read_last(folder: str | os.PathLike[str]) -> tuple[Path, dict[str, Any]] | None:
     """Read the checkpoint that a folder names or, if it is damaged, the newest intact one before it, with a warning.
 
-    Returns:
-        Path and content; None if the folder names none. If none can be read, CheckpointError is raised.
+    Return path and content; None if the folder names none. If none can be read, CheckpointError is raised.
     """
     last = last_checkpoint(folder)
     if last is None:

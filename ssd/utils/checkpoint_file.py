@@ -71,16 +71,10 @@ def write_weights(path: str | os.PathLike[str], weights: dict[str, Tensor], clas
 
 
 def read_checkpoint(path_or_url: str | os.PathLike[str]) -> dict[str, Any]:
-    """Read a checkpoint, or the bare weights of a model, onto the CPU without executing anything in it.
+    """Read a checkpoint of a path or cached URL, or bare weights, onto the CPU without executing anything in it.
 
-    Args:
-        path_or_url: Path, or an http(s) URL, which is cached.
-
-    Returns:
-        The container. "model" is the state dict, without the ``module.`` that DistributedDataParallel prefixes.
-
-    Raises:
-        CheckpointError: The file is missing, damaged (by its checksums), or no checkpoint.
+    "model" of the result is the state dict, without the ``module.`` that DistributedDataParallel prefixes. A file that is
+    missing, damaged (by its checksums), or no checkpoint is a CheckpointError.
     """
     source = os.fspath(path_or_url)
     checkpoint = read_content(source)

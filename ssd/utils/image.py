@@ -60,15 +60,11 @@ _dim_folders: set[str] = set()  # folders of images with few grey values, warned
 
 
 def read_image(source: str | os.PathLike[str] | bytes, expected_size: tuple[int, int] | None = None) -> np.ndarray:
-    """Decode an image file, or its bytes. Grey, palette, RGBA, CMYK and 16-bit images become RGB; alpha is dropped.
+    """Decode an image file, or its bytes, as RGB uint8 (H, W, 3); alpha is dropped.
 
-    Args:
-        source: Path, or the content of an image file.
-        expected_size: Annotated (width, height). Some tools annotate the stored pixels, without the EXIF rotation: if
-            only the stored orientation agrees with this size, it is returned.
-
-    Returns:
-        RGB uint8, (H, W, 3). ImageError is raised for a file that is missing, truncated, or has more than MAX_PIXELS.
+    ``expected_size`` is the annotated (width, height). Some tools annotate the stored pixels, without the EXIF
+    rotation: if only the stored orientation agrees with this size, it is returned. ImageError is raised for a file that
+    is missing, truncated, or has more than MAX_PIXELS.
     """
     return read_reduced_image(source, 1, expected_size)[0]
 
@@ -78,14 +74,8 @@ def read_reduced_image(
 ) -> tuple[np.ndarray, int]:
     """Decode a JPEG at a fraction of its size, from fewer coefficients; other formats in full.
 
-    Args:
-        source: Path, or the content of an image file.
-        reduction: 1, 2, 4 or 8; each pixel of the result is the mean of a square of this side.
-        expected_size: See ``read_image``.
-
-    Returns:
-        RGB uint8, (ceil(H / reduction), ceil(W / reduction), 3), and the reduction applied, which is smaller than asked
-        if the format or the EXIF tag requires it.
+    ``reduction`` is 1, 2, 4 or 8; each pixel of the result is the mean of a square of this side. Return RGB uint8
+    (ceil(H / reduction), ceil(W / reduction), 3), and the reduction applied, which the format or EXIF tag may lower.
     """
     data, name = _read_bytes(source)
     if not data:

@@ -14,13 +14,9 @@ _FORMAT = "%(asctime)s %(name)s %(levelname)s: %(message)s"
 
 
 def setup_logger(output_dir: str | Path | None, *, rank: int = 0) -> logging.Logger:
-    """Send the lines of the "ssd" logger, which all modules use, to the terminal and to a file; return that logger.
+    """Send the lines of the "ssd" logger, which all modules use, to the terminal and to log.txt in a folder.
 
-    A second call replaces the setup of the first.
-
-    Args:
-        output_dir: Folder of ``log.txt``, which is appended to; None = no file.
-        rank: Rank of this process. Ranks other than 0 write only warnings and errors, to the standard error.
+    A second call replaces the setup of the first. Other ranks than 0 write only warnings and errors, to standard error.
     """
     logger = logging.getLogger("ssd")
     logger.setLevel(logging.INFO)

@@ -32,37 +32,22 @@ def is_url(source: str | os.PathLike[str]) -> bool:
 
 
 class ZooModel(NamedTuple):
-    """A published detector; a row of model_zoo.csv.
+    """A published detector; a row of model_zoo.csv."""
 
-    Attributes:
-        name: Name that commands and configs take, such as "mmdet/ssd512_coco".
-        file: Name of the file.
-        url: Its address; empty if it is on a drive that ``page`` links to.
-        page: Page of the project.
-        sha256: Digits of the SHA-256 of the file; empty if it is unknown, or part of the name of the file.
-        network: Network.
-        size: Input in pixels: side, or height x width.
-        data: Dataset of the classes.
-        figure: Published accuracy in percent: VOC 2007 test mAP, COCO AP; for faces AP easy, medium and hard.
-        source: Source of the figure.
-        licence: Licence of the project.
-        config: Config of the library.
-        verified: "photographs" = the outputs of the published file on photographs are those of its project's code;
-            "recorded" = the outputs with other weights are.
-    """
-
-    name: str
-    file: str
-    url: str
-    page: str
-    sha256: str
+    name: str  # that commands and configs take, such as "mmdet/ssd512_coco"
+    file: str  # name of the file
+    url: str  # its address; empty if it is on a drive that ``page`` links to
+    page: str  # of the project
+    sha256: str  # digits of the SHA-256 of the file; empty if it is unknown, or part of the name of the file
     network: str
-    size: str
-    data: str
-    figure: str
-    source: str
+    size: str  # of the input in pixels: side, or height x width
+    data: str  # dataset of the classes
+    figure: str  # published accuracy in percent: VOC 2007 test mAP, COCO AP; for faces AP easy, medium and hard
+    source: str  # of the figure
     licence: str
     config: str
+    # "photographs" = the outputs of the published file on photographs are those of its project's code;
+    # "recorded" = the outputs with other weights are.
     verified: str
 
 

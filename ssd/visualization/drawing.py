@@ -26,17 +26,10 @@ def draw_detections(
     scores: np.ndarray | None = None,
     class_names: Sequence[str] | None = None,
 ) -> np.ndarray:
-    """Draw boxes with tags of class and score, the highest score on top.
+    """Draw boxes with tags of class and score, the highest score on top; return the new image, RGB uint8 (H, W, 3).
 
-    Args:
-        image: RGB uint8, (H, W, 3); not modified.
-        boxes: (N, 4) corner form in pixels, clipped to the image; empty, inverted and NaN boxes are left out.
-        labels: (N,) integers.
-        scores: (N,); None = draw in the given order, without scores.
-        class_names: Name of each label, index 0 being the background; None = show the numbers.
-
-    Returns:
-        RGB uint8, (H, W, 3).
+    Boxes (N, 4) are corner form in pixels, clipped to the image; empty, inverted and NaN boxes are left out. Without
+    ``scores`` (N,) they are drawn in the given order, without ``class_names`` (background first) with their numbers.
     """
     height, width = image.shape[:2]
     scale = math.sqrt(height * width)
@@ -101,18 +94,11 @@ def _paste_tag(image: np.ndarray, tag: np.ndarray, box: np.ndarray) -> None:
 
 
 def mosaic(images: Sequence[np.ndarray], columns: int, captions: Sequence[str] | None = None) -> np.ndarray:
-    """Place images on a white sheet, row by row and unscaled.
+    """Place images, RGB uint8 (H, W, 3) each, on a white sheet, row by row and unscaled; return it as such an image.
 
-    Args:
-        images: RGB uint8, (H, W, 3) each, of any sizes.
-        columns: Number of images in a row.
-        captions: Line below each image, cut with an ellipsis at the width of the column.
-
-    Returns:
-        RGB uint8, (H, W, 3).
+    Captions are lines below the images, cut with an ellipsis at the width of the column.
     """
     assert images
-    assert columns >= 1
     assert captions is None or len(captions) == len(images)
     font = ImageFont.load_default(_FONT_SIZE)
     caption_height = 0 if captions is None else int(font.getbbox("Ég")[3]) + 4
