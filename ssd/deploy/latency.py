@@ -80,7 +80,8 @@ def _make_calls(
     candidates: Candidates, images: Tensor, num_threads: int
 ) -> tuple[dict[str, Callable[[], object]], dict[str, str]]:
     """Load the candidates and run each once; return the calls to time and the reasons of failures, by name."""
-    calls, notes = {}, {}
+    calls: dict[str, Callable[[], object]] = {}
+    notes: dict[str, str] = {}
     for name, make in candidates.items():
         try:
             call = partial(make(num_threads), images)

@@ -73,8 +73,8 @@ def write_weights(path: str | os.PathLike[str], weights: dict[str, Tensor], clas
 def read_checkpoint(path_or_url: str | os.PathLike[str]) -> dict[str, Any]:
     """Read a checkpoint of a path or cached URL, or bare weights, onto the CPU without executing anything in it.
 
-    "model" of the result is the state dict, without the ``module.`` that DistributedDataParallel prefixes. A file that is
-    missing, damaged (by its checksums), or no checkpoint is a CheckpointError.
+    "model" is the state dict, without the ``module.`` that DistributedDataParallel prefixes. A file that is missing,
+    damaged (by its checksums), or no checkpoint is a CheckpointError.
     """
     source = os.fspath(path_or_url)
     checkpoint = read_content(source)

@@ -43,10 +43,14 @@ def test_a_round_trip(metadata: Metadata, exported: Path) -> None:
 
 
 def test_each_kind_has_its_own_description(metadata: Metadata) -> None:
-    for kind, described in (("raw", "float32 (batch, 3, 96, 128)"), ("complete", "uint8 (batch, height, width, 3)")):
+    for kind, described, outputs in (
+        ("raw", "float32 (batch, 3, 96, 128)", ["cls_logits", "bbox_pred"]),
+        ("complete", "uint8 (batch, height, width, 3)", ["boxes", "scores", "labels", "counts"]),
+    ):
         document = json.loads(to_json(replace(metadata, kind=kind)))
         assert document["kind"] == kind
         assert document["input"].startswith(f"images: {described}")
+        assert set(document["outputs"]) == set(outputs)
 
 
 @pytest.mark.parametrize(("key", "value"), [("SOFT_NMS", 0.5), ("CLASS_AGNOSTIC_NMS", True)])
