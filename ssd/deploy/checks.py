@@ -71,7 +71,7 @@ def check_parity(trained: Trained, paths: Sequence[Path], frames: Sequence[Frame
     installed is a note of the report.
     """
     metadata = trained.metadata
-    images = FrameSource([PendingFrame(frame.name, lambda frame=frame: frame) for frame in frames])
+    images = FrameSource([PendingFrame(frame.name, partial(_same, frame)) for frame in frames])
     cut = Cut(metadata.score_threshold, metadata.max_per_image if metadata.max_per_image >= 0 else sys.maxsize)
     expected = MetadataPredictor(PlainNetwork(trained), metadata).predict(images, batch_size=1)
     for path in paths:
@@ -88,6 +88,10 @@ def check_parity(trained: Trained, paths: Sequence[Path], frames: Sequence[Frame
             for batch_size in _BATCH_SIZES:
                 parity = compare_all(expected, predictor.predict(images, batch_size=batch_size), cut)
                 report.parity.append(ParityCheck(name, batch_size, parity))
+
+
+def _same(frame: Frame) -> Frame:
+    return frame
 
 
 def check_accuracy(

@@ -175,7 +175,7 @@ def test_another_result_is_the_exit_status(export: Export, monkeypatch: pytest.M
         (("model.onnx", "--num-images", "0"), "--num_images must be at least 1, got 0"),
         (("model.onnx", "--images", "nowhere"), "nowhere"),
         (("model.onnx", "TEST.NMS_THRESHOL", "0.5"), "TEST.NMS_THRESHOLD?"),
-        (("model.onnx", "--evaluate", "TEST.METRIC", "coco"), "'coco'"),
+        (("model.onnx", "--evaluate", "TEST.METRIC", "cocoa"), "'cocoa'"),
         (("model.onnx", "--evaluate", "DATASETS.CUSTOM.test_scenes.ROOT", "gone"), "gone"),
         (("model.onnx", "--int8", "DATASETS.CUSTOM.train_scenes.ROOT", "gone"), "--images"),
         (("model.onnx", "MODEL.NUM_CLASSES", "5"), "MODEL.NUM_CLASSES is 5"),

@@ -40,7 +40,6 @@ def pixels() -> np.ndarray:
         ({"labels": np.ones((4, 1), int)}, r"\(4, 4\), \(4, 1\)"),
         ({"labels": np.array([0, 1, 1, 1])}, r"1 to 3, .*0 to 1"),
         ({"labels": np.array([1, 1, 4, 1])}, r"1 to 4"),
-        ({"pixels": np.zeros((80, 60, 3), np.uint8)}, r"\(80, 60, 3\) .*\(80, 60\)"),
     ],
 )
 def test_fields_that_do_not_fit(changes: dict, message: str) -> None:

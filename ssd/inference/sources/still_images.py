@@ -47,7 +47,11 @@ class ImageFolder:
     def __iter__(self) -> Iterator[PendingFrame]:
         for index, name in enumerate(self._names):
             path = os.path.join(self._folder, name)
-            yield PendingFrame(path, lambda path=path, index=index: Frame(read_image(path), path, Path(path), index))
+            yield PendingFrame(path, partial(_read_file, path, index))
+
+
+def _read_file(path: str, index: int) -> Frame:
+    return Frame(read_image(path), path, Path(path), index)
 
 
 def open_image(pixels: np.ndarray | Tensor | Image.Image | bytes, name: str) -> SingleImage:
