@@ -39,9 +39,10 @@ def test_export(config: Config, tmp_path: Path) -> None:
         assert score < 1e-4
     path = quantize_onnx(file, tmp_path / "int8.onnx", images.permute(0, 2, 3, 1).contiguous().numpy())
     assert path.stat().st_size < 0.6 * file.stat().st_size
-    for found, exact in zip(OnnxNetwork(path)(images), expected, strict=True):
-        near = (found["boxes"] - exact["boxes"][0]).abs().amax(dim=1) < 8  # of 128 pixels
-        assert (near & (found["labels"] == exact["labels"][0])).any()
+    for network in (OnnxNetwork(path, num_threads=1), OpenVinoNetwork(path, num_threads=1)):
+        for found, exact in zip(network(images), expected, strict=True):
+            near = (found["boxes"] - exact["boxes"][0]).abs().amax(dim=1) < 8  # of 128 pixels
+            assert (near & (found["labels"] == exact["labels"][0])).any()
 
 
 def test_priors(config: Config) -> None:
