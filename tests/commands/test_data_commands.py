@@ -297,7 +297,7 @@ def write_config(folder: Path, root: Path) -> Path:
         (["--base", "vgg_ssd300_voc0712"], "--base"),
         (["--write-config", "own.yml.txt"], "own.yml.txt"),
         (["--write-config", "own.yaml", "--base", "vgg_ssd300_voc712"], "vgg_ssd300_voc0712.yaml"),
-        (["--parts", "train=0.98,val=0.01,test=0.01"], "test"),
+        (["--parts", ",".join(f"part{number}=0.01" for number in range(100))], "part99"),
     ],
 )
 def test_mistakes_in_a_split(

@@ -169,10 +169,13 @@ def divide(
 
 
 def _round_shares(fractions: np.ndarray, total: int) -> np.ndarray:
-    """Return whole numbers with a sum, the largest remainders rounded up; int64 (P,)."""
+    """Return whole numbers with a sum, the largest remainders rounded up, none 0 if the sum allows it; int64 (P,)."""
     exact = (fractions * total).round(6)
     whole = np.floor(exact).astype(np.int64)
     whole[np.argsort(whole - exact, kind="stable")[: total - whole.sum()]] += 1
+    while total >= len(whole) and not whole.all():
+        whole[whole.argmax()] -= 1
+        whole[whole.argmin()] += 1
     return whole
 
 

@@ -77,6 +77,8 @@ def test_any_number_of_parts_and_images() -> None:
     parts = divided(labels, shares={"a": 0.7, "b": 0.2, "c": 0.1})
     assert {part: len(found) for part, found in parts.items()} == {"a": 70, "b": 20, "c": 10}
     assert divided(labels, shares={"all": 1.0}) == {"all": list(range(100))}
+    few = divided(images({1: 3}), shares={"a": 0.9, "b": 0.06, "c": 0.04})
+    assert {part: len(found) for part, found in few.items()} == {"a": 1, "b": 1, "c": 1}
     assert divided([]) == {"train": [], "test": []}
 
 
