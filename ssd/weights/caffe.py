@@ -97,7 +97,7 @@ def norm_weights(weights: StateDict, stats: str, scale: str) -> StateDict:
             raise CheckpointError(f"missing tensor: {name}")
         blobs[name] = weights[name]
     mean, variance, factor, weight, bias = blobs.values()
-    count = factor.sum() or torch.tensor(torch.inf)  # of one number; 0 in a network that was not trained
+    count = torch.where(factor.sum() == 0, torch.inf, factor.sum())  # 0 in a network that was not trained
     return {
         "weight": weight,
         "bias": bias,

@@ -95,7 +95,7 @@ def _convert(format: Format, file: CheckpointContent) -> Converted:
     try:
         converted = format.convert(weights, {**file.content, "file_name": Path(file.source).name})
         count_classes(converted.weights)  # raises without headers
-    except CheckpointError as error:
+    except (RuntimeError, IndexError) as error:  # also of torch, for tensors of other shapes
         raise CheckpointError(
             f"{file.source} was recognised as {format.title}, but cannot be converted: {error}. If the file is as its "
             "author published it, it is an unknown variant; else fetch it again"

@@ -47,6 +47,8 @@ def _unit(layer: str, blobs: StateDict, conv: str, norm: str) -> StateDict:
         if name not in blobs:
             raise CheckpointError(f"missing tensor: {name}")
     weight = blobs[f"{layer}.0"]
+    if not norm and not has_norm:
+        return {f"{conv}.weight": weight, f"{conv}.bias": blobs[f"{layer}.1"]}
     parts = (
         norm_weights(blobs, f"{layer}/bn", f"{layer}/scale") if has_norm else layouts.folded_norm(blobs[f"{layer}.1"])
     )

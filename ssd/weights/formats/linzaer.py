@@ -3,6 +3,7 @@
 In these, layers are named by numbers, in the order of execution, and batch norms are folded.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -50,13 +51,13 @@ def _convert_caffe(weights: StateDict, content: Mapping[str, Any]) -> Converted:
     if not found:
         counts = " and ".join(f"{len(names)} ({network})" for network, names in known.items())
         raise CheckpointError(f"it has {len(layers)} convolutions, and these networks have {counts}")
-    ours: StateDict = {}
-    for theirs, (conv, norm) in zip(layers, found[0], strict=True):
-        if f"{theirs}.1" not in weights:
-            raise CheckpointError(f"missing tensor: {theirs}.1")
-        ours[f"{conv}.weight"], bias = weights[f"{theirs}.0"], weights[f"{theirs}.1"]
-        ours |= {f"{norm}.{name}": value for name, value in layouts.folded_norm(bias).items()} if norm else {}
-        ours |= {} if norm else {f"{conv}.bias": bias}
+    pairs = list(zip(layers, found[0], strict=True))
+    rules = [(rf"{re.escape(theirs)}\.0", f"{conv}.weight") for theirs, (conv, _) in pairs]
+    rules += [(rf"{re.escape(theirs)}\.1", f"{norm or conv}.bias") for theirs, (conv, norm) in pairs]
+    ours = rename(weights, rules)
+    for _, (_, norm) in pairs:
+        if norm and f"{norm}.bias" in ours:  # else loading names it
+            ours |= {f"{norm}.{name}": value for name, value in layouts.folded_norm(ours[f"{norm}.bias"]).items()}
     return _converted(ours, content)
 
 

@@ -96,6 +96,13 @@ def convert(weights: Mapping[str, Tensor], content: Mapping[str, object] | None 
     return convert_foreign(CheckpointContent("net.caffemodel", dict(weights), content or {}))
 
 
+@pytest.mark.parametrize(("name", "shape"), [("conv1_1.0", (5,)), ("conv1_1.0", ()), ("conv4_3_norm_mbox_loc.1", (0,))])
+def test_a_layer_of_another_shape_is_an_error(name: str, shape: tuple[int, ...]) -> None:
+    weights = {name: torch.zeros(()).expand(sizes) for name, sizes in peers.read_shapes("weiliu89_ssd300_voc").items()}
+    with pytest.raises(CheckpointError, match=r"net\.caffemodel was recognised as VGG16"):
+        convert({**weights, name: torch.zeros(shape)})
+
+
 @pytest.mark.parametrize("name", ["weiliu89_ssd300_voc", "chuanqi305_mobilenet_ssd_voc"])
 def test_network_agrees_with_opencv(name: str) -> None:
     weights = peers.fill(peers.read_shapes(name))

@@ -8,6 +8,26 @@ from tests.weights.formats import peers
 HEADERS = "box_head.predictor"
 # (their name, our name) by listing.
 TENSORS = {
+    "weiliu89_ssd300_voc": [
+        ("fc6.0", "backbone.vgg.31.weight"),
+        ("conv4_3_norm.0", "backbone.l2_norm.weight"),
+        ("conv9_2_mbox_loc.1", f"{HEADERS}.reg_headers.5.bias"),
+    ],
+    "chuanqi305_mobilenet_ssd_voc": [
+        ("conv3/dw.0", "backbone.features.3.0.weight"),
+        ("conv14_1.1", "backbone.extras.0.0.bias"),
+        ("conv17_2_mbox_conf.0", f"{HEADERS}.cls_headers.5.weight"),
+    ],
+    "opencv-res10_face": [
+        ("layer_128_1_scale2.0", "backbone.blocks.1.norm.weight"),
+        ("layer_256_1_conv_expand.0", "backbone.blocks.2.shortcut.weight"),
+        ("conv8_1_h.0", "backbone.extras.2.0.weight"),
+    ],
+    "ultralight_rfb_320_face": [
+        ("base_net.7.branch2.3.bn.running_mean", "backbone.features.7.branches.2.3.1.running_mean"),
+        ("extras.0.2.2.bias", "backbone.extras.0.2.2.bias"),
+    ],
+    "ultralight-caffe_rfb_320_face": [("245.1", "backbone.features.0.1.bias")],
     "amdegroot_ssd300_voc": [
         ("vgg.31.weight", "backbone.vgg.31.weight"),
         ("L2Norm.weight", "backbone.l2_norm.weight"),
