@@ -74,7 +74,7 @@ _CHECKS: dict[str, dict[str, _Check]] = {
         "WEIGHTS_CLASSES": _NAMES,
         "WEIGHTS_EXCLUDE": (_each(_is_regular_expression), "a list of regular expressions"),
     },
-    "MODEL.BACKBONE": {"OUT_INDICES": _INTS, "FREEZE_STAGES": _NOT_NEGATIVE},
+    "MODEL.BACKBONE": {"OUT_INDICES": _INTS, "WIDTH": _POSITIVE, "FREEZE_STAGES": _NOT_NEGATIVE},
     "MODEL.NECK": {"NAME": _one_of("none", "fpn", "pan"), "CHANNELS": _POSITIVE},
     "MODEL.PRIORS": {
         **dict.fromkeys(("FEATURE_MAPS", "STRIDES"), (_each(_is_size), "positive ints or [height, width] pairs")),

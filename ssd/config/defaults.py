@@ -43,6 +43,8 @@ cfg.MODEL.BACKBONE.PRETRAINED = True
 # Numbers of the layers that give the first feature maps (MobileNets). Empty = as published. For small objects add a
 # finer one: [6, 13, 18] takes mobilenet_v2 from stride 8; the lists of PRIORS grow with it.
 cfg.MODEL.BACKBONE.OUT_INDICES = ()
+# Channels of mobilenet_v1_tensorflow, relative to those of the paper ("depth multiplier" in TensorFlow).
+cfg.MODEL.BACKBONE.WIDTH = 1.0
 # Stages, counted from the image, that keep their weights and batch statistics; 0 = train all.
 cfg.MODEL.BACKBONE.FREEZE_STAGES = 0
 # Whether all batch norms of the backbone, without its extra layers, stay as they are: for small batches.
@@ -82,7 +84,8 @@ cfg.MODEL.PRIORS.CLIP = True
 cfg.MODEL.BOX_HEAD = Config()
 cfg.MODEL.BOX_HEAD.NAME = "SSDBoxHead"
 # SSDBoxPredictor (3x3 convolutions), SSDLiteBoxPredictor (separable ones, on the last level pointwise),
-# PlainSSDLiteBoxPredictor (the same without batch norm) or SeparableBoxPredictor (separable on every level).
+# PlainSSDLiteBoxPredictor (the same without batch norm), SeparableBoxPredictor (separable on every level) or
+# PointwiseBoxPredictor (1x1 convolutions).
 cfg.MODEL.BOX_HEAD.PREDICTOR = "SSDBoxPredictor"
 # Scores of the classes: "softmax" over classes and background (the paper's), or "sigmoid" of each class by itself. The
 # weights have the same shapes; with "sigmoid" the background's are not used.

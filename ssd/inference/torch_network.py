@@ -9,10 +9,9 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from ssd.modeling.backbone.efficient_net import SamePaddingConv2d
 from ssd.modeling.box_head import Predictions
 from ssd.modeling.detector import SSDDetector
-from ssd.modeling.layers import BatchNorm2d
+from ssd.modeling.layers import BatchNorm2d, SamePaddingConv2d
 from ssd.structures import Container
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)

@@ -67,5 +67,40 @@ class BatchNorm2d(nn.BatchNorm2d):
         return F.batch_norm(input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
 
 
+class SamePaddingConv2d(nn.Conv2d):
+    """A convolution padded as TensorFlow's "SAME": an odd padding has its extra cell at the right and the bottom."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Map (B, in_channels, H, W) to (B, out_channels, ceil(H / stride), ceil(W / stride))."""
+        height, width = (
+            same_padding(size, kernel, stride)
+            for size, kernel, stride in zip(input.shape[-2:], self.kernel_size, self.stride, strict=True)
+        )
+        padding = (height // 2, width // 2)
+        if height % 2 or width % 2:
+            input = F.pad(input, (width // 2, width - width // 2, height // 2, height - height // 2))
+            padding = (0, 0)
+        return F.conv2d(input, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
+
+
+def same_padding(size: int, kernel_size: int, stride: int) -> int:
+    """Return the padding along one side, in total, with which a convolution gives ceil(size / stride) cells."""
+    cells = -(-size // stride)
+    return max((cells - 1) * stride + kernel_size - size, 0)
+
+
+def with_same_padding(network: nn.Module) -> nn.Module:
+    """Replace every strided convolution of a network by a SamePaddingConv2d with its weights; others are padded alike.
+
+    Nothing differs for a stride of 1 and odd kernels: there both paddings are symmetric.
+    """
+    for name, conv in list(network.named_modules()):
+        if isinstance(conv, nn.Conv2d) and conv.stride != (1, 1) and conv.kernel_size != (1, 1):
+            same = SamePaddingConv2d(conv.in_channels, conv.out_channels, 3, groups=conv.groups)
+            same.kernel_size, same.stride, same.weight, same.bias = conv.kernel_size, conv.stride, conv.weight, conv.bias
+            network.set_submodule(name, same)
+    return network
+
+
 # A convolution without bias, padded to ceil(size / stride) cells, its batch norm and, if given, ``activation_layer``.
 conv_bn = partial(Conv2dNormActivation, norm_layer=BatchNorm2d, activation_layer=None)

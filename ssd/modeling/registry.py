@@ -21,7 +21,7 @@ from ssd.utils.registry import Registry
 
 _FAMILIES = (
     *("vgg", "mobilenetv2", "mobilenet", "mobilenetv3", "mobilenetv3_qfgaohao", "efficient_net", "resnet"),
-    *("resnet10", "ultralight", "squeezenet", "tiny", "timm_adapter"),
+    *("resnet10", "ultralight", "squeezenet", "tiny", "timm_adapter", "mobilenet_tensorflow"),
 )
 
 BACKBONES = Registry("backbone", modules=[f"ssd.modeling.backbone.{family}" for family in _FAMILIES])

@@ -28,10 +28,10 @@ def parse(data: bytes | memoryview) -> Message:
     for _ in range(_MAX_FIELDS):
         if place == len(view):
             return message
-        tag, place = _read_varint(view, place)
+        tag, place = read_varint(view, place)
         kind, value = tag & 7, None
         if kind in (_VARINT, _BYTES):
-            value, place = _read_varint(view, place)
+            value, place = read_varint(view, place)
         if kind != _VARINT:
             size = value if kind == _BYTES else _FIXED.get(kind)
             if size is None:
@@ -69,7 +69,7 @@ def ints(message: Message, number: int) -> list[int]:
             continue
         place = 0
         while place < len(value):
-            one, place = _read_varint(value, place)
+            one, place = read_varint(value, place)
             found.append(one)
     return [value - 2**64 if value >= 2**63 else value for value in found]  # int64
 
@@ -88,7 +88,7 @@ def _bytes(value: Value, number: int) -> memoryview:
     return value
 
 
-def _read_varint(view: memoryview, place: int) -> tuple[int, int]:
+def read_varint(view: memoryview, place: int) -> tuple[int, int]:
     """Return a number of seven bits a byte, the lowest first, and the place behind it."""
     value = 0
     for shift in range(0, 70, 7):

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from ssd.config import Config
 from ssd.data import make_batch_transform
 from ssd.inference.torch_network import TorchNetwork, fold_batch_norms
-from ssd.modeling.backbone.efficient_net import SamePaddingConv2d
 from ssd.modeling.detector import SSDDetector, build_detection_model
+from ssd.modeling.layers import SamePaddingConv2d
 from tests.deploy.detectors import detect, make_small_config
 from tests.shipped_configs import CONFIGS, load_shipped
 

@@ -1,10 +1,13 @@
 """Layers by hand."""
 
+import copy
+
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
-from ssd.modeling.layers import BatchNorm2d, L2Norm, SeparableConv2d
+from ssd.modeling.layers import BatchNorm2d, L2Norm, SamePaddingConv2d, SeparableConv2d, same_padding, with_same_padding
 
 
 def test_l2_norm() -> None:
@@ -48,3 +51,35 @@ def test_batch_norm_of_several_values_is_torchs(shape: tuple[int, ...]) -> None:
     images = torch.randn(shape)
     assert torch.equal(ours(images), theirs(images))
     assert torch.equal(ours.running_var, theirs.running_var)
+
+
+@pytest.mark.parametrize(
+    ("size", "kernel_size", "stride", "expected"),
+    [(300, 3, 2, 1), (75, 3, 2, 2), (38, 5, 2, 3), (75, 5, 2, 4), (19, 3, 1, 2), (19, 5, 1, 4), (1, 1, 2, 0)],
+)
+def test_same_padding(size: int, kernel_size: int, stride: int, expected: int) -> None:
+    # e.g. 300: 150 cells span 149 * 2 + 3 = 301
+    assert same_padding(size, kernel_size, stride) == expected
+
+
+def test_odd_padding_goes_to_the_bottom_and_even_padding_to_both_sides() -> None:
+    conv = SamePaddingConv2d(1, 1, kernel_size=3, stride=2, bias=False)
+    nn.init.ones_(conv.weight)
+    # 4 rows need 1 row of padding, 5 columns need 2: windows see rows 0-2, 2-3 and columns 0-1, 1-3, 3-4.
+    expected = torch.outer(torch.tensor([3.0, 2.0]), torch.tensor([2.0, 3.0, 2.0]))
+    assert torch.equal(conv(torch.ones(1, 1, 4, 5))[0, 0], expected)
+
+
+@torch.no_grad()
+def test_same_padding_follows_each_map() -> None:
+    """Even maps are padded at the right and the bottom alone, odd ones on both sides as before."""
+    network = nn.Sequential(
+        nn.Conv2d(3, 4, 3, stride=2, padding=1, bias=False), nn.Conv2d(4, 4, 3, padding=1, groups=4)
+    )
+    same = with_same_padding(copy.deepcopy(network))
+    assert [type(layer) for layer in same] == [SamePaddingConv2d, nn.Conv2d]
+    assert same.state_dict().keys() == network.state_dict().keys()
+    odd, even = torch.randn(1, 3, 7, 9), torch.randn(1, 3, 6, 8)
+    torch.testing.assert_close(same(odd), network(odd))
+    shifted = F.conv2d(F.pad(even, (0, 1, 0, 1)), network[0].weight, stride=2)
+    torch.testing.assert_close(same[0](even), shifted)

@@ -43,4 +43,8 @@ def build_backbone(cfg: CfgNode, pretrained: bool | str) -> nn.Module:
             f"MODEL.BACKBONE.OUT_INDICES is {list(cfg.MODEL.BACKBONE.OUT_INDICES)}, but backbone {name!r} has fixed "
             "feature maps; leave it empty"
         )
+    if cfg.MODEL.BACKBONE.WIDTH != 1 and not hasattr(backbone, "width"):
+        raise ConfigError(
+            f"MODEL.BACKBONE.WIDTH is {cfg.MODEL.BACKBONE.WIDTH}, but backbone {name!r} has one width; set 1"
+        )
     return backbone

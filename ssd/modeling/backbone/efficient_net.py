@@ -14,7 +14,7 @@ from ssd.modeling.backbone.extras import extra_blocks
 from ssd.modeling.backbone.mobilenet import round_channels
 from ssd.modeling.backbone.pretrained import load_pretrained
 from ssd.modeling.backbone.stages import split_at_strides
-from ssd.modeling.layers import BatchNorm2d
+from ssd.modeling.layers import BatchNorm2d, SamePaddingConv2d
 from ssd.structures.boxes import height_width
 
 # Width and depth coefficients (EfficientNet, Sec. 3.3; b1 to b7 as in the authors' code), and the hash in the name of
@@ -136,28 +136,6 @@ class MBConvBlock(nn.Module):
         if not self.has_skip:
             return x
         return stochastic_depth(x, self.drop_connect, mode="row", training=self.training) + features
-
-
-class SamePaddingConv2d(nn.Conv2d):
-    """A convolution padded as TensorFlow's "SAME": an odd padding has its extra cell at the right and the bottom."""
-
-    def forward(self, input: Tensor) -> Tensor:
-        """Map (B, in_channels, H, W) to (B, out_channels, ceil(H / stride), ceil(W / stride))."""
-        height, width = (
-            same_padding(size, kernel, stride)
-            for size, kernel, stride in zip(input.shape[-2:], self.kernel_size, self.stride, strict=True)
-        )
-        padding = (height // 2, width // 2)
-        if height % 2 or width % 2:
-            input = F.pad(input, (width // 2, width - width // 2, height // 2, height - height // 2))
-            padding = (0, 0)
-        return F.conv2d(input, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
-
-
-def same_padding(size: int, kernel_size: int, stride: int) -> int:
-    """Return the padding along one side, in total, with which a convolution gives ceil(size / stride) cells."""
-    cells = -(-size // stride)
-    return max((cells - 1) * stride + kernel_size - size, 0)
 
 
 def _build_stages(in_channels: int, width: float, depth: float) -> list[list[MBConvBlock]]:

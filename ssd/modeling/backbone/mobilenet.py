@@ -21,7 +21,7 @@ from ssd.modeling.layers import conv_bn
 from ssd.utils.errors import ConfigError
 
 # Output channels and stride of the depthwise separable convolutions of V1 (MobileNetV1, Table 1).
-_V1_LAYERS = ((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *((512, 1),) * 5, (1024, 2), (1024, 1))
+V1_LAYERS = ((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *((512, 1),) * 5, (1024, 2), (1024, 1))
 # Input, middle and output channels, as in the qfgaohao port.
 _V1_EXTRAS = ((1024, 256, 512), (512, 128, 256), (256, 128, 256), (256, 128, 256))
 
@@ -131,7 +131,7 @@ class MobileNetV1(MobileNet):
     ):
         features = nn.ModuleList([conv_bn(3, 32, 3, stride=2, activation_layer=nn.ReLU)])
         in_channels = 32
-        for out_channels, stride in _V1_LAYERS:
+        for out_channels, stride in V1_LAYERS:
             features.append(separable_conv(in_channels, out_channels, stride))
             in_channels = out_channels
         plain_block = partial(extra_block, stride=2, padding=1, batch_norm=False)

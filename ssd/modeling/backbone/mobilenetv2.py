@@ -44,14 +44,7 @@ class MobileNetV2(MobileNet):
     """
 
     def __init__(self, out_indices: Sequence[int] = (), *, in_expansions: bool = False, separable: bool = False):
-        features = nn.Sequential(conv_bn(3, 32, 3, stride=2, activation_layer=nn.ReLU6))
-        in_channels = 32
-        for expansion, out_channels, num_blocks, first_stride in _STAGES:
-            for index in range(num_blocks):
-                stride = 1 if index else first_stride
-                features.append(inverted_residual(in_channels, out_channels, stride=stride, expansion=expansion))
-                in_channels = out_channels
-        features.append(conv_bn(in_channels, 1280, 1, activation_layer=nn.ReLU6))
+        features = v2_features()
         if separable:
             extras = separable_extras(1280)
         else:
@@ -59,6 +52,19 @@ class MobileNetV2(MobileNet):
         # The paper takes the first map from block 14, after its expansion; lufficc/SSD, and so its weights, before it.
         out_indices = out_indices or (14 if in_expansions else 13, 18)
         super().__init__(features, extras, out_indices, in_expansions=in_expansions)
+
+
+def v2_features() -> nn.Sequential:
+    """Build the convolutions of MobileNetV2 without its classifier: 1280 channels at stride 32."""
+    features = nn.Sequential(conv_bn(3, 32, 3, stride=2, activation_layer=nn.ReLU6))
+    in_channels = 32
+    for expansion, out_channels, num_blocks, first_stride in _STAGES:
+        for index in range(num_blocks):
+            stride = 1 if index else first_stride
+            features.append(inverted_residual(in_channels, out_channels, stride=stride, expansion=expansion))
+            in_channels = out_channels
+    features.append(conv_bn(in_channels, 1280, 1, activation_layer=nn.ReLU6))
+    return features
 
 
 def inverted_residual(in_channels: int, out_channels: int, *, stride: int, expansion: float) -> ExpandingBlock:

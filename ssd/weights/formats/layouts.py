@@ -6,13 +6,16 @@ or the bias (A * V,) of a last convolution. Ours are prior-major: channel a * V 
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from ssd.modeling.backbone.pretrained import StateDict
 from ssd.modeling.layers import BatchNorm2d
+from ssd.structures.class_names import COCO_CLASSES
 from ssd.utils.errors import CheckpointError
+from ssd.weights.formats.format import Converted
 
 CLS_HEADERS, REG_HEADERS = "box_head.predictor.cls_headers", "box_head.predictor.reg_headers"
 L2_NORM = "backbone.l2_norm.weight"
@@ -20,6 +23,13 @@ L2_NORM = "backbone.l2_norm.weight"
 VGG_CONVS = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28, 31, 33)
 
 _MAX_LEVELS = 7  # SSD512
+NUM_SLOTS = 91
+_UNUSED_SLOTS = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)  # ids without a category in COCO 2017
+SLOTS = tuple(slot for slot in range(NUM_SLOTS) if slot not in _UNUSED_SLOTS)  # background and the 80 classes
+_SLOTS_NOTE = (
+    "91 classes are taken for the 80 of COCO by category id; label n here is the n-th of these ids. The ten ids "
+    "without a category are dropped: a trained detector gives them no probability, so the scores stay the same."
+)
 
 
 def count_classes(weights: StateDict) -> int:
@@ -84,6 +94,15 @@ def with_headers(weights: StateDict, pattern: str, change: Callable[[Tensor], Te
             except CheckpointError as error:
                 raise CheckpointError(f"{name}: {error}") from error
     return changed
+
+
+def with_coco_classes(converted: Converted) -> Converted:
+    """Keep the classes of COCO of 91 slots, which are category ids; another number of classes is the user's own."""
+    if count_classes(converted.weights) != NUM_SLOTS:
+        return converted
+    last = rf"{re.escape(CLS_HEADERS)}\.\d+\.(conv\.3\.)?(weight|bias)"
+    weights = with_headers(converted.weights, last, partial(take_values, num_values=NUM_SLOTS, indices=SLOTS))
+    return converted._replace(weights=weights, class_names=COCO_CLASSES, notes=(_SLOTS_NOTE, *converted.notes))
 
 
 def folded_norm(bias: Tensor) -> StateDict:

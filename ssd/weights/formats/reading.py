@@ -20,7 +20,12 @@ from ssd.utils.errors import CheckpointError, PickledObjectError
 
 _KEYS = ("state_dict", "model", "model_state_dict", "net")  # of the weights, in the files of the known projects
 # Modules that read other files than those of torch and safetensors, by suffix: ``read(path, source)``.
-_READERS = {".caffemodel": "ssd.weights.caffe"}
+_READERS = {
+    ".caffemodel": "ssd.weights.caffe",
+    ".tflite": "ssd.weights.tflite",
+    ".index": "ssd.weights.tensorflow_files",
+    ".pb": "ssd.weights.tensorflow_files",
+}
 # Files beside weights, by suffix, for messages.
 _OTHERS = {
     ".prototxt": "describes a network of Caffe, and has no weights; give its .caffemodel",
@@ -52,7 +57,7 @@ def read_weights(source: str) -> CheckpointContent:
     Raises:
         CheckpointError: The file is missing, damaged, refused as unsafe, or holds no weights.
     """
-    path = local_file(source)
+    path = tensorflow_index(source) or local_file(source)
     if path.suffix.lower() in _OTHERS:
         raise CheckpointError(f"{source} {_OTHERS[path.suffix.lower()]}")
     if path.suffix.lower() in _READERS:
@@ -78,6 +83,16 @@ def read_weights(source: str) -> CheckpointContent:
     raise CheckpointError(
         f"{source}: no weights under any of the keys {', '.join(_KEYS)}; its keys are {list_keys(content)}"
     )
+
+
+def tensorflow_index(source: str) -> Path | None:
+    """Return the index of a TensorFlow checkpoint that is named by its prefix or folder; None if there is none."""
+    path = Path(source)
+    patterns = ("*.index", "checkpoint/*.index", "variables/variables.index", "saved_model/variables/variables.index")
+    found = [Path(f"{source}.index")] if path.name else []
+    for pattern in patterns if path.is_dir() else ():
+        found += sorted(path.glob(pattern), key=lambda index: (len(index.name), index.name), reverse=True)
+    return next((index for index in found if index.is_file()), None)
 
 
 def _unwrapped(weights: StateDict, source: str) -> StateDict:

@@ -4,24 +4,14 @@ A label of its COCO detectors is a category id, and ten of the 91 labels have no
 reduced tail if it was trained from random weights, as in the published file, and the whole one if from ImageNet.
 """
 
-import re
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 from ssd.modeling.backbone.pretrained import StateDict, adapt_variances
-from ssd.structures.class_names import COCO_CLASSES
 from ssd.utils.errors import CheckpointError
 from ssd.weights.formats import layouts
 from ssd.weights.formats.format import Converted, Format, rename
 
-NUM_SLOTS = 91
-_UNUSED_SLOTS = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)  # ids without a category in COCO 2017
-SLOTS = tuple(slot for slot in range(NUM_SLOTS) if slot not in _UNUSED_SLOTS)  # background and the 80 classes
-_SLOTS_NOTE = (
-    "91 classes are taken for the 80 of COCO by category id; label n here is the n-th of these ids. The ten ids "
-    "without a category are dropped: a trained detector gives them no probability, so the scores stay the same."
-)
 _SSD300_NAMES = {
     "backbone.scale_weight": layouts.L2_NORM,
     **layouts.vgg_names(
@@ -58,7 +48,7 @@ _WHOLE_CHANNELS = 960  # of the last layer; the reduced tail has half of them
 
 def _convert_ssd300(weights: StateDict, content: Mapping[str, Any]) -> Converted:
     ours = rename(weights, layouts.layer_rules(_SSD300_NAMES))
-    return _with_classes(Converted(ours, "interop/torchvision_ssd300_coco"))
+    return layouts.with_coco_classes(Converted(ours, "interop/torchvision_ssd300_coco"))
 
 
 def _convert_ssdlite(weights: StateDict, content: Mapping[str, Any]) -> Converted:
@@ -67,17 +57,8 @@ def _convert_ssdlite(weights: StateDict, content: Mapping[str, Any]) -> Converte
         raise CheckpointError(f"missing tensor: {_LAST_LAYER}")
     is_whole = ours[_LAST_LAYER].shape[:1] == (_WHOLE_CHANNELS,)
     overrides = ("MODEL.BACKBONE.NAME", "mobilenet_v3_ssdlite") if is_whole else ()
-    return _with_classes(Converted(ours, "interop/torchvision_ssdlite320_mobilenet_v3_large_coco", overrides))
-
-
-def _with_classes(converted: Converted) -> Converted:
-    """Keep the classes of COCO of 91 slots; another number of classes is the user's own."""
-    if layouts.count_classes(converted.weights) != NUM_SLOTS:
-        return converted
-    last = rf"{re.escape(layouts.CLS_HEADERS)}\.\d+\.(conv\.3\.)?(weight|bias)"
-    keep_classes = partial(layouts.take_values, num_values=NUM_SLOTS, indices=SLOTS)
-    weights = layouts.with_headers(converted.weights, last, keep_classes)
-    return converted._replace(weights=weights, class_names=COCO_CLASSES, notes=(_SLOTS_NOTE,))
+    config = "interop/torchvision_ssdlite320_mobilenet_v3_large_coco"
+    return layouts.with_coco_classes(Converted(ours, config, overrides))
 
 
 FORMATS = (

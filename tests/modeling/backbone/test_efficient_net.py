@@ -13,8 +13,6 @@ from ssd.modeling.backbone.efficient_net import (
     PRETRAINED_URLS,
     EfficientNet,
     MBConvBlock,
-    SamePaddingConv2d,
-    same_padding,
 )
 from ssd.modeling.backbone.stages import feature_shapes
 from ssd.modeling.detector import build_detection_model
@@ -24,23 +22,6 @@ CONFIGS = Path(__file__).parents[3] / "configs"
 VARIANTS = ["b0", "b1", "b2", "b3", "b4", "b5", "b6", "b7"]
 # 32 k + 1: every strided convolution meets an odd size, where TensorFlow's padding and torchvision's agree.
 ODD_SIZE = (97, 65)
-
-
-@pytest.mark.parametrize(
-    ("size", "kernel_size", "stride", "expected"),
-    [(300, 3, 2, 1), (75, 3, 2, 2), (38, 5, 2, 3), (75, 5, 2, 4), (19, 3, 1, 2), (19, 5, 1, 4), (1, 1, 2, 0)],
-)
-def test_same_padding(size: int, kernel_size: int, stride: int, expected: int) -> None:
-    # e.g. 300: 150 cells span 149 * 2 + 3 = 301
-    assert same_padding(size, kernel_size, stride) == expected
-
-
-def test_odd_padding_goes_to_the_bottom_and_even_padding_to_both_sides() -> None:
-    conv = SamePaddingConv2d(1, 1, kernel_size=3, stride=2, bias=False)
-    nn.init.ones_(conv.weight)
-    # 4 rows need 1 row of padding, 5 columns need 2: windows see rows 0-2, 2-3 and columns 0-1, 1-3, 3-4.
-    expected = torch.outer(torch.tensor([3.0, 2.0]), torch.tensor([2.0, 3.0, 2.0]))
-    assert torch.equal(conv(torch.ones(1, 1, 4, 5))[0, 0], expected)
 
 
 def torchvision_model(variant: str) -> nn.Module:

@@ -8,7 +8,10 @@ from torch import nn
 from ssd.modeling import registry
 from ssd.modeling.box_head.box_predictor import BoxPredictor, class_scores, flatten_levels, last_conv
 
-PREDICTORS = ["SSDBoxPredictor", "SSDLiteBoxPredictor", "PlainSSDLiteBoxPredictor", "SeparableBoxPredictor"]
+PREDICTORS = [
+    *("SSDBoxPredictor", "SSDLiteBoxPredictor", "PlainSSDLiteBoxPredictor", "SeparableBoxPredictor"),
+    "PointwiseBoxPredictor",
+]
 
 
 def build(name: str, num_classes: int, **options: str) -> nn.Module:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from ssd.weights.formats import torchvision
+from ssd.weights.formats import layouts
 from tests.weights.formats import peers
 
 VALUE_MAJOR = {"order": "value-major"}
@@ -42,7 +42,7 @@ SLOW = {
     "name", [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in RECORDINGS]
 )
 def test_recording(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torchvision, "NUM_SLOTS", 0)  # in random weights all of its 91 slots compete: keep them all
+    monkeypatch.setattr(layouts, "NUM_SLOTS", 0)  # in random weights all of its 91 slots compete: keep them all
     peer = peers.load_peer(name, LISTINGS.get(name, name))
     detector = peers.build(peers.convert(peer.weights))
     options = dict(RECORDINGS[name])
@@ -63,8 +63,8 @@ def test_recording_of_torchvisions_ssdlite(monkeypatch: pytest.MonkeyPatch) -> N
     peer = peers.load_peer("torchvision_ssdlite320_mobilenet_v3_large", listing)
     detector = peers.build(peers.convert(peer.weights))
     predictions = peers.predict(detector, peer.recorded)
-    peers.check_network(detector, peer.recorded, predictions, classes=torchvision.SLOTS)
-    monkeypatch.setattr(torchvision, "NUM_SLOTS", 0)
+    peers.check_network(detector, peer.recorded, predictions, classes=layouts.SLOTS)
+    monkeypatch.setattr(layouts, "NUM_SLOTS", 0)
     detector = peers.build(peers.convert(peer.weights))
     peers.check_detections(detector, peer.recorded, peers.predict(detector, peer.recorded))
 
