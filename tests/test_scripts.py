@@ -164,7 +164,7 @@ MISTAKES = [
     (["TEST.AMP", "fp16"], ["TEST.AMP", "CUDA"]),
     (["SOLVER.MICRO_BATCHES", "3"], ["SOLVER.MICRO_BATCHES", "3"]),
     (["SOLVER.EMA", "1.0"], ["SOLVER.EMA", "1.0"]),
-    (["TEST.METRIC", "coco"], ["'coco'"]),
+    (["TEST.METRIC", "cocoa"], ["'cocoa'"]),
     (["TEST.METRIC", "vco"], ["'vco'"]),
     (["DATASETS.TEST", "('test_scenes', 'test_scenes')"], ["test_scenes"]),
 ]
