@@ -96,8 +96,10 @@ def with_same_padding(network: nn.Module) -> nn.Module:
     """
     for name, conv in list(network.named_modules()):
         if isinstance(conv, nn.Conv2d) and conv.stride != (1, 1) and conv.kernel_size != (1, 1):
-            same = SamePaddingConv2d(conv.in_channels, conv.out_channels, 3, groups=conv.groups)
-            same.kernel_size, same.stride, same.weight, same.bias = conv.kernel_size, conv.stride, conv.weight, conv.bias
+            (height, width), (stride, _) = conv.kernel_size, conv.stride
+            channels = (conv.in_channels, conv.out_channels)
+            same = SamePaddingConv2d(*channels, (height, width), stride, groups=conv.groups)
+            same.weight, same.bias = conv.weight, conv.bias
             network.set_submodule(name, same)
     return network
 
