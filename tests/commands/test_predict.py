@@ -74,6 +74,8 @@ def test_one_process_finds_what_the_api_finds(predict: Predict, pictures: Path) 
     assert read_lines("found") == rows
     (pictures / "bad.png").unlink()
     assert predict(pictures, "--output", "good", "--tile")[0] == 0
+    expected = detector.predict(pictures, tile=True)
+    assert read_lines("good") == [{**json.loads(one.to_json()), "error": None} for one in expected]
 
 
 def test_processes_share_the_parts(predict: Predict, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """Detectors that find many objects without a training, images for them, and the comparison of detections."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -7,11 +8,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torchvision.ops import box_iou
 
 from ssd.config import Config, load_config
 from ssd.data import make_batch_transform
 from ssd.data.samples import resize_image
+from ssd.deploy.parity import Cut, compare_all
+from ssd.inference.detections import Detections
 from ssd.modeling.box_head.box_predictor import last_conv
 from ssd.modeling.detector import SSDDetector, build_detection_model
 from ssd.structures import Container
@@ -71,61 +73,24 @@ def detect(config: Config, model: SSDDetector, images: Tensor) -> list[Container
     return model.eval()(normalize(config, images))
 
 
-TIE = 2e-5  # scores within this may come in any order
-
-
 def assert_same(
     config: Config, found: Sequence[Container], expected: Sequence[Container], least: int = 1
 ) -> tuple[float, float]:
-    """Check that detections are the same in the same order, up to ties, and that some image has ``least`` of them.
+    """Check that detections are the same, best first, up to the cut, and that some image has ``least`` of them.
 
     Returns the largest difference of a box in pixels, and of a score.
     """
     assert max(len(image["scores"]) for image in expected) >= least
-    box, score = 0.0, 0.0
-    for ours, theirs in zip(found, expected, strict=True):
-        assert (ours.img_width, ours.img_height) == (theirs.img_width, theirs.img_height)
-        rows, columns = _match(ours, theirs)
-        _check_alone(config, _without(ours, rows), _without(theirs, columns), _cut(config, ours))
-        _check_alone(config, _without(theirs, columns), _without(ours, rows), _cut(config, theirs))
-        is_swapped = (rows[:, None] < rows) != (columns[:, None] < columns)
-        scores = theirs["scores"][columns]
-        assert not ((scores[:, None] - scores).abs()[is_swapped] > TIE).any()
-        box = max([box, *(ours["boxes"][rows] - theirs["boxes"][columns]).abs().flatten().tolist()])
-        score = max([score, *(ours["scores"][rows] - scores).abs().tolist()])
-    return box, score
+    assert all((image["scores"].diff() <= 0).all() for image in found)
+    limit = config.TEST.MAX_PER_IMAGE if config.TEST.MAX_PER_IMAGE >= 0 else sys.maxsize
+    reference, other = ([_to_detections(config, image) for image in images] for images in (expected, found))
+    parity = compare_all(reference, other, Cut(config.TEST.CONFIDENCE_THRESHOLD, limit))
+    assert not parity.different
+    totals = parity.totals()
+    return totals["box_difference"], totals["score_difference"]
 
 
-def _match(ours: Container, theirs: Container) -> tuple[Tensor, Tensor]:
-    """Pair detections of one class within 0.1 pixels and 1e-3 of score, each with the nearest in the order."""
-    pairs: dict[int, int] = {}
-    for column in range(len(theirs["scores"])):
-        is_same = ours["labels"] == theirs["labels"][column]
-        is_same &= (ours["boxes"] - theirs["boxes"][column]).abs().amax(dim=1) <= 0.1
-        is_same &= (ours["scores"] - theirs["scores"][column]).abs() <= 1e-3
-        rows = set(is_same.nonzero().flatten().tolist()) - set(pairs)
-        if rows:
-            pairs[min(rows, key=lambda row: abs(row - column))] = column
-    return torch.tensor(list(pairs), dtype=torch.int64), torch.tensor(list(pairs.values()), dtype=torch.int64)
-
-
-def _without(detections: Container, matched: Tensor) -> Container:
-    """Return the detections without a partner."""
-    is_alone = torch.ones_like(detections["scores"], dtype=torch.bool)
-    is_alone[matched] = False
-    return Container(**{name: detections[name][is_alone] for name in detections})
-
-
-def _cut(config: Config, detections: Container) -> float:
-    """Return the score below which nothing is kept."""
-    is_full = len(detections["scores"]) == config.TEST.MAX_PER_IMAGE
-    return float(detections["scores"][-1]) if is_full else config.TEST.CONFIDENCE_THRESHOLD
-
-
-def _check_alone(config: Config, alone: Container, others: Container, lowest: float) -> None:
-    """Check that detections without a partner are just above the cut, or suppressed by a tie of ``others``."""
-    is_rival = box_iou(alone["boxes"].double(), others["boxes"].double()) > config.TEST.NMS_THRESHOLD
-    is_rival &= alone["labels"][:, None] == others["labels"]
-    is_rival &= others["scores"] >= alone["scores"][:, None] - TIE
-    is_excused = is_rival.any(dim=1) | (alone["scores"] - lowest <= TIE)
-    assert is_excused.all(), f"without a partner: {alone}"
+def _to_detections(config: Config, found: Container) -> Detections:
+    names = tuple(map(str, range(config.MODEL.NUM_CLASSES)))
+    boxes, labels, scores = (found[name].numpy() for name in ("boxes", "labels", "scores"))
+    return Detections(boxes, labels, scores, names, (found.img_width, found.img_height))

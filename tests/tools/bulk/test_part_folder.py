@@ -1,11 +1,8 @@
-import errno
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from unittest.mock import Mock
 
 import pytest
 import torch
@@ -147,15 +144,6 @@ def test_files_of_killed_processes_are_removed(folder: PartFolder) -> None:
     assert folder.pending() == [0, 1, 2]
     folder.remove_remains()
     assert not any(path.exists() for path in remains)
-
-
-def test_a_full_disk(folder: PartFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "fsync", Mock(side_effect=OSError(errno.ENOSPC, "No space left on device")))
-        with pytest.raises(OutputError, match=r"part-00000\.jsonl.*No space left on device"):
-            folder.write(0, rows_of(folder, 0))
-    assert folder.pending() == [0, 1, 2]
-    assert sorted(path.name for path in folder.path.iterdir()) == ["_job"]
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]"])
