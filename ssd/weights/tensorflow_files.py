@@ -40,9 +40,7 @@ def read(path: Path, source: str) -> CheckpointContent:
         kind = "checkpoint" if path.suffix == ".index" else "graph"
         raise CheckpointError(f"{source}: no {kind} of TensorFlow, or a damaged one: {error}") from error
     if not weights:
-        raise CheckpointError(
-            f"{source}: a file of TensorFlow without weights; those of a SavedModel are in its variables"
-        )
+        raise CheckpointError(f"{source}: a file of TensorFlow without weights of 16 or 32 bit floats")
     return CheckpointContent(source, weights, {})
 
 
