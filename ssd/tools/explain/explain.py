@@ -95,9 +95,6 @@ class Explanation:
         """Return the most important numbers as lines of text, with the origin of one detection."""
         (height, width), matching, found = self.image.shape[:2], self.matching, self.candidates
         lines = [f"{self.name}: {self.orig_size[0]} x {self.orig_size[1]}, seen as {width} x {height}"]
-        levels = zip(self.prior_box.feature_maps, self.prior_box.shapes, self.level_priors, strict=True)
-        for level, ((rows, columns), shapes, priors) in enumerate(levels, start=1):
-            lines.append(f"  level {level}: {columns} x {rows} cells with {len(shapes)} priors each, {len(priors)}")
         if matching is not None:
             for gt, label in enumerate(matching.labels.tolist()):
                 lines.append(f"  object {gt} ({self.class_names[label]}): {self.describe_match(gt)}")

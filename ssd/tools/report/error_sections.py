@@ -38,8 +38,8 @@ def make_errors_section(analysis: Analysis) -> Section:
     """Return the kinds of errors, and the AP that each costs."""
     errors = analysis.errors
     names = (*KINDS, "all false positives", "all false negatives")
-    by_class = np.vstack([errors.costs, errors.false_positive_costs, errors.false_negative_costs])
-    costs = {name: mean(cost) for name, cost in zip(names, by_class, strict=True)}
+    all_costs = [*errors.costs, errors.false_positive_costs, errors.false_negative_costs]
+    costs = {name: mean(cost) for name, cost in zip(names, all_costs, strict=True)}
     counts = [*(int((errors.kinds == kind).sum()) for kind in range(len(KINDS) - 1)), int(errors.is_missed.sum())]
     content = paragraph(
         f"AP at IoU 0.5 is {number(mean(errors.base_ap), '.3f')}. Each cost is the gain in this AP if only the errors "
@@ -51,13 +51,6 @@ def make_errors_section(analysis: Analysis) -> Section:
     columns = [Column("kind"), Column("number", ",d"), Column("lost AP × 100", ".2f"), Column("meaning")]
     rows = [(kind, count, 100 * costs[kind], _MEANINGS[kind]) for kind, count in zip(KINDS, counts, strict=True)]
     content += gallery([figure, table("Errors by kind", columns, rows)])
-    columns = [Column(name, ".2f", f"lost AP × 100: {name}") for name in costs]
-    columns = [Column("class"), Column("AP50", ".3f"), *columns]
-    class_rows = [
-        (name, float(errors.base_ap[label]), *(100 * by_class[:, label]).tolist())
-        for label, name in enumerate(analysis.tables.class_names[1:], start=1)
-    ]
-    content += table("Lost AP × 100 by class", columns, class_rows)
     return Section("errors", "Errors", content)
 
 

@@ -12,9 +12,8 @@ import torch
 from ssd.config import Config
 from ssd.data.datasets import DetectionDataset
 from ssd.evaluation import Analysis
-from ssd.evaluation.analysis import AREAS
 from ssd.structures.boxes import height_width
-from ssd.tools.report.elements import Column, code, definitions, details, gallery, plot, table
+from ssd.tools.report.elements import code, definitions, details, gallery, plot
 from ssd.tools.report.page import Section
 from ssd.utils.device import describe_code, describe_machine, describe_versions
 from ssd.visualization.plots import plot_sizes
@@ -76,32 +75,7 @@ def make_data_section(name: str, dataset: DetectionDataset, analysis: Analysis) 
     alt = f"Histogram by size: {num_found:,} objects found and {len(sides) - num_found:,} missed"
     caption = f"Objects by size, found and missed at score {threshold:.3g} and IoU 0.5."
     figure = plot(partial(plot_sizes, sides, is_found[counted]), alt, caption)
-    return Section("data", "Data", gallery([definitions("facts", facts), figure]) + _class_table(analysis, is_found))
-
-
-def _class_table(analysis: Analysis, is_found: np.ndarray) -> str:
-    objects = analysis.tables.objects
-    counted = ~objects.is_ignored
-    columns = [
-        Column("class"),
-        Column("objects", ",d", "objects to find"),
-        Column("found", ".1%"),
-        Column("images", ",d", "images that show one"),
-        *(Column(name, ",d", f"{name} objects, by COCO's limits of 32² and 96² pixels") for name in AREAS),
-        Column("median side", ".0f", "of the square of equal area, in pixels"),
-        Column("ignored", ",d", "difficult, or crowds"),
-    ]
-    rows = []
-    for label, name in enumerate(analysis.tables.class_names[1:], start=1):
-        own = counted & (objects.labels == label)
-        areas, count = objects.areas[own], int(own.sum())
-        # A limit belongs to the smaller group here, so that each object counts once.
-        groups = np.bincount(np.searchsorted([AREAS["small"][1], AREAS["medium"][1]], areas), minlength=3)
-        found = float(is_found[own].mean()) if count else None
-        side = float(np.median(np.sqrt(areas))) if count else None
-        ignored = int((objects.is_ignored & (objects.labels == label)).sum())
-        rows.append((name, count, found, len(np.unique(objects.images[own])), *groups.tolist(), side, ignored))
-    return table("Objects by class", columns, rows)
+    return Section("data", "Data", gallery([definitions("facts", facts), figure]))
 
 
 def _describe_sizes(dataset: DetectionDataset) -> str:

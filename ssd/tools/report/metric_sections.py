@@ -142,12 +142,8 @@ def make_calibration_section(analysis: Analysis) -> Section:
     draw = partial(plot_reliability, calibration.confidence, calibration.precision, calibration.counts)
     bins = zip(calibration.confidence, calibration.precision, strict=True)
     points = ", ".join(f"{share:.2f} right at score {score:.2f}" for score, share in bins if not math.isnan(score))
-    figure = plot(draw, f"Share of right detections by score: {points or 'no detection'}", f"ECE {error}.")
-    columns, names = [Column("class"), Column("detections", ",d"), Column("ECE", ".3f")], analysis.tables.class_names
-    classes = zip(names[1:], analysis.class_calibration[1:], strict=True)
-    rows = [(name, int(own.counts.sum()), own.error) for name, own in classes]
-    content = paragraph(text) + gallery([figure, table("Calibration by class", columns, rows)])
-    return Section("calibration", "Calibration", content)
+    alt = f"Share of right detections by score: {points or 'no detection'}"
+    return Section("calibration", "Calibration", paragraph(text) + plot(draw, alt, f"ECE {error}."))
 
 
 def mean(values: np.ndarray) -> float:

@@ -78,7 +78,6 @@ def test_the_figures_are_those_of_the_evaluation(page: Page, tmp_path: Path) -> 
 def test_errors_are_counted(page: Page) -> None:
     counts = {kind: cells[0] for kind, cells in page.rows("Errors by kind").items()}
     assert counts == {"class": 1, "localisation": 1, "both": 0, "duplicate": 1, "background": 1, "missed": 1}
-    assert page.rows("Objects by class")["dog"] == [2, 0.5, 2, 0, 1, 1, 70, 1]  # sides 40 and 100
     assert any("2 missed, 1 false alarm, 1 found" in text for _, text in page.all("figcaption"))
     items = [text for _, text in page.all("li")]
     assert "F1 dog 0.95: is cat" in items
