@@ -46,8 +46,9 @@ def run(args: argparse.Namespace) -> None:
     classes = parse_classes(args.classes)
     prepare_output(args.output, args.checkpoint, has_config=args.to is None)
     if args.to is not None:
-        if args.images is not None:
-            raise ConfigError("--images goes without --to: convert to a file of this library first")
+        if args.images is not None or classes:
+            option = "--images" if args.images is not None else "--classes"
+            raise ConfigError(f"{option} goes without --to: convert to a file of this library first")
         write_for_lufficc(args)
     elif args.config_file is not None:
         raise ConfigError("--config-file goes with --to; without it the config is written, not read")

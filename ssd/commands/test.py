@@ -36,7 +36,7 @@ def parse_args(args: Sequence[str] | None = None) -> argparse.Namespace:
 
 def run(args: argparse.Namespace) -> None:
     """Evaluate as the command line says."""
-    cfg, device, checkpoint = start_trained(args, log_dir=True, distributed=True)
+    cfg, device, checkpoint = start_trained(args, log_dir=args.output_dir is None, distributed=True)
     output_dir = args.output_dir or Path(cfg.OUTPUT_DIR, "inference")
     make_writable(output_dir, "--output_dir")
     class_names, datasets = build_test_sets(cfg, checkpoint)

@@ -95,6 +95,7 @@ def test_names_of_classes_and_what_is_written_as_input(convert: Convert, foreign
         (["{foreign}", "-o", "x.pth", "--from", "darknet"], "'darknet'"),
         (["{foreign}", "-o", "x.pth", "--config-file", "y.yaml"], "--config-file goes with --to"),
         (["{foreign}", "-o", "x.pth", "--to", "lufficc", "--images", "a"], "--images goes without --to"),
+        (["{foreign}", "-o", "x.pth", "--to", "lufficc", "--classes", "a"], "--classes goes without --to"),
         (["{foreign}", "-o", "x.pth", "--images", "a"], "no batch norm of"),
         (["{foreign}", "-o", "x.pth", "--to", "lufficc"], "cannot be written for lufficc/SSD"),
         (["{foreign}", "-o", "x.pth", "--from", "torchvison"], "did you mean torchvision?"),
