@@ -42,10 +42,10 @@ def test_boxes_labels_and_names(write_coco) -> None:
 
 
 def test_golden(goldens, tmp_path) -> None:
-    with np.load(goldens / "lufficc" / "coco_eval.npz") as arrays:
-        golden = dict(arrays)
-    (tmp_path / "annotations.json").write_text(str(golden["annotation_json"]))
-    for image in json.loads(str(golden["annotation_json"]))["images"]:
+    golden = dict(np.load(goldens / "lufficc" / "coco_eval.npz"))
+    text = str(golden["annotation_json"])
+    (tmp_path / "annotations.json").write_text(text)
+    for image in json.loads(text)["images"]:
         (tmp_path / image["file_name"]).touch()
     dataset = COCODataset(tmp_path, tmp_path / "annotations.json")
     assert len(dataset) == 5
@@ -117,9 +117,8 @@ def test_a_category_that_only_groups_others_is_no_class(write_coco, caplog, root
     assert dataset.contiguous_id_to_coco_id == {1: 2, 2: 9, 3: 10}
     assert dataset.get_annotation(1)[1][1].tolist() == [2, 1]
     assert [record.getMessage().endswith(f": {root}") for record in caplog.records] == [True]
-    given = COCODataset(
-        *files, class_names=("__background__", "dog", "cat", "animals")
-    )  # as an older checkpoint has it
+    names = ("__background__", "dog", "cat", "animals")  # as an older checkpoint has it
+    given = COCODataset(*files, class_names=names)
     assert given.contiguous_id_to_coco_id == {1: 9, 2: 2} | ({3: 0} if root == "animals" else {})
     assert given.group_names == []
 

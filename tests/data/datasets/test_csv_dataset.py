@@ -1,7 +1,6 @@
 import pickle
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 
@@ -10,15 +9,13 @@ from ssd.data.datasets import CSVDataset
 from ssd.data.datasets.csv_table import find_columns
 from ssd.data.datasets.policy import RAISE_ERRORS, SkipErrors
 from ssd.utils.errors import DatasetError
+from tests.data.datasets.one_image import write_files
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """a.png and sub/b.png of 40 x 30 pixels."""
-    (tmp_path / "sub").mkdir()
-    for name in ("a.png", "sub/b.png"):
-        cv2.imwrite(str(tmp_path / name), np.full((30, 40, 3), 90, np.uint8))
-    return tmp_path
+    return write_files(tmp_path, {"a.png": "", "sub/b.png": ""})
 
 
 def write(folder: Path, text: str, encoding: str = "utf-8") -> Path:
@@ -129,10 +126,9 @@ def test_unreadable_tables(folder: Path, text: str, encoding: str, fact: str) ->
 
 
 def test_no_image_is_left(folder: Path) -> None:
+    fact = r"boxes\.csv: none of 2 images .* 2 annotations without image .*'c.png'"
     for policy in (SkipErrors(), RAISE_ERRORS):
-        with pytest.raises(
-            DatasetError, match=r"boxes\.csv: none of 2 images .* 2 annotations without image .*'c.png'"
-        ):
+        with pytest.raises(DatasetError, match=fact):
             CSVDataset(write(folder, "c.png,1,2,3,4,cat\nd.png,1,2,3,4,cat\n"), policy=policy)
 
 

@@ -1,30 +1,16 @@
-import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 
 from ssd.data.catalog import make_dataset
 from ssd.data.datasets.find import find_layout
 from ssd.utils.errors import ConfigError, DatasetError
+from tests.data.datasets.one_image import COLUMNS, CSV, JSON, XML, YOLO_ROW, write_files
 
 LayOut = Callable[[dict[str, str]], Path]
-XML = (
-    "<annotation><size><width>40</width><height>30</height></size><object><name>cat</name><bndbox><xmin>2</xmin>"
-    "<ymin>3</ymin><xmax>12</xmax><ymax>13</ymax></bndbox></object></annotation>"
-)
-JSON = json.dumps(
-    {
-        "images": [{"id": 1, "file_name": "a.png", "width": 40, "height": 30}],
-        "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 2, 10, 10], "area": 100, "iscrowd": 0}],
-        "categories": [{"id": 1, "name": "cat"}],
-    }
-)
-YOLO_ROW = f"0 {6 / 40} {7 / 30} {10 / 40} {10 / 30}\n"
-COLUMNS = "filename,width,height,class,xmin,ymin,xmax,ymax\n"
-CSV = f"{COLUMNS}a.png,40,30,cat,1,2,11,12\n"
 OPEN_IMAGES = f"ImageID,LabelName,XMin,XMax,YMin,YMax\na,cat,{1 / 40},{11 / 40},{2 / 30},{12 / 30}\n"
 
 # what lies in the folder, the format, its splits
@@ -56,16 +42,7 @@ LAYOUTS = {
 @pytest.fixture
 def lay_out(tmp_path: Path) -> LayOut:
     """Write files by their names; images have 40 x 30 pixels."""
-    (_, encoded) = cv2.imencode(".png", np.full((30, 40, 3), 90, np.uint8))
-
-    def write(files: dict[str, str]) -> Path:
-        for name, text in files.items():
-            path = tmp_path / "set" / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(encoded.tobytes() if path.suffix == ".png" else text.encode())
-        return tmp_path / "set"
-
-    return write
+    return partial(write_files, tmp_path / "set")
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
@@ -156,20 +133,14 @@ def test_of_two_formats_the_original_is_read(lay_out: LayOut, caplog: pytest.Log
         ({}, "a.png,40,30,,2,3,12,13\n", "row 2: the class is empty"),
     ],
 )
-def test_formats_that_differ_are_not_guessed_between(
-    lay_out: LayOut, extra: dict[str, str], rows: str, fact: str
-) -> None:
+def test_formats_that_differ_are_not_guessed_between(lay_out, extra, rows, fact) -> None:
     root = lay_out({"a.xml": XML, "a.png": "", "labels.csv": COLUMNS + rows, **extra})
     with pytest.raises(ConfigError, match=rf"(?s)2 formats: VOC .*CSV .*{fact}.*FORMAT .*voc, csv"):
         find_layout(root)
     assert [find_layout(root, name).title for name in ("voc", "csv")] == ["VOC", "CSV"]
-    for name in ("voc", "coco"):
-        entry = {"own": {"ROOT": str(root), "FORMAT": name}}
-        if name == "voc":
-            assert len(make_dataset("own", entry, is_train=True)) == 1
-        else:
-            with pytest.raises(ConfigError, match="FORMAT coco"):
-                make_dataset("own", entry, is_train=True)
+    assert len(make_dataset("own", {"own": {"ROOT": str(root), "FORMAT": "voc"}}, is_train=True)) == 1
+    with pytest.raises(ConfigError, match="FORMAT coco"):
+        make_dataset("own", {"own": {"ROOT": str(root), "FORMAT": "coco"}}, is_train=True)
 
 
 IMAGE = {"images/a.png": "", "labels/a.txt": YOLO_ROW}
@@ -179,10 +150,7 @@ REASONS = {
     "tab": ({"data.yaml": "names:\n\t0: cat\ntrain: images\n", **IMAGE}, r"data\.yaml: line 2.*spaces"),
     "two": ({"a.yaml": "names: [a]\nnc: 1\n", "b.yaml": "names: [b]\nnc: 1\n", **IMAGE}, r"a\.yaml, b\.yaml"),
     "no names": (IMAGE, r"labels/ .*classes\.txt"),
-    "broken json": (
-        {"train/_annotations.coco.json": JSON[:-90], "train/a.png": ""},
-        r"coco\.json: broken JSON at line 1",
-    ),
+    "cut json": ({"train/_annotations.coco.json": JSON[:-90], "train/a.png": ""}, r"coco\.json: broken JSON at line 1"),
     "no categories": ({"a.json": JSON.replace("categories", "classes"), "a.png": ""}, r"a\.json: .*'categories'"),
     "coco without images": ({"annotations/a.json": JSON, "b.png": ""}, r"a\.json: its images, such as 'a\.png'"),
     "cvat xml": ({"annotations.xml": "<annotations/>", "images/a.png": ""}, r"annotations\.xml: .*<annotations>"),

@@ -1,9 +1,7 @@
 """File names of other systems and in sub-folders, as the annotations of every format write them."""
 
-import json
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 
@@ -12,44 +10,27 @@ from ssd.data.datasets.find import find_layout
 from ssd.data.datasets.paths import files_below, find_file
 from ssd.tools.data.source import open_datasets
 from ssd.utils.errors import DatasetError
+from tests.data.datasets import one_image
+from tests.data.datasets.one_image import CSV, JSON, YOLO_ROW, write_files
 
-XML = (
-    "<annotation><folder>{}</folder><filename>{}</filename><size><width>40</width><height>30</height></size><object>"
-    "<name>cat</name><bndbox><xmin>2</xmin><ymin>3</ymin><xmax>12</xmax><ymax>13</ymax></bndbox></object></annotation>"
-)
+XML = one_image.XML.replace("<annotation>", "<annotation><folder>{}</folder><filename>{}</filename>")
 FORMATS = ("voc", "coco", "yolo", "csv")
 NAMES = ("job/a.png", r"job\a.png", "Job/A.PNG", r"job\A.png")
 
 
-def write_image(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(path), np.full((30, 40, 3), 90, np.uint8))
-
-
 def write_set(root: Path, kind: str, name: str) -> None:
     """A set of one image, job/a.png in the folder of images, that the annotations call ``name``."""
-    write_image(root / ("JPEGImages" if kind == "voc" else "images") / "job/a.png")
     files = {
         "voc": {"Annotations/b.xml": XML.format("", name), "ImageSets/Main/train.txt": "b\n"},
-        "coco": {
-            "train.json": json.dumps(
-                {
-                    "images": [{"id": 1, "file_name": name, "width": 40, "height": 30}],
-                    "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 2, 10, 10]}],
-                    "categories": [{"id": 1, "name": "cat"}],
-                }
-            )
-        },
+        "coco": {"train.json": JSON.replace("a.png", name.replace("\\", "\\\\"))},
         "yolo": {
             "data.yaml": "train: train.txt\nnames: [cat]\n",
             "train.txt": f"images/{name}\n".replace("/", "\\" if "\\" in name else "/"),
-            "labels/job/a.txt": f"0 {6 / 40} {7 / 30} {10 / 40} {10 / 30}\n",
+            "labels/job/a.txt": YOLO_ROW,
         },
-        "csv": {"train.csv": f"filename,width,height,class,xmin,ymin,xmax,ymax\n{name},40,30,cat,1,2,11,12\n"},
+        "csv": {"train.csv": CSV.replace("a.png", name)},
     }
-    for file, text in files[kind].items():
-        (root / file).parent.mkdir(parents=True, exist_ok=True)
-        (root / file).write_text(text)
+    write_files(root, {("JPEGImages" if kind == "voc" else "images") + "/job/a.png": "", **files[kind]})
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -78,35 +59,28 @@ def test_an_image_that_is_missing_is_missed_when_the_set_is_read(tmp_path: Path,
 @pytest.mark.parametrize("ids", ["job/a", r"job\a"])
 def test_voc_in_sub_folders(tmp_path: Path, ids: str) -> None:
     """As CVAT exports several tasks: both folders have the same sub-folders."""
-    write_image(tmp_path / "JPEGImages/job/a.png")
-    (tmp_path / "Annotations/job").mkdir(parents=True)
-    (tmp_path / "Annotations/job/a.xml").write_text(XML.format("", "job/a.png"))
+    write_files(tmp_path, {"JPEGImages/job/a.png": "", "Annotations/job/a.xml": XML.format("", "job/a.png")})
     assert [len(part) for part in open_datasets(str(tmp_path))[0].values()] == [1]  # without lists
-    (tmp_path / "ImageSets/Main").mkdir(parents=True)
-    (tmp_path / "ImageSets/Main/default.txt").write_text(f"{ids}\n")
+    write_files(tmp_path, {"ImageSets/Main/default.txt": f"{ids}\n"})
     (dataset,) = open_datasets(str(tmp_path))[0].values()
     assert dataset[0][1]["boxes"].tolist() == [[1, 2, 11, 12]]
 
 
 def test_voc_divided_by_sub_folders(tmp_path: Path) -> None:
     for part in ("train", "val"):
-        write_image(tmp_path / "images" / part / "a.png")
-        (tmp_path / "annotations" / part).mkdir(parents=True)
-        (tmp_path / "annotations" / part / "a.xml").write_text(XML.format(part, "a.png"))
+        xml = XML.format(part, "a.png")
+        write_files(tmp_path, {f"images/{part}/a.png": "", f"annotations/{part}/a.xml": xml})
     datasets, _ = open_datasets(str(tmp_path))
     assert {part: len(dataset) for part, dataset in datasets.items()} == {"train": 1, "val": 1}
-    write_image(tmp_path / "images/job/a.png")
-    (tmp_path / "annotations/job").mkdir()
-    (tmp_path / "annotations/job/a.XML").write_text(XML.format("job", "a.png"))
+    write_files(tmp_path, {"images/job/a.png": "", "annotations/job/a.XML": XML.format("job", "a.png")})
     (dataset,) = open_datasets(str(tmp_path))[0].values()  # job is no split, so all are one set
     assert len(dataset) == 3
 
 
 def test_voc_images_in_the_folder_that_the_annotation_names(tmp_path: Path) -> None:
     for place, name in (("a.png", r"C:\photos\a.png"), ("job/b.png", "b.png")):
-        write_image(tmp_path / "JPEGImages" / place)
-        (tmp_path / "Annotations").mkdir(exist_ok=True)
-        (tmp_path / f"Annotations/{place[-5]}1.xml").write_text(XML.format("job", name))
+        xml = XML.format("job", name)
+        write_files(tmp_path, {f"JPEGImages/{place}": "", f"Annotations/{place[-5]}1.xml": xml})
     (dataset,) = open_datasets(str(tmp_path))[0].values()
     assert [dataset.image_path(row).name for row in range(2)] == ["a.png", "b.png"]
 
@@ -130,16 +104,11 @@ def test_the_home_folder_in_entries_and_descriptions(tmp_path: Path, monkeypatch
 
 
 def test_files_as_written_come_first(tmp_path: Path) -> None:
-    for name in ("job/a.png", "A.png", "a.png", r"job\b.png", "job/b.png", ".hidden/a.png"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
+    names = ("job/a.png", "A.png", "a.png", r"job\b.png", "job/b.png", ".hidden/a.png")
+    write_files(tmp_path, dict.fromkeys(names, ""))
     folder = str(tmp_path)
-    for written, found in (
-        ("a.png", "a.png"),
-        ("A.png", "A.png"),
-        (r"job\b.png", r"job\b.png"),
-        ("JOB/A.png", "job/a.png"),
-    ):
+    pairs = (("a.png",) * 2, ("A.png",) * 2, (r"job\b.png",) * 2, ("JOB/A.png", "job/a.png"))
+    for written, found in pairs:
         assert find_file(folder, [written]) == str(tmp_path / found)
     assert find_file(folder, ["c.png", "A.PNG", "a.png"]) == str(tmp_path / "a.png")
     for refused in ("../a.png", r"..\a.png", "b.png", "", "a\0.png", str(tmp_path.parent)):

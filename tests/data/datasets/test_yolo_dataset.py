@@ -3,11 +3,9 @@ import pickle
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 import yaml
-from PIL import Image
 
 from ssd.data.catalog import make_dataset
 from ssd.data.datasets import YOLODataset
@@ -15,28 +13,17 @@ from ssd.data.datasets.policy import SkipErrors
 from ssd.data.datasets.yolo import label_path_of
 from ssd.data.datasets.yolo_layout import read_yolo_layout
 from ssd.utils.errors import DatasetError
+from tests.data.datasets.one_image import write_files
 
 BOX = "0 0.25 0.5 0.5 0.2\n"  # of 40 x 30 pixels: 0, 12, 20, 18
-
-
-def write_image(path: Path, size: tuple[int, int] = (40, 30)) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(path), np.full((size[1], size[0], 3), 90, np.uint8))
-
-
-def write_text(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     """images/{train,val}/*.png with labels; b.png has none."""
-    for name in ("train/a", "train/b", "val/c"):
-        write_image(tmp_path / f"images/{name}.png")
-    write_text(tmp_path / "labels/train/a.txt", BOX)
-    write_text(tmp_path / "labels/val/c.txt", "1 0.5 0.5 1 1\n")
-    return tmp_path
+    labels = {"labels/train/a.txt": BOX, "labels/val/c.txt": "1 0.5 0.5 1 1\n"}
+    images = dict.fromkeys([f"images/{name}.png" for name in ("train/a", "train/b", "val/c")], "")
+    return write_files(tmp_path, {**labels, **images})
 
 
 def describe(root: Path, **content: Any) -> None:
@@ -75,8 +62,8 @@ def test_boxes_and_images_without_objects(root: Path) -> None:
     ids=str,
 )
 def test_ways_to_describe_a_set(root: Path, content: dict[str, Any]) -> None:
-    write_text(root / "train.txt", "./images/train/a.png\nimages/train/b.png\n\n")
-    write_text(root / "lists/train.txt", f"../images/train/a.png\n{root}/images/train/b.png\n")
+    write_files(root, {"train.txt": "./images/train/a.png\nimages/train/b.png\n\n"})
+    write_files(root, {"lists/train.txt": f"../images/train/a.png\n{root}/images/train/b.png\n"})
     describe(root, **content)
     dataset = YOLODataset(root / "data.yaml", "train")
     assert [os.path.basename(name) for name in dataset.ids] == ["a.png", "b.png"]
@@ -84,24 +71,23 @@ def test_ways_to_describe_a_set(root: Path, content: dict[str, Any]) -> None:
 
 
 def test_labelimg_and_darknet(tmp_path: Path) -> None:
-    write_image(tmp_path / "obj_train_data/a.png")
-    write_text(tmp_path / "obj_train_data/a.txt", BOX)
-    write_text(tmp_path / "obj.names", "cat\n")
+    files = {"obj_train_data/a.png": "", "obj_train_data/a.txt": BOX, "obj.names": "cat\n"}
+    write_files(tmp_path, files)
     beside = YOLODataset(tmp_path)
     assert beside.get_annotation(0)[1][1].tolist() == [1]
-    write_text(tmp_path / "train.txt", "data/obj_train_data/a.png\n")  # as CVAT writes it
-    write_text(tmp_path / "obj.data", "classes = 1\ntrain = data/train.txt\nnames = data/obj.names\nbackup = backup/\n")
+    data = "classes = 1\ntrain = data/train.txt\nnames = data/obj.names\nbackup = backup/\n"
+    write_files(tmp_path, {"train.txt": "data/obj_train_data/a.png\n", "obj.data": data})  # as CVAT writes them
     assert YOLODataset(tmp_path, "train").ids == ["obj_train_data/a.png"]
 
 
 def test_polygons_and_poses_become_boxes(root: Path) -> None:
     describe(root)
-    write_text(root / "labels/train/a.txt", "1 0.1 0.1 0.5 0.2 0.3 0.6\n0 0 0 0.5 0 0.5 0.5 0 0.5\n")
+    write_files(root, {"labels/train/a.txt": "1 0.1 0.1 0.5 0.2 0.3 0.6\n0 0 0 0.5 0 0.5 0.5 0 0.5\n"})
     dataset = YOLODataset(root, "train")
     np.testing.assert_allclose(dataset.get_annotation(0)[1][0], [[4, 3, 20, 18], [0, 0, 20, 15]], atol=1e-5)
     assert dataset.num_polygons == 2
     describe(root, kpt_shape=[2, 3])
-    write_text(root / "labels/train/a.txt", "0 0.25 0.5 0.5 0.2 0.1 0.1 2 0.3 0.3 1\n")
+    write_files(root, {"labels/train/a.txt": "0 0.25 0.5 0.5 0.2 0.1 0.1 2 0.3 0.3 1\n"})
     np.testing.assert_allclose(YOLODataset(root, "train").get_annotation(0)[1][0], [[0, 12, 20, 18]], atol=1e-5)
 
 
@@ -126,7 +112,7 @@ MISTAKES = {
 @pytest.mark.parametrize(("row", "fact"), MISTAKES.items(), ids=range(len(MISTAKES)))
 def test_mistakes_are_raised_or_skipped(root: Path, row: str, fact: str) -> None:
     describe(root)
-    write_text(root / "labels/train/a.txt", f"{BOX}{row}\n")
+    write_files(root, {"labels/train/a.txt": f"{BOX}{row}\n"})
     with pytest.raises(DatasetError) as caught:
         YOLODataset(root, "train")
     assert (caught.value.field, caught.value.path) == ("row 2", str(root / "labels/train/a.txt"))
@@ -195,7 +181,7 @@ def test_missing_pieces(root: Path) -> None:
     describe(root)
     with pytest.raises(DatasetError, match=r"'test'; there are: train, val"):
         YOLODataset(root, "test")
-    write_text(root / "list.txt", "../../../etc/passwd\nimages/train/a.png\n")
+    write_files(root, {"list.txt": "../../../etc/passwd\nimages/train/a.png\n"})
     describe(root, train="list.txt")
     with pytest.raises(DatasetError):
         YOLODataset(root, "train")
@@ -222,7 +208,7 @@ def test_missing_pieces(root: Path) -> None:
 )
 def test_missing_pieces_of_darknet(root: Path, names: str, images: bytes | None, fact: str) -> None:
     (root / "obj.data").write_text(f"train = list.txt\nnames = {names}\n")
-    write_text(root / "names.txt", "cat\n")
+    write_files(root, {"names.txt": "cat\n"})
     if images is not None:
         (root / "list.txt").write_bytes(images)
     with pytest.raises(DatasetError, match=fact):
@@ -239,7 +225,7 @@ def test_two_descriptions(root: Path) -> None:
 
 def test_blank_rows_and_rows_that_are_no_text(root: Path) -> None:
     describe(root)
-    write_text(root / "labels/train/a.txt", f"\n  \n{BOX}\n7 0.5 0.5 0.1 0.1\n")
+    write_files(root, {"labels/train/a.txt": f"\n  \n{BOX}\n7 0.5 0.5 0.1 0.1\n"})
     with pytest.raises(DatasetError, match=r"a\.txt: row 5"):
         YOLODataset(root, "train")
     (root / "labels/train/a.txt").write_bytes(BOX.encode() + b"\xff")
@@ -248,17 +234,6 @@ def test_blank_rows_and_rows_that_are_no_text(root: Path) -> None:
     policy = SkipErrors()
     assert YOLODataset(root, "train", policy=policy).ids == ["images/train/b.png"]
     assert policy.count == 1
-
-
-def test_boxes_follow_the_upright_image(root: Path) -> None:
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    Image.new("RGB", (30, 40)).save(root / "images/train/a.jpg", exif=exif)
-    (root / "images/train/a.png").unlink()
-    describe(root)
-    dataset = YOLODataset(root, "train")
-    assert dataset.get_img_info(0) == {"height": 30, "width": 40}
-    assert dataset[0][0].shape == (30, 40, 3)
 
 
 def test_the_entry_of_a_config(root: Path) -> None:

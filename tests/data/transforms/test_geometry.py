@@ -254,8 +254,7 @@ def test_without_boxes_there_is_no_crop_but_expansion_and_mirror() -> None:
 
 @pytest.fixture(scope="module")
 def golden(goldens):
-    with np.load(goldens / "lufficc" / "transforms.npz") as arrays:
-        return dict(arrays)
+    return dict(np.load(goldens / "lufficc" / "transforms.npz"))
 
 
 def check_against(golden, case: str, draw: GeometricDraw) -> None:
@@ -321,12 +320,8 @@ def test_jitter_by_hand() -> None:
     rng, steps = np.random.default_rng(0), GeometricSteps(scale=(2.0, 2.0))
     assert draw_jitter(80, 40, rng, steps) == (20, 10, 60, 30)
     assert draw_jitter(80, 40, rng, GeometricSteps(scale=(0.5, 0.5))) == (-40, -20, 120, 60)
-    assert draw_jitter(80, 40, rng, GeometricSteps(aspect=(4.0, 4.0))) == (
-        20,
-        -20,
-        60,
-        60,
-    )  # twice as wide
+    twice_as_wide = GeometricSteps(aspect=(4.0, 4.0))
+    assert draw_jitter(80, 40, rng, twice_as_wide) == (20, -20, 60, 60)
 
 
 def test_jitter_is_uniform_within_its_limits() -> None:
