@@ -135,23 +135,6 @@ def test_workers_do_not_change_the_stream(make_cfg, monkeypatch) -> None:
         assert_equal(tensors(loader), reference)
 
 
-def test_a_resumed_run_sees_what_the_unbroken_one_saw(make_cfg) -> None:
-    cfg = make_cfg()
-    full = tensors(make_train_loader(cfg, [Painted(11)]))
-    resumed = make_train_loader(cfg, [Painted(11)], start_iteration=5)
-    assert len(resumed) == 3
-    assert_equal(tensors(resumed), full[5:])
-    assert list(make_train_loader(cfg, [Painted(11)], start_iteration=8)) == []
-
-
-def test_two_processes_see_what_one_with_the_double_batch_sees(make_cfg) -> None:
-    one = make_train_loader(make_cfg(**{"SOLVER.BATCH_SIZE": 8}), [Painted(11)])
-    two = [make_train_loader(make_cfg(), [Painted(11)], rank=rank, world_size=2) for rank in (0, 1)]
-    for (images, _, ids), *parts in zip(one, *two, strict=True):
-        assert torch.equal(torch.cat([part[0] for part in parts]), images)
-        assert torch.equal(torch.cat([part[2] for part in parts]), ids)
-
-
 def test_the_last_iterations_only_mirror(make_cfg) -> None:
     """The iterations before are those of a training without an end of this kind."""
     jitter = {"INPUT.AUGMENTATION.SCALE": (0.5, 1.5), "INPUT.AUGMENTATION.SHIFT": 0.2}

@@ -20,7 +20,6 @@ import torch
 from torch import Tensor, nn
 from torch.amp import GradScaler
 
-from ssd.config import Config, load_config
 from ssd.data.samplers import share_of_batches
 from ssd.engine.finite import FiniteGuard
 from ssd.engine.inference import gather_predictions, make_targets, mean_losses
@@ -28,7 +27,7 @@ from ssd.engine.make import make_step
 from ssd.engine.monitor import TrainingMonitor
 from ssd.engine.step import Step
 from ssd.modeling.box_head import LossSums
-from ssd.modeling.detector import SSDDetector, build_detection_model
+from ssd.modeling.detector import SSDDetector
 from ssd.modeling.layers import BatchNorm2d
 from ssd.structures import Container
 from ssd.utils.distributed import (
@@ -48,38 +47,19 @@ from ssd.utils.distributed import (
 )
 from ssd.utils.errors import TrainingError
 from ssd.utils.logger import setup_logger
+from tests.tiny import steady_detector, tiny_batch, tiny_config
 
 FOLDER = Path(sys.argv[1])
 
-SMALL = [
-    *("MODEL.BACKBONE.NAME", "tiny", "MODEL.BACKBONE.PRETRAINED", False, "INPUT.IMAGE_SIZE", 64),
-    *("MODEL.PRIORS.MIN_SIZES", [16, 32, 48, 64], "MODEL.PRIORS.MAX_SIZES", [32, 48, 64, 96]),
-    *("MODEL.PRIORS.ASPECT_RATIOS", [[2], [2], [2], [2]], "MODEL.NUM_CLASSES", 4),
-]
 Gradients = tuple[dict[str, Tensor], dict[str, Tensor]]
 
 
-def config(*overrides: object) -> Config:
-    return load_config(None, [*SMALL, *overrides])
-
-
-def make_detector(cfg: Config) -> SSDDetector:
-    """Build the same detector in float64 whenever it is called; its batch norms use their running statistics."""
-    torch.manual_seed(0)
-    model = build_detection_model(cfg).double().train()
-    for layer in model.modules():
-        layer.train(not isinstance(layer, nn.BatchNorm2d))
-    return model
+def make_detector(*overrides: object) -> SSDDetector:
+    return steady_detector("INPUT.IMAGE_SIZE", 64, *overrides).double()
 
 
 def whole_batch() -> tuple[Tensor, Container]:
-    """Six images of three processes, two of them without objects."""
-    generator = torch.Generator().manual_seed(0)
-    corner = torch.rand(6, 3, 2, generator=generator) * 0.6
-    boxes = torch.cat([corner, corner + 0.1 + 0.3 * torch.rand(6, 3, 2, generator=generator)], dim=2)
-    labels = torch.tensor([[1, 2, 3], [0, 0, 0], [2, 0, 0], [1, 3, 0], [0, 0, 0], [3, 3, 3]])
-    images = torch.randn(6, 3, 64, 64, generator=generator, dtype=torch.float64)
-    return images, Container(boxes=boxes, labels=labels)
+    return tiny_batch(64, torch.float64)
 
 
 def share(values: Tensor) -> Tensor:
@@ -87,12 +67,12 @@ def share(values: Tensor) -> Tensor:
     return values.tensor_split(get_world_size())[get_rank()]
 
 
-def step_of(cfg: Config) -> Gradients:
+def step_of(*overrides: object) -> Gradients:
     """Return the losses and the gradients of a step on this process's share."""
-    model = make_detector(cfg)
+    model = make_detector(*overrides)
     images, targets = whole_batch()
     targets = Container(**{name: share(targets[name]) for name in targets})
-    step = make_step(cfg, model, torch.optim.SGD(model.parameters(), lr=0.0), torch.float32)
+    step = make_step(tiny_config(*overrides), model, torch.optim.SGD(model.parameters(), lr=0.0), torch.float32)
     losses = step.forward_backward(share(images), targets)
     return losses, {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
 
@@ -187,9 +167,9 @@ def check_one_state_for_all() -> None:
 
 def check_a_step_is_that_of_the_whole_batch() -> None:
     """Also with frozen stages, and in parts of other shares of positives than those of the processes."""
-    assert_same(step_of(config()), EXPECTED["plain"])
-    assert_same(step_of(config("SOLVER.MICRO_BATCHES", 2, "SOLVER.BATCH_SIZE", 2)), EXPECTED["plain"])
-    assert_same(step_of(config("MODEL.BACKBONE.FREEZE_STAGES", 2)), EXPECTED["frozen"])
+    assert_same(step_of(), EXPECTED["plain"])
+    assert_same(step_of("SOLVER.MICRO_BATCHES", 2, "SOLVER.BATCH_SIZE", 2), EXPECTED["plain"])
+    assert_same(step_of("MODEL.BACKBONE.FREEZE_STAGES", 2), EXPECTED["frozen"])
 
 
 class Annotated:
@@ -210,7 +190,7 @@ class Annotated:
 @torch.inference_mode()
 def validation_losses(batch_size: int) -> dict[str, float]:
     """Measure them on this process's share of the batches."""
-    model = make_detector(config()).eval()
+    model = make_detector().eval()
     images, _ = whole_batch()
     losses = []
     for ids in share_of_batches(6, batch_size, get_rank(), get_world_size()):
@@ -228,7 +208,7 @@ def check_the_validation_loss_is_that_of_one_process() -> None:
 
 def check_a_compiled_step() -> None:
     with mock.patch("torch.compile", partial(torch.compile, backend="eager")):
-        assert_same(step_of(config("SOLVER.COMPILE", True)), EXPECTED["plain"])
+        assert_same(step_of("SOLVER.COMPILE", True), EXPECTED["plain"])
 
 
 def check_scaled_losses_and_an_overflow_in_one_process() -> None:
@@ -271,8 +251,8 @@ def check_a_process_that_does_not_come_is_named() -> None:
 if __name__ == "__main__":
     EXPECTED = {
         **{f"validation, {batch_size}": validation_losses(batch_size) for batch_size in (1, 4)},
-        "plain": step_of(config()),
-        "frozen": step_of(config("MODEL.BACKBONE.FREEZE_STAGES", 2)),
+        "plain": step_of(),
+        "frozen": step_of("MODEL.BACKBONE.FREEZE_STAGES", 2),
     }
     join_processes(torch.device("cpu"))
     passed = {}

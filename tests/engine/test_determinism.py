@@ -1,15 +1,12 @@
 """SOLVER.DETERMINISTIC: what it switches, and two runs with equal bits."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
-import pytest
 import torch
 from torch import nn
 
 from ssd.engine.determinism import seed_iteration
-from tests.forks import Forks
 
 ROOT = Path(__file__).parents[2]
 
@@ -31,7 +28,7 @@ print(json.dumps([own, switches()]))
 """
 
 
-def test_the_switches(forks: Forks, tmp_path: Path) -> None:
+def test_the_switches(forks, tmp_path) -> None:
     """A workspace that the user has chosen stays."""
     (tmp_path / "switches.py").write_text(CODE)
     statuses, shown = forks(tmp_path / "switches.py", cwd=tmp_path)
@@ -39,7 +36,7 @@ def test_the_switches(forks: Forks, tmp_path: Path) -> None:
     assert json.loads(shown) == [[True, True, True, False, workspace] for workspace in (":4096:8", ":16:8")]
 
 
-def test_two_runs_give_equal_bits(forks: Forks, config_file: Path, tmp_path: Path) -> None:
+def test_two_runs_give_equal_bits(forks, config_file, tmp_path) -> None:
     """Each in a process of its own, with two threads, and a loader worker or none."""
     digests = []
     for number in range(2):
@@ -54,9 +51,7 @@ def test_two_runs_give_equal_bits(forks: Forks, config_file: Path, tmp_path: Pat
     assert digests[0] == digests[1]
 
 
-def test_a_run_switches_it_on(
-    script: Callable[..., tuple[int, str, str]], config_file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_switches_it_on(script, config_file, monkeypatch) -> None:
     called: list[bool] = []
     monkeypatch.setattr("ssd.engine.setup.make_deterministic", lambda: called.append(True))
     for value, expected in ((False, []), (True, [True])):

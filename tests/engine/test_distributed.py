@@ -50,9 +50,7 @@ class Runs:
         options = ("--use_tensorboard", False, "--log_step", 1) if script == "train.py" else ()
         return [*map(str, (RUN, folder / "record", script, "--config-file", config, *options, *args))]
 
-    def __call__(
-        self, name: str, *args: object, number: int = 1, script: str = "train.py", status: int = 0, **env: str
-    ) -> str:
+    def __call__(self, name: str, *args: object, number=1, script="train.py", status=0, **env: str) -> str:
         """Run in so many processes to the end, and return the output."""
         command = self.command(name, *args, script=script)
         statuses, said = self._forks(*command, cwd=self.root, number=number, **env)
@@ -112,7 +110,7 @@ def averaged(runs: Runs) -> str:
     return runs("averaged", *AVERAGED, "--eval_step", 7, number=2, DOUBLE="1")
 
 
-def test_four_processes_follow_one(runs: Runs, plain: list[float], scenes: Path) -> None:
+def test_four_processes_follow_one(runs, plain, scenes) -> None:
     """Without batch norm; their gradients come in two parts. Then they share three images."""
     splits = scenes / "ImageSets" / "Main"
     (splits / "three.txt").write_text("\n".join((splits / "test.txt").read_text().splitlines()[:3]))
@@ -138,7 +136,7 @@ def assert_same_files(one: Path, other: Path) -> None:
         assert first.read_bytes() == second.read_bytes(), pattern
 
 
-def test_two_processes_with_an_average_follow_one(runs: Runs, averaged: str) -> None:
+def test_two_processes_with_an_average_follow_one(runs, averaged) -> None:
     runs("alone", *AVERAGED, "--eval_step", 0, DOUBLE="1")
     alone = runs.losses("alone")
     assert len(alone) == STEPS
@@ -147,7 +145,7 @@ def test_two_processes_with_an_average_follow_one(runs: Runs, averaged: str) -> 
     assert "Evaluating test_scenes" in averaged
 
 
-def test_a_killed_process_is_restarted_and_the_run_ends_as_if_unbroken(runs: Runs, averaged: str) -> None:
+def test_a_killed_process_is_restarted_and_the_run_ends_as_if_unbroken(runs, averaged) -> None:
     mark = runs.root / "killed"
     options = (*AVERAGED, "--eval_step", 7, "--save_step", 3)
     launched = {"output": "restarted.txt", "DOUBLE": "1", "KILL": f"1 8 {mark}"}
@@ -161,7 +159,7 @@ def test_a_killed_process_is_restarted_and_the_run_ends_as_if_unbroken(runs: Run
     runs.assert_same_states("restarted", "averaged", *parts, rtol=0, atol=0)
 
 
-def test_two_machines_train_together_and_end_together(runs: Runs, plain: list[float]) -> None:
+def test_two_machines_train_together_and_end_together(runs, plain) -> None:
     """Two agents on the loopback; a process of the second dies, and both commands end with a message."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
@@ -182,13 +180,13 @@ def test_two_machines_train_together_and_end_together(runs: Runs, plain: list[fl
     assert runs.losses("machines")[:3] == pytest.approx(plain[:3], rel=1e-5)
 
 
-def test_synchronised_batch_norm_is_refused_on_a_cpu(runs: Runs) -> None:
+def test_synchronised_batch_norm_is_refused_on_a_cpu(runs) -> None:
     said = runs("synchronised", "SOLVER.SYNC_BN", True, "SOLVER.MAX_ITER", 2, number=2, status=1)
     assert "SOLVER.SYNC_BN" in said
 
 
 @pytest.mark.slow
-def test_two_processes_evaluate_as_one(runs: Runs, plain: list[float]) -> None:
+def test_two_processes_evaluate_as_one(runs, plain) -> None:
     """Four images in batches of three."""
     folders = []
     for number in (1, 2):
@@ -201,9 +199,7 @@ def test_two_processes_evaluate_as_one(runs: Runs, plain: list[float]) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_to_torchrun_saves_and_the_same_command_continues(
-    runs: Runs, averaged: str, number: signal.Signals
-) -> None:
+def test_a_signal_to_torchrun_saves_and_the_same_command_continues(runs, averaged, number) -> None:
     name = f"stopped_{number.name}"
     options = (*AVERAGED, "--eval_step", 7, "--save_step", 0)
     lines = []
@@ -237,5 +233,5 @@ def checked(tmp_path_factory: pytest.TempPathFactory, forks: Forks) -> list[dict
 
 
 @pytest.mark.parametrize("check", re.findall(r"^def (check_\w+)", CHECKS.read_text(), re.MULTILINE))
-def test_in_three_processes(checked: list[dict[str, str]], check: str) -> None:
+def test_in_three_processes(checked, check) -> None:
     assert [results[check] for results in checked] == ["passed"] * 3

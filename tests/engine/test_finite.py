@@ -80,9 +80,7 @@ OPTIMIZERS: dict[str, Callable[[nn.Module], Optimizer]] = {
 @pytest.mark.parametrize("make_optimizer", OPTIMIZERS.values(), ids=list(OPTIMIZERS))
 @pytest.mark.parametrize(("pixel", "slope"), [(NAN, 1.0), (INF, 1.0), (0.5, INF)], ids=["nan", "inf", "gradient"])
 @pytest.mark.parametrize("micro_batches", [1, 2])
-def test_a_bad_step_changes_nothing(
-    make_optimizer: Callable[[nn.Module], Optimizer], pixel: float, slope: float, micro_batches: int
-) -> None:
+def test_a_bad_step_changes_nothing(make_optimizer, pixel, slope, micro_batches) -> None:
     """The run goes on as if that step had not been."""
     states = []
     for slopes_and_pixels in ([(0.5, 1.0)] * 2, [(0.5, 1.0), (pixel, slope), (0.5, 1.0)]):
@@ -125,7 +123,7 @@ def test_nothing_changes_once_there_were_too_many() -> None:
 
 
 @pytest.mark.parametrize("fused", [True, False])
-def test_scaled_losses(fused: bool) -> None:
+def test_scaled_losses(fused) -> None:
     """A gradient that overflows is the scaler's business as long as the scale exceeds 1; a loss never is."""
     net = Net()
     optimizer = SGD(net.parameters(), lr=0.1, fused=fused)
@@ -142,7 +140,7 @@ def test_scaled_losses(fused: bool) -> None:
 
 
 @pytest.mark.parametrize("limit", [0, 1])
-def test_the_average_stays_too(limit: int) -> None:
+def test_the_average_stays_too(limit) -> None:
     """The average is unchanged where the training continues; otherwise it is not used again."""
     net = Net()
     average, step = ModelAverage(net, 0.5), step_of(net, OPTIMIZERS["sgd"](net), limit)
@@ -162,7 +160,7 @@ def test_the_average_stays_too(limit: int) -> None:
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("name", ["sgd", "adamw"])
-def test_on_a_gpu(name: str) -> None:
+def test_on_a_gpu(name) -> None:
     """The same, and CUDA itself raises where an operation would wait."""
     states = []
     for pixels in ((0.5, 0.5), (0.5, NAN, 0.5)):

@@ -2,22 +2,16 @@
 
 import torch
 
-from ssd.config import load_config
 from ssd.engine.flipped import FlippedDetector
-from ssd.modeling.detector import build_detection_model
 from ssd.structures.boxes import center_to_corner
+from tests.tiny import tiny_detector
 
 
 @torch.no_grad()
 def test_a_mirrored_image_gives_mirrored_detections() -> None:
     """Also where strides do not divide the image, so that the priors are not symmetric themselves."""
-    small = [
-        *("MODEL.BACKBONE.NAME", "tiny", "MODEL.BACKBONE.PRETRAINED", False, "INPUT.IMAGE_SIZE", (96, 104)),
-        *("MODEL.PRIORS.MIN_SIZES", [16, 32, 48, 64], "MODEL.PRIORS.MAX_SIZES", [32, 48, 64, 96]),
-        *("MODEL.PRIORS.ASPECT_RATIOS", [[2], [2], [2], [2]], "MODEL.NUM_CLASSES", 4),
-    ]
     torch.manual_seed(0)
-    detector = build_detection_model(load_config(None, small)).eval()
+    detector = tiny_detector("INPUT.IMAGE_SIZE", (96, 104)).eval()
     for header in [*detector.box_head.predictor.cls_headers, *detector.box_head.predictor.reg_headers]:
         torch.nn.init.normal_(header.weight, std=0.1)
         torch.nn.init.zeros_(header.bias)

@@ -136,9 +136,8 @@ def test_packing_and_unpacking() -> None:
     """Images with and without detections, and fields of another head."""
     predictions = [packed(0), packed(3), packed(1), packed(0)]
     columns = pack(predictions)
-    assert {name: tuple(values.shape) for name, values in columns.items()} == {
-        "counts": (4, 3), "boxes": (4, 4), "labels": (4,), "scores": (4,),
-    }  # fmt: skip
+    shapes = {name: tuple(values.shape) for name, values in columns.items()}
+    assert shapes == {"counts": (4, 3), "boxes": (4, 4), "labels": (4,), "scores": (4,)}
     assert columns["counts"].tolist() == [[0, 10, 20], [3, 13, 23], [1, 11, 21], [0, 10, 20]]
     assert_same_images(unpack(columns), predictions)
     predictions = [packed(count, masks=torch.ones(count, 2, 5, dtype=torch.bool)) for count in (2, 0)]

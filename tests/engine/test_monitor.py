@@ -1,6 +1,5 @@
 """Table, curves and pictures of a training, which do not change the trained model."""
 
-import csv
 import logging
 import os
 import signal
@@ -14,13 +13,9 @@ import pytest
 import torch
 
 from ssd.engine.monitor import TrainingMonitor
+from tests.engine.test_results import read
 
 Script = Callable[..., tuple[int, str, str]]
-
-
-def read(path: Path) -> list[dict[str, str]]:
-    with open(path, newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
 
 
 def train(script: Script, config_file: Path, out: Path, *options: object, status: int = 0) -> str:
@@ -35,16 +30,15 @@ STEADY = ["iteration", "lr", "total_loss", "reg_loss", "cls_loss"]
 MEASURED = [f"test_scenes/{name}" for name in ("total_loss", "reg_loss", "cls_loss", "mAP")]
 
 
-def test_a_training_leaves_a_table_curves_and_pictures(script: Script, config_file: Path, tmp_path: Path) -> None:
+def test_a_training_leaves_a_table_curves_and_pictures(script, config_file, tmp_path) -> None:
     log = train(script, config_file, tmp_path / "out")
     rows = read(tmp_path / "out" / "results.csv")
     assert [row["iteration"] for row in rows] == ["2", "3", "4", "6"]
     assert list(rows[0]) == [*STEADY, "images_per_second", "memory_mib", *MEASURED]
     assert [bool(row["total_loss"]) for row in rows] == [True, False, True, True]
     assert [bool(row["test_scenes/mAP"]) for row in rows] == [False, True, False, True]
-    assert float(rows[1]["test_scenes/total_loss"]) == pytest.approx(
-        float(rows[1]["test_scenes/reg_loss"]) + float(rows[1]["test_scenes/cls_loss"])
-    )
+    parts = [float(rows[1][f"test_scenes/{name}"]) for name in ("reg_loss", "cls_loss")]
+    assert float(rows[1]["test_scenes/total_loss"]) == pytest.approx(sum(parts))
     assert f"test_scenes, validation losses: total_loss: {float(rows[1]['test_scenes/total_loss']):.3f}" in log
     assert (tmp_path / "out" / "first_batch.jpg").is_file()
     assert (tmp_path / "out" / "learning_curves.svg").read_text().count("reg, test_scenes") == 1
@@ -63,9 +57,7 @@ def read_tags(folder: Path) -> dict[str, set[str]]:
     return {kind: set(tags) for kind, tags in events.Tags().items() if isinstance(tags, list)}
 
 
-def test_neither_the_monitor_nor_a_break_changes_a_training(
-    script: Script, config_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_neither_the_monitor_nor_a_break_changes_a_training(script, config_file, tmp_path, monkeypatch) -> None:
     """The broken one ends by Ctrl-C after iteration 5, and continues from iteration 3, as if killed after that."""
     train(script, config_file, tmp_path / "whole")
     with monkeypatch.context() as patched:
@@ -109,9 +101,7 @@ def report(*folders: Path) -> None:
     monitor.close()
 
 
-def test_without_a_folder_nothing_is_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_without_a_folder_nothing_is_written(tmp_path, monkeypatch, caplog) -> None:
     monkeypatch.chdir(tmp_path)
     with caplog.at_level(logging.INFO, "ssd"):
         report()
@@ -131,9 +121,7 @@ class UnfitTensorBoard(ModuleType):
 
 
 @pytest.mark.parametrize("package", [None, UnfitTensorBoard("torch.utils.tensorboard")], ids=["missing", "unfit"])
-def test_a_missing_tensorboard_and_a_full_disk_are_warnings(
-    package: ModuleType | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_missing_tensorboard_and_a_full_disk_are_warnings(package, tmp_path, monkeypatch, caplog) -> None:
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", package)
     out = tmp_path / "missing"
     report(out / "tf_logs", out)

@@ -29,7 +29,6 @@ from ssd.structures import Container
 from ssd.utils.checkpoint import Checkpointer
 from ssd.utils.errors import CheckpointError, TrainingError
 from ssd.utils.interrupt import InterruptGuard
-from tests.forks import Forks
 
 ROOT = Path(__file__).parents[2]
 NEVER = Intervals(log=0, save=0, evaluate=0)
@@ -82,7 +81,7 @@ def first_two(scenes: Path) -> str:
     return "two"
 
 
-def test_two_images_are_learnt_by_heart(scenes: Path, make_run: MakeRun, tmp_path: Path) -> None:
+def test_two_images_are_learnt_by_heart(scenes, make_run, tmp_path) -> None:
     """Near-zero loss, and AP 1.0 on the very images."""
     split = first_two(scenes)
     run = make_run(
@@ -109,7 +108,7 @@ ALL_OPTIONS = ("SOLVER.EMA", 0.9, "SOLVER.GRAD_CLIP", 1.0, "SOLVER.MICRO_BATCHES
 
 
 @pytest.mark.parametrize("options", [(), ALL_OPTIONS], ids=["plain", "all options"])
-def test_a_continued_run_is_bit_equal_to_an_unbroken_one(make_run: MakeRun, tmp_path: Path, options: tuple) -> None:
+def test_a_continued_run_is_bit_equal_to_an_unbroken_one(make_run, tmp_path, options) -> None:
     overrides = ("SOLVER.LR_STEPS", [6], "SOLVER.MAX_ITER", 8, *options)
     whole = make_run("whole", *overrides)
     assert whole.train()
@@ -132,7 +131,7 @@ def test_a_continued_run_is_bit_equal_to_an_unbroken_one(make_run: MakeRun, tmp_
         torch.testing.assert_close(resumed.get(part), expected.get(part), rtol=0, atol=0)
 
 
-def test_the_average_is_the_model_of_a_checkpoint(make_run: MakeRun, tmp_path: Path) -> None:
+def test_the_average_is_the_model_of_a_checkpoint(make_run, tmp_path) -> None:
     """Whether the average is switched on or off, a run continues from the trained weights."""
     averaged = make_run("out", "SOLVER.MAX_ITER", 2, "SOLVER.EMA", 0.5)
     averaged.train()
@@ -149,30 +148,6 @@ def test_the_average_is_the_model_of_a_checkpoint(make_run: MakeRun, tmp_path: P
     again = averaged.make()
     assert again.average is not None
     torch.testing.assert_close(dict(again.average.module.state_dict()), state["training_model"])
-
-
-def test_a_compiled_network_trains_the_model(
-    make_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    plain = make_run("plain", "SOLVER.MAX_ITER", 3)
-    assert plain.train()
-    compile_with = torch.compile
-    monkeypatch.setattr(torch, "compile", lambda function: compile_with(function, backend="eager"))
-    compiled = make_run("compiled", "SOLVER.MAX_ITER", 3, "SOLVER.COMPILE", True)
-    assert compiled.train(Intervals(log=0, save=0, evaluate=1))
-    assert compiled.losses == pytest.approx(plain.losses, rel=1e-4)
-    states = [torch.load(tmp_path / name / "model_final.pth")["model"] for name in ("plain", "compiled")]
-    assert list(states[0]) == list(states[1])
-
-
-def test_parts_of_a_batch_train_as_the_whole(make_run: MakeRun) -> None:
-    """The same iterations, images and colours; only batch norm, here in training, sees the parts."""
-    overrides = ("SOLVER.MAX_ITER", 3, "SOLVER.BATCH_SIZE", 4)
-    whole, parts = make_run("whole", *overrides), make_run("parts", *overrides, "SOLVER.MICRO_BATCHES", 2)
-    assert whole.train()
-    assert parts.train()
-    assert parts.losses == pytest.approx(whole.losses, rel=0.1)
-    assert parts.losses != whole.losses
 
 
 class WaitsForTheDevice(TorchDispatchMode):
@@ -197,7 +172,7 @@ class Mean(nn.Module):
         return LossSums({"loss": images.mean() * self.weight}, targets["labels"][:, 0])
 
 
-def test_nothing_waits_for_the_device_but_the_report(config_file: Path) -> None:
+def test_nothing_waits_for_the_device_but_the_report(config_file) -> None:
     model, config = Mean(), load_config(config_file, ["SOLVER.OPTIMIZER", "adamw"])
     optimizer = make_optimizer(config, model)
     guard, checkpointer = FiniteGuard(model, 1), Checkpointer(model)
@@ -228,7 +203,7 @@ def test_nothing_waits_for_the_device_but_the_report(config_file: Path) -> None:
     assert waits.count > 0
 
 
-def test_a_second_interrupt_stops_at_once(make_run: MakeRun, tmp_path: Path) -> None:
+def test_a_second_interrupt_stops_at_once(make_run, tmp_path) -> None:
     handler = signal.getsignal(signal.SIGINT)
 
     def interrupt_twice(iteration: int) -> None:
@@ -241,7 +216,7 @@ def test_a_second_interrupt_stops_at_once(make_run: MakeRun, tmp_path: Path) -> 
     assert signal.getsignal(signal.SIGINT) is handler
 
 
-def test_intervals_and_continuing_a_finished_run(make_run: MakeRun, tmp_path: Path) -> None:
+def test_intervals_and_continuing_a_finished_run(make_run, tmp_path) -> None:
     """Nothing is left to do, also where the run was longer; another optimizer cannot continue it."""
     run = make_run("out", "SOLVER.MAX_ITER", 6)
     assert run.train(Intervals(log=2, save=4, evaluate=3))
@@ -259,14 +234,14 @@ def test_intervals_and_continuing_a_finished_run(make_run: MakeRun, tmp_path: Pa
         make_run("out", "SOLVER.OPTIMIZER", "adamw", "SOLVER.MAX_ITER", 7).train()
 
 
-def test_divergence_is_noticed_before_it_is_saved(make_run: MakeRun, tmp_path: Path) -> None:
+def test_divergence_is_noticed_before_it_is_saved(make_run, tmp_path) -> None:
     run = make_run("out", "SOLVER.MAX_ITER", 20, "SOLVER.LR", 1e30, "SOLVER.WARMUP_ITERS", 0)
     with pytest.raises(TrainingError, match=r"(nan|inf) at iteration \d+.*SOLVER\.LR.*\.jpg"):
         run.train(Intervals(log=0, save=4, evaluate=0))
     assert not list((tmp_path / "out").glob("*.pth"))
 
 
-def test_several_processes_stop_alike_where_the_loss_diverges(forks: Forks, config_file: Path, tmp_path: Path) -> None:
+def test_several_processes_stop_alike_where_the_loss_diverges(forks, config_file, tmp_path) -> None:
     """The message names the images of both."""
     solver = {"LR": 1e30, "WARMUP_ITERS": 0, "MAX_ITER": 20, "MAX_NONFINITE_STEPS": 1}
     options = [word for name, value in solver.items() for word in (f"SOLVER.{name}", value)]

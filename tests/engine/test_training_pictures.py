@@ -1,7 +1,5 @@
 """Pictures of the first batch, with the priors that learn each object, and of an evaluation."""
 
-from pathlib import Path
-
 import numpy as np
 import torch
 
@@ -14,7 +12,7 @@ from ssd.structures import Container
 from tests.tools.report.sets import evaluated, three_classes
 
 
-def test_pixels_and_priors_are_those_of_the_training(config_file: Path) -> None:
+def test_pixels_and_priors_are_those_of_the_training(config_file) -> None:
     cfg = load_config(config_file, ["SOLVER.BATCH_SIZE", 6])
     datasets = build_datasets(cfg, is_train=True)
     names = datasets[0].class_names
@@ -59,7 +57,7 @@ def test_priors_and_objects_are_drawn_and_counted() -> None:
     assert (picture[409:428, 8:408] != without[409:428, 8:408]).any()  # the caption counts the priors
 
 
-def test_plots_of_an_evaluation_up_to_a_number_of_detections(tmp_path: Path) -> None:
+def test_plots_of_an_evaluation_up_to_a_number_of_detections(tmp_path) -> None:
     evaluation = evaluated(*three_classes(), tmp_path)
     pictures = draw_analysis(evaluation, max_detections=7)  # as it has
     assert list(pictures) == ["precision", "f1", "confusion"]
