@@ -34,11 +34,7 @@ class Layer(NamedTuple):
 
 
 def read(path: Path, source: str) -> CheckpointContent:
-    """Read a .caffemodel; ``content["layers"]`` has its layers in the order of execution.
-
-    Raises:
-        CheckpointError: The file is damaged, no .caffemodel, or has no weights.
-    """
+    """Read a .caffemodel; ``content["layers"]`` has its layers in the order of execution."""
     try:
         layers, weights = _read_layers(path.read_bytes())
     except CheckpointError as error:
@@ -86,11 +82,7 @@ def named_weights(weights: StateDict) -> StateDict:
 
 
 def norm_weights(weights: StateDict, stats: str, scale: str) -> StateDict:
-    """Return the batch norm of a BatchNorm layer, whose statistics are divided by blob 2, and of a Scale layer.
-
-    Raises:
-        CheckpointError: A blob is missing.
-    """
+    """Return the batch norm of a BatchNorm layer, whose statistics are divided by blob 2, and of a Scale layer."""
     blobs = {}
     for name in (*(f"{stats}.{index}" for index in range(3)), f"{scale}.0", f"{scale}.1"):
         if name not in weights:
@@ -108,11 +100,7 @@ def norm_weights(weights: StateDict, stats: str, scale: str) -> StateDict:
 
 
 def prior_overrides(content: Mapping[str, Any], config: str) -> tuple[Any, ...]:
-    """Return what the PriorBox layers of a file set otherwise than a config of configs/; empty if it has none.
-
-    Raises:
-        CheckpointError: They have sizes, variances or offsets that no network of the SSD branch has.
-    """
+    """Return what the PriorBox layers of a file set otherwise than a config of configs/; empty if it has none."""
     layers = [layer for layer in content.get("layers", ()) if layer.kind == "PriorBox"]
     boxes = [next(messages(layer.fields, _PRIOR_BOX), {}) for layer in layers]
     if not boxes:

@@ -21,13 +21,7 @@ _HEADER = "# The network of "  # first words of a config that is written here
 
 
 def prepare_output(output: Path, source: str, *, has_config: bool) -> None:
-    """Make the folder of ``output``, and check that it may be written.
-
-    Args:
-        output: File to write.
-        source: Path or URL of the checkpoint to convert.
-        has_config: Whether a config is written beside it.
-    """
+    """Make the folder of ``output``, and check that it may be written, with a config beside it if ``has_config``."""
     if output.suffix != ".pth":
         raise ConfigError(f"--output {output} must end in .pth")
     if output.exists() and Path(source).exists() and output.samefile(source):
@@ -49,12 +43,8 @@ def convert_to_ours(
 ) -> str:
     """Convert a checkpoint, write it and, beside it, the config of its network, and return a summary.
 
-    Args:
-        source: Path or URL.
-        output: File to write.
-        format: See ``read_detector``.
-        classes: Names of its classes, without background; empty = see ``trained_class_names``.
-        images: Folder of images that give folded batch norms their statistics.
+    ``classes`` are its names without background, see ``trained_class_names``; ``images`` is a folder of images that
+    give folded batch norms their statistics.
     """
     checkpoint = read_detector(source, format)
     if checkpoint.origin is None and checkpoint.config is None:
@@ -99,13 +89,7 @@ def _with_norms(model: SSDDetector, cfg: Config, source: str, images: Path | Non
 
 
 def convert_to_lufficc(checkpoint: LoadedCheckpoint, cfg: Config, output: Path) -> list[str]:
-    """Write a checkpoint for lufficc/SSD, and return sentences on the settings that it needs there.
-
-    Args:
-        checkpoint: Checkpoint of any project.
-        cfg: Config of its network.
-        output: File to write.
-    """
+    """Write a checkpoint for lufficc/SSD, and return sentences on the settings that it needs there."""
     class_names = trained_class_names(cfg, checkpoint)
     build_trained_model(cfg, checkpoint, class_names, torch.device("cpu"))  # raises if it does not fit
     try:

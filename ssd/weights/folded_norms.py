@@ -27,15 +27,7 @@ def folded_norms(model: nn.Module) -> list[BatchNorm2d]:
 def estimate_norms(model: SSDDetector, cfg: CfgNode, folder: Path) -> None:
     """Set the statistics of folded batch norms to those of images, and weights and biases so that outputs are the same.
 
-    With them, the model can be trained with statistics of batches.
-
-    Args:
-        model: In evaluation mode, on the CPU.
-        cfg: Reads INPUT.IMAGE_SIZE, PIXEL_MEAN and PIXEL_STD.
-        folder: Folder of the images, such as those of the training.
-
-    Raises:
-        ImageError: There are no images, or one is unreadable.
+    With them, the model can be trained with statistics of batches. It is in evaluation mode, on the CPU.
     """
     norms = folded_norms(model)
     # Number, sum and sum of squares; in float64, since their difference is the variance.

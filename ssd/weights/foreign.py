@@ -38,12 +38,7 @@ _MAX_SHOWN = 3
 
 
 def find_format(file: CheckpointContent, name: str = "auto") -> Format:
-    """Return the format of a file: the one that is named or, for "auto", the first that recognises its tensor names.
-
-    Raises:
-        CheckpointError: The file has no known format, or not the named one.
-        ConfigError: There is no format of this name.
-    """
+    """Return the format of a file: the one that is named or, for "auto", the first that recognises its tensor names."""
     names = list(file.weights)
     tensors = f"its {len(names)} tensors are named {_sample(names)}"
     recognising = [format for format in all_formats().values() if format.recognises(names)]
@@ -69,11 +64,7 @@ def find_format(file: CheckpointContent, name: str = "auto") -> Format:
 
 
 def convert_foreign(file: CheckpointContent, name: str = "auto") -> LoadedCheckpoint:
-    """Convert a foreign checkpoint to our names and layouts, in float32, with the config of its network.
-
-    Raises:
-        CheckpointError, ConfigError: See ``find_format``. CheckpointError also if its weights do not fit the format.
-    """
+    """Convert a foreign checkpoint to our names and layouts, in float32, with the config of its network."""
     format = find_format(file, name)
     converted = _convert(format, file)
     overrides = ["MODEL.BACKBONE.PRETRAINED", False, "MODEL.NUM_CLASSES", count_classes(converted.weights)]
@@ -123,12 +114,7 @@ def _sample(names: Sequence[str]) -> str:
 
 @contextmanager
 def explained(checkpoint: LoadedCheckpoint, *, is_other_network: bool = False) -> Iterator[None]:
-    """Add the format of a foreign checkpoint, and a remedy, to errors in loading it.
-
-    Args:
-        checkpoint: Checkpoint that is loaded in the block.
-        is_other_network: Whether the config is known to build another network.
-    """
+    """Add the format of a foreign checkpoint, and a remedy, to errors in loading it."""
     try:
         yield
     except CheckpointError as error:

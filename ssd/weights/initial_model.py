@@ -33,17 +33,9 @@ _SYNONYMS = {"aeroplane": "airplane", "motorbike": "motorcycle", "sofa": "couch"
 
 
 def build_new_model(cfg: Config, class_names: Sequence[str]) -> SSDDetector:
-    """Build the model of a config with the weights of MODEL.WEIGHTS or MODEL.BACKBONE.PRETRAINED.
+    """Build the model of a config for ``class_names``, background first.
 
-    Args:
-        cfg: Reads MODEL and INPUT.IMAGE_SIZE.
-        class_names: Classes of the model, background first.
-
-    Raises:
-        ConfigError: Keys contradict each other, the classes of WEIGHTS are unknown or have another number, or random
-            weights would be frozen.
-        CheckpointError: A file is missing, damaged, no detector, or does not fit.
-        DownloadError, MissingPackageError: See ``read_detector``.
+    Its weights are those of MODEL.WEIGHTS or MODEL.BACKBONE.PRETRAINED.
     """
     source = cfg.MODEL.WEIGHTS
     if not source:
@@ -98,16 +90,8 @@ def load_detector_weights(
 
     Shared classes (see ``match_classes``) keep their weights. A new class scores as the background does, but
     ``NEW_CLASS_PRIOR`` times as probable, so that it changes no detection at first. With sigmoid scores the
-    background's logit is 0.
-
-    Args:
-        model: An SSDDetector; changed only if everything fits.
-        weights: State dict.
-        source: Path or URL for messages.
-        trained_classes: Classes of the weights.
-        class_names: Classes of the model.
-        new: Regular expressions for the beginnings of names: these tensors keep their initial values.
-        trained_function: MODEL.BOX_HEAD.SCORES of the weights.
+    background's logit is 0. Tensors whose names begin with one of the regular expressions ``new`` keep their initial
+    values. ``trained_function`` is MODEL.BOX_HEAD.SCORES of the weights. The model is changed only if everything fits.
     """
     uses_sigmoid = "sigmoid" in (trained_function, getattr(model.box_head, "score_function", "softmax"))
     matches = match_classes(trained_classes, class_names)
@@ -140,16 +124,7 @@ def _plain(name: str) -> str:
 
 
 def move_classes(values: Tensor, matches: Sequence[int | None], num_trained: int) -> Tensor:
-    """Select the classes of a classification header.
-
-    Args:
-        values: Weight (A * C, D, k, k) or bias (A * C,) for C = ``num_trained``.
-        matches: Label in ``values`` of each class of the result; None for a new one.
-        num_trained: Number of classes in ``values``.
-
-    Returns:
-        Weight (A * len(matches), D, k, k) or bias (A * len(matches),).
-    """
+    """Select the classes ``matches``, None for a new one, of a weight or bias (A * C, ...) with C = ``num_trained``."""
     rows = values.unflatten(0, (-1, num_trained))[:, [match or 0 for match in matches]]  # (A, C, ...)
     if values.dim() == 1:
         is_new = torch.tensor([match is None for match in matches])

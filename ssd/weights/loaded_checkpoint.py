@@ -21,38 +21,23 @@ _PUBLISHED: dict[int, tuple[str, tuple[str, ...]]] = {21: ("VOC", VOC_CLASSES), 
 
 @dataclass(frozen=True)
 class Origin:
-    """Conversion of a foreign checkpoint.
+    """Conversion of a foreign checkpoint."""
 
-    Attributes:
-        title: Title of its format.
-        base: Config in configs/, without suffix, that its config starts from.
-        notes: Sentences for the user.
-    """
-
-    title: str
-    base: str
-    notes: tuple[str, ...]
+    title: str  # title of its format
+    base: str  # config in configs/, without suffix, that its config starts from
+    notes: tuple[str, ...]  # sentences for the user
 
 
 @dataclass(frozen=True)
 class LoadedCheckpoint:
-    """A checkpoint to detect with or to start from.
+    """A checkpoint to detect with or to start from."""
 
-    Attributes:
-        weights: State dict in our names.
-        source: Path or URL.
-        config: YAML of its config; None if it carries none.
-        class_names: Names in the file, background first; None if it has none.
-        origin: Conversion of a foreign checkpoint; None for one of this library.
-        iteration: Iterations of its training; None if unknown.
-    """
-
-    weights: StateDict
-    source: str
-    config: str | None = None
-    class_names: tuple[str, ...] | None = None
-    origin: Origin | None = None
-    iteration: int | None = None
+    weights: StateDict  # state dict in our names
+    source: str  # path or URL
+    config: str | None = None  # YAML of its config; None if it carries none
+    class_names: tuple[str, ...] | None = None  # names in the file, background first; None if it has none
+    origin: Origin | None = None  # None = a checkpoint of this library
+    iteration: int | None = None  # iterations of its training; None if unknown
 
     @property
     def score_function(self) -> str | None:
@@ -79,12 +64,8 @@ class LoadedCheckpoint:
 def known_class_names(cfg: Config, checkpoint: LoadedCheckpoint, given: Sequence[str] = ()) -> tuple[str, ...] | None:
     """Return the classes of a checkpoint, background first; None if neither the user nor the file names them.
 
-    MODEL.WEIGHTS_CLASSES belongs to MODEL.WEIGHTS: if that is another file, the names in this one go first.
-
-    Args:
-        cfg: Config of the run.
-        checkpoint: Checkpoint of any project.
-        given: Names from the command line, without background. They go before MODEL.WEIGHTS_CLASSES.
+    ``given`` are the names of the command line, without background. They go before MODEL.WEIGHTS_CLASSES, which belongs
+    to MODEL.WEIGHTS: if that is another file, the names in this one go first.
     """
     if not given and (checkpoint.class_names is None or _is_meant(cfg, checkpoint)):
         given = cfg.MODEL.WEIGHTS_CLASSES
@@ -103,14 +84,9 @@ def trained_class_names(
 ) -> tuple[str, ...]:
     """Return the classes of a checkpoint, background first: known ones, else a guess with a warning.
 
-    The guess is the classes of the data if they have the number of the checkpoint, else those of VOC or COCO. These two
-    also go before the same names in another order.
-
-    Args:
-        cfg: Config of the run.
-        checkpoint: Checkpoint of any project.
-        given: See ``known_class_names``.
-        of_data: Classes of the training or test sets, background first; default: CLASSES of those in the config.
+    The guess is the classes of the data (``of_data``, background first; default: CLASSES of the sets in the config) if
+    they have the number of the checkpoint, else those of VOC or COCO. These two also go before the same names in
+    another order.
     """
     names = known_class_names(cfg, checkpoint, given)
     if names is not None:

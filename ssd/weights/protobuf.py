@@ -18,11 +18,7 @@ _FIXED = {1: 8, 5: 4}  # number of bytes by wire type
 
 
 def parse(data: bytes | memoryview) -> Message:
-    """Read the fields of a message.
-
-    Raises:
-        CheckpointError: The bytes are no message.
-    """
+    """Read the fields of a message; CheckpointError if the bytes are none."""
     view, place = memoryview(data), 0
     message: Message = {}
     for _ in range(_MAX_FIELDS):

@@ -23,11 +23,7 @@ _FOOTER_SIZE = 48
 
 
 def read(path: Path, source: str) -> CheckpointContent:
-    """Read NAME.index with its data files, or a frozen graph .pb; tensors keep their names and layouts.
-
-    Raises:
-        CheckpointError: The file is damaged, partitioned, of another kind, or has no weights.
-    """
+    """Read NAME.index with its data files, or a frozen graph .pb; tensors keep their names and layouts."""
     index = path.parent / "variables" / "variables.index"
     try:
         if path.suffix == ".index":

@@ -21,18 +21,7 @@ logger = logging.getLogger(__name__)
 
 
 def read_detector(source: str, format: str = "auto") -> LoadedCheckpoint:
-    """Read the checkpoint of a detector, and convert it if it is of another project.
-
-    Args:
-        source: Path or URL.
-        format: Key of ``ssd.weights.formats.all_formats()``; "auto" = by the names of its tensors.
-
-    Raises:
-        CheckpointError: The file is missing, damaged, or has no known format, or not this one.
-        ConfigError: There is no such format.
-        DownloadError: The URL cannot be fetched.
-        MissingPackageError: It is a safetensors file, and that package is not installed.
-    """
+    """Read the checkpoint of a detector, a path or URL, and convert it if it is of another project."""
     file = read_weights(source)
     is_signed = {"config", "class_names"} <= file.content.keys()  # as all checkpoints of this library are
     if format == "auto" and (is_signed or any(name.startswith("box_head.") for name in file.weights)):
@@ -54,9 +43,7 @@ def _of_this_library(weights: StateDict, content: Mapping[str, Any], source: str
 def read_trained(cfg: Config, checkpoint: str | None) -> LoadedCheckpoint:
     """Read a checkpoint. There must be one, since random weights would only look like a result.
 
-    Args:
-        cfg: Reads OUTPUT_DIR.
-        checkpoint: Path or URL; None = the last one of OUTPUT_DIR or, if that is damaged, the one before it.
+    None is the last one of OUTPUT_DIR or, if that is damaged, the one before it.
     """
     if checkpoint:
         return read_detector(checkpoint)
@@ -73,12 +60,10 @@ def read_trained(cfg: Config, checkpoint: str | None) -> LoadedCheckpoint:
 def read_with_config(
     config_file: str | None, checkpoint: str | None, overrides: Sequence[str]
 ) -> tuple[Config, LoadedCheckpoint]:
-    """Read a checkpoint and its config.
+    """Read a checkpoint and its config; one of the two must be given.
 
-    Args:
-        config_file: None = the config that the checkpoint carries, but for its MODEL.DEVICE.
-        checkpoint: Path or URL; None = the last one of OUTPUT_DIR. One of the two must be given.
-        overrides: ``[KEY, VALUE, ...]``.
+    Without ``config_file`` it is the config that the checkpoint carries, but for its MODEL.DEVICE; without
+    ``checkpoint`` the last one of OUTPUT_DIR is read.
     """
     if config_file is not None:
         cfg = load_config(config_file, overrides)
@@ -114,13 +99,7 @@ def _lufficc_config(checkpoint: LoadedCheckpoint) -> str | None:
 def build_trained_model(
     cfg: Config, checkpoint: LoadedCheckpoint, class_names: Sequence[str], device: torch.device
 ) -> SSDDetector:
-    """Build the model of a config in evaluation mode, with the weights of a checkpoint.
-
-    Raises:
-        ConfigError: MODEL.NUM_CLASSES is not the number of ``class_names``, or a foreign checkpoint was trained with
-            other settings.
-        CheckpointError: The weights do not fit.
-    """
+    """Build the model of a config in evaluation mode, with the weights of a checkpoint."""
     check_network(cfg, checkpoint)
     if checkpoint.score_function not in (None, cfg.MODEL.BOX_HEAD.SCORES):
         raise ConfigError(

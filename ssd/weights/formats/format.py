@@ -11,39 +11,23 @@ _MAX_LISTED = 5
 
 
 class Converted(NamedTuple):
-    """A detector of another project in the terms of this library.
+    """A detector of another project in the terms of this library."""
 
-    Attributes:
-        weights: State dict in our names and layouts: background is class 0, header channels are (prior, class), the
-            priors of a cell are ordered as PriorBox orders them.
-        config: Path in configs/, without suffix, of the config that builds the network.
-        overrides: ``(KEY, VALUE, ...)`` for the settings that differ from this config. MODEL.NUM_CLASSES is taken
-            from the weights.
-        class_names: Names without background; None if the file does not name its classes.
-        notes: Sentences for the user about this file.
-    """
-
+    # Our names and layouts: background is class 0, header channels are (prior, class), priors in the order of PriorBox.
     weights: StateDict
-    config: str
-    overrides: tuple[Any, ...] = ()
-    class_names: tuple[str, ...] | None = None
-    notes: tuple[str, ...] = ()
+    config: str  # path in configs/, without suffix, of the config that builds the network
+    overrides: tuple[Any, ...] = ()  # (KEY, VALUE, ...) that differ from it; not NUM_CLASSES, which the weights tell
+    class_names: tuple[str, ...] | None = None  # without background; None if the file does not name its classes
+    notes: tuple[str, ...] = ()  # sentences for the user about this file
 
 
 class Format(NamedTuple):
-    """A kind of foreign checkpoint.
+    """A kind of foreign checkpoint."""
 
-    Attributes:
-        name: Name for ``ssd convert --from``.
-        title: Name in messages.
-        marks: Regular expressions. A file has this format if each of them matches the beginning of a tensor name.
-        convert: Function of the weights and of the whole content of the file, with its name as "file_name". Raises
-            CheckpointError if they are not those of this format.
-    """
-
-    name: str
-    title: str
-    marks: tuple[str, ...]
+    name: str  # for ``ssd convert --from``
+    title: str  # name in messages
+    marks: tuple[str, ...]  # regular expressions, each of which matches the beginning of a tensor name
+    # Takes the weights, and the content of the file with its name as "file_name"; CheckpointError if they do not fit.
     convert: Callable[[StateDict, Mapping[str, Any]], Converted]
 
     def recognises(self, names: Sequence[str]) -> bool:
@@ -56,15 +40,9 @@ class Format(NamedTuple):
 
 
 def rename(weights: StateDict, rules: Sequence[tuple[str, str]], *, dropped: Sequence[str] = ()) -> StateDict:
-    """Rename tensors.
+    """Rename tensors by the first of ``rules`` that matches a whole name: (regular expression, replacement for re.sub).
 
-    Args:
-        weights: Tensors under foreign names.
-        rules: (regular expression, replacement for ``re.sub``). The first rule that matches a whole name is applied.
-        dropped: Regular expressions for whole names that this library does not need.
-
-    Raises:
-        CheckpointError: A name matches neither.
+    Names that match one of ``dropped`` are left out; any other is a CheckpointError.
     """
     renamed: StateDict = {}
     unexpected: list[str] = []

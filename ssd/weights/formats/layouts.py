@@ -33,11 +33,7 @@ _SLOTS_NOTE = (
 
 
 def count_classes(weights: StateDict) -> int:
-    """Return the number of classes, with background, of weights in our names.
-
-    Raises:
-        CheckpointError: The first level has no headers, or their channels do not fit together.
-    """
+    """Return the number of classes, with background, of weights in our names; CheckpointError if headers do not fit."""
     biases = [name for name in weights if ".cls_headers.0." in name and name.endswith("bias")]
     cls_bias = max(biases, default=f"{CLS_HEADERS}.0.bias")  # the last convolution of a header
     reg_bias = cls_bias.replace(".cls_headers.", ".reg_headers.")

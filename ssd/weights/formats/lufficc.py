@@ -59,11 +59,7 @@ def _convert(weights: StateDict, content: Mapping[str, Any]) -> Converted:
 
 
 def find_config(weights: StateDict) -> str:
-    """Return the config of the network of these weights, for VOC where there are two.
-
-    Raises:
-        CheckpointError: lufficc/SSD has no such network.
-    """
+    """Return the config of the network of these weights, for VOC where there are two; CheckpointError if none fits."""
     for name, config in _NETWORKS.items():
         if name in weights:
             return config
@@ -73,12 +69,7 @@ def find_config(weights: StateDict) -> str:
 
 
 def differences(cfg: CfgNode, levels: Levels) -> list[str]:
-    """Return sentences on the settings that lufficc/SSD must be given, or does not have.
-
-    Args:
-        cfg: Config of a detector.
-        levels: Levels of its network.
-    """
+    """Return sentences on the settings that lufficc/SSD must be given, or does not have."""
     if len(set(height_width(cfg.INPUT.IMAGE_SIZE))) > 1:
         return ["INPUT.IMAGE_SIZE must be square there: lufficc/SSD cannot run this network"]
     missing = _missing_settings(cfg)

@@ -1,9 +1,8 @@
 """SSD300 with ResNet of NVIDIA's DeepLearningExamples, of uvipen/SSD-pytorch, and of MLPerf Training (ssd-v1).
 
-NVIDIA saves ``{"epoch", "iteration", "optimizer", "scheduler", "label_map", "model"}``, uvipen ``{"epoch",
-"model_state_dict", "optimizer", "scheduler"}`` with the same tensor names. Before v1.1, names could have the prefixes
-of wrapped models. In MLPerf's network the extra layers have biases and no batch norm. The headers of all three are
-value-major; the priors are those of the paper for COCO, clipped.
+NVIDIA saves ``{"model", "label_map", ...}``, uvipen ``{"model_state_dict", ...}`` with the same tensor names. Before
+v1.1, names could have the prefixes of wrapped models. In MLPerf's network the extra layers have biases and no batch
+norm. The headers of all three are value-major; the priors are those of the paper for COCO, clipped.
 """
 
 import re
@@ -54,12 +53,7 @@ def _convert_mlperf(weights: StateDict, content: Mapping[str, Any]) -> Converted
 
 
 def prior_major(weights: StateDict, last: str = "") -> StateDict:
-    """Reorder the value-major headers ``loc`` and ``conf``, in their names.
-
-    Args:
-        weights: All tensors.
-        last: Name of the last convolution within a header, with a dot; "" if the header is one convolution.
-    """
+    """Reorder the value-major headers ``loc`` and ``conf``; ``last`` is the last of several convolutions: "3."."""
     suffix = re.escape(last)
     for name, value in weights.items():
         if match := re.fullmatch(rf"loc\.(\d+)\.{suffix}bias", name):

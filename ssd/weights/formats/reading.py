@@ -36,26 +36,17 @@ _WRAPPERS = re.compile(r"^(module\.)+")  # DataParallel and DistributedDataParal
 
 
 class CheckpointContent(NamedTuple):
-    """Content of a file.
+    """Content of a file."""
 
-    Attributes:
-        source: Path or URL.
-        weights: State dict, without the prefix of data-parallel wrappers.
-        content: The whole dictionary; empty for a bare state dict.
-    """
-
-    source: str
-    weights: StateDict
-    content: Mapping[str, Any]
+    source: str  # path or URL
+    weights: StateDict  # without the prefix of data-parallel wrappers
+    content: Mapping[str, Any]  # the whole dictionary; empty for a bare state dict
 
 
 def read_weights(source: str) -> CheckpointContent:
     """Read a checkpoint of any project, a path or URL, without executing anything in it.
 
     The suffix of its name says of which kind the file is; all but those of ``_READERS`` are torch's or safetensors.
-
-    Raises:
-        CheckpointError: The file is missing, damaged, refused as unsafe, or holds no weights.
     """
     path = tensorflow_index(source) or local_file(source)
     if path.suffix.lower() in _OTHERS:
@@ -184,15 +175,7 @@ _INERT_PICKLE = SimpleNamespace(Unpickler=_InertUnpickler, load=_load, __name__=
 
 
 def load_inert(path: Path, source: str) -> Any:
-    """Read a file of torch.save that holds objects, and return its content with shells in their place.
-
-    Args:
-        path: File.
-        source: Path or URL for messages.
-
-    Raises:
-        CheckpointError: The file names something that does not belong in a checkpoint, or is damaged.
-    """
+    """Read a file of torch.save that holds objects, and return its content with shells in their place."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the source code of shells cannot be found
