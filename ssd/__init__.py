@@ -6,16 +6,18 @@ from typing import TYPE_CHECKING, Any
 from ssd.version import __version__
 
 if TYPE_CHECKING:
+    from ssd.commands.fit import fit
     from ssd.inference.api import inference_detector, init_detector
     from ssd.inference.detections import Detections
     from ssd.tools.explain.explain import explain
 
-__all__ = ["Detections", "__version__", "explain", "inference_detector", "init_detector"]
+__all__ = ["Detections", "__version__", "explain", "fit", "inference_detector", "init_detector"]
 
 # Where the names are. They are imported when they are used: importing ``ssd`` alone does not load PyTorch.
 _MODULES = {
     "Detections": "ssd.inference.detections",
     "explain": "ssd.tools.explain.explain",
+    "fit": "ssd.commands.fit",
     "inference_detector": "ssd.inference.api",
     "init_detector": "ssd.inference.api",
 }

@@ -14,6 +14,7 @@ COMMANDS: Commands = {
     "doctor": ("ssd.commands.doctor", "check the installation"),
     "explain": ("ssd.commands.explain", "show priors, matches and detections of one image"),
     "export": ("ssd.commands.export", "write a detector as an ONNX file or a torch.export program"),
+    "fit": ("ssd.commands.fit", "make a detector and a report from a folder of annotated images"),
     "models": ("ssd.commands.models", "list the published detectors that have a name here"),
     "predict": ("ssd.commands.predict", "detect in many images, by many processes or machines"),
     "priors": ("ssd.commands.priors", "show how priors cover the training boxes, and fit them"),

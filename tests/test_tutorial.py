@@ -20,8 +20,10 @@ PAGES = ("quickstart", "own-data", "fine-tune", "export")
 NOTEBOOK = FOLDER / "quickstart.ipynb"
 
 # Behind the words of a command, what makes it small.
+TRAINING = ["SOLVER.MAX_ITER", "4", "SOLVER.BATCH_SIZE", "4", "DATA_LOADER.NUM_WORKERS", "0", "MODEL.DEVICE", "cpu"]
 SMALLER = {
-    "train": ["SOLVER.MAX_ITER", "4", "SOLVER.BATCH_SIZE", "4", "DATA_LOADER.NUM_WORKERS", "0", "MODEL.DEVICE", "cpu"],
+    "fit": TRAINING,
+    "train": TRAINING,
     "test": ["DATA_LOADER.NUM_WORKERS", "0", "MODEL.DEVICE", "cpu"],
     "demo": ["MODEL.DEVICE", "cpu"],
     "export": ["--skip_latency", "--num_images", "2"],
@@ -70,7 +72,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_pages_run_one_after_the_other(folder: Path) -> None:
     for page in PAGES:
         run_page(read_blocks((FOLDER / f"{page}.md").read_text()), folder)
-    for made in ("drawn", "drawn_mine", "drawn_tuned", "fitted.yaml", "model.json", "outputs/tuned/model_final.pth"):
+    made_by_pages = ("runs/photos/drawn", "drawn", "drawn_mine", "drawn_tuned", "fitted.yaml", "model.json")
+    for made in (*made_by_pages, "outputs/tuned/model_final.pth"):
         assert (folder / made).exists(), made
 
 

@@ -62,7 +62,8 @@ def run(args: argparse.Namespace) -> int:
         return 0
     fitted = fit_priors(layout, make_fit_boxes(boxes.values(), layout.levels.image_size), args.max_ratios)
     cfg = with_sizes(cfg, fitted.sizes)
-    write_derived(cfg, args.opts, Path(args.config), args.fit)
+    title = f"{Path(args.config).name} with priors fitted to its training boxes by ssd priors --fit."
+    write_derived(cfg, args.opts[::2], Path(args.config), args.fit, title)
     after = make_report(make_layout(cfg), boxes, class_names, finer)
     lines = ["", *(f"{name.upper()} {value}" for name, value in fitted.sizes._asdict().items())]
     lines.append(f"objective {fitted.objective:.3f}, before {fitted.objective_before:.3f}")

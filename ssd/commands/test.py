@@ -4,15 +4,19 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
+
 from ssd.commands.arguments import CKPT_HELP, add_flag, make_parser, user_path
 from ssd.commands.run import build_test_sets, run_script, start_trained
+from ssd.config import Config
 from ssd.data import make_batch_transform, make_test_loader
 from ssd.engine.flipped import FlippedDetector
-from ssd.engine.inference import evaluate_datasets
+from ssd.engine.inference import DatasetEvaluation, evaluate_datasets
 from ssd.tools.report import describe_run, write_report
 from ssd.utils.device import select_dtype
 from ssd.utils.distributed import get_rank, get_world_size
 from ssd.utils.files import make_writable
+from ssd.weights.loaded_checkpoint import LoadedCheckpoint
 from ssd.weights.trained import build_trained_model
 
 
@@ -39,6 +43,17 @@ def run(args: argparse.Namespace) -> None:
     cfg, device, checkpoint = start_trained(args, log_dir=args.output_dir is None, distributed=True)
     output_dir = args.output_dir or Path(cfg.OUTPUT_DIR, "inference")
     make_writable(output_dir, "--output_dir")
+    evaluations = evaluate_trained(cfg, checkpoint, device, output_dir, flip=args.flip)
+    if args.report:
+        facts = describe_run(cfg, args.config_file or f"of {args.ckpt}", checkpoint, device)
+        for evaluation in evaluations:
+            write_report(evaluation, facts, output_dir / evaluation.name)
+
+
+def evaluate_trained(
+    cfg: Config, checkpoint: LoadedCheckpoint, device: torch.device, output_dir: Path, *, flip: bool = False
+) -> list[DatasetEvaluation]:
+    """Evaluate a checkpoint on DATASETS.TEST; with ``flip``, also by the mirrored images."""
     class_names, datasets = build_test_sets(cfg, checkpoint)
     model = build_trained_model(cfg, checkpoint, class_names, device)
     loaders = {
@@ -47,11 +62,5 @@ def run(args: argparse.Namespace) -> None:
     }
     transform = make_batch_transform(cfg, is_train=False)
     dtype = select_dtype(cfg.TEST.AMP, device, "TEST.AMP", model)
-    detector = FlippedDetector(model) if args.flip else model
-    evaluations = evaluate_datasets(
-        detector, loaders, transform, output_dir=output_dir, dtype=dtype, metric=cfg.TEST.METRIC
-    )
-    if args.report:
-        facts = describe_run(cfg, args.config_file or f"of {args.ckpt}", checkpoint, device)
-        for evaluation in evaluations:
-            write_report(evaluation, facts, output_dir / evaluation.name)
+    detector = FlippedDetector(model) if flip else model
+    return evaluate_datasets(detector, loaders, transform, output_dir=output_dir, dtype=dtype, metric=cfg.TEST.METRIC)

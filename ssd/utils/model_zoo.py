@@ -75,6 +75,12 @@ def cache_model(name: str) -> Path:
     return path
 
 
+def find_cached(url: str) -> Path | None:
+    """Return the local copy of ``url``, or None; nothing is fetched or checked."""
+    path = _cache_folder() / os.path.basename(urlparse(url).path)
+    return path if path.is_file() else None
+
+
 def cache_url(url: str, sha256: str = "") -> Path:
     """Return the local copy of ``url``; fetch it if it is missing or has another hash.
 

@@ -10,7 +10,9 @@ from ssd.config import load_config
 from ssd.data.build import unite_class_names
 from ssd.data.catalog import dataset_names, make_dataset
 from ssd.data.datasets import DetectionDataset
-from ssd.data.datasets.find import find_layout
+from ssd.data.datasets.find import find_layout, images_of
+from ssd.data.datasets.folders import is_usual_split, kind_of_split
+from ssd.tools.data.split import choose_roles
 from ssd.utils.errors import ConfigError
 
 logger = logging.getLogger(__name__)
@@ -56,6 +58,22 @@ def open_datasets(
     }
     unite_class_names(list(datasets), list(datasets.values()))
     return datasets, _format_of(next(iter(entries.values())), name)
+
+
+def folder_overrides(folder: Path, format_name: str | None = None) -> list[Any]:
+    """Return overrides of DATASETS for the splits of a folder; ``format_name`` None is detected.
+
+    Splits such as val and test are TEST, the others are TRAIN, see ``choose_roles``.
+    """
+    entries = find_layout(folder, format_name).entries
+    custom = {split or "all": dict(entry) for split, entry in entries.items()}
+    is_usual = all(map(is_usual_split, custom)) and len(set(map(kind_of_split, custom))) == len(custom)
+    parts = {name: set() if is_usual else images_of(entry) for name, entry in custom.items()}
+    train, test = choose_roles(parts)
+    if unused := [name for name in custom if name not in (*train, *test)]:
+        used, rest = ", ".join(train + test), ", ".join(unused)
+        logger.info("%s: not read, since their images are in %s: %s", folder, used, rest)
+    return ["DATASETS.CUSTOM", custom, "DATASETS.TRAIN", train, "DATASETS.TEST", test]
 
 
 def _format_of(entry: Mapping[str, Any], name: str) -> str:

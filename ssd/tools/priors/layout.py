@@ -1,7 +1,7 @@
 """Priors of a config, read from it and written into another."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -96,22 +96,23 @@ def with_sizes(cfg: CfgNode, sizes: PriorSizes) -> CfgNode:
     return cfg
 
 
-def write_derived(cfg: CfgNode, overrides: Sequence[str], base: Path, target: Path) -> None:
-    """Write a config that derives from ``base``, with the priors of ``cfg`` and its overridden keys."""
+def write_derived(cfg: CfgNode, keys: Iterable[str], base: Path, target: Path, title: str) -> None:
+    """Write a config that derives from ``base``, with the priors and other keys of ``cfg``, below a title of lines."""
     tree: dict[str, Any] = {}
     names = ["MIN_SIZES", "MAX_SIZES", "ASPECT_RATIOS"]
     names += ["BOXES_PER_LOCATION"] if cfg.MODEL.PRIORS.BOXES_PER_LOCATION else []
-    for key in [*overrides[::2], *(f"MODEL.PRIORS.{name}" for name in names)]:
+    for key in [*keys, *(f"MODEL.PRIORS.{name}" for name in names)]:
         value, node = cfg, tree
         *groups, last = key.split(".")
         for group in groups:
             value, node = value[group], node.setdefault(group, {})
         node[last] = _plain(value[last])
-    text = yaml.safe_dump({BASE_KEY: base_text(base, target)}, allow_unicode=True, width=2**20)
+    text = "".join(f"# {line}".rstrip() + "\n" for line in title.splitlines())
+    text += yaml.safe_dump({BASE_KEY: base_text(base, target)}, allow_unicode=True, width=2**20)
     text += yaml.safe_dump(tree, sort_keys=False, allow_unicode=True, width=110, default_flow_style=None)
     with os_errors_as(OutputError, target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        write_text(target, f"# {base.name} with priors fitted to its training boxes by ssd priors --fit.\n{text}")
+        write_text(target, text)
 
 
 def _plain(value: Any) -> Any:
