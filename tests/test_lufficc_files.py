@@ -1,6 +1,5 @@
 """Files of lufficc/SSD: its seven configs, written as it writes them, and checkpoints in both directions."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from ssd.modeling.detector import build_detection_model
 from ssd.solver import make_lr_scheduler, make_optimizer
 from ssd.utils.checkpoint import Checkpointer
 from ssd.utils.checkpoint_file import read_checkpoint
+from tests.weights.formats import peers
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
@@ -22,60 +22,44 @@ DATA = {
     "voc": (21, '("voc_2007_trainval", "voc_2012_trainval")', '("voc_2007_test", )'),
     "coco": (81, '("coco_2014_train", "coco_2014_valminusminival")', '("coco_2014_minival", )'),
 }
-SSDLITE = {"PREDICTOR": "'SSDLiteBoxPredictor'"}
-VGG_512 = {"OUT_CHANNELS": (512, 1024, 512, 256, 256, 256, 256)}
 MOBILENET_V2 = {"NAME": "'mobilenet_v2'", "OUT_CHANNELS": (96, 1280, 512, 256, 256, 64)}
 MOBILENET_V3 = {"NAME": "'mobilenet_v3'", "OUT_CHANNELS": (112, 960, 512, 256, 256, 64)}
 EFFICIENT_NET = {"NAME": "'efficient_net-b3'", "OUT_CHANNELS": (48, 136, 384, 256, 256, 256)}
-PRIORS_320 = {
-    "FEATURE_MAPS": [20, 10, 5, 3, 2, 1],
-    "STRIDES": [16, 32, 64, 107, 160, 320],
-    "MIN_SIZES": [60, 105, 150, 195, 240, 285],
-    "MAX_SIZES": [105, 150, 195, 240, 285, 330],
-    "ASPECT_RATIOS": [[2, 3], [2, 3], [2, 3], [2, 3], [2, 3], [2, 3]],
-    "BOXES_PER_LOCATION": [6, 6, 6, 6, 6, 6],
+
+
+def priors(maps: list, strides: list, sizes: list, ratios: list) -> dict[str, list]:
+    """The group PRIORS; the size of each level is the largest of the one before."""
+    levels = {"FEATURE_MAPS": maps, "STRIDES": strides, "MIN_SIZES": sizes[:-1], "MAX_SIZES": sizes[1:]}
+    return {**levels, "ASPECT_RATIOS": ratios, "BOXES_PER_LOCATION": [2 + 2 * len(level) for level in ratios]}
+
+
+SIZES_300_COCO = [21, 45, 99, 153, 207, 261, 315]
+SIZES_320 = [60, 105, 150, 195, 240, 285, 330]
+SIZES_512_COCO = [20.48, 51.2, 133.12, 215.04, 296.96, 378.88, 460.8, 542.72]
+SIZES_512_VOC = [35.84, 76.8, 153.6, 230.4, 307.2, 384.0, 460.8, 537.65]
+RATIOS_300 = [[2], [2, 3], [2, 3], [2, 3], [2], [2]]
+LEVELS_512 = [64, 32, 16, 8, 4, 2, 1], [8, 16, 32, 64, 128, 256, 512]
+
+COCO_300 = {"PRIORS": priors([38, 19, 10, 5, 3, 1], [8, 16, 32, 64, 100, 300], SIZES_300_COCO, RATIOS_300)}
+SSDLITE = {
+    "BOX_HEAD": {"PREDICTOR": "'SSDLiteBoxPredictor'"},
+    "PRIORS": priors([20, 10, 5, 3, 2, 1], [16, 32, 64, 107, 160, 320], SIZES_320, [[2, 3]] * 6),
 }
-PRIORS_300_COCO = {
-    "FEATURE_MAPS": [38, 19, 10, 5, 3, 1],
-    "STRIDES": [8, 16, 32, 64, 100, 300],
-    "MIN_SIZES": [21, 45, 99, 153, 207, 261],
-    "MAX_SIZES": [45, 99, 153, 207, 261, 315],
-    "ASPECT_RATIOS": [[2], [2, 3], [2, 3], [2, 3], [2], [2]],
-    "BOXES_PER_LOCATION": [4, 6, 6, 6, 4, 4],
-}
-PRIORS_512_VOC = {
-    "FEATURE_MAPS": [64, 32, 16, 8, 4, 2, 1],
-    "STRIDES": [8, 16, 32, 64, 128, 256, 512],
-    "MIN_SIZES": [35.84, 76.8, 153.6, 230.4, 307.2, 384.0, 460.8],
-    "MAX_SIZES": [76.8, 153.6, 230.4, 307.2, 384.0, 460.8, 537.65],
-    "ASPECT_RATIOS": [[2], [2, 3], [2, 3], [2, 3], [2, 3], [2], [2]],
-    "BOXES_PER_LOCATION": [4, 6, 6, 6, 6, 4, 4],
-}
-PRIORS_512_COCO = {
-    **PRIORS_512_VOC,
-    "MIN_SIZES": [20.48, 51.2, 133.12, 215.04, 296.96, 378.88, 460.8],
-    "MAX_SIZES": [51.2, 133.12, 215.04, 296.96, 378.88, 460.8, 542.72],
-}
+VOC_512, COCO_512 = (
+    {
+        "BACKBONE": {"OUT_CHANNELS": (512, 1024, 512, 256, 256, 256, 256)},
+        "PRIORS": priors(*LEVELS_512, sizes, [[2], *[[2, 3]] * 4, [2], [2]]),
+    }
+    for sizes in (SIZES_512_VOC, SIZES_512_COCO)
+)
 # Data, IMAGE_SIZE, MAX_ITER, LR_STEPS, BATCH_SIZE, groups of MODEL; the rest those files leave to the defaults.
 OLD_CONFIGS: dict[str, tuple[str, int, int, list[int], int, dict[str, dict[str, Any]]]] = {
     "vgg_ssd300_voc0712": ("voc", 300, 120000, [80000, 100000], 32, {}),
-    "vgg_ssd512_voc0712": (
-        *("voc", 512, 120000, [80000, 100000], 24),
-        {"BACKBONE": VGG_512, "PRIORS": PRIORS_512_VOC},
-    ),
-    "vgg_ssd300_coco_trainval35k": ("coco", 300, 400000, [280000, 360000], 32, {"PRIORS": PRIORS_300_COCO}),
-    "vgg_ssd512_coco_trainval35k": (
-        *("coco", 512, 520000, [360000, 480000], 24),
-        {"BACKBONE": VGG_512, "PRIORS": PRIORS_512_COCO},
-    ),
-    "mobilenet_v2_ssd320_voc0712": (
-        *("voc", 320, 120000, [80000, 100000], 32),
-        {"BACKBONE": MOBILENET_V2, "BOX_HEAD": SSDLITE, "PRIORS": PRIORS_320},
-    ),
-    "mobilenet_v3_ssd320_voc0712": (
-        *("voc", 320, 120000, [80000, 100000], 32),
-        {"BACKBONE": MOBILENET_V3, "BOX_HEAD": SSDLITE, "PRIORS": PRIORS_320},
-    ),
+    "vgg_ssd512_voc0712": ("voc", 512, 120000, [80000, 100000], 24, VOC_512),
+    "vgg_ssd300_coco_trainval35k": ("coco", 300, 400000, [280000, 360000], 32, COCO_300),
+    "vgg_ssd512_coco_trainval35k": ("coco", 512, 520000, [360000, 480000], 24, COCO_512),
+    "mobilenet_v2_ssd320_voc0712": ("voc", 320, 120000, [80000, 100000], 32, {"BACKBONE": MOBILENET_V2, **SSDLITE}),
+    "mobilenet_v3_ssd320_voc0712": ("voc", 320, 120000, [80000, 100000], 32, {"BACKBONE": MOBILENET_V3, **SSDLITE}),
     "efficient_net_b3_ssd300_voc0712": ("voc", 300, 160000, [105000, 135000], 24, {"BACKBONE": EFFICIENT_NET}),
 }
 # Their checkpoints are tried; those of the other three differ from the first in classes and extra layers only.
@@ -99,9 +83,8 @@ def build(name: str, folder: Path) -> tuple[Config, nn.Module]:
     return config, build_detection_model(config, pretrained=False)
 
 
-def read_listing(name: str, goldens: Path) -> dict[str, Any]:
-    """Names, shapes and types as recorded from lufficc/SSD."""
-    return json.loads((goldens / "statedicts" / f"lufficc_{name}.json").read_text())
+def read_listing(name: str) -> dict[str, Any]:
+    return peers.read_listing(f"lufficc_{name}")
 
 
 def layout(weights: dict[str, Tensor]) -> list[tuple[str, dict[str, Any]]]:
@@ -113,12 +96,15 @@ def layout(weights: dict[str, Tensor]) -> list[tuple[str, dict[str, Any]]]:
 
 
 @pytest.mark.parametrize("name", OLD_CONFIGS)
-def test_old_configs_build_what_they_built(name: str, goldens: Path, tmp_path: Path) -> None:
+def test_old_configs_build_what_they_built(name: str, tmp_path: Path) -> None:
+    """So do the shipped ones."""
     config, model = build(name, tmp_path)
-    assert layout(model.state_dict()) == list(read_listing(name, goldens)["state_dict"].items())
-    priors = np.load(goldens / "lufficc" / f"priors_{name}.npz")["priors"]
-    assert torch.equal(model.box_head.priors, torch.from_numpy(priors))
-    shipped = load_config(CONFIGS / f"{name}.yaml")
+    shipped, listing = load_config(CONFIGS / f"{name}.yaml"), read_listing(name)
+    expected = torch.from_numpy(np.load(peers.GOLDENS / "lufficc" / f"priors_{name}.npz")["priors"])
+    for network in (model, build_detection_model(shipped, pretrained=False)):
+        assert layout(network.state_dict()) == list(listing["state_dict"].items())
+        assert sum(p.numel() for p in network.parameters()) == listing["info"]["num_parameters"]
+        assert torch.equal(network.box_head.priors, expected)
     for group in ("INPUT", "DATASETS", "SOLVER", "TEST", "OUTPUT_DIR"):
         assert config[group] == shipped[group]
 
@@ -150,9 +136,9 @@ def old_checkpoint(listing: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", TRIED)
-def test_old_checkpoints_load_strictly(name: str, goldens: Path, tmp_path: Path) -> None:
+def test_old_checkpoints_load_strictly(name: str, tmp_path: Path) -> None:
     config, model = build(name, tmp_path)
-    checkpoint = old_checkpoint(read_listing(name, goldens))
+    checkpoint = old_checkpoint(read_listing(name))
     weights, path = checkpoint["model"], tmp_path / "old.pth"
     torch.save(checkpoint, path)
     optimizer = make_optimizer(config, model)
@@ -182,7 +168,7 @@ def assert_weights(model: nn.Module, weights: dict[str, Tensor]) -> None:
 
 
 @pytest.mark.parametrize("name", TRIED)
-def test_our_checkpoints_have_the_old_layout(name: str, goldens: Path, tmp_path: Path) -> None:
+def test_our_checkpoints_have_the_old_layout(name: str, tmp_path: Path) -> None:
     config, model = build(name, tmp_path)
     optimizer = make_optimizer(config, model)
     for parameter in model.parameters():
@@ -194,7 +180,7 @@ def test_our_checkpoints_have_the_old_layout(name: str, goldens: Path, tmp_path:
 
     ours = torch.load(tmp_path / "model_final.pth", weights_only=True)
     (tmp_path / "model_final.pth").unlink()
-    theirs = old_checkpoint(read_listing(name, goldens))
+    theirs = old_checkpoint(read_listing(name))
     assert ours.keys() - checkpointer.extra.keys() == theirs.keys()
     assert layout(ours["model"]) == layout(theirs["model"])
     shapes = []

@@ -141,9 +141,8 @@ def test_is_a_sound_operator() -> None:
 
 def test_targets_of_every_prior_by_hand() -> None:
     priors = torch.tensor([[0.2, 0.2, 0.4, 0.4], [0.8, 0.8, 0.2, 0.2]])
-    targets = Container(
-        boxes=torch.tensor([[[0.0, 0.0, 0.4, 0.4], [0.0, 0.0, 0.0, 0.0]]]), labels=torch.tensor([[3, 0]])
-    )
+    boxes = torch.tensor([[[0.0, 0.0, 0.4, 0.4], [0.0, 0.0, 0.0, 0.0]]])
+    targets = Container(boxes=boxes, labels=torch.tensor([[3, 0]]))
     labels, bbox_targets, _ = IoUMatcher(0.5, BoxCoder())(targets, priors)
     assert labels.tolist() == [[3, 0]]
     torch.testing.assert_close(bbox_targets, torch.zeros(1, 2, 4), rtol=0, atol=1e-6)
@@ -172,14 +171,12 @@ DIFFERENCES = {
 def test_lufficc_goldens(goldens: Path, case: str) -> None:
     golden = np.load(goldens / "lufficc" / "assign_priors_ssd300.npz")
     priors = torch.from_numpy(np.load(goldens / "lufficc" / "priors_vgg_ssd300_voc0712.npz")["priors"])
-    gt_boxes = torch.from_numpy(golden[f"{case}_gt_boxes"])
-    gt_labels = torch.from_numpy(golden[f"{case}_gt_labels"])
-    expected_labels = torch.from_numpy(golden[f"{case}_assigned_labels"])
-    expected_boxes = torch.from_numpy(golden[f"{case}_assigned_boxes"])
-
-    labels, gt_index = match_priors(
-        gt_boxes[None], gt_labels[None], center_to_corner(priors), float(golden["iou_threshold"])
+    gt_boxes, gt_labels, expected_labels, expected_boxes = (
+        torch.from_numpy(golden[f"{case}_{name}"])
+        for name in ("gt_boxes", "gt_labels", "assigned_labels", "assigned_boxes")
     )
+    threshold = float(golden["iou_threshold"])
+    labels, gt_index = match_priors(gt_boxes[None], gt_labels[None], center_to_corner(priors), threshold)
     boxes = gt_boxes[gt_index[0]]
     differs = (labels[0] != expected_labels) | ((labels[0] > 0) & (boxes != expected_boxes).any(dim=1))
     assert set(differs.nonzero().flatten().tolist()) == set(DIFFERENCES[case])
@@ -205,7 +202,6 @@ def test_priors_between_the_thresholds_are_ignored() -> None:
     labels, _ = match_priors(boxes, numbers, priors, 0.5, 0.4)
     assert labels.tolist() == [[7, 7, -1, -1, 0, 0], [0] * 6]
     assert match_priors(boxes, numbers, priors, 0.5)[0].tolist() == [[7, 7, 0, 0, 0, 0], [0] * 6]
-    labels, bbox_targets, _ = IoUMatcher(0.5, BoxCoder(), 0.4)(
-        Container(boxes=boxes, labels=numbers), corner_to_center(priors)
-    )
+    targets = Container(boxes=boxes, labels=numbers)
+    labels, bbox_targets, _ = IoUMatcher(0.5, BoxCoder(), 0.4)(targets, corner_to_center(priors))
     assert not bbox_targets[labels <= 0].any()

@@ -1,25 +1,11 @@
-"""Fixtures of several backbones."""
+"""Published weights of backbones."""
 
 from collections.abc import Callable
 
 import pytest
-from torch import Tensor, nn
+from torch import Tensor
 
 from ssd.modeling.backbone import pretrained
-
-
-@pytest.fixture(scope="session")
-def randomise() -> Callable[[nn.Module], None]:
-    """Function that gives a model weights under which no layer is the identity and no activation vanishes."""
-
-    def fill(model: nn.Module) -> None:
-        for name, tensor in model.state_dict().items():
-            if name.endswith(("running_var", "running_mean")):
-                tensor.uniform_(0.5, 1.5)
-            elif tensor.dim() == 1:
-                tensor.uniform_(-0.5, 1.5)
-
-    return fill
 
 
 @pytest.fixture

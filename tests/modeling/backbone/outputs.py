@@ -1,4 +1,4 @@
-"""Outputs of the layers of a network, and sizes of maps."""
+"""Random weights, outputs of the layers of a network, and sizes of maps."""
 
 from collections.abc import Collection, Iterable, Mapping
 
@@ -13,6 +13,15 @@ def outputs_at(indices: Collection[int], stages: Iterable[nn.Module], images: Te
         if index in indices:
             outputs.append(x)
     return outputs
+
+
+def randomise(model: nn.Module) -> None:
+    """Give a model weights under which no layer is the identity and no activation vanishes."""
+    for name, tensor in model.state_dict().items():
+        if name.endswith(("running_var", "running_mean")):
+            tensor.uniform_(0.5, 1.5)
+        elif tensor.dim() == 1:
+            tensor.uniform_(-0.5, 1.5)
 
 
 def watch(layers: Mapping[int, nn.Module]) -> dict[int, Tensor]:

@@ -1,11 +1,10 @@
 """Checks of every family: maps, batches, gradients, folding and export, published weights."""
 
 import re
-from collections.abc import Callable
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torchvision import models
 
 from ssd.config import load_config
@@ -14,7 +13,7 @@ from ssd.modeling import registry
 from ssd.modeling.backbone import efficient_net, mobilenetv2, mobilenetv3, resnet, squeezenet, vgg
 from ssd.modeling.backbone.stages import feature_shapes
 from ssd.utils.errors import CheckpointError, ConfigError
-from tests.modeling.backbone.outputs import squares
+from tests.modeling.backbone.outputs import randomise, squares
 
 CHANNELS = {
     "mobilenet_v1": [512, 1024, 512, 256, 256, 256],
@@ -72,7 +71,7 @@ MOBILENET_MAPS = [
         ("resnet18", RESNET[:5], (224, 321), [(28, 41), (14, 21), (7, 11), (4, 6), (2, 4)]),
     ],
 )
-def test_maps(name: str, channels: list[int], image_size: tuple[int, int], maps: list[tuple[int, int]]) -> None:
+def test_maps(name, channels, image_size, maps) -> None:
     with torch.device("meta"):
         model = build(name, image_size=image_size)
     assert feature_shapes(model, image_size) == [(c, *cells) for c, cells in zip(channels, maps, strict=True)]
@@ -80,7 +79,7 @@ def test_maps(name: str, channels: list[int], image_size: tuple[int, int], maps:
 
 @torch.no_grad()
 @pytest.mark.parametrize("name", NAMES)
-def test_evaluation_draws_nothing_and_a_batch_equals_its_images(name: str) -> None:
+def test_evaluation_draws_nothing_and_a_batch_equals_its_images(name) -> None:
     model = build(name, image_size=(64, 96)).double().eval()
     images = torch.randn(2, 3, 64, 96, dtype=torch.float64)
     state = torch.get_rng_state()
@@ -93,7 +92,7 @@ def test_evaluation_draws_nothing_and_a_batch_equals_its_images(name: str) -> No
 
 @pytest.mark.parametrize("num_images", [1, 2])
 @pytest.mark.parametrize("name", NAMES)
-def test_every_parameter_learns_down_to_one_image_on_one_cell(name: str, num_images: int) -> None:
+def test_every_parameter_learns_down_to_one_image_on_one_cell(name, num_images) -> None:
     size = SMALLEST.get(name, (96, 128))
     model = build(name, image_size=size).train()
     features = model(torch.randn(num_images, 3, *size))
@@ -107,7 +106,7 @@ def test_every_parameter_learns_down_to_one_image_on_one_cell(name: str, num_ima
 
 @torch.no_grad()
 @pytest.mark.parametrize("name", SELDOM)
-def test_batch_norms_fold_and_the_graph_exports(name: str, randomise: Callable[[nn.Module], None]) -> None:
+def test_batch_norms_fold_and_the_graph_exports(name) -> None:
     model = build(name).eval()
     randomise(model)
     images = torch.randn(1, 3, 64, 64)
@@ -138,14 +137,7 @@ PUBLISHED = [
 
 
 @pytest.mark.parametrize(("name", "ours", "theirs", "unused"), PUBLISHED)
-def test_published_weights_fill_all_but_the_extras(
-    name: str,
-    ours: str,
-    theirs: str,
-    unused: list[str],
-    serve: Callable[[dict[str, Tensor]], list[str]],
-    randomise: Callable[[nn.Module], None],
-) -> None:
+def test_published_weights_fill_all_but_the_extras(name, ours, theirs, unused, serve) -> None:
     other = build(name)
     randomise(other)
     published = {re.sub(ours, theirs, key): value for key, value in other.state_dict().items()}
@@ -172,9 +164,7 @@ def test_published_weights_fill_all_but_the_extras(
         ("vgg", vgg.PRETRAINED_URL),
     ],
 )
-def test_true_asks_for_the_documented_file(
-    name: str, url: str, serve: Callable[[dict[str, Tensor]], list[str]]
-) -> None:
+def test_true_asks_for_the_documented_file(name, url, serve) -> None:
     asked = serve({})
     with pytest.raises(CheckpointError, match=re.escape(url)):
         build(name, True)
@@ -192,9 +182,7 @@ def test_true_asks_for_the_documented_file(
         ("squeezenet1_1", lambda: models.squeezenet1_0(weights=None)),
     ],
 )
-def test_weights_of_another_network_are_refused(
-    name: str, other: Callable[[], nn.Module], serve: Callable[[dict[str, Tensor]], list[str]]
-) -> None:
+def test_weights_of_another_network_are_refused(name, other, serve) -> None:
     serve(other().state_dict())
     with pytest.raises(CheckpointError, match=r"weights\.pth"):
         build(name, "weights.pth")

@@ -34,7 +34,7 @@ def source(tmp_path: Path) -> str:
     )
 
 
-def test_loaded_new_and_unused_tensors_are_logged(source: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_loaded_new_and_unused_tensors_are_logged(source, caplog) -> None:
     model = Net()
     extras = model.extras.weight.clone()
     with caplog.at_level(logging.INFO):
@@ -45,9 +45,7 @@ def test_loaded_new_and_unused_tensors_are_logged(source: str, caplog: pytest.Lo
 
 
 @pytest.mark.parametrize(("new", "unused"), [([], [r"classifier\."]), ([r"extras\."], []), (None, None)])
-def test_a_gap_that_is_not_named_is_an_error(
-    source: str, tmp_path: Path, new: list[str] | None, unused: list[str] | None
-) -> None:
+def test_a_gap_that_is_not_named_is_an_error(source, tmp_path, new, unused) -> None:
     """None = a file of something else, where all may be missing."""
     if new is None:
         source = write(tmp_path / "weights.pth", classifier__weight=torch.ones(5, 3))
@@ -58,7 +56,7 @@ def test_a_gap_that_is_not_named_is_an_error(
     assert torch.equal(model.features.weight, before)
 
 
-def test_converted_names(tmp_path: Path) -> None:
+def test_converted_names(tmp_path) -> None:
     source = write(tmp_path / "weights.pth", w=torch.ones(3, 2), b=torch.ones(3))
     names = {"w": "features.weight", "b": "features.bias"}
     model = Net()

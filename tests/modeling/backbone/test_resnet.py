@@ -1,27 +1,24 @@
 """ResNet: maps and channels, torchvision as oracle, weights. Those of NVIDIA and MLPerf are in tests/weights."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import torchvision
-from torch import nn
 
 from ssd.config import load_config
 from ssd.modeling import registry
 from ssd.modeling.backbone import resnet
 from ssd.modeling.detector import build_detection_model
+from tests.modeling.backbone.outputs import randomise
 
 CONFIGS = Path(__file__).parents[3] / "configs"
 
 
 @torch.no_grad()
 @pytest.mark.parametrize(("depth", "counters"), [(18, True), (18, False), (50, True)])
-def test_weights_of_torchvision_give_its_features(
-    depth: int, counters: bool, tmp_path: Path, randomise: Callable[[nn.Module], None]
-) -> None:
+def test_weights_of_torchvision_give_its_features(depth, counters, tmp_path) -> None:
     oracle = torchvision.models.get_model(f"resnet{depth}", weights=None).eval()
     randomise(oracle)
     weights = {key: value for key, value in oracle.state_dict().items() if counters or "num_batches" not in key}
@@ -52,7 +49,7 @@ def test_urls_are_those_of_torchvision() -> None:
         ("resnet50_ssd512_coco2017", "vgg_ssd512_coco_trainval35k"),
     ],
 )
-def test_priors_of_the_configs_are_those_of_vgg(config: str, vgg_config: str, goldens: Path) -> None:
+def test_priors_of_the_configs_are_those_of_vgg(config, vgg_config, goldens) -> None:
     expected = np.load(goldens / "lufficc" / f"priors_{vgg_config}.npz")["priors"]
     model = build_detection_model(load_config(CONFIGS / f"{config}.yaml"), pretrained=False)
     assert torch.equal(model.box_head.priors, torch.from_numpy(expected))

@@ -1,7 +1,5 @@
 """SqueezeNet against torchvision's, its maps, and priors on a map that leaves a border."""
 
-from pathlib import Path
-
 import pytest
 import torch
 from torchvision import models
@@ -15,7 +13,7 @@ from ssd.utils.errors import ConfigError
 
 
 @torch.no_grad()
-def test_the_first_map_from_a_file_of_torchvision_is_torchvisions(tmp_path: Path) -> None:
+def test_the_first_map_from_a_file_of_torchvision_is_torchvisions(tmp_path) -> None:
     reference = models.squeezenet1_1(weights=None)
     torch.save(reference.state_dict(), tmp_path / "weights.pth")
     model = registry.BACKBONES["squeezenet1_1"](load_config(None), str(tmp_path / "weights.pth"))

@@ -10,15 +10,9 @@ from torch import nn
 from ssd.config import load_config
 from ssd.modeling import registry
 from ssd.modeling.backbone.stages import feature_shapes, freeze_batch_norms, freeze_stages, split_at_strides
-from ssd.modeling.detector import build_detection_model
 from ssd.structures import Container
 from ssd.utils.errors import ConfigError
-
-SMALL = [
-    *("MODEL.BACKBONE.NAME", "tiny", "MODEL.BACKBONE.PRETRAINED", False, "MODEL.NUM_CLASSES", 4),
-    *("INPUT.IMAGE_SIZE", 96, "MODEL.PRIORS.MIN_SIZES", [16, 32, 48, 64]),
-    *("MODEL.PRIORS.MAX_SIZES", [32, 48, 64, 96], "MODEL.PRIORS.ASPECT_RATIOS", [[2], [2], [2], [2]]),
-]
+from tests.tiny import tiny_detector
 
 
 def test_a_stage_begins_where_the_resolution_halves() -> None:
@@ -64,7 +58,7 @@ def step(model: nn.Module) -> None:
 
 @pytest.mark.parametrize("copied", [False, True])
 def test_frozen_stages_stay_as_they_are(copied: bool) -> None:
-    model = build_detection_model(load_config(None, [*SMALL, "MODEL.BACKBONE.FREEZE_STAGES", 2]))
+    model = tiny_detector("MODEL.BACKBONE.FREEZE_STAGES", 2)
     model = copy.deepcopy(model) if copied else model
     before = {name: value.clone() for name, value in model.state_dict().items()}
     for mode in (True, False, True):
@@ -78,7 +72,7 @@ def test_frozen_stages_stay_as_they_are(copied: bool) -> None:
 
 
 def test_no_gradient_is_computed_in_frozen_stages() -> None:
-    model = build_detection_model(load_config(None, [*SMALL, "MODEL.BACKBONE.FREEZE_STAGES", 2])).train()
+    model = tiny_detector("MODEL.BACKBONE.FREEZE_STAGES", 2)
     needed = []
     for layer in model.backbone.stages[0]:
         layer.register_forward_hook(lambda _, __, output: needed.append(output.requires_grad))
@@ -87,7 +81,7 @@ def test_no_gradient_is_computed_in_frozen_stages() -> None:
 
 
 def test_frozen_batch_norms() -> None:
-    model = build_detection_model(load_config(None, [*SMALL, "MODEL.BACKBONE.FREEZE_BATCH_NORMS", True])).train()
+    model = tiny_detector("MODEL.BACKBONE.FREEZE_BATCH_NORMS", True)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     step(model)
     names = [name for name, layer in model.named_modules() if isinstance(layer, nn.BatchNorm2d)]
@@ -105,7 +99,7 @@ def test_batch_norms_of_extra_layers_are_trained() -> None:
 
 def test_freezing_more_than_there_is() -> None:
     with pytest.raises(ConfigError, match=r"FREEZE_STAGES is 7.* 6 stages"):
-        build_detection_model(load_config(None, [*SMALL, "MODEL.BACKBONE.FREEZE_STAGES", 7]))
+        tiny_detector("MODEL.BACKBONE.FREEZE_STAGES", 7)
     with pytest.raises(ConfigError, match=r"'mine'.*freezable_stages"):
         freeze_stages(nn.Conv2d(3, 3, 1), 1, "mine")
 
@@ -137,4 +131,4 @@ def test_out_indices_that_cannot_be() -> None:
         with pytest.raises(ConfigError, match=rf"OUT_INDICES .*{re.escape(str(indices))}"):
             shapes(name, indices)
     with pytest.raises(ConfigError, match=r"OUT_INDICES is \[3\]"):
-        build_detection_model(load_config(None, [*SMALL, "MODEL.BACKBONE.OUT_INDICES", [3]]))
+        tiny_detector("MODEL.BACKBONE.OUT_INDICES", [3])

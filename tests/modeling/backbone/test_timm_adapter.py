@@ -17,7 +17,7 @@ from ssd.modeling import registry
 from ssd.modeling.backbone.stages import feature_shapes
 from ssd.modeling.backbone.timm_adapter import TimmBackbone
 from ssd.utils.errors import CheckpointError, ConfigError, DownloadError
-from tests.modeling.backbone.outputs import squares
+from tests.modeling.backbone.outputs import randomise, squares
 
 
 @pytest.fixture
@@ -53,18 +53,14 @@ def build(name: str, image_size: object = 300, pretrained: bool | str = False) -
         ),
     ],
 )
-def test_maps(
-    timm: Any, name: str, image_size: tuple[int, int], channels: list[int], maps: list[tuple[int, int]]
-) -> None:
+def test_maps(timm, name, image_size, channels, maps) -> None:
     expected = [(c, *cells) for c, cells in zip(channels, maps, strict=True)]
     assert feature_shapes(build(f"timm/{name}", image_size), image_size) == expected
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("name", ["resnet10t", "convnext_atto", "mobilenetv3_small_050", "visformer_tiny"])
-def test_weights_of_the_whole_network_give_its_features(
-    timm: Any, name: str, tmp_path: Path, randomise: Callable[[nn.Module], None]
-) -> None:
+def test_weights_of_the_whole_network_give_its_features(timm, name, tmp_path) -> None:
     """Against timm's other way to features, by the whole network. Each wraps its feature network in its own way."""
     size = {"img_size": (96, 96)} if name == "visformer_tiny" else {}
     try:
@@ -85,7 +81,7 @@ def test_weights_of_the_whole_network_give_its_features(
 
 
 @torch.no_grad()
-def test_channels_come_second_where_timm_has_them_last(timm: Any) -> None:
+def test_channels_come_second_where_timm_has_them_last(timm) -> None:
     if not timm.is_model("mambaout_femto"):
         pytest.skip("timm has it from 1.0.11 on")
     model = build("timm/mambaout_femto", (64, 96)).eval()
@@ -97,7 +93,7 @@ def test_channels_come_second_where_timm_has_them_last(timm: Any) -> None:
         assert torch.equal(feature, output.permute(0, 3, 1, 2))
 
 
-def test_weights_of_another_network_are_refused(timm: Any, tmp_path: Path) -> None:
+def test_weights_of_another_network_are_refused(timm, tmp_path) -> None:
     for name, other in (("resnet10t", "resnet14t"), ("resnet34", "resnet18")):
         torch.save(timm.create_model(other).state_dict(), tmp_path / f"{other}.pth")
         with pytest.raises(CheckpointError, match=rf"{other}\.pth"):
@@ -105,9 +101,7 @@ def test_weights_of_another_network_are_refused(timm: Any, tmp_path: Path) -> No
 
 
 @pytest.fixture
-def publish(
-    timm: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, randomise: Callable[[nn.Module], None]
-) -> Callable[[str], nn.Module]:
+def publish(timm: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], nn.Module]:
     """Function that puts a file in place of the weights of resnet10t, without the tensors of a layer."""
 
     def put(drop: str = "none") -> nn.Module:
@@ -121,9 +115,7 @@ def publish(
     return put
 
 
-def test_published_weights_are_loaded_whole(
-    publish: Callable[..., nn.Module], caplog: pytest.LogCaptureFixture
-) -> None:
+def test_published_weights_are_loaded_whole(publish, caplog) -> None:
     whole = publish()
     model = build("timm/resnet10t", 96, True)
     assert torch.equal(model.network.layer4[0].conv1.weight, whole.layer4[0].conv1.weight)
@@ -137,13 +129,13 @@ def test_published_weights_are_loaded_whole(
     assert not any(record.levelno >= logging.WARNING for record in caplog.records)
 
 
-def test_published_weights_with_a_gap_are_refused(publish: Callable[..., nn.Module]) -> None:
+def test_published_weights_with_a_gap_are_refused(publish) -> None:
     publish("layer2.")
     with pytest.raises(RuntimeError, match="Missing key"):
         build("timm/resnet10t", 96, True)
 
 
-def test_failed_download(timm: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_download(timm, monkeypatch) -> None:
     create = timm.create_model
 
     def offline(name: str, pretrained: bool = False, **kwargs: Any) -> nn.Module:
@@ -170,12 +162,12 @@ def test_failed_download(timm: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         ("timm/lcnet_035", 96, True, r"lcnet_035.* MODEL\.BACKBONE\.PRETRAINED"),
     ],
 )
-def test_mistakes_are_explained(timm: Any, name: str, image_size: int, pretrained: bool, message: str) -> None:
+def test_mistakes_are_explained(timm, name, image_size, pretrained, message) -> None:
     with pytest.raises(ConfigError, match=message):
         build(name, image_size, pretrained)
 
 
-def test_without_timm_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_timm_the_extra_is_named(monkeypatch) -> None:
     def missing(name: str) -> Any:
         raise ModuleNotFoundError(f"No module named {name!r}")
 
@@ -185,14 +177,14 @@ def test_without_timm_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.parametrize("name", ["mobilenetv3_small_050", "convnext_atto", "efficientnet_b0", "regnety_002"])
-def test_stages_hold_all_layers_before_the_last_map(timm: Any, name: str) -> None:
+def test_stages_hold_all_layers_before_the_last_map(timm, name) -> None:
     backbone = build(f"timm/{name}")
     frozen = {id(p) for stage in backbone.freezable_stages() for layer in stage for p in layer.parameters()}
     assert len(backbone.freezable_stages()) >= 4
     assert {id(p) for p in backbone.network.parameters()} - frozen == set()
 
 
-def test_stages_end_at_the_maps_of_the_network(timm: Any) -> None:
+def test_stages_end_at_the_maps_of_the_network(timm) -> None:
     """A network whose layers are not in one row has none."""
     backbone = build("timm/resnet10t")
     stages, network = backbone.freezable_stages(), backbone.network

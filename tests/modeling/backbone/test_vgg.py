@@ -1,7 +1,5 @@
 """VGG16 of SSD from a VGG16 of torchvision: the same convolutions, and fc6 and fc7 subsampled."""
 
-from pathlib import Path
-
 import pytest
 import torch
 import torch.nn.functional as F
@@ -40,9 +38,7 @@ def vector(values: list[float]) -> Tensor:
 @pytest.mark.parametrize(
     ("pixel_mean", "pixel_std", "border"), [(MEAN, STD, 0), ([123, 117, 104], [1, 1, 1], 5), ([0, 0, 0], [255] * 3, 5)]
 )
-def test_conv3_is_torchvisions_under_any_normalisation(
-    published: dict[str, Tensor], pixel_mean: list[float], pixel_std: list[float], border: int
-) -> None:
+def test_conv3_is_torchvisions_under_any_normalisation(published, pixel_mean, pixel_std, border) -> None:
     reference = make_layers(cfgs["D"])
     reference.load_state_dict({k.removeprefix("features."): v for k, v in published.items() if "features" in k})
     ours = VGG((300, 300)).vgg
@@ -59,7 +55,7 @@ def test_conv3_is_torchvisions_under_any_normalisation(
     torch.testing.assert_close(result[inner], expected[inner], rtol=1e-4, atol=1e-4 * float(expected.std()))
 
 
-def test_fc6_and_fc7_keep_every_fourth_channel_and_every_third_position(published: dict[str, Tensor]) -> None:
+def test_fc6_and_fc7_keep_every_fourth_channel_and_every_third_position(published) -> None:
     reduced = reduce_vgg16(published, pixel_mean=MEAN, pixel_std=STD)
     fc6, fc7 = reduced["31.weight"], reduced["33.weight"]
     assert (fc6.shape, fc7.shape) == ((1024, 512, 3, 3), (1024, 1024, 1, 1))
@@ -85,7 +81,7 @@ def test_fc6_reads_the_positions_that_the_fully_connected_layer_read() -> None:
     torch.testing.assert_close(layer(conv5)[..., 9, 9], whole[..., 9, 9], rtol=1e-4, atol=1e-3)
 
 
-def test_a_file_of_torchvision_loads(published: dict[str, Tensor], tmp_path: Path) -> None:
+def test_a_file_of_torchvision_loads(published, tmp_path) -> None:
     torch.save(published, tmp_path / "vgg16.pth")
     model = registry.BACKBONES["vgg"](load_config(None), str(tmp_path / "vgg16.pth"))
     assert torch.equal(model.vgg[28].weight, published["features.28.weight"])
@@ -94,7 +90,7 @@ def test_a_file_of_torchvision_loads(published: dict[str, Tensor], tmp_path: Pat
     torch.testing.assert_close(model.vgg[0].weight, first)
 
 
-def test_a_reduced_file_loads_as_it_is(tmp_path: Path) -> None:
+def test_a_reduced_file_loads_as_it_is(tmp_path) -> None:
     weights = {name: torch.rand(1).expand(value.shape) for name, value in VGG((300, 300)).vgg.state_dict().items()}
     torch.save(weights, tmp_path / "reduced.pth")
     model = registry.BACKBONES["vgg"](load_config(None), str(tmp_path / "reduced.pth"))
@@ -103,25 +99,3 @@ def test_a_reduced_file_loads_as_it_is(tmp_path: Path) -> None:
     torch.save(weights, tmp_path / "reduced.pth")
     with pytest.raises(CheckpointError, match=r"33\.bias"):
         registry.BACKBONES["vgg"](load_config(None), str(tmp_path / "reduced.pth"))
-
-
-def test_batch_norm_takes_the_place_of_the_l2_norm() -> None:
-    config = load_config(None)
-    plain, normed = (registry.BACKBONES[name](config, False).eval() for name in ("vgg", "vgg_bn_conv4_3"))
-    assert {name for name in normed.state_dict() if name not in plain.state_dict()} == {
-        f"batch_norm.{name}" for name in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
-    }
-    assert {name for name in plain.state_dict() if name not in normed.state_dict()} == {"l2_norm.weight"}
-    normed.load_state_dict(plain.state_dict(), strict=False)
-    normed.batch_norm.running_mean.normal_()
-    normed.batch_norm.running_var.uniform_(0.5, 2)
-    images = torch.randn(1, 3, 300, 300)
-    with torch.no_grad():
-        expected, features = plain(images), normed(images)
-        conv4_3 = images
-        for layer in plain.vgg[:23]:
-            conv4_3 = layer(conv4_3)
-    norm = normed.batch_norm
-    by_hand = (conv4_3 - norm.running_mean[:, None, None]) / (norm.running_var[:, None, None] + norm.eps).sqrt()
-    torch.testing.assert_close(features[0], by_hand)
-    assert all(torch.equal(one, other) for one, other in zip(features[1:], expected[1:], strict=True))

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from ssd.modeling import registry
@@ -55,17 +54,6 @@ def test_the_last_convolution_gives_the_output(name: str) -> None:
         path, conv = last_conv(header)
         assert header.get_submodule(path) is conv
         assert conv.out_channels == 5 * boxes_per_location
-
-
-@torch.no_grad()
-def test_without_batch_norm_step_by_step() -> None:
-    predictor = build("PlainSSDLiteBoxPredictor", 3)
-    features = [torch.randn(2, 64, 5, 4), torch.randn(2, 32, 2, 1)]
-    weights = list(predictor.cls_headers.parameters())
-    assert [tuple(w.shape) for w in weights[::2]] == [(64, 1, 3, 3), (12, 64, 1, 1), (18, 32, 1, 1)]
-    first = F.conv2d(features[0], *weights[:2], padding=1, groups=64).relu()
-    levels = [F.conv2d(first, *weights[2:4]), F.conv2d(features[1], *weights[4:])]
-    torch.testing.assert_close(predictor(features)[0], flatten_levels(levels, 3))
 
 
 def test_values_of_one_prior_lie_side_by_side() -> None:

@@ -8,12 +8,11 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.ops import generalized_box_iou, generalized_box_iou_loss, sigmoid_focal_loss
 
-from ssd.config import load_config
 from ssd.modeling.anchors import Assignment, BoxCoder, IoUMatcher
 from ssd.modeling.box_head import DenseLoss, LossSums, MultiBoxLoss, Predictions
-from ssd.modeling.detector import build_detection_model
 from ssd.structures import Container
 from ssd.structures.boxes import center_to_corner
+from tests.tiny import tiny_detector
 
 LABELS = torch.tensor([[2, 1, 0, 2, -1, 0], [0, 0, 0, 0, 0, 0]])
 GT_INDEX = torch.tensor([[0, 1, 0, 0, 1, 0], [0, 0, 0, 0, 0, 0]])
@@ -62,16 +61,7 @@ def test_the_defaults_are_those_of_the_paper() -> None:
 
 def test_the_default_config_builds_the_loss_of_the_paper() -> None:
     """Its value is that of version 1.0.0 to the last bit."""
-    model = build_detection_model(
-        load_config(
-            None,
-            [
-                *("MODEL.BACKBONE.NAME", "tiny", "MODEL.BACKBONE.PRETRAINED", False, "INPUT.IMAGE_SIZE", 96),
-                *("MODEL.PRIORS.MIN_SIZES", [16, 32, 48, 64], "MODEL.PRIORS.MAX_SIZES", [32, 48, 64, 96]),
-                *("MODEL.PRIORS.ASPECT_RATIOS", [[2], [2], [2], [2]], "MODEL.NUM_CLASSES", 4),
-            ],
-        )
-    )
+    model = tiny_detector()
     assert type(model.box_head.loss) is MultiBoxLoss
     rows, columns = torch.meshgrid(torch.arange(len(model.box_head.priors)), torch.arange(4), indexing="ij")
     predictions = Predictions(((rows * 7 + columns * 5) % 11 / 8)[None], ((rows * 3 + columns) % 7 / 8)[None])

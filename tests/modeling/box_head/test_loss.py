@@ -16,9 +16,7 @@ from ssd.modeling.box_head.loss import hard_negative_mining
 from ssd.structures import Container
 
 
-def losses_of(
-    cls_logits: Tensor, bbox_pred: Tensor, labels: Tensor, bbox_targets: Tensor, gt_index: Tensor | None = None
-) -> dict[str, Tensor]:
+def losses_of(cls_logits, bbox_pred, labels, bbox_targets, gt_index=None) -> dict[str, Tensor]:
     gt_index = torch.zeros_like(labels) if gt_index is None else gt_index
     return MultiBoxLoss(3)(Predictions(cls_logits, bbox_pred), Assignment(labels, bbox_targets, gt_index)).normalized()
 
@@ -142,10 +140,8 @@ def test_compiled_equals_eager_for_any_number_of_objects() -> None:
         inputs = objective_inputs(num_gts)
         value, expected = compiled(*inputs), compute(*inputs)
         torch.testing.assert_close(value, expected)
-        for grad, expected_grad in zip(
-            torch.autograd.grad(value, inputs[:2]), torch.autograd.grad(expected, inputs[:2]), strict=True
-        ):
-            torch.testing.assert_close(grad, expected_grad)
+        gradients, expected_gradients = (torch.autograd.grad(one, inputs[:2]) for one in (value, expected))
+        torch.testing.assert_close(gradients, expected_gradients)
 
 
 def test_needs_no_answer_from_the_data() -> None:

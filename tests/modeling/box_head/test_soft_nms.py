@@ -7,10 +7,9 @@ import torch
 from torch import Tensor
 from torchvision.ops import box_iou
 
-from ssd.config import load_config
 from ssd.modeling.box_head import PostProcessor, SoftPostProcessor
 from ssd.modeling.box_head.soft_nms import soft_nms
-from ssd.modeling.detector import build_detection_model
+from tests.tiny import tiny_detector
 
 # IoU with the first: 1, 0.6, 0 and 1.
 BOXES = torch.tensor([[0.0, 0, 1, 1], [0, 0, 0.6, 1], [2, 2, 3, 3], [0, 0, 1, 1]])
@@ -73,12 +72,7 @@ def test_all_classes_compete(soft: bool) -> None:
 
 
 def test_the_config_chooses() -> None:
-    small = [
-        *("MODEL.BACKBONE.NAME", "tiny", "MODEL.BACKBONE.PRETRAINED", False, "INPUT.IMAGE_SIZE", 96),
-        *("MODEL.PRIORS.MIN_SIZES", [16, 32, 48, 64], "MODEL.PRIORS.MAX_SIZES", [32, 48, 64, 96]),
-        *("MODEL.PRIORS.ASPECT_RATIOS", [[2], [2], [2], [2]], "TEST.CLASS_AGNOSTIC_NMS", True),
-    ]
-    made = [build_detection_model(load_config(None, [*small, "TEST.SOFT_NMS", sigma])) for sigma in (0.0, 0.25)]
+    made = [tiny_detector("TEST.CLASS_AGNOSTIC_NMS", True, "TEST.SOFT_NMS", sigma) for sigma in (0.0, 0.25)]
     hard, soft = (model.box_head.post_processor for model in made)
     assert (type(hard), type(soft)) == (PostProcessor, SoftPostProcessor)
     assert (hard.class_agnostic, soft.class_agnostic, soft.sigma) == (True, True, 0.25)
