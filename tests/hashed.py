@@ -8,12 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-_L2_NORMS = (
-    "L2Norm.weight",
-    "backbone.scale_weight",
-    "rescale_factors",
-    "conv4_3_norm.0",
-)  # of other projects; ours end in l2_norm
+# Of other projects; ours end in l2_norm.
+_L2_NORMS = ("L2Norm.weight", "backbone.scale_weight", "rescale_factors", "conv4_3_norm.0")
 
 
 def hashed(name: str, shape: Sequence[int], make_state: Callable[[int], Any] = np.random.RandomState) -> Tensor:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from ssd.config import Config, load_config
+from ssd.config import Config
 from ssd.modeling.detector import SSDDetector, build_detection_model
 from ssd.modeling.layers import BatchNorm2d
 from ssd.structures.class_names import BACKGROUND
@@ -17,13 +17,13 @@ from ssd.utils.image import read_image, write_image
 from ssd.weights.folded_norms import estimate_norms, folded_norms
 from ssd.weights.formats.layouts import folded_norm
 from ssd.weights.initial_model import build_new_model
-from tests.weights.test_initial_model import SMALL
+from tests.tiny import tiny_config
 
 CLASSES = (BACKGROUND, "cat")
 
 
 def config(*overrides: object) -> Config:
-    return load_config(None, [*SMALL, "MODEL.NUM_CLASSES", 2, "INPUT.PIXEL_STD", [57, 57, 57], *overrides])
+    return tiny_config("MODEL.NUM_CLASSES", 2, "INPUT.PIXEL_STD", [57, 57, 57], *overrides)
 
 
 def make_folded() -> SSDDetector:

@@ -9,26 +9,22 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ssd.config import Config, load_config
+from ssd.config import Config
 from ssd.modeling.box_head.box_predictor import last_conv
 from ssd.modeling.detector import SSDDetector, build_detection_model
 from ssd.structures.class_names import BACKGROUND, COCO_CLASSES, VOC_CLASSES
 from ssd.utils.errors import CheckpointError, ConfigError
 from ssd.weights.formats.layouts import count_classes
 from ssd.weights.initial_model import build_new_model, load_detector_weights, match_classes, move_classes
+from tests.tiny import tiny_config
 
-SMALL = [
-    *("MODEL.BACKBONE.NAME", "tiny", "MODEL.BACKBONE.PRETRAINED", False, "INPUT.IMAGE_SIZE", 96),
-    *("MODEL.PRIORS.MIN_SIZES", [16, 32, 48, 64], "MODEL.PRIORS.MAX_SIZES", [32, 48, 64, 96]),
-    *("MODEL.PRIORS.ASPECT_RATIOS", [[2], [2], [2], [2]]),
-]
 CELLS = (BACKGROUND, "red", "white")
 OLD = (BACKGROUND, "cat", "dog", "tvmonitor")
 NEW = (BACKGROUND, "zebra", "tv", "cat", "yak", "emu")  # labels 3 and 1 of OLD at 2 and 3
 
 
 def config(num_classes: int, *overrides: object) -> Config:
-    return load_config(None, [*SMALL, "MODEL.NUM_CLASSES", num_classes, *overrides])
+    return tiny_config("MODEL.NUM_CLASSES", num_classes, *overrides)
 
 
 def write(path: Path, num_classes: int, **values: object) -> nn.Module:
@@ -43,7 +39,7 @@ def cls_rows(model: nn.Module, num_classes: int) -> torch.Tensor:
     return model.box_head.predictor.cls_headers[0].weight.unflatten(0, (-1, num_classes))
 
 
-def test_a_checkpoint_with_class_names(tmp_path: Path) -> None:
+def test_a_checkpoint_with_class_names(tmp_path) -> None:
     old = write(tmp_path / "old.pth", 4, class_names=[BACKGROUND, "white", "blue", "red"], iteration=7)
     new = build_new_model(config(3, "MODEL.WEIGHTS", str(tmp_path / "old.pth")), CELLS)
     assert torch.equal(cls_rows(new, 3), cls_rows(old, 4)[:, [0, 3, 1]])
@@ -57,16 +53,14 @@ def test_a_checkpoint_with_class_names(tmp_path: Path) -> None:
         (COCO_CLASSES, (BACKGROUND, "dog", "sofa"), [0, 17, 58]),  # COCO says couch
     ],
 )
-def test_published_weights_do_not_name_their_classes(
-    tmp_path: Path, classes: tuple[str, ...], names: tuple[str, ...], rows: list[int]
-) -> None:
+def test_published_weights_do_not_name_their_classes(tmp_path, classes, names, rows) -> None:
     count = len(classes) + 1
     old = write(tmp_path / "old.pth", count)
     new = build_new_model(config(3, "MODEL.WEIGHTS", str(tmp_path / "old.pth")), names)
     assert torch.equal(cls_rows(new, 3), cls_rows(old, count)[:, rows])
 
 
-def test_mistakes(tmp_path: Path) -> None:
+def test_mistakes(tmp_path) -> None:
     path = str(tmp_path / "old.pth")
     old = write(tmp_path / "old.pth", 4)
     torch.save(old.backbone.state_dict(), path)
@@ -81,7 +75,7 @@ def test_mistakes(tmp_path: Path) -> None:
         build_new_model(config(3, "MODEL.BACKBONE.FREEZE_STAGES", 1), CELLS)
 
 
-def test_weights_take_the_place_of_pretrained_ones(tmp_path: Path) -> None:
+def test_weights_take_the_place_of_pretrained_ones(tmp_path) -> None:
     """The file of the backbone is not read."""
     old = write(tmp_path / "old.pth", 3)
     overrides = ["MODEL.WEIGHTS", str(tmp_path / "old.pth"), "MODEL.BACKBONE.PRETRAINED", "missing.pth"]
@@ -120,7 +114,7 @@ def test_names_match_beyond_spelling() -> None:
 
 
 @pytest.mark.parametrize("predictor", ["SSDBoxPredictor", "SSDLiteBoxPredictor"])
-def test_shared_classes_keep_their_scores_and_new_ones_learn_apart(predictor: str) -> None:
+def test_shared_classes_keep_their_scores_and_new_ones_learn_apart(predictor) -> None:
     old, new = build(len(OLD), predictor), build(len(NEW), predictor)
     assert count_classes(old.state_dict()) == len(OLD)
     load(new, old.state_dict())
@@ -137,7 +131,7 @@ def test_shared_classes_keep_their_scores_and_new_ones_learn_apart(predictor: st
 
 
 @pytest.mark.parametrize("functions", [("softmax", "sigmoid"), ("sigmoid", "sigmoid"), ("sigmoid", "softmax")], ids=str)
-def test_scores_of_another_function(tmp_path: Path, functions: tuple[str, str]) -> None:
+def test_scores_of_another_function(tmp_path, functions) -> None:
     """Odds of a class against the background stay: sigmoid is a softmax of one class and a background of logit 0."""
     settings = [config(count, "MODEL.BOX_HEAD.SCORES", name) for count, name in zip((4, 6), functions, strict=True)]
     old = build(4, "SSDBoxPredictor", "MODEL.BOX_HEAD.SCORES", functions[0])
@@ -177,7 +171,7 @@ def test_weights_that_do_not_fit_are_named_and_change_nothing() -> None:
         count_classes(model.backbone.state_dict())
 
 
-def test_kept_new_and_dropped_classes_are_logged(caplog: pytest.LogCaptureFixture) -> None:
+def test_kept_new_and_dropped_classes_are_logged(caplog) -> None:
     caplog.set_level(logging.INFO)
     load(build(len(NEW)), build(len(OLD)).state_dict())
     for names in ("tv, cat", "zebra, yak, emu", "dog"):

@@ -1,7 +1,7 @@
 """The classes of a checkpoint: the user's word, then the file's, then a guess with a warning; in all commands alike."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -40,18 +40,14 @@ def checkpoint(num_classes: int, names: Sequence[str] | None = None, source: str
         (["MODEL.WEIGHTS_CLASSES", ["c", "d"], "MODEL.WEIGHTS", "old.pth"], ("e", "f"), ("a", "b"), ("e", "f")),
     ],
 )
-def test_the_user_goes_before_the_file(
-    overrides: list[object], given: tuple[str, ...], in_file: tuple[str, ...] | None, expected: tuple[str, ...]
-) -> None:
+def test_the_user_goes_before_the_file(overrides, given, in_file, expected) -> None:
     cfg = load_config(None, overrides)
     assert known_class_names(cfg, checkpoint(3, in_file), given) == (BACKGROUND, *expected)
     assert trained_class_names(cfg, checkpoint(3, in_file), given) == (BACKGROUND, *expected)
 
 
 @pytest.mark.parametrize("names", [VOC_CLASSES, COCO_CLASSES], ids=["VOC", "COCO"])
-def test_a_guess_is_a_warning(
-    names: tuple[str, ...], request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_guess_is_a_warning(names, request, caplog) -> None:
     cfg = load_config(None, ["MODEL.WEIGHTS_CLASSES", OWN])
     assert trained_class_names(cfg, checkpoint(21)) == (BACKGROUND, *OWN)
     assert trained_class_names(load_config(None), checkpoint(21, OWN)) == (BACKGROUND, *OWN)
@@ -63,7 +59,7 @@ def test_a_guess_is_a_warning(
     assert (record.levelno, request.node.callspec.id in record.getMessage()) == (logging.WARNING, True)
 
 
-def test_as_many_as_the_data_have(caplog: pytest.LogCaptureFixture) -> None:
+def test_as_many_as_the_data_have(caplog) -> None:
     cfg = load_config(None)
     assert trained_class_names(cfg, checkpoint(3), of_data=(BACKGROUND, "a", "b")) == (BACKGROUND, "a", "b")
     assert "a.pth does not name its 2 classes" in caplog.text
@@ -74,7 +70,7 @@ def test_as_many_as_the_data_have(caplog: pytest.LogCaptureFixture) -> None:
 
 
 @pytest.mark.parametrize("role", ["TRAIN", "TEST"])
-def test_20_own_names_go_before_a_guess_of_voc(role: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_20_own_names_go_before_a_guess_of_voc(role, caplog) -> None:
     """They are CLASSES of a dataset in the config, or of the data that were opened."""
     sets = ["DATASETS.CUSTOM", {"mine": {"FORMAT": "yolo", "ROOT": "mine", "CLASSES": list(OWN)}, "a": {"ROOT": "a"}}]
     cfg = load_config(None, [*sets, f"DATASETS.{role}", ["a", "mine"]])
@@ -110,7 +106,7 @@ def test_another_number_of_names() -> None:
     ],
     ids=["none", "no offsets", "empty", "three offsets", "no whole number", "scalars"],
 )
-def test_weights_of_no_detector(weights: dict[str, torch.Tensor]) -> None:
+def test_weights_of_no_detector(weights) -> None:
     assert LoadedCheckpoint(weights, "own.pth").num_classes is None
     with pytest.raises(CheckpointError, match=r"own\.pth names no classes"):
         trained_class_names(load_config(None), LoadedCheckpoint(weights, "own.pth"))
@@ -130,9 +126,7 @@ def nameless(detector_file: Path, tmp_path: Path) -> Path:
     return tmp_path / "nameless.pth"
 
 
-def test_every_way_takes_the_users_names(
-    nameless: Path, config_file: Path, tmp_path: Path, script: Callable[..., tuple[int, str, str]]
-) -> None:
+def test_every_way_takes_the_users_names(nameless, config_file, tmp_path, script) -> None:
     """`ssd convert` is tested in tests/commands."""
     names = [*SHAPES, *OWN[len(SHAPES) :]]
     overrides = ["MODEL.WEIGHTS_CLASSES", names]
@@ -156,7 +150,7 @@ def test_every_way_takes_the_users_names(
     assert torch.equal(found.view(-1, 2), trained.view(-1, 21)[:, [0, 2]])
 
 
-def test_commands_take_the_users_names(nameless: Path, tmp_path: Path) -> None:
+def test_commands_take_the_users_names(nameless, tmp_path) -> None:
     image = Path(__file__).parents[2] / "demo" / "scene_1.jpg"
     for command, file, options in (("explain", "explain.html", []), ("predict", "_job/job.json", ["--opts"])):
         output = tmp_path / command

@@ -18,10 +18,8 @@ from ssd.weights.trained import build_trained_model, read_trained
 def folder(tmp_path: Path) -> Path:
     """A run whose last checkpoint, of iteration 4, is damaged in a weight."""
     for iteration in (2, 4):
-        torch.save(
-            {"model": {"box_head.weight": torch.ones(9)}, "iteration": iteration},
-            tmp_path / f"model_00000{iteration}.pth",
-        )
+        content = {"model": {"box_head.weight": torch.ones(9)}, "iteration": iteration}
+        torch.save(content, tmp_path / f"model_00000{iteration}.pth")
     last = tmp_path / "model_000004.pth"
     last.write_bytes(last.read_bytes().replace(torch.ones(9).numpy().tobytes(), torch.zeros(9).numpy().tobytes()))
     tag_checkpoint(tmp_path, str(last))

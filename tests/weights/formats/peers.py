@@ -32,13 +32,14 @@ from tests.hashed import hashed
 
 ROOT = Path(__file__).parents[3]
 GOLDENS = ROOT / "tests" / "goldens"
+Recorded = Mapping[str, np.ndarray]
 
 
 class Peer(NamedTuple):
     """A recorded detector: weights under their names, and the arrays of goldens/peers."""
 
     weights: StateDict
-    recorded: Mapping[str, np.ndarray]
+    recorded: Recorded
 
 
 class Detector(NamedTuple):
@@ -173,7 +174,7 @@ def cell_order(levels: Sequence[tuple[int, int]], orders: Mapping[int, Sequence[
 
 
 @torch.no_grad()
-def predict(detector: Detector, recorded: Mapping[str, np.ndarray]) -> tuple[Tensor, Tensor]:
+def predict(detector: Detector, recorded: Recorded) -> tuple[Tensor, Tensor]:
     """Our cls_logits (1, P, C) and bbox_pred (1, P, 4) of the recorded input."""
     size = int(recorded["input_size"])
     pixels = np.random.RandomState(int(recorded["input_seed"])).normal(0, 1, (1, 3, size, size)).astype(np.float32)
@@ -182,9 +183,7 @@ def predict(detector: Detector, recorded: Mapping[str, np.ndarray]) -> tuple[Ten
     return detector.model.predict(images)
 
 
-def check_recording(
-    detector: Detector, recorded: Mapping[str, np.ndarray], *, has_total: bool = True, **options: Any
-) -> None:
+def check_recording(detector: Detector, recorded: Recorded, *, has_total: bool = True, **options: Any) -> None:
     """``check_network`` and ``check_detections``, with their options, on one pass of the network."""
     predictions = predict(detector, recorded)
     check_network(detector, recorded, predictions, **options)
@@ -192,18 +191,13 @@ def check_recording(
 
 
 def check_network(
-    detector: Detector,
-    recorded: Mapping[str, np.ndarray],
-    predictions: tuple[Tensor, Tensor],
-    *,
-    order: Tensor | None = None,
-    classes: Sequence[int] | None = None,
+    detector: Detector, recorded: Recorded, predictions: tuple[Tensor, Tensor], *, order=None, classes=None
 ) -> None:
     """Compare priors, predictions, class scores and decoded boxes with the recorded ones.
 
     Args:
-        order: Our index (P,) of each of their priors; None = the same order.
-        classes: Their index of each of our classes; None = the same.
+        order (Tensor): Our index (P,) of each of their priors; None = the same order.
+        classes (sequence of int): Their index of each of our classes; None = the same.
     """
     columns = slice(None) if classes is None else list(classes)
     priors = detector.model.box_head.priors
@@ -228,12 +222,12 @@ def check_network(
 
 def check_detections(
     detector: Detector,
-    recorded: Mapping[str, np.ndarray],
+    recorded: Recorded,
     predictions: tuple[Tensor, Tensor],
     *,
-    order: Tensor | None = None,
-    classes: Sequence[int] | None = None,
-    has_total: bool = True,
+    order=None,
+    classes=None,
+    has_total=True,
 ) -> None:
     """Compare detections on the scaled predictions of the network, and on drawn ones, with the recorded ones.
 
@@ -265,12 +259,7 @@ def _detect(detector: Detector, cls_logits: Tensor, bbox_pred: Tensor) -> dict[s
 
 
 def _check_found(
-    kind: str,
-    found: Mapping[str, Tensor],
-    recorded: Mapping[str, np.ndarray],
-    columns: Tensor,
-    *,
-    has_total: bool,
+    kind: str, found: Mapping[str, Tensor], recorded: Recorded, columns: Tensor, *, has_total: bool
 ) -> None:
     """Scores agree rank by rank, and each recorded detection is among ours."""
     if has_total:
@@ -307,12 +296,17 @@ def check_predictions(detector: Detector, images: Tensor, expected: tuple[Tensor
         torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5)
 
 
-def check_damaged(weights: StateDict, name: str, ours: str) -> None:
-    """Check that files without ``name``, with one more, or with another shape are refused by that name or ours."""
+def check_damaged(weights: StateDict, name: str, ours: str = "") -> None:
+    """Check that files without ``name``, with one more, or with another shape are refused by that name or ours.
+
+    Without ``ours``, our names are those that the conversion does not give without ``name``.
+    """
     format = find_format(CheckpointContent("file", weights, {}))
-    either = f"{re.escape(name)}|{re.escape(ours)}"
+    without = {key: value for key, value in weights.items() if key != name}
+    lost = [ours] if ours else {*format.convert(weights, {}).weights} - {*format.convert(without, {}).weights}
+    either = "|".join(map(re.escape, [name, *lost]))
     damaged = {
-        either: {key: value for key, value in weights.items() if key != name},
+        either: without,
         r"strange\.weight": {**weights, "strange.weight": torch.zeros(1)},
         f"({either}).* [0-9x]+": {**weights, name: torch.zeros(7, *weights[name].shape[1:])},
     }

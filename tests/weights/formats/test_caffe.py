@@ -140,9 +140,8 @@ def test_norms_of_a_training_of_mobilenet_ssd() -> None:
     for name in ("extras.3.2.weight", "extras.0.0.bias", "features.13.3.weight"):
         torch.testing.assert_close(found[f"backbone.{name}"], folded[f"backbone.{name}"])
     norm = {name: found[f"backbone.features.13.4.{name}"][0] for name in ("running_mean", "running_var", "weight")}
-    assert {name: value.item() for name, value in norm.items()} == pytest.approx(
-        {"running_mean": 3, "running_var": 4, "weight": 2}, abs=1e-4
-    )
+    expected = {"running_mean": 3, "running_var": 4, "weight": 2}
+    assert {name: value.item() for name, value in norm.items()} == pytest.approx(expected, abs=1e-4)
     torch.testing.assert_close(found["backbone.features.13.4.bias"], folded["backbone.features.13.4.bias"] + 3)
 
 

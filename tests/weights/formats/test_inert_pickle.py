@@ -4,7 +4,6 @@ import collections
 import os
 import sys
 import types
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -36,9 +35,7 @@ def network(monkeypatch: pytest.MonkeyPatch) -> nn.Module:
 
 @pytest.mark.parametrize("is_zip", [True, False], ids=["zip", "legacy"])
 @pytest.mark.filterwarnings("ignore:Couldn't retrieve source code")
-def test_the_weights_of_a_pickled_network(
-    is_zip: bool, network: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_weights_of_a_pickled_network(is_zip, network, tmp_path, monkeypatch) -> None:
     expected = network.state_dict()
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9)
     network.base(torch.rand(1, 3, 8, 8)).sum().backward()
@@ -56,7 +53,7 @@ def test_the_weights_of_a_pickled_network(
     assert "model" not in sys.modules
 
 
-def test_objects_beside_the_weights(tmp_path: Path) -> None:
+def test_objects_beside_the_weights(tmp_path) -> None:
     weights = collections.OrderedDict(a=torch.ones(2))
     path = tmp_path / "epoch_3.pth"
     torch.save({"state_dict": weights, "optimizer": torch.optim.SGD([torch.zeros(1)], lr=1)}, path)
@@ -83,9 +80,7 @@ class Calls:
         (torch.load, ("PROOF",), "torch.serialization.load"),
     ],
 )
-def test_calls_are_refused(
-    function: Any, args: tuple[Any, ...], name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_calls_are_refused(function, args, name, tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "evil.pth"
     torch.save({"model": {"a": torch.ones(1)}, "extra": Calls(function, *args)}, path)
@@ -94,7 +89,7 @@ def test_calls_are_refused(
     assert not (tmp_path / "PROOF").exists()
 
 
-def test_what_looks_like_a_network_is_called_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_looks_like_a_network_is_called_no_more(tmp_path, monkeypatch) -> None:
     called = []
     module = types.ModuleType("models")
     module.Loader = lambda *args: called.append(args)  # type: ignore[attr-defined]
@@ -111,7 +106,7 @@ class Recorded(dict):
 
 
 @pytest.mark.parametrize("protocol", [1, 2])
-def test_settings_in_a_class_of_their_own(protocol: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_in_a_class_of_their_own(protocol, tmp_path, monkeypatch) -> None:
     """Old protocols make objects by copyreg._reconstructor; entries of such a dictionary are dropped."""
     module = types.ModuleType("utils")
     module.Recorded = Recorded  # type: ignore[attr-defined]
@@ -128,7 +123,7 @@ def test_settings_in_a_class_of_their_own(protocol: int, tmp_path: Path, monkeyp
     assert found.content["dtype"] is torch.float16
 
 
-def test_objects_in_a_damaged_file(tmp_path: Path) -> None:
+def test_objects_in_a_damaged_file(tmp_path) -> None:
     """Its pickle says how many elements a tensor has; its record has fewer."""
     path = tmp_path / "cut.pth"
     torch.save({"model": nn.ReLU(), "weight": torch.ones(64)}, path, _use_new_zipfile_serialization=False)
@@ -137,7 +132,7 @@ def test_objects_in_a_damaged_file(tmp_path: Path) -> None:
         load_inert(path, str(path))
 
 
-def test_no_weights(tmp_path: Path) -> None:
+def test_no_weights(tmp_path) -> None:
     path = tmp_path / "log.pth"
     torch.save({"epoch": 3, "loss": [1.0]}, path)
     with pytest.raises(CheckpointError, match=r"state_dict, model, .* epoch, loss"):
@@ -152,7 +147,7 @@ def test_no_weights(tmp_path: Path) -> None:
         read_weights(str(path))
 
 
-def test_prefixes_of_wrappers_go(tmp_path: Path) -> None:
+def test_prefixes_of_wrappers_go(tmp_path) -> None:
     path = tmp_path / "parallel.pth"
 
     def read(*names: str) -> list[str]:

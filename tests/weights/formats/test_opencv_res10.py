@@ -66,16 +66,11 @@ def predict(weights: Mapping[str, Tensor], images: Tensor) -> tuple[Tensor, Tens
         inner = net.conv(maps[-1], f"conv{stage}_1_h").relu()
         maps.append(net.conv(inner, f"conv{stage}_2_h", stride).relu())
     levels = ("conv4_3_norm", "fc7", "conv6_2", "conv7_2", "conv8_2", "conv9_2")
-    return tuple(
-        torch.cat(
-            [
-                net.conv(features, f"{level}_mbox_{kind}").permute(0, 2, 3, 1).reshape(1, -1, values)
-                for features, level in zip(maps, levels, strict=True)
-            ],
-            dim=1,
-        )
-        for kind, values in (("conf", 2), ("loc", 4))
-    )
+    outputs = []
+    for kind, values in (("conf", 2), ("loc", 4)):
+        found = [net.conv(features, f"{level}_mbox_{kind}") for features, level in zip(maps, levels, strict=True)]
+        outputs.append(torch.cat([level.permute(0, 2, 3, 1).reshape(1, -1, values) for level in found], dim=1))
+    return outputs[0], outputs[1]
 
 
 def test_network_from_names() -> None:

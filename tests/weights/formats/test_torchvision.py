@@ -157,9 +157,8 @@ def test_ssdlite_with_whole_tail_and_classes_of_ones_own(monkeypatch: pytest.Mon
     """As where torchvision's detector is trained from the backbone of ImageNet on four classes."""
     pretrained = mobilenet_v3_large(weights=None).state_dict()
     monkeypatch.setattr(MobileNet_V3_Large_Weights, "get_state_dict", lambda *args, **kwargs: pretrained)
-    model = ssdlite320_mobilenet_v3_large(
-        weights=None, weights_backbone=MobileNet_V3_Large_Weights.IMAGENET1K_V1, num_classes=4
-    )
+    backbone = MobileNet_V3_Large_Weights.IMAGENET1K_V1
+    model = ssdlite320_mobilenet_v3_large(weights=None, weights_backbone=backbone, num_classes=4)
     images = np.random.RandomState(0).randint(256, size=(2, 320, 320, 3)).astype(np.uint8)
     randomise(model, images)
     converted = peers.convert(model.state_dict())
