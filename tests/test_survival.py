@@ -52,14 +52,9 @@ def wait(process: BaseProcess) -> int:
 
 
 @pytest.fixture
-def max_iter() -> int:
-    """Iterations of the trainings."""
-    return 18
-
-
-@pytest.fixture
-def trainings(forks: Forks, config_file: Path, max_iter: int) -> Trainings:
-    return Trainings(forks, config_file, max_iter)
+def trainings(forks: Forks, config_file: Path, request: pytest.FixtureRequest) -> Trainings:
+    """Trainings of 18 iterations, if the test does not say."""
+    return Trainings(forks, config_file, getattr(request, "param", 18))
 
 
 def progress(output: Path) -> int:
@@ -168,6 +163,6 @@ def test_four_kills(trainings: Trainings, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("max_iter", [150])
+@pytest.mark.parametrize("trainings", [150], indirect=True)
 def test_twenty_kills(trainings: Trainings, tmp_path: Path) -> None:
     check_survival(trainings, tmp_path, kills=20, seed=1)

@@ -14,7 +14,6 @@ from functools import partial
 from pathlib import Path
 from unittest import mock
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -47,6 +46,7 @@ from ssd.utils.distributed import (
 )
 from ssd.utils.errors import TrainingError
 from ssd.utils.logger import setup_logger
+from tests.evaluation.sets import VOCSet
 from tests.tiny import steady_detector, tiny_batch, tiny_config
 
 FOLDER = Path(sys.argv[1])
@@ -172,19 +172,12 @@ def check_a_step_is_that_of_the_whole_batch() -> None:
     assert_same(step_of("MODEL.BACKBONE.FREEZE_STAGES", 2), EXPECTED["frozen"])
 
 
-class Annotated:
+def annotated() -> VOCSet:
     """The objects of the whole batch, in images of one pixel."""
-
-    class_names = ("__background__", "a", "b", "c")
-    metric = "voc"
-
-    def __len__(self) -> int:
-        return 6
-
-    def get_annotation(self, index: int) -> tuple[int, tuple[np.ndarray, ...]]:
-        _, targets = whole_batch()
-        is_object = targets["labels"][index] > 0
-        return index, tuple(targets[name][index, is_object].numpy() for name in ("boxes", "labels"))
+    _, targets = whole_batch()
+    rows = zip(targets["boxes"].tolist(), targets["labels"].tolist(), strict=True)
+    images = [[pair for pair in zip(*row, strict=True) if pair[1]] for row in rows]
+    return VOCSet(images, "abc")
 
 
 @torch.inference_mode()
@@ -194,7 +187,7 @@ def validation_losses(batch_size: int) -> dict[str, float]:
     images, _ = whole_batch()
     losses = []
     for ids in share_of_batches(6, batch_size, get_rank(), get_world_size()):
-        targets = make_targets(Annotated(), [[1, 1]] * len(ids), ids)
+        targets = make_targets(annotated(), [[1, 1]] * len(ids), ids)
         losses.append(model.box_head.losses(model.predict(images[ids]), targets))
     return mean_losses(losses)
 

@@ -186,18 +186,6 @@ def test_synchronised_batch_norm_is_refused_on_a_cpu(runs) -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_evaluate_as_one(runs, plain) -> None:
-    """Four images in batches of three."""
-    folders = []
-    for number in (1, 2):
-        folders.append(runs.root / f"evaluated_by_{number}" / "test_scenes")
-        options = ("--output_dir", folders[-1].parent, *PLAIN, "TEST.BATCH_SIZE", 3)
-        said = runs("plain", *options, script="test.py", number=number)
-        assert said.count("Evaluating test_scenes") == 1
-    assert_same_files(*folders)
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_to_torchrun_saves_and_the_same_command_continues(runs, averaged, number) -> None:
     name = f"stopped_{number.name}"

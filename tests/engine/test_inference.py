@@ -15,6 +15,7 @@ from ssd.data.datasets import DetectionDataset
 from ssd.engine.inference import detect, evaluate_datasets, gather_predictions, make_targets, mean_losses, pack, unpack
 from ssd.modeling.detector import build_detection_model
 from ssd.structures import Container
+from tests.evaluation.sets import VOCSet
 
 
 class Setting:
@@ -87,23 +88,9 @@ def test_losses_come_with_the_metric(setting: Setting, tmp_path: Path, caplog: p
     assert f"total_loss: {evaluation.losses['total_loss']:.3f}, reg_loss: " in caplog.text
 
 
-class Annotated:
-    """Three images: an object and a difficult one; nothing; an object that reaches out of the image."""
-
-    class_names = ("__background__", "cat", "dog")
-    metric = "voc"
-
-    def __len__(self) -> int:
-        return 3
-
-    def get_annotation(self, index: int) -> tuple[str, tuple[np.ndarray, ...]]:
-        boxes = [[[10, 20, 60, 90], [0, 0, 5, 5]], [], [[-4, 0, 50, 20]]][index]
-        labels, is_difficult = [([2, 1], [False, True]), ([], []), ([1], [False])][index]
-        return str(index), (np.array(boxes, np.float64).reshape(-1, 4), np.array(labels), np.array(is_difficult))
-
-
 def test_targets_are_relative_clipped_and_without_difficult_objects() -> None:
-    targets = make_targets(Annotated(), [[100, 200], [50, 50], [40, 100]], [0, 1, 2])
+    images = [[([10, 20, 60, 90], 2), ([0, 0, 5, 5], 1, True)], [], [([-4, 0, 50, 20], 1)]]
+    targets = make_targets(VOCSet(images), [[100, 200], [50, 50], [40, 100]], [0, 1, 2])
     assert targets["labels"].tolist() == [[2, 0], [0, 0], [1, 0]]
     assert targets["boxes"][0].tolist() == [pytest.approx([0.05, 0.2, 0.3, 0.9]), [0, 0, 0, 0]]
     assert targets["boxes"][2, 0].tolist() == pytest.approx([0, 0, 0.5, 0.5])

@@ -4,7 +4,6 @@ import json
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -13,6 +12,7 @@ from ssd.config import Config, load_config
 from ssd.data import build_datasets
 from ssd.data.datasets import DetectionDataset, VOCDataset
 from ssd.engine.manifest import digest_weights, fingerprint, finish_manifest, start_manifest
+from tests.evaluation.sets import VOCSet
 
 
 @pytest.fixture
@@ -152,25 +152,14 @@ def test_another_or_a_missing_file_shows(write_voc) -> None:
     assert digests[0] != digests[1]
 
 
-class FromElsewhere:
+class FromElsewhere(VOCSet):
     """A set that tells no files."""
-
-    class_names = ("__background__", "thing")
-    metric = "voc"
-
-    def __init__(self, last: float):
-        self.last = last
-
-    def __len__(self) -> int:
-        return 3
-
-    def get_annotation(self, index: int):
-        return index, (np.array([[0, 0, 5, self.last]]), np.array([1]))
 
     def get_img_info(self, index: int):
         return {"width": 10, "height": 10}
 
 
 def test_a_format_from_elsewhere() -> None:
-    digests = [fingerprint(FromElsewhere(last))["digest"] for last in (5.0, 5.0, 6.0)]  # type: ignore[arg-type]
+    sets = [FromElsewhere([[([0, 0, 5, last], 1)]] * 3) for last in (5.0, 5.0, 6.0)]
+    digests = [fingerprint(dataset)["digest"] for dataset in sets]
     assert digests[0] == digests[1] != digests[2]

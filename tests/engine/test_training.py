@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
 from torch.amp import GradScaler
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -23,12 +22,12 @@ from ssd.engine.monitor import TrainingMonitor
 from ssd.engine.resume import find_training
 from ssd.engine.step import Step
 from ssd.engine.trainer import Intervals, Training, train
-from ssd.modeling.box_head import LossSums
 from ssd.solver import ModelAverage, make_lr_scheduler, make_optimizer
 from ssd.structures import Container
 from ssd.utils.checkpoint import Checkpointer
 from ssd.utils.errors import CheckpointError, TrainingError
 from ssd.utils.interrupt import InterruptGuard
+from tests.engine.test_step import Line
 
 ROOT = Path(__file__).parents[2]
 NEVER = Intervals(log=0, save=0, evaluate=0)
@@ -161,19 +160,8 @@ class WaitsForTheDevice(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-class Mean(nn.Module):
-    """A model of one weight."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(()))
-
-    def forward(self, images: torch.Tensor, targets: Container) -> LossSums:
-        return LossSums({"loss": images.mean() * self.weight}, targets["labels"][:, 0])
-
-
 def test_nothing_waits_for_the_device_but_the_report(config_file) -> None:
-    model, config = Mean(), load_config(config_file, ["SOLVER.OPTIMIZER", "adamw"])
+    model, config = Line(), load_config(config_file, ["SOLVER.OPTIMIZER", "adamw"])
     optimizer = make_optimizer(config, model)
     guard, checkpointer = FiniteGuard(model, 1), Checkpointer(model)
     monitor, waits = TrainingMonitor(0, 9, torch.device("cpu")), WaitsForTheDevice()
