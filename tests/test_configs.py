@@ -49,13 +49,15 @@ def network_of(path: Path) -> tuple[str, ...]:
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_levels_and_priors_fit_the_network(path: Path) -> None:
+def test_levels_and_priors_fit_the_network(path) -> None:
+    config = load_shipped(path)
+    assert f"outputs/{path.stem}" == config.OUTPUT_DIR
     with torch.device("meta"):
-        build_detection_model(load_shipped(path))
+        build_detection_model(config)
 
 
 @pytest.mark.parametrize("path", [path for path in CONFIGS if path.parent.name == "modern"], ids=lambda path: path.stem)
-def test_overlays_of_modern_configs(path: Path, tmp_path: Path) -> None:
+def test_overlays_of_modern_configs(path, tmp_path) -> None:
     overlays = [path.parent / "parts" / name for name in ("voc.yaml", "512.yaml")]
     (tmp_path / "mine.yaml").write_text(f"_BASE_: {json.dumps([str(file) for file in [path, *overlays]])}\n")
     config = load_shipped(tmp_path / "mine.yaml")
@@ -66,9 +68,7 @@ def test_overlays_of_modern_configs(path: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("path", "image_size", "num_images"), [*make_cases()])
-def test_builds_trains_detects_saves_and_loads(
-    path: Path, image_size: ImageSize, num_images: int, tmp_path: Path
-) -> None:
+def test_builds_trains_detects_saves_and_loads(path, image_size, num_images, tmp_path) -> None:
     config = resized(load_shipped(path), image_size)
     config.TEST.CONFIDENCE_THRESHOLD = 0.0  # a new head finds nothing
     model = build(config)

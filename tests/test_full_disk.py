@@ -74,7 +74,7 @@ def train_on_disk(code: str, disk: Path, size: int, *args: object) -> subprocess
 
 
 @needs_mounts
-def test_a_small_disk(config_file: Path, tmp_path: Path, script: Script) -> None:
+def test_a_small_disk(config_file, tmp_path, script) -> None:
     run = ["--config-file", config_file, "--skip-test", "--save_step", 2, "SOLVER.MAX_ITER", 8]
     assert script("train.py", *run, "OUTPUT_DIR", tmp_path / "whole")[0] == 0
     size = (tmp_path / "whole" / "model_final.pth").stat().st_size
@@ -84,9 +84,8 @@ def test_a_small_disk(config_file: Path, tmp_path: Path, script: Script) -> None
     error = (tmp_path / "first.err").read_text()
     assert error.startswith(f"error: {disk}/model_000006.pth")
     assert error.count("\n") == 1
-    assert [
-        fact for fact in ("No space left", f"{disk}/model_000004.pth", "CHECKPOINT.KEEP") if fact not in error
-    ] == []
+    facts = ("No space left", f"{disk}/model_000004.pth", "CHECKPOINT.KEEP")
+    assert [fact for fact in facts if fact not in error] == []
     assert sorted(path.name for path in (tmp_path / "first").rglob("*.pth")) == ["model_000002.pth", "model_000004.pth"]
     assert not list((tmp_path / "first").rglob(".*"))
     stored = find_training(tmp_path / "first")
@@ -100,7 +99,7 @@ def test_a_small_disk(config_file: Path, tmp_path: Path, script: Script) -> None
 
 
 @needs_mounts
-def test_a_disk_that_is_full_from_the_first(config_file: Path, tmp_path: Path) -> None:
+def test_a_disk_that_is_full_from_the_first(config_file, tmp_path) -> None:
     """Not even the log can be written; one line says this, and another why the run ends."""
     run = train_on_disk(ON_A_FULL_DISK, tmp_path / "disk", 0, "--config-file", config_file)
     assert run.returncode == 1
@@ -110,9 +109,7 @@ def test_a_disk_that_is_full_from_the_first(config_file: Path, tmp_path: Path) -
     assert "No space left on device" in second
 
 
-def test_a_disk_that_takes_nothing_more(
-    config_file: Path, tmp_path: Path, script: Script, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_disk_that_takes_nothing_more(config_file, tmp_path, script, monkeypatch) -> None:
     """The error comes when the file is flushed, as on network disks."""
     first = tmp_path / "out" / "model_000001.pth"
     fsync, has_room = os.fsync, 3  # after the first checkpoint: its folder, its tag and that's folder
@@ -160,7 +157,7 @@ FOUND = Detections(
     ],
 )
 @pytest.mark.usefixtures("_mp4v")
-def test_no_half_file_is_left(name: str, write: Callable[[Path], object], tmp_path: Path) -> None:
+def test_no_half_file_is_left(name, write, tmp_path) -> None:
     """As on a full disk the first part of a file can be written, and the rest not."""
     import resource
 

@@ -37,22 +37,20 @@ def test_menu_has_every_page_once() -> None:
     assert sorted(menu) == sorted(pages | GENERATED)
 
 
-def test_reference_has_every_key(reference: dict[str, Callable[..., Any]]) -> None:
+def test_reference_has_every_key(reference) -> None:
     text = reference["config_page"]()
     assert "| `MODEL.THRESHOLD` | `0.5` | A prior whose IoU with an object reaches this is positive" in text
     assert "| `TEST.METRIC` | `auto` | " in text
     assert text.count("\n| `") == sum(1 for _ in reference["_leaves"](cfg))
 
 
-def test_a_key_without_its_line_is_an_error(
-    reference: dict[str, Callable[..., Any]], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_key_without_its_line_is_an_error(reference, monkeypatch) -> None:
     monkeypatch.setitem(cfg.TEST, "NEW", 1)
     with pytest.raises(ValueError, match=r"defaults\.py: no line `cfg\.KEY = default` for TEST\.NEW"):
         reference["config_page"]()
 
 
-def test_reference_has_every_command(reference: dict[str, Callable[..., Any]]) -> None:
+def test_reference_has_every_command(reference) -> None:
     text = reference["commands_page"]()
     sections = text.split("\n## ")[1:]
     titles = [section.partition("\n")[0] for section in sections]

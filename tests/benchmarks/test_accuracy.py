@@ -68,9 +68,7 @@ def fixed(tmp_path: Path) -> list[str]:
     return ["--sets", str(tmp_path / "photos"), "--iterations", "6", "--batch-size", "2", "--output", str(tmp_path)]
 
 
-def test_runs_are_not_repeated(
-    fixed: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_runs_are_not_repeated(fixed, tmp_path, capsys, monkeypatch) -> None:
     monkeypatch.setattr(subprocess, "run", stand_in)
     arms = [str(tmp_path / "small.yaml"), f"{tmp_path}/small.yaml SOLVER.LR 0.5"]
     assert accuracy.main(["--arms", *arms, *fixed]) == 0
@@ -91,7 +89,7 @@ def test_runs_are_not_repeated(
 
 
 @pytest.mark.slow
-def test_a_run_trains(fixed: list[str], tmp_path: Path) -> None:
+def test_a_run_trains(fixed, tmp_path) -> None:
     assert accuracy.main(["--arms", str(tmp_path / "small.yaml"), *fixed, "--opts", "SOLVER.WARMUP_ITERS", "1"]) == 0
     (row,) = [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]
     assert {"AP", "AP50", "AP75", "APs", "APm", "APl", "mAP07", "AP/cat"} <= set(row["values"])
@@ -104,7 +102,7 @@ def test_a_run_trains(fixed: list[str], tmp_path: Path) -> None:
         (["--arms", "quickstart.yaml", "--sets", "{empty}"], "{empty}"),
     ],
 )
-def test_mistakes(args: list[str], fact: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_mistakes(args, fact, tmp_path, capsys) -> None:
     args = [arg.format(empty=tmp_path) for arg in args]
     assert accuracy.main([*args, "--output", str(tmp_path / "out")]) == 1
     assert fact.format(empty=tmp_path) in capsys.readouterr().err

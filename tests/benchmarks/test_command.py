@@ -26,15 +26,14 @@ WITH_PEER = {"loader", "loss", "post_processing", "training_step", "inference"}
 
 
 @pytest.mark.parametrize("names", [["loss", "loader"], pytest.param([], marks=pytest.mark.slow)], ids=["two", "all"])
-def test_smoke_run(tmp_path: Path, checkout: Path, names: list[str]) -> None:
+def test_smoke_run(tmp_path, checkout, names) -> None:
     """The modules run, beside the stand-in too; the JSON holds what the table shows."""
     run = run_benchmarks(*names, "--quick", "--json", tmp_path / "figures.json", "--peer", checkout)
     assert run.returncode == 0, run.stdout + run.stderr
     report = json.loads((tmp_path / "figures.json").read_text())
     assert (report["suite"], report["quick"], report["failures"]) == ("cpu", True, [])
-    assert {"cpu", "cores", "gpu", "torch_threads", "torch", "torchvision", "numpy", "opencv", "date", "commit"} <= set(
-        report["machine"]
-    )
+    known = {"cpu", "cores", "gpu", "torch_threads", "torch", "torchvision", "numpy", "opencv", "date", "commit"}
+    assert known <= set(report["machine"])
     assert report["machine"]["torch_threads"] == 1
     assert {comparison["name"] for comparison in report["comparisons"]} == set(names or SUITES["cpu"])
     with_peer = {c["name"] for c in report["comparisons"] for row in c["rows"] if row["name"] == "lufficc/SSD"}
@@ -58,9 +57,7 @@ def test_smoke_run(tmp_path: Path, checkout: Path, names: list[str]) -> None:
         (["--suite", "gpu"], "needs a CUDA device"),
     ],
 )
-def test_mistakes(
-    args: list[str], fact: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_mistakes(args, fact, capsys, monkeypatch) -> None:
     assert parse_args(["loss", "loader"]).names == ["loss", "loader"]
     for name in {name for suite in SUITES.values() for name in suite}:
         assert callable(importlib.import_module(f"benchmarks.{name}").run)
@@ -71,7 +68,7 @@ def test_mistakes(
 
 
 @pytest.mark.gpu
-def test_smoke_run_on_a_gpu(tmp_path: Path) -> None:
+def test_smoke_run_on_a_gpu(tmp_path) -> None:
     run = run_benchmarks("--suite", "gpu", "--quick", "--json", tmp_path / "figures.json")
     assert run.returncode == 0, run.stdout + run.stderr
     report = json.loads((tmp_path / "figures.json").read_text())

@@ -1,5 +1,3 @@
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -16,7 +14,7 @@ from ssd.evaluation import eval_detection_voc
 CPU = torch.device("cpu")
 
 
-def test_photos(tmp_path: Path) -> None:
+def test_photos(tmp_path) -> None:
     write_photos(tmp_path, 3)
     (dataset,) = build_datasets(library.with_photos(library.read_config(library.VGG_SSD300), tmp_path), is_train=True)
     assert len(dataset) == len(photo_paths(tmp_path)) == 3
@@ -35,7 +33,7 @@ def test_photos(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("num_classes", "candidates"), [(21, 5000), (81, 50_000)])
-def test_predictions_have_so_many_candidates(num_classes: int, candidates: int) -> None:
+def test_predictions_have_so_many_candidates(num_classes, candidates) -> None:
     """Everything is a candidate of an untrained network."""
     head = library.build_ssd300_head(CPU, num_classes)
     made = make_predictions(make_targets(2, num_classes, CPU), head.priors, num_classes, candidates)

@@ -10,7 +10,6 @@ from ssd.config import cfg, load_config
 from ssd.config.checks import CHECKS
 from ssd.config.node import dotted_keys
 from ssd.utils.errors import ConfigError
-from tests.shipped_configs import CONFIGS
 
 ROOT = Path(__file__).parents[2]
 
@@ -57,14 +56,6 @@ def test_types_that_convert(key: str, value: object, expected: object) -> None:
     assert load_config(None, [key, value])[group][name] == expected
 
 
-def test_inheritance_over_three_levels(tmp_path: Path) -> None:
-    (tmp_path / "base").mkdir()
-    write(tmp_path / "base" / "root.yaml", "SOLVER: {LR: 1e-2, GAMMA: 0.5, MAX_ITER: 7}\n")
-    write(tmp_path / "middle.yaml", "_BASE_: base/root.yaml\nSOLVER: {GAMMA: 0.25}\n")
-    config = load_config(write(tmp_path / "leaf.yaml", "_BASE_: middle.yaml\nSOLVER: {MAX_ITER: 9}\n"))
-    assert (config.SOLVER.LR, config.SOLVER.GAMMA, config.SOLVER.MAX_ITER) == (0.01, 0.25, 9)
-
-
 @pytest.mark.parametrize(
     ("text", "fact"),
     [
@@ -106,11 +97,6 @@ def test_mistakes_are_explained(tmp_path: Path, text: str, fact: str) -> None:
 def test_dump_loads_back(tmp_path: Path) -> None:
     config = load_config(ROOT / "configs" / "vgg_ssd512_coco_trainval35k.yaml", ["INPUT.IMAGE_SIZE", (512, 640)])
     assert load_config(write(tmp_path / "dump.yaml", config.dump())) == config
-
-
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_shipped_configs_load(path: Path) -> None:
-    assert f"outputs/{path.stem}" == load_config(path).OUTPUT_DIR
 
 
 def test_checked_keys_exist_and_their_defaults_pass() -> None:

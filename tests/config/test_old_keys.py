@@ -18,11 +18,8 @@ DATA_LOADER: {CACHE: memory, CACHE_GB: 2.0, CACHE_DIR: ''}
 
 
 def values(config: Config) -> tuple:
-    solver = config.SOLVER
-    return (
-        *(config.MODEL.WEIGHTS_EXCLUDE, solver.MICRO_BATCHES, solver.BATCH_SIZE_SCOPE),
-        config.TEST.VALIDATION_LOSS,
-    )
+    solver, test = config.SOLVER, config.TEST
+    return config.MODEL.WEIGHTS_EXCLUDE, solver.MICRO_BATCHES, solver.BATCH_SIZE_SCOPE, test.VALIDATION_LOSS
 
 
 EXPECTED = (("box_head",), 4, "global", False)

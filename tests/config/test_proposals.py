@@ -2,9 +2,7 @@
 
 import re
 import shlex
-from collections.abc import Callable
 from functools import reduce
-from pathlib import Path
 
 import pytest
 
@@ -34,7 +32,7 @@ def give(key: str, text: str, *, in_yaml: bool) -> None:
 
 
 @pytest.mark.parametrize("in_yaml", [False, True], ids=["command line", "YAML"])
-def test_proposals_of_the_config(in_yaml: bool) -> None:
+def test_proposals_of_the_config(in_yaml) -> None:
     proposals: dict[str, set[str]] = {}
     for key, default in KEYS.items():
         give(key, f'"{default!r}"', in_yaml=in_yaml)  # "like 0.9"
@@ -76,7 +74,7 @@ def test_proposals_of_derived_values() -> None:
 @pytest.mark.parametrize(
     "overrides", [["SOLVER.MAX_ITER", 2], ["SOLVER.BATCH_SIZE_SCOPE", "global", "SOLVER.BATCH_SIZE", 6]]
 )
-def test_proposals_for_several_processes(overrides: list[object]) -> None:
+def test_proposals_for_several_processes(overrides) -> None:
     with pytest.raises(ConfigError) as caught:
         scale_to_processes(load_config(None, overrides), 4)
     key, values = overrides[-2], re.findall(r"\d+", str(caught.value).partition("set it to ")[2])
@@ -85,7 +83,7 @@ def test_proposals_for_several_processes(overrides: list[object]) -> None:
         scale_to_processes(load_config(None, [*overrides, key, value]), 4)
 
 
-def test_proposals_for_datasets(scenes: Path, make_cfg: Callable[..., Config]) -> None:
+def test_proposals_for_datasets(scenes, make_cfg) -> None:
     with pytest.raises(ConfigError, match=r"DATASETS\.TEST") as caught:
         build_datasets(make_cfg(), is_train=False)
     (proposal,) = shlex.split(str(caught.value).partition("for example ")[2].partition(". ")[0])
@@ -95,7 +93,5 @@ def test_proposals_for_datasets(scenes: Path, make_cfg: Callable[..., Config]) -
         with pytest.raises(ConfigError, match="CLASSES") as caught:
             make_dataset("mine", {"mine": {**entry, "CLASSES": classes}}, is_train=True)
         (proposal,) = shlex.split(str(caught.value).partition("; write ")[2])
-        assert load_config(None, ["DATASETS.CUSTOM.mine.CLASSES", proposal]).DATASETS.CUSTOM.mine.CLASSES == [
-            "square",
-            "ring",
-        ]
+        custom = load_config(None, ["DATASETS.CUSTOM.mine.CLASSES", proposal]).DATASETS.CUSTOM
+        assert custom.mine.CLASSES == ["square", "ring"]

@@ -10,6 +10,7 @@ from ssd.evaluation.coco import FIGURES
 from ssd.evaluation.error_kinds import LOCALISATION
 from ssd.evaluation.metrics import make_coco_result, make_voc_result, write_result
 from ssd.utils.errors import ConfigError
+from tests.data.datasets.one_image import CSV, JSON, XML, YOLO_ROW, write_files
 from tests.evaluation.sets import COCOSet, VOCSet, predicted
 
 NAN = float("nan")
@@ -113,48 +114,26 @@ def test_voc_metric_does_not_read_the_coco_file(tmp_path):
     assert evaluate(dataset, some_predictions(), tmp_path, metric="voc").values["class 2"] == pytest.approx(1)
 
 
-@pytest.mark.parametrize(("stub", "found"), [(voc_set, True), (coco_set, False)])
-def test_pixels_are_inclusive_where_a_dataset_says_so(tmp_path, stub, found):
-    # Half of the dog: IoU 1/2 in inclusive pixels, 4/9 between edges.
-    predictions = [predicted(), predicted(), predicted(([0, 0, 9, 4], 2, 0.9))]
-    assert list(evaluate(stub(), predictions, tmp_path, metric="voc").values.values())[2] == found
+FILES = {"voc": {"a.xml": XML}, "yolo": {"a.txt": YOLO_ROW, "classes.txt": "cat\n"}, "csv": {"a.csv": CSV}}
+FILES["coco"] = {"a.json": JSON}
 
 
-@pytest.mark.parametrize(("format_name", "found"), [("voc", True), ("yolo", False), ("csv", False), ("coco", False)])
-def test_only_the_files_of_voc_have_inclusive_pixels(tmp_path, write_voc, write_coco, format_name, found):
+@pytest.mark.parametrize("kind", FILES)
+def test_only_the_files_of_voc_have_inclusive_pixels(tmp_path, kind):
     """One object of 10 x 10 pixels, a detection of 10 x 4.8: IoU .48 between edges, 11 * 5.8 / 11**2 = .527 with +1."""
-    root = write_voc({"a": [("cat", [1, 1, 11, 11])]})  # counts from 1
-    if format_name == "yolo":
-        (root / "labels").mkdir()
-        (root / "JPEGImages").rename(root / "images")
-        (root / "labels" / "a.txt").write_text(f"0 {5 / 40} {5 / 30} {10 / 40} {10 / 30}\n")
-        (root / "classes.txt").write_text("cat\n")
-        entry = {"FORMAT": "yolo", "ROOT": str(root)}
-    elif format_name == "csv":
-        (root / "table.csv").write_text("filename,class,xmin,ymin,xmax,ymax\na.png,cat,0,0,10,10\n")
-        entry = {"FORMAT": "csv", "ANNOTATIONS": str(root / "table.csv"), "IMAGES": str(root / "JPEGImages")}
-    elif format_name == "coco":
-        objects = [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [0, 0, 10, 10], "area": 100, "iscrowd": 0}]
-        images, categories = [{"id": 1, "file_name": "a.png", "width": 40, "height": 30}], [{"id": 1, "name": "cat"}]
-        folder, file = write_coco({"images": images, "annotations": objects, "categories": categories})
-        entry = {"FORMAT": "coco", "IMAGES": str(folder), "ANNOTATIONS": str(file)}
-    else:
-        entry = {"FORMAT": "voc", "ROOT": str(root), "SPLIT": "train"}
-    dataset = make_dataset("pets", {"pets": entry}, is_train=False)
-    predictions = [predicted(([0, 0, 10, 4.8], 1, 0.9))]
-    assert evaluate(dataset, predictions, tmp_path / "out", metric="voc").main == found
+    root = write_files(tmp_path / "set", {"a.png": "", **FILES[kind]})
+    dataset = make_dataset("pets", {"pets": {"ROOT": str(root)}}, is_train=False)
+    predictions = [predicted(([1, 2, 11, 6.8], 1, 0.9))]
+    assert evaluate(dataset, predictions, tmp_path / "out", metric="voc").main == (kind == "voc")
     analysis = analyse(dataset, predictions, metric="voc")
-    assert analysis.ap[1] == found
-    assert (analysis.errors.kinds[0] == LOCALISATION) != found
-    assert analysis.tables.objects.areas[0] == (121 if found else 100)
+    assert analysis.ap[1] == (kind == "voc")
+    assert (analysis.errors.kinds[0] == LOCALISATION) == (kind != "voc")
+    assert analysis.tables.objects.areas[0] == pytest.approx(121 if kind == "voc" else 100)
 
 
 @pytest.mark.parametrize(
     ("metric", "message"),
-    [
-        ("voc2007", r"TEST\.METRIC: .*'voc2007'.*'voc07'"),
-        ("AP", r"TEST\.METRIC: .*'AP'.*voc07, voc, coco"),
-    ],
+    [("voc2007", r"TEST\.METRIC: .*'voc2007'.*'voc07'"), ("AP", r"TEST\.METRIC: .*'AP'.*voc07, voc, coco")],
 )
 def test_unknown_metrics_are_refused(tmp_path, metric, message):
     with pytest.raises(ConfigError, match=message):

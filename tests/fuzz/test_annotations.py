@@ -1,8 +1,6 @@
 """Annotation files with any content: sound ones are read as they are, others are refused with our error."""
 
 import json
-from pathlib import Path
-from typing import Any
 from xml.sax.saxutils import escape
 
 import numpy as np
@@ -10,7 +8,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ssd.data.datasets import COCODataset
-from ssd.data.datasets.coco import read_coco_json
 from ssd.data.datasets.voc import read_voc_xml
 from ssd.tools.data.check import CollectErrors
 from ssd.utils.errors import DatasetError
@@ -30,7 +27,7 @@ TAGS = [
 
 @relaxed
 @given(objects=OBJECTS, size=st.tuples(st.integers(0, 10**6), st.integers(0, 10**6)))
-def test_a_sound_voc_file_is_read_as_written(tmp_path: Path, objects: list[Any], size: tuple[int, int]) -> None:
+def test_a_sound_voc_file_is_read_as_written(tmp_path, objects, size) -> None:
     xml = f"<annotation><size><width>{size[0]}</width><height>{size[1]}</height></size>"
     for name, box, is_difficult in objects:
         corners = "".join(f"<{tag}>{v!r}</{tag}>" for tag, v in zip(("xmin", "ymin", "xmax", "ymax"), box, strict=True))
@@ -52,7 +49,7 @@ def elements(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
 
 @relaxed
 @given(content=st.recursive(st.sampled_from(["1", "-7", "cat", "1e999", "nan", "", "&amp;"]), elements, max_leaves=20))
-def test_any_elements_in_a_voc_file(tmp_path: Path, content: str) -> None:
+def test_any_elements_in_a_voc_file(tmp_path, content) -> None:
     path = tmp_path / "a.xml"
     path.write_text(f"<annotation>{content}</annotation>")
     annotation = read_voc_xml(path)
@@ -62,17 +59,6 @@ def test_any_elements_in_a_voc_file(tmp_path: Path, content: str) -> None:
         assert error.path == str(path)
         assert error.field
         assert error.field in str(error)
-
-
-@relaxed
-@given(content=st.binary(max_size=80))
-def test_any_bytes_in_a_voc_file(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "a.xml"
-    path.write_bytes(content)
-    try:
-        read_voc_xml(path)
-    except DatasetError as error:
-        assert error.path == str(path)  # noqa: PT017  # success is possible
 
 
 JSON_VALUES = st.recursive(
@@ -101,7 +87,7 @@ CONTENTS = st.fixed_dictionaries(
 
 @relaxed
 @given(content=CONTENTS)
-def test_any_entries_in_a_coco_file(tmp_path: Path, content: dict[str, Any]) -> None:
+def test_any_entries_in_a_coco_file(tmp_path, content) -> None:
     path = tmp_path / "a.json"
     path.write_text(json.dumps(content))
     policy = CollectErrors()
@@ -119,14 +105,3 @@ def test_any_entries_in_a_coco_file(tmp_path: Path, content: dict[str, Any]) -> 
             assert ((labels >= 1) & (labels < len(dataset.class_names))).all()
         assert len(dataset.coco.anns) == len(dataset.coco.dataset["annotations"])  # every id once
     assert all(error.path and error.field in str(error) for error in policy.errors)
-
-
-@relaxed
-@given(content=st.text(alphabet='{}[]",:0123456789eE+-.truefalsnNIity\\ud8\n ', max_size=60) | st.binary(max_size=60))
-def test_any_bytes_in_a_coco_file(tmp_path: Path, content: str | bytes) -> None:
-    path = tmp_path / "a.json"
-    path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    try:
-        read_coco_json(path)
-    except DatasetError as error:
-        assert error.path == str(path)  # noqa: PT017  # success is possible

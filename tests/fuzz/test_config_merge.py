@@ -1,13 +1,12 @@
 """Whatever is merged into a configuration, it takes it whole or refuses it and stays as it was."""
 
 import math
-from pathlib import Path
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ssd.config import Config, cfg, load_config, parse_config
+from ssd.config import cfg, parse_config
 from ssd.config.node import dotted_keys
 from ssd.utils.errors import ConfigError
 
@@ -62,14 +61,3 @@ TEXT = st.text(alphabet="()[]{}'\"0123456789abcxXej,.:+-_ \\\n\0\ud800", max_siz
 @given(key=KEY, value=VALUES | TEXT)
 def test_any_value_or_text_for_any_key(key: str, value: Any) -> None:
     check_merge([key, value])
-
-
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(text=st.text(alphabet="&*!<>|?%@`#:-{}[],'\"\\ \n\tabSOLVER_0123.~", max_size=60))
-def test_any_text_for_a_config_file(tmp_path: Path, text: str) -> None:
-    path = tmp_path / "a.yaml"
-    path.write_text(text)
-    try:
-        assert isinstance(load_config(path), Config)
-    except ConfigError as error:
-        assert "a.yaml" in str(error)  # noqa: PT017  # success is possible

@@ -43,9 +43,7 @@ def check_alignment(boxes: np.ndarray, mapped: np.ndarray, draw: GeometricDraw) 
     steps=STEPS,
     seed=st.integers(0, 2**40),
 )
-def test_what_is_drawn_shows_image_and_boxes_that_can_be_learnt(
-    width: int, height: int, size: tuple[int, int], relative: list[tuple[float, ...]], steps: GeometricSteps, seed: int
-) -> None:
+def test_what_is_drawn_shows_image_and_boxes_that_can_be_learnt(width, height, size, relative, steps, seed) -> None:
     points = np.array(relative, dtype=np.float32).reshape(-1, 2, 2) * np.float32([width, height])
     boxes, labels = points.reshape(-1, 4), np.arange(1, len(relative) + 1)  # some inverted, some empty
     draw = draw_geometry(width, height, boxes, PositionedGenerator(seed).at(seed), steps)
@@ -69,7 +67,7 @@ def test_what_is_drawn_shows_image_and_boxes_that_can_be_learnt(
 
 @settings(max_examples=100, deadline=None)
 @given(width=SIDES, height=SIDES, size=st.tuples(SIDES, SIDES), value=st.integers(0, 255))
-def test_resizing_keeps_a_plain_image_plain(width: int, height: int, size: tuple[int, int], value: int) -> None:
+def test_resizing_keeps_a_plain_image_plain(width, height, size, value) -> None:
     resized = resize_image(np.full((height, width, 3), value, np.uint8), size)
     assert resized.shape == (*size, 3)
     assert (resized == value).all()

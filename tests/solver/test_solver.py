@@ -1,7 +1,5 @@
 """The learning rate over a run, and the optimizer."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -35,7 +33,7 @@ def test_first_steps_by_hand() -> None:
         ),
     ],
 )
-def test_golden_curves(goldens: Path, prefix: str, overrides: list[str]) -> None:
+def test_golden_curves(goldens, prefix, overrides) -> None:
     golden = np.load(goldens / "lufficc" / "warmup_multistep_lr.npz")
     config = load_config(None, overrides)
     expected = golden[f"{prefix}_lr"]
@@ -77,7 +75,7 @@ def test_stepping_follows_the_curve_and_resumes() -> None:
         (["SOLVER.OPTIMIZER", "adam"], r"SOLVER\.OPTIMIZER .*'adam'"),
     ],
 )
-def test_mistakes(overrides: list, message: str) -> None:
+def test_mistakes(overrides, message) -> None:
     config = load_config(None, overrides)
     with pytest.raises(ConfigError, match=message):
         make_lr_scheduler(config, make_optimizer(config, nn.Linear(2, 2)))
@@ -168,7 +166,7 @@ def test_groups_have_their_learning_rate_and_decay() -> None:
         (["MODEL.WEIGHTS", "a.pth", "MODEL.WEIGHTS_EXCLUDE", ["box_"]], {"box_head.weight", "box_head.bias"}),
     ],
 )
-def test_new_layers_have_their_learning_rate(overrides: list, new: set[str]) -> None:
+def test_new_layers_have_their_learning_rate(overrides, new) -> None:
     model = Detector()
     optimizer = make_optimizer(load_config(None, [*overrides, "SOLVER.NEW_LAYERS_LR_FACTOR", 4.0]), model)
     names = {id(parameter): name for name, parameter in model.named_parameters()}

@@ -6,7 +6,6 @@ import os
 import shutil
 import stat
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -55,7 +54,7 @@ class Training:
         return Checkpointer(self.model, self.optimizer, self.scheduler, save_dir)
 
 
-def test_resumed_training_is_the_unbroken_one(tmp_path: Path) -> None:
+def test_resumed_training_is_the_unbroken_one(tmp_path) -> None:
     unbroken = Training().run(range(6))
     first = Training()
     head = first.run(range(3))
@@ -70,7 +69,7 @@ def test_resumed_training_is_the_unbroken_one(tmp_path: Path) -> None:
     assert list(stored["model"]) == list(first.model.state_dict())
 
 
-def test_tag_file_holds_the_path_as_built_from_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tag_file_holds_the_path_as_built_from_the_folder(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     Checkpointer(Net()).save("model_final")  # without a folder nothing is written
     assert list(tmp_path.iterdir()) == []
@@ -88,7 +87,7 @@ def test_tag_file_holds_the_path_as_built_from_the_folder(tmp_path: Path, monkey
     assert last_checkpoint("new") == Path("new/model_000001.pth")
 
 
-def test_distributed_wrapper_is_unwrapped(tmp_path: Path) -> None:
+def test_distributed_wrapper_is_unwrapped(tmp_path) -> None:
     torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
     try:
         net = Net()
@@ -98,7 +97,7 @@ def test_distributed_wrapper_is_unwrapped(tmp_path: Path) -> None:
     assert list(torch.load(tmp_path / "model_final.pth", weights_only=True)["model"]) == list(net.state_dict())
 
 
-def test_load_skips_what_one_side_lacks(tmp_path: Path) -> None:
+def test_load_skips_what_one_side_lacks(tmp_path) -> None:
     training = Training()
     training.run(range(2))
     training.checkpointer(tmp_path).save("full", iteration=2)
@@ -118,10 +117,9 @@ def make_other(kind: str) -> Checkpointer:
 
 
 @pytest.mark.parametrize(
-    ("kind", "fact"),
-    [("classes", "7x4"), ("parameters", r"\[2\].*\[4\]"), ("optimizer", r"SOLVER\.OPTIMIZER")],
+    ("kind", "fact"), [("classes", "7x4"), ("parameters", r"\[2\].*\[4\]"), ("optimizer", r"SOLVER\.OPTIMIZER")]
 )
-def test_a_checkpoint_that_does_not_fit_changes_nothing(tmp_path: Path, kind: str, fact: str) -> None:
+def test_a_checkpoint_that_does_not_fit_changes_nothing(tmp_path, kind, fact) -> None:
     other = make_other(kind)
     other.save_dir = str(tmp_path)
     with torch.no_grad():
@@ -139,7 +137,7 @@ def test_a_checkpoint_that_does_not_fit_changes_nothing(tmp_path: Path, kind: st
 @pytest.mark.parametrize(
     ("name", "state"), [("optimizer", 3), ("optimizer", {"state": {}}), ("scheduler", [1]), ("scaler", "x")]
 )
-def test_a_state_of_something_else_is_refused(tmp_path: Path, name: str, state: object) -> None:
+def test_a_state_of_something_else_is_refused(tmp_path, name, state) -> None:
     torch.save({"model": weights_of(Net()), name: state}, tmp_path / "a.pth")
     with pytest.raises(CheckpointError, match=rf'a\.pth.*"{name}"'):
         Training().checkpointer(tmp_path).load(tmp_path / "a.pth")
@@ -176,7 +174,7 @@ def test_momentum_takes_the_layout_of_the_parameter() -> None:
     )
 
 
-def test_the_scale_of_gradients_is_kept(tmp_path: Path) -> None:
+def test_the_scale_of_gradients_is_kept(tmp_path) -> None:
     net, scaler = Net(), GradScaler("cpu", init_scale=8.0)
     scaler.scale(torch.ones(()))  # the scale is made at its first use
     Checkpointer(net, save_dir=tmp_path, scaler=scaler).save("model_final")
@@ -186,7 +184,7 @@ def test_the_scale_of_gradients_is_kept(tmp_path: Path) -> None:
     Checkpointer(net, save_dir=tmp_path, scaler=GradScaler("cpu", enabled=False)).load()
 
 
-def test_only_the_newest_stay(tmp_path: Path) -> None:
+def test_only_the_newest_stay(tmp_path) -> None:
     checkpointer = Checkpointer(Net(), save_dir=tmp_path, keep=2, safetensors=True)
     checkpointer.save("model_best", tag_last=False)
     for iteration in (8, 9, 10, 100):
@@ -215,7 +213,7 @@ class FullDisk:
 
 
 @pytest.mark.parametrize("free", [0, 1, 2])
-def test_a_full_disk_leaves_the_last_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int) -> None:
+def test_a_full_disk_leaves_the_last_checkpoint(tmp_path, monkeypatch, free) -> None:
     """Calls 0 and 1 flush the checkpoint and its folder, call 2 the tag."""
     checkpointer = Checkpointer(Net(), save_dir=tmp_path / "out")
     fsync = os.fsync
@@ -234,7 +232,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(tmp_path: Path, monkeypatch: pyt
     assert not list((tmp_path / "out").glob(".*"))
 
 
-def test_the_tag_comes_when_the_checkpoint_is_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_tag_comes_when_the_checkpoint_is_on_the_disk(tmp_path, monkeypatch) -> None:
     """And old checkpoints go when the tag is."""
     events: list[str] = []
     replace, fsync, unlink = os.replace, os.fsync, Path.unlink
@@ -265,7 +263,7 @@ def test_the_tag_comes_when_the_checkpoint_is_on_the_disk(tmp_path: Path, monkey
     ]
 
 
-def test_the_weights_that_detect_go_to_safetensors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_weights_that_detect_go_to_safetensors(tmp_path, monkeypatch) -> None:
     net, average = Net(), Net()
     checkpointer = Checkpointer(net, save_dir=tmp_path, average=average, safetensors=True)
     checkpointer.extra["class_names"] = ["__background__", "cell"]
@@ -303,7 +301,7 @@ def truncate(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-1])
 
 
-def test_the_last_one_is_read(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_last_one_is_read(folder, caplog) -> None:
     found = read_last(folder)
     assert found is not None
     assert (found[0], found[1]["iteration"]) == (folder / "model_000010.pth", 10)
@@ -316,9 +314,7 @@ def test_the_last_one_is_read(folder: Path, caplog: pytest.LogCaptureFixture) ->
 
 
 @pytest.mark.parametrize("damage", [flip, truncate])
-def test_a_damaged_one_gives_way_to_the_one_before(
-    folder: Path, caplog: pytest.LogCaptureFixture, damage: Callable[[Path], None]
-) -> None:
+def test_a_damaged_one_gives_way_to_the_one_before(folder, caplog, damage) -> None:
     damage(folder / "model_000010.pth")
     with caplog.at_level(logging.WARNING):
         found = read_last(folder)
@@ -330,7 +326,7 @@ def test_a_damaged_one_gives_way_to_the_one_before(
     assert (folder / TAG_FILE).read_text() == str(folder / "model_000010.pth")
 
 
-def test_which_one_replaces_the_last(folder: Path) -> None:
+def test_which_one_replaces_the_last(folder) -> None:
     for iteration in (10, 9, 8):
         truncate(folder / f"model_{iteration:06d}.pth")
     assert (found := read_last(folder)) is not None
@@ -346,7 +342,7 @@ def test_which_one_replaces_the_last(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("written", [b"gone/model_000012.pth", b"", b"\xff\x00\xfe"])
-def test_a_tag_that_names_nothing(folder: Path, written: bytes) -> None:
+def test_a_tag_that_names_nothing(folder, written) -> None:
     (folder / TAG_FILE).write_bytes(written)
     with pytest.raises(CheckpointError, match=r"last_checkpoint\.txt .*model_0000"):
         read_last(folder)

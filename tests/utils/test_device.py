@@ -37,12 +37,12 @@ def pretend(monkeypatch: pytest.MonkeyPatch) -> Machine:
 @pytest.mark.parametrize(
     ("gpus", "mps", "expected"), [(1, True, "cuda"), (1, False, "cuda"), (0, True, "mps"), (0, False, "cpu")]
 )
-def test_auto_takes_the_first_that_exists(pretend: Machine, gpus: int, mps: bool, expected: str) -> None:
+def test_auto_takes_the_first_that_exists(pretend, gpus, mps, expected) -> None:
     pretend(gpus=gpus, mps=mps)
     assert select_device("auto") == torch.device(expected)
 
 
-def test_named_devices(pretend: Machine) -> None:
+def test_named_devices(pretend) -> None:
     pretend(gpus=2, mps=True)
     for name in ("cpu", "cuda", "cuda:1", "mps"):
         assert select_device(name) == torch.device(name)
@@ -51,7 +51,7 @@ def test_named_devices(pretend: Machine) -> None:
 
 
 @pytest.mark.parametrize("name", ["cuda", "cuda:0", "mps", "gpu", "", "xpu", "meta", "cuda:x"])
-def test_devices_that_this_machine_lacks(pretend: Machine, name: str) -> None:
+def test_devices_that_this_machine_lacks(pretend, name) -> None:
     pretend()
     with pytest.raises(DeviceError, match=f"'{name}'.*MODEL.DEVICE"):
         select_device(name)
@@ -72,9 +72,7 @@ def test_devices_that_this_machine_lacks(pretend: Machine, name: str) -> None:
         ("mps", False, "bf16", None),
     ],
 )
-def test_number_formats(
-    monkeypatch: pytest.MonkeyPatch, device: str, has_bf16: bool, name: str, expected: torch.dtype | None
-) -> None:
+def test_number_formats(monkeypatch, device, has_bf16, name, expected) -> None:
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: has_bf16)
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": True})  # training asks nevertheless
     if expected is not None:
@@ -94,9 +92,7 @@ def test_number_formats(
         ({}, 4, "bf16", BF16),
     ],
 )
-def test_auto_on_a_cpu_depends_on_processor_and_network(
-    monkeypatch: pytest.MonkeyPatch, capabilities: dict[str, object], groups: int, name: str, expected: torch.dtype
-) -> None:
+def test_auto_on_a_cpu_depends_on_processor_and_network(monkeypatch, capabilities, groups, name, expected) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
     network = nn.Sequential(nn.Conv2d(1, 4, 1), nn.Conv2d(4, 4, 3, groups=groups))
     assert select_dtype(name, torch.device("cpu"), "TEST.AMP", network) == expected
@@ -104,7 +100,7 @@ def test_auto_on_a_cpu_depends_on_processor_and_network(
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
-def test_freed_memory_is_used_again_without_page_faults(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_freed_memory_is_used_again_without_page_faults(monkeypatch) -> None:
     """Blocks of 64 MiB have 16384 pages of 4 KiB, or 1024 of 64 KiB. The heap takes some rounds to settle."""
     code = """
 import resource, torch
@@ -148,7 +144,7 @@ def cgroup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("", "100000", 8),
     ],
 )
-def test_cores_of_a_container(cgroup: Path, quota: str, period: str | None, expected: int) -> None:
+def test_cores_of_a_container(cgroup, quota, period, expected) -> None:
     assert machine.available_cores(cgroup) == 8
     if period is None:
         (cgroup / "cpu.max").write_text(quota)
@@ -159,7 +155,7 @@ def test_cores_of_a_container(cgroup: Path, quota: str, period: str | None, expe
     assert machine.available_cores(cgroup) == expected
 
 
-def test_pytorch_gets_no_more_threads_than_cores(cgroup: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pytorch_gets_no_more_threads_than_cores(cgroup, monkeypatch) -> None:
     (cgroup / "cpu.max").write_text("200000 100000")
     threads = [8]
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads[-1])
@@ -172,7 +168,7 @@ def test_pytorch_gets_no_more_threads_than_cores(cgroup: Path, monkeypatch: pyte
     assert threads == [8, 2, 1]
 
 
-def test_versions_and_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_versions_and_machine(monkeypatch) -> None:
     versions = machine.describe_versions()
     assert (versions["torch"], versions["ssd"]) == (torch.__version__, ssd.__version__)
     assert versions["opencv"] == cv2.__version__
@@ -199,7 +195,7 @@ def git(root: Path, *args: str) -> str:
 
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
-def test_the_commit_and_its_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_commit_and_its_changes(tmp_path, monkeypatch) -> None:
     package, installed = tmp_path / "ssd", tmp_path / "site-packages" / "ssd"
     for folder in (package, installed):
         folder.mkdir(parents=True)

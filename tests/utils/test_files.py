@@ -23,7 +23,7 @@ def _write(path: Path, error: type[BaseException] | None = None) -> None:
 
 
 @pytest.mark.parametrize("error", [None, OSError, KeyboardInterrupt])
-def test_old_content_stays_until_the_end(tmp_path: Path, error: type[BaseException] | None) -> None:
+def test_old_content_stays_until_the_end(tmp_path, error) -> None:
     path = tmp_path / "a"
     path.write_bytes(b"old")
     with nullcontext() if error is None else pytest.raises(error):
@@ -32,7 +32,7 @@ def test_old_content_stays_until_the_end(tmp_path: Path, error: type[BaseExcepti
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_the_file_of_a_killed_process_is_removed(tmp_path: Path) -> None:
+def test_the_file_of_a_killed_process_is_removed(tmp_path) -> None:
     path = tmp_path / "a"
     path.write_bytes(b"old")
     code = (
@@ -54,7 +54,7 @@ def test_the_file_of_a_killed_process_is_removed(tmp_path: Path) -> None:
     assert path.read_bytes() == b"old"
 
 
-def test_other_files_are_not_removed(tmp_path: Path) -> None:
+def test_other_files_are_not_removed(tmp_path) -> None:
     for name in ("a.pth", ".hidden", ".a.tmp", "a.12.tmp", ".a.12.tmp.txt", ".a.x.tmp"):
         (tmp_path / name).touch()
     (tmp_path / ".folder.12.tmp").mkdir()
@@ -63,7 +63,7 @@ def test_other_files_are_not_removed(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 7
 
 
-def test_the_folder_is_flushed_after_the_rename(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_folder_is_flushed_after_the_rename(tmp_path, monkeypatch) -> None:
     events: list[str] = []
     replace = os.replace
 
@@ -78,9 +78,7 @@ def test_the_folder_is_flushed_after_the_rename(tmp_path: Path, monkeypatch: pyt
 
 
 @pytest.mark.parametrize(("number", "is_error"), [(errno.EINVAL, False), (errno.EIO, True)])
-def test_a_file_system_that_flushes_no_folders(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, is_error: bool
-) -> None:
+def test_a_file_system_that_flushes_no_folders(tmp_path, monkeypatch, number, is_error) -> None:
     def fsync(descriptor: int) -> None:
         if stat.S_ISDIR(os.fstat(descriptor).st_mode):
             raise OSError(number, os.strerror(number))
@@ -91,9 +89,7 @@ def test_a_file_system_that_flushes_no_folders(
 
 
 @pytest.mark.parametrize("error", [FileNotFoundError, PermissionError])
-def test_a_file_renamed_meanwhile_or_of_another_user_stays(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[OSError]
-) -> None:
+def test_a_file_renamed_meanwhile_or_of_another_user_stays(tmp_path, monkeypatch, error) -> None:
     def refuse(*_: object) -> None:
         raise error
 
@@ -102,7 +98,7 @@ def test_a_file_renamed_meanwhile_or_of_another_user_stays(
     assert remove_stale(tmp_path) == []
 
 
-def test_text_is_utf8_and_json_is_strict(tmp_path: Path) -> None:
+def test_text_is_utf8_and_json_is_strict(tmp_path) -> None:
     path = tmp_path / "metrics.json"
     write_text(path, "Hörnchen")
     assert path.read_bytes() == "Hörnchen".encode()

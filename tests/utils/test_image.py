@@ -7,7 +7,6 @@ import struct
 import threading
 import tracemalloc
 import zlib
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -58,7 +57,7 @@ def encode(image: Image.Image, file_format: str, orientation: int | None = None)
 
 
 @pytest.mark.parametrize("suffix", IMAGE_SUFFIXES)
-def test_every_listed_suffix_is_read_as_pillow_reads_it(tmp_path: Path, pixels: np.ndarray, suffix: str) -> None:
+def test_every_listed_suffix_is_read_as_pillow_reads_it(tmp_path, pixels, suffix) -> None:
     path = tmp_path / f"größe 猫{suffix}"
     Image.fromarray(pixels).save(path)
     image = read_image(path)
@@ -72,13 +71,13 @@ def test_every_listed_suffix_is_read_as_pillow_reads_it(tmp_path: Path, pixels: 
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "GIF", "TIFF"])
-def test_other_modes_and_formats_end_as_rgb(pixels: np.ndarray, mode: str) -> None:
+def test_other_modes_and_formats_end_as_rgb(pixels, mode) -> None:
     source = Image.fromarray(pixels).convert({"GIF": "P", "TIFF": "RGB"}.get(mode, mode))
     data = encode(source, mode if len(mode) > 2 and mode != "RGBA" else "PNG")
     np.testing.assert_array_equal(read_image(data), np.asarray(source.convert("RGB")))
 
 
-def test_transparency_is_dropped_and_16_bits_keep_the_high_byte(pixels: np.ndarray) -> None:
+def test_transparency_is_dropped_and_16_bits_keep_the_high_byte(pixels) -> None:
     transparent = np.dstack([pixels, np.full((HEIGHT, WIDTH), 7, np.uint8)])
     np.testing.assert_array_equal(read_image(encode(Image.fromarray(transparent), "PNG")), pixels)
     palette = Image.fromarray(pixels).convert("P", palette=Image.Palette.ADAPTIVE, colors=16)
@@ -91,7 +90,7 @@ def test_transparency_is_dropped_and_16_bits_keep_the_high_byte(pixels: np.ndarr
 
 @pytest.mark.parametrize("file_format", ["PNG", "JPEG", "WEBP", "AVIF", "TIFF"])
 @pytest.mark.parametrize("orientation", UPRIGHT)
-def test_exif_orientation_is_applied(tmp_path: Path, pixels: np.ndarray, file_format: str, orientation: int) -> None:
+def test_exif_orientation_is_applied(tmp_path, pixels, file_format, orientation) -> None:
     stored = read_image(encode(Image.fromarray(pixels), file_format))
     path = tmp_path / "a"
     path.write_bytes(encode(Image.fromarray(pixels), file_format, orientation))
@@ -102,9 +101,7 @@ def test_exif_orientation_is_applied(tmp_path: Path, pixels: np.ndarray, file_fo
 
 @pytest.mark.parametrize("byte_order", "<>")
 @pytest.mark.parametrize("file_format", ["PNG", "JPEG", "WEBP"])
-def test_exif_orientation_may_be_a_long_number(
-    tmp_path: Path, pixels: np.ndarray, file_format: str, byte_order: str
-) -> None:
+def test_exif_orientation_may_be_a_long_number(tmp_path, pixels, file_format, byte_order) -> None:
     """Type 4 instead of 3, as some cameras write it, in either byte order."""
     start = b"MM" if byte_order == ">" else b"II"
     entry = struct.pack(f"{byte_order}HIHHHII", 42, 8, 1, ORIENTATION_TAG, 4, 1, 6)
@@ -116,9 +113,7 @@ def test_exif_orientation_may_be_a_long_number(
     assert image_size(path, (WIDTH, HEIGHT)) == (WIDTH, HEIGHT) == read_image(path, (WIDTH, HEIGHT)).shape[1::-1]
 
 
-def test_header_and_pixels_that_disagree_are_an_error(
-    tmp_path: Path, pixels: np.ndarray, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_header_and_pixels_that_disagree_are_an_error(tmp_path, pixels, monkeypatch) -> None:
     path = tmp_path / "a.png"
     Image.fromarray(pixels).save(path)
     monkeypatch.setattr(cv2, "imdecode", lambda *_: np.zeros((WIDTH, HEIGHT, 3), np.uint8))
@@ -127,9 +122,7 @@ def test_header_and_pixels_that_disagree_are_an_error(
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
-def test_images_of_few_grey_values_in_16_bits_are_warned_of_once(
-    tmp_path: Path, suffix: str, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_images_of_few_grey_values_in_16_bits_are_warned_of_once(tmp_path, suffix, caplog) -> None:
     """10 bits in the low ones of 16 leave four of 256 grey values."""
     deep = np.arange(1024, dtype=np.uint16).reshape(32, 32)
     for name, values in (("a", deep * 64), ("b", deep), ("c", deep)):
@@ -142,7 +135,7 @@ def test_images_of_few_grey_values_in_16_bits_are_warned_of_once(
     assert " 4 " in message
 
 
-def test_expected_size_picks_the_orientation_that_agrees(pixels: np.ndarray) -> None:
+def test_expected_size_picks_the_orientation_that_agrees(pixels) -> None:
     data = encode(Image.fromarray(pixels), "PNG", orientation=6)
     upright = np.rot90(pixels, -1)
     np.testing.assert_array_equal(read_image(data, (HEIGHT, WIDTH)), upright)
@@ -154,7 +147,7 @@ def test_expected_size_picks_the_orientation_that_agrees(pixels: np.ndarray) -> 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
 @pytest.mark.parametrize("reduction", [1, 2, 4, 8])
-def test_a_reduced_jpeg_is_the_mean_of_squares(mode: str, reduction: int) -> None:
+def test_a_reduced_jpeg_is_the_mean_of_squares(mode, reduction) -> None:
     """In RGB: Pillow decodes in full, and the squares are averaged; a smooth image, whose squares JPEG keeps well."""
     coarse = np.random.default_rng(0).integers(0, 256, (3, 4, 3), dtype=np.uint8)
     smooth = cv2.resize(coarse, (WIDTH * 2, HEIGHT * 2), interpolation=cv2.INTER_LINEAR)
@@ -167,7 +160,7 @@ def test_a_reduced_jpeg_is_the_mean_of_squares(mode: str, reduction: int) -> Non
 
 
 @pytest.mark.parametrize("file_format", ["PNG", "BMP", "WEBP"])
-def test_other_formats_are_not_reduced(pixels: np.ndarray, file_format: str) -> None:
+def test_other_formats_are_not_reduced(pixels, file_format) -> None:
     data = encode(Image.fromarray(pixels), file_format)
     image, applied = read_reduced_image(data, 4)
     assert applied == 1
@@ -178,7 +171,7 @@ def test_other_formats_are_not_reduced(pixels: np.ndarray, file_format: str) -> 
     ("size", "expected", "applied"),
     [((64, 48), (48, 64), 8), ((64, 44), (44, 64), 4), ((63, 48), (48, 63), 1), ((63, 44), (63, 44), 8)],
 )
-def test_exif_allows_whole_squares_only(size: tuple[int, int], expected: tuple[int, int], applied: int) -> None:
+def test_exif_allows_whole_squares_only(size, expected, applied) -> None:
     """Else a turned image would begin with the incomplete square of its far edge."""
     data = encode(Image.new("RGB", size, (200, 100, 50)), "JPEG", orientation=6)
     image, found = read_reduced_image(data, 8, expected)
@@ -188,16 +181,14 @@ def test_exif_allows_whole_squares_only(size: tuple[int, int], expected: tuple[i
 
 
 @pytest.mark.parametrize("file_format", ["JPEG", "PNG"])
-def test_bytes_after_the_end_do_no_harm(pixels: np.ndarray, file_format: str) -> None:
+def test_bytes_after_the_end_do_no_harm(pixels, file_format) -> None:
     data = encode(Image.fromarray(pixels), file_format)
     np.testing.assert_array_equal(read_image(data + b"\0" * 40), read_image(data))
 
 
 @pytest.mark.parametrize("file_format", ["JPEG", "PNG", "BMP", "WEBP"])
 @pytest.mark.parametrize("kept", [0.05, 0.5, 0.95])
-def test_truncated_file_is_an_error(
-    tmp_path: Path, pixels: np.ndarray, file_format: str, kept: float, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_truncated_file_is_an_error(tmp_path, pixels, file_format, kept, capfd) -> None:
     data = encode(Image.fromarray(pixels), file_format)
     path = tmp_path / "half.jpg"
     path.write_bytes(data[: int(len(data) * kept)])
@@ -210,7 +201,7 @@ def test_truncated_file_is_an_error(
     ("content", "cause"),
     [(b"", "empty"), (b"not an image, but text\n" * 9, "not an image"), (b"\x89PNG", "not an image")],
 )
-def test_unreadable_content_names_file_and_cause(tmp_path: Path, content: bytes, cause: str) -> None:
+def test_unreadable_content_names_file_and_cause(tmp_path, content, cause) -> None:
     path = tmp_path / "a.jpg"
     path.write_bytes(content)
     with pytest.raises(ImageError, match=rf"a\.jpg: .*{cause}"):
@@ -219,7 +210,7 @@ def test_unreadable_content_names_file_and_cause(tmp_path: Path, content: bytes,
         image_size(path)
 
 
-def test_files_that_are_no_images(tmp_path: Path, pixels: np.ndarray) -> None:
+def test_files_that_are_no_images(tmp_path, pixels) -> None:
     for read in (read_image, image_size):
         with pytest.raises(ImageError, match=r"nothing\.jpg: No such file"):
             read(tmp_path / "nothing.jpg")
@@ -237,13 +228,13 @@ def test_files_that_are_no_images(tmp_path: Path, pixels: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("name", ["a.png", "b.JPG", "c d.webp", "größe.bmp"])
-def test_what_is_written_can_be_read(tmp_path: Path, name: str) -> None:
+def test_what_is_written_can_be_read(tmp_path, name) -> None:
     image = np.full((20, 30, 3), (200, 100, 50), np.uint8)
     write_image(image, tmp_path / name)
     assert np.abs(read_image(tmp_path / name).astype(int) - image).max() < 8
 
 
-def test_an_image_that_cannot_be_written(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_an_image_that_cannot_be_written(tmp_path, capfd) -> None:
     image = np.zeros((2, 2, 3), np.uint8)
     for name in ("a", "a.xyz"):
         with pytest.raises(ImageError, match=r"a.*: 2 x 2 .*\.png"):
@@ -291,7 +282,7 @@ def refuse_to_decode(*_: object) -> None:
     raise AssertionError("the pixels were asked for")
 
 
-def test_a_huge_image_is_refused_from_its_header(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_huge_image_is_refused_from_its_header(tmp_path, monkeypatch) -> None:
     source = zero_png(33_000, 33_000)
     assert len(source) < 1_000_000
     path = tmp_path / "huge.png"
@@ -308,7 +299,7 @@ def test_a_huge_image_is_refused_from_its_header(tmp_path: Path, monkeypatch: py
 
 
 @pytest.mark.parametrize("file_format", ["PNG", "BMP", "WEBP", "JPEG"])
-def test_every_format_is_held_to_the_limit(file_format: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_format_is_held_to_the_limit(file_format, monkeypatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(cv2, "imdecode", refuse_to_decode)
         with pytest.raises(ImageError, match=r"20000 x 20000 |400000000 "):
@@ -321,7 +312,7 @@ def test_every_format_is_held_to_the_limit(file_format: str, monkeypatch: pytest
         read_image(zero_png(65, 48))
 
 
-def test_pillow_neither_warns_nor_refuses_below_our_limit(tmp_path: Path) -> None:
+def test_pillow_neither_warns_nor_refuses_below_our_limit(tmp_path) -> None:
     """Its own limits are 0.09 and 0.18 billion pixels."""
     path = tmp_path / "a.png"
     for side in (10_000, 14_000):
@@ -333,7 +324,7 @@ def test_pillow_neither_warns_nor_refuses_below_our_limit(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("file_format", ["PNG", "JPEG", "WEBP"])
-def test_damaged_exif_turns_nothing(file_format: str, tmp_path: Path, pixels: np.ndarray) -> None:
+def test_damaged_exif_turns_nothing(file_format, tmp_path, pixels) -> None:
     path = tmp_path / "a"
     Image.fromarray(pixels).save(path, file_format, exif=b"Exif\0\0no TIFF at all")
     assert image_size(path) == (WIDTH, HEIGHT)
@@ -342,13 +333,13 @@ def test_damaged_exif_turns_nothing(file_format: str, tmp_path: Path, pixels: np
 
 @pytest.mark.parametrize("size", [(1, 1), (20_000, 100), (1, 5000)])
 @pytest.mark.parametrize("file_format", ["JPEG", "PNG", "BMP"])
-def test_odd_sizes(file_format: str, size: tuple[int, int]) -> None:
+def test_odd_sizes(file_format, size) -> None:
     image = read_image(encode(Image.new("RGB", size, (250, 120, 10)), file_format))
     assert image.shape == (size[1], size[0], 3)
     assert np.abs(image.astype(int) - (250, 120, 10)).max() < 4
 
 
-def test_the_images_of_a_folder(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_images_of_a_folder(tmp_path, caplog) -> None:
     """Sorted; suffixes in any case, broken links, but no folders."""
     with pytest.raises(ImageError, match=r"\.jpg, \.jpeg, \.png, \.bmp, \.webp"):
         image_names(tmp_path)
@@ -389,7 +380,7 @@ def test_opencv_is_silent_until_the_last_thread_has_left() -> None:
     assert opencv_level() == before
 
 
-def test_a_level_that_the_user_has_set_for_ffmpeg_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_level_that_the_user_has_set_for_ffmpeg_stays(monkeypatch) -> None:
     monkeypatch.delenv("OPENCV_FFMPEG_LOGLEVEL", raising=False)
     silence_ffmpeg()
     assert os.environ["OPENCV_FFMPEG_LOGLEVEL"] == "-8"

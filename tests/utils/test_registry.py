@@ -1,5 +1,3 @@
-from pathlib import Path
-
 import pytest
 
 from ssd.utils.errors import ConfigError
@@ -47,7 +45,7 @@ def test_a_family_serves_every_name_below_it() -> None:
             registry[name]
 
 
-def test_modules_are_imported_until_the_name_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_modules_are_imported_until_the_name_is_found(tmp_path, monkeypatch) -> None:
     registry = Registry("backbone", modules=["networks_one", "networks_two", "networks_three"])
     monkeypatch.setattr("builtins.registry_of_test", registry, raising=False)
     for number in ("one", "two", "three"):

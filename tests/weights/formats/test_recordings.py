@@ -77,4 +77,3 @@ def test_priors_of_mmdetections_512() -> None:
     priors = peers.priors_of("interop/mmdet_ssd512_voc")
     recorded = np.load(peers.GOLDENS / "peers" / "mmdet_ssd512_voc.npz")["priors_all"]
     np.testing.assert_allclose(priors, recorded, rtol=0, atol=1e-6)
-
