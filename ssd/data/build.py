@@ -180,8 +180,7 @@ def _worker_options(cfg: CfgNode) -> dict:
 def init_worker(_: int) -> None:
     """Give a worker process one thread, and let it ignore the signals that end a training.
 
-    A terminal sends Ctrl-C, and many schedulers SIGTERM, to all processes of a job. The main process then saves, for
-    which it may need one more batch, and ends the workers itself.
+    A terminal and many schedulers signal all processes of a job. The main process then saves, and ends the workers.
     """
     cv2.setNumThreads(0)  # the workers are the parallelism; PyTorch gives each of them one thread
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -59,10 +59,8 @@ def make_dataset(
 ) -> DetectionDataset:
     """Build the dataset called ``name`` in the catalogue or in ``custom``, which is DATASETS.CUSTOM.
 
-    Args:
-        is_train: Whether the set is trained on; formats may leave objects out of training.
-        class_names: Background first; fixes the labels. None = as the entry or the annotations say.
-        on_error: DATASETS.ON_ERROR.
+    Formats may leave objects out of training. ``class_names``, background first, fixes the labels; None = as the entry
+    or the annotations say.
     """
     policy = make_policy(on_error)
     try:

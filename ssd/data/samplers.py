@@ -101,12 +101,9 @@ def locate_sample(datasets: Sequence[DetectionDataset], index: int) -> tuple[int
 
 
 def batch_images(loader: DataLoader, datasets: Sequence[DetectionDataset], iteration: int) -> list[str]:
-    """Return the image files of the batch of an iteration, those of all processes.
+    """Return the image files of the batch of an iteration, counted from 1, those of all processes.
 
-    Args:
-        loader: Training loader of any process, see ``make_train_loader``.
-        datasets: Datasets of the training. One that does not know its files gives image ids.
-        iteration: Iteration, counted from 1.
+    A dataset that does not know its files gives image ids.
     """
     sampler = loader.batch_sampler
     assert isinstance(sampler, IterationSampler)

@@ -91,16 +91,11 @@ class _DrawnSample(NamedTuple):
 
 
 class TrainingSamples(Dataset[TrainingSample]):
-    """Augmented samples, addressed by (index, position in the sample stream); the position seeds the augmentation.
+    """Augmented samples of concatenated datasets, addressed by (index, position); the position seeds the augmentation.
 
-    Args:
-        datasets: Datasets of the training, concatenated.
-        size: (height, width) of the network input in pixels.
-        seed: Seed of the augmentation, at least 0.
-        steps: Steps of the augmentation.
-        close_position: Position from which images are mirrored, and not expanded, cropped or jittered; None = never.
-        reduced_decoding: Decode images at a fraction of their size where that is enough.
-        skip_bad: Replace an image that is damaged or has another size than annotated. False = it is an error.
+    From ``close_position`` on, images are mirrored, and not expanded, cropped or jittered. ``reduced_decoding`` decodes
+    images at a fraction of their size where that is enough. ``skip_bad`` replaces an image that is damaged or has
+    another size than annotated; else it is an error.
     """
 
     def __init__(

@@ -78,15 +78,9 @@ class ArrayDataset(Dataset[Sample]):
     """Images and boxes whose annotations are flat arrays, which worker processes share; fit for several threads.
 
     Boxes are clipped to their image. Boxes that cannot be learnt are dropped, with one warning that counts them.
-
-    Args:
-        images: The images that can be used.
-        class_names: Background first; None = the names that occur, sorted.
-        metric: See ``DetectionDataset``.
-        place: Where the images come from, for messages.
-        policy: Decides about mistakes in the data.
-        num_listed: Number of images that the annotations name, skipped ones included; None = all of ``images``.
-        tallies: What was found besides images with annotations.
+    ``class_names`` has the background first; None = the names that occur, sorted. ``place`` is where the images come
+    from, for messages; ``num_listed`` the number that the annotations name, skipped ones included (None = all of
+    ``images``).
     """
 
     def __init__(

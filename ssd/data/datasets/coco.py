@@ -43,14 +43,7 @@ _OTHER_TASKS = ("person_keypoints", "captions", "panoptic", "stuff", "image_info
 class COCODataset(ArrayDataset):
     """Images and boxes of one annotation file; see ``ArrayDataset``. Crowd regions are not objects.
 
-    Args:
-        data_dir: Folder of the images.
-        ann_file: JSON file.
-        class_names: Background first; None = the categories of the file by ascending id, without groups.
-
-    Attributes:
-        category_ids: Category id of each name in the file.
-        group_names: Groups that are left out: supercategories without annotations, such as the first of Roboflow's.
+    Without ``class_names`` they are the categories of the file by ascending id, without groups.
     """
 
     def __init__(
@@ -71,6 +64,7 @@ class COCODataset(ArrayDataset):
         category_names = {category["id"]: category["name"] for category in content["categories"]}
         groups, others = _split_categories(content)
         self.category_ids = {category_names[number]: number for number in [*groups, *others]}
+        # Supercategories without annotations, such as the first of Roboflow's, are left out.
         self.group_names = [category_names[number] for number in groups] if class_names is None else []
         if self.group_names:
             logger.info("%s: categories that only group others, left out: %s", ann_file, ", ".join(self.group_names))
@@ -224,10 +218,6 @@ def read_coco_json(path: Path) -> tuple[dict[str, Any], list[DatasetError]]:
 
     Entries of ``images``, ``annotations`` and ``categories`` have the keys that they need; ids are hashable, and unique
     among images and among categories; boxes are four finite numbers.
-
-    Raises:
-        MissingPathError: The file does not exist.
-        DatasetError: It is not JSON, or a list is missing.
     """
     content = read_json(path, "annotation file")
     if not isinstance(content, dict):

@@ -69,15 +69,11 @@ class _Row(NamedTuple):
 
 
 class CSVDataset(ArrayDataset):
-    """Images and boxes of one table; see ``ArrayDataset``.
+    """Images and boxes of one table; see ``ArrayDataset``. Files are relative to ``data_dir``, the folder of the table.
 
     The columns are found by their names, see ``find_columns``; their order and further columns do not matter. Without a
     header they are path, x1, y1, x2, y2, class. Boxes are in pixels counted from 0. A row without box and class is an
     image without objects. The table is UTF-8 text, separated by commas, semicolons or tabs.
-
-    Args:
-        ann_file: The table.
-        data_dir: Folder that file names are relative to; None = that of the table.
     """
 
     def __init__(
@@ -148,8 +144,7 @@ def _read_table(path: Path) -> tuple[Columns, list[str]]:
 
 
 def find_columns(first_line: str) -> Columns | None:
-    """Return the columns of a table from its first line: names of columns, or a row path,x1,y1,x2,y2,class of
-    RetinaNet; None if it is neither."""
+    """Return the columns of a table from its first line: names, or a row path,x1,y1,x2,y2,class; None if neither."""
     delimiter = max(_DELIMITERS, key=first_line.count)
     try:
         row = next(csv.reader([first_line], delimiter=delimiter), [])

@@ -52,9 +52,6 @@ def find_layout(root: Path, format_name: str | None = None) -> Layout:
 
     Only names and the beginnings of files are read, unless there are several formats. Then the first of them is
     returned if it has the images and boxes of all others.
-
-    Raises:
-        ConfigError: There is no dataset, or several that differ.
     """
     require_path(root, "dataset folder")
     if not root.is_dir():
@@ -120,11 +117,7 @@ class _LeaveOut(SkipErrors):
 
 
 def _find_original(layouts: Sequence[Layout]) -> tuple[Layout | None, str]:
-    """Return the first of several layouts of a folder if it has the objects of all others, for the same image files.
-
-    Else return None and the first difference. A layout without any annotation, such as a list of classes alone, is not
-    compared.
-    """
+    """Return the first layout with annotations if it has the objects of all others; None and the difference if not."""
     objects = []
     for layout in layouts:
         try:
@@ -133,7 +126,7 @@ def _find_original(layouts: Sequence[Layout]) -> tuple[Layout | None, str]:
             continue
         except DatasetError as error:
             return None, str(error)
-    if not objects:
+    if not objects:  # lists of classes alone
         return None, "none has annotations"
     original, whole = objects[0]
     differences = (_find_difference(part, whole, layout.title, original.title) for layout, part in objects[1:])

@@ -41,7 +41,7 @@ class Layout:
     def choose_split(self, split: str | None) -> str | None:
         """Return the name of a split as this folder has it: train is also train2017, val also valid.
 
-        None is the only split, or the whole folder if it has none. Raise ConfigError if the name is not unique.
+        None is the only split, or the whole folder if it has none; ConfigError if the name is not unique.
         """
         known = f"{self.where} ({self.title}) has the splits {', '.join(self.splits)}"
         if split is None:
@@ -83,8 +83,7 @@ def is_usual_split(name: str | None) -> bool:
 def find_annotation_files(root: Path, title: str, suffix: str, image_files: Callable[[Path], Sequence[str]]) -> Layout:
     """Look for annotation files of a format, one per split, in a folder and directly below it.
 
-    ``image_files`` returns some of the images that a file names; none if it is not of the format. A file counts if one
-    of these images exists.
+    A file counts if one of ``image_files``, some of those that it names, exists; they are none for other formats.
     """
     entries: dict[str | None, Any] = {}
     passed_over = {}
@@ -118,8 +117,7 @@ def first_json_text(path: Path, key: str, sections: Collection[str]) -> str | No
 
 
 def split_of_file(path: Path, root: Path) -> str | None:
-    """Return the split of an annotation file: from its name, such as train2017 from instances_train2017.json, or from
-    its folder; None if neither names one."""
+    """Return the split that an annotation file (train2017 of instances_train2017.json) or its folder is named by."""
     for name in (path.stem, *(parent.name for parent in path.parents if root in parent.parents)):
         words = [word for word in re.split(r"[_\-.\s]+", name) if word and not re.fullmatch(_NO_SPLIT, word.lower())]
         if words:

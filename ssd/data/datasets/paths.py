@@ -112,8 +112,8 @@ def read_json(path: Path, what: str) -> Any:
 def path_inside(folder: str, name: str) -> str | None:
     """Return the path of the file that an annotation calls ``name``; None if it is no file name inside ``folder``.
 
-    ``name`` is relative to ``folder``, or absolute. Symbolic links are followed. Refused are a ``..`` that leaves the
-    folder, null characters and names that no file system can have, as hostile annotations use them.
+    Symbolic links are followed. Refused are a ``..`` that leaves the folder, null characters and names that no file
+    system can have, as hostile annotations use them.
     """
     if not name or "\0" in name or (not name.isascii() and not _is_encodable(name)):
         return None

@@ -49,13 +49,9 @@ class Tally:
 
 
 def tally_unmatched(num_images: int, lost: Sequence[int], example: str, files: Iterable[str] = ()) -> list[Tally]:
-    """Count what lacks its counterpart.
+    """Count images without annotation, annotations without image, and those of ``files`` that have other suffixes.
 
-    Args:
-        num_images: Number of images without annotation.
-        lost: Number of objects in each annotation without image.
-        example: One of these annotations, for messages.
-        files: Files in the folders of images; those with other suffixes are counted.
+    ``lost`` has the number of objects in each annotation without image; ``example`` is one of these, for messages.
     """
     others = [name for name in files if not name.lower().endswith(IMAGE_SUFFIXES)]
     return [
@@ -189,13 +185,7 @@ def read_number(text: str, name: str) -> float:
 
 
 def check_unit(boxes: np.ndarray, path: Path, *, are_fractions: bool = False) -> None:
-    """Raise DatasetError if the boxes of a file, (N, 4) as written, have the other unit: fractions instead of pixels.
-
-    Args:
-        boxes: Corner form, or corner and size.
-        path: The annotation file.
-        are_fractions: Whether the boxes should be fractions instead.
-    """
+    """Raise DatasetError if the boxes of a file, (N, 4) as written, are fractions, not pixels, or the opposite."""
     largest = np.abs(boxes).max(initial=0)
     if are_fractions and largest > MAX_RELATIVE:
         problem = f"coordinates go up to {largest:g}, but with the columns ImageID and LabelName they are fractions"
@@ -206,15 +196,10 @@ def check_unit(boxes: np.ndarray, path: Path, *, are_fractions: bool = False) ->
 
 
 def check_boxes(boxes: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray, dict[int, str]]:
-    """Clip boxes to their images and find those that cannot be learnt.
+    """Clip boxes (N, 4), corner form in pixels, to images of ``sizes`` (N, 2), and find those that cannot be learnt.
 
-    Args:
-        boxes: (N, 4) corner form in pixels.
-        sizes: (N, 2) width and height in pixels of the image of each box.
-
-    Returns:
-        The clipped boxes, float32 (N, 4); bool (N,), false for the boxes to drop; and the problem of each row that
-        has one: why it is dropped, or CLIPPED if it loses more than a pixel.
+    Return the clipped boxes, float32 (N, 4); bool (N,), false for the boxes to drop; and the problem of each row that
+    has one: why it is dropped, or CLIPPED if it loses more than a pixel.
     """
     limit = np.tile(sizes, 2)
     clipped = np.clip(boxes, 0, limit).astype(np.float32)

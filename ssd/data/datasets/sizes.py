@@ -21,12 +21,8 @@ def true_size(
 ) -> tuple[int, int]:
     """Return (width, height) of an image: as annotated, or as in its header if that is missing or a box leaves it.
 
-    Args:
-        width: Annotated width in pixels; 0 or less = missing.
-        height: Annotated height in pixels.
-        boxes: (G, 4) corner form in pixels. Less than a pixel outside is rounding.
-        image_path: Image file, opened only if the annotated size does not fit, or the policy reads headers.
-        policy: Takes a note of a size that is corrected.
+    A size of 0 is missing; less than a pixel outside is rounding. The file is opened only where the annotated size does
+    not fit, or the policy reads headers.
     """
     is_annotated = width > 0 and height > 0
     if is_annotated and width * height > MAX_PIXELS:
@@ -92,17 +88,7 @@ def read_annotated_image(
 ) -> tuple[np.ndarray, int]:
     """Read an image, in the orientation in which its boxes were drawn, with ``read_reduced_image``.
 
-    An annotation with width and height exchanged is accepted if its boxes fit the image.
-
-    Args:
-        path: Image file.
-        size: Annotated width and height in pixels.
-        boxes: (G, 4) corner form in pixels.
-        reduction: See ``read_reduced_image``.
-
-    Raises:
-        ImageError: The file cannot be decoded.
-        DatasetError: The image has another size than annotated, so the boxes do not fit it.
+    An annotation with width and height exchanged is accepted if its boxes (G, 4) fit the image.
     """
     _require_regular(path)
     image, found = read_reduced_image(path, reduction, expected_size=size)

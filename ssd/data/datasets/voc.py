@@ -40,14 +40,10 @@ _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 
 class VOCDataset(ArrayDataset):
-    """Images and boxes of one split; see ``ArrayDataset``.
+    """Images and boxes of one split, or without ``split`` of every annotation of the folder; see ``ArrayDataset``.
 
-    Args:
-        data_dir: Folder that holds ImageSets, Annotations and JPEGImages.
-        split: Name of a file in ImageSets/Main, without ``.txt``; None = every annotation of the folder.
-        keep_difficult: Whether samples have the objects that are marked difficult. ``get_annotation`` always has them.
-        images: Folder of the images in ``data_dir``; "." = ``data_dir`` itself.
-        annotations: Folder of the annotations in ``data_dir``.
+    ``images`` and ``annotations`` are folders in ``data_dir``, "." = that itself. ``get_annotation`` has the objects
+    that are marked difficult; samples have them with ``keep_difficult``.
     """
 
     inclusive_pixels = True  # x2 and y2 are the last pixel inside the box, which counts in its IoU
@@ -200,12 +196,7 @@ class VOCAnnotation:
 
 
 def read_voc_xml(path: Path) -> VOCAnnotation:
-    """Read an annotation file.
-
-    Raises:
-        MissingPathError: The file does not exist.
-        DatasetError: It is not XML, declares entities, or is not an annotation.
-    """
+    """Read an annotation file; DatasetError if it is not XML, declares entities, or is not an annotation."""
     root = read_xml(path, "annotation file")
     if root is None or root.tag != "annotation":
         found = "nothing" if root is None else f"<{shorten(root.tag)[1:-1]}>"

@@ -27,19 +27,11 @@ _LABELS = {"images": "labels", "Images": "Labels", "IMAGES": "LABELS"}  # folder
 
 
 class YOLODataset(ArrayDataset):
-    """Images and boxes of one split, or of the whole folder; see ``ArrayDataset``.
+    """Images and boxes of one split, or of the whole folder; see ``ArrayDataset`` and ``read_yolo_layout``.
 
     A row is the number of the class and the box: centre x and y, width and height, as fractions of the image. A row of
     segmentation, class and polygon x1 y1 x2 y2 ..., becomes the box of its points; of a pose the box is taken. An image
     without a text file, or with an empty one, has no objects.
-
-    Args:
-        root: Folder, or its data.yaml or obj.data; see ``read_yolo_layout``.
-        split: Name of a split; None = all images of the folder.
-        class_names: Background first; None = the names in the files.
-
-    Attributes:
-        num_polygons: Number of rows that were polygons.
     """
 
     def __init__(

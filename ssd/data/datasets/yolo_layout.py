@@ -72,11 +72,11 @@ class YOLOLayout:
 
 
 def _find(start: Path, name: str, folder: Path) -> Path | None:
-    """Return a named path, relative to ``start`` or ``folder``. Roboflow writes ../train/images, and Darknet and CVAT
-    data/train.txt, for a path beside the file that names it."""
+    """Return a named path, relative to ``start`` or ``folder``."""
     if "\0" in name:
         return None
     for written in (os.path.expanduser(name), name.replace("\\", "/")):  # as written, else with separators of Windows
+        # Roboflow writes ../train/images, Darknet and CVAT data/train.txt, for a path beside the file that names it.
         inner = written.removeprefix("./").removeprefix("../").removeprefix("data/")
         for candidate in (start / written, folder / written, start / inner, folder / inner):
             if os.path.exists(candidate):
@@ -107,11 +107,7 @@ def read_yolo_layout(root: Path) -> YOLOLayout:
 
 
 def find_description(root: Path) -> Path | None:
-    """Return the file in a folder that names the classes; None if there is none.
-
-    Raises:
-        DatasetError: Several data.yaml describe the folder, or one has names and cannot be parsed.
-    """
+    """Return the file in a folder that names the classes; None if there is none, DatasetError for several data.yaml."""
     yamls, errors = [], []
     for path in sorted(root.glob("*.y*ml")):
         try:

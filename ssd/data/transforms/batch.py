@@ -24,17 +24,10 @@ def make_batch_transform(cfg: CfgNode, is_train: bool, *, rank: int = 0, world_s
 
 
 class BatchTransform:
-    """uint8 images in, normalised float images out.
+    """uint8 images in, normalised float images out; ``mean`` and ``std`` are RGB on the scale 0 to 255.
 
-    The colours of an image are a function of (seed, iteration, index in the batch of all processes).
-
-    Args:
-        mean: RGB mean on the scale 0 to 255.
-        std: RGB standard deviation on the scale 0 to 255.
-        seed: Seed of the colour distortion; None = no distortion.
-        compiled: Compile distortion and normalisation to one kernel, on devices other than the CPU.
-        rank: Rank of this process.
-        world_size: Number of processes that train together.
+    The colours of an image are a function of (seed, iteration, index in the batch of all processes). Without ``seed``
+    there is no distortion. ``compiled`` makes distortion and normalisation one kernel, on devices other than the CPU.
     """
 
     def __init__(
@@ -57,16 +50,10 @@ class BatchTransform:
             self._distort_on_device = torch.compile(distort_and_normalize)
 
     def __call__(self, images: Tensor, targets: Container | None = None, iteration: int | None = None) -> Tensor:
-        """Transform a batch.
+        """Return (pixel - mean) / std, float32, of images uint8 (B, 3, H, W) RGB, on their device.
 
-        Args:
-            images: uint8 (B, 3, H, W) RGB, on any device.
-            targets: In training, with ``valid_area`` (B, 4) corner form in pixels; pixels outside are the border of
-                an expansion, and become the mean. None = all pixels are image.
-            iteration: In training, the iteration of these images.
-
-        Returns:
-            float32 (B, 3, H, W) on the device of ``images``: (pixel - mean) / std.
+        In training, ``targets`` has ``valid_area`` (B, 4), corner form in pixels; pixels outside are the border of an
+        expansion, and become the mean.
         """
         self._mean, self._std = self._mean.to(images.device), self._std.to(images.device)
         area = None if targets is None else targets["valid_area"]

@@ -57,10 +57,7 @@ def draw_geometry(
     rng: np.random.Generator,
     steps: GeometricSteps = GeometricSteps(),  # frozen
 ) -> GeometricDraw:
-    """Draw expansion and crop, or jitter, and mirroring for an image with boxes (G, 4), corner form in pixels.
-
-    Without boxes there is no crop.
-    """
+    """Draw expansion and crop, or jitter, and mirroring for an image with boxes (G, 4), corner form in pixels."""
     rect = (0, 0, width, height)
     if steps.jitter:
         rect = draw_jitter(width, height, rng, steps)
@@ -136,10 +133,7 @@ def _draw_trials(canvas: tuple[int, int, int, int], count: int, rng: np.random.G
 def is_crop_accepted(rects: np.ndarray, boxes: np.ndarray, min_iou: float | np.ndarray) -> np.ndarray:
     """Return which crops, bool (T,), have an IoU of ``min_iou`` or more with an object, and contain the centre of one.
 
-    Args:
-        rects: Crops, (T, 4) corner form in pixels.
-        boxes: (G, 4) corner form in pixels, G > 0.
-        min_iou: One number for all crops, or (T,).
+    Crops (T, 4) and boxes (G, 4), G > 0, are in corner form in pixels; ``min_iou`` is one number, or (T,).
     """
     low, high = rects.T[:2, None], rects.T[2:, None]  # (2, 1, T): x and y
     box_low, box_high = boxes.T[:2, :, None], boxes.T[2:, :, None]  # (2, G, 1)
@@ -165,13 +159,8 @@ def _contains_center(low: np.ndarray, high: np.ndarray, box_low: np.ndarray, box
 def map_boxes(boxes: np.ndarray, labels: np.ndarray, draw: GeometricDraw) -> tuple[np.ndarray, np.ndarray]:
     """Move boxes with the image: drop those whose centre is outside, and clip the others.
 
-    Args:
-        boxes: (G, 4) corner form in pixels of the original image.
-        labels: (G,) int64.
-        draw: Geometry of the image.
-
-    Returns:
-        The remaining boxes, float32 corner form relative to the network input, and their labels.
+    ``boxes`` (G, 4) are in corner form in pixels of the original image; the result, with its labels, is float32 corner
+    form relative to the network input.
     """
     rect = np.array(draw.rect, dtype=np.float64)
     low, high = rect[:2, None], rect[2:, None]  # (2, 1): x and y
@@ -187,10 +176,7 @@ def map_boxes(boxes: np.ndarray, labels: np.ndarray, draw: GeometricDraw) -> tup
 
 
 def valid_area(width: int, height: int, draw: GeometricDraw, size: tuple[int, int]) -> np.ndarray:
-    """Return the part of the network input that shows the image and not the border of an expansion.
-
-    It is float32 (4,) corner form in pixels of the network input, whose ``size`` is (height, width).
-    """
+    """Return the part of the network input that shows the image, not border: float32 (4,), corner form in pixels."""
     x1, y1, x2, y2 = draw.rect
     left, right = _visible_span(x1, x2, width, size[1])
     top, bottom = _visible_span(y1, y2, height, size[0])
@@ -213,17 +199,11 @@ def max_reduction(draw: GeometricDraw, size: tuple[int, int]) -> int:
 
 
 def warp_image(image: np.ndarray, draw: GeometricDraw, size: tuple[int, int], reduction: int = 1) -> np.ndarray:
-    """Resample the drawn rectangle of an image to the network input, once and bilinearly, like cv2.resize.
+    """Resample the drawn rectangle of an image to ``size`` (height, width), once and bilinearly, like cv2.resize.
 
-    Args:
-        image: RGB uint8 (H, W, 3).
-        draw: Geometry of the image.
-        size: (height, width) of the network input in pixels.
-        reduction: Factor by which ``image`` is smaller than the original image.
-
-    Returns:
-        RGB uint8 (height, width, 3). Pixels inside ``valid_area`` blend nothing but image. The border is black but for
-        a pixel at its edge; ``BatchTransform`` sets it to the mean.
+    ``image`` is RGB uint8 (H, W, 3), and smaller than the original by the factor ``reduction``. In the result, pixels
+    inside ``valid_area`` blend nothing but image. The border is black but for a pixel at its edge; ``BatchTransform``
+    sets it to the mean.
     """
     x1, y1, x2, y2 = draw.rect
     is_inside = min(x1, y1) >= 0 and x2 <= image.shape[1] * reduction and y2 <= image.shape[0] * reduction

@@ -81,9 +81,7 @@ def distort_colors(images: Tensor, draw: PhotometricDraw) -> Tensor:
 def distort_all(images: Tensor, packed: Tensor) -> Tensor:
     """Do the same as ``distort_colors`` on any device. No shape depends on the draw, so the host need not wait.
 
-    Args:
-        images: float (B, 3, H, W) RGB, 0 to 255.
-        packed: float (B, 7) on the device of ``images``, see ``PhotometricDraw.packed``.
+    ``images`` are float (B, 3, H, W) RGB, 0 to 255; ``packed`` is (B, 7), see ``PhotometricDraw.packed``.
     """
     brightness, contrast, saturation, hue = packed[:, :4, None, None].unbind(dim=1)  # (B, 1, 1) each
     distorted = (images + brightness[:, None]) * contrast[:, None]
