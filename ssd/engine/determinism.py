@@ -9,17 +9,16 @@ import torch
 def seed_iteration(seed: int, iteration: int, rank: int = 0) -> None:
     """Make the draws of a network in an iteration (dropout, stochastic depth) a function of the arguments.
 
-    Such layers draw from PyTorch's global generators, including those of GPUs. Seeded in each iteration, they draw the
-    same in a continued run as in an unbroken one.
+    Such layers draw from PyTorch's global generators, including those of GPUs.
     """
     mixed = np.random.SeedSequence((seed, iteration, rank)).generate_state(1, np.uint64)
     torch.manual_seed(int(mixed[0]))
 
 
 def make_deterministic() -> None:
-    """Make PyTorch use algorithms whose results do not depend on the order of threads.
+    """Make PyTorch use algorithms whose results do not depend on the order of threads, or warn that there is none.
 
-    Call this before the first CUDA operation. An operation that has no such algorithm warns with its name.
+    Call this before the first CUDA operation.
     """
     # cuBLAS keeps its order of additions only with workspaces of a fixed size, and reads this once, when it starts.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")

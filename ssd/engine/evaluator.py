@@ -23,21 +23,8 @@ class Evaluator:
     """Evaluate a detector during its training, show the result, and keep the best as model_best.pth.
 
     Several processes share the images, and rank 0 does the rest; all evaluate the weights of rank 0. The best is that
-    with the highest main metric on the first dataset; checkpoints store its value.
-
-    Args:
-        detector: The detector that is evaluated: the trained one, or the average of its weights.
-        data_loaders: Test loader of each dataset by name.
-        batch_transform: Normalises uint8 images on the device.
-        checkpointer: Saves the best model.
-        monitor: Shows metrics and pictures.
-        output_dir: Folder that gets one folder for each dataset.
-        dtype: Number format of the network under autocast.
-        metric: TEST.METRIC.
-        with_losses: TEST.VALIDATION_LOSS.
-
-    Raises:
-        ConfigError: The metric is unknown.
+    with the highest main metric on the first dataset; checkpoints store its value. The arguments are those of
+    ``evaluate_datasets``.
     """
 
     def __init__(

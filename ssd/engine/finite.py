@@ -24,17 +24,11 @@ _REMEDY = (
 
 
 class BadStep(NamedTuple):
-    """A step that was skipped.
+    """A step that was skipped."""
 
-    Attributes:
-        iteration: Number of the iteration, from 1.
-        losses: Losses of all processes, "total_loss" first.
-        gradient_norm: Norm of the gradients.
-    """
-
-    iteration: int
-    losses: dict[str, float]
-    gradient_norm: float
+    iteration: int  # from 1
+    losses: dict[str, float]  # of all processes, "total_loss" first
+    gradient_norm: float  # norm of the gradients
 
     def __str__(self) -> str:
         (name, total), *parts = self.losses.items()
@@ -51,18 +45,11 @@ class FiniteGuard:
     them every further step is skipped too, so that the weights are still those of the last bad step when the host
     learns of it, in ``read``. Scaled gradients that overflow are skipped as always, but are no bad steps while the
     scale is above 1: the scaler lowers it. Only an optimizer that is not fused (on MPS) makes the host wait.
-
-    Args:
-        model: Model whose batch statistics are kept.
-        limit: SOLVER.MAX_NONFINITE_STEPS.
-
-    Attributes:
-        skipped: bool (), whether the last step was skipped, so that the average must stay as it is. None with a limit
-            of 0, where no training continues after such a step.
     """
 
     def __init__(self, model: nn.Module, limit: int):
         self.limit = limit
+        # bool (), whether the last step was skipped; None with a limit of 0, after which no training continues.
         self.skipped: Tensor | None = None
         self._names: tuple[str, ...] = ()
         self._history: list[Tensor] = []  # since the last ``read``: losses, norm, whether the step is bad
@@ -137,10 +124,7 @@ def _step_unless(is_skipped: Tensor, optimizer: Optimizer) -> None:
 class FiniteCheck:
     """Report skipped steps, and raise TrainingError if there are too many; of several processes all must call it.
 
-    Args:
-        guard: Guard that skips the steps.
-        checkpointer: Checkpointer of the training; its ``extra`` gets the number of skipped steps.
-        image_names: Maps an iteration to the names of the images of its batch, for the message.
+    ``image_names`` maps an iteration to the names of the images of its batch, for the message.
     """
 
     def __init__(self, guard: FiniteGuard, checkpointer: Checkpointer, image_names: Callable[[int], list[str]]):
@@ -150,11 +134,7 @@ class FiniteCheck:
         self._count = 0
 
     def resume(self, checkpoint: Mapping[str, Any]) -> None:
-        """Continue the count of a checkpoint.
-
-        Raises:
-            CheckpointError: Its count is not a number of steps.
-        """
+        """Continue the count of a checkpoint."""
         count = checkpoint.get(_COUNT, 0)
         if type(count) is not int or not 0 <= count < 2**63:
             raise CheckpointError(f"the checkpoint's {_COUNT} must be 0 or more, but is {str(count)[:80]}")
@@ -163,11 +143,7 @@ class FiniteCheck:
             self._checkpointer.extra[_COUNT] = count
 
     def __call__(self, iteration: int) -> None:
-        """Check the steps up to ``iteration`` and the weights; this waits for the device.
-
-        Raises:
-            TrainingError: More steps than SOLVER.MAX_NONFINITE_STEPS are not finite, or the weights are not.
-        """
+        """Check the steps up to ``iteration``, and that the weights are finite; this waits for the device."""
         for bad in self._guard.read(iteration):
             self._count += 1
             self._checkpointer.extra[_COUNT] = self._count

@@ -1,7 +1,4 @@
-"""Test-time augmentation: the detections of an image and its mirror image together.
-
-B images, P priors.
-"""
+"""Test-time augmentation: the detections of an image and its mirror image together. B images, P priors."""
 
 import copy
 

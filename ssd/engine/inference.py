@@ -29,20 +29,13 @@ _COUNTS = "counts"  # detections of each image, and its width and height
 
 @dataclass(frozen=True)
 class DatasetEvaluation:
-    """Evaluation of one test set.
+    """Evaluation of one test set."""
 
-    Attributes:
-        name: Name of the dataset.
-        dataset: Images and annotations.
-        predictions: One Container for each image, in pixels of the original image.
-        result: Metrics.
-        losses: Validation losses, "total_loss" first; empty if they were not measured.
-    """
-
-    name: str
-    dataset: Any
-    predictions: list[Container]
+    name: str  # of the dataset
+    dataset: Any  # images and annotations
+    predictions: list[Container]  # one Container for each image, in pixels of the original image
     result: EvaluationResult
+    # validation losses, "total_loss" first; empty if they were not measured
     losses: dict[str, float] = field(default_factory=dict)
 
 
@@ -59,20 +52,9 @@ def evaluate_datasets(
 ) -> list[DatasetEvaluation]:
     """Detect in every test set, measure, and write predictions and results to ``output_dir``/NAME/.
 
-    Several processes detect in their shares of the images; rank 0 gathers the predictions and measures.
-
-    Args:
-        detector: Set to evaluation mode.
-        data_loaders: Test loader of each dataset by name.
-        batch_transform: Normalises uint8 images on the device.
-        output_dir: Folder that gets one folder for each dataset.
-        dtype: Number format of the network under autocast.
-        metric: TEST.METRIC; ConfigError if it is unknown.
-        iteration: Completed iterations during a training; names the result file.
-        with_losses: Whether the losses of training are measured too.
-
-    Returns:
-        One for each test set; empty in processes other than rank 0.
+    Several processes detect in their shares of the images; rank 0 gathers the predictions and measures, and the others
+    return nothing. ``dtype`` is the number format of the network under autocast; ``iteration`` of a training names the
+    result file; ``with_losses`` measures the losses of training too.
     """
     evaluations = []
     for name, loader in data_loaders.items():
@@ -108,19 +90,10 @@ def detect(
     description: str = "",
     loss_dataset: EvaluationDataset | None = None,
 ) -> tuple[list[Container], list[LossSums]]:
-    """Detect in every image of a test loader.
+    """Detect in every image of a test loader, on the device of the detector, which is set to evaluation mode.
 
-    Args:
-        detector: Set to evaluation mode.
-        data_loader: Test loader, see ``make_test_loader``.
-        batch_transform: Normalises uint8 images on the device.
-        dtype: Number format of the network under autocast.
-        description: Label of the progress bar.
-        loss_dataset: Annotations of the same images, if their losses are measured too.
-
-    Returns:
-        One Container for each image in the loader's order, on the CPU, boxes in pixels of the original image; and the
-        losses of each batch.
+    Return a Container for each image in the loader's order, on the CPU, boxes in pixels of the original image; and the
+    losses of each batch, where ``loss_dataset`` has the annotations of the same images.
     """
     device = next(detector.parameters()).device
     detector.eval()
@@ -141,15 +114,10 @@ def detect(
 
 
 def make_targets(dataset: EvaluationDataset, image_sizes: list[list[int]], ids: list[int]) -> Container:
-    """Return the objects of some images as training targets, without those that are marked difficult.
+    """Return the objects of images as training targets, without those that are marked difficult.
 
-    Args:
-        dataset: Annotations.
-        image_sizes: Height and width of each image in pixels.
-        ids: Indices of the images in ``dataset``.
-
-    Returns:
-        boxes float32 (B, G, 4) corner form relative to the image, and labels int64 (B, G), both padded with 0.
+    ``image_sizes`` are (height, width) in pixels. Boxes are float32 (B, G, 4) corner form relative to the image, labels
+    int64 (B, G), both padded with 0.
     """
     annotations = [read_annotation(dataset, index) for index in ids]
     most = max(len(annotation.labels) for annotation in annotations)
@@ -183,26 +151,18 @@ def mean_losses(batches: list[LossSums]) -> dict[str, float]:
 
 def save_predictions(predictions: list[Container], path: Path) -> None:
     """Write predictions as plain dictionaries of tensors, which torch.load(weights_only=True) reads."""
-    plain = [  # interned names: torch.save writes each string object once
-        {**{sys.intern(name): _own_memory(prediction[name]) for name in prediction}, "img_width": prediction.img_width}
-        | {"img_height": prediction.img_height}
-        for prediction in predictions
+    # Copies: torch.save writes the whole memory that a part of a tensor is in. Interned: it writes a string object once.
+    plain = [
+        {sys.intern(name): image[name].clone(memory_format=torch.contiguous_format) for name in image}
+        | {"img_width": image.img_width, "img_height": image.img_height}
+        for image in predictions
     ]
     with atomic_write(path) as file:
         torch.save(plain, file)
 
 
-def _own_memory(values: Tensor) -> Tensor:
-    """A copy: torch.save writes the whole memory that a part of a tensor is in."""
-    return values.clone(memory_format=torch.contiguous_format)
-
-
 def gather_predictions(predictions: list[Container]) -> list[Container] | None:
-    """Bring the predictions of all processes to rank 0.
-
-    Returns:
-        Those of rank 0, then those of rank 1, and so on; None in the other processes.
-    """
+    """Return the predictions of all processes, by rank, in rank 0; None in the others."""
     if not is_distributed():
         return predictions
     parts = gather_tensors(pack(predictions))

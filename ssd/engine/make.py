@@ -37,11 +37,7 @@ def make_detector(cfg: Config, class_names: Sequence[str], device: torch.device,
 
 
 def synchronise_batch_norms(model: nn.Module, device: torch.device) -> None:
-    """Replace the batch norms that are trained by torch.nn.SyncBatchNorm.
-
-    Raises:
-        ConfigError: The device is a CPU, for which PyTorch has none.
-    """
+    """Replace the batch norms that are trained by torch.nn.SyncBatchNorm, which PyTorch has for GPUs."""
     if device.type == "cpu":
         raise ConfigError("SOLVER.SYNC_BN needs GPUs: PyTorch has no synchronised batch norm for CPUs; set it to False")
     for module in list(model.modules()):
@@ -51,11 +47,7 @@ def synchronise_batch_norms(model: nn.Module, device: torch.device) -> None:
 
 
 def make_step(cfg: Config, detector: SSDDetector, optimizer: Optimizer, dtype: torch.dtype) -> Step:
-    """Build the step of SOLVER for a detector that computes in ``dtype``; of several processes all must call this.
-
-    Raises:
-        ConfigError: SOLVER.MICRO_BATCHES exceeds the batch.
-    """
+    """Build the step of SOLVER for a detector that computes in ``dtype``; of several processes all must call this."""
     solver = cfg.SOLVER
     if solver.MICRO_BATCHES > solver.BATCH_SIZE:
         raise ConfigError(

@@ -30,14 +30,8 @@ _Batch = TypeVar("_Batch")
 class TrainingMonitor:
     """Collects losses and times, and reports them: smoothed (and last) losses, mean times since the last report.
 
-    Only rank 0 has a bar, a table, pictures and event files.
-
-    Args:
-        start_iteration: Completed iterations.
-        max_iter: Last iteration.
-        device: Device of the training, for its memory.
-        log_dir: Folder of TensorBoard's event files; None = no TensorBoard.
-        output_dir: Folder of results.csv, learning_curves.* and first_batch.jpg; None = no such files.
+    Only rank 0 has a bar, a table, pictures and event files. TensorBoard's go to ``log_dir``, results.csv,
+    learning_curves.* and first_batch.jpg to ``output_dir``; None = no such files.
     """
 
     def __init__(

@@ -38,19 +38,13 @@ Series = Mapping[str, tuple[np.ndarray, np.ndarray]]  # iterations (N,) and valu
 class ResultsTable:
     """A table that is written at each change; a failure to write is one warning.
 
-    Args:
-        path: Path of the file. An existing file is continued, without rows after ``start_iteration`` and without a last
-            row that was cut off.
-        start_iteration: Completed iterations.
-
-    Attributes:
-        columns: Names, the first being "iteration".
-        rows: Text of the cells that are not empty, by column.
+    An existing file is continued, without rows after ``start_iteration`` and without a last row that was cut off.
     """
 
     def __init__(self, path: Path, start_iteration: int = 0):
         self.path = path
         columns, rows = _read(path)
+        # Text of the cells that are not empty, by column; the first is "iteration".
         self.rows = [row for row in rows if int(row[_KEY]) <= start_iteration]
         self.columns = columns if self.rows else [_KEY]
         self._is_written = self._has_warned = False

@@ -54,9 +54,6 @@ def find_training(output_dir: str | os.PathLike[str]) -> StoredTraining | None:
     """Remove unfinished files of killed processes from a run's folder, and read its last intact checkpoint.
 
     Of several processes all must call this, and all get the same; None if the folder names no checkpoint.
-
-    Raises:
-        CheckpointError: There are checkpoints, but none can be read.
     """
     stored = None
     if is_main():
@@ -70,12 +67,7 @@ def find_training(output_dir: str | os.PathLike[str]) -> StoredTraining | None:
 
 
 def with_stored_schedule(cfg: Config, stored: StoredTraining) -> Config:
-    """Return a frozen config with the schedule that a checkpoint was trained with.
-
-    Raises:
-        CheckpointError: The checkpoint has no config.
-        ConfigError: A value in it is not valid.
-    """
+    """Return a frozen config with the schedule that a checkpoint was trained with."""
     tree = read_stored_config(stored.checkpoint, str(stored.path))
     solver = None if tree is None else tree.get("SOLVER")
     if not isinstance(solver, dict):
@@ -91,14 +83,7 @@ def with_stored_schedule(cfg: Config, stored: StoredTraining) -> Config:
 def resume(checkpointer: Checkpointer, cfg: Config, stored: StoredTraining, *, max_iter: int) -> int:
     """Restore a training, log differences from its earlier config, and return the completed iterations.
 
-    Args:
-        checkpointer: Checkpointer of the run; its ``extra`` has the class names, and gets the best metric so far.
-        cfg: Config of the run.
-        stored: Checkpoint that is continued.
-        max_iter: Iterations at the end, for this process.
-
-    Raises:
-        CheckpointError: It was trained on other classes, or does not fit the model or the optimizer.
+    ``checkpointer.extra`` has the class names, and gets the best metric so far.
     """
     _check_classes(stored, checkpointer.extra["class_names"])
     iteration = stored.checkpoint.get("iteration", 0)
@@ -142,11 +127,7 @@ def _best_metric(cfg: Config, state: dict[str, Any]) -> float | None:
 
 
 def read_stored_config(checkpoint: Mapping[str, Any], source: str) -> dict[str, Any] | None:
-    """Return the config of a checkpoint as a plain tree, unchecked; None if it has none, as those of lufficc/SSD.
-
-    Raises:
-        CheckpointError: It is no YAML mapping.
-    """
+    """Return the config of a checkpoint as a plain tree, unchecked; None if it has none, as those of lufficc/SSD."""
     text = checkpoint.get("config")
     if text is None:
         return None
@@ -160,12 +141,7 @@ def read_stored_config(checkpoint: Mapping[str, Any], source: str) -> dict[str, 
 
 
 def config_changes(stored: dict[str, Any], cfg: Config) -> list[str]:
-    """List the keys whose values differ, as "KEY: old -> new", in the order of the config.
-
-    Args:
-        stored: Tree of ``read_stored_config``. A missing key has its default.
-        cfg: Config of the run.
-    """
+    """List the keys whose values differ, as "KEY: old -> new"; a key that ``stored`` lacks has its default."""
     before, now = _overlaid(_plain(defaults), stored), _plain(cfg)
     return [f"{key}: {_shown(old)} -> {_shown(new)}" for key, old, new in _differences(before, now, "")]
 

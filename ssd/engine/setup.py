@@ -23,17 +23,7 @@ def start_process(
 ) -> torch.device:
     """Set up the log, the seed and the device, and join the other processes that torchrun started.
 
-    Args:
-        cfg: Config of the run.
-        origin: Source of the config, for the log.
-        overrides: Overrides of its keys, for the log.
-        log_dir: Whether OUTPUT_DIR is created and gets a log.txt.
-        distributed: Whether this process may be one of several.
-
-    Raises:
-        ConfigError: Several processes were started where one is allowed, or not by torchrun.
-        OutputError: OUTPUT_DIR cannot be written.
-        DeviceError: MODEL.DEVICE does not exist, or not for all processes of this machine.
+    ``origin`` and ``overrides`` of the config are logged; with ``log_dir``, OUTPUT_DIR is created and gets a log.txt.
     """
     launch = read_launch()
     if launch.world_size > 1 and not distributed:
@@ -71,11 +61,7 @@ def save_config(cfg: Config) -> None:
 
 
 def config_of_process(cfg: Config, checkpoint: Mapping[str, Any] | None) -> Config:
-    """Return the config of one process's share of the training, and log the changes.
-
-    Raises:
-        ConfigError: See ``scale_to_processes`` and ``check_same_processes``.
-    """
+    """Return the config of one process's share of the training, and log the changes."""
     world_size = get_world_size()
     if checkpoint is not None:
         check_same_processes(cfg, checkpoint, world_size)
@@ -91,9 +77,6 @@ def scale_to_processes(cfg: Config, world_size: int) -> Config:
     SOLVER.BATCH_SIZE_SCOPE "process": an iteration has ``world_size`` times as many images, so SOLVER.LR is multiplied
     and MAX_ITER, LR_STEPS and WARMUP_ITERS are divided by it (rounded down, as in lufficc/SSD, which does not change
     the warm-up). "global": only BATCH_SIZE is divided.
-
-    Raises:
-        ConfigError: The batch cannot be divided, or MAX_ITER is less than ``world_size``.
     """
     scaled = cfg.clone()
     scaled.defrost()

@@ -32,11 +32,7 @@ _GRID = np.linspace(0, 1, 101)
 
 
 def show_first_batch(training: "Training", mean: Sequence[float], std: Sequence[float]) -> "Training":
-    """Draw the first batch as the network sees it, to first_batch.jpg and TensorBoard.
-
-    Returns:
-        The training with all its batches.
-    """
+    """Draw the first batch to first_batch.jpg and TensorBoard, and return the training with all its batches."""
     batches = iter(training.data_loader)
     first = next(batches)
     box_head = training.detector.box_head
@@ -69,14 +65,8 @@ def draw_first_batch(
 ) -> np.ndarray:
     """Draw images with their objects and, in thin black or white lines, their matched priors; 16 images at most.
 
-    Args:
-        images: RGB uint8 (B, H, W, 3), see ``to_pixels``.
-        targets: boxes (B, G, 4) in corner form relative to the image, labels (B, G).
-        priors: Matched priors (N, 4) of each image, see ``positive_priors``.
-        class_names: Names by label, the background first.
-
-    Returns:
-        RGB uint8 (H, W, 3), with the numbers of objects and priors below each image.
+    ``images`` are RGB uint8 (B, H, W, 3), boxes (B, G, 4) in corner form relative to the image, ``priors`` (N, 4) of
+    each.
     """
     boxes, labels = targets["boxes"].cpu().numpy(), targets["labels"].cpu().numpy()
     tiles, captions = [], []
@@ -89,11 +79,7 @@ def draw_first_batch(
 
 
 def draw_evaluation(evaluation: DatasetEvaluation) -> dict[str, np.ndarray]:
-    """Draw images of an evaluation with their objects on the left and their detections on the right.
-
-    Returns:
-        RGB uint8 (H, W, 3) by name: "0" to "3", images spread over the dataset.
-    """
+    """Draw images of an evaluation, "0" to "3", with their objects on the left and their detections on the right."""
     dataset, count = evaluation.dataset, len(evaluation.dataset)
     chosen = sorted({number * count // _NUM_EVALUATED for number in range(_NUM_EVALUATED) if count})
     pictures = {}
@@ -113,10 +99,9 @@ def draw_evaluation(evaluation: DatasetEvaluation) -> dict[str, np.ndarray]:
 
 
 def draw_analysis(evaluation: DatasetEvaluation, max_detections: int = 300_000) -> dict[str, np.ndarray]:
-    """Plot precision over recall, F1 over the threshold, and the confusion matrix.
+    """Plot precision over recall, F1 over the threshold, and the confusion matrix: RGB uint8 (H, W, 3) by name.
 
-    Returns:
-        RGB uint8 (H, W, 3) by name; empty above ``max_detections``, whose analysis takes 3 seconds of one core.
+    There is nothing above ``max_detections``, whose analysis takes 3 seconds of one core.
     """
     if sum(len(image["labels"]) for image in evaluation.predictions) > max_detections:
         return {}

@@ -29,42 +29,23 @@ AREAS = {"small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**
 
 @dataclass(frozen=True)
 class Analysis:
-    """Quality and errors of the detections of a dataset at IoU 0.5. Lists are by label.
-
-    Attributes:
-        tables: Detections and objects.
-        matches: Matches of the detections.
-        ap: (C,) AP at IoU 0.5 by label, nan where there is no object. For the VOC metrics it is that of the
-            evaluation, for COCO its mean is AP50.
-        ap75: (C,) AP at IoU 0.75.
-        ap_of_area: AP (C,) at IoU 0.5 for small, medium and large objects.
-        curves: Curve of each class; that of the background is empty.
-        overall_curve: Curve of all detections.
-        best: Threshold of the highest F1 of each class.
-        overall_best: Threshold of the highest F1 of all detections.
-        at_overall_best: Each class at ``threshold``.
-        errors: Kinds and costs of the errors.
-        calibration: Calibration of all detections.
-        class_calibration: Calibration of each class.
-        threshold: Threshold of ``overall_best``; 0 if that is nan.
-        confusion: (C, C) at ``threshold``, see ``confusion_matrix``.
-    """
+    """Quality and errors of the detections of a dataset at IoU 0.5. Lists are by label."""
 
     tables: Tables
     matches: Matches
+    # (C,) at IoU 0.5, nan where there is no object: that of the VOC metrics, and for COCO its mean is AP50
     ap: np.ndarray
-    ap75: np.ndarray
-    ap_of_area: dict[str, np.ndarray]
-    curves: list[Curve]
-    overall_curve: Curve
-    best: list[Operation]
-    overall_best: Operation
-    at_overall_best: list[Operation]
+    ap75: np.ndarray  # (C,) at IoU 0.75
+    ap_of_area: dict[str, np.ndarray]  # (C,) at IoU 0.5 for small, medium and large objects
+    curves: list[Curve]  # of each class; that of the background is empty
+    overall_curve: Curve  # of all detections
+    best: list[Operation]  # threshold of the highest F1 of each class
+    overall_best: Operation  # that of all detections
+    at_overall_best: list[Operation]  # each class at ``threshold``
     errors: ErrorSplit
-    calibration: Calibration
-    class_calibration: list[Calibration]
-    threshold: float
-    confusion: np.ndarray
+    calibration: Calibration  # of all detections
+    threshold: float  # that of ``overall_best``; 0 if that is nan
+    confusion: np.ndarray  # (C, C) at ``threshold``, see ``confusion_matrix``
 
     def worst_images(self, count: int) -> list[ImageErrors]:
         """Return the images with most errors at ``threshold``, see ``confusion.worst_images``."""
@@ -82,13 +63,11 @@ def analyse(dataset: EvaluationDataset, predictions: Sequence[Container], *, met
     tables = make_tables(dataset, read_predictions(dataset, predictions), metric)
     matches, num_objects = match(tables), tables.count_objects()
     counted = ~matches.is_ignored
-    columns = (tables.detections.labels, tables.detections.scores, matches.is_hit)
-    labels, scores, is_hit = (column[counted] for column in columns)
+    scores, is_hit = tables.detections.scores[counted], matches.is_hit[counted]
     curves = class_curves(tables, matches.is_hit, counted, num_objects)
     overall_curve = make_curve(scores, is_hit, int(num_objects.sum()))
     overall_best = best_operation(overall_curve)
     threshold = 0.0 if np.isnan(overall_best.threshold) else overall_best.threshold
-    of_class = [labels == label for label in range(tables.num_classes)]
     return Analysis(
         tables=tables,
         matches=matches,
@@ -102,7 +81,6 @@ def analyse(dataset: EvaluationDataset, predictions: Sequence[Container], *, met
         at_overall_best=[operation_at(curve, threshold) for curve in curves],
         errors=split_errors(tables, matches),
         calibration=calibrate(scores, is_hit),
-        class_calibration=[calibrate(scores[rows], is_hit[rows]) for rows in of_class],
         threshold=threshold,
         confusion=confusion_matrix(tables, matches, threshold),
     )

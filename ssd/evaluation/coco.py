@@ -16,9 +16,7 @@ FIGURES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "A
 def detections_to_results(
     detections: Sequence[ImageDetections], image_ids: Sequence[int], label_to_category_id: Mapping[int, int]
 ) -> list[dict[str, Any]]:
-    """Return a COCO results list: image_id, category_id, bbox (x, y, w, h) in pixels, score.
-
-    Detections of a class without a category id are left out.
+    """Return a COCO results list (image_id, category_id, bbox x, y, w, h in pixels, score) of the classes with an id.
     """
     results = []
     for image_id, (boxes, labels, scores) in zip(image_ids, detections, strict=True):
@@ -71,10 +69,7 @@ def _coco_api() -> tuple[Any, Any]:
 
 
 def _indexed(api: Any, dataset: Mapping[str, Any], annotations: list[dict[str, Any]]) -> Any:
-    """COCO object with the images and categories of a dataset and other annotations.
-
-    Used for both sides: COCO.loadRes fails on an empty list, and COCOeval writes into its annotations.
-    """
+    """COCO object: COCO.loadRes fails on an empty list, and COCOeval writes into its annotations."""
     indexed = api()
     indexed.dataset = {
         "images": [{"id": image["id"]} for image in dataset["images"]],
@@ -86,10 +81,7 @@ def _indexed(api: Any, dataset: Mapping[str, Any], annotations: list[dict[str, A
 
 
 def _annotations(entries: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Copies of annotations or results with all keys that COCOeval reads; custom files may lack area and iscrowd.
-
-    Numbered from 1, because COCOeval marks unmatched entries with id 0.
-    """
+    """Copies with all keys that COCOeval reads, numbered from 1, because it marks unmatched entries with id 0."""
     return [
         {
             **{key: entry[key] for key in ("image_id", "category_id", "bbox", "score") if key in entry},

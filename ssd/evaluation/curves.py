@@ -48,19 +48,13 @@ class Operation(NamedTuple):
 
 
 class Calibration(NamedTuple):
-    """Detections in bins of equal width by score.
+    """Detections in bins of equal width by score."""
 
-    Attributes:
-        counts: (10,) number of detections in each bin.
-        confidence: (10,) their mean score, nan in an empty bin.
-        precision: (10,) share of true positives, nan in an empty bin.
-        error: Expected calibration error, the mean over the detections of |confidence - precision| of their bin (Guo et
-            al., On Calibration of Modern Neural Networks, ICML 2017, eq. 3); nan without detections.
-    """
-
-    counts: np.ndarray
-    confidence: np.ndarray
-    precision: np.ndarray
+    counts: np.ndarray  # (10,) number of detections in each bin
+    confidence: np.ndarray  # (10,) their mean score, nan in an empty bin
+    precision: np.ndarray  # (10,) share of true positives, nan in an empty bin
+    # Expected calibration error, the mean over the detections of |confidence - precision| of their bin (Guo et al., On
+    # Calibration of Modern Neural Networks, ICML 2017, eq. 3); nan without detections.
     error: float
 
 
@@ -77,12 +71,8 @@ def class_curves(
 ) -> list[Curve]:
     """Return the curve of each class by label; that of the background is empty.
 
-    Args:
-        tables: Tables of the dataset.
-        is_hit: (D,) true positives.
-        counted: (D,) true and false positives.
-        num_objects: (C,) number of objects to find.
-        labels: (D,) replaces the labels of the table.
+    ``is_hit`` (D,) are the true positives, ``counted`` (D,) these and the false ones, ``num_objects`` (C,) the numbers
+    to find; ``labels`` (D,) replace those of the table.
     """
     labels = (tables.detections.labels if labels is None else labels)[counted]
     order = np.argsort(labels, kind="stable")

@@ -18,25 +18,15 @@ _FOUND = 0.5  # least IoU of a well placed box; below MIN_OVERLAP it is backgrou
 
 
 class ErrorSplit(NamedTuple):
-    """Kind of each error, and the cost of each kind.
+    """Kind of each error, and the cost of each kind."""
 
-    Attributes:
-        kinds: (D,) kind of each false positive as an index of KINDS; NO_ERROR for other detections.
-        targets: (D,) object of a ``class`` or ``localisation`` error, else -1.
-        is_missed: (G,) not found, and no target.
-        base_ap: (C,) AP at IoU 0.5; nan where there is no object.
-        costs: (6, C) gain in AP if the errors of one kind are fixed.
-        false_positive_costs: (C,) gain if all false positives are removed.
-        false_negative_costs: (C,) gain if all objects that are not found are removed.
-    """
-
-    kinds: np.ndarray
-    targets: np.ndarray
-    is_missed: np.ndarray
-    base_ap: np.ndarray
-    costs: np.ndarray
-    false_positive_costs: np.ndarray
-    false_negative_costs: np.ndarray
+    kinds: np.ndarray  # (D,) kind of each false positive as an index of KINDS; NO_ERROR for other detections
+    targets: np.ndarray  # (D,) object of a ``class`` or ``localisation`` error, else -1
+    is_missed: np.ndarray  # (G,) not found, and no target
+    base_ap: np.ndarray  # (C,) AP at IoU 0.5; nan where there is no object
+    costs: np.ndarray  # (6, C) gain in AP if the errors of one kind are fixed
+    false_positive_costs: np.ndarray  # (C,) gain if all false positives are removed
+    false_negative_costs: np.ndarray  # (C,) gain if all objects that are not found are removed
 
 
 def split_errors(tables: Tables, matches: Matches) -> ErrorSplit:

@@ -47,10 +47,7 @@ def is_coco_dataset(dataset: EvaluationDataset) -> TypeGuard[CocoEvaluationDatas
 
 
 def has_inclusive_pixels(dataset: EvaluationDataset) -> bool:
-    """Whether x2 and y2 are the last pixel inside a box, as in the files of VOC, not its right and bottom edge.
-
-    A dataset says so in an attribute ``inclusive_pixels``; without it boxes end at their edges.
-    """
+    """Whether x2 and y2 are the last pixel inside a box, as in the files of VOC, not its right and bottom edge."""
     return bool(getattr(dataset, "inclusive_pixels", False))
 
 
@@ -105,11 +102,7 @@ class ImageAnnotation(NamedTuple):
 
 
 def read_predictions(dataset: EvaluationDataset, predictions: Sequence[Container]) -> list[ImageDetections]:
-    """Return the checked arrays of the predictions of a whole dataset, without copying.
-
-    Raises:
-        ValueError: A number, shape, label, box or score is invalid; the message names the index of the image.
-    """
+    """Return the arrays of the predictions of a dataset, without copying; ValueError names the image of a wrong one."""
     if len(predictions) != len(dataset):
         raise ValueError(f"{len(predictions)} predictions were given for the {len(dataset)} images of the dataset")
     detections = [ImageDetections(*(np.asarray(p[name]) for name in ImageDetections._fields)) for p in predictions]

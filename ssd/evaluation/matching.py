@@ -8,17 +8,11 @@ from ssd.evaluation.tables import Tables
 
 
 class Matches(NamedTuple):
-    """Result of each detection.
+    """Result of each detection."""
 
-    Attributes:
-        targets: (D,) row of the matched object, -1 for none.
-        is_hit: (D,) true positive.
-        is_ignored: (D,) neither true nor false positive.
-    """
-
-    targets: np.ndarray
-    is_hit: np.ndarray
-    is_ignored: np.ndarray
+    targets: np.ndarray  # (D,) row of the matched object, -1 for none
+    is_hit: np.ndarray  # (D,) true positive
+    is_ignored: np.ndarray  # (D,) neither true nor false positive
 
     @property
     def is_false(self) -> np.ndarray:
@@ -31,12 +25,7 @@ def match(tables: Tables, iou_threshold: float = 0.5, area: tuple[float, float] 
 
     VOC: a detection is matched with the object of highest IoU, and the detection with the best score is its true
     positive. COCO: it is matched with the object of highest IoU among those without a detection of better score.
-
-    Args:
-        tables: Tables of the dataset.
-        iou_threshold: Least IoU of a match.
-        area: Least and greatest area. Other objects are ignored, and so are false positives of another area (COCO's
-            rule for small, medium and large objects).
+    Objects outside ``area`` are ignored, and so are false positives outside it (COCO's small, medium and large objects).
     """
     detections, objects, pairs = tables.detections, tables.objects, tables.pairs
     ignored = objects.is_ignored
@@ -100,20 +89,11 @@ class ImageErrors(NamedTuple):
 
 
 def confusion_matrix(tables: Tables, matches: Matches, threshold: float, iou_threshold: float = 0.5) -> np.ndarray:
-    """Count objects by their class and by that of the detection on them.
+    """Count objects by their class (row) and by that of the detection on them (column): int64 (C, C).
 
-    True positives count first. Then each other detection, highest IoU first, is paired with an object of another class
-    that is not paired yet. The rest are false alarms and missed objects. Ignored ones are left out.
-
-    Args:
-        tables: Tables of the dataset.
-        matches: Matches at ``iou_threshold``, of objects of any area.
-        threshold: Detections that score above it count.
-        iou_threshold: Least IoU of a pair.
-
-    Returns:
-        int64 (C, C), rows by label of the object, columns by label of the detection. Row 0 has the false alarms,
-        column 0 the missed objects.
+    True positives above ``threshold`` count first. Then each other detection, highest IoU first, is paired with an
+    object of another class that is not paired yet. The rest are false alarms, in row 0, and missed objects, in column
+    0. Ignored ones are left out. ``matches`` are those at ``iou_threshold``, of objects of any area.
     """
     labels, gt_labels = tables.detections.labels, tables.objects.labels
     is_shown = (tables.detections.scores > threshold) & ~matches.is_ignored
@@ -149,8 +129,7 @@ def pick_confused(confusion: np.ndarray, count: int) -> list[int]:
 def worst_images(tables: Tables, matches: Matches, threshold: float, count: int) -> list[ImageErrors]:
     """Return the images with most errors: missed objects and false alarms that score above ``threshold``.
 
-    Of equal numbers the higher sum of scores of the false alarms comes first, then the order of the dataset. Images
-    without an error are left out.
+    Of equal numbers the higher sum of scores of the false alarms comes first, then the order of the dataset.
     """
     images, scores = tables.detections.images, tables.detections.scores
     false_alarm, hit = (rows & (scores > threshold) for rows in (matches.is_false, matches.is_hit))

@@ -29,18 +29,13 @@ METRICS = ("voc07", "voc", "coco")
 
 @dataclass(frozen=True)
 class EvaluationResult:
-    """Figures of one dataset.
+    """Figures of one dataset."""
 
-    Attributes:
-        metric: voc07, voc or coco.
-        values: Figures by name, nan where there is no object. VOC: "mAP", then AP by class name.
-            COCO: the twelve figures "AP" to "ARl", then "AP/<class name>".
-        text: Report as written to result_*.txt.
-    """
-
-    metric: str
+    metric: str  # voc07, voc or coco
+    # Figures by name, nan where there is no object. VOC: "mAP", then AP by class name. COCO: the twelve figures "AP" to
+    # "ARl", then "AP/<class name>".
     values: dict[str, float]
-    text: str
+    text: str  # report as written to result_*.txt
 
     @property
     def main_name(self) -> str:
@@ -96,11 +91,7 @@ def evaluate(
 
 
 def resolve_metric(metric: str, dataset: EvaluationDataset) -> str:
-    """Return one of METRICS; "auto" is the default of the dataset.
-
-    Raises:
-        ConfigError: The metric is unknown.
-    """
+    """Return one of METRICS; "auto" is the default of the dataset."""
     metric = dataset.metric if metric == "auto" else metric
     if metric not in METRICS:
         close = difflib.get_close_matches(metric, METRICS, n=1)

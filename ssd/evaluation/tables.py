@@ -57,23 +57,14 @@ class PairTable(NamedTuple):
 
 
 class Tables(NamedTuple):
-    """Detections and objects, in the order in which the metric ranks equal scores.
+    """Detections and objects, in the order in which the metric ranks equal scores."""
 
-    Attributes:
-        metric: voc07, voc or coco.
-        class_names: Names by label, the background first.
-        num_images: Number of images in the dataset.
-        detections: Detections that the metric counts.
-        objects: Objects that the metric counts or ignores.
-        pairs: Detections and objects that overlap. The iou with a crowd is intersection / area of the detection.
-    """
-
-    metric: str
-    class_names: tuple[str, ...]
-    num_images: int
-    detections: DetectionTable
-    objects: ObjectTable
-    pairs: PairTable
+    metric: str  # voc07, voc or coco
+    class_names: tuple[str, ...]  # names by label, the background first
+    num_images: int  # in the dataset
+    detections: DetectionTable  # those that the metric counts
+    objects: ObjectTable  # those that the metric counts or ignores
+    pairs: PairTable  # those that overlap; the iou with a crowd is intersection / area of the detection
 
     @property
     def num_classes(self) -> int:

@@ -54,15 +54,12 @@ def calc_detection_voc_prec_rec(
     inclusive_pixels: bool,
     iou_threshold: float = 0.5,
 ) -> tuple[list[np.ndarray], list[np.ndarray | None]]:
-    """Return precision and recall of each class after each of its detections, best first.
+    """Return precision (D,) and recall (D,) of each class after each of its detections, best first.
 
     A detection is compared with the object of its class of highest IoU. It is a true positive if the IoU suffices and
     no detection of better score has the same object, ignored if the object is difficult, and a false positive
-    otherwise. Equal scores keep the order of the images, and in an image that of the detections.
-
-    Returns:
-        Precision (D,) of each class by label, nan while all detections are ignored; and recall (D,) of each class,
-        None where there is no object to find.
+    otherwise. Equal scores keep the order of the images, and in an image that of the detections. Precision is nan while
+    all detections are ignored; recall is None where there is no object to find.
     """
     labels = _joined([image.labels for image in detections], np.int64)
     scores = _joined([image.scores for image in detections], np.float32)

@@ -45,10 +45,9 @@ _IS_FOLDER = 0x10  # attribute of a zip record, for which torch.load returns uni
 
 
 def write_checkpoint(path: str | os.PathLike[str], checkpoint: dict[str, Any]) -> None:
-    """Write ``checkpoint`` to ``path``, atomically.
+    """Write tensors, numbers, strings, None, and lists, tuples and dictionaries of them to ``path``, atomically.
 
-    It holds tensors, numbers, strings, None, and lists, tuples and dictionaries of them; TypeError names the key path
-    of any other value.
+    TypeError names the key path of any other value.
     """
     _check_plain(checkpoint, "")
     with atomic_write(Path(path)) as file:
@@ -216,11 +215,7 @@ def _load_file(path: Path, source: str) -> Any:
 
 
 def _check_records(path: Path, source: str) -> None:
-    """Compare each record of a zip archive with its CRC-32, which torch.load ignores.
-
-    Files without checksums pass: those from before PyTorch 1.6, which are no archives, and those saved under
-    ``torch.serialization.set_crc32_options(False)``.
-    """
+    """Compare each record of a zip archive with its CRC-32, which torch.load ignores; old files have no checksums."""
     if not zipfile.is_zipfile(path):
         return
     with zipfile.ZipFile(path) as archive:

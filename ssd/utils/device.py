@@ -50,14 +50,10 @@ def select_device(name: str) -> torch.device:
 
 
 def select_dtype(name: str, device: torch.device, key: str, network: nn.Module | None = None) -> torch.dtype:
-    """Return the number format that a config asks for; ConfigError if the device cannot compute in it.
+    """Return the number format that a config asks for; ConfigError, with ``key``, if the device cannot compute in it.
 
-    Args:
-        name: "off" (float32), "bf16", "fp16", or "auto": the fast format of a CUDA device; bf16 on a CPU with AMX for a
-            ``network`` that gains from it; else float32.
-        device: Device of the network.
-        key: Key that holds ``name``, for messages.
-        network: Network that only detects; None for training, where "auto" is float32 on any CPU.
+    ``name`` is "off" (float32), "bf16", "fp16", or "auto": the fast format of a CUDA device; bf16 on a CPU with AMX for
+    a ``network`` that only detects and gains from it; else float32.
     """
     if device.type == "cuda":
         has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
@@ -83,7 +79,7 @@ def keep_freed_memory() -> bool:
     """Make this process reuse the memory that it frees; return whether that is possible.
 
     By default glibc returns large blocks to the kernel, and a training on the CPU, which allocates the same activations
-    in every step, spends much of its time on page faults. Other C libraries are not changed.
+    in every step, spends much of its time on page faults.
     """
     if platform.libc_ver()[0] != "glibc":
         return False
@@ -148,10 +144,7 @@ def describe_machine(device: torch.device) -> dict[str, str | int | None]:
 
 
 def describe_code(package: Path = _PACKAGE) -> dict[str, Any]:
-    """Return the commit of the library, whether files differ from it, and a digest of its source files.
-
-    The first two are None outside a git repository of the library.
-    """
+    """Return commit and whether files differ (None outside a repository of the library), and a digest of its files."""
     root, commit, is_changed = package.parent, None, None
     try:
         _git(root, "ls-files", "--error-unmatch", "ssd/version.py")  # not just any repository around site-packages

@@ -68,10 +68,7 @@ def atomic_write(path: Path, *, flush: bool = True) -> Iterator[BinaryIO]:
 
 
 def remove_stale(folder: Path) -> list[Path]:
-    """Remove the temporary files of ``atomic_write`` whose process was killed, and return them.
-
-    A file that a living process writes is locked, and stays.
-    """
+    """Remove the temporary files of ``atomic_write`` that no living process has locked, and return them."""
     removed = []
     for path in sorted(folder.glob(".*.tmp")):
         if not _TEMPORARY.fullmatch(path.name) or not path.is_file():

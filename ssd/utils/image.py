@@ -108,10 +108,7 @@ def image_size(path: str | os.PathLike[str], expected_size: tuple[int, int] | No
 
 
 def image_names(folder: str | os.PathLike[str]) -> list[str]:
-    """Return the sorted file names of the images directly inside ``folder``; raise ImageError if there are none.
-
-    A warning counts files of other suffixes.
-    """
+    """Return the sorted file names of the images directly inside ``folder``; raise ImageError if there are none."""
     folder = os.fspath(folder)
     try:
         with os.scandir(folder) as entries:  # a link to nothing counts, and fails when it is read
@@ -130,10 +127,7 @@ def image_names(folder: str | os.PathLike[str]) -> list[str]:
 
 
 def write_image(image: np.ndarray, path: Path) -> None:
-    """Write an RGB image (H, W, 3) in the format that the suffix of ``path`` names; raise ImageError if that fails.
-
-    A failure, such as a full disk, leaves an old file unchanged.
-    """
+    """Write an RGB image (H, W, 3) in the format that the suffix of ``path`` names; raise ImageError if that fails."""
     try:
         with silent_opencv():
             done, encoded = cv2.imencode(path.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
@@ -179,10 +173,7 @@ def _read_bytes(source: str | os.PathLike[str] | bytes) -> tuple[bytes, str]:
 def _read_header(
     source: str | os.PathLike[str] | bytes, name: str, expected_size: tuple[int, int] | None
 ) -> tuple[tuple[int, int], tuple[bool, int | None]]:
-    """Return (width, height) as stored, and one of _TURNS to apply; damaged EXIF data counts as none.
-
-    Pillow gives the turn of an AVIF as that of EXIF. A TIFF is upright for Pillow and OpenCV.
-    """
+    """Return (width, height) as stored, and one of _TURNS to apply; damaged EXIF data counts as none."""
     turn = _NO_TURN
     with _opened(source, name) as image:
         width, height = image.size
@@ -196,10 +187,7 @@ def _read_header(
 
 
 def _check_length(num_bytes: int, size: tuple[int, int], name: str) -> None:
-    """Raise ImageError if a JPEG is too short for its size.
-
-    Every block of 8 x 8 pixels takes a Huffman code of at least one bit; libjpeg fills missing ones with grey.
-    """
+    """Raise ImageError if a JPEG is too short for its size, where libjpeg fills missing blocks with grey."""
     width, height = size
     if num_bytes < -(-width // 8) * -(-height // 8) // 8:
         raise ImageError(f"{name}: the image is damaged: {num_bytes} bytes are too few for {width} x {height} pixels")
@@ -235,8 +223,7 @@ def _decode(data: bytes, name: str, reduction: int) -> np.ndarray:
 def _to_8_bits(pixels: np.ndarray, name: str) -> np.ndarray:
     """Return the high byte of 16 bits, as the PNG specification has it for images of fewer significant bits.
 
-    Cameras and scanners also write 10 or 12 bits into the low ones. Nothing tells these from a dark image, and a scale
-    for each image would change its brightness; so there is a warning, one a folder.
+    Cameras and scanners also write 10 or 12 bits into the low ones, which nothing tells from a dark image.
     """
     if pixels.dtype != np.uint16:
         raise ImageError(f"{name}: the pixels are {pixels.dtype} numbers, whose range is unknown; save them as 8 bits")

@@ -1,7 +1,4 @@
-"""Log of a run, on the standard output and in OUTPUT_DIR/log.txt; and the output of the commands.
-
-The standard output may be closed before the work is done.
-"""
+"""Log of a run, on the standard output and in OUTPUT_DIR/log.txt; and the output of the commands."""
 
 import logging
 import os

@@ -30,10 +30,7 @@ class SmoothedValue:
 
 
 class MetricLogger:
-    """Smoothed values by name in ``meters``, in the order of their first update.
-
-    ``str()`` returns ``name: mean (last)`` of each, as in "total_loss: 5.132 (4.981), cls_loss: 3.011 (2.904)".
-    """
+    """Smoothed values by name in ``meters``; str() is ``name: mean (last)`` of each, in the order of their arrival."""
 
     def __init__(self, window: int = 10):
         self._window = window

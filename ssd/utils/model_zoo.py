@@ -59,10 +59,7 @@ def zoo_models() -> dict[str, ZooModel]:
 
 
 def cache_model(name: str) -> Path:
-    """Return the local copy of a published detector; fetch it if it is missing.
-
-    DownloadError is raised if that fails, or if the file has no address.
-    """
+    """Return the local copy of a published detector, or fetch it; DownloadError if that fails, or it has no address."""
     model = zoo_models()[name]
     if model.url:
         return cache_url(model.url, model.sha256)
