@@ -195,7 +195,7 @@ cfg.SOLVER.GRAD_CLIP = 0.0
 # Decay of a moving average of the weights, such as 0.999, which is evaluated and saved for detection; 0 = no average.
 cfg.SOLVER.EMA = 0.0
 # Steps of a run with a loss or gradient that is not finite that are left out (no update of weights, optimizer, batch
-# statistics or average) before it stops; 0 = it stops at the first. Each leaves its batch as nonfinite_XXXXXX.pth.
+# statistics or average) before it stops; 0 = it stops at the first.
 cfg.SOLVER.MAX_NONFINITE_STEPS = 0
 # Equal runs give equal bits, on the same machine with the same versions, threads and processes. Slower on a GPU, where
 # operators without a deterministic algorithm warn. On a CPU the built-in detectors are deterministic without this key.

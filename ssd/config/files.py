@@ -53,10 +53,7 @@ def _read_with_bases(path: Path, below: tuple[Path, ...], chain: list[tuple[Path
 
 
 def parse_yaml(text: str, source: str) -> dict[str, Any]:
-    """Return the content of YAML text from ``source``: dictionaries, lists, strings, numbers, truth values and None.
-
-    Tags of Python's, repeated keys and texts that grow too large are refused.
-    """
+    """Return the content of YAML text from ``source``; Python's tags, repeated keys and texts that grow are refused."""
     try:
         tree = yaml.load(text, Loader=_PlainLoader)  # a SafeLoader
     except _YAML_ERRORS as error:
@@ -81,10 +78,7 @@ def shipped_names() -> list[str]:
 
 
 def find_config(path: str | os.PathLike[str], folder: Path = Path()) -> Path:
-    """Return the file ``path``, relative to ``folder``, else the library's config of this name, else ``path`` itself.
-
-    The name may begin with "configs/".
-    """
+    """Return the file ``path``, relative to ``folder``, else the library's config of this name, else ``path``."""
     file = folder / os.path.expanduser(path)
     return file if os.path.isfile(file) else _find_shipped(path) or file
 

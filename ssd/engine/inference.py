@@ -151,7 +151,7 @@ def mean_losses(batches: list[LossSums]) -> dict[str, float]:
 
 def save_predictions(predictions: list[Container], path: Path) -> None:
     """Write predictions as plain dictionaries of tensors, which torch.load(weights_only=True) reads."""
-    # Copies: torch.save writes the whole memory that a part of a tensor is in. Interned: it writes a string object once.
+    # Copies: torch.save writes the whole memory that a part of a tensor is in. Interned: it writes an object once.
     plain = [
         {sys.intern(name): image[name].clone(memory_format=torch.contiguous_format) for name in image}
         | {"img_width": image.img_width, "img_height": image.img_height}

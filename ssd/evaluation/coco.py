@@ -16,8 +16,7 @@ FIGURES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "A
 def detections_to_results(
     detections: Sequence[ImageDetections], image_ids: Sequence[int], label_to_category_id: Mapping[int, int]
 ) -> list[dict[str, Any]]:
-    """Return a COCO results list (image_id, category_id, bbox x, y, w, h in pixels, score) of the classes with an id.
-    """
+    """Return a COCO results list (image_id, category_id, bbox x, y, w, h in pixels, score) of classes with an id."""
     results = []
     for image_id, (boxes, labels, scores) in zip(image_ids, detections, strict=True):
         boxes_xywh = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)

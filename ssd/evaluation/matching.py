@@ -25,7 +25,7 @@ def match(tables: Tables, iou_threshold: float = 0.5, area: tuple[float, float] 
 
     VOC: a detection is matched with the object of highest IoU, and the detection with the best score is its true
     positive. COCO: it is matched with the object of highest IoU among those without a detection of better score.
-    Objects outside ``area`` are ignored, and so are false positives outside it (COCO's small, medium and large objects).
+    Objects outside ``area`` are ignored, and so are false positives outside it (COCO's small, medium and large).
     """
     detections, objects, pairs = tables.detections, tables.objects, tables.pairs
     ignored = objects.is_ignored

@@ -9,12 +9,9 @@ from torchvision.ops import Conv2dNormActivation
 
 
 class L2Norm(nn.Module):
-    """Scale every position of a feature map to a learnt norm per channel (ParseNet; SSD, Sec. 3.1, for conv4_3).
+    """Scale every position of a feature map to a learnt norm per channel (ParseNet; SSD, Sec. 3.1, for conv4_3)."""
 
-    ``scale`` is the initial norm, 20 in the paper.
-    """
-
-    def __init__(self, num_channels: int, scale: float = 20.0):
+    def __init__(self, num_channels: int, scale: float = 20.0):  # that of the paper, of all channels at first
         super().__init__()
         self.weight = nn.Parameter(torch.full((num_channels,), float(scale)))
 
@@ -90,11 +87,9 @@ def same_padding(size: int, kernel_size: int, stride: int) -> int:
 
 
 def with_same_padding(network: nn.Module) -> nn.Module:
-    """Replace every strided convolution of a network by a SamePaddingConv2d with its weights; others are padded alike.
-
-    Nothing differs for a stride of 1 and odd kernels: there both paddings are symmetric.
-    """
+    """Replace the strided convolutions of a network by SamePaddingConv2d, with their weights, and return it."""
     for name, conv in list(network.named_modules()):
+        # Others are padded alike: with a stride of 1 and odd kernels both paddings are symmetric.
         if isinstance(conv, nn.Conv2d) and conv.stride != (1, 1) and conv.kernel_size != (1, 1):
             (height, width), (stride, _) = conv.kernel_size, conv.stride
             channels = (conv.in_channels, conv.out_channels)

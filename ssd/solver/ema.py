@@ -11,29 +11,16 @@ ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 
 class ModelAverage(Generic[ModuleT]):
-    """Moving average of the weights and batch statistics of a model.
-
-    Args:
-        model: Model that is averaged; the average starts from its state.
-        decay: Share of itself that the average keeps at a step, below 1; less in the first steps, see ``decay_at``.
-
-    Attributes:
-        module: Copy of the model that holds the average, in evaluation mode.
-    """
+    """Moving average of the weights and batch statistics of a model, from its state on; see ``decay_at``."""
 
     def __init__(self, model: ModuleT, decay: float):
-        self.module: ModuleT = copy.deepcopy(model).requires_grad_(False).eval()
+        self.module: ModuleT = copy.deepcopy(model).requires_grad_(False).eval()  # the average
         self.decay = decay
         self._model = model
 
     @torch.no_grad()
     def update(self, step: int, skip: Tensor | None = None) -> None:
-        """Update the average after an optimizer step.
-
-        Args:
-            step: Number of the step, from 1.
-            skip: bool () on the model's device; if true, the average is not updated. None is False.
-        """
+        """Update the average after optimizer step ``step``, from 1, unless ``skip``, bool () on the device, is true."""
         pairs = list(zip(self.module.state_dict().values(), self._model.state_dict().values(), strict=True))
         smooth = [pair for pair in pairs if pair[0].is_floating_point()]
         averages, values = (list(tensors) for tensors in zip(*smooth, strict=True))
@@ -49,9 +36,8 @@ class ModelAverage(Generic[ModuleT]):
 
 
 def decay_at(step: int, decay: float) -> float:
-    """Return the decay of a step: (1 + step) / (10 + step) until that exceeds ``decay``.
+    """Return the share of itself that the average keeps: (1 + step) / (10 + step) until that exceeds ``decay``.
 
-    So the first weights, which are partly random, are soon forgotten (num_updates of TensorFlow's
-    ExponentialMovingAverage).
+    So the first weights are soon forgotten (num_updates of TensorFlow's ExponentialMovingAverage).
     """
     return min(decay, (1 + step) / (10 + step))

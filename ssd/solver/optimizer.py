@@ -39,11 +39,7 @@ def make_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
 
 
 def _with_momentum(optimizer: torch.optim.SGD) -> torch.optim.SGD:
-    """Start from a momentum of zero, which gives the same first step as no momentum.
-
-    Otherwise the first step allocates it; if that step is skipped because its gradient is not finite, the fused kernel
-    leaves unwritten memory there (PyTorch 2.15).
-    """
+    """Start from a momentum of zero: if the first step is skipped, the fused kernel leaves unwritten memory there."""
     for group in optimizer.param_groups:
         for parameter in group["params"] if group["momentum"] else ():
             optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
@@ -63,14 +59,9 @@ def parameter_groups(
 ) -> list[dict[str, Any]]:
     """Group the trainable parameters by learning rate and weight decay, as an optimizer takes them.
 
-    Args:
-        model: Detector, whose children are ``backbone`` and ``box_head``.
-        lr: Learning rate, before any factor; the first group has none, unless every parameter has.
-        bias_lr_factor: Factor on the learning rate of biases.
-        backbone_lr_factor: Factor on that of the backbone without ``extras``, which no ImageNet weights fill.
-        new_layers: Regular expressions for the beginnings of the names of layers that start from random weights.
-        new_layers_lr_factor: Factor on their learning rate.
-        decay_norms_and_biases: Whether vectors (biases, and the scales of norms) decay too.
+    The factors are relative to ``lr``, that of the backbone without ``extras``, which no ImageNet weights fill.
+    ``new_layers`` are regular expressions for the beginnings of names. ``decay_norms_and_biases`` lets vectors decay
+    too.
     """
     groups: dict[tuple[float, bool], list[nn.Parameter]] = {(1.0, True): []}
     for name, parameter in model.named_parameters():

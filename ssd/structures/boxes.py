@@ -69,17 +69,10 @@ def _product(sides: Tensor) -> Tensor:
 
 
 def pairwise_iou(boxes_a: Tensor, boxes_b: Tensor) -> Tensor:
-    """Return the IoU of every box of ``boxes_a`` with every box of ``boxes_b``, without gradients.
+    """Return the IoU (..., N, M) of boxes (..., N, 4) with boxes (..., M, 4), corner form, without gradients.
 
     Equal to torchvision's ``box_iou`` to the last bit, for batches, and faster on a CPU: it works per coordinate and in
     place.
-
-    Args:
-        boxes_a: (..., N, 4) corner form.
-        boxes_b: (..., M, 4) corner form, same unit.
-
-    Returns:
-        IoU (..., N, M).
     """
     x1_a, y1_a, x2_a, y2_a = boxes_a.detach()[..., None, :].unbind(-1)  # (..., N, 1) each
     x1_b, y1_b, x2_b, y2_b = boxes_b.detach()[..., None, :, :].movedim(-1, 0).contiguous()  # (..., 1, M) each
@@ -91,19 +84,10 @@ def pairwise_iou(boxes_a: Tensor, boxes_b: Tensor) -> Tensor:
 
 
 def class_wise_nms(boxes: Tensor, labels: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
-    """Apply greedy NMS within each class.
+    """Apply greedy NMS to boxes (N, 4) within each class; return the indices (M,) of the rest, by descending score.
 
     Every class is moved to a place of its own on the plane, so that one NMS serves them all. The shift is wider than
     the span of all boxes, and float64 keeps it from rounding.
-
-    Args:
-        boxes: (N, 4) corner form, float32.
-        labels: (N,) int64.
-        scores: (N,).
-        iou_threshold: The lower-scored of two boxes is dropped if their IoU exceeds it.
-
-    Returns:
-        Indices (M,) of the remaining boxes, by descending score.
     """
     if len(boxes) == 0:
         return labels

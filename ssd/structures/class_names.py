@@ -35,7 +35,7 @@ class NamesLoader(yaml.SafeLoader):
     """Read class names and SPLIT, such as 007, 16:9 and 2020-01-01, as text, where YAML has numbers and dates.
 
     Class names are the list, or the values of the mapping from numbers, of the keys ``names``, ``CLASSES`` and
-    ``WEIGHTS_CLASSES``. Truth values (no, yes) and null are not converted: whoever takes the names refuses them.
+    ``WEIGHTS_CLASSES``. Truth values (no, yes) and null are not converted: the readers of the names refuse them.
     """
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:

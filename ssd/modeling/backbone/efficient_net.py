@@ -57,10 +57,7 @@ _EXTRAS = ((128, 256, 2, 1), (128, 256, 1, 0), (128, 256, 1, 0))
 
 
 class EfficientNet(nn.Module):
-    """The convolutional stages of EfficientNet "b0" to "b7" and extra layers; names are those of the published weights.
-
-    Extra layers whose map would vanish are skipped. ``image_size`` is (height, width).
-    """
+    """The convolutional stages of EfficientNet "b0" to "b7", named as the published weights, and extra layers."""
 
     def __init__(self, variant: str, image_size: tuple[int, int]):
         super().__init__()
@@ -99,10 +96,7 @@ class EfficientNet(nn.Module):
 
 
 class MBConvBlock(nn.Module):
-    """Inverted residual with squeeze and excitation: expand, filter each channel, weigh channels, project.
-
-    ``drop_connect`` is the probability that training skips the block for an image.
-    """
+    """Inverted residual with squeeze and excitation: expand, filter each channel, weigh channels, project."""
 
     def __init__(
         self, in_channels: int, channels: int, *, kernel_size: int, stride: int, expansion: int, drop_connect: float

@@ -29,9 +29,8 @@ _V1_EXTRAS = ((1024, 256, 512), (512, 128, 256), (256, 128, 256), (256, 128, 256
 class MobileNet(nn.Module):
     """Layers, some of whose outputs are feature maps, and extra layers, all of whose outputs are.
 
-    Args:
-        out_indices: Numbers of the layers whose outputs are feature maps, in ascending order.
-        in_expansions: Whether an ExpandingBlock gives its expansion instead (MobileNetV2, Sec. 6.2).
+    ``out_indices`` are the numbers of those layers, ascending; with ``in_expansions``, an ExpandingBlock gives its
+    expansion instead (MobileNetV2, Sec. 6.2).
     """
 
     def __init__(

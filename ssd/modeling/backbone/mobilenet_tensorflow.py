@@ -23,10 +23,7 @@ _MIN_CHANNELS = 16  # "min_depth" of the configs of the API
 
 
 class TensorFlowMobileNetV1(MobileNet):
-    """The convolutions of MobileNetV1 with ``width`` times the channels, and extra layers.
-
-    By default, the maps are the last of stride 16 and of 32.
-    """
+    """The convolutions of MobileNetV1 with ``width`` times the channels, and extra layers; maps of stride 16 and 32."""
 
     def __init__(self, out_indices: Sequence[int] = (), width: float = 1.0):
         def scaled(channels: int) -> int:

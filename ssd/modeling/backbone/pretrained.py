@@ -30,14 +30,9 @@ def load_pretrained(
 ) -> None:
     """Load published weights into a backbone, and log which tensors were loaded, are new or were not needed.
 
-    Args:
-        source: Path or URL of the weights; True for the URL ``default``, False for none.
-        convert: Function that maps the weights of the file to those of the model.
-        new: Regular expressions for names that the file may lack, such as extra layers; they keep their initial values.
-        unused: Regular expressions for names that only the file may have, such as a classifier.
-
-    Raises:
-        CheckpointError: Names or shapes differ beyond these; the model is as before.
+    ``source`` is a path or URL, True for the URL ``default``, False for none; ``convert`` maps the weights of the file
+    to those of the model. The file may lack names that match ``new``, such as extra layers, which keep their initial
+    values, and only the file may have those of ``unused``, such as a classifier. Otherwise the model stays as it is.
     """
     if not source:
         return

@@ -29,10 +29,9 @@ _EXTRAS_512 = ((256, 512, 2, 1), (256, 512, 2, 1), *((128, 256, 2, 1),) * 4)
 class ResNet(nn.Module):
     """ResNet up to conv4 (``layer3``), which keeps the resolution of conv3, and extra layers down to one cell.
 
-    Args:
-        image_size: (height, width) in pixels; if both are 512 or more, the extra layers are those of SSD512.
-        extras_norm: Whether the extra layers have batch norm (NVIDIA's) or biases (MLPerf's).
-        is_whole: Whether it is the published network, with conv3, conv4 and conv5 as maps of strides 8, 16 and 32.
+    The extra layers are those of SSD512 if both sides of ``image_size`` are 512 or more, with batch norm (NVIDIA's) or
+    biases (MLPerf's). With ``is_whole``, it is the published network with conv3, conv4 and conv5 as maps of strides 8,
+    16 and 32.
     """
 
     def __init__(self, depth: int, image_size: tuple[int, int], *, extras_norm: bool = True, is_whole: bool = False):
@@ -78,10 +77,7 @@ def _with_batch_counters(weights: StateDict) -> StateDict:
 
 
 def resnet(cfg: CfgNode, pretrained: bool | str = True, *, depth: int, extras_norm: bool = True) -> ResNet:
-    """Build ResNet for the configured input size; ``pretrained`` weights fill everything but the extra layers.
-
-    Under a neck it is the published network up to conv5, without extra layers.
-    """
+    """Build ResNet for the configured input size; under a neck it is the published network, without extra layers."""
     is_whole = cfg.MODEL.NECK.NAME != "none"
     model = ResNet(depth, height_width(cfg.INPUT.IMAGE_SIZE), extras_norm=extras_norm, is_whole=is_whole)
     url, unused = PRETRAINED_URLS[depth], [r"fc\."] if is_whole else [r"layer4\.", r"fc\."]

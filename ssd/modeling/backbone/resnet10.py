@@ -20,10 +20,7 @@ _EXTRAS = ((256, 128, 256, 2), (256, 64, 128, 2), (128, 64, 128, 1), (128, 64, 1
 
 
 class ResNet10(nn.Module):
-    """Features at strides 8 and 16, the first behind an L2 norm, and the extra maps, of which the last three are equal.
-
-    Each norm but the first two belongs to the block behind it; that of the last block gives the second map.
-    """
+    """Features at strides 8 and 16, the first behind an L2 norm, and extra maps, the last three of one size."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -100,10 +100,7 @@ def _extra_layers(in_channels: int, cells: int) -> nn.ModuleList:
 
 @registry.BACKBONES.register("timm/*")
 def timm_backbone(cfg: CfgNode, pretrained: bool | str = True) -> TimmBackbone:
-    """Build the network of MODEL.BACKBONE.NAME; weights fill everything but the extra layers.
-
-    ``pretrained`` True takes the weights that timm publishes; a path or URL, a state dict with timm's names.
-    """
+    """Build the network of MODEL.BACKBONE.NAME; weights (True = those of timm) fill all but the extra layers."""
     timm = _import_timm()
     name = cfg.MODEL.BACKBONE.NAME.removeprefix("timm/")
     published = _published(timm, name)
@@ -164,10 +161,7 @@ def _load_published(timm: ModuleType, network: nn.Module, name: str, kwargs: dic
 
 
 def _to_feature_names(network: nn.Module, weights: StateDict) -> StateDict:
-    """Rename the weights of a whole network to those of its feature network; other names stay.
-
-    timm's wrappers write ``stages.0`` as ``stages_0``, or put ``model.`` before everything.
-    """
+    """Rename the weights of a whole network to those of its feature network; other names stay."""
     names = {name.removeprefix("model.").replace(".", "_"): name for name in network.state_dict()}
     return {names.get(name.replace(".", "_"), name): value for name, value in weights.items()}
 

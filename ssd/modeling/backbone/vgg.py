@@ -38,9 +38,8 @@ _EXTRAS_512 = ((256, 512, 3, 2, 1), *((128, 256, 3, 2, 1),) * 3, (128, 256, 4, 1
 class VGG(nn.Module):
     """VGG16 up to fc7 as convolutions, and extra layers down to one cell.
 
-    Args:
-        image_size: (height, width) in pixels; if both are 512 or more, the extra layers are those of SSD512.
-        has_batch_norm: Whether conv4_3 has a batch norm instead of the L2 norm, as in the qfgaohao port.
+    The extra layers are those of SSD512 if both sides of ``image_size`` are 512 or more. ``has_batch_norm`` gives
+    conv4_3 a batch norm instead of the L2 norm, as in the qfgaohao port.
     """
 
     def __init__(self, image_size: tuple[int, int], has_batch_norm: bool = False):

@@ -40,14 +40,7 @@ def class_scores(cls_logits: Tensor, score_function: str) -> Tensor:
 
 
 class BoxPredictor(nn.Module, ABC):
-    """One classification and one regression header for each level; subclasses choose the convolution.
-
-    Args:
-        in_channels: Channels of each level.
-        boxes_per_location: Priors of a cell, A, of each level.
-        num_classes: Number of classes with background, C.
-        score_function: What turns logits into scores, see ``class_scores``; decides where the biases start.
-    """
+    """One classification and one regression header for each level; subclasses choose the convolution."""
 
     def __init__(
         self,
@@ -79,9 +72,8 @@ class BoxPredictor(nn.Module, ABC):
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
-        """Initialise every prior to predict itself, and background with the probability BACKGROUND_PRIOR.
+        """Initialise every prior to predict itself, and background, or no class, with probability BACKGROUND_PRIOR.
 
-        With sigmoid scores, every class has the probability 1 - BACKGROUND_PRIOR.
         The released code of the paper initialises the last convolutions like the others, Xavier-uniform with zero
         biases; the first hundreds of steps then only unlearn random scores (figures in docs/benchmarks.md).
         """
@@ -119,23 +111,7 @@ def flatten_levels(levels: Sequence[Tensor], num_values: int) -> Tensor:
     return torch.cat(flat, dim=1).unflatten(1, (-1, num_values))
 
 
-@registry.BOX_PREDICTORS.register("SSDBoxPredictor")
-class SSDBoxPredictor(BoxPredictor):
-    """3x3 convolutions (SSD, Sec. 2.1)."""
-
-    def cls_block(self, level: int, out_channels: int, boxes_per_location: int) -> nn.Module:
-        """See BoxPredictor."""
-        return nn.Conv2d(out_channels, boxes_per_location * self.num_classes, kernel_size=3, padding=1)
-
-    def reg_block(self, level: int, out_channels: int, boxes_per_location: int) -> nn.Module:
-        """See BoxPredictor."""
-        return nn.Conv2d(out_channels, boxes_per_location * 4, kernel_size=3, padding=1)
-
-
-@registry.BOX_PREDICTORS.register("SSDLiteBoxPredictor")
-class SSDLiteBoxPredictor(BoxPredictor):
-    """Separable convolutions, and a pointwise one on the last level (MobileNetV2, Sec. 6.2)."""
-
+class _EqualHeaders(BoxPredictor):
     def cls_block(self, level: int, out_channels: int, boxes_per_location: int) -> nn.Module:
         """See BoxPredictor."""
         return self._block(level, out_channels, boxes_per_location * self.num_classes)
@@ -143,6 +119,23 @@ class SSDLiteBoxPredictor(BoxPredictor):
     def reg_block(self, level: int, out_channels: int, boxes_per_location: int) -> nn.Module:
         """See BoxPredictor."""
         return self._block(level, out_channels, boxes_per_location * 4)
+
+    @abstractmethod
+    def _block(self, level: int, in_channels: int, out_channels: int) -> nn.Module:
+        """Build a header of a level, of either kind."""
+
+
+@registry.BOX_PREDICTORS.register("SSDBoxPredictor")
+class SSDBoxPredictor(_EqualHeaders):
+    """3x3 convolutions (SSD, Sec. 2.1)."""
+
+    def _block(self, level: int, in_channels: int, out_channels: int) -> nn.Module:
+        return nn.Conv2d(in_channels, out_channels, kernel_size=3, padding=1)
+
+
+@registry.BOX_PREDICTORS.register("SSDLiteBoxPredictor")
+class SSDLiteBoxPredictor(_EqualHeaders):
+    """Separable convolutions, and a pointwise one on the last level (MobileNetV2, Sec. 6.2)."""
 
     def _block(self, level: int, in_channels: int, out_channels: int) -> nn.Module:
         if level == self.num_levels - 1:
@@ -172,26 +165,16 @@ class UltraLightBoxPredictor(PlainSSDLiteBoxPredictor):
 
 
 @registry.BOX_PREDICTORS.register("SeparableBoxPredictor")
-class SeparableBoxPredictor(BoxPredictor):
+class SeparableBoxPredictor(_EqualHeaders):
     """Separable convolutions on every level, as torchvision's, mmdetection's and uvipen's SSDLite have."""
 
-    def cls_block(self, level: int, out_channels: int, boxes_per_location: int) -> nn.Module:
-        """See BoxPredictor."""
-        return SeparableConv2d(out_channels, boxes_per_location * self.num_classes)
-
-    def reg_block(self, level: int, out_channels: int, boxes_per_location: int) -> nn.Module:
-        """See BoxPredictor."""
-        return SeparableConv2d(out_channels, boxes_per_location * 4)
+    def _block(self, level: int, in_channels: int, out_channels: int) -> nn.Module:
+        return SeparableConv2d(in_channels, out_channels)
 
 
 @registry.BOX_PREDICTORS.register("PointwiseBoxPredictor")
-class PointwiseBoxPredictor(BoxPredictor):
+class PointwiseBoxPredictor(_EqualHeaders):
     """1x1 convolutions, as the SSDs of TensorFlow's Object Detection API have."""
 
-    def cls_block(self, level: int, out_channels: int, boxes_per_location: int) -> nn.Module:
-        """See BoxPredictor."""
-        return nn.Conv2d(out_channels, boxes_per_location * self.num_classes, kernel_size=1)
-
-    def reg_block(self, level: int, out_channels: int, boxes_per_location: int) -> nn.Module:
-        """See BoxPredictor."""
-        return nn.Conv2d(out_channels, boxes_per_location * 4, kernel_size=1)
+    def _block(self, level: int, in_channels: int, out_channels: int) -> nn.Module:
+        return nn.Conv2d(in_channels, out_channels, kernel_size=1)

@@ -21,8 +21,6 @@ class DenseLoss(MultiBoxLoss):
     """MultiBoxLoss, which it equals with its defaults, with other terms. Priors of label -1 are left out.
 
     Args:
-        neg_pos_ratio: Negatives for each positive, if they are mined.
-        box_coder: Coder of ``bbox_pred``.
         score_function: "softmax" or "sigmoid", see ``class_scores``. The cross-entropy of sigmoid scores is summed over
             the classes without background.
         cls_loss: "mined" = cross-entropy over positives and hard negatives; "focal" = focal loss over all priors.

@@ -49,16 +49,8 @@ def soft_nms(
 ) -> tuple[Tensor, Tensor]:
     """Take the best box again and again, and multiply the scores of those of its class by exp(-IoU^2 / sigma) (eq. 3).
 
-    Args:
-        boxes: (N, 4) corner form.
-        labels: (N,) int64.
-        scores: (N,).
-        sigma: Above 0; the smaller, the more is lost.
-        score_threshold: Detections must score above it.
-        max_detections: Largest number of them.
-
-    Returns:
-        Indices (D,) of the detections, and their scores (D,), which descend.
+    For boxes (N, 4), corner form, return the indices (D,) of those that score above the threshold, and their scores
+    (D,), which descend.
     """
     boxes = boxes.clamp(-_FAR, _FAR).nan_to_num()
     left, taken = scores.nan_to_num(nan=-torch.inf), torch.zeros_like(scores)

@@ -17,22 +17,14 @@ from ssd.utils.errors import ConfigError
 
 @dataclass(frozen=True)
 class Levels:
-    """Feature maps of a detector, the finest first; each list has one entry for each level.
+    """Feature maps of a detector, the finest first; each list has one entry for each level."""
 
-    Attributes:
-        image_size: (height, width) of the network input in pixels.
-        channels: Channels of the maps.
-        feature_maps: (height, width) in cells.
-        strides: (y, x) distance of the priors of neighbouring cells in pixels.
-        shapes: (width, height) in pixels of the priors of a cell.
-        offsets: (y, x) of the first centre in strides from the corner of the image; empty = (0.5, 0.5) on every level.
-    """
-
-    image_size: tuple[int, int]
-    channels: Sequence[int]
-    feature_maps: Sequence[tuple[int, int]]
-    strides: Sequence[tuple[float, float]]
-    shapes: Sequence[Shapes]
+    image_size: tuple[int, int]  # (height, width) of the network input in pixels
+    channels: Sequence[int]  # of the maps
+    feature_maps: Sequence[tuple[int, int]]  # (height, width) in cells
+    strides: Sequence[tuple[float, float]]  # (y, x) distance of the priors of neighbouring cells in pixels
+    shapes: Sequence[Shapes]  # (width, height) in pixels of the priors of a cell
+    # (y, x) of the first centre in strides from the corner of the image; empty = (0.5, 0.5) on every level
     offsets: Sequence[tuple[float, float]] = ()
 
     @property
@@ -63,14 +55,9 @@ class Levels:
 
 
 def build_levels(cfg: CfgNode, network: nn.Module) -> Levels:
-    """Derive the levels of a network and check the keys of the config that describe them.
+    """Derive the levels of a network, backbone and neck, and check the keys of the config that describe them.
 
-    Args:
-        cfg: Reads INPUT.IMAGE_SIZE, MODEL.BACKBONE, MODEL.NECK and MODEL.PRIORS.
-        network: Maps images to feature maps: the backbone, and the neck behind it.
-
-    Raises:
-        ConfigError: A given value contradicts the network, or the lists of PRIORS differ in length.
+    ConfigError if a given value contradicts the network, or the lists of PRIORS differ in length.
     """
     image_size = height_width(cfg.INPUT.IMAGE_SIZE)
     network_shapes = feature_shapes(network, image_size)
@@ -110,8 +97,7 @@ def make_prior_box(cfg: CfgNode, levels: Levels) -> PriorBox:
 def nominal_strides(image_size: tuple[int, int], feature_map: tuple[int, int]) -> tuple[int, int]:
     """Return the distance of neighbouring cells in pixels, (y, x): the near power of two, else the rounded ratio.
 
-    For 300 pixels and maps of 38, 19, 10, 5, 3 and 1 cells these are the strides that the paper's authors wrote down:
-    8, 16, 32, 64, 100 and 300.
+    For 300 pixels and maps of 38, 19, 10, 5, 3 and 1 cells these are the paper's: 8, 16, 32, 64, 100 and 300.
     """
 
     def along(pixels: int, cells: int) -> int:
