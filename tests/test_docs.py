@@ -42,6 +42,7 @@ from ssd.utils.errors import ConfigError, DatasetError
 from ssd.utils.image import read_image, write_image
 from ssd.utils.model_zoo import zoo_models
 from ssd.weights.formats import all_formats
+from tests.conftest import SMALL_MODEL
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -53,14 +54,8 @@ INLINE = re.compile(r"`((?:ssd|python|torchrun|make|pip) [^`]+)`")
 SCRIPTS = ("#!", "until ")  # first words of a block that is a script, not one command per line
 FOREIGN = {"git", "cd", ".", "apt-get", "pre-commit"}  # programs that are not of this library
 
-# Makes the detectors of the examples small.
-SMALL = [
-    *("MODEL.BACKBONE.NAME", "tiny", "MODEL.BACKBONE.PRETRAINED", False, "MODEL.DEVICE", "cpu"),
-    *("INPUT.IMAGE_SIZE", (96, 128), "MODEL.PRIORS.MIN_SIZES", [16, 32, 48, 64]),
-    *("MODEL.PRIORS.MAX_SIZES", [32, 48, 64, 96], "MODEL.PRIORS.ASPECT_RATIOS", [[2], [2], [2], [2]]),
-    *("DATA_LOADER.NUM_WORKERS", 0, "SOLVER.BATCH_SIZE", 2),
-]
-NUM_PRIORS = 4 * (12 * 16 + 6 * 8 + 3 * 4 + 2 * 2)  # of SMALL: 2 + 2 per cell, at strides 8, 16, 32 and 64
+# Priors of SMALL_MODEL, which makes the detectors of the examples small: 4 per cell, at strides 8, 16, 32 and 64.
+NUM_PRIORS = 4 * (12 * 16 + 6 * 8 + 3 * 4 + 2 * 2)
 
 
 def read_blocks(text: str) -> list[tuple[str, str]]:
@@ -72,9 +67,8 @@ def current_text(page: Path) -> str:
     """Return the text of a page; of the changelog without released versions and removed names."""
     text = page.read_text()
     if page.name == "CHANGELOG.md":
-        text = re.sub(
-            r"\n### (?:Removed|Renamed keys)\n.*?(?=\n##)", "", text.partition("\n## 1.0.0")[0], flags=re.DOTALL
-        )
+        text = text.partition("\n## 1.0.0")[0]
+        text = re.sub(r"\n### (?:Removed|Renamed keys)\n.*?(?=\n##)", "", text, flags=re.DOTALL)
     return text
 
 
@@ -165,7 +159,7 @@ def train_and_detect(model: SSDDetector, size: tuple[int, int]) -> None:
         assert (image.img_height, image.img_width) == size
 
 
-def test_backbone(folder: Path) -> None:
+def test_backbone(folder) -> None:
     execute("A backbone")
     oracle = regnet_y_400mf().eval()
     torch.save(oracle.state_dict(), folder / "weights.pth")
@@ -187,10 +181,10 @@ def test_backbone(folder: Path) -> None:
     train_and_detect(model, (300, 300))
 
 
-def test_box_head(folder: Path) -> None:
+def test_box_head(folder) -> None:
     focal_loss = execute("A box head")["focal_loss"]
-    model = build_detection_model(load_config("focal_ssd300.yaml", SMALL))
-    plain = build_detection_model(load_config("configs/vgg_ssd300_voc0712.yaml", SMALL))
+    model = build_detection_model(load_config("focal_ssd300.yaml", SMALL_MODEL))
+    plain = build_detection_model(load_config("configs/vgg_ssd300_voc0712.yaml", SMALL_MODEL))
     assert list(model.state_dict()) == list(plain.state_dict())
 
     # Logits (log 3, 0): p = 3/4 for class 0, 1/4 for class 1. (1 - p)^2 * -log p.
@@ -200,9 +194,9 @@ def test_box_head(folder: Path) -> None:
     train_and_detect(model, (96, 128))
 
 
-def test_predictor(folder: Path) -> None:
+def test_predictor(folder) -> None:
     execute("A predictor")
-    model = build_detection_model(load_config("residual_ssd300.yaml", SMALL))
+    model = build_detection_model(load_config("residual_ssd300.yaml", SMALL_MODEL))
     predictor = model.box_head.predictor
     assert predictor.reduction == 8
     train_and_detect(model, (96, 128))
@@ -220,7 +214,7 @@ def test_predictor(folder: Path) -> None:
         load_config("residual_ssd300.yaml", ["MODEL.BOX_HEAD.REDUCTIO", 2])
 
 
-def test_dataset(folder: Path) -> None:
+def test_dataset(folder) -> None:
     execute("A dataset")
     cfg = load_config("shop.yaml")
     (training,) = build_datasets(cfg, is_train=True)
@@ -252,7 +246,7 @@ def test_dataset(folder: Path) -> None:
         ("shelf3.png,1,2,3,4,apple", r"shelf3\.png"),
     ],
 )
-def test_mistakes_in_the_table(folder: Path, row: str, fact: str) -> None:
+def test_mistakes_in_the_table(folder, row, fact) -> None:
     execute("A dataset")
     table = folder / "datasets" / "shop" / "train.csv"
     table.write_text(table.read_text() + row)
@@ -260,16 +254,14 @@ def test_mistakes_in_the_table(folder: Path, row: str, fact: str) -> None:
         build_datasets(load_config("shop.yaml"), is_train=True)
 
 
-def test_script_that_imports_the_parts(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_script_that_imports_the_parts(folder, monkeypatch, capsys) -> None:
     """All parts of the page but the backbone, which is slow: training, evaluation, transfer to other classes."""
     monkeypatch.syspath_prepend(ROOT)
     monkeypatch.syspath_prepend(folder)
     parts = ["MODEL.BOX_HEAD.NAME", "FocalBoxHead", "MODEL.BOX_HEAD.PREDICTOR", "ResidualBoxPredictor"]
 
     def train(*args: object) -> dict[str, Any]:
-        words = ["train_mine.py", "--config-file", "shop.yaml", *SMALL, *parts, "SOLVER.MAX_ITER", 1, *args]
+        words = ["train_mine.py", "--config-file", "shop.yaml", *SMALL_MODEL, *parts, "SOLVER.MAX_ITER", 1, *args]
         monkeypatch.setattr(sys, "argv", [*map(str, words)])
         with pytest.raises(SystemExit) as exit_info:
             runpy.run_path("train_mine.py", run_name="__main__")
@@ -280,9 +272,8 @@ def test_script_that_imports_the_parts(
     first = train("OUTPUT_DIR", "outputs/shop")
     assert "shop_test, voc:" in capsys.readouterr().out
     assert "regnet_y_400mf" in registry.BACKBONES
-    classes = [
-        word for name in ("train", "test") for word in (f"DATASETS.CUSTOM.shop_{name}.CLASSES", ["pear", "apple"])
-    ]
+    names = ["pear", "apple"]
+    classes = ["DATASETS.CUSTOM.shop_train.CLASSES", names, "DATASETS.CUSTOM.shop_test.CLASSES", names]
     start = ["MODEL.WEIGHTS", "outputs/shop/model_final.pth", "SOLVER.LR", 1e-9]
     second = train("--skip-test", *classes, *start, "OUTPUT_DIR", "outputs/swapped")
     assert second["class_names"] == ["__background__", "pear", "apple"]
@@ -291,7 +282,7 @@ def test_script_that_imports_the_parts(
     torch.testing.assert_close(after, before[:, [0, 2, 1]])
 
 
-def test_a_part_that_was_not_imported(folder: Path) -> None:
+def test_a_part_that_was_not_imported(folder) -> None:
     with pytest.raises(ConfigError, match="'regnet_y_400mf'"):
         build_detection_model(load_config("regnet_ssd300.yaml"))
 
@@ -314,7 +305,7 @@ def photos(detector_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     return tmp_path
 
 
-def test_python_in_the_readme(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_python_in_the_readme(photos, capsys) -> None:
     (block,) = blocks_in("README.md", "python")
     exec(compile(block, "README.md", "exec"), {})
     names, *counts = capsys.readouterr().out.strip().rsplit("\n", 6)
@@ -325,7 +316,7 @@ def test_python_in_the_readme(photos: Path, capsys: pytest.CaptureFixture[str]) 
     assert np.abs(read_image("found.jpg") - expected).mean() < 4
 
 
-def test_python_of_inference(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_python_of_inference(photos, capsys) -> None:
     """Run block by block, in one namespace, and compare the results with the page."""
     one, convert, many, failing, film, tiles, coco = blocks_in("docs/inference.md", "python")
     names: dict[str, Any] = {}
@@ -360,7 +351,7 @@ def test_python_of_inference(photos: Path, capsys: pytest.CaptureFixture[str]) -
     assert {record["image_id"] for record in names["records"]} == set(range(1, 7))
 
 
-def test_json_of_inference(photos: Path) -> None:
+def test_json_of_inference(photos) -> None:
     """The example on the page has the keys of the file, with values of the same types."""
     (example,) = blocks_in("docs/inference.md", "json")
     with Outputs(("__background__", "cat"), json=photos / "found.json") as outputs:
@@ -380,20 +371,18 @@ def skeleton(value: Any) -> Any:
     return type(value).__name__
 
 
-def test_python_of_the_report(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_python_of_the_report(folder, capsys) -> None:
     """Analyse the dataset of docs/extending.md, without a detection."""
     execute("A dataset")
     (dataset,) = build_datasets(load_config("shop.yaml"), is_train=False)
-    nothing = Container(
-        boxes=np.empty((0, 4), np.float32), labels=np.empty(0, np.int64), scores=np.empty(0, np.float32)
-    )
+    nothing = Container(boxes=np.empty((0, 4)), labels=np.empty(0, np.int64), scores=np.empty(0))
     (block,) = blocks_in("docs/report.md", "python")
     exec(compile(block, "report.md", "exec"), {"dataset": dataset, "predictions": [nothing] * len(dataset)})
     assert capsys.readouterr().out == "0 2 0\n1 1 0\n"
 
 
 @every_page
-def test_commands_are_parsed(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_commands_are_parsed(page, monkeypatch) -> None:
     """Those of blocks and of the prose, where the name of a command is enough."""
     for name in ("write_scenes", "write_samples"):
         monkeypatch.setattr(scenes_command, name, lambda *args, **kwargs: None)
@@ -454,7 +443,7 @@ def read_python(words: list[str], *, is_name_enough: bool = False) -> None:
 
 
 @every_page
-def test_keys_of_the_config_exist(page: Path) -> None:
+def test_keys_of_the_config_exist(page) -> None:
     """Also those that omit the first groups, such as PRIORS.STRIDES."""
     known = {"MODEL.BOX_HEAD.REDUCTION"}  # docs/extending.md adds it
     for name, _ in walk(config.cfg, ()):
@@ -474,7 +463,7 @@ YAML_PAGES = ["README.md", *(f"docs/{name}.md" for name in ("data", "weights", "
 
 
 @pytest.mark.parametrize("page", YAML_PAGES)
-def test_yaml_is_a_config(page: str, folder: Path) -> None:
+def test_yaml_is_a_config(page, folder) -> None:
     (block,) = blocks_in(page, "yaml")
     (folder / "block.yaml").write_text(block)
     cfg = load_config("block.yaml")
@@ -485,7 +474,7 @@ def test_yaml_is_a_config(page: str, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/zoo.md", "docs/interop.md"])
-def test_tables_name_configs(page: str) -> None:
+def test_tables_name_configs(page) -> None:
     """In the column that is called config."""
     tables = re.findall(r"^\|(.*\bconfig\b.*)\|\n\|[-|]+\n((?:\|.*\n)+)", (ROOT / page).read_text(), re.MULTILINE)
     assert tables
@@ -521,7 +510,7 @@ def test_the_zoo_is_that_of_the_library() -> None:
 
 
 @every_page
-def test_paths_exist(page: Path) -> None:
+def test_paths_exist(page) -> None:
     """Links, files of the repository in the prose, and files of commands, unless the page or a command writes them."""
     prose = re.sub(BLOCK, "", current_text(page))
     links = [link.partition("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", prose) if "://" not in link]

@@ -76,7 +76,7 @@ def test_the_nearest_names(folder: Path) -> None:
         load_config("vgg_ssd300_voc.yaml")
     with pytest.raises(ConfigError, match=r"'quickstart'.* did you mean quickstart\.yaml\?"):
         load_config("quickstart")
-    assert similar_configs("configs/own_dat.yaml") == "; did you mean examples/own_data.yaml?"
+    assert similar_configs("configs/own_dat.yaml") == "; did you mean examples/own_data.yaml or modern/own_data.yaml?"
     assert similar_configs("nothing_of_the_kind.yaml") == ""
     (folder / "parent.yaml").touch()
     (folder / "mine.yaml").write_text("_BASE_: parents.yaml\n")

@@ -44,18 +44,6 @@ def test_every_format_reads_names_with_folders_of_any_system(tmp_path: Path, kin
     np.testing.assert_allclose(target["boxes"], [[1, 2, 11, 12]], atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["job/b.png", r"job\b.png"])
-@pytest.mark.parametrize("kind", FORMATS)
-def test_an_image_that_is_missing_is_missed_when_the_set_is_read(tmp_path: Path, kind: str, name: str) -> None:
-    write_set(tmp_path, kind, name)
-    entry = {"FORMAT": kind, "ROOT": str(tmp_path), "SPLIT": "train"}
-    if kind in ("coco", "csv"):
-        file = tmp_path / f"train.{'json' if kind == 'coco' else 'csv'}"
-        entry = {"FORMAT": kind, "IMAGES": str(tmp_path / "images"), "ANNOTATIONS": str(file)}
-    with pytest.raises(DatasetError, match=r"b\.(png|xml)|'b'"):
-        make_dataset("own", {"own": entry}, is_train=True)
-
-
 @pytest.mark.parametrize("ids", ["job/a", r"job\a"])
 def test_voc_in_sub_folders(tmp_path: Path, ids: str) -> None:
     """As CVAT exports several tasks: both folders have the same sub-folders."""

@@ -77,14 +77,6 @@ def test_skipping_changes_nothing_of_sound_data(write_voc: Callable[..., Path]) 
     assert one == two
 
 
-def test_exchanged_sides_are_left_as_annotated(write_voc: Callable[..., Path]) -> None:
-    """The images are 40 x 30 pixels; reading bears with this slip, so skipping does too."""
-    root = write_voc({"a": "<annotation><size><width>30</width><height>40</height></size></annotation>"})
-    dataset = VOCDataset(root, "train", class_names=NAMES, policy=SkipErrors())
-    assert dataset.get_img_info(0) == {"height": 40, "width": 30}
-    assert dataset[0][0].shape == (30, 40, 3)
-
-
 def test_nothing_left_is_an_error_under_each_policy(write_voc: Callable[..., Path], write_coco: Callable) -> None:
     root = write_voc({"a": "<annotation>", "b": ""})
     with pytest.raises(DatasetError, match="split train: none of 2 images"):

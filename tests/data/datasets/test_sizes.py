@@ -13,6 +13,7 @@ from ssd.data.datasets.policy import RAISE_ERRORS, ErrorPolicy, SkipErrors
 from ssd.data.samples import TrainingSamples
 from ssd.tools.data.content import collect_content
 from ssd.utils.errors import DatasetError
+from tests.data.datasets.one_image import COLUMNS
 
 FORMATS = ("voc", "coco", "csv")
 # Orientation 6 as a big-endian LONG, which OpenCV takes for none.
@@ -39,9 +40,7 @@ def open_one(
         (root / "a.json").write_text(json.dumps(content))
         return COCODataset(root, root / "a.json", policy=policy)
     if kind == "csv":
-        (root / "a.csv").write_text(
-            f"filename,width,height,class,xmin,ymin,xmax,ymax\na.jpg,{width},{height},cat,{x1},{y1},{x2},{y2}\n"
-        )
+        (root / "a.csv").write_text(f"{COLUMNS}a.jpg,{width},{height},cat,{x1},{y1},{x2},{y2}\n")
         return CSVDataset(root / "a.csv", policy=policy)
     (root / "classes.txt").write_text("cat\n")
     numbers = (x1 + x2) / 2 / width, (y1 + y2) / 2 / height, (x2 - x1) / width, (y2 - y1) / height
@@ -81,6 +80,7 @@ def test_exchanged_sides_are_a_slip_where_the_box_fits(tmp_path: Path, kind: str
     policy = SkipErrors()
     dataset = open_one(tmp_path, kind, (30, 40), (5, 10, 20, 28), policy)
     assert policy.count == 0
+    assert dataset.get_img_info(0)["width"] == 30  # as annotated
     assert_box_is_white(dataset)
 
 

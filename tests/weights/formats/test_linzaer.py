@@ -31,14 +31,11 @@ class Network:
         self.weights = weights
         self.folded: list[tuple[Tensor, Tensor]] = []
 
-    def conv(
-        self, x: Tensor, name: str, norm: str = "", *, stride: int = 1, dilation: int = 1, relu: bool = True
-    ) -> Tensor:
+    def conv(self, x: Tensor, name: str, norm="", *, stride=1, dilation=1, relu=True) -> Tensor:
         weight, bias = self.weights[f"{name}.weight"], self.weights.get(f"{name}.bias")
         if norm:
-            scale, mean, shift, variance = (
-                self.weights[f"{norm}.{key}"] for key in ("weight", "running_mean", "bias", "running_var")
-            )
+            parts = ("weight", "running_mean", "bias", "running_var")
+            scale, mean, shift, variance = (self.weights[f"{norm}.{part}"] for part in parts)
             scale = scale / (variance + 1e-5).sqrt()
             weight, bias = weight * scale[:, None, None, None], shift - mean * scale
         assert bias is not None
