@@ -1,7 +1,4 @@
-"""Configuration: ``cfg`` holds the defaults, ``load_config`` returns the frozen configuration of a run.
-
-Mistakes are ConfigErrors, which name the file, the key and the remedy.
-"""
+"""Configuration: ``cfg`` holds the defaults, ``load_config`` returns the frozen configuration of a run."""
 
 import os
 from collections.abc import Sequence

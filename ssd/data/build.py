@@ -64,16 +64,13 @@ def build_datasets(cfg: CfgNode, is_train: bool, class_names: Sequence[str] | No
 
 
 def unite_class_names(names: Sequence[str], datasets: Sequence[DetectionDataset]) -> None:
-    """Give VOC and CSV sets without CLASSES the union of their class names, since each may lack objects of a class.
-
-    A category that one COCO set leaves out because it only groups others may have objects in another set.
-    """
+    """Give VOC and CSV sets without CLASSES the union of their class names, since each may lack objects of a class."""
     open_sets = [dataset for dataset in datasets if isinstance(dataset, ArrayDataset) and dataset.names_are_written]
     union = sorted({name for dataset in open_sets for name in dataset.class_names[1:]})
     for open_set in open_sets:
         open_set.relabel((BACKGROUND, *union))
     known = {name for dataset in datasets for name in dataset.class_names}
-    for dataset in datasets:
+    for dataset in datasets:  # a category that only groups others in one set may have objects in another
         if isinstance(dataset, COCODataset) and known & set(dataset.group_names):
             ids = dataset.category_ids
             dataset.relabel((BACKGROUND, *sorted(known & ids.keys(), key=ids.__getitem__)))

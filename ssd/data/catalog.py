@@ -57,11 +57,7 @@ def make_dataset(
     class_names: Sequence[str] | None = None,
     on_error: str = "raise",
 ) -> DetectionDataset:
-    """Build the dataset called ``name`` in the catalogue or in ``custom``, which is DATASETS.CUSTOM.
-
-    Formats may leave objects out of training. ``class_names``, background first, fixes the labels; None = as the entry
-    or the annotations say.
-    """
+    """Build the dataset called ``name`` in the catalogue or in ``custom``, which is DATASETS.CUSTOM."""
     policy = make_policy(on_error)
     try:
         dataset = open_dataset(name, custom, policy, is_train=is_train, class_names=class_names)

@@ -86,8 +86,8 @@ def repeat_factors(labels: Sequence[np.ndarray], threshold: float) -> np.ndarray
 def share_of_batches(num_samples: int, batch_size: int, rank: int, world_size: int) -> list[range]:
     """Return the batches of indices that one process evaluates, in order; each sample is in one batch of one process.
 
-    The batches are those of a single process, since a network may round differently in another batch. The shares of
-    the ranks are consecutive and differ by a batch at most; some are empty if there are fewer batches than processes.
+    The batches are those of a single process, since a network may round differently in another batch. The shares of the
+    ranks differ by a batch at most; some may be empty.
     """
     batches = [range(start, min(start + batch_size, num_samples)) for start in range(0, num_samples, batch_size)]
     return batches[rank * len(batches) // world_size : (rank + 1) * len(batches) // world_size]
@@ -101,10 +101,7 @@ def locate_sample(datasets: Sequence[DetectionDataset], index: int) -> tuple[int
 
 
 def batch_images(loader: DataLoader, datasets: Sequence[DetectionDataset], iteration: int) -> list[str]:
-    """Return the image files of the batch of an iteration, counted from 1, those of all processes.
-
-    A dataset that does not know its files gives image ids.
-    """
+    """Return the image files, or else ids, of the batch of an iteration, counted from 1, those of all processes."""
     sampler = loader.batch_sampler
     assert isinstance(sampler, IterationSampler)
     batch_size = sampler.batch_size * sampler.world_size

@@ -7,19 +7,13 @@ import torch
 
 
 def seed_iteration(seed: int, iteration: int, rank: int = 0) -> None:
-    """Make the draws of a network in an iteration (dropout, stochastic depth) a function of the arguments.
-
-    Such layers draw from PyTorch's global generators, including those of GPUs.
-    """
+    """Make the draws of a network in an iteration (dropout, stochastic depth) a function of the arguments."""
     mixed = np.random.SeedSequence((seed, iteration, rank)).generate_state(1, np.uint64)
     torch.manual_seed(int(mixed[0]))
 
 
 def make_deterministic() -> None:
-    """Make PyTorch use algorithms whose results do not depend on the order of threads, or warn that there is none.
-
-    Call this before the first CUDA operation.
-    """
+    """Make PyTorch use algorithms that do not depend on the order of threads; before the first CUDA operation."""
     # cuBLAS keeps its order of additions only with workspaces of a fixed size, and reads this once, when it starts.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.backends.cudnn.deterministic = True

@@ -53,10 +53,7 @@ class Evaluator:
         self.with_losses = with_losses
 
     def __call__(self, iteration: int, *, is_final: bool = False) -> None:
-        """Evaluate after ``iteration`` completed iterations, and leave the detector in evaluation mode.
-
-        The result file is named by the iteration, or by the time if ``is_final``.
-        """
+        """Evaluate after ``iteration`` completed iterations, and leave the detector in evaluation mode."""
         broadcast_state(self.detector)  # batch statistics may differ between processes
         evaluations = evaluate_datasets(
             self.detector,

@@ -122,10 +122,7 @@ def _step_unless(is_skipped: Tensor, optimizer: Optimizer) -> None:
 
 
 class FiniteCheck:
-    """Report skipped steps, and raise TrainingError if there are too many; of several processes all must call it.
-
-    ``image_names`` maps an iteration to the names of the images of its batch, for the message.
-    """
+    """Report skipped steps, and raise TrainingError if there are too many; of several processes all must call it."""
 
     def __init__(self, guard: FiniteGuard, checkpointer: Checkpointer, image_names: Callable[[int], list[str]]):
         self._guard = guard

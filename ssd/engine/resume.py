@@ -81,10 +81,7 @@ def with_stored_schedule(cfg: Config, stored: StoredTraining) -> Config:
 
 
 def resume(checkpointer: Checkpointer, cfg: Config, stored: StoredTraining, *, max_iter: int) -> int:
-    """Restore a training, log differences from its earlier config, and return the completed iterations.
-
-    ``checkpointer.extra`` has the class names, and gets the best metric so far.
-    """
+    """Restore a training, log differences from its earlier config, and return the completed iterations."""
     _check_classes(stored, checkpointer.extra["class_names"])
     iteration = stored.checkpoint.get("iteration", 0)
     if type(iteration) is not int or iteration < 0:

@@ -21,10 +21,7 @@ logger = logging.getLogger(__name__)
 def start_process(
     cfg: Config, origin: str, overrides: Sequence[str], *, log_dir: bool, distributed: bool = False
 ) -> torch.device:
-    """Set up the log, the seed and the device, and join the other processes that torchrun started.
-
-    ``origin`` and ``overrides`` of the config are logged; with ``log_dir``, OUTPUT_DIR is created and gets a log.txt.
-    """
+    """Set up the log (OUTPUT_DIR gets one with ``log_dir``), seed and device, and join the processes of torchrun."""
     launch = read_launch()
     if launch.world_size > 1 and not distributed:
         raise ConfigError(

@@ -63,11 +63,7 @@ def positive_priors(box_head: SSDBoxHead, targets: Container) -> list[np.ndarray
 def draw_first_batch(
     images: np.ndarray, targets: Container, priors: Sequence[np.ndarray], class_names: Sequence[str]
 ) -> np.ndarray:
-    """Draw images with their objects and, in thin black or white lines, their matched priors; 16 images at most.
-
-    ``images`` are RGB uint8 (B, H, W, 3), boxes (B, G, 4) in corner form relative to the image, ``priors`` (N, 4) of
-    each.
-    """
+    """Draw 16 images (B, H, W, 3) at most with their objects and, in thin lines, their matched priors (N, 4)."""
     boxes, labels = targets["boxes"].cpu().numpy(), targets["labels"].cpu().numpy()
     tiles, captions = [], []
     for row, image in enumerate(images[:_MAX_IMAGES]):
@@ -99,11 +95,8 @@ def draw_evaluation(evaluation: DatasetEvaluation) -> dict[str, np.ndarray]:
 
 
 def draw_analysis(evaluation: DatasetEvaluation, max_detections: int = 300_000) -> dict[str, np.ndarray]:
-    """Plot precision over recall, F1 over the threshold, and the confusion matrix: RGB uint8 (H, W, 3) by name.
-
-    There is nothing above ``max_detections``, whose analysis takes 3 seconds of one core.
-    """
-    if sum(len(image["labels"]) for image in evaluation.predictions) > max_detections:
+    """Plot precision over recall, F1 over the threshold, and the confusion matrix: RGB uint8 (H, W, 3) by name."""
+    if sum(len(image["labels"]) for image in evaluation.predictions) > max_detections:  # take 3 seconds of one core
         return {}
     # matplotlib is slow to import
     from ssd.visualization.plots import MAX_CONFUSED, MAX_LINES, pick_classes, plot_confusion, plot_lines

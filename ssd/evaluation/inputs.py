@@ -57,10 +57,9 @@ def as_coco_dataset(dataset: EvaluationDataset) -> CocoEvaluationDataset:
 
 
 class _CocoView:
-    """A dataset of another format: images are numbered from 1 in its order, category ids are labels.
+    """A dataset of another format: images are numbered from 1, category ids are labels, difficult objects are crowds.
 
-    Width and height of a box are the differences of its corners, as ``ssd data convert`` writes them. Difficult objects
-    are crowds: what COCO does not count.
+    Width and height of a box are the differences of its corners, as ``ssd data convert`` writes them.
     """
 
     def __init__(self, dataset: EvaluationDataset):

@@ -1,7 +1,6 @@
 """Detections and objects of a dataset as flat arrays, and the pairs that overlap.
 
-Legend: D detections, G objects, K pairs of a detection and an object of the same image. Boxes are in corner form, in
-pixels of the original image.
+Legend: D detections, G objects, K pairs of one image. Boxes are in corner form, in pixels of the original image.
 """
 
 from collections.abc import Sequence

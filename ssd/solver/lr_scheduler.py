@@ -38,8 +38,7 @@ def cosine(step: int, num_steps: int, flat: float = 0.0, end: float = 0.0) -> fl
 class WarmupLR(LambdaLR):
     """A warm-up times a decay, both functions of the optimizer steps taken; stepped once after each.
 
-    Its state is the step count alone, so a resumed run follows the schedule of its own config. The scheduler state of a
-    lufficc/SSD checkpoint loads too. ``decay`` maps a step to a factor.
+    Its state is the step count alone, so a resumed run follows the schedule of its own config.
     """
 
     def __init__(self, optimizer: Optimizer, *, warmup_factor: float, warmup_iters: int, decay: Callable[[int], float]):

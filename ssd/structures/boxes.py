@@ -71,8 +71,7 @@ def _product(sides: Tensor) -> Tensor:
 def pairwise_iou(boxes_a: Tensor, boxes_b: Tensor) -> Tensor:
     """Return the IoU (..., N, M) of boxes (..., N, 4) with boxes (..., M, 4), corner form, without gradients.
 
-    Equal to torchvision's ``box_iou`` to the last bit, for batches, and faster on a CPU: it works per coordinate and in
-    place.
+    Equal to torchvision's ``box_iou`` to the last bit, for batches, and faster on a CPU: by coordinate and in place.
     """
     x1_a, y1_a, x2_a, y2_a = boxes_a.detach()[..., None, :].unbind(-1)  # (..., N, 1) each
     x1_b, y1_b, x2_b, y2_b = boxes_b.detach()[..., None, :, :].movedim(-1, 0).contiguous()  # (..., 1, M) each

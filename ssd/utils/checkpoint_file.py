@@ -45,10 +45,7 @@ _IS_FOLDER = 0x10  # attribute of a zip record, for which torch.load returns uni
 
 
 def write_checkpoint(path: str | os.PathLike[str], checkpoint: dict[str, Any]) -> None:
-    """Write tensors, numbers, strings, None, and lists, tuples and dictionaries of them to ``path``, atomically.
-
-    TypeError names the key path of any other value.
-    """
+    """Write tensors and plain containers to ``path``, atomically; TypeError names the key path of any other value."""
     _check_plain(checkpoint, "")
     with atomic_write(Path(path)) as file:
         try:
@@ -72,8 +69,7 @@ def write_weights(path: str | os.PathLike[str], weights: dict[str, Tensor], clas
 def read_checkpoint(path_or_url: str | os.PathLike[str]) -> dict[str, Any]:
     """Read a checkpoint of a path or cached URL, or bare weights, onto the CPU without executing anything in it.
 
-    "model" is the state dict, without the ``module.`` that DistributedDataParallel prefixes. A file that is missing,
-    damaged (by its checksums), or no checkpoint is a CheckpointError.
+    "model" is the state dict, without the ``module.`` of DistributedDataParallel. A damaged file is a CheckpointError.
     """
     source = os.fspath(path_or_url)
     checkpoint = read_content(source)

@@ -1,7 +1,4 @@
-"""Errors that the user can fix: the message names the place, the value found and the remedy.
-
-The scripts print these without a traceback; any other exception is a bug of the library and keeps its traceback.
-"""
+"""Errors that the user can fix, which the scripts print without a traceback; any other exception is a bug."""
 
 import importlib
 import os

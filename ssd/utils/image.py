@@ -221,10 +221,7 @@ def _decode(data: bytes, name: str, reduction: int) -> np.ndarray:
 
 
 def _to_8_bits(pixels: np.ndarray, name: str) -> np.ndarray:
-    """Return the high byte of 16 bits, as the PNG specification has it for images of fewer significant bits.
-
-    Cameras and scanners also write 10 or 12 bits into the low ones, which nothing tells from a dark image.
-    """
+    """Return the high byte of 16 bits, as the PNG specification has it; low ones alone are taken for a dark image."""
     if pixels.dtype != np.uint16:
         raise ImageError(f"{name}: the pixels are {pixels.dtype} numbers, whose range is unknown; save them as 8 bits")
     highest, folder = int(pixels.max()), os.path.dirname(name)

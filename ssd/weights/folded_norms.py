@@ -25,10 +25,7 @@ def folded_norms(model: nn.Module) -> list[BatchNorm2d]:
 
 @torch.no_grad()
 def estimate_norms(model: SSDDetector, cfg: CfgNode, folder: Path) -> None:
-    """Set the statistics of folded batch norms to those of images, and weights and biases so that outputs are the same.
-
-    With them, the model can be trained with statistics of batches. It is in evaluation mode, on the CPU.
-    """
+    """Set the statistics of folded norms to those of images, and weights and biases so that outputs are the same."""
     norms = folded_norms(model)
     # Number, sum and sum of squares; in float64, since their difference is the variance.
     sums = {norm: torch.zeros(3, norm.num_features, dtype=torch.float64) for norm in norms}

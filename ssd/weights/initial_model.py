@@ -33,10 +33,7 @@ _SYNONYMS = {"aeroplane": "airplane", "motorbike": "motorcycle", "sofa": "couch"
 
 
 def build_new_model(cfg: Config, class_names: Sequence[str]) -> SSDDetector:
-    """Build the model of a config for ``class_names``, background first.
-
-    Its weights are those of MODEL.WEIGHTS or MODEL.BACKBONE.PRETRAINED.
-    """
+    """Build the model of a config for ``class_names``, background first, with MODEL.WEIGHTS or PRETRAINED weights."""
     source = cfg.MODEL.WEIGHTS
     if not source:
         frozen = [key for key in ("FREEZE_STAGES", "FREEZE_BATCH_NORMS") if cfg.MODEL.BACKBONE[key]]
@@ -133,10 +130,7 @@ def move_classes(values: Tensor, matches: Sequence[int | None], num_trained: int
 
 
 def relative_to_background(values: Tensor, score_function: str, num_classes: int) -> Tensor:
-    """Subtract the background from every class of a header (A * C, ...), in whose scores it has no logit of its own.
-
-    Where one class is likely, softmax scores are nearly sigmoids of the result, and the other way round.
-    """
+    """Subtract the background from every class of a header (A * C, ...): softmax scores nearly become sigmoids."""
     rows = values.unflatten(0, (-1, num_classes)).clone()  # (A, C, ...)
     if score_function == "softmax":
         rows -= rows[:, :1].clone()

@@ -41,10 +41,7 @@ def _of_this_library(weights: StateDict, content: Mapping[str, Any], source: str
 
 
 def read_trained(cfg: Config, checkpoint: str | None) -> LoadedCheckpoint:
-    """Read a checkpoint. There must be one, since random weights would only look like a result.
-
-    None is the last one of OUTPUT_DIR or, if that is damaged, the one before it.
-    """
+    """Read a checkpoint, None = the last intact one of OUTPUT_DIR; random weights would only look like a result."""
     if checkpoint:
         return read_detector(checkpoint)
     found = read_last(cfg.OUTPUT_DIR)

@@ -1,7 +1,4 @@
-"""Interface of a dataset, and the class that all built-in formats extend.
-
-Legend: N boxes of the whole dataset, G boxes of one image.
-"""
+"""Interface of a dataset, and the class that all built-in formats extend. N boxes in all, G boxes of one image."""
 
 import logging
 import os

@@ -41,10 +41,7 @@ _OTHER_TASKS = ("person_keypoints", "captions", "panoptic", "stuff", "image_info
 
 
 class COCODataset(ArrayDataset):
-    """Images and boxes of one annotation file; see ``ArrayDataset``. Crowd regions are not objects.
-
-    Without ``class_names`` they are the categories of the file by ascending id, without groups.
-    """
+    """Images and boxes of one annotation file; see ``ArrayDataset``. Crowds are no objects, and groups no classes."""
 
     def __init__(
         self,

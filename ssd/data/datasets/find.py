@@ -1,7 +1,4 @@
-"""Detection of the format of a dataset folder.
-
-Legend: G objects of an image.
-"""
+"""Detection of the format of a dataset folder."""
 
 import logging
 import os

@@ -1,7 +1,4 @@
-"""Mistakes in a dataset: the checks that all formats share, and the policy that decides about a mistake.
-
-Legend: N boxes of a whole dataset.
-"""
+"""Mistakes in a dataset: the checks that all formats share, and the policy that decides. N boxes of a dataset."""
 
 import difflib
 import logging

@@ -86,10 +86,7 @@ def unreadable_kind(path: Path) -> str:
 def read_annotated_image(
     path: Path, size: tuple[int, int], boxes: np.ndarray, reduction: int = 1
 ) -> tuple[np.ndarray, int]:
-    """Read an image, in the orientation in which its boxes were drawn, with ``read_reduced_image``.
-
-    An annotation with width and height exchanged is accepted if its boxes (G, 4) fit the image.
-    """
+    """Read an image, in the orientation in which its boxes (G, 4) were drawn, with ``read_reduced_image``."""
     _require_regular(path)
     image, found = read_reduced_image(path, reduction, expected_size=size)
     own, exchanged = image.shape[1::-1], size[::-1]

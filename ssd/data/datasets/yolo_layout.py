@@ -1,7 +1,4 @@
-"""Classes and splits of a dataset in the layout of YOLO.
-
-They are those of a data.yaml (Ultralytics, Roboflow), an obj.data (Darknet, CVAT) or a classes.txt (LabelImg).
-"""
+"""Classes and splits in the layout of YOLO: data.yaml (Ultralytics, Roboflow), obj.data (Darknet), classes.txt."""
 
 import os
 import re

@@ -77,10 +77,7 @@ def draw_expansion(width: int, height: int, rng: np.random.Generator) -> tuple[i
 
 
 def draw_jitter(width: int, height: int, rng: np.random.Generator, steps: GeometricSteps) -> tuple[int, int, int, int]:
-    """Draw the rectangle (x1, y1, x2, y2), in pixels of the image, that is shown; it holds the image's centre.
-
-    The scale is uniform, and the aspect ratio in its logarithm.
-    """
+    """Draw the rectangle (x1, y1, x2, y2), in pixels of the image, that is shown; it holds the image's centre."""
     scale, aspect, *place = rng.random(4).tolist()
     scale = steps.scale[0] + (steps.scale[1] - steps.scale[0]) * scale
     aspect = steps.aspect[0] * (steps.aspect[1] / steps.aspect[0]) ** aspect

@@ -1,7 +1,4 @@
-"""Parts that the MobileNets share, and MobileNetV1 (arXiv:1704.04861) without its classifier, with extra layers.
-
-No address of ImageNet weights for V1 is known to be reliable; a file of one's own loads.
-"""
+"""Parts that the MobileNets share, and MobileNetV1 (arXiv:1704.04861) without its classifier, with extra layers."""
 
 import re
 from collections.abc import Sequence

@@ -1,7 +1,6 @@
-"""MobileNetV2 (arXiv:1801.04381) without its classifier, and extra layers.
+"""MobileNetV2 (arXiv:1801.04381) without its classifier, and extra layers. Pixels: see ``pretrained``.
 
-Pixels: see ``pretrained``. lufficc/SSD does not divide by INPUT.PIXEL_STD; in training, the first batch norm takes most
-of that factor back.
+lufficc/SSD does not divide by INPUT.PIXEL_STD; in training, the first batch norm takes most of that factor back.
 """
 
 from collections.abc import Sequence

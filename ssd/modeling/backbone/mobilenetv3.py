@@ -115,8 +115,7 @@ class SqueezeExcitation(nn.Module):
 class MobileNetV3(MobileNet):
     """A strided convolution, blocks of the class ``residual``, a 1x1 convolution, and blocks as extra layers.
 
-    By default, the maps are the last of stride 16 (112 channels) and of 32 (960); for small objects, 6 is the last of
-    stride 8 (40).
+    By default, the maps are the last of stride 16 (112 channels) and of 32 (960); 6 is the last of stride 8 (40).
     """
 
     def __init__(

@@ -55,10 +55,7 @@ class Levels:
 
 
 def build_levels(cfg: CfgNode, network: nn.Module) -> Levels:
-    """Derive the levels of a network, backbone and neck, and check the keys of the config that describe them.
-
-    ConfigError if a given value contradicts the network, or the lists of PRIORS differ in length.
-    """
+    """Derive the levels of a network, backbone and neck, and check the keys of the config that describe them."""
     image_size = height_width(cfg.INPUT.IMAGE_SIZE)
     network_shapes = feature_shapes(network, image_size)
     channels, maps = [shape[0] for shape in network_shapes], [shape[1:] for shape in network_shapes]

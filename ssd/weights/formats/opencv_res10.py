@@ -1,7 +1,4 @@
-"""OpenCV's face detector, res10_300x300_ssd_iter_140000.caffemodel: a ResNet-10 of pre-activations, in Caffe.
-
-OpenCV's res10_300x300_ssd_iter_140000_fp16.caffemodel has the same tensors in half precision.
-"""
+"""OpenCV's face detector, res10_300x300_ssd_iter_140000[_fp16].caffemodel: a ResNet-10 of pre-activations, in Caffe."""
 
 from collections.abc import Mapping
 from typing import Any
