@@ -5,6 +5,7 @@ messages of tensor_bundle.proto. A graph is a GraphDef, whose weights are nodes 
 """
 
 import math
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,7 +38,17 @@ def read(path: Path, source: str) -> CheckpointContent:
         raise CheckpointError(f"{source}: no {kind} of TensorFlow, or a damaged one: {error}") from error
     if not weights:
         raise CheckpointError(f"{source}: a file of TensorFlow without weights of 16 or 32 bit floats")
-    return CheckpointContent(source, weights, {})
+    return CheckpointContent(source, weights, _input_size(path))
+
+
+def _input_size(path: Path) -> dict[str, tuple[int, int]]:
+    """Return the "input_size" (height, width) that pipeline.config says, beside the file or up to two folders above."""
+    for folder in list(path.absolute().parents)[:3]:
+        if (folder / "pipeline.config").is_file():
+            text = (folder / "pipeline.config").read_text("utf-8", "replace")
+            sizes = re.search(r"fixed_shape_resizer\s*\{\s*height:\s*(\d{1,4})\s+width:\s*(\d{1,4})\s", text)
+            return {"input_size": (int(sizes[1]), int(sizes[2]))} if sizes else {}
+    return {}
 
 
 def _read_bundle(path: Path) -> StateDict:

@@ -48,10 +48,14 @@ def mobilenet_v1_tensorflow(cfg: CfgNode, pretrained: bool | str = False) -> nn.
 
 @registry.BACKBONES.register("mobilenet_v2_tensorflow")
 def mobilenet_v2_tensorflow(cfg: CfgNode, pretrained: bool | str = True, *, separable: bool = False) -> nn.Module:
-    """Build MobileNetV2; the first map is from inside block 14. ``pretrained`` weights are those of torchvision."""
+    """Build MobileNetV2; the first map is from inside block 14, for a neck all maps are outputs of blocks.
+
+    ``pretrained`` weights are those of torchvision.
+    """
     block = separable_extra_block if separable else extra_block
     extras = nn.ModuleList(block(before, after // 2, after) for before, after in pairwise((1280, *_EXTRAS)))
-    model = MobileNet(v2_features(), extras, cfg.MODEL.BACKBONE.OUT_INDICES or (14, 18), in_expansions=True)
+    out_indices, has_neck = cfg.MODEL.BACKBONE.OUT_INDICES or (14, 18), cfg.MODEL.NECK.NAME != "none"
+    model = MobileNet(v2_features(), extras, out_indices, in_expansions=not has_neck)
     load_pretrained(model, pretrained, default=PRETRAINED_URL, new=[r"extras\."], unused=[r"classifier\."])
     return with_same_padding(model)
 

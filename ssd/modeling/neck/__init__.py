@@ -7,6 +7,7 @@ from torch import nn
 from yacs.config import CfgNode
 
 from ssd.modeling.backbone.stages import feature_shapes
+from ssd.modeling.layers import SamePaddingConv2d, with_same_padding
 from ssd.modeling.neck.fpn import FPN
 from ssd.structures.boxes import height_width
 from ssd.utils.errors import ConfigError
@@ -20,6 +21,7 @@ def build_neck(cfg: CfgNode, backbone: Any) -> nn.Module:
     """Build MODEL.NECK for a backbone, and remove the layers of the backbone that it does not use.
 
     It takes the last map of each of STRIDES; where OUT_INDICES is empty, from all layers of the network as published.
+    Behind a backbone with TensorFlow's "SAME" padding it has this padding too.
 
     Raises:
         ConfigError: The backbone has no map of one of STRIDES.
@@ -42,4 +44,6 @@ def build_neck(cfg: CfgNode, backbone: Any) -> nn.Module:
     if hasattr(backbone, "keep_maps"):
         backbone.keep_maps(taken[-1] + 1)
     channels = [shapes[index][0] for index in taken]
-    return FPN(channels, taken, channels=neck.CHANNELS, is_light=neck.LIGHT, has_path_up=neck.NAME == "pan")
+    built = FPN(channels, taken, channels=neck.CHANNELS, is_light=neck.LIGHT, has_path_up=neck.NAME == "pan")
+    is_same = any(isinstance(layer, SamePaddingConv2d) for layer in backbone.modules())
+    return with_same_padding(built) if is_same else built

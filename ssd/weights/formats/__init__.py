@@ -10,7 +10,7 @@ __all__ = ["PROJECTS", "Converted", "Format", "all_formats"]
 # Modules of this package; each has a tuple FORMATS.
 PROJECTS = (
     *("lufficc", "amdegroot", "sgrvinod", "torchvision", "mmdet", "nvidia", "uvipen", "qfgaohao"),
-    *("weiliu89", "chuanqi305", "opencv_res10", "linzaer", "tensorflow"),
+    *("weiliu89", "chuanqi305", "opencv_res10", "linzaer", "tensorflow", "tensorflow_fpn"),
 )
 
 

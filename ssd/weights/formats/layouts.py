@@ -96,7 +96,7 @@ def with_coco_classes(converted: Converted) -> Converted:
     """Keep the classes of COCO of 91 slots, which are category ids; another number of classes is the user's own."""
     if count_classes(converted.weights) != NUM_SLOTS:
         return converted
-    last = rf"{re.escape(CLS_HEADERS)}\.\d+\.(conv\.3\.)?(weight|bias)"
+    last = rf"{re.escape(CLS_HEADERS)}\.\d+\.(conv\.3\.|1\.)?(weight|bias)"
     weights = with_headers(converted.weights, last, partial(take_values, num_values=NUM_SLOTS, indices=SLOTS))
     return converted._replace(weights=weights, class_names=COCO_CLASSES, notes=(_SLOTS_NOTE, *converted.notes))
 

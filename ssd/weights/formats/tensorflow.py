@@ -20,10 +20,11 @@ from ssd.utils.errors import CheckpointError
 from ssd.weights.formats import layouts
 from ssd.weights.formats.format import Converted, Format
 
+OBJECT_SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"  # of names in checkpoints of TensorFlow 2
 _EPS = 1e-3  # of the batch norms
 _IMAGE_SIZE = (300, 300)  # (height, width) where the file does not say it
-_LEAVES = {
-    **dict.fromkeys(("weights", "kernel"), "weight"),
+LEAVES = {
+    **dict.fromkeys(("weights", "kernel", "pointwise_kernel"), "weight"),
     **dict.fromkeys(("depthwise_weights", "depthwise_kernel"), "depthwise"),
     **dict.fromkeys(("biases", "bias"), "bias"),
     **{f"{scope}{leaf}": leaf for scope in ("", "BatchNorm/") for leaf in ("gamma", "beta")},
@@ -59,7 +60,7 @@ def _convert(weights: StateDict, content: Mapping[str, Any]) -> Converted:
     if is_v1 and is_lite:
         raise CheckpointError("SSDLite with MobileNetV1 is not known here, only with MobileNetV2")
     config = f"interop/tensorflow_{'ssdlite' if is_lite else 'ssd'}_mobilenet_{'v1' if is_v1 else 'v2'}_coco"
-    overrides = [*_input_overrides(content)]
+    overrides = [*input_overrides(content)]
     if is_v1:
         overrides += ["MODEL.BACKBONE.WIDTH", _shape(ours, "backbone.features.13.3.weight")[0] / 1024]
     shapes, notes = _prior_shapes(content, ours)
@@ -71,53 +72,87 @@ def _convert(weights: StateDict, content: Mapping[str, Any]) -> Converted:
 
 def _rename(weights: StateDict, is_lite: bool) -> StateDict:
     """Return the weights in our names and layouts, with identity norms where a file has folded them."""
-    names, unexpected = _layer_names(is_lite), []
-    is_deep = any(re.search(r"layer_with_weights-103/", name) for name in weights)
-    layers: dict[str, StateDict] = {}  # by the name of our convolution
-    for name, value in weights.items():
-        if _DROPPED.match(name):
-            continue
-        layer, leaf = _object_layer(name, is_deep, is_lite) or _scope_layer(name, names)
-        if not layer or leaf not in _LEAVES:
-            unexpected.append(name)
-        else:
-            layers.setdefault(layer, {})[_LEAVES[leaf]] = value
-    if unexpected:
-        raise CheckpointError(f"unexpected tensors: {', '.join(unexpected[:5])}, {len(unexpected)} in all")
+    names = layer_names(is_lite)
+    convs = backbone_convs(weights)
+    places = {name: _object_layer(name, convs, is_lite) or scope_layer(name, names) for name in weights}
+    layers = group_layers(weights, places)
     ours: StateDict = {}
     for layer, values in layers.items():
-        ours |= _our_layer(layer, values, has_norm=not re.search(r"headers\.\d(\.conv\.3)?$", layer))
-    swap = rf"{re.escape(layouts.REG_HEADERS)}\.\d\.(conv\.3\.)?(weight|bias)"
-    ours = layouts.with_headers(ours, swap, lambda header: layouts.take_values(header, 4, [1, 0, 3, 2]))
-    return layouts.with_depthwise_biases(ours)
+        ours |= our_layer(layer, values, has_norm=not re.search(r"headers\.\d(\.conv\.3)?$", layer))
+    return layouts.with_depthwise_biases(with_x_first(ours))
 
 
-def _our_layer(layer: str, values: StateDict, *, has_norm: bool) -> StateDict:
+def with_x_first(ours: StateDict) -> StateDict:
+    """Return the weights with offsets as x, y, w, h; theirs are y, x, h, w."""
+    last = rf"{re.escape(layouts.REG_HEADERS)}\.\d\.(conv\.3\.|1\.)?(weight|bias)"
+    return layouts.with_headers(ours, last, lambda header: layouts.take_values(header, 4, [1, 0, 3, 2]))
+
+
+def group_layers(weights: StateDict, places: Mapping[str, tuple[str, str]]) -> dict[str, StateDict]:
+    """Return the tensors of each layer by their kind, a value of LEAVES; ``places`` has (layer, leaf) of each name.
+
+    Names of no weights are left out; others without a layer or a known leaf raise CheckpointError.
+    """
+    layers: dict[str, StateDict] = {}
+    unexpected: list[str] = []
+    for name, value in weights.items():
+        layer, leaf = places[name]
+        if _DROPPED.match(name):
+            continue
+        if not layer or leaf not in LEAVES:
+            unexpected.append(name)
+        else:
+            layers.setdefault(layer, {})[LEAVES[leaf]] = value
+    if unexpected:
+        raise CheckpointError(f"unexpected tensors: {', '.join(unexpected[:5])}, {len(unexpected)} in all")
+    return layers
+
+
+def our_layer(layer: str, values: StateDict, *, has_norm: bool) -> StateDict:
     """Return the tensors of a convolution and of the batch norm behind it."""
     kernel = values.get("depthwise", values.get("weight"))
     if kernel is None or kernel.ndim != 4:
         raise CheckpointError(f"missing tensor: the kernel of {layer}")
     ours = {f"{layer}.weight": kernel.permute(2, 3, 0, 1) if "depthwise" in values else kernel.permute(3, 2, 0, 1)}
-    bias = values.get("bias")
-    if not has_norm:
-        return ours if bias is None else {**ours, f"{layer}.bias": bias}
-    norm = re.sub(r"\d+$", lambda index: str(int(index[0]) + 1), layer)
-    if bias is not None:
-        return {**ours, **{f"{norm}.{name}": value for name, value in layouts.folded_norm(bias).items()}}
+    if has_norm:
+        return {**ours, **our_norm(re.sub(r"\d+$", lambda index: str(int(index[0]) + 1), layer), values)}
+    return {**ours, f"{layer}.bias": values["bias"]} if "bias" in values else ours
+
+
+def our_norm(norm: str, values: StateDict) -> StateDict:
+    """Return the tensors of a batch norm; one that is folded has a bias and, if it is not 1, gamma alone."""
+    if "bias" in values:
+        folded = layouts.folded_norm(values["bias"])
+        folded["weight"] = values.get("gamma", folded["weight"])
+        return {f"{norm}.{name}": value for name, value in folded.items()}
     if missing := {"beta", "mean", "variance"} - values.keys():
         raise CheckpointError(f"missing tensors: {', '.join(sorted(missing))} of the batch norm {norm}")
     stats = {"running_mean": values["mean"], "running_var": values["variance"]}
     scale = values.get("gamma", torch.ones_like(values["beta"]))
     own = {"weight": scale, "bias": values["beta"], **stats, "num_batches_tracked": torch.tensor(0)}
-    return {**ours, **adapt_variances({f"{norm}.{name}": value for name, value in own.items()}, _EPS)}
+    return adapt_variances({f"{norm}.{name}": value for name, value in own.items()}, _EPS)
 
 
-def _object_layer(name: str, is_deep: bool, is_lite: bool) -> tuple[str, str] | None:
-    """Return our convolution and the last part of a name in a checkpoint of TensorFlow 2; None for other names."""
-    name = name.removesuffix("/.ATTRIBUTES/VARIABLE_VALUE")
-    if match := re.search(r"_feature_extractor/classification_backbone/layer_with_weights-(\d+)/(\w+)$", name):
-        convs, index = (_V2_CONVS if is_deep else _V1_CONVS), int(match[1]) // 2  # every second one is a batch norm
+def backbone_convs(weights: StateDict) -> list[str]:
+    """Return our convolutions of the backbone in the order of checkpoints of TensorFlow 2."""
+    is_deep = any("layer_with_weights-103/" in name for name in weights)
+    return _V2_CONVS if is_deep else _V1_CONVS
+
+
+def object_layer(name: str, convs: Sequence[str]) -> tuple[str, str] | None:
+    """Return our convolution of the backbone, "" if it is unknown, and the last part of a name in TensorFlow 2."""
+    pattern = r"_feature_extractor/classification_backbone/layer_with_weights-(\d+)/(\w+)$"
+    if match := re.search(pattern, name.removesuffix(OBJECT_SUFFIX)):
+        index = int(match[1]) // 2  # every second layer is a batch norm
         return (convs[index] if index < len(convs) else "", match[2])
+    return None
+
+
+def _object_layer(name: str, convs: Sequence[str], is_lite: bool) -> tuple[str, str] | None:
+    """Return our convolution and the last part of a name in a checkpoint of TensorFlow 2; None for other names."""
+    if found := object_layer(name, convs):
+        return found
+    name = name.removesuffix(OBJECT_SUFFIX)
     if match := re.search(r"feature_map_generator/convolutions/(\d)/(\d)/(\w+)$", name):
         level, place = int(match[1]) - 2, int(match[2])
         place = place // 3 * 3  # a convolution, its batch norm and ReLU6
@@ -128,7 +163,7 @@ def _object_layer(name: str, is_deep: bool, is_lite: bool) -> tuple[str, str] | 
     return None
 
 
-def _scope_layer(name: str, names: Mapping[str, str]) -> tuple[str, str]:
+def scope_layer(name: str, names: Mapping[str, str]) -> tuple[str, str]:
     """Return our convolution, "" if it is unknown, and the last part of the name of a variable."""
     match = re.fullmatch(r"(.+?)/((?:BatchNorm/)?\w+)", name)
     if match is None:
@@ -150,7 +185,7 @@ _V2_CONVS = [
 
 
 @cache
-def _layer_names(is_lite: bool) -> dict[str, str]:
+def layer_names(is_lite: bool) -> dict[str, str]:
     """Return our convolutions by the names of layers in TensorFlow 1 and Keras, without scopes and ends."""
     depth, point = "Conv2d_{}_depthwise", "Conv2d_{}_pointwise"
     v1 = ["Conv2d_0", *(name.format(n) for n in range(1, 14) for name in (depth, point))]
@@ -174,7 +209,7 @@ def _layer_names(is_lite: bool) -> dict[str, str]:
     return names
 
 
-def _input_overrides(content: Mapping[str, Any]) -> list[Any]:
+def input_overrides(content: Mapping[str, Any]) -> list[Any]:
     """Return the size of the input and, for 8-bit files, the scale of its pixels."""
     overrides: list[Any] = []
     if "input_size" in content:
@@ -189,32 +224,51 @@ def _prior_shapes(content: Mapping[str, Any], ours: StateDict) -> tuple[list[Sha
     """Return PRIORS.SHAPES, None if they are those of the config, and notes on them."""
     height, width = size = content.get("input_size", _IMAGE_SIZE)
     usual = ssd_anchor_shapes(min(size))
-    anchors = content.get("anchors")
-    if anchors is None:
+    if "anchors" not in content:
         return (None if size == _IMAGE_SIZE else usual), (_PRIORS_NOTE,)
     biases = [name for name in ours if name.startswith(layouts.REG_HEADERS) and name.endswith(("conv.3.bias", ".bias"))]
     counts = [_shape(ours, max(name for name in biases if f"headers.{level}." in name))[0] // 4 for level in range(6)]
     maps = [(-(-height // stride), -(-width // stride)) for stride in (16, 32, 64, 128, 256, 512)]
-    if tuple(anchors.shape) != (sum(rows * columns * n for (rows, columns), n in zip(maps, counts, strict=True)), 4):
+    centers = [(_centers(rows), _centers(columns)) for rows, columns in maps]
+    shapes = other_shapes(content["anchors"], size, centers, counts, usual)
+    if shapes is None:
+        return (None if size == _IMAGE_SIZE else usual), ()
+    return shapes, (_FILE_PRIORS_NOTE,)
+
+
+def other_shapes(
+    anchors: Tensor,
+    size: tuple[int, int],
+    centers: Sequence[tuple[Tensor, Tensor]],
+    counts: Sequence[int],
+    usual: Sequence[Shapes],
+) -> list[Shapes] | None:
+    """Return the shapes (w, h) in pixels of the priors in a file; None if they are the usual ones.
+
+    Args:
+        anchors: (P, 4) y, x, h, w relative to the image.
+        size: (height, width) of the image.
+        centers: Where the priors of each level must be: y of the rows and x of the columns.
+        counts: Priors of a cell of each level.
+        usual: The usual shapes.
+    """
+    height, width = size
+    sizes = [len(y) * len(x) * count for (y, x), count in zip(centers, counts, strict=True)]
+    if tuple(anchors.shape) != (sum(sizes), 4):
         raise CheckpointError(f"its {len(anchors)} priors do not fit its maps and headers")
     shapes: list[Shapes] = []
-    for (rows, columns), count in zip(maps, counts, strict=True):
-        level, anchors = anchors[: rows * columns * count], anchors[rows * columns * count :]
-        grid = level.view(rows, columns, count, 4)
-        centers = torch.stack(
-            torch.meshgrid(_centers(rows), _centers(columns), indexing="ij"), -1
-        )  # (rows, columns, 2)
-        sizes = grid[..., 2:].mean((0, 1))  # (A, 2) h, w
-        if max(_distance(grid[..., :2], centers[:, :, None]), _distance(grid[..., 2:], sizes)) > _SAME_SHAPES:
-            raise CheckpointError("its priors are no regular grid of equal shares of the image")
-        shapes.append([(w * width, h * height) for h, w in sizes.tolist()])
+    for level, (y, x), count in zip(anchors.split(sizes), centers, counts, strict=True):
+        grid = level.view(len(y), len(x), count, 4)
+        expected = torch.stack(torch.meshgrid(y, x, indexing="ij"), -1)  # (rows, columns, 2)
+        hw = grid[..., 2:].mean((0, 1))  # (A, 2)
+        if max(_distance(grid[..., :2], expected[:, :, None]), _distance(grid[..., 2:], hw)) > _SAME_SHAPES:
+            raise CheckpointError("the centres of its priors are not where the API puts them")
+        shapes.append([(w * width, h * height) for h, w in hw.tolist()])
     is_usual = all(
         len(one) == len(other) and _distance(torch.tensor(one), torch.tensor(other)) < _SAME_SHAPES * min(size)
         for one, other in zip(shapes, usual, strict=True)
     )
-    if is_usual:
-        return (None if size == _IMAGE_SIZE else usual), ()
-    return [[(round(w, 4), round(h, 4)) for w, h in level] for level in shapes], (_FILE_PRIORS_NOTE,)
+    return None if is_usual else [[(round(w, 4), round(h, 4)) for w, h in level] for level in shapes]
 
 
 def ssd_anchor_shapes(side: int) -> list[Shapes]:
