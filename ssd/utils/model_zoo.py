@@ -35,8 +35,8 @@ class ZooModel(NamedTuple):
     """A published detector; a row of model_zoo.csv."""
 
     name: str  # that commands and configs take, such as "mmdet/ssd512_coco"
-    file: str  # name of the file
-    url: str  # its address; empty if it is on a drive that ``page`` links to
+    file: str  # name of the file, and its folder if it is in an archive
+    url: str  # its address; empty if it is on a drive, or in an archive, that ``page`` links to
     page: str  # of the project
     sha256: str  # digits of the SHA-256 of the file; empty if it is unknown, or part of the name of the file
     network: str
@@ -65,8 +65,9 @@ def cache_model(name: str) -> Path:
         return cache_url(model.url, model.sha256)
     path = _cache_folder() / model.file
     if not path.is_file():
+        remedy = f"unpack its archive in {_cache_folder()}, to" if "/" in model.file else "save it as"
         raise DownloadError(
-            f"{name}: {model.file} has no address to fetch it from. Get it by the links of {model.page} and save it as "
+            f"{name}: {model.file} has no address to fetch it from. Get it by the links of {model.page} and {remedy} "
             f"{path}"
         )
     return path

@@ -94,6 +94,17 @@ def test_a_checkpoint_is_read_by_its_index_its_prefix_or_its_folder(tmp_path: Pa
         check(read_weights(str(source)).weights)
 
 
+def test_the_input_size_is_that_of_the_config_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "checkpoint").mkdir()
+    index = str(write_checkpoint(tmp_path / "checkpoint"))
+    assert read_weights(index).content == {}
+    config = "model { ssd { image_resizer { fixed_shape_resizer { height: 480 width: 640 } } } }"
+    (tmp_path / "pipeline.config").write_text(config)
+    assert read_weights(index).content == {"input_size": (480, 640)}
+    (tmp_path / "pipeline.config").write_text("keep_aspect_ratio_resizer { min_dimension: 640 }")
+    assert read_weights(index).content == {}
+
+
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [

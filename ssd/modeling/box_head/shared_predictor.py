@@ -36,12 +36,12 @@ class SharedBoxPredictor(BoxPredictor):
                 f"but they have {list(in_channels)} and {list(boxes_per_location)}; change MODEL.NECK and MODEL.PRIORS"
             )
         super().__init__(in_channels[:1], boxes_per_location[:1], num_classes, score_function)
-        num_towers = 1 if self.is_light else 2
-        self.towers = nn.ModuleList(
-            Tower(in_channels[0], len(in_channels), is_light=self.is_light) for _ in range(num_towers)
-        )
+        towers = (Tower(in_channels[0], len(in_channels), is_light=self.is_light) for _ in range(2 - self.is_light))
+        self.towers = nn.ModuleList(towers)
         for header in (*self.cls_headers, *self.reg_headers) if self.is_light else ():
-            nn.init.kaiming_uniform_(header[0].weight)  # Xavier's weights would fade: they count all groups
+            nn.init.kaiming_uniform_(
+                header.get_parameter("0.weight")
+            )  # Xavier's weights would fade: they count all groups
 
     def cls_block(self, level: int, out_channels: int, boxes_per_location: int) -> nn.Module:
         """See BoxPredictor."""
@@ -74,14 +74,13 @@ class Tower(nn.Module):
     def __init__(self, channels: int, num_levels: int, *, is_light: bool):
         super().__init__()
         self.convs = nn.ModuleList(conv3x3(channels, channels, is_light=is_light, bias=False) for _ in range(_DEPTH))
-        self.norms = nn.ModuleList(
-            nn.ModuleList(BatchNorm2d(channels) for _ in range(num_levels)) for _ in range(_DEPTH)
-        )
+        norms = (nn.ModuleList(BatchNorm2d(channels) for _ in range(num_levels)) for _ in range(_DEPTH))
+        self.norms = nn.ModuleList(norms)
 
     def forward(self, features: Tensor, level: int) -> Tensor:
         """Map features (B, C, H, W) of a level to the same shape."""
         for conv, norms in zip(self.convs, self.norms, strict=True):
-            features = F.relu6(norms[level](conv(features)))
+            features = F.relu6(norms.get_submodule(str(level))(conv(features)))
         return features
 
 

@@ -20,10 +20,10 @@ from ssd.utils.errors import CheckpointError
 from ssd.weights.formats import layouts
 from ssd.weights.formats.format import Converted, Format
 
-OBJECT_SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"  # of names in checkpoints of TensorFlow 2
+SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"  # of names in checkpoints of TensorFlow 2
 _EPS = 1e-3  # of the batch norms
 _IMAGE_SIZE = (300, 300)  # (height, width) where the file does not say it
-LEAVES = {
+_LEAVES = {
     **dict.fromkeys(("weights", "kernel", "pointwise_kernel"), "weight"),
     **dict.fromkeys(("depthwise_weights", "depthwise_kernel"), "depthwise"),
     **dict.fromkeys(("biases", "bias"), "bias"),
@@ -72,54 +72,47 @@ def _convert(weights: StateDict, content: Mapping[str, Any]) -> Converted:
 
 def _rename(weights: StateDict, is_lite: bool) -> StateDict:
     """Return the weights in our names and layouts, with identity norms where a file has folded them."""
-    names = layer_names(is_lite)
-    convs = backbone_convs(weights)
-    places = {name: _object_layer(name, convs, is_lite) or scope_layer(name, names) for name in weights}
-    layers = group_layers(weights, places)
+    names, convs = layer_names(is_lite), backbone_convs(weights)
+    places = {name: _object_layer(name, is_lite) or layer_of(name, names, convs) for name in weights}
+    return layouts.with_depthwise_biases(rename_layers(weights, places, r"headers\.\d(\.conv\.3)?$"))
+
+
+def rename_layers(weights: StateDict, places: Mapping[str, tuple[str, str]], without_norm: str) -> StateDict:
+    """Return the weights in our names and layouts.
+
+    ``places`` has our layer, "" if it is unknown, and the last part of each name. A layer is a convolution, with the
+    norm behind it unless its name matches ``without_norm``, or a norm of its own.
+    """
+    layers: dict[str, StateDict] = {}
+    unexpected: list[str] = []
+    for name in (name for name in weights if not _DROPPED.match(name)):
+        layer, leaf = places[name]
+        if not layer or leaf not in _LEAVES:
+            unexpected.append(name)
+        else:
+            layers.setdefault(layer, {})[_LEAVES[leaf]] = weights[name]
+    if unexpected:
+        raise CheckpointError(f"unexpected tensors: {', '.join(unexpected[:5])}, {len(unexpected)} in all")
     ours: StateDict = {}
     for layer, values in layers.items():
-        ours |= our_layer(layer, values, has_norm=not re.search(r"headers\.\d(\.conv\.3)?$", layer))
-    return layouts.with_depthwise_biases(with_x_first(ours))
-
-
-def with_x_first(ours: StateDict) -> StateDict:
-    """Return the weights with offsets as x, y, w, h; theirs are y, x, h, w."""
+        is_norm = ".norms." in layer
+        ours |= _our_norm(layer, values) if is_norm else _our_layer(layer, values, not re.search(without_norm, layer))
     last = rf"{re.escape(layouts.REG_HEADERS)}\.\d\.(conv\.3\.|1\.)?(weight|bias)"
     return layouts.with_headers(ours, last, lambda header: layouts.take_values(header, 4, [1, 0, 3, 2]))
 
 
-def group_layers(weights: StateDict, places: Mapping[str, tuple[str, str]]) -> dict[str, StateDict]:
-    """Return the tensors of each layer by their kind, a value of LEAVES; ``places`` has (layer, leaf) of each name.
-
-    Names of no weights are left out; others without a layer or a known leaf raise CheckpointError.
-    """
-    layers: dict[str, StateDict] = {}
-    unexpected: list[str] = []
-    for name, value in weights.items():
-        layer, leaf = places[name]
-        if _DROPPED.match(name):
-            continue
-        if not layer or leaf not in LEAVES:
-            unexpected.append(name)
-        else:
-            layers.setdefault(layer, {})[LEAVES[leaf]] = value
-    if unexpected:
-        raise CheckpointError(f"unexpected tensors: {', '.join(unexpected[:5])}, {len(unexpected)} in all")
-    return layers
-
-
-def our_layer(layer: str, values: StateDict, *, has_norm: bool) -> StateDict:
+def _our_layer(layer: str, values: StateDict, has_norm: bool) -> StateDict:
     """Return the tensors of a convolution and of the batch norm behind it."""
     kernel = values.get("depthwise", values.get("weight"))
     if kernel is None or kernel.ndim != 4:
         raise CheckpointError(f"missing tensor: the kernel of {layer}")
     ours = {f"{layer}.weight": kernel.permute(2, 3, 0, 1) if "depthwise" in values else kernel.permute(3, 2, 0, 1)}
     if has_norm:
-        return {**ours, **our_norm(re.sub(r"\d+$", lambda index: str(int(index[0]) + 1), layer), values)}
+        return {**ours, **_our_norm(re.sub(r"\d+$", lambda index: str(int(index[0]) + 1), layer), values)}
     return {**ours, f"{layer}.bias": values["bias"]} if "bias" in values else ours
 
 
-def our_norm(norm: str, values: StateDict) -> StateDict:
+def _our_norm(norm: str, values: StateDict) -> StateDict:
     """Return the tensors of a batch norm; one that is folded has a bias and, if it is not 1, gamma alone."""
     if "bias" in values:
         folded = layouts.folded_norm(values["bias"])
@@ -135,24 +128,12 @@ def our_norm(norm: str, values: StateDict) -> StateDict:
 
 def backbone_convs(weights: StateDict) -> list[str]:
     """Return our convolutions of the backbone in the order of checkpoints of TensorFlow 2."""
-    is_deep = any("layer_with_weights-103/" in name for name in weights)
-    return _V2_CONVS if is_deep else _V1_CONVS
+    return _V2_CONVS if any("layer_with_weights-103/" in name for name in weights) else _V1_CONVS
 
 
-def object_layer(name: str, convs: Sequence[str]) -> tuple[str, str] | None:
-    """Return our convolution of the backbone, "" if it is unknown, and the last part of a name in TensorFlow 2."""
-    pattern = r"_feature_extractor/classification_backbone/layer_with_weights-(\d+)/(\w+)$"
-    if match := re.search(pattern, name.removesuffix(OBJECT_SUFFIX)):
-        index = int(match[1]) // 2  # every second layer is a batch norm
-        return (convs[index] if index < len(convs) else "", match[2])
-    return None
-
-
-def _object_layer(name: str, convs: Sequence[str], is_lite: bool) -> tuple[str, str] | None:
-    """Return our convolution and the last part of a name in a checkpoint of TensorFlow 2; None for other names."""
-    if found := object_layer(name, convs):
-        return found
-    name = name.removesuffix(OBJECT_SUFFIX)
+def _object_layer(name: str, is_lite: bool) -> tuple[str, str] | None:
+    """Return our extra convolution or header of a checkpoint of TensorFlow 2; None for other names."""
+    name = name.removesuffix(SUFFIX)
     if match := re.search(r"feature_map_generator/convolutions/(\d)/(\d)/(\w+)$", name):
         level, place = int(match[1]) - 2, int(match[2])
         place = place // 3 * 3  # a convolution, its batch norm and ReLU6
@@ -163,13 +144,14 @@ def _object_layer(name: str, convs: Sequence[str], is_lite: bool) -> tuple[str, 
     return None
 
 
-def scope_layer(name: str, names: Mapping[str, str]) -> tuple[str, str]:
-    """Return our convolution, "" if it is unknown, and the last part of the name of a variable."""
+def layer_of(name: str, names: Mapping[str, str], convs: Sequence[str]) -> tuple[str, str]:
+    """Return our convolution, "" if it is unknown, and the last part of a name; ``convs`` are those of the backbone."""
+    name = name.removesuffix(SUFFIX)
+    if match := re.search(r"_feature_extractor/classification_backbone/layer_with_weights-(\d+)/(\w+)$", name):
+        index = int(match[1]) // 2  # every second layer is a batch norm
+        return (convs[index] if index < len(convs) else "", match[2])
     match = re.fullmatch(r"(.+?)/((?:BatchNorm/)?\w+)", name)
-    if match is None:
-        return "", ""
-    scope = _ENDS.sub("", _SCOPES.sub("", match[1]))
-    return names.get(scope, ""), match[2]
+    return (names.get(_ENDS.sub("", _SCOPES.sub("", match[1])), ""), match[2]) if match else ("", "")
 
 
 def _blocks(pattern: str, parts: Sequence[str]) -> list[str]:
@@ -229,7 +211,7 @@ def _prior_shapes(content: Mapping[str, Any], ours: StateDict) -> tuple[list[Sha
     biases = [name for name in ours if name.startswith(layouts.REG_HEADERS) and name.endswith(("conv.3.bias", ".bias"))]
     counts = [_shape(ours, max(name for name in biases if f"headers.{level}." in name))[0] // 4 for level in range(6)]
     maps = [(-(-height // stride), -(-width // stride)) for stride in (16, 32, 64, 128, 256, 512)]
-    centers = [(_centers(rows), _centers(columns)) for rows, columns in maps]
+    centers = [[_centers(cells) for cells in size] for size in maps]
     shapes = other_shapes(content["anchors"], size, centers, counts, usual)
     if shapes is None:
         return (None if size == _IMAGE_SIZE else usual), ()
@@ -239,18 +221,13 @@ def _prior_shapes(content: Mapping[str, Any], ours: StateDict) -> tuple[list[Sha
 def other_shapes(
     anchors: Tensor,
     size: tuple[int, int],
-    centers: Sequence[tuple[Tensor, Tensor]],
+    centers: Sequence[Sequence[Tensor]],
     counts: Sequence[int],
     usual: Sequence[Shapes],
 ) -> list[Shapes] | None:
-    """Return the shapes (w, h) in pixels of the priors in a file; None if they are the usual ones.
+    """Return the shapes (w, h) in pixels of the priors in a file (P, 4), y, x, h, w; None if they are the usual ones.
 
-    Args:
-        anchors: (P, 4) y, x, h, w relative to the image.
-        size: (height, width) of the image.
-        centers: Where the priors of each level must be: y of the rows and x of the columns.
-        counts: Priors of a cell of each level.
-        usual: The usual shapes.
+    ``centers`` are the y of the rows and x of the columns of each level, ``counts`` its priors of a cell.
     """
     height, width = size
     sizes = [len(y) * len(x) * count for (y, x), count in zip(centers, counts, strict=True)]

@@ -6,7 +6,6 @@ batch norms of each level are folded into copies of the kernels that the levels 
 
 import re
 from collections.abc import Mapping
-from functools import cache
 from typing import Any
 
 import torch
@@ -19,26 +18,27 @@ from ssd.weights.formats.format import Converted, Format
 
 _STRIDES = (8, 16, 32, 64, 128)
 _SIZES = {True: (320, 320), False: (640, 640)}  # of FPNLite and FPN where neither file nor pipeline.config has it
-_TOWERS = (
-    ("PredictionTower", 0, "box_encodings"),
-    ("BoxPredictionTower", 0, "box_encodings"),
-    ("ClassPredictionTower", 1, "class_predictions_with_background"),
+# Ends of the names of layers, in checkpoints | in TFLite files, and ours.
+_LAYERS = (
+    ("residual_blocks/1/0|projection_1", "neck.laterals.0"),
+    ("residual_blocks/0/0|projection_2", "neck.laterals.1"),
+    ("top_layers/0|projection_3", "neck.laterals.2"),
+    ("conv_layers/1/.|smoothing_1", "neck.smooths.0"),
+    ("conv_layers/0/.|smoothing_2", "neck.smooths.1"),
+    ("_coarse_feature_layers/0/.|bottom_up_Conv2d_(14|20)", "neck.extras.0"),
+    ("_coarse_feature_layers/1/.|bottom_up_Conv2d_(15|21)", "neck.extras.1"),
+    ("_box_encoder_layers/0|WeightSharedConvolutionalBoxHead/BoxPredictor", f"{layouts.REG_HEADERS}.0"),
+    ("_class_predictor_layers/0|WeightSharedConvolutionalClassHead/ClassPredictor", f"{layouts.CLS_HEADERS}.0"),
 )
-_SCOPES = re.compile(
-    r".*?(?:_feature_extractor/(?:FeatureMaps/top_down/)?|WeightSharedConvolutionalBoxPredictor/|_box_predictor/)"
-)
-_DEPTHWISE_BIAS = re.compile(r".*(_depthwise_conv|PredictionTower/conv2d_\d)/biases$")  # zeros
 _SAME_KERNELS = 0.01  # relative to the largest weight
-_SIZE_NOTE = (
-    "The file does not say the size of its input, and no pipeline.config is beside it; {} x {} pixels are taken."
-)
+_SIZE_NOTE = "The size of the input is not in the file, nor in a pipeline.config beside it; {} x {} pixels are taken."
 
 
 def _convert(weights: StateDict, content: Mapping[str, Any]) -> Converted:
     if any("layer_with_weights-0/kernel" in name and kernel.shape[:1] == (7,) for name, kernel in weights.items()):
         raise CheckpointError("the backbone is a ResNet; FPN is known with MobileNetV1, FPNLite with MobileNetV2")
-    ours = _rename(weights)
-    is_light = "neck.smooths.0.2.weight" in ours  # the norm behind two convolutions
+    is_light = any(re.search(r"(_box_encoder_layers/0|BoxHead/BoxPredictor)/depthwise", name) for name in weights)
+    ours = _rename(_with_shared_kernels(weights), is_light)
     if is_light == ("backbone.features.1.0.weight" in ours):
         raise CheckpointError("FPN is known with MobileNetV1, FPNLite with MobileNetV2 here, not the other way round")
     size = height, width = content.get("input_size", _SIZES[is_light])
@@ -52,7 +52,7 @@ def _convert(weights: StateDict, content: Mapping[str, Any]) -> Converted:
         ]
         counts = [ours[f"{layouts.REG_HEADERS}.0{'.1' if is_light else ''}.bias"].numel() // 4] * len(_STRIDES)
         usual = [anchor_shapes(stride) for stride in _STRIDES]
-        shapes = tensorflow.other_shapes(content["anchors"], size, [(y, x) for y, x in centers], counts, usual)
+        shapes = tensorflow.other_shapes(content["anchors"], size, centers, counts, usual)
         overrides += [] if shapes is None else ["MODEL.PRIORS.SHAPES", tuple(map(tuple, shapes))]
     converted = Converted(ours, f"interop/tensorflow_ssd_{network}_coco", tuple(overrides), notes=notes)
     return layouts.with_coco_classes(converted)
@@ -69,92 +69,56 @@ def first_center(side: int, stride: int) -> float:
     return 0.0 if side % stride else 0.5
 
 
-def _rename(weights: StateDict) -> StateDict:
+def _rename(weights: StateDict, is_light: bool) -> StateDict:
     """Return the weights in our names and layouts."""
-    names, convs, scopes = _layer_names(), tensorflow.backbone_convs(weights), tensorflow.layer_names(False)
-    places: dict[str, tuple[str, str]] = {}
+    names, convs = tensorflow.layer_names(False), tensorflow.backbone_convs(weights)
+    places = {name: _place(name, is_light) or tensorflow.layer_of(name, names, convs) for name in weights}
+    return tensorflow.rename_layers(
+        weights, places, r"laterals|convs|headers" + (r"|neck\.\w+\.\d\.0$" if is_light else "")
+    )
+
+
+def _place(name: str, is_light: bool) -> tuple[str, str] | None:
+    """Return our layer of the neck or predictor and the last part of a name; None for other names."""
+    scope, _, leaf = name.removesuffix(tensorflow.SUFFIX).rpartition("/")
+    layer = next((ours for theirs, ours in _LAYERS if re.search(f"/({theirs})(_depthwise_conv)?$", scope)), "")
+    if match := re.search(r"/(Box|Class)?PredictionTower/(?:conv2d_)?(\d)(?:/activation_(\d))?$", scope):
+        part = f"norms.{match[2]}.{match[3]}" if match[3] else f"convs.{match[2]}"
+        layer = f"box_head.predictor.towers.{int(match[1] == 'Class')}.{part}"
+    elif match := re.search(r"/_base_tower_layers_for_heads/(box|class)\w+/(\d)/(\d+)$", scope):
+        norm = int(match[3]) // 3  # a convolution of no weights, its batch norm and ReLU6
+        layer = f"box_head.predictor.towers.{int(match[1] == 'class')}.norms.{norm}.{match[2]}"
+    if not layer:
+        return None
+    if leaf.startswith("depthwise"):
+        return f"{layer}.0", leaf
+    if is_light and re.search("smooths|extras|convs|headers", layer):
+        return f"{layer}.1", leaf
+    return (f"{layer}.0" if re.search("smooths|extras", layer) else layer), leaf
+
+
+def _with_shared_kernels(weights: StateDict) -> StateDict:
+    """Return the weights of a TFLite file with one kernel for all levels, and the scales of their norms."""
+    found: StateDict = {}
+    kernels: dict[str, StateDict] = {}
     for name, value in weights.items():
-        if _DEPTHWISE_BIAS.match(name):
-            if value.any():
-                raise CheckpointError(f"unexpected tensor: {name}, which is not zero")
-            continue
-        scope, _, leaf = _SCOPES.sub("", name.removesuffix(tensorflow.OBJECT_SUFFIX), count=1).rpartition("/")
-        backbone = tensorflow.object_layer(name, convs) or tensorflow.scope_layer(name, scopes)
-        places[name] = (names[scope], leaf) if scope in names else backbone
-    layers = tensorflow.group_layers({name: weights[name] for name in places}, places)
-    ours: StateDict = {}
-    for layer, values in _with_shared_kernels(layers).items():
-        ours |= _our_tensors(layer, values)
-    return tensorflow.with_x_first(ours)
-
-
-def _our_tensors(layer: str, values: StateDict) -> StateDict:
-    """Return the tensors of a convolution, which may be separable, and of the batch norm behind it."""
-    if ".norms." in layer:
-        return tensorflow.our_norm(layer, values)
-    if layer.startswith("backbone."):
-        return tensorflow.our_layer(layer, values, has_norm=True)
-    has_norm = layer.startswith(("neck.smooths.", "neck.extras."))
-    if "depthwise" not in values:
-        return tensorflow.our_layer(f"{layer}.0" if has_norm else layer, values, has_norm=has_norm)
-    depthwise = {"depthwise": values["depthwise"]}
-    pointwise = {name: value for name, value in values.items() if name != "depthwise"}
-    return {
-        **tensorflow.our_layer(f"{layer}.0", depthwise, has_norm=False),
-        **tensorflow.our_layer(f"{layer}.1", pointwise, has_norm=has_norm),
-    }
-
-
-def _with_shared_kernels(layers: Mapping[str, StateDict]) -> dict[str, StateDict]:
-    """Split the kernels of each level, each with its batch norm, into one kernel for all and weights of the norms."""
-    split = dict(layers)
-    norms: dict[str, list[str]] = {}
-    for layer, values in layers.items():
-        if ".norms." in layer and "weight" in values:
-            norms.setdefault(re.sub(r"norms\.(\d)\.\d$", r"convs.\1", layer), []).append(layer)
-    for conv, levels in norms.items():
-        kernels = torch.stack([layers[level]["weight"] for level in levels])  # (L, h, w, I, O)
-        flat = kernels.flatten(1, 3)  # (L, h * w * I, O)
-        largest = flat.square().sum(1).argmax(0)  # (O,) level, since the norm of a level may be zero
+        if match := re.match(r"(.*PredictionTower/conv2d_\d)/(activation_\d)/weights$", name):
+            kernels.setdefault(match[1], {})[match[2]] = value
+        elif not re.match(r".*(_depthwise_conv|PredictionTower/conv2d_\d)/biases$", name):
+            found[name] = value
+        elif value.any():
+            raise CheckpointError(f"unexpected tensor: {name}, which is not zero")
+    for conv, levels in kernels.items():
+        stacked = torch.stack([*levels.values()])  # (L, h, w, I, O)
+        flat = stacked.flatten(1, 3)  # (L, h * w * I, O)
+        largest = flat.square().sum(1).argmax(0)  # (O,) level, since the scale of a level may be zero
         shared = flat[largest, :, torch.arange(len(largest))].T  # (h * w * I, O)
         scales = (flat * shared).sum(1) / shared.square().sum(0).clamp(min=1e-30)  # (L, O)
         if (flat - scales[:, None] * shared).abs().max() > _SAME_KERNELS * flat.abs().max():
             raise CheckpointError(f"the levels do not share the kernel of {conv}")
-        split[conv] = {**layers.get(conv, {}), "weight": shared.view(kernels.shape[1:])}
-        for level, scale in zip(levels, scales, strict=True):
-            split[level] = {"gamma": scale, "bias": layers[level]["bias"]}
-    return split
-
-
-@cache
-def _layer_names() -> dict[str, str]:
-    """Return our layers of neck and predictor by the names of theirs, without scopes."""
-    generator, predictor = "_fpn_features_generator", "box_head.predictor"
-    names = {f"{generator}/top_layers/0": "neck.laterals.2", "projection_3": "neck.laterals.2"}
-    for n in range(2):
-        names |= {
-            f"{generator}/residual_blocks/{1 - n}/0": f"neck.laterals.{n}",
-            f"projection_{n + 1}": f"neck.laterals.{n}",
-        }
-        names |= {f"{generator}/conv_layers/{1 - n}/{part}": f"neck.smooths.{n}" for part in range(2)}
-        names |= {f"_coarse_feature_layers/{n}/{part}": f"neck.extras.{n}" for part in range(2)}
-        for end in ("", "_depthwise_conv"):
-            names[f"smoothing_{n + 1}{end}"] = f"neck.smooths.{n}"
-            names |= {f"bottom_up_Conv2d_{first + n}{end}": f"neck.extras.{n}" for first in (14, 20)}
-    for tower, place, head in _TOWERS:
-        for n in range(4):
-            for name in (f"_head_scope_conv_layers/{tower}/{n}", f"{tower}/conv2d_{n}"):
-                names[name] = f"{predictor}.towers.{place}.convs.{n}"
-            for level in range(len(_STRIDES)):
-                base = f"_base_tower_layers_for_heads/{head}/{level}/{3 * n + 1}"
-                for name in (base, f"{tower}/conv2d_{n}/activation_{level}"):
-                    names[name] = f"{predictor}.towers.{place}.norms.{n}.{level}"
-    classes = "_prediction_heads/class_predictions_with_background/_class_predictor_layers/0"
-    for name in ("_box_prediction_head/_box_encoder_layers/0", "WeightSharedConvolutionalBoxHead/BoxPredictor"):
-        names[name] = f"{layouts.REG_HEADERS}.0"
-    for name in (classes, "WeightSharedConvolutionalClassHead/ClassPredictor"):
-        names[name] = f"{layouts.CLS_HEADERS}.0"
-    return names
+        found[f"{conv}/weights"] = shared.view(stacked.shape[1:])
+        found |= {f"{conv}/{level}/gamma": scale for level, scale in zip(levels, scales, strict=True)}
+    return found
 
 
 FORMATS = (

@@ -6,6 +6,7 @@ from torch import nn
 
 from ssd.modeling import registry
 from ssd.modeling.box_head.box_predictor import BoxPredictor, class_scores, flatten_levels, last_conv
+from ssd.utils.errors import ConfigError
 
 PREDICTORS = [
     *("SSDBoxPredictor", "SSDLiteBoxPredictor", "PlainSSDLiteBoxPredictor", "SeparableBoxPredictor"),
@@ -54,6 +55,26 @@ def test_the_last_convolution_gives_the_output(name: str) -> None:
         path, conv = last_conv(header)
         assert header.get_submodule(path) is conv
         assert conv.out_channels == 5 * boxes_per_location
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["SharedBoxPredictor", "SharedSSDLiteBoxPredictor"])
+def test_levels_share_weights_but_not_batch_norms(name: str) -> None:
+    predictor = registry.BOX_PREDICTORS[name]([8, 8], [2, 2], 3, score_function="sigmoid").eval()
+    features = torch.randn(1, 8, 4, 4)
+    cls_logits, bbox_pred = predictor([features, features])
+    assert (cls_logits.shape, bbox_pred.shape) == ((1, 64, 3), (1, 64, 4))
+    torch.testing.assert_close(cls_logits[:, :32], cls_logits[:, 32:])
+    assert cls_logits.sigmoid().mean() == pytest.approx(0.01, abs=0.001)
+    for tower in predictor.towers:
+        tower.norms[3][1].bias.fill_(1.0)
+    others = predictor([features, features])
+    for one, other in zip((cls_logits, bbox_pred), others, strict=True):
+        torch.testing.assert_close(one[:, :32], other[:, :32])
+        assert (one[:, 32:] - other[:, 32:]).abs().max() > 1e-4
+    assert len(predictor.towers) == (1 if "Lite" in name else 2)
+    with pytest.raises(ConfigError, match=r"\[8, 16\]"):
+        registry.BOX_PREDICTORS[name]([8, 16], [2, 2], 3)
 
 
 def test_values_of_one_prior_lie_side_by_side() -> None:

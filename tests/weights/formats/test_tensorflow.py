@@ -55,7 +55,13 @@ def read_weights(listing: str) -> StateDict:
     return {name + SUFFIX: fill(name, shape) for name, shape in peers.read_shapes(listing).items()}
 
 
-@pytest.mark.parametrize("name", ["ssd_mobilenet_v1", "ssd_mobilenet_v2", "ssdlite_mobilenet_v2"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("ssd_mobilenet_v1", "ssd_mobilenet_v2", "ssdlite_mobilenet_v2", "ssd_mobilenet_v2_fpnlite_320"),
+        pytest.param("ssd_mobilenet_v1_fpn_640", marks=pytest.mark.slow),
+    ],
+)
 def test_recording(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(layouts, "NUM_SLOTS", 0)  # keep all slots
     recorded, weights = (
@@ -67,9 +73,9 @@ def test_recording(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     detector = peers.build(peers.convert(weights))
     head = detector.model.box_head
     np.testing.assert_allclose(head.priors, recorded["priors_all"], rtol=0, atol=3e-7)
-    pixels = np.random.RandomState(int(recorded["input_seed"])).normal(0, 1, (1, 3, 300, 300)).astype(np.float32)
+    pixels = np.random.RandomState(int(recorded["input_seed"])).normal(0, 1, (1, 3, *recorded["input_size"]))
     with torch.no_grad():
-        cls_logits, bbox_pred = detector.model.predict(torch.from_numpy(pixels))
+        cls_logits, bbox_pred = detector.model.predict(torch.from_numpy(pixels).float())
     chosen = recorded["prior_index"]
     # The background is no class of a sigmoid, but is kept.
     np.testing.assert_allclose(cls_logits[:, chosen], recorded["class_logits"], rtol=0, atol=1e-5)
@@ -79,7 +85,7 @@ def test_recording(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     (found,) = head.detect(drawn_predictions(recorded))
     assert found["labels"].tolist() == recorded["syn_labels"].tolist()
     np.testing.assert_allclose(found["scores"], recorded["syn_scores"], rtol=0, atol=1e-6)
-    np.testing.assert_allclose(found["boxes"] / 300, recorded["syn_boxes"], rtol=0, atol=1e-6)
+    np.testing.assert_allclose(found["boxes"] / found.img_width, recorded["syn_boxes"], rtol=0, atol=1e-6)
 
 
 def drawn_predictions(recorded: Mapping[str, np.ndarray]) -> Predictions:
