@@ -85,19 +85,11 @@ class Checkpointer:
                 tag_checkpoint(self.save_dir, path)
         except OSError as error:
             last = "no checkpoint was written before"
-            if self.has_checkpoint():
-                last = f"{self.last_checkpoint()} is unchanged: free space (see CHECKPOINT.KEEP) and continue there"
+            if has_checkpoint(self.save_dir):
+                last = f"{last_checkpoint(self.save_dir)} is unchanged: free space (CHECKPOINT.KEEP) and continue there"
             raise OutputError(f"{path}: cannot be written: {error.strerror or error}; {last}") from error
         if self.keep > 0:
             remove_old(self.save_dir, self.keep)
-
-    def has_checkpoint(self) -> bool:
-        """Whether ``save_dir`` names a checkpoint to continue from."""
-        return has_checkpoint(self.save_dir)
-
-    def last_checkpoint(self) -> Path | None:
-        """Return the checkpoint that ``save_dir`` names, or None; raise CheckpointError if it does not exist."""
-        return last_checkpoint(self.save_dir)
 
     def load(self, path_or_url: str | os.PathLike[str] | None = None) -> dict[str, Any]:
         """Read a checkpoint (None = the last one of ``save_dir``, see ``read_last``) and ``restore`` it."""

@@ -67,7 +67,8 @@ def known_class_names(cfg: Config, checkpoint: LoadedCheckpoint, given: Sequence
     ``given`` are the names of the command line, without background. They go before MODEL.WEIGHTS_CLASSES, which belongs
     to MODEL.WEIGHTS: if that is another file, the names in this one go first.
     """
-    if not given and (checkpoint.class_names is None or _is_meant(cfg, checkpoint)):
+    is_of_this_file = not cfg.MODEL.WEIGHTS or Path(cfg.MODEL.WEIGHTS).resolve() == Path(checkpoint.source).resolve()
+    if not given and (checkpoint.class_names is None or is_of_this_file):
         given = cfg.MODEL.WEIGHTS_CLASSES
     names = (BACKGROUND, *given) if given else checkpoint.class_names
     count = checkpoint.num_classes
@@ -112,8 +113,3 @@ def _listed_class_names(cfg: Config) -> tuple[str, ...]:
         if isinstance(classes, (list, tuple)):
             return (BACKGROUND, *map(str, classes))
     return ()
-
-
-def _is_meant(cfg: Config, checkpoint: LoadedCheckpoint) -> bool:
-    """Whether MODEL.WEIGHTS_CLASSES is about this file."""
-    return not cfg.MODEL.WEIGHTS or Path(cfg.MODEL.WEIGHTS).resolve() == Path(checkpoint.source).resolve()

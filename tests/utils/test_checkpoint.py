@@ -74,13 +74,13 @@ def test_tag_file_holds_the_path_as_built_from_the_folder(tmp_path, monkeypatch)
     Checkpointer(Net()).save("model_final")  # without a folder nothing is written
     assert list(tmp_path.iterdir()) == []
     checkpointer = Checkpointer(Net(), save_dir="out")
-    assert not checkpointer.has_checkpoint()
-    assert checkpointer.last_checkpoint() is None
+    assert not has_checkpoint("out")
+    assert last_checkpoint("out") is None
     with pytest.raises(CheckpointError, match=TAG_FILE):
         checkpointer.load()
     checkpointer.save("model_000001")
     checkpointer.save("model_best", tag_last=False)
-    assert checkpointer.has_checkpoint()
+    assert has_checkpoint("out")
     assert Path("out", TAG_FILE).read_text() == os.path.join("out", "model_000001.pth")
     assert sorted(path.name for path in Path("out").iterdir()) == [TAG_FILE, "model_000001.pth", "model_best.pth"]
     Path("out").rename("new")  # a moved folder is still continued

@@ -14,7 +14,7 @@ import numpy as np
 
 from ssd.data.datasets.base import AnnotatedImage, ArrayDataset
 from ssd.data.datasets.folders import Layout, find_annotation_files, first_json_text
-from ssd.data.datasets.paths import MissingPathError, find_file, path_inside, read_json, require_path
+from ssd.data.datasets.paths import read_json, require_path
 from ssd.data.datasets.policy import (
     MAX_COORDINATE,
     RAISE_ERRORS,
@@ -25,7 +25,7 @@ from ssd.data.datasets.policy import (
     mistake_at,
     tally_unmatched,
 )
-from ssd.data.datasets.sizes import MISSING, SIZE_SLIP, is_side, true_size
+from ssd.data.datasets.sizes import SIZE_SLIP, find_image, is_side, true_size
 from ssd.utils.errors import DatasetError, shorten
 
 logger = logging.getLogger(__name__)
@@ -150,14 +150,7 @@ class COCODataset(ArrayDataset):
         policy: ErrorPolicy,
     ) -> AnnotatedImage:
         field = f"image {shorten(image['id'])}"
-        name = image["file_name"]
-        path = find_file(str(self.data_dir), [name])
-        if path is None and path_inside(str(self.data_dir), name) is not None:
-            message = f"{self.ann_file}: {field}: the image {shorten(name)} does not exist in {self.data_dir}"
-            raise MissingPathError(message, path=self.data_dir / name, field=field, kind=MISSING)
-        if path is None:
-            problem = f"the file_name {shorten(name)} is no file inside {self.data_dir}; name a folder that holds all "
-            raise mistake_at(self.ann_file, field, f"{problem}images, and the files relative to it")
+        path = find_image(self.data_dir, [image["file_name"]], self.ann_file, field)
         width: Any = image.get("width")
         height: Any = image.get("height")
         if not (is_side(width) and is_side(height)):
@@ -171,7 +164,7 @@ class COCODataset(ArrayDataset):
         return AnnotatedImage(
             image["id"],
             path,
-            true_size(int(width), int(height), boxes, Path(path), policy),
+            true_size(int(width), int(height), boxes, path, policy),
             names=[names[item["category_id"]] for item in objects],
             boxes=boxes,
             source=self.ann_file,

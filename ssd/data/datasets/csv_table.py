@@ -12,7 +12,7 @@ import numpy as np
 
 from ssd.data.datasets.base import AnnotatedImage, ArrayDataset
 from ssd.data.datasets.folders import Layout, find_annotation_files
-from ssd.data.datasets.paths import MissingPathError, find_file, path_inside, read_text, require_path
+from ssd.data.datasets.paths import MissingPathError, read_text, require_path
 from ssd.data.datasets.policy import (
     RAISE_ERRORS,
     ErrorPolicy,
@@ -22,7 +22,7 @@ from ssd.data.datasets.policy import (
     read_number,
     tally_unmatched,
 )
-from ssd.data.datasets.sizes import MISSING, image_size_of, true_size
+from ssd.data.datasets.sizes import find_image, image_size_of, true_size
 from ssd.structures.class_names import BACKGROUND
 from ssd.utils.errors import DatasetError, shorten
 from ssd.utils.image import IMAGE_SUFFIXES
@@ -212,7 +212,7 @@ def _to_image(
     rows: Sequence[_Row], folder: Path, table: Path, is_relative: bool, policy: ErrorPolicy
 ) -> AnnotatedImage:
     file, field = rows[0].file, rows[0].field
-    path = _find_image(file, folder, table, field, has_suffix=not is_relative)
+    path = find_image(folder, [file + suffix for suffix in (IMAGE_SUFFIXES if is_relative else ("",))], table, field)
     objects = [row for row in rows if row.name]
     boxes = np.array([row.box for row in objects], dtype=np.float64).reshape(-1, 4)
     if is_relative:
@@ -226,24 +226,6 @@ def _to_image(
         size = true_size(width, height, boxes, path, policy)
     names, fields = [row.name for row in objects], [row.field for row in objects]
     return AnnotatedImage(file, path, size, names, boxes, table, fields, written=[list(row.box) for row in objects])
-
-
-def _find_image(file: str, folder: Path, table: Path, field: str, *, has_suffix: bool) -> Path:
-    """Return the image that a row names."""
-    names = [file] if has_suffix else [file + suffix for suffix in IMAGE_SUFFIXES]
-    if not any(path_inside(str(folder), name) for name in names):
-        problem = (
-            f"the file name {shorten(file)} is no file inside {folder}; name a folder that holds all images, and the "
-            "files relative to it"
-        )
-        raise mistake_at(table, field, problem)
-    found = find_file(str(folder), names)
-    if found is None:
-        message = (
-            f"{table}: {field}: the image {shorten(file)} is not in {folder}; set IMAGES to the folder that holds it"
-        )
-        raise MissingPathError(message, path=folder / file, field=field, kind=MISSING)
-    return Path(found)
 
 
 def find_csv(root: Path) -> Layout:

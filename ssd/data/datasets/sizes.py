@@ -1,19 +1,32 @@
 """Annotated size and true size of an image."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ssd.data.datasets.paths import require_path
-from ssd.data.datasets.policy import MAX_COORDINATE, RAISE_ERRORS, ErrorPolicy
-from ssd.utils.errors import DatasetError, ImageError
+from ssd.data.datasets.paths import MissingPathError, find_file, path_inside, require_path
+from ssd.data.datasets.policy import MAX_COORDINATE, RAISE_ERRORS, ErrorPolicy, mistake_at
+from ssd.utils.errors import DatasetError, ImageError, shorten
 from ssd.utils.image import MAX_PIXELS, image_size, read_reduced_image, reduced_size
 
 # Kinds of DatasetError. An image with a mismatch cannot be used; a slip is corrected by the size of the image itself.
 SIZE_MISMATCH, SIZE_SLIP = "size mismatch", "size slip"
 MISSING, EMPTY, CORRUPT = "missing image", "empty image", "corrupt image"
+
+
+def find_image(folder: Path, names: Sequence[str], source: Path, field: str) -> Path:
+    """Return the image that an annotation names, the first of ``names`` that exists; DatasetError if none does."""
+    found = find_file(str(folder), names)
+    if found is not None:
+        return Path(found)
+    if any(path_inside(str(folder), name) for name in names):
+        problem = f"the image {shorten(names[0])} is not in {folder}; set IMAGES to the folder that holds it"
+        raise MissingPathError(f"{source}: {field}: {problem}", path=folder / names[0], field=field, kind=MISSING)
+    problem = f"the file name {shorten(names[0])} is no file inside {folder}; name a folder that holds all images, and "
+    raise mistake_at(source, field, f"{problem}the files relative to it")
 
 
 def true_size(
