@@ -263,7 +263,9 @@ def _train(target: Path, command: str, export: str | None) -> FittedRun:
     """Train, evaluate, write the reports and pictures, and say what comes next."""
     folder = target.parent
     _, training, text = _read_header(target, command, is_same=False)
-    status = train.run(train.parse_args(shlex.split(training)[2:]))
+    words = shlex.split(training)[2:]
+    words[words.index("--config-file") + 1] = str(target)  # the folder may have been moved
+    status = train.run(train.parse_args([*words, "OUTPUT_DIR", str(folder.resolve())]))
     if status:
         return FittedRun(folder, text, status)
     best = next(path for name in (BEST, "model_final") if (path := folder / f"{name}.pth").is_file())

@@ -22,7 +22,7 @@ from tests.conftest import SMALL_MODEL, restored_logger
 
 SMALL = [
     *("INPUT.IMAGE_SIZE", (96, 128), "SOLVER.BATCH_SIZE", 2, "DATA_LOADER.NUM_WORKERS", 0, "MODEL.DEVICE", "cpu"),
-    *("SOLVER.MAX_ITER", 4),
+    *("SOLVER.MAX_ITER", 4, "CHECKPOINT.KEEP", -1),
 ]
 
 
@@ -78,6 +78,18 @@ def test_the_same_folder_continues_and_other_options_are_refused(
     for other, options in ((scenes, {"minutes": 3}), (tmp_path, {})):
         with pytest.raises(ConfigError, match="--output"):
             ssd.fit(other, output=folder, **options)  # type: ignore[arg-type]
+
+
+def test_an_interrupted_run_continues_to_the_same_weights(fitted: FittedRun, scenes: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(fitted.folder, folder, symlinks=True)
+    for path in (*folder.glob("model_[bf]*.pth"), *folder.glob("inference/*/report.html")):
+        path.unlink()
+    (folder / "last_checkpoint.txt").write_text(str(folder / "model_000002.pth"))
+    again = ssd.fit(scenes, output=folder)
+    assert again.reports == (folder / "inference/test/report.html",)
+    first, second = (weights(path / "model_final.pth") for path in (fitted.folder, folder))
+    assert all(torch.equal(first[name], second[name]) for name in first)
 
 
 def test_a_dry_run_plans_and_writes_nothing(scenes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -95,8 +95,14 @@ def choose_roles(parts: Mapping[str, Collection[Any]]) -> tuple[list[str], list[
         if not ordered or not parts[part] or not seen.issuperset(parts[part]):
             chosen.append(part)
             seen.update(parts[part])
-    train = [part for part in chosen if kind_of_split(part) not in _TESTED] or chosen
+    train = [part for part in chosen if not _is_tested(part)] or chosen
     return train, [part for part in chosen if part not in train]
+
+
+def _is_tested(part: str) -> bool:
+    """Whether a part is called val or test, or has a word such as that, like custom_val."""
+    kinds = {kind_of_split(word) for word in (part, *re.split(r"[-_. ]+", part))}
+    return bool(kinds & {*_TESTED}) and "train" not in kinds
 
 
 def count_leaks(parts: Mapping[str, list[int]], groups: np.ndarray) -> dict[str, int]:

@@ -122,6 +122,8 @@ def test_versions_in_two_parts_are_counted() -> None:
         ({"train": "ab", "val": "", "extra": "b"}, "train", "val"),  # val cannot be read
         ({"all": "ab"}, "all", ""),
         ({"val": "ab", "test": "cd"}, "val test", ""),
+        ({"custom_train": "abc", "custom_val": "de"}, "custom_train", "custom_val"),
+        ({"valley": "abc", "forest": "de"}, "valley forest", ""),
     ],
 )
 def test_the_parts_that_are_read(parts: dict[str, str], train: str, test: str) -> None:
