@@ -166,12 +166,10 @@ def _reconstruct(kind: type, *_: Any) -> Any:
     return kind() if issubclass(kind, Shell) else Shell()
 
 
-def _load(file: Any, **options: Any) -> Any:
-    return _InertUnpickler(file, **options).load()
-
-
 # Takes the place of the module `pickle` in torch.load.
-_INERT_PICKLE = SimpleNamespace(Unpickler=_InertUnpickler, load=_load, __name__="pickle")
+_INERT_PICKLE = SimpleNamespace(
+    Unpickler=_InertUnpickler, load=lambda file, **options: _InertUnpickler(file, **options).load(), __name__="pickle"
+)
 
 
 def load_inert(path: Path, source: str) -> Any:
