@@ -70,12 +70,8 @@ def read_facts(
 ) -> Facts:
     """Find, check and divide the dataset in a folder; only the memory has the result.
 
-    Args:
-        folder: The folder.
-        format_name: Format of its annotations; None = detected.
-        resplit: Divide again what has parts for training and testing.
-        on_error: DATASETS.ON_ERROR: "skip" leaves out what is wrong.
-        seed: Seed of a new division.
+    With ``resplit``, what has parts for training and testing is divided again, by ``seed``. ``on_error`` is
+    DATASETS.ON_ERROR: "skip" leaves out what is wrong.
 
     Raises:
         ConfigError: There is no dataset, or several that differ.

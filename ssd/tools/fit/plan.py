@@ -182,7 +182,8 @@ def describe_schedule(cfg: Config, schedule: Schedule, timing: Timing, num_image
     """Return the keys of a schedule, and say what it is and takes."""
     solver, steps = cfg.SOLVER, schedule.steps
     epochs = steps * solver.BATCH_SIZE / num_images
-    why = f"{_EPOCHS} epochs, at least {_LEAST} steps" if limit is None else f"what {limit:g} minutes allow"
+    usual = f"usual for {num_images} images" if steps == wanted_steps(num_images, solver.BATCH_SIZE) else "as given"
+    why = usual if limit is None else f"what {limit:g} minutes allow"
     text = (
         f"{steps} steps of {solver.BATCH_SIZE} images ({epochs:.0f} epochs; {why}), {solver.OPTIMIZER}, learning rate "
         f"{solver.LR:g}, {solver.SCHEDULE}; about {schedule.seconds / 60:.1f} minutes with evaluation and report, at "
