@@ -157,42 +157,42 @@ def make_plan(
     facts: Facts, source: str | None, overrides: Sequence[Any], *, minutes: float | None, began: float
 ) -> tuple[Plan, Config]:
     """Plan a training from the facts of a folder and the time of some steps; return the plan, and its config."""
-    start, given = choose_start(source), [str(key) for key in overrides[::2]]
+    start = choose_start(source)
     names = ["DATASETS.TRAIN", list(facts.train), "DATASETS.TEST", list(facts.test)]
     cfg = load_config(start.recipe, [*start.overrides, *names, *overrides])
     scaling = [] if start.recipe != IMAGENET else choose_pixels(cfg, facts.datasets[0])
     weights = f"{start.text}{'; pixels are not divided, as its first batch norm asks' if scaling else ''}"
-    choices = [
-        planning.describe_data(facts),
-        planning.describe_division(facts),
-        Choice("start", weights, (*start.overrides, *scaling)),
-    ]
-    cfg = cfg.with_overrides(_not_given(scaling, given))
+    choices = [planning.describe_data(facts), planning.describe_division(facts)]
+    cfg = cfg.with_overrides([*scaling, *overrides])
     num_train = len(facts.records(facts.train))
-    is_fixed = "SOLVER.MAX_ITER" in given
+    is_fixed = "SOLVER.MAX_ITER" in overrides[::2]
     wanted = cfg.SOLVER.MAX_ITER if is_fixed else planning.wanted_steps(num_train, cfg.SOLVER.BATCH_SIZE)
     limit = minutes if minutes is not None and not is_fixed else None
-    option, priors, timing, schedule = _choose_input(cfg, facts, start, given, wanted=wanted, limit=limit, began=began)
-    tried = cfg.with_overrides([*_not_given(option.overrides, given), *priors.overrides])
+    option, priors, timing, schedule = _choose_input(
+        cfg, facts, start, overrides, wanted=wanted, limit=limit, began=began
+    )
+    tried = cfg.with_overrides([*option.overrides, *priors.overrides, *overrides])
     schedule = replace(schedule, seconds=schedule.seconds + time.monotonic() - began)
     network = f"{cfg.MODEL.BACKBONE.NAME}, neck {cfg.MODEL.NECK.NAME}, on {select_device(cfg.MODEL.DEVICE)}"
     length = planning.describe_schedule(tried, schedule, timing, num_train, limit)
-    choices += [Choice("network", network), option, priors, length]
-    cfg = tried.with_overrides(_not_given(length.overrides, given))
+    weights_choice = Choice("start", weights, (*start.overrides, *scaling))
+    choices += [weights_choice, Choice("network", network), option, priors, length]
+    cfg = tried.with_overrides([*length.overrides, *overrides])
     risks = planning.find_risks(facts, cfg, start, schedule, wanted)
     return Plan(start.recipe, tuple(choices), schedule, tuple(risks)), cfg
 
 
 def _choose_input(
-    cfg: Config, facts: Facts, start: Start, given: Sequence[str], *, wanted: int, limit: float | None, began: float
+    cfg: Config, facts: Facts, start: Start, overrides: Sequence[Any], *, wanted: int, limit: float | None, began: float
 ) -> tuple[Choice, Choice, Timing, Schedule]:
     """Return the first input that allows enough steps in the time that is left, its priors, time and schedule."""
+    given = [str(key) for key in overrides[::2]]
     records, num_test = facts.training_boxes(), len(facts.records(facts.test))
     boxes = records[:: max(1, len(records) // _MAX_BOX_IMAGES)]
     inputs = list(planning.list_inputs(facts, start, given, has_limit=limit is not None))
     schedule, area = None, 0
     for option in inputs:
-        tried = cfg.with_overrides(_not_given(option.overrides, given))
+        tried = cfg.with_overrides([*option.overrides, *overrides])
         pixels = math.prod(height_width(tried.INPUT.IMAGE_SIZE))
         if schedule and option is not inputs[-1] and planning.is_hopeless(schedule, wanted, pixels / area):
             continue
@@ -204,12 +204,6 @@ def _choose_input(
             break
     assert schedule is not None, "there is no input to try"
     return option, priors, timing, schedule
-
-
-def _not_given(overrides: Sequence[Any], given: Sequence[str]) -> list[Any]:
-    """Return the overrides of keys that the user does not set."""
-    pairs = zip(overrides[::2], overrides[1::2], strict=True)
-    return [item for pair in pairs if pair[0] not in given for item in pair]
 
 
 def _measure(cfg: Config, facts: Facts) -> Timing:

@@ -16,7 +16,7 @@ from ssd.commands.train import main as train
 from ssd.config import load_config
 from ssd.data import build_datasets
 from ssd.modeling.backbone import build_backbone
-from ssd.tools.fit.start import choose_pixels, choose_start
+from ssd.tools.fit.start import RANDOM, choose_pixels, choose_start
 from ssd.utils.errors import CheckpointError, ConfigError, DatasetError
 from tests.conftest import SMALL_MODEL, restored_logger
 
@@ -130,7 +130,7 @@ def test_starts(detector_file: Path, finished_run: Path, tmp_path: Path) -> None
     torch.save({"layer.weight": torch.ones(3)}, tmp_path / "other.pth")
     with pytest.raises(CheckpointError, match=r"other\.pth"):
         choose_start(str(tmp_path / "other.pth"))
-    assert choose_start(None).is_random
+    assert choose_start(None).recipe == RANDOM
     cached = tmp_path / "cache" / "mobilenet_v2-b0353104.pth"
     cached.parent.mkdir()
     cached.write_bytes(b"")

@@ -10,7 +10,7 @@ import torch
 from ssd.config import Config
 from ssd.structures.boxes import height_width
 from ssd.tools.fit.facts import Facts
-from ssd.tools.fit.start import Start
+from ssd.tools.fit.start import DETECTOR, RANDOM, Start
 from ssd.tools.fit.timing import Timing
 from ssd.tools.priors.coverage import ImageBoxes, measure
 from ssd.tools.priors.fit import fit_priors, make_fit_boxes
@@ -107,9 +107,9 @@ def list_inputs(facts: Facts, start: Start, given: Sequence[str], *, has_limit: 
     wanted = next((side for side in reversed(SIDES) if side >= _USUAL_SIDE and side * min(shares) >= _SMALL), SIDES[0])
     reason = "usual" if wanted == _USUAL_SIDE else f"for small objects, of {min(shares) * wanted:.0f} pixels in it"
     sides = [side for side in SIDES if side <= wanted] if has_limit else [wanted]
-    is_fixed = start.is_detector or "INPUT.IMAGE_SIZE" in given
+    is_fixed = start.recipe == DETECTOR or "INPUT.IMAGE_SIZE" in given
     for side in [0] if is_fixed else sides:
-        for frozen in (0, _FROZEN) if has_limit and not start.is_random else (0,):
+        for frozen in (0, _FROZEN) if has_limit and start.recipe != RANDOM else (0,):
             keys: list[Any] = []
             text = "as given" if "INPUT.IMAGE_SIZE" in given else "as the detector was trained"
             if side:
@@ -131,8 +131,8 @@ def input_size(image_size: tuple[int, int], side: int) -> tuple[int, int]:
 
 def choose_priors(cfg: Config, boxes: Sequence[ImageBoxes], start: Start, given: Sequence[str]) -> Choice:
     """Scale the priors of the recipe to the input, and fit them if they reach too few objects."""
-    if start.is_detector or any(key.startswith("MODEL.PRIORS") for key in given) or cfg.MODEL.PRIORS.SHAPES:
-        return Choice("priors", "as the detector's" if start.is_detector else "as given")
+    if start.recipe == DETECTOR or any(key.startswith("MODEL.PRIORS") for key in given) or cfg.MODEL.PRIORS.SHAPES:
+        return Choice("priors", "as the detector's" if start.recipe == DETECTOR else "as given")
     scaled = _with_scaled_priors(cfg)
     layout = make_layout(scaled)
     recall = _recall(boxes, scaled)
@@ -218,7 +218,8 @@ def find_risks(facts: Facts, cfg: Config, start: Start, schedule: Schedule, want
         f"{schedule.steps} steps are short, {wanted} are usual for these images: more --minutes": not is_enough(
             schedule, wanted
         ),
-        "random weights need more images than trained ones: --start FILE, URL or name of `ssd models`": start.is_random,
+        "random weights need more images than trained ones: --start FILE, URL or name of `ssd models`": start.recipe
+        == RANDOM,
     }
     return [text for text, applies in texts.items() if applies]
 

@@ -37,16 +37,6 @@ class Start:
     text: str  # the weights, and why these
     overrides: tuple[Any, ...] = ()
 
-    @property
-    def is_random(self) -> bool:
-        """Whether all weights are random."""
-        return self.recipe == RANDOM
-
-    @property
-    def is_detector(self) -> bool:
-        """Whether it is a detector, whose input size and priors stay."""
-        return self.recipe == DETECTOR
-
 
 def choose_start(source: str | None) -> Start:
     """Return the start from a file, URL or name of `ssd models`, of a detector or of a backbone trained on ImageNet.
@@ -57,9 +47,8 @@ def choose_start(source: str | None) -> Start:
         cached = find_cached(PRETRAINED_URL)
         if cached is not None:
             return Start(IMAGENET, f"ImageNet weights in the cache, {cached} (no --start was given)")
-        return Start(
-            RANDOM, f"random weights: no --start was given, and {os.path.basename(PRETRAINED_URL)} is not in the cache"
-        )
+        file = os.path.basename(PRETRAINED_URL)
+        return Start(RANDOM, f"random weights: no --start was given, and {file} is not in the cache")
     path = Path(source).expanduser()
     source = str(path.resolve()) if path.exists() else source
     try:
