@@ -3,13 +3,9 @@
 import os
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 
-def interrupt(
-    command: Sequence[str | Path], text: str, cwd: Path, environment: Mapping[str, str] | None = None
-) -> tuple[int, str]:
+def interrupt(command, text, cwd, environment=None):
     """Start a command and send it SIGINT once a line has the text; return exit status and the output that follows."""
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=cwd, env=environment) as process:
         assert process.stdout is not None

@@ -93,9 +93,7 @@ def test_versions_agree() -> None:
 
 
 @pytest.fixture
-def call(
-    archives: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., str]:
+def call(archives, tmp_path_factory, monkeypatch):
     """Run a program of an environment with the wheel and its extra onnx in an empty folder; return its output."""
     folder = tmp_path_factory.mktemp("environment")
     venv.create(folder, with_pip=True)

@@ -26,9 +26,7 @@ def test_sound_data(config_file: Path, tmp_path: Path, capsys: pytest.CaptureFix
     assert "report.json: cannot be written" in capsys.readouterr().err
 
 
-def test_an_error_decides_the_exit_status_and_a_warning_does_not(
-    config_file: Path, scenes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_error_decides_the_exit_status_and_a_warning_does_not(config_file, scenes, tmp_path, capsys):
     root = shutil.copytree(scenes, tmp_path / "copy")
     custom = ["DATASETS.CUSTOM.copy", str({"FORMAT": "voc", "ROOT": str(root), "SPLIT": "trainval"})]
     arguments = [config_file, *custom, "DATASETS.TRAIN", "('copy',)", "DATASETS.TEST", "()"]
@@ -45,9 +43,7 @@ def test_an_error_decides_the_exit_status_and_a_warning_does_not(
     assert "... and 1 more\n" in output
 
 
-def test_parts_of_a_folder_that_hold_the_same_images(
-    scenes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_parts_of_a_folder_that_hold_the_same_images(scenes, tmp_path, capsys):
     """Train and val are parts of trainval: only that is read for training, so nothing overlaps."""
     root = shutil.copytree(scenes, tmp_path / "copy")
     lists = root / "ImageSets/Main"

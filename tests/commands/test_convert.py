@@ -109,9 +109,7 @@ def test_names_of_classes_and_what_is_written_as_input(convert: Convert, foreign
         (["{foreign}", "-o", "folder.pth"], "folder.pth is a folder"),
     ],
 )
-def test_mistakes(
-    args: list[str], message: str, convert: Convert, foreign: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_mistakes(args, message, convert, foreign, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("README.md", "own.yaml"):
         (tmp_path / name).write_text("text")
@@ -144,9 +142,7 @@ def of_lufficc(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_to_and_from_lufficc(
-    convert: Convert, of_lufficc: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_to_and_from_lufficc(convert, of_lufficc, tmp_path, capsys):
     ours, theirs = tmp_path / "ours.pth", tmp_path / "theirs.pth"
     status, out, _ = convert(of_lufficc, "-o", ours, "--classes", "cat,dog")
     assert status == 0
@@ -171,9 +167,7 @@ def test_to_and_from_lufficc(
         ssd.init_detector(of_lufficc)
 
 
-def test_training_on_other_classes(
-    foreign: Path, scenes: Path, script: Callable[..., tuple[int, str, str]], tmp_path: Path
-) -> None:
+def test_training_on_other_classes(foreign, scenes, script, tmp_path):
     """One step of the whole network, at its own size, whose checkpoint detects."""
     shapes = {"FORMAT": "voc", "ROOT": str(scenes), "SPLIT": "trainval"}
     overrides = [

@@ -73,9 +73,7 @@ def test_convert_a_set_of_a_config(data: Run, config_file: Path, scenes: Path, t
     assert not (tmp_path / "c").exists()
 
 
-def test_convert_a_set_of_the_catalogue(
-    data: Run, scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_convert_a_set_of_the_catalogue(data, scenes, tmp_path, monkeypatch):
     shutil.copytree(scenes, tmp_path / "VOC2007")
     for path in (tmp_path / "VOC2007/Annotations").iterdir():
         path.write_text(re.sub("<name>.*?</name>", "<name>cat</name>", path.read_text()))
@@ -104,9 +102,7 @@ def tutorial(tmp_path: Path, scenes: Path) -> Path:
     return root
 
 
-def test_a_folder_with_two_formats(
-    data: Run, tutorial: Path, tmp_path: Path, config_file: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_folder_with_two_formats(data, tutorial, tmp_path, config_file, capsys):
     output = data("split", tutorial, "-o", tmp_path / "a", "--link")
     assert "12 images, voc" in output
     assert "VOC in" in output
@@ -247,9 +243,7 @@ def test_a_division_is_kept_unless_asked(data: Run, export: Path, tmp_path: Path
 
 
 @pytest.mark.parametrize(("is_renamed", "options"), [(False, ["--near-duplicates", "off"]), (True, [])])
-def test_versions_of_a_photograph_stay_together(
-    data: Run, export: Path, tmp_path: Path, is_renamed: bool, options: list[str]
-) -> None:
+def test_versions_of_a_photograph_stay_together(data, export, tmp_path, is_renamed, options):
     """By their names alone, and by their pixels alone."""
     photographs = {path.stem: path.stem[:2] for path in export.glob("*/images/*")}
     if is_renamed:
@@ -300,9 +294,7 @@ def write_config(folder: Path, root: Path) -> Path:
         (["--parts", ",".join(f"part{number}=0.01" for number in range(100))], "part99"),
     ],
 )
-def test_mistakes_in_a_split(
-    options: list[str], message: str, data: Run, shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_mistakes_in_a_split(options, message, data, shapes, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert message in data("split", shapes, "-o", tmp_path / "parts", *options, status=1)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["shapes"]

@@ -109,9 +109,7 @@ def test_all_checks(export: Export, tmp_path: Path, pictures: Path) -> None:
     assert len(detector.predict(pictures)) == 12
 
 
-def test_raw_and_int8_with_own_images_and_a_missing_runtime(
-    export: Export, config_file: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_raw_and_int8_with_own_images_and_a_missing_runtime(export, config_file, pictures, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "openvino", None)
     options = ("--raw", "--images", pictures, "--num-images", 2, "--int8", "--calibration-images", 2, "--skip-latency")
     gone = ("DATASETS.CUSTOM.train_scenes.ROOT", "gone")

@@ -66,9 +66,7 @@ def test_the_config_repeats_the_training_to_the_same_weights(fitted: FittedRun, 
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-def test_the_same_folder_continues_and_other_options_are_refused(
-    fitted: FittedRun, scenes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_same_folder_continues_and_other_options_are_refused(fitted, scenes, tmp_path, capsys):
     folder = tmp_path / "run"
     shutil.copytree(fitted.folder, folder, symlinks=True)
     again = ssd.fit(scenes, output=folder, dry_run=True)

@@ -167,9 +167,7 @@ def test_jobs_are_not_mixed(predict: Predict, pictures: Path) -> None:
 
 
 @pytest.mark.parametrize(("number", "expected"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_ends_it_after_the_current_batch(
-    predict: Predict, pictures: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, expected: int
-) -> None:
+def test_a_signal_ends_it_after_the_current_batch(predict, pictures, monkeypatch, number, expected):
     detect, calls = Predictor.predict, itertools.count()
 
     def detect_and_signal(*args: Any, **kwargs: Any) -> Iterator[Detections]:

@@ -2,7 +2,6 @@
 
 import json
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -35,9 +34,7 @@ def test_report_and_files(config_file: Path, tmp_path: Path, capsys: pytest.Capt
     assert sum(level["num_priors"] for level in report["levels"]) == 4 * (12 * 16 + 6 * 8 + 3 * 4 + 2 * 2)
 
 
-def test_a_fit_derives_from_the_config_and_keeps_the_overrides(
-    config_file: Path, scenes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_fit_derives_from_the_config_and_keeps_the_overrides(config_file, scenes, tmp_path, capsys):
     """The numbers of priors follow from the new ratios."""
     target = tmp_path / "elsewhere" / "fitted.yaml"
     entry = {"FORMAT": "voc", "ROOT": str(scenes), "SPLIT": "trainval"}
@@ -81,9 +78,7 @@ def test_mistakes(config_file: Path, options: list[str], message: str, capsys: p
     assert config_file.read_text() == content
 
 
-def test_data_without_objects(
-    config_file: Path, write_voc: Callable[..., Path], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_data_without_objects(config_file, write_voc, capsys):
     custom = {"FORMAT": "voc", "ROOT": str(write_voc({"a": []})), "SPLIT": "train", "CLASSES": ["disk"]}
     assert priors(config_file, "DATASETS.CUSTOM.none", custom, "DATASETS.TRAIN", "('none',)") == 1
     assert "no object in 1 images" in capsys.readouterr().err

@@ -39,9 +39,7 @@ def test_truth_values_and_sides_of_tiles() -> None:
 
 
 @pytest.mark.parametrize(("name", "index"), [("cuda", []), ("cuda:1", [torch.device("cuda:1")])])
-def test_a_gpu_is_selected_only_by_its_number(
-    config_file: Path, monkeypatch: pytest.MonkeyPatch, name: str, index: list[torch.device]
-) -> None:
+def test_a_gpu_is_selected_only_by_its_number(config_file, monkeypatch, name, index):
     """torch.cuda.set_device refuses a device without an index."""
     selected: list[torch.device] = []
     monkeypatch.setattr(distributed, "select_device", torch.device)
@@ -72,9 +70,7 @@ def test_what_runs_in_one_process_says_so(config_file: Path, monkeypatch: pytest
         (RuntimeError("[gloo/transport/tcp/pair.cc:545] Connection closed by peer\nmore"), 1, "error: another process"),
     ],
 )
-def test_errors_of_a_script_end_in_a_message(
-    capsys: pytest.CaptureFixture[str], error: BaseException, status: int, text: str
-) -> None:
+def test_errors_of_a_script_end_in_a_message(capsys, error, status, text):
     assert run_script(Mock(side_effect=error)) == status
     written = capsys.readouterr().err
     assert written.startswith(text)

@@ -1,7 +1,6 @@
 """Detectors that find many objects without a training, images for them, and the comparison of detections."""
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,9 +72,7 @@ def detect(config: Config, model: SSDDetector, images: Tensor) -> list[Container
     return model.eval()(normalize(config, images))
 
 
-def assert_same(
-    config: Config, found: Sequence[Container], expected: Sequence[Container], least: int = 1
-) -> tuple[float, float]:
+def assert_same(config, found, expected, least=1):
     """Check that detections are the same, best first, up to the cut, and that some image has ``least`` of them.
 
     Returns the largest difference of a box in pixels, and of a score.

@@ -3,7 +3,6 @@
 import logging
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -50,9 +49,7 @@ def test_onnx_of_vgg(tmp_path: Path, capfd: pytest.CaptureFixture[str], caplog: 
 
 
 @pytest.mark.parametrize("kind", ["complete", "raw"])
-def test_onnx_of_the_small_detector(
-    kind: str, exported: Path, small_config: Config, small_detector: SSDDetector
-) -> None:
+def test_onnx_of_the_small_detector(kind, exported, small_config, small_detector):
     check_batches(exported / f"{kind}.onnx", small_config, small_detector)
 
 
@@ -109,9 +106,7 @@ def sparse_images(small_config: Config, small_detector: SSDDetector) -> dict[int
     return {count: faded[counts.index(count)][None] for count in (0, 1, 100)}
 
 
-def test_few_or_no_objects(
-    exported: Path, small_config: Config, small_detector: SSDDetector, sparse_images: dict[int, Tensor]
-) -> None:
+def test_few_or_no_objects(exported, small_config, small_detector, sparse_images):
     """Also in a whole batch, for which torchvision declares that NMS keeps at least two boxes."""
     network = OnnxNetwork(exported / "complete.onnx")
     images = torch.cat([sparse_images[count] for count in (0, 100, 1)])
@@ -170,9 +165,7 @@ assert "ssd" not in sys.modules
 """
 
 
-def test_programs_need_torch_and_torchvision_alone(
-    exported: Path, small_config: Config, small_detector: SSDDetector, tmp_path: Path
-) -> None:
+def test_programs_need_torch_and_torchvision_alone(exported, small_config, small_detector, tmp_path):
     images = make_batch(small_config, 3)
     inputs = {
         "complete": [images.permute(0, 2, 3, 1)[:1], images.permute(0, 2, 3, 1), double_height(images)],
@@ -209,9 +202,7 @@ def test_the_model_is_not_changed(tmp_path: Path, small_config: Config, metadata
 
 
 @pytest.mark.parametrize("write", [export_onnx, export_program])
-def test_errors(
-    write: Callable[..., Path], tmp_path: Path, small_config: Config, small_detector: SSDDetector, metadata: Metadata
-) -> None:
+def test_errors(write, tmp_path, small_config, small_detector, metadata):
     """Metadata of another model, and a path that cannot be written."""
     other = make_metadata(small_config, small_detector, NAMES[:-1])
     with pytest.raises(ExportError, match="4 classes"):
@@ -223,17 +214,13 @@ def test_errors(
 
 
 @pytest.mark.parametrize("package", ["onnx", "onnxscript"])
-def test_a_missing_package(
-    package: str, tmp_path: Path, small_detector: SSDDetector, metadata: Metadata, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_missing_package(package, tmp_path, small_detector, metadata, monkeypatch):
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(MissingPackageError, match=rf"{package} .*\[onnx\]"):
         export_onnx(small_detector, tmp_path / "model.onnx", metadata)
 
 
-def test_a_failed_export_keeps_the_old_file(
-    tmp_path: Path, small_detector: SSDDetector, metadata: Metadata, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_export_keeps_the_old_file(tmp_path, small_detector, metadata, monkeypatch):
     def fail(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 

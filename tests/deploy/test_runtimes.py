@@ -23,9 +23,7 @@ DETECTORS = {"onnxruntime": OnnxDetector, "openvino": OpenVinoDetector}
 
 @pytest.mark.parametrize("kind", ["complete", "raw"])
 @pytest.mark.parametrize("runtime", [*DETECTORS, "torch"])
-def test_networks_find_what_torch_finds(
-    runtime: str, kind: str, exported: Path, small_config: Config, small_detector: SSDDetector
-) -> None:
+def test_networks_find_what_torch_finds(runtime, kind, exported, small_config, small_detector):
     pytest.importorskip(runtime)
     makers = exported_networks(exported / f"{kind}.onnx") | exported_networks(exported / f"{kind}.pt2")
     make = dict(zip([*DETECTORS, "torch"], makers.values(), strict=True))[runtime]

@@ -37,9 +37,7 @@ def check(config: Config, detector: Trained, network: object) -> None:
     assert score < 1e-4
 
 
-def test_candidates_of_pytorch_find_the_same(
-    small_config: Config, detector: Trained, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_candidates_of_pytorch_find_the_same(small_config, detector, monkeypatch):
     compiled = []
     monkeypatch.setattr(torch, "compile", lambda module: compiled.append(module) or module)
     before = {name: value.clone() for name, value in detector.model.state_dict().items()}
@@ -55,9 +53,7 @@ def test_compiled(small_config: Config, detector: Trained) -> None:
     check(small_config, detector, CompiledNetwork(detector))
 
 
-def test_bf16_does_not_change_the_model(
-    small_config: Config, detector: Trained, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_bf16_does_not_change_the_model(small_config, detector, monkeypatch):
     monkeypatch.setattr(trained, "has_bf16_arithmetic", lambda: False)
     candidates = make_candidates(detector, [Path("m.onnx")])
     for name in ("PyTorch, folded, bf16", "m.onnx in OpenVINO, bf16"):
@@ -73,9 +69,7 @@ def test_bf16_does_not_change_the_model(
     assert {parameter.dtype for parameter in detector.model.parameters()} == {torch.float32}
 
 
-def test_openvino_gets_threads_and_precision(
-    exported: Path, detector: Trained, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_openvino_gets_threads_and_precision(exported, detector, monkeypatch):
     openvino = pytest.importorskip("openvino")
     settings = []
     compile_model = openvino.Core.compile_model

@@ -71,9 +71,7 @@ def same(first: Detections, second: Detections) -> bool:
     )
 
 
-def test_a_checkpoint_alone_a_file_and_a_config_agree(
-    checkpoint: Path, yaml_file: Path, picture: Path, tmp_path: Path
-) -> None:
+def test_a_checkpoint_alone_a_file_and_a_config_agree(checkpoint, yaml_file, picture, tmp_path):
     cfg = config("OUTPUT_DIR", str(tmp_path / "out"))
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "last_checkpoint.txt").write_text(str(checkpoint))
@@ -161,9 +159,7 @@ def test_mistakes_of_the_arguments(tmp_path: Path, checkpoint: Path, yaml_file: 
         ("MODEL: {DEVICE: !!python/object/apply:os.mkdir [was_executed]}", "YAML"),
     ],
 )
-def test_a_wrong_config_in_a_checkpoint(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, message: str
-) -> None:
+def test_a_wrong_config_in_a_checkpoint(tmp_path, monkeypatch, text, message):
     monkeypatch.chdir(tmp_path)
     path = make_checkpoint(tmp_path / "old.pth", config(), config=text, class_names=CLASS_NAMES)
     with pytest.raises(ConfigError, match=message):

@@ -162,9 +162,7 @@ def test_show_writes_a_file(tmp_path: Path, pixels: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("has_viewer", [True, False])
-def test_show_without_a_file_opens_a_viewer(
-    pixels: np.ndarray, monkeypatch: pytest.MonkeyPatch, has_viewer: bool
-) -> None:
+def test_show_without_a_file_opens_a_viewer(pixels, monkeypatch, has_viewer):
     shown: list[tuple[Image.Image, str]] = []
     monkeypatch.setattr(ImageShow, "show", lambda image, title: shown.append((image, title)) or has_viewer)
     detections = make(pixels=pixels, name="a.jpg")

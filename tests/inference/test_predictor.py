@@ -181,9 +181,7 @@ def test_memory_does_not_grow_with_the_source(predictor: Predictor, monkeypatch:
 
 
 @pytest.mark.parametrize("end", ["close", "drop"])
-def test_a_stream_starts_with_its_first_result_and_ends_when_it_is_closed(
-    predictor: Predictor, network: Halves, end: str
-) -> None:
+def test_a_stream_starts_with_its_first_result_and_ends_when_it_is_closed(predictor, network, end):
     source = Images(10**9)
     results = predictor.predict(source, stream=True, batch_size=2)
     assert (len(source.references), reading_threads()) == (0, 0)

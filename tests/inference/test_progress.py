@@ -44,9 +44,7 @@ def test_a_line_per_image(capsys: pytest.CaptureFixture[str], clock: list[float]
 
 
 @pytest.mark.parametrize(("total", "count", "bar"), [(100, 100, ""), (101, 101, "101/101"), (None, 101, "101 images")])
-def test_a_terminal_has_a_bar_for_many_images(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, total: int | None, count: int, bar: str
-) -> None:
+def test_a_terminal_has_a_bar_for_many_images(capsys, monkeypatch, total, count, bar):
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
     with Progress(total) as progress:
@@ -59,9 +57,7 @@ def test_a_terminal_has_a_bar_for_many_images(
 
 
 @pytest.mark.parametrize("total", [5000, None])
-def test_fewer_lines_after_the_first_hundred(
-    capsys: pytest.CaptureFixture[str], clock: list[float], total: int | None
-) -> None:
+def test_fewer_lines_after_the_first_hundred(capsys, clock, total):
     with Progress(total) as progress:
         for number in range(1, 501):
             clock[0] = 0.1 * number

@@ -105,9 +105,7 @@ places = st.floats(0, 1)
     st.tuples(places, places),
     st.floats(0.01, 1),
 )
-def test_a_small_object_is_found_once(
-    size: tuple[int, int], tile: int, length: Box, place: Box, fragment_score: float
-) -> None:
+def test_a_small_object_is_found_once(size, tile, length, place, fragment_score):
     """However sure the tiles that cut it are of what they see, and though the whole image is too coarse for it."""
     corners = tile_corners(size, (tile, tile))
     assume(corners)

@@ -119,9 +119,7 @@ def test_h264_plays_in_a_browser(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("reason", ["", "the extra `video`", "H.264"])
-def test_only_mp4v_warns(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, reason: str
-) -> None:
+def test_only_mp4v_warns(tmp_path, monkeypatch, caplog, reason):
     if reason == "H.264":
         monkeypatch.setattr(av, "codecs_available", {"mpeg4"})
     elif reason:

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from ssd.data.datasets import ArrayDataset, COCODataset, CSVDataset, VOCDataset, YOLODataset
-from ssd.data.datasets.policy import RAISE_ERRORS, ErrorPolicy, SkipErrors
+from ssd.data.datasets.policy import RAISE_ERRORS, SkipErrors
 from ssd.data.samples import TrainingSamples
 from ssd.tools.data.content import collect_content
 from ssd.utils.errors import DatasetError
@@ -20,9 +20,7 @@ FORMATS = ("voc", "coco", "csv")
 TURNED = b"Exif\0\0MM" + struct.pack(">HIHHHII", 42, 8, 1, 0x0112, 4, 1, 6) + bytes(4)
 
 
-def open_one(
-    root: Path, kind: str, size: tuple[int, int], box: tuple[int, ...], policy: ErrorPolicy = RAISE_ERRORS
-) -> ArrayDataset:
+def open_one(root, kind, size, box, policy=RAISE_ERRORS):
     """Write the annotation of a.jpg with a box in corner form, counted from 0, and read it."""
     (width, height), (x1, y1, x2, y2) = size, box
     if kind == "voc":

@@ -3,7 +3,6 @@
 import gc
 import os
 import time
-from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -89,9 +88,7 @@ def test_an_abandoned_walk_closes_the_file(video: Path) -> None:
 
 
 @pytest.mark.parametrize("kept", [0.3, 0.6])
-def test_a_truncated_video_gives_its_frames_and_one_error(
-    video: Path, tmp_path: Path, kept: float, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_truncated_video_gives_its_frames_and_one_error(video, tmp_path, kept, capfd):
     path = tmp_path / "half.avi"
     content = video.read_bytes()
     path.write_bytes(content[: int(len(content) * kept)])
@@ -108,9 +105,7 @@ def test_a_truncated_video_gives_its_frames_and_one_error(
 class FakeCapture:
     """A video whose header and content may disagree; ``times`` are those of its frames in seconds."""
 
-    def __init__(
-        self, promised: float, frames: int, rate: float = 10, times: Sequence[float] | None = None, side: float = 4
-    ):
+    def __init__(self, promised, frames, rate=10, times=None, side=4):
         self.values = {cv2.CAP_PROP_FRAME_COUNT: promised, cv2.CAP_PROP_FPS: rate}
         self.values |= {cv2.CAP_PROP_FRAME_WIDTH: side, cv2.CAP_PROP_FRAME_HEIGHT: side, cv2.CAP_PROP_POS_MSEC: 0}
         self.times = iter(np.arange(frames) / 10 if times is None else times)
@@ -162,14 +157,7 @@ VARIABLE = [*np.arange(30) / 30, *np.arange(1, 10.1, 0.5)]  # 49 frames, the las
         *((unknown, 10, np.arange(5) / 10, "") for unknown in (-1, 0, -9.2e18, 1e15, float("nan"))),
     ],
 )
-def test_the_number_of_frames_against_the_header(
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-    promised: float,
-    rate: float,
-    times: Sequence[float],
-    outcome: str,
-) -> None:
+def test_the_number_of_frames_against_the_header(monkeypatch, caplog, promised, rate, times, outcome):
     source = fake(monkeypatch, FakeCapture(promised, len(times), rate, times))
     assert source.num_frames == (promised if 0 < promised <= 10_000 else None)
     count, message = walk(source)
@@ -190,9 +178,7 @@ def test_the_number_of_frames_against_the_header(
         (0, [0, 0.5, 0.5, 0.7], [0, 0.5, None, 0.7]),
     ],
 )
-def test_times_of_frames(
-    monkeypatch: pytest.MonkeyPatch, rate: float, written: list[float], expected: list[float | None]
-) -> None:
+def test_times_of_frames(monkeypatch, rate, written, expected):
     frames, _ = read_all(fake(monkeypatch, FakeCapture(-1, 4, rate, written)))
     assert [frame.time if frame.time is None else round(frame.time, 9) for frame in frames] == expected
 

@@ -73,9 +73,7 @@ def test_v3_features_are_those_of_torchvision_with_squeeze_before_activation(fro
         ("mobilenet_v3_ssdlite", "mobilenet_v3_large", [1, 7, 13, 16], [16, 240, 672, 960]),
     ],
 )
-def test_maps_from_within_blocks_are_torchvisions_expansions(
-    name, theirs, out_indices, channels, from_torchvision
-) -> None:
+def test_maps_from_within_blocks_are_torchvisions_expansions(name, theirs, out_indices, channels, from_torchvision):
     model, reference = from_torchvision(name, theirs, out_indices)
     inner = out_indices[1:-1]
     blocks = {index: getattr(reference[index], "block" if "v3" in name else "conv") for index in inner}

@@ -46,9 +46,7 @@ def make_facts(images: Sequence[Sequence[tuple[int, float]]], *, num_classes: in
 
 @pytest.mark.parametrize("side", [192, 256, 320, 512])
 @pytest.mark.parametrize("image_size", [(480, 640), (640, 480), (600, 600), (100, 900)])
-def test_the_input_has_the_shape_of_the_images_and_the_area_of_the_square(
-    side: int, image_size: tuple[int, int]
-) -> None:
+def test_the_input_has_the_shape_of_the_images_and_the_area_of_the_square(side, image_size):
     height, width = input_size(image_size, side)
     assert height % 32 == width % 32 == 0
     assert height * width == pytest.approx(side**2, rel=0.3)

@@ -190,9 +190,7 @@ def check_recording(detector: Detector, recorded: Recorded, *, has_total: bool =
     check_detections(detector, recorded, predictions, has_total=has_total, **options)
 
 
-def check_network(
-    detector: Detector, recorded: Recorded, predictions: tuple[Tensor, Tensor], *, order=None, classes=None
-) -> None:
+def check_network(detector, recorded, predictions, *, order=None, classes=None):
     """Compare priors, predictions, class scores and decoded boxes with the recorded ones.
 
     Args:
@@ -220,15 +218,7 @@ def check_network(
     np.testing.assert_allclose(boxes[0], recorded["boxes_scaled"], rtol=0, atol=1e-4)
 
 
-def check_detections(
-    detector: Detector,
-    recorded: Recorded,
-    predictions: tuple[Tensor, Tensor],
-    *,
-    order=None,
-    classes=None,
-    has_total=True,
-) -> None:
+def check_detections(detector, recorded, predictions, *, order=None, classes=None, has_total=True):
     """Compare detections on the scaled predictions of the network, and on drawn ones, with the recorded ones.
 
     The arguments are those of ``check_network``; without ``has_total`` only the best detections are compared.
@@ -258,9 +248,7 @@ def _detect(detector: Detector, cls_logits: Tensor, bbox_pred: Tensor) -> dict[s
     return {"boxes": found["boxes"] / found.img_width, "labels": found["labels"], "scores": found["scores"]}
 
 
-def _check_found(
-    kind: str, found: Mapping[str, Tensor], recorded: Recorded, columns: Tensor, *, has_total: bool
-) -> None:
+def _check_found(kind, found, recorded, columns, *, has_total):
     """Scores agree rank by rank, and each recorded detection is among ours."""
     if has_total:
         assert len(found["scores"]) == int(recorded[f"{kind}_total"])
