@@ -39,7 +39,7 @@ from ssd.tools.fit.timing import NUM_STEPS, WARM_UP, Timing, measure_training
 from ssd.tools.priors.layout import write_derived
 from ssd.tools.report import describe_run, write_report
 from ssd.utils.checkpoint import BEST
-from ssd.utils.device import select_device
+from ssd.utils.device import keep_freed_memory, select_device
 from ssd.utils.errors import ConfigError, import_extra
 from ssd.utils.logger import say, setup_logger
 from ssd.weights.loaded_checkpoint import trained_class_names
@@ -207,11 +207,14 @@ def _choose_input(
 
 
 def _measure(cfg: Config, facts: Facts) -> Timing:
-    """Time a training of a config."""
+    """Time a training of a config, in a process that is set up as by ``start_process``."""
+    device = select_device(cfg.MODEL.DEVICE)
+    if device.type == "cpu":
+        keep_freed_memory()
     cfg = with_num_classes(cfg, facts.datasets[0].class_names)
     with _logging_at(logging.ERROR), tempfile.TemporaryDirectory() as folder:
         cfg = cfg.with_overrides(["OUTPUT_DIR", folder, "SOLVER.MAX_ITER", WARM_UP + NUM_STEPS])
-        sets, device = facts.datasets, select_device(cfg.MODEL.DEVICE)
+        sets = facts.datasets
         return measure_training(make_training(cfg, sets, sets, device, None, intervals=Intervals(0, 0, 0)))
 
 
