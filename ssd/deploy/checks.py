@@ -4,6 +4,7 @@ import logging
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -29,15 +30,13 @@ logger = logging.getLogger(__name__)
 _BATCH_SIZES = (1, 5)  # of the comparison
 
 
-class FrameSource:
+class FrameSource(list[PendingFrame]):
     """Source of the given frames."""
 
-    def __init__(self, pending: Sequence[PendingFrame]):
-        self._pending = pending
-        self.num_frames = len(pending)
-
-    def __iter__(self) -> Iterator[PendingFrame]:
-        return iter(self._pending)
+    @property
+    def num_frames(self) -> int:
+        """Number of frames."""
+        return len(self)
 
 
 def dataset_images(datasets: Mapping[str, DetectionDataset]) -> FrameSource:
@@ -71,7 +70,7 @@ def check_parity(trained: Trained, paths: Sequence[Path], frames: Sequence[Frame
     installed is a note of the report.
     """
     metadata = trained.metadata
-    images = FrameSource([PendingFrame(frame.name, partial(_same, frame)) for frame in frames])
+    images = FrameSource([PendingFrame(frame.name, partial(replace, frame)) for frame in frames])
     cut = Cut(metadata.score_threshold, metadata.max_per_image if metadata.max_per_image >= 0 else sys.maxsize)
     expected = MetadataPredictor(PlainNetwork(trained), metadata).predict(images, batch_size=1)
     for path in paths:
@@ -88,10 +87,6 @@ def check_parity(trained: Trained, paths: Sequence[Path], frames: Sequence[Frame
             for batch_size in _BATCH_SIZES:
                 parity = compare_all(expected, predictor.predict(images, batch_size=batch_size), cut)
                 report.parity.append(ParityCheck(name, batch_size, parity))
-
-
-def _same(frame: Frame) -> Frame:
-    return frame
 
 
 def check_accuracy(

@@ -26,13 +26,12 @@ RAW_OUTPUTS = ["cls_logits", "bbox_pred"]
 COMPLETE_OUTPUTS = ["boxes", "scores", "labels", "counts"]
 
 _OPSET = 20  # ONNX 1.15, November 2023
-_MAX_BYTES = 2**31 - 2**20  # of weights in an ONNX file: the limit of protobuf is 2 GiB, and the graph needs some
 # Candidates per image of a complete torch.export program; at least four times MAX_PER_IMAGE.
 _NUM_CANDIDATES = 1000
 
 
 def export_onnx(model: SSDDetector, path: str | Path, metadata: Metadata, *, complete: bool = True) -> Path:
-    """Write a detector as one ONNX file with a dynamic batch, and its description beside it.
+    """Write a detector as one ONNX file with a dynamic batch, and its description beside it; return ``path``.
 
     Args:
         model: The detector, which is not changed.
@@ -41,19 +40,14 @@ def export_onnx(model: SSDDetector, path: str | Path, metadata: Metadata, *, com
         complete: Map uint8 images of any size to the detections of PostProcessor; else (raw) map normalised images of
             the size of the network to predictions at every prior. The side-car describes both.
 
-    Returns:
-        ``path``.
-
     Raises:
-        ExportError: The model is too large, or does not fit ``metadata``.
+        ExportError: The model does not fit ``metadata``.
         MissingPackageError: onnx or onnxscript is not installed.
-        OutputError: The file cannot be written.
     """
     path = _writable(path)
     for package in ("onnx", "onnxscript"):
         import_extra(package, "onnx")
     module, example, dims = _prepare(model, metadata, suppress if complete else None)
-    check_size(module)
     for name in ("onnxscript", "onnx_ir"):  # whose optimisers warn about single nodes
         logging.getLogger(name).setLevel(logging.ERROR)
     program = torch.onnx.export(
@@ -140,15 +134,6 @@ def _check_fit(network: RawDetector, example: Tensor, metadata: Metadata) -> Non
         raise ExportError(
             f"the model does not fit its metadata: with {num_priors} priors and {num_classes} classes (background "
             f"included) it must predict {expected}, but predicts {found}; make the metadata from the model's own config"
-        )
-
-
-def check_size(module: nn.Module) -> None:
-    """Raise ExportError if the weights of a module do not fit into an ONNX file."""
-    num_bytes = sum(tensor.nbytes for tensor in module.state_dict().values())
-    if num_bytes > _MAX_BYTES:
-        raise ExportError(
-            f"weights of {num_bytes / 1e9:.1f} GB do not fit into an ONNX file, whose limit is 2 GB; export a .pt2"
         )
 
 

@@ -10,16 +10,13 @@ from torch import Tensor
 
 from ssd.config import Config
 from ssd.data.transforms import BatchTransform
-from ssd.deploy.graph import RawDetector
 from ssd.deploy.metadata import Metadata, make_metadata
 from ssd.deploy.runtimes import OpenVinoNetwork, exported_networks
 from ssd.inference.predictor import Network
-from ssd.inference.torch_network import TorchNetwork, fold_batch_norms
-from ssd.modeling.box_head import Predictions
+from ssd.inference.torch_network import TorchNetwork
 from ssd.modeling.detector import SSDDetector
 from ssd.structures import Container
 from ssd.utils.device import has_bf16_arithmetic
-from ssd.utils.errors import DeviceError
 from ssd.weights.loaded_checkpoint import LoadedCheckpoint
 from ssd.weights.trained import build_trained_model
 
@@ -56,40 +53,21 @@ class PlainNetwork:
         return self._model.box_head.detect(self._model.predict(self._batch_transform(images)))
 
 
-class CompiledNetwork:
-    """The model with batch norms folded, compiled up to its predictions."""
-
-    def __init__(self, trained: Trained):
-        folded: SSDDetector = fold_batch_norms(trained.model).to(memory_format=torch.channels_last)
-        self._network = torch.compile(RawDetector(folded))
-        self._head = folded.box_head
-        self._batch_transform = trained.batch_transform
-
-    @torch.inference_mode()
-    def __call__(self, images: Tensor) -> list[Container]:
-        """Detect in a batch, see ``TorchNetwork``."""
-        return self._head.detect(Predictions(*self._network(self._batch_transform(images))))
-
-
 def make_candidates(trained: Trained, paths: Sequence[Path]) -> Mapping[str, Callable[[int], Network]]:
-    """Return, by name, functions of a number of threads that load the networks to time; the first is the reference."""
+    """Return, by name, functions of a number of threads that load the networks to time; the first is the reference.
+
+    Those in bf16 are left out where the CPU would emulate it.
+    """
     model, transform = trained.model, trained.batch_transform
-
-    def in_bf16(make: Callable[[int], Network], num_threads: int) -> Network:
-        if not has_bf16_arithmetic():
-            raise DeviceError("this CPU has no arithmetic in bf16")
-        return make(num_threads)
-
     candidates: dict[str, Callable[[int], Network]] = {
         "PyTorch, as trained": lambda _: PlainNetwork(trained),
         "PyTorch, batch norms folded": lambda _: TorchNetwork(model, transform),
-        "PyTorch, folded, bf16": partial(in_bf16, lambda _: TorchNetwork(model, transform, torch.bfloat16)),
-        "PyTorch, folded, torch.compile": lambda _: CompiledNetwork(trained),
     }
     for path in paths:
         candidates |= exported_networks(path)
-    if paths[0].suffix == ".onnx":
-        candidates[f"{paths[0].name} in OpenVINO, bf16"] = partial(
-            in_bf16, lambda num_threads: OpenVinoNetwork(paths[0], num_threads=num_threads, precision="bf16")
-        )
+    if has_bf16_arithmetic():
+        candidates["PyTorch, folded, bf16"] = lambda _: TorchNetwork(model, transform, torch.bfloat16)
+        if paths[0].suffix == ".onnx":
+            in_bf16 = partial(OpenVinoNetwork, paths[0], precision="bf16")
+            candidates[f"{paths[0].name} in OpenVINO, bf16"] = lambda num_threads: in_bf16(num_threads=num_threads)
     return candidates

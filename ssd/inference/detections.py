@@ -26,28 +26,19 @@ class Detections:
 
     ``detections[rows]`` takes an index, a slice, indices or a mask and returns Detections of the same image. Iterating
     yields Detections of one object each.
-
-    Attributes:
-        boxes: float32 (N, 4), corner form in pixels of the original image; may exceed it.
-        labels: int64 (N,), from 1.
-        scores: float32 (N,), descending.
-        class_names: Index = label, background first.
-        orig_size: (width, height) of the image in pixels.
-        name, path, index, video, time: Origin of the image, see ``Frame``.
-        pixels: Image, RGB uint8 (H, W, 3), if it was kept.
     """
 
-    boxes: np.ndarray
-    labels: np.ndarray
-    scores: np.ndarray
-    class_names: tuple[str, ...]
-    orig_size: tuple[int, int]
-    name: str = "image"
+    boxes: np.ndarray  # float32 (N, 4), corner form in pixels of the original image; may exceed it
+    labels: np.ndarray  # int64 (N,), from 1
+    scores: np.ndarray  # float32 (N,), descending
+    class_names: tuple[str, ...]  # index = label, background first
+    orig_size: tuple[int, int]  # (width, height) of the image in pixels
+    name: str = "image"  # this and the next four: origin of the image, see ``Frame``
     path: Path | None = None
     index: int = 0
     video: VideoInfo | None = None
     time: float | None = None
-    pixels: np.ndarray | None = None
+    pixels: np.ndarray | None = None  # RGB uint8 (H, W, 3), if it was kept
 
     def __post_init__(self) -> None:
         num, shapes = len(self.labels), (self.boxes.shape, self.labels.shape, self.scores.shape)

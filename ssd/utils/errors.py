@@ -28,22 +28,15 @@ class ConfigError(SSDError, ValueError):
 
 
 class DatasetError(SSDError, ValueError):
-    """A dataset is missing, or one of its annotations is malformed.
-
-    Args:
-        message: Text for the user; names path and field too.
-        path: File at fault; None if unknown.
-        field: Place in the file, such as "object 3, <bndbox>" or "annotations[7]".
-        kind: Category of the error in a few words, by which errors are counted.
-    """
+    """A dataset is missing, or one of its annotations is malformed; the message names path and field too."""
 
     def __init__(
         self,
         message: str = "",
         *,
-        path: str | os.PathLike[str] | None = None,
-        field: str = "",
-        kind: str = "malformed annotation",
+        path: str | os.PathLike[str] | None = None,  # file at fault
+        field: str = "",  # place in it, such as "object 3, <bndbox>" or "annotations[7]"
+        kind: str = "malformed annotation",  # by which errors are counted
     ):
         super().__init__(message)
         self.path = None if path is None else os.fspath(path)

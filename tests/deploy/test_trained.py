@@ -7,9 +7,8 @@ import torch
 
 from ssd.config import Config
 from ssd.deploy import Metadata, trained
-from ssd.deploy.trained import CompiledNetwork, PlainNetwork, Trained, make_candidates
+from ssd.deploy.trained import PlainNetwork, Trained, make_candidates
 from ssd.modeling.detector import SSDDetector
-from ssd.utils.errors import DeviceError
 from tests.deploy.detectors import assert_same, detect, make_batch
 
 
@@ -18,15 +17,18 @@ def detector(small_detector: SSDDetector, metadata: Metadata) -> Trained:
     return Trained(small_detector.eval(), metadata)
 
 
-def test_names_of_candidates(detector: Trained) -> None:
-    variants = ("as trained", "batch norms folded", "folded, bf16", "folded, torch.compile")
-    model = [f"PyTorch, {variant}" for variant in variants]
+@pytest.mark.parametrize("has_bf16", [False, True])
+def test_names_of_candidates(detector, monkeypatch, has_bf16):
+    """Those in bf16 are for CPUs that compute in it."""
+    monkeypatch.setattr(trained, "has_bf16_arithmetic", lambda: has_bf16)
+    model = ["PyTorch, as trained", "PyTorch, batch norms folded"]
+    in_bf16 = ["PyTorch, folded, bf16", "m.onnx in OpenVINO, bf16"] if has_bf16 else []
     assert list(make_candidates(detector, [Path("m.onnx"), Path("m.int8.onnx")])) == [
         *model,
         *("m.onnx in ONNX Runtime", "m.onnx in OpenVINO", "m.int8.onnx in ONNX Runtime", "m.int8.onnx in OpenVINO"),
-        "m.onnx in OpenVINO, bf16",
+        *in_bf16,
     ]
-    assert list(make_candidates(detector, [Path("m.pt2")])) == [*model, "m.pt2"]
+    assert list(make_candidates(detector, [Path("m.pt2")])) == [*model, "m.pt2", *in_bf16[:1]]
 
 
 def check(config: Config, detector: Trained, network: object) -> None:
@@ -37,29 +39,17 @@ def check(config: Config, detector: Trained, network: object) -> None:
     assert score < 1e-4
 
 
-def test_candidates_of_pytorch_find_the_same(small_config, detector, monkeypatch):
-    compiled = []
-    monkeypatch.setattr(torch, "compile", lambda module: compiled.append(module) or module)
+def test_candidates_of_pytorch_find_the_same(small_config, detector):
     before = {name: value.clone() for name, value in detector.model.state_dict().items()}
     candidates = list(make_candidates(detector, [Path("m.pt2")]).values())
-    for index in (0, 1, 3):
-        check(small_config, detector, candidates[index](1))
-    assert len(compiled) == 1
+    for make in candidates[:2]:
+        check(small_config, detector, make(1))
     assert all(torch.equal(value, before[name]) for name, value in detector.model.state_dict().items())
 
 
-@pytest.mark.slow
-def test_compiled(small_config: Config, detector: Trained) -> None:
-    check(small_config, detector, CompiledNetwork(detector))
-
-
 def test_bf16_does_not_change_the_model(small_config, detector, monkeypatch):
-    monkeypatch.setattr(trained, "has_bf16_arithmetic", lambda: False)
-    candidates = make_candidates(detector, [Path("m.onnx")])
-    for name in ("PyTorch, folded, bf16", "m.onnx in OpenVINO, bf16"):
-        with pytest.raises(DeviceError, match="bf16"):
-            candidates[name](1)
     monkeypatch.setattr(trained, "has_bf16_arithmetic", lambda: True)
+    candidates = make_candidates(detector, [Path("m.onnx")])
     images = make_batch(small_config, 1)
     (exact,) = PlainNetwork(detector)(images)
     (found,) = candidates["PyTorch, folded, bf16"](1)(images)

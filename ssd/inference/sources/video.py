@@ -1,6 +1,5 @@
 """Videos, streams and cameras as frames, through OpenCV."""
 
-import logging
 import math
 import time
 from collections import deque
@@ -16,8 +15,6 @@ from ssd.utils.errors import ImageError
 from ssd.utils.image import MAX_PIXELS
 from ssd.utils.opencv import silence_ffmpeg, silent_opencv
 
-logger = logging.getLogger(__name__)
-
 VIDEO_SUFFIXES = (
     *(".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".wmv", ".flv", ".3gp"),
     *(".ogv", ".mjpeg"),
@@ -27,9 +24,8 @@ _MAX_FRAMES = 2**40  # OpenCV returns such numbers for an unknown duration
 _MAX_FRAME_RATE = 1000  # above, it is the time base of a stream of unknown rate
 _MAX_GAP = 3600.0  # seconds between two frames; more is an error of the container, such as a counter that overflows
 # The header's count is often an estimate from the duration, or includes hidden frames. A video is incomplete when both
-# frames and time are short by more than this; less is a warning.
+# frames and time are short by more than this.
 _TOLERANCE = 0.05
-_MAX_UNEVENNESS = 1.5  # ratio of the longest and the shortest gap above which the frame rate is variable
 _NUM_REORDERED = 3  # frames at the end of a truncated video that may lack earlier ones, which are stored after them
 
 
@@ -77,21 +73,14 @@ class VideoSource:
         if isinstance(self._address, int):
             return ImageError(f"{self.info.name}: no more frames after {num_read}; is it still connected?")
         promised, rate = self.info.num_frames, self.info.frame_rate
-        if promised is None or num_read >= promised or not rate:
+        if promised is None or not rate:
             return None
-        minimum = (1 - _TOLERANCE) * promised
         num_in_time = times.last * rate + max(1, times.longest * rate)  # the last frame may last as long as any other
-        if num_in_time + 0.5 >= promised:
-            return None  # complete: the number in the header is the product of duration and rate
-        message = f"{self.info.name}: ends, or is damaged, after {num_read} of the {promised} frames in its header"
-        if times.longest > _MAX_UNEVENNESS * times.shortest:
-            if num_in_time >= minimum:
-                return None
-            message = f"{self.info.name}: the last frame is at {times.last:.1f} of {promised / rate:.1f} seconds"
-        elif num_read < minimum and num_in_time < minimum:
-            return ImageError(message)
-        logger.warning("%s", message)
-        return None
+        if max(num_read, num_in_time) >= (1 - _TOLERANCE) * promised:
+            return None
+        return ImageError(
+            f"{self.info.name}: ends, or is damaged, after {num_read} of the {promised} frames in its header"
+        )
 
 
 class _FrameTimes:
@@ -99,7 +88,7 @@ class _FrameTimes:
 
     def __init__(self, frame_rate: float):
         self.last = -math.inf  # seconds
-        self.shortest, self.longest = math.inf, 0.0  # gaps between frames, without those at the end
+        self.longest = 0.0  # gap between frames, without those at the end
         self._recent: deque[float] = deque()
         self._step = 1 / frame_rate if frame_rate else None
 
@@ -116,8 +105,7 @@ class _FrameTimes:
         self.last += gap
         self._recent.append(gap)
         if len(self._recent) > _NUM_REORDERED:
-            settled = self._recent.popleft()
-            self.shortest, self.longest = min(self.shortest, settled), max(self.longest, settled)
+            self.longest = max(self.longest, self._recent.popleft())
         return self.last
 
 
