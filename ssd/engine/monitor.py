@@ -137,7 +137,7 @@ class TrainingMonitor:
         if self.writer:
             self.writer.close()
         if self.table:
-            from ssd.engine.results import write_learning_curves  # matplotlib is slow to import
+            from ssd.engine.learning_curves import write_learning_curves  # matplotlib is slow to import
 
             write_learning_curves(self.table)
 

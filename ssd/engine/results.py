@@ -1,38 +1,17 @@
-"""Results of a training: results.csv, and learning_curves.svg and .png drawn from it."""
+"""Results of a training: results.csv."""
 
 import csv
 import io
 import logging
-import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
-
-from ssd.utils.errors import ImageError
 from ssd.utils.files import write_text
-from ssd.utils.image import write_image
-from ssd.visualization.theme import LIGHT, WIDE, add_legend, figure_to_rgb, figure_to_svg, make_figure, series_style
 
 logger = logging.getLogger(__name__)
 
 _KEY = "iteration"
-_DPI = 150
-_MEASURES = {"iteration", "lr", "images_per_second", "memory_mib"}
-_MAIN = ("mAP", "AP")  # of the metrics voc and coco, see ``EvaluationResult.main_name``
-_ROW_HEIGHT = 3.0  # inches
-_LEGEND_LINE = 0.2  # inches
-_WINDOW = 1 / 20  # share of the points in the window of a smoothed curve
-_LOG_RATIO = 8  # ratio of the largest to the smallest loss above which the axis is logarithmic
-_MARKS = 12  # on a line
-_MAX_NAME = 22  # letters; longer labels are in one column
-_FEW = 2  # points, which get a marker
-
-Series = Mapping[str, tuple[np.ndarray, np.ndarray]]  # iterations (N,) and values (N,) by name
 
 
 class ResultsTable:
@@ -96,136 +75,3 @@ def _read(path: Path) -> tuple[list[str], list[dict[str, str]]]:
     columns = lines[0]
     rows = [cells for cells in lines[1:] if len(cells) == len(columns) and cells[0].isdecimal()]
     return columns, [{name: cell for name, cell in zip(columns, cells, strict=True) if cell} for cells in rows]
-
-
-def write_learning_curves(table: ResultsTable) -> None:
-    """Draw the curves of a table beside it, if it has rows; a failure to write is a warning."""
-    if not table.rows:
-        return
-    figure = plot_learning_curves(*read_curves(table))
-    path = table.path.with_name("learning_curves.svg")
-    try:
-        write_text(path, figure_to_svg(figure))
-        write_image(figure_to_rgb(figure, _DPI), path.with_suffix(".png"))
-    except (OSError, ImageError) as error:
-        logger.warning("The learning curves cannot be written: %s", error)
-
-
-def read_curves(table: ResultsTable) -> tuple[Series, Series, Series, Series]:
-    """Return losses, validation losses, metrics and learning rate, the arguments of ``plot_learning_curves``."""
-    losses = [name for name in table.columns if "/" not in name and name not in _MEASURES]
-    evaluated = {name: name.rpartition("/")[2] for name in table.columns if "/" in name}
-    validation_losses = [name for name, last in evaluated.items() if last in losses]
-    metrics = [name for name, last in evaluated.items() if last in _MAIN]
-
-    def series(name: str) -> tuple[np.ndarray, np.ndarray]:
-        filled = [row for row in table.rows if name in row]
-        return np.array([int(row["iteration"]) for row in filled]), np.array([float(row[name]) for row in filled])
-
-    groups = ({name: series(name) for name in names} for names in (losses, validation_losses, metrics, ["lr"]))
-    return tuple(groups)  # type: ignore[return-value]  # of length 4
-
-
-def plot_learning_curves(losses: Series, validation_losses: Series, metrics: Series, rates: Series) -> Figure:
-    """Plot losses, metrics and learning rate over the iterations."""
-    total = {name: series for name, series in losses.items() if name == "total_loss"}
-    parts = {name: series for name, series in losses.items() if name not in total}
-    metrics = {name: series for name, series in metrics.items() if np.isfinite(series[1]).any()}
-    num_lines = max(len(losses) + len(validation_losses), len(metrics))
-    height = _ROW_HEIGHT + _LEGEND_LINE * (num_lines / 2 + 1)
-    figure, grid = make_figure(LIGHT, width=WIDE, height=2 * height, rows=2, columns=2)
-    panels = list(grid.flat)
-    _draw_losses(panels.pop(0), "total loss", total, validation_losses)
-    if parts:
-        _draw_losses(panels.pop(0), "its parts", parts, validation_losses)
-    if metrics:
-        _draw_metrics(panels.pop(0), metrics)
-    _draw_rates(panels.pop(0), rates)
-    for axes in panels:
-        axes.set_visible(False)
-    ends = [iterations[-1] for iterations, _ in [*losses.values(), *metrics.values()] if len(iterations)]
-    for axes in grid.flat:
-        axes.set_xlim(0, 1.02 * max(ends, default=1))
-    return figure
-
-
-def smooth(values: np.ndarray, window: int) -> np.ndarray:
-    """Return the mean (N,) of the finite ones among the ``window`` values around each, fewer at the ends."""
-    if window == 1 or not len(values):
-        return values
-    is_finite = np.isfinite(values)
-    margin = (window // 2, window - 1 - window // 2)
-    columns = (is_finite.astype(np.float64), np.where(is_finite, values, 0.0))
-    counts, sums = (np.convolve(np.pad(column, margin), np.ones(window), mode="valid") for column in columns)
-    return np.where(counts > 0.5, sums / np.maximum(counts, 1), np.nan)
-
-
-def _draw_losses(axes: Axes, title: str, losses: Series, validation_losses: Series) -> None:
-    drawn = []
-    for index, (name, (iterations, values)) in enumerate(losses.items()):
-        style = {**series_style(index, LIGHT), "marker": "" if len(values) > _FEW else "o"}
-        axes.plot(iterations, values, color=style["color"], linewidth=0.8, alpha=0.3)
-        window = max(1, round(len(values) * _WINDOW))
-        axes.plot(iterations, smooth(values, window), label=_label(name), **style)
-        evaluated = {key: series for key, series in validation_losses.items() if key.rpartition("/")[2] == name}
-        for number, (key, (points, numbers)) in enumerate(evaluated.items(), start=1):
-            axes.plot(points, numbers, label=_label(key), **{**_marked(number, len(numbers)), "color": style["color"]})
-        drawn += [values, *(numbers for _, numbers in evaluated.values())]
-    _scale(drawn, axes)
-    _finish(axes, title)
-
-
-def _draw_metrics(axes: Axes, metrics: Series) -> None:
-    for index, (name, (iterations, values)) in enumerate(metrics.items()):
-        best = int(np.nanargmax(values))
-        label = f"{_label(name)}: best {values[best]:.3f} at {iterations[best]}"
-        axes.plot(iterations, values, label=label, **_marked(index, len(values)))
-    axes.set_ylim(0, 1.05 * max(float(np.nanmax(values)) for _, values in metrics.values()) or 1)
-    _finish(axes, "metric")
-
-
-def _draw_rates(axes: Axes, rates: Series) -> None:
-    for index, (iterations, values) in enumerate(rates.values()):
-        marker = "" if len(values) > _FEW else "o"
-        axes.plot(iterations, values, **{**series_style(index, LIGHT), "marker": marker})
-    axes.set_ylim(0, None)
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    _finish(axes, "learning rate")
-
-
-def _marked(index: int, num_points: int) -> dict:
-    return {**series_style(index, LIGHT), "markevery": max(1, num_points // _MARKS)}
-
-
-def _label(name: str) -> str:
-    """Label of a column: "cells_test" for the total loss, else such as "reg, cells_test" or "mAP, cells_test"."""
-    folder, _, last = name.rpartition("/")
-    folder = folder or "training"
-    folder = folder if len(folder) <= _MAX_NAME else f"{folder[: _MAX_NAME - 1]}…"
-    first = "" if last == "total_loss" else f"{last.removesuffix('_loss')}, "
-    words = f"{first}{folder}".replace("$", r"\$")
-    return f" {words}" if words.startswith("_") else words  # matplotlib leaves "_name" out of the legend
-
-
-def _scale(series: list[np.ndarray], axes: Axes) -> None:
-    """Set a logarithmic axis where the values are positive and differ much."""
-    values = np.concatenate([np.zeros(0), *series])
-    values = values[np.isfinite(values)]
-    if len(values) and values.min() > 0 and values.max() / values.min() > _LOG_RATIO:
-        axes.set_yscale("log")
-        spread = math.log10(values.max() / values.min())
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if spread < 2 else (1,)))
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axes.yaxis.set_minor_locator(NullLocator())
-        axes.yaxis.set_minor_formatter(NullFormatter())
-
-
-def _finish(axes: Axes, title: str) -> None:
-    axes.set_title(title, loc="left")
-    axes.set_xlabel("iteration")
-    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-    labels = axes.get_legend_handles_labels()[1]
-    if labels:
-        columns = 2 if max(map(len, labels)) <= _MAX_NAME else 1
-        legend = add_legend(axes, LIGHT, loc="upper left", bbox_to_anchor=(-0.05, -0.17), ncols=columns, handlelength=3)
-        legend.set_frame_on(False)

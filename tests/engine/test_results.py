@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from ssd.engine.results import ResultsTable, plot_learning_curves, read_curves, smooth, write_learning_curves
+from ssd.engine.learning_curves import plot_learning_curves, read_curves, smooth, write_learning_curves
+from ssd.engine.results import ResultsTable
 from ssd.visualization.theme import figure_to_rgb
 
 
