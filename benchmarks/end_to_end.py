@@ -57,7 +57,7 @@ _QUICK_CASES = (Case("tiny SSD96", library.VGG_SSD300, 2, 0, library.TINY),)
 
 def run(plan: Plan) -> Iterator[Comparison]:
     """Measure training from the rendered photographs as train.py does it by default on the device."""
-    cases = _GPU_CASES if plan.device.type == "cuda" else _CPU_CASES
+    cases = _GPU_CASES if plan.is_gpu else _CPU_CASES
     for case in _QUICK_CASES if plan.is_quick else cases:
         yield _measure(plan, case)
 

@@ -69,7 +69,7 @@ def _measure_detection(plan: Plan, batch_size: int) -> Comparison:
         "ssd, float32": plan.timer(lambda: library.detect(model, transform(pixels))),
         "ssd, bf16": plan.timer(lambda: library.detect(model, transform(pixels), bf16=True)),
     }
-    if plan.device.type == "cuda":  # where bf16 is what one takes
+    if plan.is_gpu:  # where bf16 is what one takes
         timers = dict(reversed(timers.items()))
     if not plan.is_quick:
         timers |= _rival_timers(plan, pixels)

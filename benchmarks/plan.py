@@ -15,6 +15,7 @@ class Plan:
     """How to measure.
 
     Attributes:
+        is_gpu: whether the cases are those of a GPU; on a CPU, only to show that they run.
         device: what networks and losses run on.
         effort: how long to measure.
         is_quick: only show that everything runs: small networks, batches and sets.
@@ -22,6 +23,7 @@ class Plan:
         peer: a checkout of lufficc/SSD to measure beside, if one was given.
     """
 
+    is_gpu: bool
     device: torch.device
     effort: Effort
     is_quick: bool

@@ -16,7 +16,7 @@ _QUICK_CASES: tuple[tuple[int, int | None, int, int], ...] = ((21, 5_000, 2, 2),
 def run(plan: Plan) -> Iterator[Comparison]:
     """Measure post-processing of SSD300 by classes and candidates."""
     for num_classes, candidates, *batch_sizes in _QUICK_CASES if plan.is_quick else _CASES:
-        yield _measure(plan, num_classes, candidates, batch_sizes[plan.device.type == "cuda"])
+        yield _measure(plan, num_classes, candidates, batch_sizes[plan.is_gpu])
 
 
 def _measure(plan: Plan, num_classes: int, candidates: int | None, batch_size: int) -> Comparison:

@@ -57,10 +57,9 @@ _QUICK_CASES = (Case("tiny SSD96", library.VGG_SSD300, 96, 2, library.TINY, riva
 
 def run(plan: Plan) -> Iterator[Comparison]:
     """Measure forward, backward and optimizer: in float32 and bfloat16 on a CPU, in bfloat16 on a GPU."""
-    is_gpu = plan.device.type == "cuda"
-    cases = _GPU_CASES if is_gpu else _CPU_CASES
+    cases = _GPU_CASES if plan.is_gpu else _CPU_CASES
     for case in _QUICK_CASES if plan.is_quick else cases:
-        yield _measure_on_gpu(plan, case) if is_gpu else _measure_on_cpu(plan, case)
+        yield _measure_on_gpu(plan, case) if plan.is_gpu else _measure_on_cpu(plan, case)
 
 
 def _measure_on_cpu(plan: Plan, case: Case) -> Comparison:
