@@ -29,5 +29,6 @@ class FlippedDetector(SSDDetector):
         """Return the predictions at P priors and at their P mirror images, where those of the mirrored image belong."""
         cls_logits, bbox_pred = super().predict(torch.cat([images, images.flip(3)]))
         bbox_pred, mirrored = bbox_pred.chunk(2)
-        bbox_pred = torch.cat([bbox_pred, mirrored * mirrored.new_tensor([-1, 1, 1, 1])], dim=1)  # (B, 2 P, 4)
+        mirrored = torch.cat([-mirrored[..., :1], mirrored[..., 1:]], dim=2)
+        bbox_pred = torch.cat([bbox_pred, mirrored], dim=1)  # (B, 2 P, 4)
         return Predictions(torch.cat(cls_logits.chunk(2), dim=1), bbox_pred)

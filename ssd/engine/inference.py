@@ -2,7 +2,7 @@
 
 import logging
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from ssd.engine.prefetch import Batch, one_behind, prefetch
 from ssd.evaluation import EvaluationDataset, EvaluationResult, evaluate
 from ssd.evaluation.inputs import read_annotation
-from ssd.modeling.box_head import LossSums
+from ssd.modeling.box_head import LossSums, Predictions
 from ssd.modeling.detector import SSDDetector
 from ssd.structures import Container
 from ssd.utils.distributed import gather_tensors, is_distributed, is_main
@@ -100,17 +101,30 @@ def detect(
     predictions: list[Container] = []
     losses: list[LossSums] = []
     has_bar = is_main() and sys.stderr.isatty()
-    for images, image_sizes, ids in tqdm(data_loader, desc=description, unit="batch", leave=False, disable=not has_bar):
-        pixels = batch_transform(images.to(device, non_blocking=True))
-        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-            outputs = detector.predict(pixels)
-        if loss_dataset is not None:
-            targets = make_targets(loss_dataset, image_sizes.tolist(), ids.tolist())
-            losses.append(detector.box_head.losses(outputs, targets.to(device)))
+    bar = tqdm(data_loader, desc=description, unit="batch", leave=False, disable=not has_bar)
+
+    def predict() -> Iterator[tuple[Predictions, Tensor]]:
+        for images, targets, image_sizes in prefetch(_with_targets(bar, loss_dataset), device):
+            with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+                outputs = detector.predict(batch_transform(images))
+            if loss_dataset is not None:
+                losses.append(detector.box_head.losses(outputs, targets))
+            yield outputs, image_sizes
+
+    for outputs, image_sizes in one_behind(predict(), device):
         found = detector.box_head.detect(outputs)
         for detections, (height, width) in zip(found, image_sizes.tolist(), strict=True):
             predictions.append(detections.to("cpu").resize((width, height)))
     return predictions, losses
+
+
+def _with_targets(
+    batches: Iterable[tuple[Tensor, Tensor, Tensor]], dataset: EvaluationDataset | None
+) -> Iterator[Batch]:
+    """Turn batches (images, image_sizes, ids) into images, their objects in ``dataset`` (None = none) and sizes."""
+    for images, image_sizes, ids in batches:
+        targets = Container() if dataset is None else make_targets(dataset, image_sizes.tolist(), ids.tolist())
+        yield images, targets, image_sizes
 
 
 def make_targets(dataset: EvaluationDataset, image_sizes: list[list[int]], ids: list[int]) -> Container:

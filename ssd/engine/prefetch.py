@@ -1,6 +1,7 @@
-"""Batches on the device, copied one batch ahead."""
+"""Batches on the device, copied one batch ahead, and results of the device, taken one batch behind."""
 
 from collections.abc import Iterable, Iterator
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -8,6 +9,7 @@ from torch import Tensor
 from ssd.structures import Container
 
 Batch = tuple[Tensor, Container, Tensor]
+_T = TypeVar("_T")
 
 
 def prefetch(batches: Iterable[Batch], device: torch.device) -> Iterator[Batch]:
@@ -46,3 +48,29 @@ def _receive(batch: Batch, done: torch.cuda.Event) -> Batch:
 def _move(batch: Batch, device: torch.device) -> Batch:
     images, targets, ids = batch
     return images.to(device, non_blocking=True), targets.to(device, non_blocking=True), ids
+
+
+def one_behind(results: Iterable[_T], device: torch.device) -> Iterator[_T]:
+    """Yield each result after the work for the next one has been started.
+
+    On CUDA the body of the loop that takes them runs on a separate stream: it waits for its result alone, while the
+    device works on the next. It must be done with a result when it asks for another.
+    """
+    if device.type != "cuda":
+        yield from results
+        return
+    stream = torch.cuda.Stream(device)
+    waiting: tuple[_T, torch.cuda.Event] | None = None
+    for result in results:
+        done = torch.cuda.current_stream(device).record_event()
+        if waiting:
+            yield from _on_stream(stream, *waiting)
+        waiting = result, done
+    if waiting:
+        yield from _on_stream(stream, *waiting)
+
+
+def _on_stream(stream: torch.cuda.Stream, result: _T, done: torch.cuda.Event) -> Iterator[_T]:
+    stream.wait_event(done)
+    with torch.cuda.stream(stream):
+        yield result

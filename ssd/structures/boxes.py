@@ -47,8 +47,8 @@ def center_to_corner(boxes: Tensor) -> Tensor:
 
 def clip_boxes(boxes: Tensor, width: float, height: float) -> Tensor:
     """Clip corner-form boxes (..., 4) to an image of ``width`` x ``height``, in the unit of the boxes."""
-    limit = boxes.new_tensor([width, height, width, height])
-    return torch.minimum(boxes.clamp(min=0), limit)
+    x, y = boxes[..., 0::2].clamp(0, width), boxes[..., 1::2].clamp(0, height)
+    return torch.stack([x, y], dim=-1).flatten(-2)
 
 
 def paired_ious(boxes_a: Tensor, boxes_b: Tensor) -> tuple[Tensor, Tensor]:

@@ -12,8 +12,10 @@ from ssd.engine.finite import FiniteGuard
 from ssd.engine.make import make_step
 from ssd.engine.step import Step, TrainingNetwork
 from ssd.modeling.box_head import LossSums
+from ssd.modeling.box_head.box_predictor import class_scores
 from ssd.modeling.detector import SSDDetector
 from ssd.structures import Container
+from ssd.structures.boxes import best_candidates, center_to_corner
 from ssd.utils.errors import ConfigError
 from tests.tiny import steady_detector, tiny_batch
 
@@ -155,3 +157,18 @@ def test_compiled_equals_eager(monkeypatch: pytest.MonkeyPatch) -> None:
     detector = steady_detector()
     assert_same(gradients(detector, "SOLVER.COMPILE", True), gradients(steady_detector()))
     assert list(detector.state_dict()) == list(steady_detector().state_dict())
+
+
+@torch.no_grad()
+def test_detection_up_to_nms_is_one_graph() -> None:
+    detector = steady_detector().eval()
+    head, images = detector.box_head, tiny_batch()[0]
+
+    def candidates(images: Tensor) -> tuple[Tensor, ...]:
+        predictions = detector.predict(images)
+        boxes = center_to_corner(head.box_coder.decode(predictions.bbox_pred, head.priors))
+        scores = class_scores(predictions.cls_logits, head.score_function)
+        return head.post_processor.to_pixels(boxes), *best_candidates(scores, 50)
+
+    compiled = torch.compile(candidates, backend="eager", fullgraph=True)
+    torch.testing.assert_close(compiled(images), candidates(images))

@@ -63,7 +63,7 @@ class BatchTransform:
         draw = self._draw(len(images), self.seed, iteration)
         if images.device.type == "cpu":
             return normalize(distort_colors(images.to(torch.float32), draw), self._mean, self._std, area)
-        packed = draw.packed().to(images.device, non_blocking=True)
+        packed = draw.packed().pin_memory().to(images.device, non_blocking=True)  # else the host may wait
         return self._distort_on_device(images, packed, self._mean, self._std, area)
 
     def _draw(self, batch_size: int, seed: int, iteration: int) -> PhotometricDraw:

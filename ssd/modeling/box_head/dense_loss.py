@@ -79,7 +79,7 @@ class DenseLoss(MultiBoxLoss):
         is_pos, targets, offsets = (_take(values, rows) for values in (pos_mask, assignment.bbox_targets, bbox_pred))
         offsets = torch.where(is_pos[:, None], offsets, targets)  # (N, 4); elsewhere no loss, and no gradient
         # IoU does not change when x or y is scaled or moved, so that one unit prior serves for all.
-        unit_prior = offsets.new_tensor([[0.0, 0.0, 1.0, 1.0]])
+        unit_prior = F.pad(offsets.new_ones(1, 2), (2, 0))
         boxes, gt_boxes = (center_to_corner(self.box_coder.decode(values, unit_prior)) for values in (offsets, targets))
         iou, giou = paired_ious(boxes, gt_boxes)  # (N,)
         reg_loss = self.l1_weight * F.smooth_l1_loss(offsets, targets, reduction="sum")

@@ -36,15 +36,16 @@ class PostProcessor:
         """Detect in a batch of scores (B, P, C - 1) and boxes (B, P, 4), corner form relative to the image.
 
         Returns:
-            One Container for each image: ``boxes`` (N, 4) corner form in pixels of the network input, ``labels`` (N,)
-            int64 from 1, ``scores`` (N,) descending; img_width and img_height are those of the network input.
+            One Container for each image, on the CPU: ``boxes`` (N, 4) corner form in pixels of the network input,
+            ``labels`` (N,) int64 from 1, ``scores`` (N,) descending; img_width and img_height are those of the network
+            input.
         """
         return self._detect(scores, self.to_pixels(boxes), FIRST_CANDIDATES)
 
     def to_pixels(self, boxes: Tensor) -> Tensor:
         """Scale relative boxes (..., 4), corner form, to pixels of the network input, and clip them if asked to."""
         height, width = self.image_size
-        boxes = boxes * boxes.new_tensor([width, height, width, height])
+        boxes = torch.stack([boxes[..., 0::2] * width, boxes[..., 1::2] * height], dim=-1).flatten(-2)
         return clip_boxes(boxes, width, height) if self.clip else boxes
 
     def _detect(self, scores: Tensor, boxes: Tensor, num_candidates: int) -> list[Container]:
@@ -56,6 +57,8 @@ class PostProcessor:
         best_scores, priors, labels = best_candidates(scores, num_candidates)  # (B, K)
         candidate_boxes = boxes.gather(1, priors[..., None].expand(-1, -1, 4))  # (B, K, 4)
         is_kept = self.suppress(best_scores, candidate_boxes, labels)
+        on_device = is_kept, candidate_boxes, labels, best_scores
+        is_kept, candidate_boxes, labels, best_scores = (column.cpu() for column in on_device)  # the host knows K
         counts = is_kept.sum(dim=1)
         is_enough = (best_scores[:, -1:] <= self.score_threshold).any(dim=1)
         is_enough |= best_scores.shape[1] == scores.shape[1] * scores.shape[2]
@@ -76,7 +79,7 @@ class PostProcessor:
     def suppress(self, scores: Tensor, boxes: Tensor, labels: Tensor) -> Tensor:
         """Return which candidates are detections, (B, K) bool, by threshold, NMS and limits; scores descend."""
         row, column = (scores > self.score_threshold).nonzero().unbind(1)  # (N,)
-        group = row * (int(labels.amax()) + 1) + labels[row, column] if len(row) else row  # one for each (image, class)
+        group = row * (labels.amax() + 1) + labels[row, column] if len(row) else row  # one for each (image, class)
         if self.pre_nms_top_k >= 0:
             enters = rank_in_class(group) < self.pre_nms_top_k  # the candidates of an image descend
             row, column, group = row[enters], column[enters], group[enters]

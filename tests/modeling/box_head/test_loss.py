@@ -117,13 +117,13 @@ def test_loss_golden(goldens: Path, prefix: str) -> None:
     torch.testing.assert_close(bbox_pred.grad, golden["grad_locations"], rtol=1e-5, atol=1e-7)
 
 
-def objective_inputs(num_gts: int, device: str = "cpu") -> tuple[Tensor, ...]:
+def objective_inputs(num_gts: int) -> tuple[Tensor, ...]:
     """cls_logits, bbox_pred, gt_boxes, gt_labels, priors (centre form) of two images and 40 priors."""
     boxes = torch.rand(2, num_gts, 2, 2).sort(dim=2).values.flatten(2)
     labels = torch.randint(0, 3, (2, num_gts))
     priors = torch.rand(40, 4) * 0.4 + 0.1
     inputs = (torch.randn(2, 40, 3), torch.randn(2, 40, 4), boxes, labels, priors)
-    return tuple(tensor.to(device).requires_grad_(index < 2) for index, tensor in enumerate(inputs))
+    return tuple(tensor.requires_grad_(index < 2) for index, tensor in enumerate(inputs))
 
 
 def test_compiled_equals_eager_for_any_number_of_objects() -> None:
@@ -142,12 +142,3 @@ def test_compiled_equals_eager_for_any_number_of_objects() -> None:
         torch.testing.assert_close(value, expected)
         gradients, expected_gradients = (torch.autograd.grad(one, inputs[:2]) for one in (value, expected))
         torch.testing.assert_close(gradients, expected_gradients)
-
-
-def test_needs_no_answer_from_the_data() -> None:
-    """Tensors without data stand for a device: nonzero, item or a boolean index raises."""
-    cls_logits, bbox_pred, gt_boxes, gt_labels, priors = objective_inputs(5, device="meta")
-    assignment = IoUMatcher(0.5, BoxCoder())(Container(boxes=gt_boxes, labels=gt_labels), priors)
-    losses = losses_of(cls_logits, bbox_pred, *assignment)
-    sum(losses.values()).backward()
-    assert cls_logits.grad.shape == (2, 40, 3)
