@@ -18,6 +18,8 @@ from ssd.config.files import shipped_config
 from ssd.modeling.anchors.prior_box import Shapes, prior_shapes
 from ssd.modeling.backbone.pretrained import StateDict
 from ssd.utils.errors import CheckpointError
+from ssd.weights.formats import layouts
+from ssd.weights.formats.format import require
 from ssd.weights.formats.reading import CheckpointContent
 from ssd.weights.protobuf import Message, floats, ints, messages, parse, text
 
@@ -83,20 +85,11 @@ def named_weights(weights: StateDict) -> StateDict:
 
 def norm_weights(weights: StateDict, stats: str, scale: str) -> StateDict:
     """Return the batch norm of a BatchNorm layer, whose statistics are divided by blob 2, and of a Scale layer."""
-    blobs = {}
-    for name in (*(f"{stats}.{index}" for index in range(3)), f"{scale}.0", f"{scale}.1"):
-        if name not in weights:
-            raise CheckpointError(f"missing tensor: {name}")
-        blobs[name] = weights[name]
-    mean, variance, factor, weight, bias = blobs.values()
+    names = [f"{stats}.0", f"{stats}.1", f"{stats}.2", f"{scale}.0", f"{scale}.1"]
+    require(weights, *names)
+    mean, variance, factor, weight, bias = (weights[name] for name in names)
     count = torch.where(factor.sum() == 0, torch.inf, factor.sum())  # 0 in a network that was not trained
-    return {
-        "weight": weight,
-        "bias": bias,
-        "running_mean": mean / count,
-        "running_var": variance / count,
-        "num_batches_tracked": torch.tensor(0),
-    }
+    return layouts.norm(weight, bias, mean / count, variance / count)
 
 
 def prior_overrides(content: Mapping[str, Any], config: str) -> tuple[Any, ...]:

@@ -25,22 +25,18 @@ def parse(data: bytes | memoryview) -> Message:
         if place == len(view):
             return message
         tag, place = read_varint(view, place)
-        kind, value = tag & 7, None
-        if kind in (_VARINT, _BYTES):
-            value, place = read_varint(view, place)
+        kind = tag & 7
+        size, place = read_varint(view, place) if kind in (_VARINT, _BYTES) else (_FIXED.get(kind), place)
+        if size is None:
+            raise CheckpointError(f"byte {place} begins a field of wire type {kind}, which there is not")
+        value: Value = size
         if kind != _VARINT:
-            size = value if kind == _BYTES else _FIXED.get(kind)
-            if size is None:
-                raise CheckpointError(f"byte {place} begins a field of wire type {kind}, which there is not")
             if size > len(view) - place:
                 raise CheckpointError(
                     f"a field of {size} bytes has {len(view) - place}: the file is cut off or damaged"
                 )
-            message.setdefault(tag >> 3, []).append(view[place : place + size])
-            place += size
-        else:
-            assert value is not None
-            message.setdefault(tag >> 3, []).append(value)
+            value, place = view[place : place + size], place + size
+        message.setdefault(tag >> 3, []).append(value)
     raise CheckpointError(f"a message has more than {_MAX_FIELDS} fields: the file is damaged")
 
 

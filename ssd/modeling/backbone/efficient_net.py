@@ -99,7 +99,7 @@ class MBConvBlock(nn.Module):
     """Inverted residual with squeeze and excitation: expand, filter each channel, weigh channels, project."""
 
     def __init__(
-        self, in_channels: int, channels: int, *, kernel_size: int, stride: int, expansion: int, drop_connect: float
+        self, in_channels: int, channels: int, kernel_size: int, stride: int, expansion: int, *, drop_connect: float
     ):
         super().__init__()
         hidden, squeezed = in_channels * expansion, in_channels // _SQUEEZE
@@ -140,15 +140,10 @@ def _build_stages(in_channels: int, width: float, depth: float) -> list[list[MBC
         channels, position = round_channels(channels * width), sum(map(len, stages))
         stages.append([])
         for index in range(count):
-            block = MBConvBlock(
-                in_channels,
-                channels,
-                kernel_size=kernel_size,
-                stride=1 if index else first_stride,
-                expansion=expansion,
-                drop_connect=_DROP_CONNECT * (position + index) / sum(counts),  # deeper blocks are skipped more often
-            )
-            stages[-1].append(block)
+            stride = 1 if index else first_stride
+            drop = _DROP_CONNECT * (position + index) / sum(counts)  # deeper blocks are skipped more often
+            shape = (in_channels, channels, kernel_size, stride, expansion)
+            stages[-1].append(MBConvBlock(*shape, drop_connect=drop))
             in_channels = channels
     return stages
 

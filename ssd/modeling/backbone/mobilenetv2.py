@@ -21,15 +21,7 @@ from ssd.modeling.layers import BatchNorm2d, conv_bn
 PRETRAINED_URL = "https://download.pytorch.org/models/mobilenet_v2-b0353104.pth"
 
 # Expansion, output channels, number of blocks, stride of the first block (MobileNetV2, Table 2).
-_STAGES = (
-    (1, 16, 1, 1),
-    (6, 24, 2, 2),
-    (6, 32, 3, 2),
-    (6, 64, 4, 2),
-    (6, 96, 3, 1),
-    (6, 160, 3, 2),
-    (6, 320, 1, 1),
-)
+_STAGES = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
 # Input channels, output channels and expansion, as in lufficc/SSD.
 _EXTRAS = ((1280, 512, 0.2), (512, 256, 0.25), (256, 256, 0.5), (256, 64, 0.25))
 _SEPARABLE_EXTRAS = (512, 256, 256, 128)  # output channels, as in torchvision and mmdetection

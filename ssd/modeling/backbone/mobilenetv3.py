@@ -65,12 +65,7 @@ _LAST = len(LARGE) + 1  # the 1x1 convolution after the blocks
 SQUEEZE = 4  # hidden channels per channel of the squeeze (MobileNetV3, Sec. 5.3)
 
 # The extra layers of lufficc/SSD; 960 channels come in.
-_EXTRAS = (
-    Block(3, 192, 512, True, True, 2),
-    Block(3, 128, 256, True, True, 2),
-    Block(3, 128, 256, True, True, 2),
-    Block(3, 64, 64, True, True, 2),
-)
+_EXTRAS = tuple(Block(3, *pair, True, True, 2) for pair in ((192, 512), (128, 256), (128, 256), (64, 64)))
 
 
 class InvertedResidual(nn.Module):

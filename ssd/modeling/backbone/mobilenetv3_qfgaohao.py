@@ -29,12 +29,7 @@ _SMALL = (
     Block(5, 576, 96, True, True, 1),
     Block(5, 576, 96, True, True, 1),
 )
-_EXTRAS = (
-    Block(3, 256, 512, False, True, 2),
-    Block(3, 128, 256, False, True, 2),
-    Block(3, 128, 256, False, True, 2),
-    Block(3, 64, 64, False, True, 2),
-)
+_EXTRAS = tuple(Block(3, *pair, False, True, 2) for pair in ((256, 512), (128, 256), (128, 256), (64, 64)))
 
 
 class QfgaohaoMobileNetV3(MobileNetV3):

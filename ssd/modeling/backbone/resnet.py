@@ -13,13 +13,8 @@ from ssd.modeling.backbone.pretrained import StateDict, load_pretrained
 from ssd.structures.boxes import height_width
 
 # torchvision's IMAGENET1K_V1, the weights that both references start from.
-PRETRAINED_URLS = {
-    18: "https://download.pytorch.org/models/resnet18-f37072fd.pth",
-    34: "https://download.pytorch.org/models/resnet34-b627a593.pth",
-    50: "https://download.pytorch.org/models/resnet50-0676ba61.pth",
-    101: "https://download.pytorch.org/models/resnet101-63fe2227.pth",
-    152: "https://download.pytorch.org/models/resnet152-394f9c45.pth",
-}
+_HASHES = {18: "f37072fd", 34: "b627a593", 50: "0676ba61", 101: "63fe2227", 152: "394f9c45"}
+PRETRAINED_URLS = {n: f"https://download.pytorch.org/models/resnet{n}-{digest}.pth" for n, digest in _HASHES.items()}
 
 # Extra blocks: (middle, out, stride, padding). For 512 pixels all halve: maps of 64, 32, ..., 1 cells as in SSD512.
 _EXTRAS_300 = ((256, 512, 2, 1), (256, 512, 2, 1), (128, 256, 2, 1), (128, 256, 1, 0), (128, 256, 1, 0))

@@ -17,20 +17,7 @@ from ssd.modeling.backbone.pretrained import refuse_pretrained
 from ssd.modeling.layers import conv_bn
 
 # Output channels and stride of the layers behind the first.
-_LAYERS = (
-    (32, 1),
-    (32, 2),
-    (32, 1),
-    (64, 2),
-    (64, 1),
-    (64, 1),
-    (64, 1),
-    (128, 2),
-    (128, 1),
-    (128, 1),
-    (256, 2),
-    (256, 1),
-)
+_LAYERS = ((32, 1), (32, 2), (32, 1), (64, 2), *((64, 1),) * 3, *((128, 2), (128, 1), (128, 1)), (256, 2), (256, 1))
 _RFB_LAYER = 7
 # Channels of the branches behind 1/8 of the input, and the dilation of the last convolution.
 _BRANCHES = (((16, 16), 2), ((16, 16), 3), ((12, 16, 16), 5))

@@ -14,12 +14,8 @@ from ssd.weights.formats.format import Converted, Format, rename
 
 _NAMES = {
     "L2Norm.weight": layouts.L2_NORM,
-    **layouts.vgg_names(
-        convs=[f"vgg.{conv}" for conv in layouts.VGG_CONVS],
-        extras=[f"extras.{index}" for index in range(8)],
-        cls_headers=layouts.level_names("conf.{}"),
-        reg_headers=layouts.level_names("loc.{}"),
-    ),
+    **layouts.vgg_names([f"vgg.{conv}" for conv in layouts.VGG_CONVS], [f"extras.{index}" for index in range(8)]),
+    **layouts.header_names("conf.{}", "loc.{}"),
 }
 _COCO_SLOTS, _COCO_CLASSES = 201, 81
 _CLIP_NOTE = (

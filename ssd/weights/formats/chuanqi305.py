@@ -6,10 +6,9 @@ from typing import Any
 
 from ssd.modeling.backbone.pretrained import StateDict
 from ssd.modeling.layers import BatchNorm2d
-from ssd.utils.errors import CheckpointError
 from ssd.weights.caffe import named_weights, norm_weights, prior_overrides
 from ssd.weights.formats import layouts
-from ssd.weights.formats.format import Converted, Format, rename
+from ssd.weights.formats.format import Converted, Format, rename, require
 
 _CONFIG = "interop/chuanqi305_mobilenet_ssd_voc"
 _LEVELS = ("conv11", "conv13", "conv14_2", "conv15_2", "conv16_2", "conv17_2")
@@ -20,13 +19,7 @@ _UNITS = {
     **{f"conv{n}": (f"backbone.features.{n}.3", f"backbone.features.{n}.4") for n in range(1, 14)},
     **{f"conv{14 + n}_{1 + place // 2}": (f"backbone.extras.{n}.{place}", "") for n in range(4) for place in (0, 2)},
 }
-_HEADERS = layouts.layer_rules(
-    {
-        f"{level}_mbox_{kind}": f"{ours}.{n}"
-        for kind, ours in (("conf", layouts.CLS_HEADERS), ("loc", layouts.REG_HEADERS))
-        for n, level in enumerate(_LEVELS)
-    }
-)
+_HEADERS = layouts.layer_rules(layouts.header_names("{}_mbox_conf", "{}_mbox_loc", _LEVELS))
 
 
 def _convert(weights: StateDict, content: Mapping[str, Any]) -> Converted:
@@ -43,9 +36,7 @@ def _convert(weights: StateDict, content: Mapping[str, Any]) -> Converted:
 def _unit(layer: str, blobs: StateDict, conv: str, norm: str) -> StateDict:
     """Return a convolution and the batch norm behind it, in our names; without the name of a norm, both as one."""
     has_norm = f"{layer}/bn.0" in blobs
-    for name in (f"{layer}.0", *(() if has_norm else (f"{layer}.1",))):
-        if name not in blobs:
-            raise CheckpointError(f"missing tensor: {name}")
+    require(blobs, f"{layer}.0", *(() if has_norm else (f"{layer}.1",)))
     weight = blobs[f"{layer}.0"]
     if not norm and not has_norm:
         return {f"{conv}.weight": weight, f"{conv}.bias": blobs[f"{layer}.1"]}

@@ -39,6 +39,13 @@ class Format(NamedTuple):
         return [mark for mark in self.marks if not any(re.match(mark, name) for name in names)]
 
 
+def require(weights: Mapping[str, Any], *names: str) -> None:
+    """Raise CheckpointError if one of these tensors is missing."""
+    for name in names:
+        if name not in weights:
+            raise CheckpointError(f"missing tensor: {name}")
+
+
 def rename(weights: StateDict, rules: Sequence[tuple[str, str]], *, dropped: Sequence[str] = ()) -> StateDict:
     """Rename tensors by the first of ``rules`` that matches a whole name: (regular expression, replacement for re.sub).
 

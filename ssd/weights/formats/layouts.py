@@ -5,8 +5,9 @@ or the bias (A * V,) of a last convolution. Ours are prior-major: channel a * V 
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,7 +16,7 @@ from ssd.modeling.backbone.pretrained import StateDict
 from ssd.modeling.layers import BatchNorm2d
 from ssd.structures.class_names import COCO_CLASSES
 from ssd.utils.errors import CheckpointError
-from ssd.weights.formats.format import Converted
+from ssd.weights.formats.format import Converted, require
 
 CLS_HEADERS, REG_HEADERS = "box_head.predictor.cls_headers", "box_head.predictor.reg_headers"
 L2_NORM = "backbone.l2_norm.weight"
@@ -37,9 +38,7 @@ def count_classes(weights: StateDict) -> int:
     biases = [name for name in weights if ".cls_headers.0." in name and name.endswith("bias")]
     cls_bias = max(biases, default=f"{CLS_HEADERS}.0.bias")  # the last convolution of a header
     reg_bias = cls_bias.replace(".cls_headers.", ".reg_headers.")
-    for name in (cls_bias, reg_bias):
-        if name not in weights:
-            raise CheckpointError(f"missing tensor: {name}")
+    require(weights, cls_bias, reg_bias)
     num_scores, num_offsets = weights[cls_bias].numel(), weights[reg_bias].numel()  # A * C and A * 4
     if num_offsets == 0 or num_offsets % 4 or 4 * num_scores % num_offsets:
         raise CheckpointError(
@@ -101,15 +100,15 @@ def with_coco_classes(converted: Converted) -> Converted:
     return converted._replace(weights=weights, class_names=COCO_CLASSES, notes=(_SLOTS_NOTE, *converted.notes))
 
 
+def norm(weight: Tensor, bias: Tensor, mean: Tensor, variance: Tensor) -> StateDict:
+    """Return the tensors of a batch norm."""
+    values = {"weight": weight, "bias": bias, "running_mean": mean, "running_var": variance}
+    return {**values, "num_batches_tracked": torch.tensor(0)}
+
+
 def folded_norm(bias: Tensor) -> StateDict:
     """Return a batch norm that only adds ``bias`` in evaluation: one that was folded into its convolution."""
-    return {
-        "weight": torch.ones_like(bias),
-        "bias": bias,
-        "running_mean": torch.zeros_like(bias),
-        "running_var": torch.full_like(bias, 1 - BatchNorm2d(1).eps),
-        "num_batches_tracked": torch.tensor(0),
-    }
+    return norm(torch.ones_like(bias), bias, torch.zeros_like(bias), torch.full_like(bias, 1 - BatchNorm2d(1).eps))
 
 
 def with_depthwise_biases(weights: StateDict) -> StateDict:
@@ -122,21 +121,16 @@ def with_depthwise_biases(weights: StateDict) -> StateDict:
     return filled
 
 
-def vgg_names(
-    *, convs: Sequence[str], extras: Sequence[str], cls_headers: Sequence[str], reg_headers: Sequence[str]
-) -> dict[str, str]:
+def vgg_names(convs: Sequence[str], extras: Sequence[str]) -> dict[str, str]:
     """Return our layer names by those of a port of VGG SSD, whose names are given in the order of the layers."""
-    return {
-        **{name: f"backbone.vgg.{conv}" for name, conv in zip(convs, VGG_CONVS, strict=True)},
-        **{name: f"backbone.extras.{index}" for index, name in enumerate(extras)},
-        **{name: f"{CLS_HEADERS}.{level}" for level, name in enumerate(cls_headers)},
-        **{name: f"{REG_HEADERS}.{level}" for level, name in enumerate(reg_headers)},
-    }
+    names = {name: f"backbone.vgg.{conv}" for name, conv in zip(convs, VGG_CONVS, strict=True)}
+    return names | {name: f"backbone.extras.{index}" for index, name in enumerate(extras)}
 
 
-def level_names(pattern: str) -> list[str]:
-    """Return ``pattern`` with the number of each level in place of {}."""
-    return [pattern.format(level) for level in range(_MAX_LEVELS)]
+def header_names(cls: str, reg: str, levels: Iterable[Any] = range(_MAX_LEVELS)) -> dict[str, str]:
+    """Return our names of headers by theirs, patterns with the name of each level in place of {}."""
+    pairs = ((cls, CLS_HEADERS), (reg, REG_HEADERS))
+    return {theirs.format(level): f"{ours}.{n}" for n, level in enumerate(levels) for theirs, ours in pairs}
 
 
 def layer_rules(names: Mapping[str, str]) -> list[tuple[str, str]]:

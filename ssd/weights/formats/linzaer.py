@@ -9,7 +9,7 @@ from typing import Any
 
 from ssd.modeling.backbone.pretrained import StateDict
 from ssd.utils.errors import CheckpointError
-from ssd.weights.formats import layouts
+from ssd.weights.formats import layouts, qfgaohao
 from ssd.weights.formats.format import Converted, Format, rename
 
 _CLASSES = ("face",)
@@ -19,16 +19,12 @@ _SIZE_NOTE = (
 )
 _RFB = "backbone.features.7"
 _RULES = (
-    (r"base_net\.7\.branch(\d)\.(\d)\.conv\.(.+)", rf"{_RFB}.branches.\1.\2.0.\3"),
-    (r"base_net\.7\.branch(\d)\.(\d)\.bn\.(.+)", rf"{_RFB}.branches.\1.\2.1.\3"),
-    (r"base_net\.7\.ConvLinear\.conv\.(.+)", rf"{_RFB}.linear.0.\1"),
-    (r"base_net\.7\.ConvLinear\.bn\.(.+)", rf"{_RFB}.linear.1.\1"),
-    (r"base_net\.7\.shortcut\.conv\.(.+)", rf"{_RFB}.shortcut.0.\1"),
-    (r"base_net\.7\.shortcut\.bn\.(.+)", rf"{_RFB}.shortcut.1.\1"),
-    (r"base_net\.(.+)", r"backbone.features.\1"),
-    (r"extras\.(.+)", r"backbone.extras.\1"),
-    (r"classification_headers\.(.+)", rf"{layouts.CLS_HEADERS}.\1"),
-    (r"regression_headers\.(.+)", rf"{layouts.REG_HEADERS}.\1"),
+    *(
+        (rf"base_net\.7\.{theirs}\.{kind}\.(?P<leaf>.+)", rf"{_RFB}.{ours}.{place}.\g<leaf>")
+        for theirs, ours in ((r"branch(\d)\.(\d)", r"branches.\1.\2"), ("ConvLinear", "linear"), ("shortcut",) * 2)
+        for place, kind in enumerate(("conv", "bn"))
+    ),
+    *qfgaohao.PLAIN_RULES,
 )
 
 

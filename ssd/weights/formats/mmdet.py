@@ -20,12 +20,8 @@ _OLD_L2_NORM = "backbone.l2_norm.weight"  # before 2.14
 
 def _vgg_rules(l2_norm: str, extras: str, header: str) -> list[tuple[str, str]]:
     extra_names = [extras.format(index, index // 2, index % 2) for index in range(10)]  # SSD300 has the first eight
-    names = layouts.vgg_names(
-        convs=[f"backbone.features.{conv}" for conv in layouts.VGG_CONVS],
-        extras=extra_names,
-        cls_headers=layouts.level_names(f"bbox_head.cls_convs.{header}"),
-        reg_headers=layouts.level_names(f"bbox_head.reg_convs.{header}"),
-    )
+    names = layouts.vgg_names([f"backbone.features.{conv}" for conv in layouts.VGG_CONVS], extra_names)
+    names |= layouts.header_names(f"bbox_head.cls_convs.{header}", f"bbox_head.reg_convs.{header}")
     return layouts.layer_rules({l2_norm: layouts.L2_NORM, **names})
 
 

@@ -13,13 +13,12 @@ from typing import Any
 from ssd.modeling.backbone.pretrained import StateDict
 from ssd.utils.errors import CheckpointError
 from ssd.weights.formats.format import Converted, Format, rename
-from ssd.weights.formats.layouts import to_prior_major, with_headers
+from ssd.weights.formats.layouts import CLS_HEADERS, REG_HEADERS, to_prior_major, with_headers
 
 _FIRST_NAME = "feature_extractor.feature_extractor.0.weight"
 _EXTRAS_AND_HEADERS = (
     (r"additional_blocks\.(.+)", r"backbone.extras.\1"),
-    (r"loc\.(.+)", r"box_head.predictor.reg_headers.\1"),
-    (r"conf\.(.+)", r"box_head.predictor.cls_headers.\1"),
+    *((r"loc\.(.+)", rf"{REG_HEADERS}.\1"), (r"conf\.(.+)", rf"{CLS_HEADERS}.\1")),
 )
 _STAGES = {0: "conv1", 1: "bn1", 4: "layer1", 5: "layer2", 6: "layer3"}  # by the number of the layer
 _NVIDIA_RULES = (

@@ -37,8 +37,7 @@ _RULES = (
         for place in (0, 2)
     ),
     *layouts.layer_rules({"conv4_3_norm": layouts.L2_NORM.removesuffix(".weight")}),
-    *layouts.layer_rules({f"{level}_mbox_conf": f"{layouts.CLS_HEADERS}.{n}" for n, level in enumerate(_LEVELS)}),
-    *layouts.layer_rules({f"{level}_mbox_loc": f"{layouts.REG_HEADERS}.{n}" for n, level in enumerate(_LEVELS)}),
+    *layouts.layer_rules(layouts.header_names("{}_mbox_conf", "{}_mbox_loc", _LEVELS)),
 )
 
 

@@ -5,35 +5,35 @@ place of the L2 norm of conv4_3. mb2-ssd-lite numbers the layers of a block in o
 the depthwise convolution, 6 and 7 the projection; block 1 has no expansion.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from ssd.modeling.backbone.pretrained import StateDict
 from ssd.weights.formats.format import Converted, Format, rename
-from ssd.weights.formats.layouts import VGG_CONVS, layer_rules, level_names, vgg_names
+from ssd.weights.formats.layouts import CLS_HEADERS, REG_HEADERS, VGG_CONVS, header_names, layer_rules, vgg_names
 
 Rules = Sequence[tuple[str, str]]
 
 _HEADERS = (
-    (r"classification_headers\.(.+)", r"box_head.predictor.cls_headers.\1"),
-    (r"regression_headers\.(.+)", r"box_head.predictor.reg_headers.\1"),
+    (r"classification_headers\.(.+)", rf"{CLS_HEADERS}.\1"),
+    (r"regression_headers\.(.+)", rf"{REG_HEADERS}.\1"),
 )
 _SEPARABLE_HEADERS = (
     (r"classification_headers\.(\d+)\.(\d\..+)", r"box_head.predictor.cls_headers.\1.conv.\2"),
     (r"regression_headers\.(\d+)\.(\d\..+)", r"box_head.predictor.reg_headers.\1.conv.\2"),
     *_HEADERS,
 )
-_PLAIN_RULES = ((r"base_net\.(.+)", r"backbone.features.\1"), (r"extras\.(.+)", r"backbone.extras.\1"), *_HEADERS)
+PLAIN_RULES = ((r"base_net\.(.+)", r"backbone.features.\1"), (r"extras\.(.+)", r"backbone.extras.\1"), *_HEADERS)
 _VGG_RULES = layer_rules(
     {
         "source_layer_add_ons.0": "backbone.batch_norm",
         **vgg_names(
-            convs=[f"base_net.{conv}" for conv in VGG_CONVS],
-            extras=[f"extras.{pair}.{index}" for pair in range(4) for index in (0, 2)],
-            cls_headers=level_names("classification_headers.{}"),
-            reg_headers=level_names("regression_headers.{}"),
+            [f"base_net.{conv}" for conv in VGG_CONVS],
+            [f"extras.{pair}.{index}" for pair in range(4) for index in (0, 2)],
         ),
+        **header_names("classification_headers.{}", "regression_headers.{}"),
     }
 )
 _MB2_RULES = (
@@ -71,39 +71,22 @@ def _convert(rules: Rules, config: str, weights: StateDict, content: Mapping[str
     return Converted(rename(weights, rules), config)
 
 
-def _format(name: str, network: str, rules: Rules, *marks: str) -> Format:
-    config = f"interop/qfgaohao_{network.replace('-', '_')}_voc"
-    title = f"{network} of qfgaohao/pytorch-ssd"
-    return Format(f"qfgaohao-{name}", title, marks, partial(_convert, rules, config))
-
-
-FORMATS = (
-    _format(
-        *("vgg", "vgg16-ssd", _VGG_RULES),
-        *(r"base_net\.0\.weight$", r"source_layer_add_ons\.0\.running_mean$", r"classification_headers\.0\.weight$"),
-    ),
-    _format(
-        *("mb1", "mb1-ssd", _PLAIN_RULES),
-        *(r"base_net\.13\.3\.weight$", r"extras\.0\.2\.weight$", r"classification_headers\.0\.weight$"),
-    ),
-    _format(
-        *("mb1-lite", "mb1-ssd-lite", _PLAIN_RULES),
-        *(r"base_net\.13\.3\.weight$", r"extras\.0\.2\.0\.weight$", r"classification_headers\.0\.2\.weight$"),
-    ),
-    _format(
-        *("mb2-lite", "mb2-ssd-lite", _MB2_RULES),
-        *(r"base_net\.14\.conv\.7\.weight$", r"extras\.0\.conv\.7\.weight$", r"classification_headers\.0\.3\.weight$"),
-    ),
-    _format(
-        *("mb3-large-lite", "mb3-large-ssd-lite", _mb3_rules(15)),
-        *(r"base_net\.17\.bn3\.weight$", r"base_net\.19\.weight$", r"classification_headers\.0\.3\.weight$"),
-    ),
-    _format(
-        *("mb3-small-lite", "mb3-small-ssd-lite", _mb3_rules(11)),
-        *(r"base_net\.13\.bn3\.weight$", r"base_net\.15\.weight$", r"classification_headers\.0\.3\.weight$"),
-    ),
-    _format(
-        *("sq-lite", "sq-ssd-lite", _PLAIN_RULES),
-        *(r"base_net\.12\.squeeze\.weight$", r"extras\.4\.2\.2\.weight$", r"classification_headers\.0\.2\.weight$"),
-    ),
+# End of the name of the format, network, rules, and tensors that together tell it from the others.
+_NETWORKS: tuple[tuple[str, str, Rules, str, str, str], ...] = (
+    ("vgg", "vgg16-ssd", _VGG_RULES, "base_net.0.weight", "source_layer_add_ons.0.running_mean", "0"),
+    ("mb1", "mb1-ssd", PLAIN_RULES, "base_net.13.3.weight", "extras.0.2.weight", "0"),
+    ("mb1-lite", "mb1-ssd-lite", PLAIN_RULES, "base_net.13.3.weight", "extras.0.2.0.weight", "0.2"),
+    ("mb2-lite", "mb2-ssd-lite", _MB2_RULES, "base_net.14.conv.7.weight", "extras.0.conv.7.weight", "0.3"),
+    ("mb3-large-lite", "mb3-large-ssd-lite", _mb3_rules(15), "base_net.17.bn3.weight", "base_net.19.weight", "0.3"),
+    ("mb3-small-lite", "mb3-small-ssd-lite", _mb3_rules(11), "base_net.13.bn3.weight", "base_net.15.weight", "0.3"),
+    ("sq-lite", "sq-ssd-lite", PLAIN_RULES, "base_net.12.squeeze.weight", "extras.4.2.2.weight", "0.2"),
+)
+FORMATS = tuple(
+    Format(
+        name=f"qfgaohao-{name}",
+        title=f"{network} of qfgaohao/pytorch-ssd",
+        marks=tuple(f"{re.escape(mark)}$" for mark in (*marks, f"classification_headers.{header}.weight")),
+        convert=partial(_convert, rules, f"interop/qfgaohao_{network.replace('-', '_')}_voc"),
+    )
+    for name, network, rules, *marks, header in _NETWORKS
 )

@@ -99,16 +99,13 @@ def _unwrapped(weights: StateDict, source: str) -> StateDict:
     return unwrapped
 
 
+_REBUILT = ("tensor", "tensor_v2", "parameter")
 # Built as themselves: containers, and tensors by the names that torch.save writes for them.
 _BUILT: dict[tuple[str, str], Any] = {
-    ("collections", "OrderedDict"): OrderedDict,
-    ("collections", "defaultdict"): defaultdict,
-    ("collections", "Counter"): Counter,
+    **{("collections", kind.__name__): kind for kind in (OrderedDict, defaultdict, Counter)},
     ("torch", "Size"): torch.Size,
     ("torch", "device"): torch.device,
-    ("torch._utils", "_rebuild_tensor"): torch._utils._rebuild_tensor,
-    ("torch._utils", "_rebuild_tensor_v2"): torch._utils._rebuild_tensor_v2,
-    ("torch._utils", "_rebuild_parameter"): torch._utils._rebuild_parameter,
+    **{("torch._utils", f"_rebuild_{kind}"): getattr(torch._utils, f"_rebuild_{kind}") for kind in _REBUILT},
     ("torch.nn.parameter", "Parameter"): nn.Parameter,
     **{
         (module, kind.__name__): kind
@@ -138,15 +135,10 @@ class Shell:
     def __setstate__(self, state: Any) -> None:
         self.state = state
 
-    # Some classes are pickled as containers and filled like them.
-    def append(self, _: Any) -> None:
-        """Ignore an element of a list."""
+    def append(self, *_: Any) -> None:
+        """Ignore the elements of a class that is pickled as a container."""
 
-    def extend(self, _: Any) -> None:
-        """Ignore elements of a list."""
-
-    def __setitem__(self, _: Any, __: Any) -> None:
-        pass
+    extend = __setitem__ = append
 
 
 class _InertUnpickler(pickle.Unpickler):

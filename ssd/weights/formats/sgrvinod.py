@@ -8,9 +8,8 @@ from functools import partial
 from typing import Any
 
 from ssd.modeling.backbone.pretrained import StateDict
-from ssd.utils.errors import CheckpointError
 from ssd.weights.formats import layouts
-from ssd.weights.formats.format import Converted, Format, rename
+from ssd.weights.formats.format import Converted, Format, rename, require
 
 _SCALE = "rescale_factors"
 _CONVS = ["1_1", "1_2", "2_1", "2_2", "3_1", "3_2", "3_3", "4_1", "4_2", "4_3", "5_1", "5_2", "5_3", "6", "7"]
@@ -18,19 +17,17 @@ _LEVELS = ("conv4_3", "conv7", "conv8_2", "conv9_2", "conv10_2", "conv11_2")
 _NAMES = {
     _SCALE: layouts.L2_NORM,
     **layouts.vgg_names(
-        convs=[f"base.conv{conv}" for conv in _CONVS],
-        extras=[f"aux_convs.conv{stage}_{index}" for stage in range(8, 12) for index in (1, 2)],
-        cls_headers=[f"pred_convs.cl_{level}" for level in _LEVELS],
-        reg_headers=[f"pred_convs.loc_{level}" for level in _LEVELS],
+        [f"base.conv{conv}" for conv in _CONVS],
+        [f"aux_convs.conv{stage}_{index}" for stage in range(8, 12) for index in (1, 2)],
     ),
+    **layouts.header_names("pred_convs.cl_{}", "pred_convs.loc_{}", _LEVELS),
 }
 _SIX_PRIORS = (0, 1, 2, 4, 3, 5)
 _NOTE = "This project shrinks images with Pillow, which averages all pixels; ours interpolates: scores differ a little."
 
 
 def _convert(weights: StateDict, content: Mapping[str, Any]) -> Converted:
-    if _SCALE not in weights:
-        raise CheckpointError(f"missing tensor: {_SCALE}")
+    require(weights, _SCALE)
     flat = {**weights, _SCALE: weights[_SCALE].flatten()}  # (1, 512, 1, 1) to (512,)
     ours = rename(flat, layouts.layer_rules(_NAMES))
     six = rf"({layouts.CLS_HEADERS}|{layouts.REG_HEADERS})\.[123]\..+"

@@ -18,7 +18,7 @@ from ssd.modeling.anchors.prior_box import Shapes
 from ssd.modeling.backbone.pretrained import StateDict, adapt_variances
 from ssd.utils.errors import CheckpointError
 from ssd.weights.formats import layouts
-from ssd.weights.formats.format import Converted, Format
+from ssd.weights.formats.format import Converted, Format, require
 
 SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"  # of names in checkpoints of TensorFlow 2
 _EPS = 1e-3  # of the batch norms
@@ -120,9 +120,8 @@ def _our_norm(norm: str, values: StateDict) -> StateDict:
         return {f"{norm}.{name}": value for name, value in folded.items()}
     if missing := {"beta", "mean", "variance"} - values.keys():
         raise CheckpointError(f"missing tensors: {', '.join(sorted(missing))} of the batch norm {norm}")
-    stats = {"running_mean": values["mean"], "running_var": values["variance"]}
     scale = values.get("gamma", torch.ones_like(values["beta"]))
-    own = {"weight": scale, "bias": values["beta"], **stats, "num_batches_tracked": torch.tensor(0)}
+    own = layouts.norm(scale, values["beta"], values["mean"], values["variance"])
     return adapt_variances({f"{norm}.{name}": value for name, value in own.items()}, _EPS)
 
 
@@ -211,30 +210,26 @@ def _prior_shapes(content: Mapping[str, Any], ours: StateDict) -> tuple[list[Sha
     biases = [name for name in ours if name.startswith(layouts.REG_HEADERS) and name.endswith(("conv.3.bias", ".bias"))]
     counts = [_shape(ours, max(name for name in biases if f"headers.{level}." in name))[0] // 4 for level in range(6)]
     maps = [(-(-height // stride), -(-width // stride)) for stride in (16, 32, 64, 128, 256, 512)]
-    centers = [[_centers(cells) for cells in size] for size in maps]
-    shapes = other_shapes(content["anchors"], size, centers, counts, usual)
+    levels = [(_centers(rows), _centers(columns), count) for (rows, columns), count in zip(maps, counts, strict=True)]
+    shapes = other_shapes(content["anchors"], size, levels, usual)
     if shapes is None:
         return (None if size == _IMAGE_SIZE else usual), ()
     return shapes, (_FILE_PRIORS_NOTE,)
 
 
 def other_shapes(
-    anchors: Tensor,
-    size: tuple[int, int],
-    centers: Sequence[Sequence[Tensor]],
-    counts: Sequence[int],
-    usual: Sequence[Shapes],
+    anchors: Tensor, size: tuple[int, int], levels: Sequence[tuple[Tensor, Tensor, int]], usual: Sequence[Shapes]
 ) -> list[Shapes] | None:
     """Return the shapes (w, h) in pixels of the priors in a file (P, 4), y, x, h, w; None if they are the usual ones.
 
-    ``centers`` are the y of the rows and x of the columns of each level, ``counts`` its priors of a cell.
+    ``levels`` have the y of the rows, the x of the columns and the priors of a cell.
     """
     height, width = size
-    sizes = [len(y) * len(x) * count for (y, x), count in zip(centers, counts, strict=True)]
+    sizes = [len(y) * len(x) * count for y, x, count in levels]
     if tuple(anchors.shape) != (sum(sizes), 4):
         raise CheckpointError(f"its {len(anchors)} priors do not fit its maps and headers")
     shapes: list[Shapes] = []
-    for level, (y, x), count in zip(anchors.split(sizes), centers, counts, strict=True):
+    for level, (y, x, count) in zip(anchors.split(sizes), levels, strict=True):
         grid = level.view(len(y), len(x), count, 4)
         expected = torch.stack(torch.meshgrid(y, x, indexing="ij"), -1)  # (rows, columns, 2)
         hw = grid[..., 2:].mean((0, 1))  # (A, 2)
@@ -269,8 +264,7 @@ def _distance(one: Tensor, other: Tensor) -> float:
 
 
 def _shape(weights: StateDict, name: str) -> torch.Size:
-    if name not in weights:
-        raise CheckpointError(f"missing tensor: {name}")
+    require(weights, name)
     return weights[name].shape
 
 

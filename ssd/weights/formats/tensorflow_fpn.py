@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ssd.modeling.anchors.prior_box import Shapes
 from ssd.modeling.backbone.pretrained import StateDict
@@ -47,12 +48,10 @@ def _convert(weights: StateDict, content: Mapping[str, Any]) -> Converted:
     overrides = tensorflow.input_overrides({**content, "input_size": size})
     overrides += ["MODEL.PRIORS.OFFSETS", tuple(tuple(first_center(side, n) for side in size) for n in _STRIDES)]
     if "anchors" in content:
-        centers = [
-            [(torch.arange(-(-side // n)) + first_center(side, n)) * n / side for side in size] for n in _STRIDES
-        ]
-        counts = [ours[f"{layouts.REG_HEADERS}.0{'.1' if is_light else ''}.bias"].numel() // 4] * len(_STRIDES)
+        count = ours[f"{layouts.REG_HEADERS}.0{'.1' if is_light else ''}.bias"].numel() // 4
+        levels = [(_centers(height, n), _centers(width, n), count) for n in _STRIDES]
         usual = [anchor_shapes(stride) for stride in _STRIDES]
-        shapes = tensorflow.other_shapes(content["anchors"], size, centers, counts, usual)
+        shapes = tensorflow.other_shapes(content["anchors"], size, levels, usual)
         overrides += [] if shapes is None else ["MODEL.PRIORS.SHAPES", tuple(map(tuple, shapes))]
     converted = Converted(ours, f"interop/tensorflow_ssd_{network}_coco", tuple(overrides), notes=notes)
     return layouts.with_coco_classes(converted)
@@ -67,6 +66,10 @@ def anchor_shapes(stride: int) -> Shapes:
 def first_center(side: int, stride: int) -> float:
     """Return the first centre in strides: at the edge of the image where its side is no multiple of the stride."""
     return 0.0 if side % stride else 0.5
+
+
+def _centers(side: int, stride: int) -> Tensor:
+    return (torch.arange(-(-side // stride)) + first_center(side, stride)) * stride / side
 
 
 def _rename(weights: StateDict, is_light: bool) -> StateDict:

@@ -8,21 +8,19 @@ from collections.abc import Mapping
 from typing import Any
 
 from ssd.modeling.backbone.pretrained import StateDict, adapt_variances
-from ssd.utils.errors import CheckpointError
 from ssd.weights.formats import layouts
-from ssd.weights.formats.format import Converted, Format, rename
+from ssd.weights.formats.format import Converted, Format, rename, require
 
 _SSD300_NAMES = {
     "backbone.scale_weight": layouts.L2_NORM,
     **layouts.vgg_names(
-        convs=[
+        [
             *(f"backbone.features.{conv}" for conv in layouts.VGG_CONVS[:10]),
             *(f"backbone.extra.0.{index}" for index in ("1", "3", "5", "7.1", "7.3")),
         ],
-        extras=[f"backbone.extra.{pair}.{index}" for pair in range(1, 5) for index in (0, 2)],
-        cls_headers=layouts.level_names("head.classification_head.module_list.{}"),
-        reg_headers=layouts.level_names("head.regression_head.module_list.{}"),
+        [f"backbone.extra.{pair}.{index}" for pair in range(1, 5) for index in (0, 2)],
     ),
+    **layouts.header_names("head.classification_head.module_list.{}", "head.regression_head.module_list.{}"),
 }
 _SSDLITE_HEADERS = {
     r"head\.classification_head\.module_list": layouts.CLS_HEADERS,
@@ -53,8 +51,7 @@ def _convert_ssd300(weights: StateDict, content: Mapping[str, Any]) -> Converted
 
 def _convert_ssdlite(weights: StateDict, content: Mapping[str, Any]) -> Converted:
     ours = layouts.with_depthwise_biases(adapt_variances(rename(weights, _SSDLITE_RULES), _SSDLITE_EPS))
-    if _LAST_LAYER not in ours:
-        raise CheckpointError(f"missing tensor: {_LAST_LAYER}")
+    require(ours, _LAST_LAYER)
     is_whole = ours[_LAST_LAYER].shape[:1] == (_WHOLE_CHANNELS,)
     overrides = ("MODEL.BACKBONE.NAME", "mobilenet_v3_ssdlite") if is_whole else ()
     config = "interop/torchvision_ssdlite320_mobilenet_v3_large_coco"

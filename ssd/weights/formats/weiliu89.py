@@ -15,11 +15,9 @@ _CONVS = [
 _NAMES = {
     "conv4_3_norm": layouts.L2_NORM.removesuffix(".weight"),
     **layouts.vgg_names(
-        convs=[*_CONVS, "fc6", "fc7"],
-        extras=[f"conv{stage}_{index}" for stage in range(6, 11) for index in (1, 2)],
-        cls_headers=[f"{level}_mbox_conf" for level in _LEVELS],
-        reg_headers=[f"{level}_mbox_loc" for level in _LEVELS],
+        [*_CONVS, "fc6", "fc7"], [f"conv{stage}_{index}" for stage in range(6, 11) for index in (1, 2)]
     ),
+    **layouts.header_names("{}_mbox_conf", "{}_mbox_loc", _LEVELS),
 }
 
 
