@@ -17,7 +17,6 @@ from ssd.deploy.metadata import PROGRAM_METADATA, Metadata, to_json, write_metad
 from ssd.modeling.detector import SSDDetector
 from ssd.utils.errors import ExportError, OutputError, import_extra, os_errors_as
 from ssd.utils.files import atomic_write
-from ssd.version import __version__
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +43,7 @@ def export_onnx(model: SSDDetector, path: str | Path, metadata: Metadata, *, com
         ExportError: The model does not fit ``metadata``.
         MissingPackageError: onnx or onnxscript is not installed.
     """
-    path = _writable(path)
+    path, metadata = _writable(path), replace(metadata, kind="complete" if complete else "raw", sha256="")
     for package in ("onnx", "onnxscript"):
         import_extra(package, "onnx")
     module, example, dims = _prepare(model, metadata, suppress if complete else None)
@@ -66,8 +65,8 @@ def export_onnx(model: SSDDetector, path: str | Path, metadata: Metadata, *, com
     _strip(proto)
     with os_errors_as(OutputError, path), atomic_write(path) as file:
         file.write(proto.SerializeToString())
-    write_metadata(_of_kind(metadata, complete), path)
-    logger.info("Exported %s (%s)", path, "complete" if complete else "raw")
+    write_metadata(metadata, path)
+    logger.info("Exported %s (%s)", path, metadata.kind)
     return path
 
 
@@ -80,7 +79,7 @@ def export_program(model: SSDDetector, path: str | Path, metadata: Metadata, *, 
     The complete form looks at the best 1000 (class, prior) pairs of each image, or at four times MAX_PER_IMAGE; if
     these have fewer than MAX_PER_IMAGE detections, PostProcessor finds more.
     """
-    path = _writable(path)
+    path, metadata = _writable(path), replace(metadata, kind="complete" if complete else "raw", sha256="")
     limit = metadata.max_per_image if metadata.max_per_image >= 0 else len(metadata.priors) * len(metadata.class_names)
     suppress_some = partial(suppress_best, num_candidates=max(_NUM_CANDIDATES, 4 * limit))
     module, example, dims = _prepare(model, metadata, suppress_some if complete else None)
@@ -90,10 +89,10 @@ def export_program(model: SSDDetector, path: str | Path, metadata: Metadata, *, 
         program = torch.export.export(module, (example,), dynamic_shapes=(dims,))
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)  # has paths of this machine
-    description = {PROGRAM_METADATA: to_json(_of_kind(metadata, complete))}
+    description = {PROGRAM_METADATA: to_json(metadata)}
     with os_errors_as(OutputError, path), atomic_write(path) as file:
         torch.export.save(program, file, extra_files=description)
-    logger.info("Exported %s (%s)", path, "complete" if complete else "raw")
+    logger.info("Exported %s (%s)", path, metadata.kind)
     return path
 
 
@@ -103,10 +102,6 @@ def _writable(path: str | Path) -> Path:
     with os_errors_as(OutputError, path):
         path.parent.mkdir(parents=True, exist_ok=True)
     return path
-
-
-def _of_kind(metadata: Metadata, complete: bool) -> Metadata:
-    return replace(metadata, kind="complete" if complete else "raw", sha256="", library_version=__version__)
 
 
 def _prepare(

@@ -78,7 +78,7 @@ def side_car(path: str | Path) -> Path:
 
 def to_json(metadata: Metadata) -> str:
     """Return the description as JSON, one key per line."""
-    document = {"format_version": FORMAT_VERSION, **_conventions(metadata), **asdict(metadata)}
+    document = {"format_version": FORMAT_VERSION, **asdict(metadata)}
     return "{\n" + ",\n".join(f"  {json.dumps(key)}: {json.dumps(value)}" for key, value in document.items()) + "\n}\n"
 
 
@@ -134,29 +134,6 @@ def parse_metadata(content: bytes, source: str) -> Metadata:
 
 def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _conventions(metadata: Metadata) -> dict[str, Any]:
-    """Return the input and outputs of this kind of file, for users of other tools."""
-    height, width = metadata.image_size
-    function = metadata.score_function
-    if metadata.kind == "raw":
-        return {
-            "input": f"images: float32 (batch, 3, {height}, {width}), RGB, (pixel - pixel_mean) / pixel_std",
-            "outputs": {
-                "cls_logits": f"float32 (batch, priors, classes), before {function}; class 0 is the background",
-                "bbox_pred": "float32 (batch, priors, 4), offsets from the priors, see center_variance, size_variance",
-            },
-        }
-    return {
-        "input": f"images: uint8 (batch, height, width, 3), RGB, of any size; stretched to {height} x {width} inside",
-        "outputs": {
-            "boxes": "float32 (batch, detections, 4), x1, y1, x2, y2 in pixels of the images given",
-            "scores": "float32 (batch, detections), best first",
-            "labels": "int64 (batch, detections), index into class_names",
-            "counts": "int64 (batch), detections of each image; rows beyond are zero",
-        },
-    }
 
 
 def _to_tuples(value: Any) -> Any:

@@ -131,9 +131,8 @@ class OpenVinoNetwork(ExportedNetwork):
 def shared_core(openvino: ModuleType) -> Any:
     """Return the only Core of this process.
 
-    Each Core's CPU plugin sets the alternate signal stack of its thread, and restores the previous one at its end.
-    Where Cores end in another order than last in, first out, that stack is unmapped memory, and the next signal ends
-    Python with SIGSEGV (OpenVINO 2026.4).
+    The CPU plugin of each sets, and at its end restores, the signal stack of its thread; several that end in another
+    order than last in, first out leave unmapped memory there, and the next signal is a SIGSEGV (OpenVINO 2026.4).
     """
     return openvino.Core()
 

@@ -145,7 +145,7 @@ class Predictor:
                 pixels = torch.from_numpy(np.stack([view for _, view in batch])).permute(0, 3, 1, 2)
                 for (image, _), found in zip(batch, self.network(pixels), strict=True):
                     image.found.append(found)
-                    if image.is_done:
+                    if len(image.found) == 1 + len(image.corners):
                         yield self._finish(image, score_threshold)
 
     def _finish(self, image: ImageViews, score_threshold: float) -> Detections:

@@ -39,11 +39,6 @@ class ImageViews:
     keeps_pixels: bool  # whether the result carries the pixels
     found: list[Container] = field(default_factory=list)
 
-    @property
-    def is_done(self) -> bool:
-        """Whether all views have detections."""
-        return len(self.found) == 1 + len(self.corners)
-
     def __iter__(self) -> Iterator[np.ndarray]:
         """Yield the views at the network's size, uint8; a tile is resized in its turn."""
         yield self.resized

@@ -181,7 +181,9 @@ def _read_header(
             exif = Image.Exif()
             exif.load(image.info.get("exif", b""))
             turn = _TURNS.get(exif.get(_EXIF_ORIENTATION), _NO_TURN)
-    _check_limit(width, height, name)
+    if width * height > MAX_PIXELS:
+        limit = f"more than the {MAX_PIXELS} that are read; cut the image into parts, or shrink it"
+        raise ImageError(f"{name}: {width} x {height} pixels, {limit}")
     is_stored = turn[0] and expected_size == (width, height) != (height, width)
     return (width, height), _NO_TURN if is_stored else turn
 
@@ -191,12 +193,6 @@ def _check_length(num_bytes: int, size: tuple[int, int], name: str) -> None:
     width, height = size
     if num_bytes < -(-width // 8) * -(-height // 8) // 8:
         raise ImageError(f"{name}: the image is damaged: {num_bytes} bytes are too few for {width} x {height} pixels")
-
-
-def _check_limit(width: int, height: int, name: str) -> None:
-    if width * height > MAX_PIXELS:
-        limit = f"more than the {MAX_PIXELS} that are read; cut the image into parts, or shrink it"
-        raise ImageError(f"{name}: {width} x {height} pixels, {limit}")
 
 
 def _decode(data: bytes, name: str, reduction: int) -> np.ndarray:

@@ -13,11 +13,11 @@ from torch import Tensor
 
 from ssd.inference.sources.addresses import address_path, address_scheme, fetch_image, public_address
 from ssd.inference.sources.frames import Frame, PendingFrame, Source, failed_frame
-from ssd.inference.sources.still_images import ImageFolder, SingleImage, check_tensor, open_image
+from ssd.inference.sources.still_images import SingleImage, check_tensor, open_image
 from ssd.inference.sources.video import STREAM_SCHEMES, VIDEO_SUFFIXES, VideoSource
 from ssd.utils.errors import ImageError
 from ssd.utils.files import warn_of_others
-from ssd.utils.image import IMAGE_SUFFIXES, read_image
+from ssd.utils.image import IMAGE_SUFFIXES, image_names, read_image
 
 _PLAYLIST_SUFFIXES = (".m3u8", ".mpd")  # video over http in pieces
 _WILDCARDS = "*?["
@@ -86,7 +86,8 @@ def _open_address(address: str) -> Source:
     if address.isascii() and address.isdigit():
         return VideoSource(int(address))
     if os.path.isdir(address):
-        return ImageFolder(address)
+        names = image_names(address)
+        return ManySources([os.path.join(address, name) for name in names], len(names))
     if os.path.isfile(address):
         if address.lower().endswith(VIDEO_SUFFIXES):
             return VideoSource(address)

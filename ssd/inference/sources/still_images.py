@@ -1,7 +1,6 @@
 """Sources of still images, and conversion of arrays, tensors and PIL images to RGB uint8 (H, W, 3)."""
 
 import contextlib
-import os
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -15,7 +14,7 @@ from torch import Tensor
 
 from ssd.inference.sources.frames import Frame, PendingFrame
 from ssd.utils.errors import ImageError
-from ssd.utils.image import PILLOW_ERRORS, cause, image_names, read_image
+from ssd.utils.image import PILLOW_ERRORS, cause, read_image
 
 # Float values may leave 0..1 by a quarter of a grey level, as in resized or denormalised images.
 _TOLERANCE = 0.25 / 255
@@ -34,24 +33,6 @@ class SingleImage:
 
     def __iter__(self) -> Iterator[PendingFrame]:
         yield PendingFrame(self._name, lambda: Frame(self._read(), self._name, self._path))
-
-
-class ImageFolder:
-    """A source of the images directly inside a folder, sorted by name; see ``image_names`` for its errors."""
-
-    def __init__(self, folder: str):
-        self._folder = folder
-        self._names = image_names(folder)
-        self.num_frames = len(self._names)
-
-    def __iter__(self) -> Iterator[PendingFrame]:
-        for index, name in enumerate(self._names):
-            path = os.path.join(self._folder, name)
-            yield PendingFrame(path, partial(_read_file, path, index))
-
-
-def _read_file(path: str, index: int) -> Frame:
-    return Frame(read_image(path), path, Path(path), index)
 
 
 def open_image(pixels: np.ndarray | Tensor | Image.Image | bytes, name: str) -> SingleImage:

@@ -51,7 +51,7 @@ def test_nothing_of_a_folder_is_read_before_its_turn(tmp_path: Path) -> None:
     frames = iter(open_source(str(tmp_path)))
     assert next(frames).name == str(tmp_path / "00.jpg")
     (tmp_path / "01.jpg").unlink()
-    with pytest.raises(ImageError, match=r"01\.jpg: No such file"):
+    with pytest.raises(ImageError, match=r"01\.jpg: there is no such file"):
         next(frames).read()
     with pytest.raises(ImageError, match=r"02\.jpg: the file is empty"):
         next(frames).read()
