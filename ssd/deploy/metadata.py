@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, get_origin, get_type_hints
 
 from ssd.config import Config
+from ssd.data.transforms import BatchTransform
 from ssd.modeling.detector import SSDDetector
 from ssd.structures.boxes import height_width
 from ssd.utils.errors import ExportError, OutputError, os_errors_as
@@ -45,6 +46,11 @@ class Metadata:
     kind: str = "complete"  # (uint8 images in, detections out) or "raw" (normalised images in, predictions out)
     sha256: str = ""  # of the exported file, empty for a .pt2
     library_version: str = __version__
+
+    @property
+    def batch_transform(self) -> BatchTransform:
+        """Normalisation of uint8 images."""
+        return BatchTransform(list(self.pixel_mean), list(self.pixel_std))
 
 
 def make_metadata(cfg: Config, model: SSDDetector, class_names: Sequence[str]) -> Metadata:

@@ -15,14 +15,8 @@ import torch
 from ssd.inference.detections import Detections
 from ssd.structures.boxes import pairwise_iou
 
+_BOX_TOLERANCE, _SCORE_TOLERANCE = 0.1, 1e-3  # of a pair: any coordinate in pixels, and the score
 _ROUNDING = 1e-6  # assumed difference of scores where there are no pairs
-
-
-class Tolerance(NamedTuple):
-    """Largest differences of a pair: of any coordinate in pixels, and of the score."""
-
-    box: float = 0.1
-    score: float = 1e-3
 
 
 class Cut(NamedTuple):
@@ -57,11 +51,10 @@ class Parity:
     """Comparison of the detections in several images."""
 
     images: list[ImageParity]
-    tolerance: Tolerance
 
     @property
     def different(self) -> list[ImageParity]:
-        """The images with another result."""
+        """Images with another result."""
         return [image for image in self.images if not image.is_same]
 
     def totals(self) -> dict[str, Any]:
@@ -75,20 +68,14 @@ class Parity:
         }
 
 
-def compare_all(
-    reference: Sequence[Detections],
-    other: Sequence[Detections],
-    cut: Cut,
-    tolerance: Tolerance = Tolerance(),  # noqa: B008  # frozen
-) -> Parity:
+def compare_all(reference: Sequence[Detections], other: Sequence[Detections], cut: Cut) -> Parity:
     """Compare the detections of two detectors, one result of each per image."""
-    images = [compare_image(one, two, cut, tolerance) for one, two in zip(reference, other, strict=True)]
-    return Parity(images, tolerance)
+    return Parity([compare_image(one, two, cut) for one, two in zip(reference, other, strict=True)])
 
 
-def compare_image(reference: Detections, other: Detections, cut: Cut, tolerance: Tolerance) -> ImageParity:
+def compare_image(reference: Detections, other: Detections, cut: Cut) -> ImageParity:
     """Compare two results of one image."""
-    rows, columns = match_close(reference, other, tolerance)
+    rows, columns = match_close(reference, other)
     box_difference = np.abs(reference.boxes[rows] - other.boxes[columns]).max(initial=0)
     score_difference = np.abs(reference.scores[rows] - other.scores[columns]).max(initial=0)
     margin = max(float(score_difference), _ROUNDING)
@@ -108,22 +95,20 @@ def compare_image(reference: Detections, other: Detections, cut: Cut, tolerance:
     )
 
 
-def match_close(reference: Detections, other: Detections, tolerance: Tolerance) -> tuple[np.ndarray, np.ndarray]:
+def match_close(reference: Detections, other: Detections) -> tuple[np.ndarray, np.ndarray]:
     """Pair detections of one class within the tolerances, closest boxes first; return indices of both."""
     is_allowed = reference.labels[:, None] == other.labels  # (N, M)
-    is_allowed &= np.abs(reference.scores[:, None] - other.scores) <= tolerance.score
+    is_allowed &= np.abs(reference.scores[:, None] - other.scores) <= _SCORE_TOLERANCE
     rows, columns = is_allowed.nonzero()
     distances = np.abs(reference.boxes[rows] - other.boxes[columns]).max(axis=1, initial=0)
-    return _pair(rows, columns, distances, tolerance.box)
+    return _pair(rows, columns, distances, _BOX_TOLERANCE)
 
 
-def match_overlapping(
-    reference: Detections, other: Detections, iou_threshold: float = 0.5
-) -> tuple[np.ndarray, np.ndarray]:
-    """Pair detections of one class whose IoU is at least ``iou_threshold``, best overlap first; see ``match_close``."""
+def match_overlapping(reference: Detections, other: Detections) -> tuple[np.ndarray, np.ndarray]:
+    """Pair detections of one class whose IoU is at least 0.5, best overlap first; see ``match_close``."""
     ious = pairwise_iou(torch.from_numpy(reference.boxes), torch.from_numpy(other.boxes)).numpy()
     rows, columns = (reference.labels[:, None] == other.labels).nonzero()
-    return _pair(rows, columns, 1 - ious[rows, columns], 1 - iou_threshold)
+    return _pair(rows, columns, 1 - ious[rows, columns], 0.5)
 
 
 def agreement(reference: Sequence[Detections], other: Sequence[Detections], score_threshold: float = 0.5) -> float:

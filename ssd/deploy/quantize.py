@@ -1,10 +1,4 @@
-"""int8 convolutions in an exported ONNX file, with ranges measured on images (static quantisation).
-
-Activations are uint8 with one scale per tensor, weights int8 with one scale per output channel. The range of a tensor
-is the mean over images of the smallest and of the largest value, so that a rare extreme does not coarsen all values.
-The nodes between the first and the last convolutions are quantised; the last ones, which predict classes and offsets,
-and everything after them stay in float. docs/deployment.md has measurements.
-"""
+"""int8 convolutions in an exported ONNX file, with ranges measured on images: docs/deployment.md, with figures."""
 
 import logging
 import tempfile
@@ -16,7 +10,6 @@ import numpy as np
 import torch
 
 from ssd.data.samples import resize_image
-from ssd.data.transforms import BatchTransform
 from ssd.deploy.metadata import Metadata, read_metadata, write_metadata
 from ssd.utils.errors import ExportError, OutputError, import_extra, os_errors_as
 from ssd.utils.files import atomic_write
@@ -52,7 +45,7 @@ def quantize_onnx(path: str | Path, output: str | Path, images: Iterable[np.ndar
             weight_type=quantization.QuantType.QInt8,
             nodes_to_quantize=nodes,
             calibrate_method=quantization.CalibrationMethod.MinMax,
-            extra_options={"CalibMovingAverage": True},  # the mean over all images
+            extra_options={"CalibMovingAverage": True},  # the mean over all images: a rare extreme coarsens no values
         )
         with os_errors_as(OutputError, output), atomic_write(output) as file:
             file.write(quantized.read_bytes())
@@ -85,8 +78,7 @@ def network_input(image: np.ndarray, metadata: Metadata) -> np.ndarray:
     pixels = torch.from_numpy(resize_image(image, metadata.image_size))[None]
     if metadata.kind == "complete":
         return pixels.numpy()
-    transform = BatchTransform(list(metadata.pixel_mean), list(metadata.pixel_std))
-    return transform(pixels.permute(0, 3, 1, 2)).contiguous().numpy()
+    return metadata.batch_transform(pixels.permute(0, 3, 1, 2)).contiguous().numpy()
 
 
 def nodes_between_convolutions(nodes: Iterable[Any]) -> list[str]:

@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ssd.data.transforms import BatchTransform
 from ssd.deploy.metadata import PROGRAM_METADATA, Metadata, parse_metadata, read_metadata
 from ssd.inference.predictor import Network, Predictor
 from ssd.modeling.anchors import BoxCoder
@@ -33,7 +32,7 @@ class ExportedNetwork(ABC):
 
     def __init__(self, metadata: Metadata):
         self.metadata = metadata
-        self._normalize = BatchTransform(list(metadata.pixel_mean), list(metadata.pixel_std))
+        self._normalize = metadata.batch_transform
         self._priors = torch.tensor(metadata.priors)
         self._box_coder = BoxCoder(metadata.center_variance, metadata.size_variance)
         self._post_processor = PostProcessor(

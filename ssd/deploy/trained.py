@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from ssd.config import Config
-from ssd.data.transforms import BatchTransform
 from ssd.deploy.metadata import Metadata, make_metadata
 from ssd.deploy.runtimes import OpenVinoNetwork, exported_networks
 from ssd.inference.predictor import Network
@@ -28,11 +27,6 @@ class Trained:
     model: SSDDetector
     metadata: Metadata
 
-    @property
-    def batch_transform(self) -> BatchTransform:
-        """Normalisation of uint8 images."""
-        return BatchTransform(list(self.metadata.pixel_mean), list(self.metadata.pixel_std))
-
 
 def load_trained(cfg: Config, checkpoint: LoadedCheckpoint, class_names: Sequence[str]) -> Trained:
     """Build a trained detector for export; see ``build_trained_model`` for errors."""
@@ -45,7 +39,7 @@ class PlainNetwork:
 
     def __init__(self, trained: Trained):
         self._model = trained.model
-        self._batch_transform = trained.batch_transform
+        self._batch_transform = trained.metadata.batch_transform
 
     @torch.inference_mode()
     def __call__(self, images: Tensor) -> list[Container]:
@@ -58,7 +52,7 @@ def make_candidates(trained: Trained, paths: Sequence[Path]) -> Mapping[str, Cal
 
     Those in bf16 are left out where the CPU would emulate it.
     """
-    model, transform = trained.model, trained.batch_transform
+    model, transform = trained.model, trained.metadata.batch_transform
     candidates: dict[str, Callable[[int], Network]] = {
         "PyTorch, as trained": lambda _: PlainNetwork(trained),
         "PyTorch, batch norms folded": lambda _: TorchNetwork(model, transform),

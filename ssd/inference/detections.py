@@ -13,11 +13,9 @@ from PIL import Image, ImageShow
 
 from ssd.inference import detection_formats
 from ssd.inference.sources import VideoInfo
-from ssd.utils.errors import ConfigError, ImageError, os_errors_as
+from ssd.utils.errors import ConfigError, ImageError, os_errors_as, shorten
 from ssd.utils.image import read_image, write_image
 from ssd.visualization import draw_detections
-
-_SHOWN_CLASSES = 20  # in an error
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -118,10 +116,9 @@ class Detections:
             return self.class_names.index(item, 1)
         if not isinstance(item, str) and 1 <= item <= len(names):
             return int(item)
-        known = ", ".join(names[:_SHOWN_CLASSES]) + (", ..." if len(names) > _SHOWN_CLASSES else "")
         close = difflib.get_close_matches(str(item), names, n=1)
         hint = f"did you mean {close[0]!r}?" if close else f"labels are 1 to {len(names)}."
-        raise ConfigError(f"unknown class {item!r}: {hint} Known classes: {known}")
+        raise ConfigError(f"unknown class {item!r}: {hint} Known classes: {shorten(names)}")
 
 
 def count_objects(detections: Detections) -> str:

@@ -125,10 +125,8 @@ class Predictor:
 
     def _tile_size(self, tile: int | bool | None) -> tuple[int, int] | None:
         """Return (width, height) of a tile in pixels; None = no tiles."""
-        if tile is None or tile is False:
-            return None
-        if tile is True:
-            return self.image_size[1], self.image_size[0]
+        if tile is None or isinstance(tile, bool):
+            return (self.image_size[1], self.image_size[0]) if tile else None
         if tile < _MIN_TILE:
             raise ConfigError(f"tile must be at least {_MIN_TILE} pixels, or True for the network's size, got {tile}")
         return tile, tile

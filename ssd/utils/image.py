@@ -84,7 +84,8 @@ def read_reduced_image(
     if not _is_jpeg(data):
         reduction = 1
     else:
-        _check_length(len(data), size, name)
+        if len(data) < -(-size[0] // 8) * -(-size[1] // 8) // 8:  # libjpeg fills missing blocks with grey
+            raise ImageError(f"{name}: the image is damaged: {len(data)} bytes are too few for {size} pixels")
         if turn != _NO_TURN:  # may move the far edge, with an incomplete square, into the near one
             reduction = math.gcd(reduction, *(expected_size or (1, 1)))
     pixels = _decode(data, name, reduction)
@@ -186,13 +187,6 @@ def _read_header(
         raise ImageError(f"{name}: {width} x {height} pixels, {limit}")
     is_stored = turn[0] and expected_size == (width, height) != (height, width)
     return (width, height), _NO_TURN if is_stored else turn
-
-
-def _check_length(num_bytes: int, size: tuple[int, int], name: str) -> None:
-    """Raise ImageError if a JPEG is too short for its size, where libjpeg fills missing blocks with grey."""
-    width, height = size
-    if num_bytes < -(-width // 8) * -(-height // 8) // 8:
-        raise ImageError(f"{name}: the image is damaged: {num_bytes} bytes are too few for {width} x {height} pixels")
 
 
 def _decode(data: bytes, name: str, reduction: int) -> np.ndarray:

@@ -13,7 +13,7 @@ from ssd.deploy.export_report import (
     to_json,
 )
 from ssd.deploy.latency import Latency
-from ssd.deploy.parity import ImageParity, Parity, Tolerance
+from ssd.deploy.parity import ImageParity, Parity
 
 MACHINE: dict[str, str | int] = {"cpu": "Some CPU", "cores": 2}
 
@@ -28,7 +28,7 @@ def image(name: str, num_missing: int = 0, num_extra: int = 0, num_at_cut: int =
 
 
 def make_report(*images: ImageParity) -> ExportReport:
-    check = ParityCheck("model.onnx in ONNX Runtime", 5, Parity(list(images), Tolerance()))
+    check = ParityCheck("model.onnx in ONNX Runtime", 5, Parity(list(images)))
     return ExportReport({"model.onnx": 4_630_000}, MACHINE, parity=[check])
 
 
@@ -46,7 +46,6 @@ def test_the_same_result() -> None:
     assert (entry["name"], entry["batch_size"]) == ("model.onnx in ONNX Runtime", 5)
     totals = entry["parity"]
     assert (totals["num_detections"], totals["num_at_cut"], totals["different"]) == (40, 3, [])
-    assert totals["tolerance"] == [0.1, 0.001]
     assert totals["images"][1]["name"] == "b"
 
 

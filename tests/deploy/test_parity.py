@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from ssd.deploy.parity import (
     Cut,
     Parity,
-    Tolerance,
     agreement,
     compare_all,
     compare_image,
@@ -35,7 +34,7 @@ def make(*rows: Row, name: str = "image") -> Detections:
 
 def test_differences_of_pairs() -> None:
     parity = compare_image(
-        make((10, 1, 0.9), (50, 2, 0.6), name="street.jpg"), make((10.0625, 1, 0.9), (50, 2, 0.5996)), CUT, Tolerance()
+        make((10, 1, 0.9), (50, 2, 0.6), name="street.jpg"), make((10.0625, 1, 0.9), (50, 2, 0.5996)), CUT
     )
     assert (parity.name, parity.num_detections, parity.num_matched) == ("street.jpg", 2, 2)
     assert parity.box_difference == 0.0625
@@ -46,7 +45,7 @@ def test_differences_of_pairs() -> None:
 
 @pytest.mark.parametrize("other", [(10, 2, 0.9), (10.2, 1, 0.9), (10, 1, 0.902)], ids=["class", "box", "score"])
 def test_detections_that_are_no_pair(other: Row) -> None:
-    parity = compare_image(make((10, 1, 0.9), (50, 1, 0.5)), make(other, (50, 1, 0.5)), CUT, Tolerance())
+    parity = compare_image(make((10, 1, 0.9), (50, 1, 0.5)), make(other, (50, 1, 0.5)), CUT)
     assert (parity.num_matched, parity.num_missing, parity.num_extra) == (1, 1, 1)
     assert parity.top_score == pytest.approx(max(0.9, other[2]))
     assert not parity.is_same
@@ -55,7 +54,7 @@ def test_detections_that_are_no_pair(other: Row) -> None:
 def test_ties_may_come_in_any_order() -> None:
     one = make((10, 1, 0.5), (50, 1, 0.5), (90, 2, 0.5))
     two = make((90, 2, 0.5), (50, 1, 0.5), (10, 1, 0.5))
-    parity = compare_image(one, two, CUT, Tolerance())
+    parity = compare_image(one, two, CUT)
     assert parity.is_same
     assert (parity.num_matched, parity.box_difference) == (3, 0)
 
@@ -63,7 +62,7 @@ def test_ties_may_come_in_any_order() -> None:
 def test_detections_at_the_cut_do_not_count() -> None:
     """The other's score of the last one was, by rounding, not above 0.01; rounding that pairs show widens the cut."""
     for score, other, num_at_cut in ((0.0100005, 0.9, 1), (0.0102, 0.9, 0), (0.0104, 0.8995, 1), (0.0104, 0.9, 0)):
-        parity = compare_image(make((10, 1, 0.9), (50, 1, score)), make((10, 1, other)), CUT, Tolerance())
+        parity = compare_image(make((10, 1, 0.9), (50, 1, score)), make((10, 1, other)), CUT)
         assert (parity.num_at_cut, parity.num_missing, parity.is_same) == (num_at_cut, 1 - num_at_cut, num_at_cut == 1)
 
 
@@ -72,16 +71,16 @@ def test_the_cut_of_a_full_image_is_its_last_detection() -> None:
     cut = CUT._replace(max_per_image=3)
     one = make((10, 1, 0.9), (50, 1, 0.3), (90, 1, 0.3))
     two = make((10, 1, 0.9), (90, 1, 0.3), (130, 1, 0.3))
-    parity = compare_image(one, two, cut, Tolerance())
+    parity = compare_image(one, two, cut)
     assert (parity.num_matched, parity.num_at_cut) == (2, 2)
     assert parity.is_same
-    assert not compare_image(one, two, CUT, Tolerance()).is_same  # with room left, both should have all three
+    assert not compare_image(one, two, CUT).is_same  # with room left, both should have all three
 
 
 def test_no_detections() -> None:
     none, one = make(), make((10, 1, 0.9))
     for pair, alone in (((none, one), (0, 1)), ((one, none), (1, 0)), ((none, none), (0, 0))):
-        parity = compare_image(*pair, CUT, Tolerance())
+        parity = compare_image(*pair, CUT)
         assert (parity.num_missing, parity.num_extra) == alone
 
 
@@ -98,7 +97,7 @@ def test_totals() -> None:
         **{"num_detections": 3, "num_matched": 2, "num_at_cut": 0, "box_difference": 0.03125},
         "different": ["b"],
     }
-    assert Parity([], Tolerance()).totals()["box_difference"] == 0
+    assert Parity([]).totals()["box_difference"] == 0
 
 
 def test_agreement() -> None:
@@ -113,7 +112,7 @@ def test_agreement() -> None:
 def test_best_pairs_come_first() -> None:
     """The first box would do for both, but each has a better partner; then the best overlaps."""
     one, two = make((10.04, 1, 0.9), (10.0, 1, 0.9)), make((10.0, 1, 0.9), (10.05, 1, 0.9))
-    rows, columns = match_close(one, two, Tolerance())
+    rows, columns = match_close(one, two)
     assert (rows.tolist(), columns.tolist()) == ([0, 1], [1, 0])
     rows, columns = match_overlapping(make((10, 1, 0.9), (14, 1, 0.9)), make((14, 1, 0.9), (11, 2, 0.9), (16, 1, 0.9)))
     assert (rows.tolist(), columns.tolist()) == ([0, 1], [2, 0])
@@ -131,7 +130,7 @@ ROWS = st.lists(
 def test_pairs_are_the_common_detections(first: list[Row], second: list[Row]) -> None:
     """In any order of equal scores."""
     one, two = (sorted(rows, key=lambda row: -row[2]) for rows in (first, second))
-    parity = compare_image(make(*one), make(*two), CUT, Tolerance())
+    parity = compare_image(make(*one), make(*two), CUT)
     common = set(first) & set(second)
     assert parity.num_matched == len(common)
     assert (parity.num_missing, parity.num_extra) == (len(first) - len(common), len(second) - len(common))
