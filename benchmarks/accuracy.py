@@ -20,11 +20,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from torch import Tensor, nn
 
 from benchmarks.accuracy_tables import format_tables
 from benchmarks.library import ROOT
 from ssd.config import Config, load_config
+from ssd.config import cfg as default_config
 from ssd.config.files import find_config
 from ssd.config.node import with_num_classes
 from ssd.data import build_datasets
@@ -113,7 +115,8 @@ def _make_runs(parsed: argparse.Namespace) -> Iterator[Run]:
         for seed in parsed.seeds:
             for arm in parsed.arms:
                 cfg = _make_config(arm, source, seed, parsed)
-                key = hashlib.sha256(cfg.dump().encode()).hexdigest()[:16]
+                changes = _changes(*(yaml.safe_load(node.dump()) for node in (cfg, default_config)))
+                key = hashlib.sha256(json.dumps(changes, sort_keys=True).encode()).hexdigest()[:16]
                 cfg = cfg.with_overrides(["OUTPUT_DIR", str(parsed.output / "runs" / key)])
                 yield Run(arm, Path(source).stem, seed, cfg, key)
 
@@ -141,6 +144,15 @@ def _make_config(arm: str, source: str, seed: int, parsed: argparse.Namespace) -
     )
     cfg.freeze()
     return cfg
+
+
+def _changes(values: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+    """The values that are not the defaults: keys that the library gains later leave them as they are."""
+    return {
+        key: _changes(value, defaults[key]) if isinstance(value, dict) and defaults.get(key) else value
+        for key, value in values.items()
+        if key not in defaults or value != defaults[key]
+    }
 
 
 def _folder_options(folder: Path) -> list[Any]:
