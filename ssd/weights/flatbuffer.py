@@ -9,8 +9,6 @@ from typing import Any
 
 import numpy as np
 
-_NUMBERS = {"i8": "<b", "u8": "<B", "u16": "<H", "i32": "<i", "u32": "<I"}
-
 
 class Table:
     """Table of a flatbuffer; ``struct.error`` or ``ValueError`` tell that it points out of the file."""
@@ -21,10 +19,10 @@ class Table:
         self.vtable = position - _number(data, position, "<i")
         self.size = _number(data, self.vtable, "<H")
 
-    def number(self, field: int, kind: str, default: int = 0) -> int:
-        """Return a number of ``kind`` i8, u8, u16, i32 or u32."""
+    def number(self, field: int, layout: str) -> int:
+        """Return a number whose ``layout`` is a format of ``struct``; 0 if it is missing."""
         place = self._place(field)
-        return default if place is None else _number(self.data, place, _NUMBERS[kind])
+        return 0 if place is None else _number(self.data, place, layout)
 
     def table(self, field: int) -> "Table | None":
         """Return a table."""

@@ -57,8 +57,7 @@ def _read_bundle(path: Path) -> StateDict:
     if len(data) < _FOOTER_SIZE or int.from_bytes(data[-8:], "little") != _MAGIC:
         raise CheckpointError("its end is not that of a table of LevelDB")
     footer = memoryview(data)[-_FOOTER_SIZE:]
-    _, place = _varints(footer, 0, 2)
-    (start, size), _ = _varints(footer, place, 2)
+    (_, _, start, size), _ = _varints(footer, 0, 4)
     entries: dict[str, Message] = {}
     for _, handle in _entries(_block(data, start, size)):
         block, _ = _varints(handle, 0, 2)

@@ -58,7 +58,7 @@ class _Model:
         graph = model.tables(2)[0]
         self.tensors = graph.tables(0)
         self.buffers = model.tables(4)
-        self.codes = [max(code.number(0, "i8"), code.number(3, "i32")) for code in model.tables(1)]
+        self.codes = [max(code.number(0, "<b"), code.number(3, "<i")) for code in model.tables(1)]
         self.custom_codes = [code.text(1) for code in model.tables(1)]
         self.operators = graph.tables(3)
         self.input = self.tensors[graph.array(1, "<i4")[0]]
@@ -71,7 +71,7 @@ class _Model:
         weights: StateDict = {}
         facts: dict[str, Any] = self._input_facts()
         for operator in self.operators:
-            index = operator.number(0, "u32")
+            index = operator.number(0, "<I")
             code, inputs = self.codes[index], [int(place) for place in operator.array(1, "<i4")]
             output = int(operator.array(2, "<i4")[0])
             if code == _DEQUANTIZE:
@@ -95,10 +95,10 @@ class _Model:
     def _read_constant(self, index: int) -> np.ndarray:
         """Read the value of a tensor: scale * (number - zero point)."""
         tensor = self.tensors[index]
-        name, kind = tensor.text(3), tensor.number(1, "i8")
+        name, kind = tensor.text(3), tensor.number(1, "<b")
         if kind not in _DTYPES or tensor.table(6) is not None:
             raise ValueError(f"tensor {name} is sparse or of type {kind}, which this library does not read")
-        values = self.buffers[tensor.number(2, "u32")].array(0, "u1").view(_DTYPES[kind])
+        values = self.buffers[tensor.number(2, "<I")].array(0, "u1").view(_DTYPES[kind])
         self.room -= values.nbytes
         if self.room < 0:
             raise ValueError("its tensors are larger than the file")
@@ -115,7 +115,7 @@ class _Model:
 
     def _input_facts(self) -> dict[str, Any]:
         facts: dict[str, Any] = {"input_size": tuple(self.input.array(0, "<i4").tolist()[1:3])}
-        kind = self.input.number(1, "i8")
+        kind = self.input.number(1, "<b")
         scale, zero, _ = _quantization(self.input)
         if kind in (3, 9) and len(scale) == 1 and scale[0] > 0:
             facts["input_std"] = 1 / float(scale[0])
@@ -129,7 +129,7 @@ def _quantization(tensor: Table) -> tuple[np.ndarray, np.ndarray, int]:
     if table is None:
         return np.zeros(0, np.float32), np.zeros(0, np.float32), 0
     scale, zero = table.array(2, "<f4"), table.array(3, "<i8").astype(np.float32)
-    return scale, zero if len(zero) == len(scale) else np.zeros_like(scale), table.number(6, "i32")
+    return scale, zero if len(zero) == len(scale) else np.zeros_like(scale), table.number(6, "<i")
 
 
 def layer_name(output: str) -> str:

@@ -19,16 +19,10 @@ from ssd.structures.boxes import height_width
 
 # Width and depth coefficients (EfficientNet, Sec. 3.3; b1 to b7 as in the authors' code), and the hash in the name of
 # the file of the authors' weights, converted from TensorFlow.
-_VARIANTS = {
-    "b0": (1.0, 1.0, "355c32eb"),
-    "b1": (1.0, 1.1, "f1951068"),
-    "b2": (1.1, 1.2, "8bb594d6"),
-    "b3": (1.2, 1.4, "5fb5a3c3"),
-    "b4": (1.4, 1.8, "6ed6700e"),
-    "b5": (1.6, 2.2, "b6417697"),
-    "b6": (1.8, 2.6, "c76e70fd"),
-    "b7": (2.0, 3.1, "dcc49843"),
-}
+_WIDTHS = (1.0, 1.0, 1.1, 1.2, 1.4, 1.6, 1.8, 2.0)
+_DEPTHS = (1.0, 1.1, 1.2, 1.4, 1.8, 2.2, 2.6, 3.1)
+_HASHES = ("355c32eb", "f1951068", "8bb594d6", "5fb5a3c3", "6ed6700e", "b6417697", "c76e70fd", "dcc49843")
+_VARIANTS = {f"b{n}": variant for n, variant in enumerate(zip(_WIDTHS, _DEPTHS, _HASHES, strict=True))}
 # lufficc/SSD names older files over plain http.
 _RELEASE = "https://github.com/lukemelas/EfficientNet-PyTorch/releases/download/1.0"
 PRETRAINED_URLS = {name: f"{_RELEASE}/efficientnet-{name}-{digest}.pth" for name, (*_, digest) in _VARIANTS.items()}

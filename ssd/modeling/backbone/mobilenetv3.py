@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 from torchvision.models import get_model, mobilenetv3
 from yacs.config import CfgNode
@@ -49,17 +50,13 @@ LARGE = (
     Block(3, 64, 24, False, False, 2),
     Block(3, 72, 24, False, False, 1),
     Block(5, 72, 40, True, False, 2),
-    Block(5, 120, 40, True, False, 1),
-    Block(5, 120, 40, True, False, 1),
+    *(Block(5, 120, 40, True, False, 1),) * 2,
     Block(3, 240, 80, False, True, 2),
-    Block(3, 200, 80, False, True, 1),
-    Block(3, 184, 80, False, True, 1),
-    Block(3, 184, 80, False, True, 1),
+    *(Block(3, hidden, 80, False, True, 1) for hidden in (200, 184, 184)),
     Block(3, 480, 112, True, True, 1),
     Block(3, 672, 112, True, True, 1),
     Block(5, 672, 160, True, True, 2),
-    Block(5, 960, 160, True, True, 1),
-    Block(5, 960, 160, True, True, 1),
+    *(Block(5, 960, 160, True, True, 1),) * 2,
 )
 _LAST = len(LARGE) + 1  # the 1x1 convolution after the blocks
 SQUEEZE = 4  # hidden channels per channel of the squeeze (MobileNetV3, Sec. 5.3)
@@ -197,28 +194,11 @@ def _convert(weights: StateDict) -> StateDict:
 
 def torchvision_to_ours(weights: StateDict) -> StateDict:
     """Rename the weights of torchvision's mobilenet_v3_large, and adapt them to our batch norms."""
-    layers = _torchvision_layers()
+    with torch.device("meta"):
+        theirs, ours = get_model("mobilenet_v3_large", weights=None).features, MobileNetV3().features
+    names = dict(zip(theirs.state_dict(prefix="features."), ours.state_dict(prefix="features."), strict=True))
     converted: StateDict = {}
     for name, value in weights.items():
-        layer, _, tensor = name.rpartition(".")
-        if layer in layers:
-            name = f"{layers[layer]}.{tensor}"
-        if ".fc." in name and tensor == "weight":
-            value = value.flatten(1)  # a 1x1 convolution there
-        converted[name] = value
+        is_linear = ".fc" in name and name.endswith("weight")  # a 1x1 convolution there
+        converted[names.get(name, name)] = value.flatten(1) if is_linear else value
     return adapt_variances(converted, _TORCHVISION_EPS)
-
-
-def _torchvision_layers() -> dict[str, str]:
-    """Map torchvision's names of the layers in the blocks, which number the parts that a block has, to ours."""
-    names: dict[str, str] = {}
-    for number, block in enumerate(LARGE, start=1):
-        theirs, ours = f"features.{number}.block", f"features.{number}.conv"
-        squeeze = [5] if block.has_squeeze else []
-        starts = [0, 4] if number == 1 else [0, 3, *squeeze, 7]  # block 1 has no expansion
-        for position, start in enumerate(starts):
-            if start == 5:
-                names |= {f"{theirs}.{position}.fc1": f"{ours}.5.fc.0", f"{theirs}.{position}.fc2": f"{ours}.5.fc.2"}
-            else:
-                names |= {f"{theirs}.{position}.{layer}": f"{ours}.{start + layer}" for layer in (0, 1)}
-    return names

@@ -21,13 +21,11 @@ _SMALL = (
     Block(3, 72, 24, False, False, 2),
     Block(3, 88, 24, False, False, 1),
     Block(5, 96, 40, True, True, 2),
-    Block(5, 240, 40, True, True, 1),
-    Block(5, 240, 40, True, True, 1),
+    *(Block(5, 240, 40, True, True, 1),) * 2,
     Block(5, 120, 48, True, True, 1),
     Block(5, 144, 48, True, True, 1),
     Block(5, 288, 96, True, True, 2),
-    Block(5, 576, 96, True, True, 1),
-    Block(5, 576, 96, True, True, 1),
+    *(Block(5, 576, 96, True, True, 1),) * 2,
 )
 _EXTRAS = tuple(Block(3, *pair, False, True, 2) for pair in ((256, 512), (128, 256), (128, 256), (64, 64)))
 

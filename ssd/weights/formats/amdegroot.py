@@ -40,11 +40,5 @@ def _convert(weights: StateDict, content: Mapping[str, Any]) -> Converted:
     return Converted(ours, config, class_names=COCO_CLASSES, notes=(_CLIP_NOTE, _SLOTS_NOTE))
 
 
-FORMATS = (
-    Format(
-        name="amdegroot",
-        title="SSD300 of amdegroot/ssd.pytorch",
-        marks=(r"vgg\.0\.weight$", r"L2Norm\.weight$", r"loc\.0\.weight$", r"conf\.0\.weight$"),
-        convert=_convert,
-    ),
-)
+_MARKS = (r"vgg\.0\.weight$", r"L2Norm\.weight$", r"loc\.0\.weight$", r"conf\.0\.weight$")
+FORMATS = (Format("amdegroot", "SSD300 of amdegroot/ssd.pytorch", _MARKS, _convert),)

@@ -52,11 +52,5 @@ def _unit(layer: str, blobs: StateDict, conv: str, norm: str) -> StateDict:
     }
 
 
-FORMATS = (
-    Format(
-        name="chuanqi305",
-        title="MobileNet-SSD of chuanqi305 in Caffe",
-        marks=(r"conv11/dw\.0$", r"conv17_2\.0$", r"conv11_mbox_conf\.1$"),
-        convert=_convert,
-    ),
-)
+_MARKS = (r"conv11/dw\.0$", r"conv17_2\.0$", r"conv11_mbox_conf\.1$")
+FORMATS = (Format("chuanqi305", "MobileNet-SSD of chuanqi305 in Caffe", _MARKS, _convert),)

@@ -78,17 +78,9 @@ def _layers(has_rfb: bool) -> Iterator[tuple[str, str]]:
     yield from ((f"{headers}.{level}", "") for headers in (layouts.CLS_HEADERS, layouts.REG_HEADERS))
 
 
+_MARKS = (r"base_net\.12\.3\.weight$", r"extras\.0\.2\.2\.weight$", r"classification_headers\.3\.weight$")
+_CAFFE_MARKS = (r"\d{2,3}\.0$", r"\d{2,3}\.1$")
 FORMATS = (
-    Format(
-        name="ultralight",
-        title="Ultra-Light face detector of Linzaer",
-        marks=(r"base_net\.12\.3\.weight$", r"extras\.0\.2\.2\.weight$", r"classification_headers\.3\.weight$"),
-        convert=_convert,
-    ),
-    Format(
-        name="ultralight-caffe",
-        title="Ultra-Light face detector of Linzaer, in Caffe",
-        marks=(r"\d{2,3}\.0$", r"\d{2,3}\.1$"),
-        convert=_convert_caffe,
-    ),
+    Format("ultralight", "Ultra-Light face detector of Linzaer", _MARKS, _convert),
+    Format("ultralight-caffe", "Ultra-Light face detector of Linzaer, in Caffe", _CAFFE_MARKS, _convert_caffe),
 )

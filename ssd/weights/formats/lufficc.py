@@ -127,14 +127,8 @@ def _missing_settings(cfg: CfgNode) -> dict[str, str]:
     return {key: f"{key} is {_plain(cfg, key)}, but lufficc/SSD {text}" for key, text in found.items()}
 
 
-FORMATS = (
-    Format(
-        name="lufficc",
-        title=TITLE,
-        marks=(
-            r"backbone\.(l2_norm|features\.18\.0|features\.16\.0|_blocks\.25\._project_conv)\.weight$",
-            r"box_head\.predictor\.cls_headers\.0\..*bias$",
-        ),
-        convert=_convert,
-    ),
+_MARKS = (
+    r"backbone\.(l2_norm|features\.18\.0|features\.16\.0|_blocks\.25\._project_conv)\.weight$",
+    r"box_head\.predictor\.cls_headers\.0\..*bias$",
 )
+FORMATS = (Format("lufficc", TITLE, _MARKS, _convert),)

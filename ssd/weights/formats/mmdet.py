@@ -120,25 +120,17 @@ def _class_names(meta: Mapping[str, Any]) -> tuple[str, ...] | None:
     return tuple(names) if names and is_list else None
 
 
+_VGG_MARKS = (
+    r"backbone\.features\.0\.weight$",
+    r"(neck|backbone)\.l2_norm\.weight$",
+    r"bbox_head\.cls_convs\.0\.(0\.)?bias$",
+)
+_SSDLITE_MARKS = (
+    r"backbone\.layer7\.0\.linear_conv\.conv\.weight$",
+    r"neck\.extra_layers\.0\.1\.depthwise_conv\.conv\.weight$",
+    r"bbox_head\.cls_convs\.0\.1\.bias$",
+)
 FORMATS = (
-    Format(
-        name="mmdet",
-        title="mmdetection's SSD with VGG16",
-        marks=(
-            r"backbone\.features\.0\.weight$",
-            r"(neck|backbone)\.l2_norm\.weight$",
-            r"bbox_head\.cls_convs\.0\.(0\.)?bias$",
-        ),
-        convert=_convert_vgg,
-    ),
-    Format(
-        name="mmdet-ssdlite",
-        title="mmdetection's SSDLite with MobileNetV2",
-        marks=(
-            r"backbone\.layer7\.0\.linear_conv\.conv\.weight$",
-            r"neck\.extra_layers\.0\.1\.depthwise_conv\.conv\.weight$",
-            r"bbox_head\.cls_convs\.0\.1\.bias$",
-        ),
-        convert=_convert_ssdlite,
-    ),
+    Format("mmdet", "mmdetection's SSD with VGG16", _VGG_MARKS, _convert_vgg),
+    Format("mmdet-ssdlite", "mmdetection's SSDLite with MobileNetV2", _SSDLITE_MARKS, _convert_ssdlite),
 )

@@ -91,21 +91,13 @@ def _depth(weights: StateDict) -> int:
     return _DEPTHS[kind]
 
 
+_NVIDIA_MARKS = (
+    r"(.*\.)?feature_extractor\.feature_extractor\.4\.0\.conv1\.weight$",
+    r"(.*\.)?additional_blocks\.0\.3\.weight$",
+    r"(.*\.)?conf\.0\.weight$",
+)
+_MLPERF_MARKS = (r"model\.layer1\.4\.0\.conv1\.weight$", r"additional_blocks\.0\.2\.bias$", r"conf\.0\.weight$")
 FORMATS = (
-    Format(
-        name="nvidia",
-        title="NVIDIA's or uvipen's SSD300 with ResNet",
-        marks=(
-            r"(.*\.)?feature_extractor\.feature_extractor\.4\.0\.conv1\.weight$",
-            r"(.*\.)?additional_blocks\.0\.3\.weight$",
-            r"(.*\.)?conf\.0\.weight$",
-        ),
-        convert=_convert_nvidia,
-    ),
-    Format(
-        name="mlperf",
-        title="MLPerf's SSD300 with ResNet-34",
-        marks=(r"model\.layer1\.4\.0\.conv1\.weight$", r"additional_blocks\.0\.2\.bias$", r"conf\.0\.weight$"),
-        convert=_convert_mlperf,
-    ),
+    Format("nvidia", "NVIDIA's or uvipen's SSD300 with ResNet", _NVIDIA_MARKS, _convert_nvidia),
+    Format("mlperf", "MLPerf's SSD300 with ResNet-34", _MLPERF_MARKS, _convert_mlperf),
 )

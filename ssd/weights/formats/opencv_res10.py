@@ -55,11 +55,5 @@ def _convert(weights: StateDict, content: Mapping[str, Any]) -> Converted:
     return Converted(ours, _CONFIG, prior_overrides(content, _CONFIG), names)
 
 
-FORMATS = (
-    Format(
-        name="opencv-res10",
-        title="OpenCV's face detector res10 in Caffe",
-        marks=(r"data_bn\.0$", r"layer_512_1_conv2_h\.0$", r"conv4_3_norm_mbox_conf\.1$"),
-        convert=_convert,
-    ),
-)
+_MARKS = (r"data_bn\.0$", r"layer_512_1_conv2_h\.0$", r"conv4_3_norm_mbox_conf\.1$")
+FORMATS = (Format("opencv-res10", "OpenCV's face detector res10 in Caffe", _MARKS, _convert),)

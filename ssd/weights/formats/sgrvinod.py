@@ -35,11 +35,5 @@ def _convert(weights: StateDict, content: Mapping[str, Any]) -> Converted:
     return Converted(ours, "interop/sgrvinod_ssd300_voc", notes=(_NOTE,))
 
 
-FORMATS = (
-    Format(
-        name="sgrvinod",
-        title="SSD300 of sgrvinod/a-PyTorch-Tutorial-to-Object-Detection",
-        marks=(r"rescale_factors$", r"base\.conv1_1\.weight$", r"pred_convs\.cl_conv4_3\.weight$"),
-        convert=_convert,
-    ),
-)
+_MARKS = (r"rescale_factors$", r"base\.conv1_1\.weight$", r"pred_convs\.cl_conv4_3\.weight$")
+FORMATS = (Format("sgrvinod", "SSD300 of sgrvinod/a-PyTorch-Tutorial-to-Object-Detection", _MARKS, _convert),)

@@ -268,14 +268,8 @@ def _shape(weights: StateDict, name: str) -> torch.Size:
     return weights[name].shape
 
 
-FORMATS = (
-    Format(
-        name="tensorflow",
-        title="an SSD of TensorFlow's Object Detection API",
-        marks=(
-            r".*(/MobilenetV[12]/|keras_feature_extractor/|_feature_extractor/classification_backbone/)",
-            r"(.*/)?(BoxPredictor_0/|BoxPredictor/ConvolutionalBoxHead_0/|_box_predictor/_prediction_heads/\w+/0/)",
-        ),
-        convert=_convert,
-    ),
+_MARKS = (
+    r".*(/MobilenetV[12]/|keras_feature_extractor/|_feature_extractor/classification_backbone/)",
+    r"(.*/)?(BoxPredictor_0/|BoxPredictor/ConvolutionalBoxHead_0/|_box_predictor/_prediction_heads/\w+/0/)",
 )
+FORMATS = (Format("tensorflow", "an SSD of TensorFlow's Object Detection API", _MARKS, _convert),)

@@ -124,14 +124,8 @@ def _with_shared_kernels(weights: StateDict) -> StateDict:
     return found
 
 
-FORMATS = (
-    Format(
-        name="tensorflow-fpn",
-        title="an SSD with FPN of TensorFlow's Object Detection API",
-        marks=(
-            r".*(_feature_extractor/_fpn_features_generator/|_keras_feature_extractor/FeatureMaps/top_down/)",
-            r".*(_box_predictor/_head_scope_conv_layers/|WeightSharedConvolutionalBoxPredictor/\w*PredictionTower/)",
-        ),
-        convert=_convert,
-    ),
+_MARKS = (
+    r".*(_feature_extractor/_fpn_features_generator/|_keras_feature_extractor/FeatureMaps/top_down/)",
+    r".*(_box_predictor/_head_scope_conv_layers/|WeightSharedConvolutionalBoxPredictor/\w*PredictionTower/)",
 )
+FORMATS = (Format("tensorflow-fpn", "an SSD with FPN of TensorFlow's Object Detection API", _MARKS, _convert),)

@@ -58,21 +58,13 @@ def _convert_ssdlite(weights: StateDict, content: Mapping[str, Any]) -> Converte
     return layouts.with_coco_classes(Converted(ours, config, overrides))
 
 
+_SSD300_MARKS = (r"backbone\.scale_weight$", r"head\.classification_head\.module_list\.0\.weight$")
+_SSDLITE_MARKS = (
+    r"backbone\.features\.0\.1\.block\.0\.0\.weight$",
+    r"backbone\.extra\.0\.0\.0\.weight$",
+    r"head\.classification_head\.module_list\.0\.0\.0\.weight$",
+)
 FORMATS = (
-    Format(
-        name="torchvision",
-        title="torchvision's ssd300_vgg16",
-        marks=(r"backbone\.scale_weight$", r"head\.classification_head\.module_list\.0\.weight$"),
-        convert=_convert_ssd300,
-    ),
-    Format(
-        name="torchvision-ssdlite",
-        title="torchvision's ssdlite320_mobilenet_v3_large",
-        marks=(
-            r"backbone\.features\.0\.1\.block\.0\.0\.weight$",
-            r"backbone\.extra\.0\.0\.0\.weight$",
-            r"head\.classification_head\.module_list\.0\.0\.0\.weight$",
-        ),
-        convert=_convert_ssdlite,
-    ),
+    Format("torchvision", "torchvision's ssd300_vgg16", _SSD300_MARKS, _convert_ssd300),
+    Format("torchvision-ssdlite", "torchvision's ssdlite320_mobilenet_v3_large", _SSDLITE_MARKS, _convert_ssdlite),
 )

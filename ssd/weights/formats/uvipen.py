@@ -28,15 +28,9 @@ def _convert(weights: StateDict, content: Mapping[str, Any]) -> Converted:
     )
 
 
-FORMATS = (
-    Format(
-        name="uvipen-ssdlite",
-        title="uvipen's SSDLite300 with MobileNetV2",
-        marks=(
-            r"feature_extractor\.feature_extractor\.18\.0\.weight$",
-            r"additional_blocks\.0\.conv\.0\.0\.weight$",
-            r"conf\.0\.3\.weight$",
-        ),
-        convert=_convert,
-    ),
+_MARKS = (
+    r"feature_extractor\.feature_extractor\.18\.0\.weight$",
+    r"additional_blocks\.0\.conv\.0\.0\.weight$",
+    r"conf\.0\.3\.weight$",
 )
+FORMATS = (Format("uvipen-ssdlite", "uvipen's SSDLite300 with MobileNetV2", _MARKS, _convert),)

@@ -35,11 +35,5 @@ def _convert(weights: StateDict, content: Mapping[str, Any]) -> Converted:
     return Converted(ours, config, overrides, notes=notes)
 
 
-FORMATS = (
-    Format(
-        name="weiliu89",
-        title="VGG16 SSD of the paper's authors (weiliu89/caffe)",
-        marks=(r"conv1_1\.0$", r"fc7\.0$", r"conv4_3_norm\.0$", r"conv4_3_norm_mbox_conf\.1$"),
-        convert=_convert,
-    ),
-)
+_MARKS = (r"conv1_1\.0$", r"fc7\.0$", r"conv4_3_norm\.0$", r"conv4_3_norm_mbox_conf\.1$")
+FORMATS = (Format("weiliu89", "VGG16 SSD of the paper's authors (weiliu89/caffe)", _MARKS, _convert),)
