@@ -14,6 +14,7 @@ from torch import Tensor
 from ssd.utils.errors import SSDError
 
 Candidates = Mapping[str, Callable[[int], Callable[[Tensor], object]]]  # number of threads -> the function to time
+Call = Callable[[], object]
 
 
 class Effort(NamedTuple):
@@ -47,21 +48,21 @@ def measure_latency(
         before = torch.get_num_threads()
         torch.set_num_threads(num_threads)
         try:
-            calls, notes = _make_calls(candidates, images, num_threads)
-            rounds = take_turns(calls, effort)
+            made = {name: _make_call(make, images, num_threads) for name, make in candidates.items()}
+            rounds = take_turns({name: call for name, call in made.items() if not isinstance(call, str)}, effort)
         finally:
             torch.set_num_threads(before)
         first = rounds.get(next(iter(candidates)))
-        for name in candidates:
-            if name in notes:
-                latencies.append(Latency(name, num_threads, note=notes[name]))
+        for name, call in made.items():
+            if isinstance(call, str):
+                latencies.append(Latency(name, num_threads, note=call))
                 continue
             ratio = float(np.median(np.divide(rounds[name], first))) if first else None
             latencies.append(Latency(name, num_threads, 1000 * float(np.median(rounds[name])), ratio))
     return latencies
 
 
-def take_turns(calls: Mapping[str, Callable[[], object]], effort: Effort) -> dict[str, list[float]]:
+def take_turns(calls: Mapping[str, Call], effort: Effort) -> dict[str, list[float]]:
     """Return the seconds per call of each function in every round."""
     seconds = {name: max(_time(call, 1), 1e-9) for name, call in calls.items()}
     repeats = {name: max(1, math.ceil(effort.seconds / seconds[name])) for name in calls}
@@ -76,24 +77,17 @@ def take_turns(calls: Mapping[str, Callable[[], object]], effort: Effort) -> dic
     return results
 
 
-def _make_calls(
-    candidates: Candidates, images: Tensor, num_threads: int
-) -> tuple[dict[str, Callable[[], object]], dict[str, str]]:
-    """Load the candidates and run each once; return the calls to time and the reasons of failures, by name."""
-    calls: dict[str, Callable[[], object]] = {}
-    notes: dict[str, str] = {}
-    for name, make in candidates.items():
-        try:
-            call = partial(make(num_threads), images)
-            call()
-        except (SSDError, ImportError, RuntimeError) as error:  # PyTorch and OpenVINO raise RuntimeError
-            notes[name] = str(error).strip().partition("\n")[0] or type(error).__name__
-        else:
-            calls[name] = call
-    return calls, notes
+def _make_call(make: Callable[[int], Callable[[Tensor], object]], images: Tensor, num_threads: int) -> Call | str:
+    """Load a candidate and run it once; return the function to time, or the reason of a failure."""
+    try:
+        call = partial(make(num_threads), images)
+        call()
+    except (SSDError, ImportError, RuntimeError) as error:  # PyTorch and OpenVINO raise RuntimeError
+        return str(error).strip().partition("\n")[0] or type(error).__name__
+    return call
 
 
-def _time(call: Callable[[], object], repeats: int) -> float:
+def _time(call: Call, repeats: int) -> float:
     call()  # threads of the previous candidate may still be busy
     started = time.perf_counter()
     for _ in range(repeats):

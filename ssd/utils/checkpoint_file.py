@@ -130,11 +130,8 @@ def nearest_checkpoints(path: Path) -> str:
 
 def is_state_dict(value: Any) -> bool:
     """Whether ``value`` maps names to tensors."""
-    return (
-        isinstance(value, dict)
-        and bool(value)
-        and all(isinstance(name, str) and isinstance(item, Tensor) for name, item in value.items())
-    )
+    items = value.items() if isinstance(value, dict) else ()
+    return bool(items) and all(isinstance(name, str) and isinstance(item, Tensor) for name, item in items)
 
 
 def load_model_weights(model: nn.Module, state_dict: dict[str, Tensor], source: str) -> None:
