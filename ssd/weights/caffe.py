@@ -42,7 +42,7 @@ def read(path: Path, source: str) -> CheckpointContent:
     except CheckpointError as error:
         raise CheckpointError(f"{source}: not a .caffemodel, or a damaged one ({error}); fetch it again") from error
     if not weights:
-        raise CheckpointError(f"{source}: a .caffemodel with {len(layers)} layers, none of which has weights")
+        raise CheckpointError(f"{source}: a .caffemodel with {len(layers)} layers, but without weights")
     return CheckpointContent(source, weights, {"layers": layers})
 
 

@@ -86,7 +86,7 @@ class MobileNet(nn.Module):
 
 
 class ExpandingBlock(nn.Module):
-    """Layers of which the first ``num_expanding`` expand the channels, and perhaps a skip connection past them."""
+    """Layers, the first ``num_expanding`` to expand the channels, and perhaps a skip connection past them."""
 
     def __init__(self, conv: nn.Sequential, num_expanding: int, has_skip: bool):
         super().__init__()

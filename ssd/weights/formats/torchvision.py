@@ -22,10 +22,6 @@ _SSD300_NAMES = {
     ),
     **layouts.header_names("head.classification_head.module_list.{}", "head.regression_head.module_list.{}"),
 }
-_SSDLITE_HEADERS = {
-    r"head\.classification_head\.module_list": layouts.CLS_HEADERS,
-    r"head\.regression_head\.module_list": layouts.REG_HEADERS,
-}
 _SSDLITE_RULES = (
     # Block 13 is split: its expansion ends features.0, and features.1 begins with the rest.
     (r"backbone\.features\.0\.13\.(.+)", r"backbone.features.13.conv.0.\1"),
@@ -36,8 +32,11 @@ _SSDLITE_RULES = (
     (r"backbone\.features\.1\.3\.(.+)", r"backbone.features.16.\1"),
     (r"backbone\.features\.0\.0\.(.+)", r"backbone.features.0.\1"),
     (r"backbone\.extra\.(.+)", r"backbone.extras.\1"),
-    *((rf"{theirs}\.(\d+)\.0\.(.+)", rf"{ours}.\1.conv.\2") for theirs, ours in _SSDLITE_HEADERS.items()),
-    *((rf"{theirs}\.(\d+)\.1\.(.+)", rf"{ours}.\1.conv.3.\2") for theirs, ours in _SSDLITE_HEADERS.items()),
+    *(
+        (rf"head\.{theirs}_head\.module_list\.(\d+)\.{index}\.(.+)", rf"{ours}.\1.{place}.\2")
+        for theirs, ours in (("classification", layouts.CLS_HEADERS), ("regression", layouts.REG_HEADERS))
+        for index, place in enumerate(("conv", "conv.3"))
+    ),
 )
 _SSDLITE_EPS = 1e-3  # of its batch norms
 _LAST_LAYER = "backbone.features.16.0.weight"

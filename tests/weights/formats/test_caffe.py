@@ -57,7 +57,7 @@ def halved(value: Tensor) -> bytes:
     [
         (b"", "no layers"),
         (b"\x08\x01", "no layers"),
-        (layer("a", "ReLU"), "1 layers, none of which has weights"),
+        (layer("a", "ReLU"), "1 layers, but without weights"),
         (layer("a", "Convolution", [field(7, field(1, b"\x05")) + field(5, bytes(16))]), r"a\.0 has 4 numbers.*\[5\]"),
         (layer("a", "Convolution", [field(10, 9) + field(12, b"abcd")]), r"a\.0.*type \[9\]"),
         (caffemodel(SMALL)[:-5], "damaged"),
