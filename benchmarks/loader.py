@@ -59,9 +59,6 @@ def run(plan: Plan) -> Iterator[Comparison]:
         indices = [next(positions) % len(paths) for _ in range(batch_size)]
         torch.stack([augment(paths[index], boxes[index], labels)[0] for index in indices])
 
-    timers = {
-        "ssd": plan.timer(load_batch),
-        "torchvision.transforms.v2": plan.timer(load_batch_by_torchvision),
-    }
+    timers = {"ssd": plan.timer(load_batch), "torchvision.transforms.v2": plan.timer(load_batch_by_torchvision)}
     title = f"Loader: files to a normalised float batch of {batch_size}, colours included, all on the CPU"
     yield compare(title, timers, plan.effort, items=batch_size)

@@ -96,11 +96,7 @@ def _loss_timers(plan: Plan, problem: Problem) -> dict[str, Timer]:
     def loss_alone() -> None:
         problem.backward(sum_losses(problem.head.loss(problem.predictions, assigned).normalized()))
 
-    return {
-        "ssd": plan.timer(loss_alone),
-        **_floor_timer(plan, problem),
-        **problem.peer_timer(plan, "loss"),
-    }
+    return {"ssd": plan.timer(loss_alone), **_floor_timer(plan, problem), **problem.peer_timer(plan, "loss")}
 
 
 def _training_loss_timers(plan: Plan, problem: Problem) -> dict[str, Timer]:

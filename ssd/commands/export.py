@@ -107,11 +107,7 @@ def export(args: argparse.Namespace) -> int:
 
 
 def load(args: argparse.Namespace) -> tuple[Config, Trained, dict[str, DetectionDataset]]:
-    """Return the config, the detector and, with --evaluate, the datasets of DATASETS.TEST by name.
-
-    Raises:
-        ConfigError: TEST.METRIC is unknown.
-    """
+    """Return the config, the detector and, with --evaluate, the datasets of DATASETS.TEST by name."""
     cfg, checkpoint = read_with_config(args.config_file, args.ckpt, args.opts)
     cfg = cfg.with_overrides(["MODEL.DEVICE", "cpu", "TEST.AMP", "off"])
     if not args.evaluate:

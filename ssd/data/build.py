@@ -84,20 +84,12 @@ def unite_class_names(names: Sequence[str], datasets: Sequence[DetectionDataset]
 
 
 def make_train_loader(
-    cfg: CfgNode,
-    datasets: Sequence[DetectionDataset],
-    start_iteration: int = 0,
-    *,
-    rank: int = 0,
-    world_size: int = 1,
+    cfg: CfgNode, datasets: Sequence[DetectionDataset], start_iteration: int = 0, *, rank: int = 0, world_size: int = 1
 ) -> DataLoader:
-    """Build the loader of the batches of iterations ``start_iteration`` to SOLVER.MAX_ITER - 1, counted from 0.
+    """Build the loader of the batches (see ``collate_training``) from ``start_iteration`` to SOLVER.MAX_ITER - 1.
 
     A training that continues at ``start_iteration`` gets the samples of an unbroken one. Each of ``world_size``
     processes takes SOLVER.BATCH_SIZE images an iteration.
-
-    Returns:
-        A loader of (images, targets, ids), see ``collate_training``.
     """
     seed = cfg.SOLVER.SEED
     augmentation = cfg.INPUT.AUGMENTATION

@@ -38,10 +38,6 @@ def export_onnx(model: SSDDetector, path: str | Path, metadata: Metadata, *, com
         metadata: Result of ``make_metadata``.
         complete: Map uint8 images of any size to the detections of PostProcessor; else (raw) map normalised images of
             the size of the network to predictions at every prior. The side-car describes both.
-
-    Raises:
-        ExportError: The model does not fit ``metadata``.
-        MissingPackageError: onnx or onnxscript is not installed.
     """
     path, metadata = _writable(path), replace(metadata, kind="complete" if complete else "raw", sha256="")
     for package in ("onnx", "onnxscript"):

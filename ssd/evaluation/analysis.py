@@ -53,12 +53,7 @@ class Analysis:
 
 
 def analyse(dataset: EvaluationDataset, predictions: Sequence[Container], *, metric: str = "auto") -> Analysis:
-    """Analyse the errors of a detector.
-
-    Raises:
-        ConfigError: The metric is unknown.
-        ValueError: The predictions do not fit the dataset.
-    """
+    """Analyse the errors of a detector."""
     metric = resolve_metric(metric, dataset)
     tables = make_tables(dataset, read_predictions(dataset, predictions), metric)
     matches, num_objects = match(tables), tables.count_objects()

@@ -74,10 +74,6 @@ def evaluate(
         output_dir: Created if missing.
         metric: "voc07" (11-point AP), "voc" (every-point AP), "coco", or "auto" for the default of the dataset.
         iteration: Iteration of the training, if this is an evaluation during training.
-
-    Raises:
-        ConfigError: The metric is unknown.
-        ValueError: The predictions do not fit the dataset.
     """
     metric = resolve_metric(metric, dataset)
     detections = read_predictions(dataset, predictions)

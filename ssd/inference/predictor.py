@@ -104,9 +104,6 @@ class Predictor:
                 ``merge_views``.
             on_error: Called with the ImageError of each unreadable image, which is skipped. None = the error is raised
                 after the results of the images before it.
-
-        Raises:
-            ImageError: The source cannot be opened, or see ``on_error``.
         """
         if batch_size < 1:
             raise ConfigError(f"batch_size must be at least 1, got {batch_size}")

@@ -1,7 +1,6 @@
 """The parts that a config selects by name. Registration adds a part; docs/extending.md has an example of each.
 
-The library's own backbones and shared predictors are registered when their module is imported, which happens when a
-name is looked up.
+The library's own backbones and shared predictors are imported when a name is looked up.
 
 - ``BACKBONES``: ``factory(cfg, pretrained) -> nn.Module``, which maps images (B, 3, H, W) to a tuple of feature maps
   (B, C_l, H_l, W_l), the finest first. ``pretrained`` is a bool, or the path or URL of a file of weights. A network

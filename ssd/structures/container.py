@@ -8,12 +8,8 @@ class Container:
     """Named tensors (or arrays), and the size of the image that their boxes refer to.
 
     As training targets: ``boxes`` (B, G, 4) corner form relative to the image, ``labels`` (B, G) int64, 0 = padding.
-    As detections of one image: ``boxes`` (N, 4) corner form in pixels of an ``img_width`` x ``img_height`` image,
-    ``labels`` (N,) int64 from 1, ``scores`` (N,) descending.
-
-    Attributes:
-        img_width: Width in pixels of the image that absolute ``boxes`` refer to; 0 = not set.
-        img_height: Height of that image.
+    As detections of one image: ``boxes`` (N, 4) corner form in pixels of an ``img_width`` x ``img_height`` image
+    (0 = not set), ``labels`` (N,) int64 from 1, ``scores`` (N,) descending.
     """
 
     def __init__(self, **fields: Any):
@@ -49,11 +45,7 @@ class Container:
         return self._map("pin_memory")
 
     def resize(self, size: tuple[int, int]) -> "Container":
-        """Return a copy whose boxes refer to the same image at another size, (width, height) in pixels.
-
-        Raises:
-            ValueError: img_width and img_height are not set.
-        """
+        """Return a copy whose boxes refer to the same image at another size, (width, height) in pixels."""
         if self.img_width <= 0 or self.img_height <= 0:
             raise ValueError("Container.resize needs img_width and img_height")
         width, height = size

@@ -34,9 +34,6 @@ def read(path: Path, source: str) -> CheckpointContent:
     Weights are ``LAYER/weights`` (h, w, I, O), ``LAYER/depthwise_weights`` (h, w, C, 1) and ``LAYER/biases``; the
     content has "input_size" (height, width), "input_mean" and "input_std" of pixels from 0 to 255 if the input is
     quantised, and "anchors" (P, 4) as y, x, h, w if the file has them.
-
-    Raises:
-        CheckpointError: The file is damaged, sparse, no .tflite, or has no convolutions.
     """
     data = path.read_bytes()
     if data[4:8] != _IDENTIFIER:

@@ -84,7 +84,7 @@ def test_all_checks(export: Export, tmp_path: Path, pictures: Path) -> None:
     assert status == 0
     assert report["is_same"]
     assert sorted(path.name for path in (tmp_path / "exported").iterdir()) == [
-        *("model.int8.json", "model.int8.onnx", "model.json", "model.onnx", "model.report.json"),
+        *("model.int8.json", "model.int8.onnx", "model.json", "model.onnx", "model.report.json")
     ]
     assert [(row["name"], row["batch_size"]) for row in report["parity"]] == [
         (f"model.onnx in {runtime}", size) for runtime in ("ONNX Runtime", "OpenVINO") for size in (1, 5)

@@ -5,15 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ssd.deploy.parity import (
-    Cut,
-    Parity,
-    agreement,
-    compare_all,
-    compare_image,
-    match_close,
-    match_overlapping,
-)
+from ssd.deploy.parity import Cut, Parity, agreement, compare_all, compare_image, match_close, match_overlapping
 from ssd.inference.detections import Detections
 
 CUT = Cut(score_threshold=0.01, max_per_image=100)

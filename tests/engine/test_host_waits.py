@@ -89,9 +89,7 @@ def test_training_never_waits(overrides: tuple, monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.parametrize(
-    "overrides",
-    [(), ("TEST.CLIP_BOXES", True, "TEST.CLASS_AGNOSTIC_NMS", True)],
-    ids=["default", "clip"],
+    "overrides", [(), ("TEST.CLIP_BOXES", True, "TEST.CLASS_AGNOSTIC_NMS", True)], ids=["default", "clip"]
 )
 @torch.no_grad()
 def test_detection_waits_where_nms_begins_and_ends(overrides: tuple, monkeypatch: pytest.MonkeyPatch) -> None:

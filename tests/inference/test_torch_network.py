@@ -183,8 +183,7 @@ def test_only_exact_folds(build: Callable[[], nn.Module], num_left: int) -> None
 
 
 @pytest.mark.parametrize(
-    "path",
-    [pytest.param(path, marks=[] if path.stem in FAST else pytest.mark.slow, id=path.stem) for path in CONFIGS],
+    "path", [pytest.param(path, marks=[] if path.stem in FAST else pytest.mark.slow, id=path.stem) for path in CONFIGS]
 )
 def test_every_config_predicts_the_same_without_batch_norms(path: Path) -> None:
     cfg = load_shipped(path)

@@ -14,11 +14,7 @@ from ssd.utils.errors import ConfigError, shorten
 from ssd.utils.image import IMAGE_SUFFIXES
 
 # Spellings of the three usual splits, without years and separators.
-_SPELLINGS = {
-    "train": ("train", "training"),
-    "val": ("val", "valid", "validation", "dev"),
-    "test": ("test", "testing"),
-}
+_SPELLINGS = {"train": ("train", "training"), "val": ("val", "valid", "validation", "dev"), "test": ("test", "testing")}
 # Words in the name of an annotation file that do not name a split.
 _NO_SPLIT = r"instances?|annotations?|labels?|bbox|boxes|coco|default|result|data|dataset|all|export|_|-|\.|\s"
 

@@ -27,9 +27,6 @@ def build_detection_model(cfg: CfgNode, pretrained: bool = True) -> SSDDetector:
         cfg: The configuration; MODEL.NUM_CLASSES must be set.
         pretrained: Whether the backbone starts from MODEL.BACKBONE.PRETRAINED; False for a model whose weights are
             loaded afterwards.
-
-    Raises:
-        ConfigError: Keys contradict each other or the backbone.
     """
     model = cfg.MODEL
     if model.NUM_CLASSES < 2:

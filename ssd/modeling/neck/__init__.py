@@ -22,9 +22,6 @@ def build_neck(cfg: CfgNode, backbone: Any) -> nn.Module:
 
     It takes the last map of each of STRIDES; where OUT_INDICES is empty, from all layers of the network as published.
     Behind a backbone with TensorFlow's "SAME" padding it has this padding too.
-
-    Raises:
-        ConfigError: The backbone has no map of one of STRIDES.
     """
     neck = cfg.MODEL.NECK
     if neck.NAME == "none":

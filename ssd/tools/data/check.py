@@ -59,11 +59,7 @@ class ImageFinding(NamedTuple):
 
 
 def check_data(cfg: CfgNode) -> DataReport:
-    """Check annotations and images of the datasets of DATASETS.TRAIN and TEST, and their overlap.
-
-    Raises:
-        ConfigError: the configuration names no dataset.
-    """
+    """Check annotations and images of the datasets of DATASETS.TRAIN and TEST, and their overlap."""
     if not cfg.DATASETS.TRAIN and not cfg.DATASETS.TEST:
         raise ConfigError("DATASETS.TRAIN and DATASETS.TEST are empty; name a dataset to check in one of them")
     sets: list[SetReport] = []

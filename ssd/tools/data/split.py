@@ -41,11 +41,7 @@ def parse_parts(text: str) -> dict[str, float]:
 
 
 def group_content(content: Content, max_bits: int | None) -> np.ndarray:
-    """Return the group of each image, int64 (N,), see ``group_versions``; ``max_bits`` None = by the names alone.
-
-    Raises:
-        DatasetError, ImageError: an image cannot be decoded, or has another size than annotated.
-    """
+    """Return the group of each image, int64 (N,), see ``group_versions``; ``max_bits`` None = by the names alone."""
     names = [record.path.name for record in content.records]
     if max_bits is None:
         return group_versions(names, None)
@@ -136,20 +132,13 @@ def divide(
 ) -> dict[str, list[int]]:
     """Divide images so that each part has its share of them, within one image or group, and about its share of classes.
 
+    Images with the same number in ``groups`` (N,) stay together; ``labels`` are those of the objects of each image.
+    Return the rows of each part, ascending.
+
     One group after the other, large groups and rare classes first, goes to the part with room for it whose counts come
     closest to its shares by the chi-square statistic: images with each class, objects of each class, and images without
     objects. (After Sechidis, Tsoumakas and Vlahavas, "On the Stratification of Multi-Label Data", 2011, Sec. 3.2, whose
     parts have no fixed size.) The result is a function of the seed and the names alone, on every machine.
-
-    Args:
-        names: N different names.
-        labels: int64 (G,) of the objects of each image; may be empty.
-        groups: int64 (N,); images of one group stay together.
-        shares: Share of each of P parts; their sum is 1.
-        seed: Seed of the order.
-
-    Returns:
-        Rows of each part, ascending.
     """
     digests = [hashlib.blake2b(f"{seed} {name}".encode(errors="surrogateescape")).digest() for name in names]
     rows_by_group: dict[int, list[int]] = {}

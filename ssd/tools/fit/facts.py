@@ -72,10 +72,6 @@ def read_facts(
 
     With ``resplit``, what has parts for training and testing is divided again, by ``seed``. ``on_error`` is
     DATASETS.ON_ERROR: "skip" leaves out what is wrong.
-
-    Raises:
-        ConfigError: There is no dataset, or several that differ.
-        DatasetError: There are mistakes, and ``on_error`` is "raise"; or there is no image with an object.
     """
     folder = folder.resolve()
     overrides = folder_overrides(folder, format_name)

@@ -11,15 +11,7 @@ from ssd.config import load_config
 from ssd.structures.boxes import height_width
 from ssd.tools.data.content import Content, Record
 from ssd.tools.fit.facts import Facts
-from ssd.tools.fit.plan import (
-    Schedule,
-    choose_priors,
-    find_risks,
-    input_size,
-    list_inputs,
-    plan_schedule,
-    wanted_steps,
-)
+from ssd.tools.fit.plan import Schedule, choose_priors, find_risks, input_size, list_inputs, plan_schedule, wanted_steps
 from ssd.tools.fit.start import DETECTOR, IMAGENET, RANDOM, Start
 from ssd.tools.fit.timing import Timing
 
@@ -120,11 +112,7 @@ Change = dict[str, Any]
         ([[(1, 0.3), (2, 0.02)]] * 200, {}, ("16 pixels", "class 2")),
         ([[(1, 0.3), (2, 0.3)]] * 200 + [[]] * 200, {}, ("200 of 400",)),
         ([[(1, 0.3), (2, 0.3)]] * 200, {"num_leaks": 7}, ("7 held-out images", "--resplit")),
-        (
-            [[(1 + n % 80, 0.3)] for n in range(400)],
-            {"num_classes": 80},
-            ("400 images of 80 classes cannot",),
-        ),
+        ([[(1 + n % 80, 0.3)] for n in range(400)], {"num_classes": 80}, ("400 images of 80 classes cannot",)),
     ],
 )
 def test_risks(images: Any, changes: Change, words: tuple[str, ...]) -> None:
