@@ -32,7 +32,6 @@ def build_datasets(cfg: CfgNode, is_train: bool, class_names: Sequence[str] | No
     """Build the datasets of DATASETS.TRAIN or TEST, all with the same ``class_names``.
 
     Args:
-        cfg: Configuration.
         is_train: Build those of TRAIN. VOC sets then leave difficult objects out.
         class_names: Background first; fixes the labels, for example to those of a checkpoint. None = the names of the
             sets, which must be the same; VOC and CSV sets without CLASSES get the union of their names.

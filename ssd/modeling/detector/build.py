@@ -21,12 +21,10 @@ logger = logging.getLogger(__name__)
 
 
 def build_detection_model(cfg: CfgNode, pretrained: bool = True) -> SSDDetector:
-    """Build the detector that a config describes.
+    """Build the detector that a config describes; MODEL.NUM_CLASSES must be set.
 
-    Args:
-        cfg: The configuration; MODEL.NUM_CLASSES must be set.
-        pretrained: Whether the backbone starts from MODEL.BACKBONE.PRETRAINED; False for a model whose weights are
-            loaded afterwards.
+    The backbone starts from MODEL.BACKBONE.PRETRAINED; with ``pretrained`` False from random weights, for a model whose
+    weights are loaded afterwards.
     """
     model = cfg.MODEL
     if model.NUM_CLASSES < 2:
