@@ -1,5 +1,3 @@
-"""``init_detector`` and ``inference_detector``, from files that a training leaves."""
-
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +28,6 @@ def config(*overrides: object) -> Config:
 
 
 def make_checkpoint(path: Path, cfg: Config, **values: object) -> Path:
-    """Write a checkpoint of random weights."""
     torch.manual_seed(1)
     model = build_detection_model(cfg, pretrained=False)
     for header in model.box_head.predictor.cls_headers:

@@ -1,5 +1,3 @@
-"""Files of Outputs: annotated images and videos, text files, JSON; sources are not replaced."""
-
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -89,9 +87,8 @@ def test_two_videos_and_an_image(tmp_path: Path) -> None:
     assert files_in(tmp_path) == {"street.mp4", "street_2.mp4", "street.png"}
     first, second = (cv2.VideoCapture(str(tmp_path / name)) for name in ("street.mp4", "street_2.mp4"))
     assert [video.get(cv2.CAP_PROP_FRAME_COUNT) for video in (first, second)] == [5, 3]
-    assert [first.read()[0] and first.get(cv2.CAP_PROP_POS_MSEC) for _ in range(5)] == pytest.approx(
-        [0, 100, 400, 900, 1600], abs=0.01
-    )
+    times = [first.read()[0] and first.get(cv2.CAP_PROP_POS_MSEC) for _ in range(5)]
+    assert times == pytest.approx([0, 100, 400, 900, 1600], abs=0.01)
     assert second.get(cv2.CAP_PROP_FPS) == pytest.approx(29.97, rel=1e-4)
 
 

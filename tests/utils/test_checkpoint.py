@@ -1,12 +1,12 @@
-"""Saving, restoring, and the checkpoints of a folder."""
-
 import errno
 import logging
 import os
 import shutil
 import stat
 import sys
+from itertools import chain, repeat
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -169,9 +169,8 @@ def test_momentum_takes_the_layout_of_the_parameter() -> None:
         return parameter.detach(), optimizer.state_dict()
 
     _, state = run(torch.contiguous_format, None)
-    torch.testing.assert_close(
-        run(torch.channels_last, state)[0], run(torch.contiguous_format, state)[0], rtol=1e-6, atol=1e-6
-    )
+    first, second = (run(layout, state)[0] for layout in (torch.channels_last, torch.contiguous_format))
+    torch.testing.assert_close(first, second, rtol=1e-6, atol=1e-6)
 
 
 def test_the_scale_of_gradients_is_kept(tmp_path) -> None:
@@ -200,16 +199,9 @@ def test_only_the_newest_stay(tmp_path) -> None:
     assert checkpointer.load() == {"iteration": 10}
 
 
-class FullDisk:
-    """Replaces ``os.fsync``: after some calls the disk has no room."""
-
-    def __init__(self, free: int):
-        self.free = free
-
-    def __call__(self, descriptor: int) -> None:
-        self.free -= 1
-        if self.free < 0:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+def full_disk(free: int) -> Mock:
+    """Replace ``os.fsync``: after some calls the disk has no room."""
+    return Mock(side_effect=chain([None] * free, repeat(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))))
 
 
 @pytest.mark.parametrize("free", [0, 1, 2])
@@ -217,7 +209,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(tmp_path, monkeypatch, free) -> 
     """Calls 0 and 1 flush the checkpoint and its folder, call 2 the tag."""
     checkpointer = Checkpointer(Net(), save_dir=tmp_path / "out")
     fsync = os.fsync
-    monkeypatch.setattr(os, "fsync", FullDisk(0))
+    monkeypatch.setattr(os, "fsync", full_disk(0))
     with pytest.raises(OutputError, match=r"model_000001\.pth: .*No space left"):
         checkpointer.save("model_000001", iteration=1)
     monkeypatch.setattr(os, "fsync", fsync)
@@ -225,7 +217,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(tmp_path, monkeypatch, free) -> 
     checkpointer.save("model_000001", iteration=1)
     with pytest.raises(TypeError, match="'config'"):
         checkpointer.save("model_000002", config=tmp_path)
-    monkeypatch.setattr(os, "fsync", FullDisk(free))
+    monkeypatch.setattr(os, "fsync", full_disk(free))
     with pytest.raises(OutputError, match=r"model_000002\.pth: .*No space left.* \S*model_000001\.pth"):
         checkpointer.save("model_000002", iteration=2)
     assert checkpointer.load() == {"iteration": 1}

@@ -212,21 +212,19 @@ def test_a_bomb_is_not_unpacked(tmp_path: Path) -> None:
             read_checkpoint(tmp_path / f"{name}.pth")
 
 
-MIXED = {"conv.weight": torch.randn(4, 3, 3, 3), "norm.num_batches_tracked": torch.tensor(7)}
-
-
 def test_safetensors_are_exchanged_with_other_tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also when the weights are in memory as training keeps them."""
-    weights = {**MIXED, "conv.weight": MIXED["conv.weight"].to(memory_format=torch.channels_last)}
+    mixed = {"conv.weight": torch.randn(4, 3, 3, 3), "norm.num_batches_tracked": torch.tensor(7)}
+    weights = {**mixed, "conv.weight": mixed["conv.weight"].to(memory_format=torch.channels_last)}
     write_weights(tmp_path / "a.safetensors", weights, ["__background__", "cell"])
-    torch.testing.assert_close(load_file(tmp_path / "a.safetensors"), MIXED, rtol=0, atol=0)
+    torch.testing.assert_close(load_file(tmp_path / "a.safetensors"), mixed, rtol=0, atol=0)
     read = read_checkpoint(tmp_path / "a.safetensors")
-    torch.testing.assert_close(read.pop("model"), MIXED, rtol=0, atol=0)
+    torch.testing.assert_close(read.pop("model"), mixed, rtol=0, atol=0)
     assert read == {"class_names": ["__background__", "cell"]}
-    save_file({f"module.{name}": value for name, value in MIXED.items()}, tmp_path / "a.safetensors")
+    save_file({f"module.{name}": value for name, value in mixed.items()}, tmp_path / "a.safetensors")
     read = read_checkpoint(tmp_path / "a.safetensors")
     assert read.keys() == {"model"}
-    torch.testing.assert_close(read["model"], MIXED, rtol=0, atol=0)
+    torch.testing.assert_close(read["model"], mixed, rtol=0, atol=0)
     monkeypatch.setitem(sys.modules, "safetensors.torch", None)
     with pytest.raises(MissingPackageError, match=r"\[safetensors\]"):
         read_checkpoint(tmp_path / "a.safetensors")

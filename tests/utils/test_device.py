@@ -1,11 +1,8 @@
-"""Devices, number formats, memory and cores, versions and code of the machine."""
-
 import os
 import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -18,32 +15,21 @@ from ssd.utils import device as machine
 from ssd.utils.device import has_bf16_arithmetic, keep_freed_memory, select_device, select_dtype
 from ssd.utils.errors import ConfigError, DeviceError
 
-Machine = Callable[..., None]
 OFF, BF16, FP16 = torch.float32, torch.bfloat16, torch.float16
 
 
-@pytest.fixture
-def pretend(monkeypatch: pytest.MonkeyPatch) -> Machine:
+def pretend(monkeypatch: pytest.MonkeyPatch, *, gpus: int = 0, mps: bool = False) -> None:
     """Simulate a number of GPUs, and MPS or none."""
-
-    def pretend(*, gpus: int = 0, mps: bool = False) -> None:
-        monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
-        monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
-        monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
-
-    return pretend
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
 
 
-@pytest.mark.parametrize(
-    ("gpus", "mps", "expected"), [(1, True, "cuda"), (1, False, "cuda"), (0, True, "mps"), (0, False, "cpu")]
-)
-def test_auto_takes_the_first_that_exists(pretend, gpus, mps, expected) -> None:
-    pretend(gpus=gpus, mps=mps)
-    assert select_device("auto") == torch.device(expected)
-
-
-def test_named_devices(pretend) -> None:
-    pretend(gpus=2, mps=True)
+def test_named_devices_and_the_first_that_exists(monkeypatch) -> None:
+    for gpus, mps, expected in ((1, True, "cuda"), (1, False, "cuda"), (0, True, "mps"), (0, False, "cpu")):
+        pretend(monkeypatch, gpus=gpus, mps=mps)
+        assert select_device("auto") == torch.device(expected)
+    pretend(monkeypatch, gpus=2, mps=True)
     for name in ("cpu", "cuda", "cuda:1", "mps"):
         assert select_device(name) == torch.device(name)
     with pytest.raises(DeviceError, match=r"'cuda:2'.* 2 GPU"):
@@ -51,8 +37,8 @@ def test_named_devices(pretend) -> None:
 
 
 @pytest.mark.parametrize("name", ["cuda", "cuda:0", "mps", "gpu", "", "xpu", "meta", "cuda:x"])
-def test_devices_that_this_machine_lacks(pretend, name) -> None:
-    pretend()
+def test_devices_that_this_machine_lacks(monkeypatch, name) -> None:
+    pretend(monkeypatch)
     with pytest.raises(DeviceError, match=f"'{name}'.*MODEL.DEVICE"):
         select_device(name)
 

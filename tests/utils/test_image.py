@@ -48,8 +48,7 @@ def pixels() -> np.ndarray:
 
 
 def encode(image: Image.Image, file_format: str, orientation: int | None = None) -> bytes:
-    buffer = io.BytesIO()
-    exif = Image.Exif()
+    buffer, exif = io.BytesIO(), Image.Exif()
     if orientation is not None:
         exif[ORIENTATION_TAG] = orientation
     image.save(buffer, file_format, **({"exif": exif} if orientation is not None else {}))

@@ -114,7 +114,8 @@ def test_without_an_output(monkeypatch: pytest.MonkeyPatch, is_there: bool) -> N
     say_line("line")
 
 
-CHATTY = """
+def test_a_reader_that_ends_does_not_end_the_work() -> None:
+    code = """
 import logging
 from ssd.utils.logger import say, setup_logger
 setup_logger(None)
@@ -124,10 +125,7 @@ for number in range(20_000):
 import sys
 sys.stderr.write("the work is done\\n")
 """
-
-
-def test_a_reader_that_ends_does_not_end_the_work() -> None:
-    command = [sys.executable, "-c", CHATTY]
+    command = [sys.executable, "-c", code]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stderr is not None

@@ -1,5 +1,3 @@
-"""Downloads from a server on this machine."""
-
 import hashlib
 import threading
 from collections.abc import Iterator

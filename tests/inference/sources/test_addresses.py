@@ -1,5 +1,3 @@
-"""Images and videos from a server on this machine."""
-
 import base64
 import contextlib
 import re

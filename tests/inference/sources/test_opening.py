@@ -1,5 +1,3 @@
-"""Everything that open_source takes: paths, folders, patterns, lists; and errors."""
-
 import glob
 import io
 import itertools
@@ -17,7 +15,6 @@ from ssd.utils.errors import ImageError
 
 
 def levels(source: Source) -> list[int]:
-    """The grey level of each image."""
     return [int(pending.read().image[-1, 0, 0]) for pending in source]
 
 

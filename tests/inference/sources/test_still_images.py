@@ -1,5 +1,3 @@
-"""Images in memory of every kind have the RGB pixels of their files."""
-
 import io
 from concurrent.futures import ThreadPoolExecutor
 

@@ -202,8 +202,10 @@ def test_a_variable_frame_rate(tmp_path: Path, caplog: pytest.LogCaptureFixture,
 
 
 @pytest.mark.parametrize("rate", [29.97, 0, 90_000, -1, float("nan")])
-def test_frame_rates(monkeypatch: pytest.MonkeyPatch, rate: float) -> None:
+def test_frame_rates_and_sizes(monkeypatch: pytest.MonkeyPatch, rate: float) -> None:
     assert fake(monkeypatch, FakeCapture(10, 10, rate=rate)).info.frame_rate == (29.97 if rate == 29.97 else 0)
+    with pytest.raises(ImageError, match="33000 x 33000"):
+        fake(monkeypatch, FakeCapture(promised=10, frames=10, rate=rate, side=33_000.0))
 
 
 def test_a_video_without_frames_and_a_camera_that_stops(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -218,11 +220,6 @@ def test_a_video_without_frames_and_a_camera_that_stops(monkeypatch: pytest.Monk
     frames, (error,) = read_all(source)
     assert [frame.time for frame in frames] == [0, 0.5, 2.25]  # of a clock, whatever the camera says
     assert str(error).startswith("camera 0: ")
-
-
-def test_enormous_frames_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ImageError, match="33000 x 33000"):
-        fake(monkeypatch, FakeCapture(promised=10, frames=10, side=33_000.0))
 
 
 @pytest.mark.parametrize("content", [b"", b"not a video\n" * 50])
