@@ -86,8 +86,7 @@ def test_training_batches(make_cfg) -> None:
     batches = list(loader)
     assert len(loader) == len(batches) == 8
     for images, targets, ids in batches:
-        assert images.shape == (4, 3, 24, 32)
-        assert images.dtype == torch.uint8
+        assert (images.shape, images.dtype) == ((4, 3, 24, 32), torch.uint8)
         assert images.is_contiguous(memory_format=torch.channels_last)
         boxes, labels, area = targets["boxes"], targets["labels"], targets["valid_area"]
         assert boxes.shape == (4, labels.shape[1], 4)
@@ -184,8 +183,7 @@ def test_test_batches(make_cfg) -> None:
     batches = list(make_test_loader(make_cfg(**{"TEST.BATCH_SIZE": 3, "INPUT.IMAGE_SIZE": (24, 32)}), dataset))
     assert [len(ids) for _, _, ids in batches] == [3, 3, 1]
     images, sizes, ids = (torch.cat(parts) for parts in zip(*batches, strict=True))
-    assert images.dtype == torch.uint8
-    assert images.shape == (7, 3, 24, 32)
+    assert (images.shape, images.dtype) == ((7, 3, 24, 32), torch.uint8)
     assert ids.tolist() == list(range(7))
     assert sizes.tolist() == [list(dataset[i][0].shape[:2]) for i in range(7)]
     assert sizes.dtype == torch.int64

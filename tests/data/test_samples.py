@@ -1,8 +1,6 @@
 import io
 import logging
 from collections import Counter
-from collections.abc import Callable
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -11,7 +9,6 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from ssd.config import Config
 from ssd.data import build_datasets, make_train_loader
 from ssd.data.datasets import VOCDataset
 from ssd.data.samplers import IterationSampler, Replacement
@@ -153,7 +150,7 @@ def test_steps_left_out_leave_the_image_alone() -> None:
 
 
 @pytest.fixture
-def dataset(write_voc: Callable[..., Path]) -> VOCDataset:
+def dataset(write_voc) -> VOCDataset:
     """Eight images, of which one is cut short and one is of another size than annotated."""
     root = write_voc({f"{i}": [("cat", (1, 1, 9, 9))] for i in range(8)}, suffix=".jpg")
     path = root / "JPEGImages/2.jpg"
@@ -219,7 +216,7 @@ def test_workers_see_the_same_stream_and_share_the_count(dataset: VOCDataset) ->
 
 
 @pytest.mark.parametrize("on_error", ["raise", "skip"])
-def test_the_config_decides(dataset: VOCDataset, make_cfg: Callable[..., Config], on_error: str) -> None:
+def test_the_config_decides(dataset: VOCDataset, make_cfg, on_error: str) -> None:
     """Skipping, the image of another size is left out as the set is built, the one cut short when it is met."""
     custom = {"cells": {"FORMAT": "voc", "ROOT": str(dataset.data_dir), "SPLIT": "train"}}
     cfg = make_cfg(custom, **{"DATASETS.TRAIN": ("cells",), "DATASETS.ON_ERROR": on_error})

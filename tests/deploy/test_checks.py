@@ -1,7 +1,6 @@
 """Images for the checks, and average precision."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -60,7 +59,7 @@ def test_chosen_images_are_a_function_of_the_seed() -> None:
         choose_images(Numbers(None, 5), 3, seed=0)
 
 
-def test_images_of_datasets(config_file: Path) -> None:
+def test_images_of_datasets(config_file) -> None:
     cfg = load_config(config_file)
     (test,) = build_datasets(cfg, is_train=False)
     (training,) = build_datasets(cfg, is_train=True)
@@ -72,7 +71,7 @@ def test_images_of_datasets(config_file: Path) -> None:
     np.testing.assert_array_equal(frames[4].image, training[0][0])
 
 
-def test_average_precision_of_the_ground_truth(config_file: Path) -> None:
+def test_average_precision_of_the_ground_truth(config_file) -> None:
     """The detector finds all objects of the first two scenes of four, and nothing else: precision 1."""
     cfg = load_config(config_file)
     (dataset,) = build_datasets(cfg, is_train=False)

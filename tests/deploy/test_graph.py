@@ -1,6 +1,5 @@
 """The exported networks in PyTorch: equal to Predictor's resizing, normalisation and PostProcessor."""
 
-from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -12,7 +11,6 @@ from ssd.data.samples import resize_image
 from ssd.deploy import Metadata, make_metadata
 from ssd.deploy.graph import CompleteDetector, RawDetector, suppress, suppress_best
 from ssd.modeling.box_head import Predictions
-from ssd.modeling.detector import SSDDetector
 from ssd.structures import Container
 from ssd.tools.data.scenes import render_scene
 from tests.deploy.detectors import NAMES, detect, make_batch, make_detector, make_small_config
@@ -37,8 +35,7 @@ def unpad(outputs: tuple[Tensor, ...]) -> list[Container]:
     boxes, scores, labels, counts = outputs
     assert [field.dtype for field in outputs] == [torch.float32, torch.float32, torch.int64, torch.int64]
     for image, count in enumerate(counts):
-        for field in (boxes, scores, labels):
-            assert not field[image, count:].any()
+        assert not any(field[image, count:].any() for field in (boxes, scores, labels))
     return [
         Container(boxes=boxes[image, :count], labels=labels[image, :count], scores=scores[image, :count])
         for image, count in enumerate(counts.tolist())
@@ -53,7 +50,7 @@ def check_equal(found: list[Container], expected: list[Container]) -> None:
 
 @pytest.mark.parametrize("nms", [suppress, partial(suppress_best, num_candidates=10**6)], ids=["op", "torchvision"])
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
-def test_complete_equals_the_detector(options: list, nms: Callable[..., Tensor]) -> None:
+def test_complete_equals_the_detector(options: list, nms) -> None:
     config = make_small_config(*options)
     model = make_detector(config)
     images = make_batch(config, 3)
@@ -81,7 +78,7 @@ NO_IMAGES = torch.zeros(2, 96, 128, 3, dtype=torch.uint8)
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), 1e38])
 @pytest.mark.parametrize("is_score", [False, True])
-def test_extreme_predictions(value: float, is_score: bool, small_detector: SSDDetector, metadata: Metadata) -> None:
+def test_extreme_predictions(value: float, is_score: bool, small_detector, metadata: Metadata) -> None:
     generator = torch.Generator().manual_seed(0)
     cls_logits = torch.randn(2, len(metadata.priors), 5, generator=generator) * 3
     bbox_pred = torch.randn(2, len(metadata.priors), 4, generator=generator)
@@ -101,7 +98,7 @@ def test_sigmoid_scores() -> None:
     check_equal(unpad(CompleteDetector(Fixed(*predictions), metadata, suppress)(NO_IMAGES)), expected)
 
 
-def test_equal_scores_fill_the_image(small_detector: SSDDetector, metadata: Metadata) -> None:
+def test_equal_scores_fill_the_image(small_detector, metadata: Metadata) -> None:
     predictions = Predictions(*(torch.zeros(1, len(metadata.priors), count) for count in (5, 4)))
     (expected,) = small_detector.box_head.detect(predictions)
     (found,) = unpad(CompleteDetector(Fixed(*predictions), metadata, suppress)(NO_IMAGES[:1]))

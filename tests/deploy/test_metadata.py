@@ -9,7 +9,6 @@ import torch
 
 from ssd.deploy import Metadata, make_metadata, read_metadata, side_car, write_metadata
 from ssd.deploy.metadata import parse_metadata, to_json
-from ssd.modeling.detector import SSDDetector
 from ssd.utils.errors import ExportError
 from tests.deploy.detectors import NAMES, make_small_config
 
@@ -23,7 +22,7 @@ def exported(metadata: Metadata, tmp_path: Path) -> Path:
     return path
 
 
-def test_values_of_the_config(small_detector: SSDDetector) -> None:
+def test_values_of_the_config(small_detector) -> None:
     config = make_small_config("TEST.MAX_PER_CLASS", 7, "TEST.CLIP_BOXES", True, "TEST.NMS_THRESHOLD", 0.6)
     metadata = make_metadata(config, small_detector, NAMES)
     assert metadata.image_size == (96, 128)
@@ -43,7 +42,7 @@ def test_a_round_trip(metadata: Metadata, exported: Path) -> None:
 
 
 @pytest.mark.parametrize(("key", "value"), [("SOFT_NMS", 0.5), ("CLASS_AGNOSTIC_NMS", True)])
-def test_another_nms_is_refused(small_detector: SSDDetector, key: str, value: object) -> None:
+def test_another_nms_is_refused(small_detector, key: str, value: object) -> None:
     with pytest.raises(ExportError, match=rf"TEST\.{key} is {value}"):
         make_metadata(make_small_config(f"TEST.{key}", value), small_detector, NAMES)
 

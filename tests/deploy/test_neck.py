@@ -1,7 +1,5 @@
 """A detector with a neck: export, priors, explanation and transfer of its weights."""
 
-from pathlib import Path
-
 import pytest
 import torch
 
@@ -28,7 +26,7 @@ def config(request: pytest.FixtureRequest) -> Config:
     )
 
 
-def test_export(config: Config, tmp_path: Path) -> None:
+def test_export(config: Config, tmp_path) -> None:
     model = make_detector(config)
     file = export_onnx(model, tmp_path / "model.onnx", make_metadata(config, model, NAMES))
     images = make_batch(config, 4)

@@ -25,9 +25,8 @@ def make(*rows: Row, name: str = "image") -> Detections:
 
 
 def test_differences_of_pairs() -> None:
-    parity = compare_image(
-        make((10, 1, 0.9), (50, 2, 0.6), name="street.jpg"), make((10.0625, 1, 0.9), (50, 2, 0.5996)), CUT
-    )
+    one, two = make((10, 1, 0.9), (50, 2, 0.6), name="street.jpg"), make((10.0625, 1, 0.9), (50, 2, 0.5996))
+    parity = compare_image(one, two, CUT)
     assert (parity.name, parity.num_detections, parity.num_matched) == ("street.jpg", 2, 2)
     assert parity.box_difference == 0.0625
     assert parity.score_difference == pytest.approx(0.0004, abs=1e-6)
@@ -77,18 +76,13 @@ def test_no_detections() -> None:
 
 
 def test_totals() -> None:
-    parity = compare_all(
-        [make((10, 1, 0.9), (50, 1, 0.5), name="a"), make((10, 1, 0.9), name="b")],
-        [make((10.03125, 1, 0.9), (50, 1, 0.5)), make((90, 1, 0.9))],
-        CUT,
-    )
+    ones = [make((10, 1, 0.9), (50, 1, 0.5), name="a"), make((10, 1, 0.9), name="b")]
+    parity = compare_all(ones, [make((10.03125, 1, 0.9), (50, 1, 0.5)), make((90, 1, 0.9))], CUT)
     assert [image.name for image in parity.different] == ["b"]
     totals = parity.totals()
     assert totals.pop("score_difference") == 0
-    assert totals == {
-        **{"num_detections": 3, "num_matched": 2, "num_at_cut": 0, "box_difference": 0.03125},
-        "different": ["b"],
-    }
+    counts = {"num_detections": 3, "num_matched": 2, "num_at_cut": 0}
+    assert totals == {**counts, "box_difference": 0.03125, "different": ["b"]}
     assert Parity([]).totals()["box_difference"] == 0
 
 

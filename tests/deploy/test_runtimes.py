@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 
-from ssd.config import Config
 from ssd.deploy import Metadata, OnnxDetector, OpenVinoDetector, OpenVinoNetwork, make_metadata, side_car
 from ssd.deploy.runtimes import ExportedNetwork, exported_networks
 from ssd.modeling.detector import SSDDetector
@@ -40,7 +39,7 @@ def test_networks_find_what_torch_finds(runtime, kind, exported, small_config, s
 
 
 @pytest.mark.parametrize("runtime", DETECTORS)
-def test_detectors_predict(runtime: str, exported: Path, small_config: Config, small_detector: SSDDetector) -> None:
+def test_detectors_predict(runtime: str, exported: Path, small_config, small_detector: SSDDetector) -> None:
     pytest.importorskip(runtime)
     detector = DETECTORS[runtime](exported / "complete.onnx")
     image, _ = render_scene(0, 3, (128, 96))

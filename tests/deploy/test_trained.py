@@ -8,12 +8,11 @@ import torch
 from ssd.config import Config
 from ssd.deploy import Metadata, trained
 from ssd.deploy.trained import PlainNetwork, Trained, make_candidates
-from ssd.modeling.detector import SSDDetector
 from tests.deploy.detectors import assert_same, detect, make_batch
 
 
 @pytest.fixture
-def detector(small_detector: SSDDetector, metadata: Metadata) -> Trained:
+def detector(small_detector, metadata: Metadata) -> Trained:
     return Trained(small_detector.eval(), metadata)
 
 

@@ -1,6 +1,5 @@
 """Which checkpoint is evaluated and detected with."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -49,7 +48,7 @@ def test_scores_of_another_function() -> None:
         assert LoadedCheckpoint({}, "a.pth", config=text).score_function == expected
 
 
-def test_damage_in_the_scripts(script: Callable[..., tuple[int, str, str]], trained: Path, tmp_path: Path) -> None:
+def test_damage_in_the_scripts(script, trained: Path, tmp_path: Path) -> None:
     """test.py with --ckpt refuses the file; without, and train.py, go back to the one before."""
     last = tmp_path / "out" / "model_final.pth"
     saved = torch.load(last)

@@ -30,8 +30,7 @@ def test_boxes_labels_and_names(write_coco) -> None:
     assert dataset.contiguous_id_to_coco_id == {1: 2, 2: 9}
     image, annotation, index = dataset[0]
     assert (image.shape, index) == ((30, 40, 3), 0)
-    assert annotation["boxes"].tolist() == [[5, 6, 12.5, 14]]
-    assert annotation["labels"].tolist() == [1]
+    assert (annotation["boxes"].tolist(), annotation["labels"].tolist()) == ([[5, 6, 12.5, 14]], [1])
     image_id, (boxes, labels) = dataset.get_annotation(1)
     assert image_id == 3
     assert boxes.tolist() == [[1, 2, 4, 6], [30, 20, 40, 25]]  # the second is clipped

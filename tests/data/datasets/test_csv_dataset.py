@@ -41,8 +41,7 @@ def test_columns_are_found_by_their_names(folder: Path, text: str) -> None:
     assert dataset.class_names == ("__background__", "cat", "dog")
     image_id, (boxes, labels) = dataset.get_annotation(0)
     assert (len(dataset), dataset.num_listed, image_id) == (1, 1, "a.png")
-    assert boxes.tolist() == [[1, 2, 11, 12], [3, 4, 5, 6]]
-    assert labels.tolist() == [1, 2]
+    assert (boxes.tolist(), labels.tolist()) == ([[1, 2, 11, 12], [3, 4, 5, 6]], [1, 2])
     assert (boxes.dtype, labels.dtype) == (np.float32, np.int64)
     assert dataset.get_img_info(0) == {"height": 30, "width": 40}
     assert dataset[0][0].shape == (30, 40, 3)
@@ -51,8 +50,7 @@ def test_columns_are_found_by_their_names(folder: Path, text: str) -> None:
 def test_what_is_no_table_of_boxes() -> None:
     for line in ("", "a,b,c", "name,id", "filename,class,xmin,ymin,xmax", "a.png,1,2,x,4,cat", ",1,2,3,4,cat"):
         assert find_columns(line) is None, line
-    columns = find_columns("a.png,,,,,")
-    assert not columns.has_header
+    assert not find_columns("a.png,,,,,").has_header
 
 
 @pytest.mark.parametrize("name", ["sub/b.png", "sub\\b.png"])
@@ -92,8 +90,7 @@ def test_mistakes_are_raised_or_skipped(folder: Path, row: str, fact: str) -> No
     assert fact in str(caught.value)
     policy = SkipErrors()
     dataset = CSVDataset(path, policy=policy)
-    assert policy.count == 1
-    assert dataset.ids == ["a.png"]
+    assert (policy.count, dataset.ids) == (1, ["a.png"])
     assert len(dataset.get_annotation(0)[1][0]) == 1
 
 
@@ -140,5 +137,4 @@ def test_the_entry_of_a_config(folder: Path) -> None:
     dataset = make_dataset("mine", {"mine": {**entry, "CLASSES": ["dog", "cat"]}}, is_train=True)
     assert dataset.class_names == ("__background__", "dog", "cat")
     assert dataset[0][1]["labels"].tolist() == [2]
-    again = pickle.loads(pickle.dumps(dataset))
-    assert again[0][1]["boxes"].tolist() == [[1, 2, 3, 4]]
+    assert pickle.loads(pickle.dumps(dataset))[0][1]["boxes"].tolist() == [[1, 2, 3, 4]]

@@ -37,8 +37,7 @@ def test_difficult_objects_are_left_out_of_samples_but_not_of_annotations(write_
     assert [len(training[i][1]["labels"]) for i in range(3)] == [3, 0, 0]
     assert [len(testing[i][1]["labels"]) for i in range(3)] == [4, 1, 0]
     image_id, (boxes, labels, is_difficult) = training.get_annotation(0)
-    assert image_id == "a"
-    assert is_difficult.tolist() == [True, False, False, False]
+    assert (image_id, is_difficult.tolist()) == ("a", [True, False, False, False])
     assert (boxes.shape, labels.shape) == ((4, 4), (4,))
     assert training[2][1]["boxes"].shape == (0, 4)
 
@@ -50,14 +49,10 @@ def test_changing_an_annotation_does_not_change_the_dataset(write_voc) -> None:
 
 
 def test_bad_boxes_are_dropped_with_one_warning(write_voc, caplog) -> None:
-    root = write_voc(
-        {
-            "a": [("cat", (9, 1, 5, 9)), ("cat", (5, 5, 5, 9)), ("dog", (2, 2, 9, 9)), ("cat", (41, 2, 60, 9))],
-            "b": [("cat", (1, 9, 5, 3)), ("cat", (-9, 1, 0, 9)), ("cat", (2, 40, 9, 50)), ("dog", (1, 1, 5, 5))],
-        }
-    )
+    a = [("cat", (9, 1, 5, 9)), ("cat", (5, 5, 5, 9)), ("dog", (2, 2, 9, 9)), ("cat", (41, 2, 60, 9))]
+    b = [("cat", (1, 9, 5, 3)), ("cat", (-9, 1, 0, 9)), ("cat", (2, 40, 9, 50)), ("dog", (1, 1, 5, 5))]
     with caplog.at_level(logging.WARNING):
-        dataset = VOCDataset(root, "train", class_names=("__background__", "cat", "dog"))
+        dataset = VOCDataset(write_voc({"a": a, "b": b}), "train", class_names=("__background__", "cat", "dog"))
     (record,) = caplog.records
     message = record.getMessage()
     assert "6 of 8 boxes" in message
@@ -90,8 +85,7 @@ def test_annotation_and_image_apart_are_the_sample(write_voc) -> None:
 
 @pytest.mark.parametrize("suffix", [".jpg", ".JPG", ".jpeg", ".PNG", ".bmp", ".webp"])
 def test_image_suffixes(write_voc, suffix) -> None:
-    root = write_voc({"a": [CAT]}, suffix=suffix)
-    assert VOCDataset(root, "train")[0][0].shape == (30, 40, 3)
+    assert VOCDataset(write_voc({"a": [CAT]}, suffix=suffix), "train")[0][0].shape == (30, 40, 3)
 
 
 def test_image_named_by_filename(write_voc) -> None:
@@ -168,5 +162,4 @@ def test_parts_of_an_object_are_not_objects(tmp_path) -> None:
     path = tmp_path / "a.xml"
     path.write_text(f"<annotation><object><name>person</name>{part}{BOX}</object></annotation>")
     annotation = read_voc_xml(path)
-    assert annotation.names == ("person",)
-    assert annotation.boxes.tolist() == [[1, 1, 9, 9]]
+    assert (annotation.names, annotation.boxes.tolist()) == (("person",), [[1, 1, 9, 9]])

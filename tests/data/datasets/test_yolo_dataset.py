@@ -71,10 +71,8 @@ def test_ways_to_describe_a_set(root: Path, content: dict[str, Any]) -> None:
 
 
 def test_labelimg_and_darknet(tmp_path: Path) -> None:
-    files = {"obj_train_data/a.png": "", "obj_train_data/a.txt": BOX, "obj.names": "cat\n"}
-    write_files(tmp_path, files)
-    beside = YOLODataset(tmp_path)
-    assert beside.get_annotation(0)[1][1].tolist() == [1]
+    write_files(tmp_path, {"obj_train_data/a.png": "", "obj_train_data/a.txt": BOX, "obj.names": "cat\n"})
+    assert YOLODataset(tmp_path).get_annotation(0)[1][1].tolist() == [1]
     data = "classes = 1\ntrain = data/train.txt\nnames = data/obj.names\nbackup = backup/\n"
     write_files(tmp_path, {"train.txt": "data/obj_train_data/a.png\n", "obj.data": data})  # as CVAT writes them
     assert YOLODataset(tmp_path, "train").ids == ["obj_train_data/a.png"]

@@ -1,7 +1,6 @@
 """The format of a file, by the names of its tensors, and errors in converting it."""
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -46,7 +45,7 @@ def test_each_file_has_one_format() -> None:
         ("", "sgrvinod", r"file\.pth is not of .*sgrvinod.* rescale_factors\. .* amdegroot;"),
     ],
 )
-def test_errors_of_unknown_files(names: Sequence[str], chosen: str, fact: str) -> None:
+def test_errors_of_unknown_files(names, chosen: str, fact: str) -> None:
     names = names or list(json.loads(LISTINGS[0].read_text())["state_dict"])
     with pytest.raises(CheckpointError, match=fact):
         find_format(checkpoint(*names), chosen)

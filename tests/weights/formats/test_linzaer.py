@@ -4,7 +4,6 @@ The real files were compared with recordings of ONNX Runtime on photographs (doc
 """
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import pytest
 import torch
@@ -91,7 +90,7 @@ class Network:
 
 
 @pytest.mark.parametrize("network", ["slim", "rfb"])
-def test_network_from_names_and_in_caffe(network: str, tmp_path: Path) -> None:
+def test_network_from_names_and_in_caffe(network: str, tmp_path) -> None:
     weights = peers.fill(peers.read_shapes(f"ultralight_{network}_320_face"))
     theirs = Network(weights)
     images = torch.randn(1, 3, 240, 320, generator=torch.Generator().manual_seed(0))

@@ -1,7 +1,6 @@
 """Versions, priors and classes of mmdetection's files. test_recordings.py compares the networks."""
 
 import re
-from typing import Any
 
 import pytest
 import torch
@@ -61,7 +60,7 @@ def test_older_names_without_a_version_are_doubtful_and_version_1_is_refused() -
         ("mmdet_ssd512_coco", {"cfg": 7}, "mmdet_ssd512_coco"),
     ],
 )
-def test_which_priors(listing: str, meta: dict[str, Any], config: str) -> None:
+def test_which_priors(listing: str, meta, config: str) -> None:
     assert peers.convert(peers.meta_weights(listing), {"meta": meta}).config == f"interop/{config}"
 
 
@@ -86,7 +85,7 @@ def test_classes_of_ones_own_have_the_priors_of_coco() -> None:
     ],
 )
 @pytest.mark.parametrize("listing", ["mmdet_ssd300_coco", SSDLITE])
-def test_class_names(listing: str, meta: Any, class_names: tuple[str, ...] | None) -> None:
+def test_class_names(listing: str, meta, class_names: tuple[str, ...] | None) -> None:
     assert peers.convert(peers.meta_weights(listing), {"meta": meta}).class_names == class_names
 
 

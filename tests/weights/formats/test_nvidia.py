@@ -1,7 +1,6 @@
 """Details of NVIDIA's, uvipen's and MLPerf's files. test_recordings.py compares the networks."""
 
 import re
-from typing import Any
 
 import pytest
 import torch
@@ -67,7 +66,7 @@ def test_depth_follows_from_the_names(depth: int) -> None:
         (None, None),
     ],
 )
-def test_class_names(label_map: Any, class_names: tuple[str, ...] | None) -> None:
+def test_class_names(label_map, class_names: tuple[str, ...] | None) -> None:
     assert all_formats()["nvidia"].convert(shapes_of(18), {"label_map": label_map}).class_names == class_names
 
 

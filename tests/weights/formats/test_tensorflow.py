@@ -64,10 +64,8 @@ def read_weights(listing: str) -> StateDict:
 )
 def test_recording(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(layouts, "NUM_SLOTS", 0)  # keep all slots
-    recorded, weights = (
-        np.load(peers.GOLDENS / "foreign" / f"tensorflow_{name}.npz"),
-        read_weights(f"tensorflow_{name}"),
-    )
+    recorded = np.load(peers.GOLDENS / "foreign" / f"tensorflow_{name}.npz")
+    weights = read_weights(f"tensorflow_{name}")
     sums = [sum(value.double().sum().item() for value in weights.values())]
     np.testing.assert_allclose(sums, recorded["weights_sum_abssum"][:1], rtol=1e-9)
     detector = peers.build(peers.convert(weights))
@@ -98,11 +96,8 @@ def drawn_predictions(recorded: Mapping[str, np.ndarray]) -> Predictions:
 def scopes(listing: str, kind: str) -> dict[str, str]:
     """Names of layers in TensorFlow 1, or of the outputs of Keras' layers, by their kernel in TensorFlow 2."""
     is_v1, is_lite, is_keras = "v1" in listing, "lite" in listing, kind == "keras"
-    network = (
-        "ssd_mobile_net_v2_keras_feature_extractor"
-        if is_keras
-        else f"FeatureExtractor/Mobilenet{'V1' if is_v1 else 'V2'}"
-    )
+    network = f"FeatureExtractor/Mobilenet{'V1' if is_v1 else 'V2'}"
+    network = "ssd_mobile_net_v2_keras_feature_extractor" if is_keras else network
     layers = V1_LAYERS if is_v1 else V2_KERAS if is_keras else V2_LAYERS
     names = {f"{BACKBONE}{2 * n}": f"{network}/{'model/' if is_keras else ''}{layer}" for n, layer in enumerate(layers)}
     extras = EXTRAS.replace("/feature_map", "/_feature_map") if is_v1 else EXTRAS
@@ -156,10 +151,8 @@ def test_names_of_other_files(name: str, kind: str) -> None:
     weights: StateDict = {}
     for path, shape in peers.read_shapes(listing).items():
         value = torch.randn(shape, generator=torch.Generator().manual_seed(zlib.crc32(path.encode())))
-        leaf = path.rpartition("/")[2]
-        weights[path + SUFFIX] = (
-            torch.full(shape, identity[leaf]) if leaf in identity and kind != "variables" else value
-        )
+        factor = identity.get(path.rpartition("/")[2]) if kind != "variables" else None
+        weights[path + SUFFIX] = value if factor is None else torch.full(shape, factor)
     expected, converted = peers.convert(weights), peers.convert(renamed(weights, listing, kind))
     assert (converted.config, converted.overrides) == (expected.config, expected.overrides)
     assert converted.weights.keys() == expected.weights.keys()
@@ -214,11 +207,8 @@ def test_priors_of_the_file() -> None:
     usual = ssd_anchor_shapes(300)
     exact = make_anchors(usual)
     noise = torch.from_numpy(np.random.default_rng(0).uniform(-0.003, 0.003, (6, 4)).astype(np.float32))
-    content = {
-        "input_size": (300, 300),
-        "anchors": exact + noise.repeat(320, 1)[: len(exact)] * torch.tensor([1, 1, 0, 0]),
-    }
-    assert "SHAPES" not in str(small_v1(content).overrides)
+    noisy = exact + noise.repeat(320, 1)[: len(exact)] * torch.tensor([1, 1, 0, 0])
+    assert "SHAPES" not in str(small_v1({"input_size": (300, 300), "anchors": noisy}).overrides)
     older = [usual[0], *([level[0], level[5], *level[1:5]] for level in usual[1:])]
     converted = small_v1({"input_size": (300, 300), "anchors": make_anchors(older)})
     overrides = dict(zip(converted.overrides[::2], converted.overrides[1::2], strict=True))
@@ -234,10 +224,8 @@ def test_priors_that_no_config_gives_are_refused(change: Any) -> None:
 
 def test_unknown_and_missing_tensors_are_named() -> None:
     weights = read_weights("tensorflow_ssd_mobilenet_v1")
-    optimizer = {
-        f"{BACKBONE}0/kernel/.OPTIMIZER_SLOT/momentum{SUFFIX}": torch.zeros(1),
-        "save_counter": torch.tensor(1),
-    }
+    momentum = f"{BACKBONE}0/kernel/.OPTIMIZER_SLOT/momentum{SUFFIX}"
+    optimizer = {momentum: torch.zeros(1), "save_counter": torch.tensor(1)}
     assert peers.convert({**weights, **optimizer}).weights.keys() == peers.convert(weights).weights.keys()
     with pytest.raises(CheckpointError, match="layer_with_weights-0/scale"):
         convert_foreign(CheckpointContent("file", {**weights, f"{BACKBONE}0/scale{SUFFIX}": torch.zeros(1)}, {}))

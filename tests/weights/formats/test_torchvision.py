@@ -1,6 +1,5 @@
 """torchvision's ssd300_vgg16 and SSDLite: classes, and detections side by side with the installed torchvision."""
 
-from pathlib import Path
 from typing import NamedTuple
 
 import cv2
@@ -120,7 +119,7 @@ def randomise(model: nn.Module, images: np.ndarray) -> None:
     model.eval()
 
 
-def test_detections_in_images_of_any_size(pair: Pair, tmp_path: Path) -> None:
+def test_detections_in_images_of_any_size(pair: Pair, tmp_path) -> None:
     """Both networks get the same pixels: torchvision does not round resized ones."""
     for index, scene in enumerate(SCENES):
         image = resize_image(scene, (pair.size, pair.size))
