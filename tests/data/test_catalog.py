@@ -18,10 +18,8 @@ def test_official_voc_sets(write_voc, tmp_path, monkeypatch, year, metric) -> No
     monkeypatch.setenv("VOC_ROOT", str(tmp_path))
     training = make_dataset(f"voc_{year}_trainval", {}, is_train=True)
     testing = make_dataset(f"voc_{year}_trainval", {}, is_train=False)
-    assert training.class_names == ("__background__", *VOC_CLASSES)
-    assert training.metric == metric
-    assert training[0][1]["labels"].tolist() == [12]
-    assert testing[0][1]["labels"].tolist() == [12, 15]
+    assert (training.class_names, training.metric) == (("__background__", *VOC_CLASSES), metric)
+    assert [dataset[0][1]["labels"].tolist() for dataset in (training, testing)] == [[12], [12, 15]]
 
 
 def one_image(*categories):
@@ -41,8 +39,7 @@ def test_official_coco_sets(write_coco, tmp_path, monkeypatch, name, folder, fil
     ann_file.rename(tmp_path / "annotations" / f"{file}.json")
     monkeypatch.setenv("COCO_ROOT", str(tmp_path))
     dataset = make_dataset(name, {}, is_train=True)
-    assert dataset.class_names == ("__background__", *COCO_CLASSES)
-    assert dataset.metric == "coco"
+    assert (dataset.class_names, dataset.metric) == (("__background__", *COCO_CLASSES), "coco")
     assert dataset[0][1]["labels"].tolist() == [80]
 
 

@@ -73,8 +73,7 @@ def test_images_of_datasets(config_file) -> None:
 
 def test_average_precision_of_the_ground_truth(config_file) -> None:
     """The detector finds all objects of the first two scenes of four, and nothing else: precision 1."""
-    cfg = load_config(config_file)
-    (dataset,) = build_datasets(cfg, is_train=False)
+    (dataset,) = build_datasets(load_config(config_file), is_train=False)
     annotations = iter([dataset.get_annotation(index)[1] for index in range(2)])
     batches = []
 
@@ -83,9 +82,8 @@ def test_average_precision_of_the_ground_truth(config_file) -> None:
         found = []
         for _ in images:
             boxes, labels, *_ = next(annotations, (np.zeros((0, 4)), np.zeros(0, np.int64)))
-            scores = torch.ones(len(labels))
-            boxes = torch.from_numpy(boxes).float() / 4
-            found.append(Container(boxes=boxes, labels=torch.from_numpy(labels), scores=scores))
+            boxes, labels = torch.from_numpy(boxes).float() / 4, torch.from_numpy(labels)
+            found.append(Container(boxes=boxes, labels=labels, scores=torch.ones(len(labels))))
             found[-1].img_height, found[-1].img_width = SIZE
         return found
 

@@ -1,5 +1,6 @@
 """The side-car: what goes in comes out, and whatever is wrong with it is named."""
 
+import itertools
 import json
 from dataclasses import fields, replace
 from pathlib import Path
@@ -15,10 +16,9 @@ from tests.deploy.detectors import NAMES, make_small_config
 
 @pytest.fixture
 def exported(metadata: Metadata, tmp_path: Path) -> Path:
-    metadata = replace(metadata, class_names=(*NAMES[:-1], "Straße"))
     path = tmp_path / "model.onnx"
     path.write_bytes(b"a network")
-    write_metadata(metadata, path)
+    write_metadata(replace(metadata, class_names=(*NAMES[:-1], "Straße")), path)
     return path
 
 
@@ -73,12 +73,11 @@ def test_another_file(content: bytes, exported: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "fact"),
+    ("fact", "text"),
     [
-        *((text, "JSON") for text in ("", "{", "no", "\xff")),
-        *(
-            (text, "format_version")
-            for text in ("[]", "null", "{}", '{"format_version": 2}', '{"format_version": "1"}')
+        *itertools.product(["JSON"], ["", "{", "no", "\xff"]),
+        *itertools.product(
+            ["format_version"], ["[]", "null", "{}", '{"format_version": 2}', '{"format_version": "1"}']
         ),
     ],
 )

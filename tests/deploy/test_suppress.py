@@ -38,8 +38,7 @@ def random_inputs(seed: int, num_images: int = 2) -> tuple[Tensor, Tensor]:
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 2**31), st.sampled_from([0.0, 0.5, 1.0]), st.sampled_from([0.2, 1.0]), st.integers(1, 40))
 def test_both_equal_the_plain_loop(seed: int, score_threshold: float, nms_threshold: float, limit: int) -> None:
-    inputs = random_inputs(seed)
-    settings = (score_threshold, nms_threshold, limit)
+    inputs, settings = random_inputs(seed), (score_threshold, nms_threshold, limit)
     expected = plain(*inputs, *settings)
     assert torch.equal(suppress(*inputs, *settings), expected)
     assert torch.equal(suppress_best(*inputs, *settings, num_candidates=10**6), expected)
@@ -67,15 +66,9 @@ class InOnnxRuntime:
 
     def __init__(self, path: Path, settings: tuple[float, float, int]):
         onnxruntime = pytest.importorskip("onnxruntime")
-        program = torch.onnx.export(
-            Suppress(*settings).eval(),
-            random_inputs(0),
-            dynamo=True,
-            dynamic_shapes=({0: Dim.DYNAMIC}, {0: Dim.DYNAMIC}),
-            custom_translation_table=onnx_translations(),
-            input_names=["boxes", "scores"],
-            verbose=False,
-        )
+        options = {"dynamic_shapes": ({0: Dim.DYNAMIC},) * 2, "custom_translation_table": onnx_translations()}
+        options |= {"input_names": ["boxes", "scores"], "dynamo": True, "verbose": False}
+        program = torch.onnx.export(Suppress(*settings).eval(), random_inputs(0), **options)
         assert program is not None
         program.save(path)
         self.session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])

@@ -41,8 +41,7 @@ def images(tmp_path: Path) -> Path:
     folder = tmp_path / "images"
     folder.mkdir()
     for seed in range(10):
-        noise = np.random.default_rng(seed).integers(0, 256, (96, 96, 3), np.uint8)
-        write_image(noise, folder / f"{seed}.png")
+        write_image(np.random.default_rng(seed).integers(0, 256, (96, 96, 3), np.uint8), folder / f"{seed}.png")
     return folder
 
 

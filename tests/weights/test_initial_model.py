@@ -61,14 +61,12 @@ def test_published_weights_do_not_name_their_classes(tmp_path, classes, names, r
 
 
 def test_mistakes(tmp_path) -> None:
-    path = str(tmp_path / "old.pth")
-    old = write(tmp_path / "old.pth", 4)
-    torch.save(old.backbone.state_dict(), path)
-    with pytest.raises(CheckpointError, match=r"MODEL\.BACKBONE\.PRETRAINED"):
-        build_new_model(config(3, "MODEL.WEIGHTS", path), CELLS)
-    torch.save({"model": {"box_head.mine.weight": torch.ones(9)}}, path)
-    with pytest.raises(CheckpointError, match=r"old\.pth holds no detector"):
-        build_new_model(config(3, "MODEL.WEIGHTS", path), CELLS)
+    path, backbone = str(tmp_path / "old.pth"), write(tmp_path / "old.pth", 4).backbone.state_dict()
+    other = {"model": {"box_head.mine.weight": torch.ones(9)}}
+    for content, fact in ((backbone, r"MODEL\.BACKBONE\.PRETRAINED"), (other, r"old\.pth holds no detector")):
+        torch.save(content, path)
+        with pytest.raises(CheckpointError, match=fact):
+            build_new_model(config(3, "MODEL.WEIGHTS", path), CELLS)
     with pytest.raises(CheckpointError, match=r"missing\.pth"):
         build_new_model(config(3, "MODEL.WEIGHTS", "missing.pth"), CELLS)
     with pytest.raises(ConfigError, match=r"FREEZE_STAGES would keep random weights"):

@@ -67,8 +67,7 @@ def write_checkpoint(folder: Path, tensors: Mapping[str, np.ndarray] = TENSORS, 
     keys = sorted(entries)
     parts = [block({key: entries[key] for key in part}) for part in (keys[:2], keys[2:])]
     handles = {b"m": varint(0) + varint(len(parts[0]) - 5), b"z": varint(len(parts[0])) + varint(len(parts[1]) - 5)}
-    table = b"".join(parts)
-    index = block(handles)
+    table, index = b"".join(parts), block(handles)
     footer = varint(0) + varint(0) + varint(len(table)) + varint(len(index) - 5)
     path = folder / "ckpt-3.index"
     path.write_bytes(table + index + footer.ljust(40, b"\0") + bytes.fromhex("57fb808b247547db"))

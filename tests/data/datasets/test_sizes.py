@@ -56,20 +56,16 @@ def write_image(root: Path, box: tuple[int, ...] = (0, 0, 0, 0), **options: byte
 @pytest.mark.parametrize("kind", FORMATS)
 def test_a_box_that_leaves_the_image_refutes_exchanged_sides(tmp_path: Path, kind: str) -> None:
     write_image(tmp_path)
-    fact = r"a\.jpg: the image is 40 x 30 pixels but annotated as 30 x 40, and a box leaves"
     outside = (5, 32, 20, 38)
-    policy = SkipErrors()  # with which headers are read
     with pytest.raises(DatasetError, match="size mismatch: 1"):
-        open_one(tmp_path, kind, (30, 40), outside, policy)
+        open_one(tmp_path, kind, (30, 40), outside, SkipErrors())  # with which headers are read
     dataset = open_one(tmp_path, kind, (30, 40), outside)
-    with pytest.raises(DatasetError, match=fact):
-        collect_content({"all": dataset})
-    with pytest.raises(DatasetError, match=fact):
-        _ = dataset[0]
-    with pytest.raises(DatasetError, match=fact):
-        _ = TrainingSamples([dataset], (24, 32), seed=0)[0, 0]
+    samples = TrainingSamples([dataset], (24, 32), seed=0)
+    for read in (lambda: collect_content({"all": dataset}), lambda: dataset[0], lambda: samples[0, 0]):
+        with pytest.raises(DatasetError, match=r"a\.jpg: .* 40 x 30 pixels but annotated as 30 x 40, and a box leaves"):
+            read()
     with pytest.raises(DatasetError, match="40 x 30 pixels but annotated as 20 x 20"):
-        open_one(tmp_path, kind, (20, 20), (5, 32, 20, 38))
+        open_one(tmp_path, kind, (20, 20), outside)
 
 
 @pytest.mark.parametrize("kind", FORMATS)

@@ -133,18 +133,16 @@ def test_objects_in_a_damaged_file(tmp_path) -> None:
 
 
 def test_no_weights(tmp_path) -> None:
-    path = tmp_path / "log.pth"
-    torch.save({"epoch": 3, "loss": [1.0]}, path)
-    with pytest.raises(CheckpointError, match=r"state_dict, model, .* epoch, loss"):
-        read_weights(str(path))
-    for content in ([torch.ones(1)], [torch.optim.SGD([torch.zeros(1)], lr=1)]):
-        torch.save(content, path)
-        with pytest.raises(CheckpointError, match=r"log\.pth.* list"):
-            read_weights(str(path))
+    for content, fact in (
+        ({"epoch": 3, "loss": [1.0]}, r"state_dict, model, .* epoch, loss"),
+        ([torch.ones(1)], r"log\.pth.* list"),
+        ([torch.optim.SGD([torch.zeros(1)], lr=1)], r"log\.pth.* list"),
+        ({"model": nn.ReLU()}, "no weights"),
+    ):
+        torch.save(content, tmp_path / "log.pth")
+        with pytest.raises(CheckpointError, match=fact):
+            read_weights(str(tmp_path / "log.pth"))
     assert state_dict_of(Shell()) == {}
-    torch.save({"model": nn.ReLU()}, path)
-    with pytest.raises(CheckpointError, match="no weights"):
-        read_weights(str(path))
 
 
 def test_prefixes_of_wrappers_go(tmp_path) -> None:

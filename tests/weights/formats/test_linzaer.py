@@ -57,11 +57,9 @@ class Network:
                 options = {"dilation": dilation if last else 1, "relu": not last and place > 0}
                 part = self.conv(part, f"{unit}.conv", f"{unit}.bn", **options)
             found.append(part)
-        joined, shortcut = (
-            self.conv(features, f"{name}.{layer}.conv", f"{name}.{layer}.bn", relu=False)
-            for features, layer in ((torch.cat(found, dim=1), "ConvLinear"), (x, "shortcut"))
-        )
-        return (joined + shortcut).relu()
+        pairs = ((torch.cat(found, dim=1), "ConvLinear"), (x, "shortcut"))
+        outputs = [self.conv(part, f"{name}.{unit}.conv", f"{name}.{unit}.bn", relu=False) for part, unit in pairs]
+        return sum(outputs).relu()
 
     def predict(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Class logits (1, P, 2) and offsets (1, P, 4)."""
@@ -70,10 +68,8 @@ class Network:
         def predict_level(x: Tensor, level: int) -> None:
             for kind, (headers, values) in enumerate((("classification", 2), ("regression", 4))):
                 name = f"{headers}_headers.{level}"
-                if level < 3:
-                    predicted = self.conv(self.conv(x, f"{name}.0"), f"{name}.2", relu=False)
-                else:
-                    predicted = self.conv(x, name, relu=False)
+                inner, last = (self.conv(x, f"{name}.0"), f"{name}.2") if level < 3 else (x, name)
+                predicted = self.conv(inner, last, relu=False)
                 outputs[kind].append(predicted.permute(0, 2, 3, 1).reshape(1, -1, values))
 
         x = self.conv(images, "base_net.0.0", "base_net.0.1", stride=2)
@@ -114,8 +110,7 @@ def test_the_name_of_the_file_says_its_size(file: str, num_priors: int) -> None:
     shapes = peers.read_shapes("ultralight_slim_320_face")
     loaded = convert_foreign(CheckpointContent(file, {name: torch.zeros(shape) for name, shape in shapes.items()}, {}))
     assert loaded.config is not None
-    cfg = parse_config(loaded.config, file)
-    assert levels_of(cfg).num_priors == num_priors
+    assert levels_of(parse_config(loaded.config, file)).num_priors == num_priors
     assert loaded.class_names == ("__background__", "face")
 
 

@@ -33,8 +33,7 @@ class Layers:
 
     def conv(self, x: Tensor, name: str, stride: int = 1, dilation: int = 1) -> Tensor:
         weight = self.weights[f"{name}.0"]
-        padding = weight.shape[2] // 2 * dilation
-        return F.conv2d(x, weight, self.weights.get(f"{name}.1"), stride, padding, dilation)
+        return F.conv2d(x, weight, self.weights.get(f"{name}.1"), stride, weight.shape[2] // 2 * dilation, dilation)
 
     def norm(self, x: Tensor, stats: str, scale: str) -> Tensor:
         mean, variance = (self.weights[f"{stats}.{n}"] / self.weights[f"{stats}.2"] for n in (0, 1))

@@ -13,12 +13,11 @@ from ssd.utils.checkpoint_file import load_model_weights
 from ssd.utils.errors import CheckpointError
 from ssd.weights.formats.tensorflow_fpn import anchor_shapes
 from tests.weights.formats import peers
-from tests.weights.formats.test_tensorflow import BACKBONE, SUFFIX, V2_KERAS, read_weights
+from tests.weights.formats.test_tensorflow import BACKBONE, NORM_LEAVES, SUFFIX, V2_KERAS, read_weights
 
 LISTING = "tensorflow_ssd_mobilenet_v2_fpnlite_320"
-GENERATOR, COARSE = (
-    f"model/_feature_extractor/{part}" for part in ("_fpn_features_generator", "_coarse_feature_layers")
-)
+GENERATOR = "model/_feature_extractor/_fpn_features_generator"
+COARSE = "model/_feature_extractor/_coarse_feature_layers"
 PREDICTOR = "model/_box_predictor"
 KERAS, SHARED = "ssd_mobile_net_v2_fpn_keras_feature_extractor", "WeightSharedConvolutionalBoxPredictor"
 CLASSES = f"{PREDICTOR}/_prediction_heads/class_predictions_with_background/_class_predictor_layers/0"
@@ -40,9 +39,7 @@ def outputs() -> Iterator[tuple[str, str, str, str]]:
         name = f"{SHARED}/PredictionTower/conv2d_{n}"
         for level in range(5):
             yield f"{TOWER}/{n}", f"{NORMS}/box_encodings/{level}/{3 * n + 1}", f"{name}/activation_{level}", name
-    box, classes = (
-        f"{SHARED}/WeightSharedConvolutional{kind}" for kind in ("BoxHead/BoxPredictor", "ClassHead/ClassPredictor")
-    )
+    box, classes = (f"{SHARED}/WeightSharedConvolutional{kind}Head/{kind}Predictor" for kind in ("Box", "Class"))
     yield f"{PREDICTOR}/_box_prediction_head/_box_encoder_layers/0", "", box, box
     yield CLASSES, "", classes, classes
 
@@ -51,18 +48,15 @@ def as_tflite(weights: StateDict) -> StateDict:
     """The weights as a TFLite file has them: norms folded, and kernels of the tower for each level."""
     found: StateDict = {}
     for conv, norm, output, first in outputs():
-        own = {
-            leaf: weights.get(f"{conv}/{leaf}{SUFFIX}") for leaf in ("kernel", "depthwise_kernel", "pointwise_kernel")
-        }
-        kernel, depthwise = own["kernel"], own["depthwise_kernel"]
+        kernel, depthwise, pointwise = (
+            weights.get(f"{conv}/{kind}kernel{SUFFIX}") for kind in ("", "depthwise_", "pointwise_")
+        )
         if first:
             found |= {f"{first}/depthwise_weights": depthwise, f"{first}/biases": torch.zeros(len(depthwise[0, 0]))}
-            kernel, depthwise = own["pointwise_kernel"], None
+            kernel, depthwise = pointwise, None
         scale, bias = torch.tensor(1.0), weights.get(f"{conv}/bias{SUFFIX}")
         if norm:
-            gamma, beta, mean, variance = (
-                weights[f"{norm}/{leaf}{SUFFIX}"] for leaf in ("gamma", "beta", "moving_mean", "moving_variance")
-            )
+            gamma, beta, mean, variance = (weights[f"{norm}/{leaf}{SUFFIX}"] for leaf in NORM_LEAVES)
             scale = gamma / (variance + 1e-3).sqrt()
             bias = beta - mean * scale
         found[f"{output}/biases"] = bias
@@ -94,9 +88,8 @@ def test_unlike_kernels_and_other_networks_are_refused() -> None:
     for key, pattern in ((f"{name}/activation_4/weights", "share"), (f"{name}/biases", "not zero")):
         with pytest.raises(CheckpointError, match=rf"{pattern}|conv2d_2.*{pattern}"):
             peers.convert({**weights, key: weights[key] + 1})
-    resnet = {**read_weights(LISTING), f"{BACKBONE}0/kernel{SUFFIX}": torch.zeros(7, 7, 3, 64)}
     with pytest.raises(CheckpointError, match="ResNet"):
-        peers.convert(resnet)
+        peers.convert({**read_weights(LISTING), f"{BACKBONE}0/kernel{SUFFIX}": torch.zeros(7, 7, 3, 64)})
 
 
 def anchors(side: int, *, last: float) -> Tensor:
@@ -116,8 +109,7 @@ def test_input_size_and_priors_of_the_file() -> None:
         converted = peers.convert(weights, content)
         assert converted.config == f"interop/tensorflow_ssd_mobilenet_v2_fpnlite_{side}_coco"
         assert "SHAPES" not in str(converted.overrides)
-    halves = small["anchors"] * torch.tensor([1, 1, 0.5, 0.5])
-    converted = peers.convert(weights, {**small, "anchors": halves})
+    converted = peers.convert(weights, {**small, "anchors": small["anchors"] * torch.tensor([1, 1, 0.5, 0.5])})
     overrides = dict(zip(converted.overrides[::2], converted.overrides[1::2], strict=True))
     np.testing.assert_allclose(overrides["MODEL.PRIORS.SHAPES"][0][0], (16, 16), atol=1e-3)
     converted = peers.convert(weights, {"input_size": (256, 384)})
