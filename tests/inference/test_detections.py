@@ -23,10 +23,6 @@ def make(**changes: object) -> Detections:
     return make_detections(objects, **{"class_names": CLASS_NAMES, "orig_size": (WIDTH, HEIGHT), **changes})
 
 
-def nothing(**changes: object) -> Detections:
-    return make_detections(**{"class_names": CLASS_NAMES, "orig_size": (WIDTH, HEIGHT), **changes})
-
-
 @pytest.fixture
 def pixels() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
@@ -51,8 +47,8 @@ def test_length_names_and_words() -> None:
     names = ["dog", "cat", "dog", "person"]
     assert (len(make()), make().names) == (4, names)
     assert repr(make(name="a.jpg")) == "<Detections in a.jpg, 80 x 60: 2 dog, 1 cat, 1 person>"
-    assert repr(nothing()) == "<Detections in image, 80 x 60: nothing>"
-    assert nothing().names == list(nothing()) == []
+    assert repr(make()[:0]) == "<Detections in image, 80 x 60: nothing>"
+    assert make()[:0].names == list(make()[:0]) == []
     assert [(item.names, item.boxes.tolist()) for item in make()] == [
         ([name], [box]) for name, box in zip(names, BOXES, strict=True)
     ]
@@ -104,7 +100,7 @@ def test_missing_rows(rows: object) -> None:
 )
 def test_filter_keeps_the_order(arguments: dict, expected: list[int]) -> None:
     assert make().filter(**arguments).boxes.tolist() == [BOXES[row] for row in expected]
-    assert len(nothing().filter(**arguments)) == 0
+    assert len(make()[:0].filter(**arguments)) == 0
 
 
 @pytest.mark.parametrize(
@@ -144,7 +140,7 @@ def test_draw_shows_what_scores_above_the_threshold(pixels: np.ndarray) -> None:
         np.testing.assert_array_equal(detections.draw(score_threshold=threshold), expected)
     np.testing.assert_array_equal(detections.draw(), detections.draw(score_threshold=0.5))
     np.testing.assert_array_equal(detections.draw(score_threshold=1), pixels)
-    np.testing.assert_array_equal(nothing(pixels=pixels).draw(), pixels)
+    np.testing.assert_array_equal(make(pixels=pixels)[:0].draw(), pixels)
     np.testing.assert_array_equal(pixels, before)
 
 

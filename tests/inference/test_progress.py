@@ -13,11 +13,6 @@ def of_labels(*labels: int) -> list[tuple[list[int], int, float]]:
     return [([0, 0, 1, 1], label, 1.0) for label in labels]
 
 
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Its only item is the time."""
@@ -45,7 +40,8 @@ def test_a_line_per_image(capsys: pytest.CaptureFixture[str], clock: list[float]
 
 @pytest.mark.parametrize(("total", "count", "bar"), [(100, 100, ""), (101, 101, "101/101"), (None, 101, "101 images")])
 def test_a_terminal_has_a_bar_for_many_images(capsys, monkeypatch, total, count, bar):
-    terminal = Terminal()
+    terminal = io.StringIO()
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
     monkeypatch.setattr(sys, "stderr", terminal)
     with Progress(total) as progress:
         for number in range(count):

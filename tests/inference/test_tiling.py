@@ -1,5 +1,3 @@
-"""Tiles cover the image; an object is found once, wherever the tiles cut it."""
-
 import itertools
 
 import pytest

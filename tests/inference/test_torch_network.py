@@ -1,5 +1,3 @@
-"""The fast copy of a detector has the same results; batch norms are folded where that is exact."""
-
 from collections.abc import Callable
 from pathlib import Path
 

@@ -294,8 +294,7 @@ def truncate(path: Path) -> None:
 
 
 def test_the_last_one_is_read(folder, caplog) -> None:
-    found = read_last(folder)
-    assert found is not None
+    assert (found := read_last(folder)) is not None
     assert (found[0], found[1]["iteration"]) == (folder / "model_000010.pth", 10)
     assert not caplog.records
     shutil.copytree(folder, folder / "copy")  # reads its own
@@ -309,8 +308,7 @@ def test_the_last_one_is_read(folder, caplog) -> None:
 def test_a_damaged_one_gives_way_to_the_one_before(folder, caplog, damage) -> None:
     damage(folder / "model_000010.pth")
     with caplog.at_level(logging.WARNING):
-        found = read_last(folder)
-    assert found is not None
+        assert (found := read_last(folder)) is not None
     assert found[0] == folder / "model_000009.pth"
     first, second = (record.getMessage() for record in caplog.records)
     assert str(folder / "model_000010.pth") in first

@@ -1,5 +1,3 @@
-"""Reading ahead: order, errors, memory and threads."""
-
 import subprocess
 import sys
 import threading
