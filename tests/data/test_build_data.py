@@ -90,8 +90,7 @@ def test_training_batches(make_cfg) -> None:
         assert images.is_contiguous(memory_format=torch.channels_last)
         boxes, labels, area = targets["boxes"], targets["labels"], targets["valid_area"]
         assert boxes.shape == (4, labels.shape[1], 4)
-        assert (boxes.dtype, area.dtype) == (torch.float32, torch.float32)
-        assert (labels.dtype, ids.dtype) == (torch.int64, torch.int64)
+        assert [value.dtype for value in (boxes, area, labels, ids)] == [torch.float32] * 2 + [torch.int64] * 2
         assert ((boxes >= 0) & (boxes <= 1)).all()
         is_object = labels > 0
         assert (boxes[~is_object] == 0).all()

@@ -23,9 +23,7 @@ def test_every_batch_is_full_and_epochs_are_permutations(num_samples, batch_size
 
 
 @settings(max_examples=50, deadline=None)
-@given(
-    num_samples=st.integers(1, 30), batch_size=st.integers(1, 8), start=st.integers(0, 12), seed=st.integers(0, 2**32)
-)
+@given(st.integers(1, 30), st.integers(1, 8), st.integers(0, 12), st.integers(0, 2**32))
 def test_a_later_start_gives_the_tail(num_samples, batch_size, start, seed) -> None:
     full = IterationSampler(num_samples, batch_size, 10, seed=seed)
     tail = IterationSampler(num_samples, batch_size, 10, start, seed)

@@ -46,8 +46,7 @@ def test_ties_may_come_in_any_order() -> None:
     one = make((10, 1, 0.5), (50, 1, 0.5), (90, 2, 0.5))
     two = make((90, 2, 0.5), (50, 1, 0.5), (10, 1, 0.5))
     parity = compare_image(one, two, CUT)
-    assert parity.is_same
-    assert (parity.num_matched, parity.box_difference) == (3, 0)
+    assert (parity.is_same, parity.num_matched, parity.box_difference) == (True, 3, 0)
 
 
 def test_detections_at_the_cut_do_not_count() -> None:
@@ -63,8 +62,7 @@ def test_the_cut_of_a_full_image_is_its_last_detection() -> None:
     one = make((10, 1, 0.9), (50, 1, 0.3), (90, 1, 0.3))
     two = make((10, 1, 0.9), (90, 1, 0.3), (130, 1, 0.3))
     parity = compare_image(one, two, cut)
-    assert (parity.num_matched, parity.num_at_cut) == (2, 2)
-    assert parity.is_same
+    assert (parity.num_matched, parity.num_at_cut, parity.is_same) == (2, 2, True)
     assert not compare_image(one, two, CUT).is_same  # with room left, both should have all three
 
 

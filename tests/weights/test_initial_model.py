@@ -74,9 +74,8 @@ def test_mistakes(tmp_path) -> None:
 
 
 def test_weights_take_the_place_of_pretrained_ones(tmp_path) -> None:
-    """The file of the backbone is not read."""
     old = write(tmp_path / "old.pth", 3)
-    overrides = ["MODEL.WEIGHTS", str(tmp_path / "old.pth"), "MODEL.BACKBONE.PRETRAINED", "missing.pth"]
+    overrides = ["MODEL.WEIGHTS", str(tmp_path / "old.pth"), "MODEL.BACKBONE.PRETRAINED", "missing.pth"]  # not read
     new = build_new_model(config(3, *overrides, "MODEL.BACKBONE.FREEZE_STAGES", 1), CELLS)
     found, expected = (model.backbone.stages[0][0][0].weight for model in (new, old))
     assert torch.equal(found, expected)

@@ -18,6 +18,7 @@ from ssd.weights.loaded_checkpoint import LoadedCheckpoint, known_class_names, t
 
 SHAPES = ("circle", "crescent", "cross", "heart", "ring", "square", "star", "triangle")  # of the scenes
 OWN = tuple(f"thing {number}" for number in range(20))
+IMAGE = Path(__file__).parents[2] / "demo" / "scene_1.jpg"
 HEADERS = ("box_head.predictor.cls_headers.0.bias", "box_head.predictor.reg_headers.0.bias")
 
 
@@ -130,9 +131,7 @@ def test_every_way_takes_the_users_names(nameless, config_file, tmp_path, script
     """`ssd convert` is tested in tests/commands."""
     names = [*SHAPES, *OWN[len(SHAPES) :]]
     overrides = ["MODEL.WEIGHTS_CLASSES", names]
-    image = Path(__file__).parents[2] / "demo" / "scene_1.jpg"
-
-    run = ("demo.py", "--ckpt", nameless, "--source", image, "--no_draw", "--save_txt", tmp_path / "txt")
+    run = ("demo.py", "--ckpt", nameless, "--source", IMAGE, "--no_draw", "--save_txt", tmp_path / "txt")
     assert script(*run, *overrides)[0] == 0
     assert (tmp_path / "txt" / "classes.txt").read_text().splitlines() == names
 
@@ -151,10 +150,9 @@ def test_every_way_takes_the_users_names(nameless, config_file, tmp_path, script
 
 
 def test_commands_take_the_users_names(nameless, tmp_path) -> None:
-    image = Path(__file__).parents[2] / "demo" / "scene_1.jpg"
     for command, file, options in (("explain", "explain.html", []), ("predict", "_job/job.json", ["--opts"])):
         output = tmp_path / command
-        args = [command, image, "--ckpt", nameless, "-o", output, *options, "MODEL.WEIGHTS_CLASSES", OWN]
+        args = [command, IMAGE, "--ckpt", nameless, "-o", output, *options, "MODEL.WEIGHTS_CLASSES", OWN]
         assert main([str(arg) for arg in args]) == 0
         assert "thing 1" in (output / file).read_text()
     args = ["--ckpt", str(nameless), "-o", "model.onnx", "MODEL.WEIGHTS_CLASSES", str(OWN)]

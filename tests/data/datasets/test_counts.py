@@ -62,7 +62,7 @@ def write_yolo_beside(root: Path, items: Sequence[Item]) -> dict[str, Any]:
 
 
 def write_voc(root: Path, items: Sequence[Item]) -> dict[str, Any]:
-    box = [(tag, number) for tag, number in zip(("xmin", "ymin", "xmax", "ymax"), BOX, strict=True)]
+    box = list(zip(("xmin", "ymin", "xmax", "ymax"), BOX, strict=True))
     for item in items:
         write_image(root / "JPEGImages", item)
         path = root / "Annotations" / f"{item.name}.xml"
@@ -79,8 +79,8 @@ def write_coco(root: Path, items: Sequence[Item]) -> dict[str, Any]:
         write_image(root, item)
         if item.has_image:
             images.append({"id": number, "file_name": item.file})
-        bbox = [4, 6, 10, 20]
-        annotations += [{"image_id": number, "category_id": 1, "bbox": bbox}] * item.num_objects * item.has_label
+        one = {"image_id": number, "category_id": 1, "bbox": [4, 6, 10, 20]}
+        annotations += [one] * item.num_objects * item.has_label
     content = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "cat"}]}
     (root / "boxes.json").write_text(json.dumps(content))
     return {"FORMAT": "coco", "IMAGES": str(root), "ANNOTATIONS": str(root / "boxes.json")}

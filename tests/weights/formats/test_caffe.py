@@ -76,10 +76,7 @@ def test_a_file_beside_the_weights(tmp_path: Path) -> None:
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    mutations=st.lists(st.sampled_from([flip_bytes, cut, truncate, repeat]), min_size=1, max_size=3),
-    seed=st.integers(0, 2**32),
-)
+@given(st.lists(st.sampled_from([flip_bytes, cut, truncate, repeat]), min_size=1, max_size=3), st.integers(0, 2**32))
 def test_damage_is_an_error_of_ours(tmp_path: Path, mutations: list, seed: int) -> None:
     data, rng = caffemodel(SMALL), random.Random(seed)
     for mutation in mutations:
@@ -164,7 +161,6 @@ def test_sizes_and_data_of_the_authors(size: int, num_classes: int, data: str) -
 
 
 def prior_box(level: str, *, step: float = 8.0, **lists: list[float]) -> bytes:
-    """A PriorBox layer."""
     numbers = {"min_size": 1, "max_size": 2, "aspect_ratio": 3, "variance": 6}
     parameters = b"".join(field(numbers[key], float(value)) for key, values in lists.items() for value in values)
     parameters += field(4, 1) + field(5, 0) + (field(10, float(step)) if step else b"")

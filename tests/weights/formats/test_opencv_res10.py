@@ -25,9 +25,7 @@ def fill() -> dict[str, Tensor]:
     return weights
 
 
-class Layers:
-    """Layers of Caffe."""
-
+class CaffeLayers:
     def __init__(self, weights: Mapping[str, Tensor]):
         self.weights = weights
 
@@ -42,7 +40,7 @@ class Layers:
 
 def predict(weights: Mapping[str, Tensor], images: Tensor) -> tuple[Tensor, Tensor]:
     """Class logits (1, P, 2) and offsets (1, P, 4) of images in Caffe's order of channels."""
-    net = Layers(weights)
+    net = CaffeLayers(weights)
     x = net.conv(net.norm(images, "data_bn", "data_scale"), "conv1_h", stride=2)
     x = F.max_pool2d(net.norm(x, "conv1_bn_h", "conv1_scale_h").relu(), 3, 2, ceil_mode=True)
     inner = net.norm(net.conv(x, "layer_64_1_conv1_h"), "layer_64_1_bn2_h", "layer_64_1_scale2_h").relu()

@@ -110,7 +110,6 @@ def header(weights: StateDict, name: str, x: Tensor) -> Tensor:
 
 
 def norm_conv(weights: StateDict, name: str, norm: str, x: Tensor, *, stride: int = 1) -> Tensor:
-    """A convolution and its batch norm."""
     statistics = [weights[f"{norm}.{part}"] for part in ("running_mean", "running_var", "weight", "bias")]
     return F.batch_norm(conv(weights, name, x, stride=stride), *statistics, eps=1e-5)
 
