@@ -104,9 +104,8 @@ def tutorial(tmp_path: Path, scenes: Path) -> Path:
 
 def test_a_folder_with_two_formats(data, tutorial, tmp_path, config_file, capsys):
     output = data("split", tutorial, "-o", tmp_path / "a", "--link")
-    assert "12 images, voc" in output
-    assert "VOC in" in output
-    assert "with splits test, train" in output
+    for fact in ("12 images, voc", "VOC in", "with splits test, train"):
+        assert fact in output
     boxed = {
         part: len({row.split(",")[0] for row in (tutorial / f"{part}_labels.csv").read_text().splitlines()[1:]})
         for part in ("train", "test")
