@@ -61,7 +61,6 @@ def test_a_checkpoint_and_its_config(convert: Convert, foreign: Path, tmp_path: 
     assert str(output) == cfg.MODEL.WEIGHTS
     assert cfg.MODEL.WEIGHTS_CLASSES == VOC_CLASSES
     assert cfg.INPUT.PIXEL_STD == load_config(shipped_config(OWN)).INPUT.PIXEL_STD
-
     image = np.random.default_rng(0).integers(0, 256, (200, 300, 3), dtype=np.uint8)
     (found,) = ssd.init_detector(foreign).predict([image], score_threshold=0.01)
     (again,) = ssd.init_detector(output.with_suffix(".yaml"), output).predict([image], score_threshold=0.01)
@@ -156,7 +155,6 @@ def test_to_and_from_lufficc(convert, of_lufficc, tmp_path, capsys):
     assert list(written) == ["model"]
     assert list(written["model"]) == list(read["model"])
     assert all(torch.equal(value, written["model"][name]) for name, value in read["model"].items())
-
     cfg = own_config(read_detector(str(of_lufficc)))
     assert f"{of_lufficc}: The priors are taken for" in capsys.readouterr().out
     assert (cfg.MODEL.BACKBONE.NAME, cfg.MODEL.NUM_CLASSES) == ("mobilenet_v2", 3)

@@ -106,10 +106,8 @@ def test_a_folder_with_two_formats(data, tutorial, tmp_path, config_file, capsys
     output = data("split", tutorial, "-o", tmp_path / "a", "--link")
     for fact in ("12 images, voc", "VOC in", "with splits test, train"):
         assert fact in output
-    boxed = {
-        part: len({row.split(",")[0] for row in (tutorial / f"{part}_labels.csv").read_text().splitlines()[1:]})
-        for part in ("train", "test")
-    }
+    tables = {part: (tutorial / f"{part}_labels.csv").read_text().splitlines()[1:] for part in ("train", "test")}
+    boxed = {part: len({row.split(",")[0] for row in rows}) for part, rows in tables.items()}
     output = data("convert", tutorial, "-o", tmp_path / "b", "--to", "csv", "--format", "csv", "--link")
     assert f"{boxed['train'] + boxed['test']} images" in output
     assert (tmp_path / "b/train.csv").is_file()
@@ -246,18 +244,15 @@ def test_versions_of_a_photograph_stay_together(data, export, tmp_path, is_renam
     """By their names alone, and by their pixels alone."""
     photographs = {path.stem: path.stem[:2] for path in export.glob("*/images/*")}
     if is_renamed:
-        numbers = {
-            stem: f"{number:02d}" for number, stem in enumerate(sorted(photographs, key=lambda stem: stem[::-1]))
-        }
+        stems = sorted(photographs, key=lambda stem: stem[::-1])
+        numbers = {stem: f"{number:02d}" for number, stem in enumerate(stems)}
         for path in [*export.glob("*/*/*.jpg"), *export.glob("*/*/*.txt")]:
             path.rename(path.with_stem(numbers[path.stem]))
         photographs = {numbers[stem]: photograph for stem, photograph in photographs.items()}
     output = data("split", export, "-o", tmp_path / "a", "--resplit", "--parts", "train=0.75,test=0.25", *options)
     assert "36 images in 12 group(s)" in output
-    parts = [
-        {photographs[Path(line).stem] for line in (tmp_path / f"a/{part}.txt").read_text().split()}
-        for part in ("train", "test")
-    ]
+    lists = [(tmp_path / f"a/{part}.txt").read_text().split() for part in ("train", "test")]
+    parts = [{photographs[Path(line).stem] for line in lines} for lines in lists]
     assert (len(parts[0]), len(parts[1]), parts[0] & parts[1]) == (9, 3, set())
 
 

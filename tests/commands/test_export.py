@@ -101,12 +101,10 @@ def test_all_checks(export: Export, tmp_path: Path, pictures: Path) -> None:
     assert report["machine"]["cpu"]
     assert "mAP on test_scenes (voc): PyTorch " in out
     assert "a way to run it" in out
-
     model = tmp_path / "exported" / "model.onnx"
     assert read_metadata(model).clip_boxes
     detector = OnnxDetector(model)
-    assert detector.class_names == NAMES
-    assert len(detector.predict(pictures)) == 12
+    assert (detector.class_names, len(detector.predict(pictures))) == (NAMES, 12)
 
 
 def test_raw_and_int8_with_own_images_and_a_missing_runtime(export, config_file, pictures, tmp_path, monkeypatch):

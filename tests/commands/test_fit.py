@@ -70,8 +70,7 @@ def test_the_same_folder_continues_and_other_options_are_refused(fitted, scenes,
     folder = tmp_path / "run"
     shutil.copytree(fitted.folder, folder, symlinks=True)
     again = ssd.fit(scenes, output=folder, dry_run=True)
-    assert again.plan == fitted.plan
-    assert "is continued" in capsys.readouterr().out
+    assert (again.plan, "is continued" in capsys.readouterr().out) == (fitted.plan, True)
     assert ssd.fit(scenes, output=folder, dry_run=True, resplit=True, overrides=SMALL).plan == fitted.plan
     for other, options in ((scenes, {"minutes": 3}), (tmp_path, {})):
         with pytest.raises(ConfigError, match="--output"):
@@ -118,12 +117,8 @@ def test_an_image_that_cannot_be_read_stops_it_or_is_left_out(scenes: Path, tmp_
 def test_starts(detector_file: Path, finished_run: Path, tmp_path: Path) -> None:
     start = choose_start(str(detector_file))
     cfg, own = load_config(start.recipe, start.overrides), load_config(None, SMALL_MODEL)
-    assert (*(str(detector_file), own.MODEL.PRIORS, own.INPUT.IMAGE_SIZE, "none"),) == (
-        cfg.MODEL.WEIGHTS,
-        cfg.MODEL.PRIORS,
-        cfg.INPUT.IMAGE_SIZE,
-        cfg.MODEL.NECK.NAME,
-    )
+    found = (cfg.MODEL.WEIGHTS, cfg.MODEL.PRIORS, cfg.INPUT.IMAGE_SIZE, cfg.MODEL.NECK.NAME)
+    assert found == (str(detector_file), own.MODEL.PRIORS, own.INPUT.IMAGE_SIZE, "none")
     assert (cfg.SOLVER.OPTIMIZER, cfg.MODEL.NUM_CLASSES) == ("adamw", 0)
     torch.save({"layer.weight": torch.ones(3)}, tmp_path / "other.pth")
     with pytest.raises(CheckpointError, match=r"other\.pth"):

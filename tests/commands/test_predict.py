@@ -57,19 +57,16 @@ def test_one_process_finds_what_the_api_finds(predict: Predict, pictures: Path) 
     assert [row["name"] for row in rows] == [f"{pictures}/{name}" for name in NAMES]
     assert [row["index"] for row in rows] == [*range(6)]
     assert [row["name"] for row in rows if row["error"]] == [f"{pictures}/bad.png"]
-
     detector = ssd.init_detector("model.pth", device="cpu")
     options = {"batch_size": 3, "score_threshold": 0.5}
     expected = detector.predict(pictures, on_error=lambda error: None, **options)
-    assert [row for row in rows if not row["error"]] == [
-        {**json.loads(one.to_json()), "error": None} for one in expected
-    ]
+    found = [{**json.loads(one.to_json()), "error": None} for one in expected]
+    assert [row for row in rows if not row["error"]] == found
     count = sum(map(len, expected))
     assert count > 0
     assert f"6 images, 1 failed; {count} objects\n" in said
     assert f"Failed:\n  {pictures}/bad.png: not an image" in said
     assert "Written: found" in said
-
     assert predict(pictures, "--output", "found", "--score_threshold", 0.5, "--batch_size", 2)[0] == 1
     assert read_lines("found") == rows
     (pictures / "bad.png").unlink()
@@ -202,7 +199,6 @@ def test_killed_and_continued_by_other_processes(forks: Forks, pictures: Path) -
     assert run.wait() == -signal.SIGKILL
     stamps = {path: path.stat().st_mtime_ns for path in job.glob("part-*.json")}
     assert 4 <= len(stamps) < 52
-
     statuses, said = forks(*args, "found", cwd=Path.cwd(), number=2)
     assert 1 in statuses
     assert "52 images, 1 failed" in said

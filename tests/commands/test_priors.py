@@ -50,10 +50,8 @@ def test_a_fit_derives_from_the_config_and_keeps_the_overrides(config_file, scen
     ratios = fitted.MODEL.PRIORS.ASPECT_RATIOS
     assert max(map(len, ratios)) == 1
     assert list(fitted.MODEL.PRIORS.BOXES_PER_LOCATION) == [2 + 2 * len(own) for own in ratios]
-    before, after = (
-        json.loads((folder / "priors.json").read_text())["parts"]["data"]["total"]["recall"]
-        for folder in (tmp_path / "priors", tmp_path / "priors" / "fitted")
-    )
+    reports = [json.loads((tmp_path / "priors" / name / "priors.json").read_text()) for name in ("", "fitted")]
+    before, after = (report["parts"]["data"]["total"]["recall"] for report in reports)
     assert after > before
     assert priors(target, "--num_images", 8) == 0
 

@@ -22,11 +22,9 @@ from ssd.weights.loaded_checkpoint import LoadedCheckpoint
 def test_flags_may_follow_overrides() -> None:
     parser = make_parser("")
     add_flag(parser, "--skip-test", action="store_true")
-    args = parser.parse_intermixed_args(
-        ["--config_file", "a.yaml", "SOLVER.LR", "1e-3", "--skip_test", "TEST.MAX_PER_CLASS", "-1", "--local-rank=3"]
-    )
-    assert args.config_file == "a.yaml"
-    assert args.skip_test
+    words = "--config_file a.yaml SOLVER.LR 1e-3 --skip_test TEST.MAX_PER_CLASS -1 --local-rank=3"
+    args = parser.parse_intermixed_args(words.split())
+    assert (args.config_file, args.skip_test) == ("a.yaml", True)
     assert args.opts == ["SOLVER.LR", "1e-3", "TEST.MAX_PER_CLASS", "-1"]
 
 
@@ -88,8 +86,7 @@ def test_bugs_keep_their_traceback(error: Exception) -> None:
     [("demo", "--config-file"), ("predict x.jpg -o found", "--ckpt"), ("export -o model.onnx", "--ckpt")],
 )
 def test_neither_config_nor_checkpoint(args: str, option: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(args.split()) == 1
-    assert option in capsys.readouterr().err
+    assert (main(args.split()), option in capsys.readouterr().err) == (1, True)
 
 
 # Arguments of each command that writes; {out} is below a file, so that no user can write there.
@@ -107,15 +104,7 @@ WRITERS = [
 
 
 @pytest.mark.parametrize("words", WRITERS)
-def test_where_nothing_can_be_written_a_command_says_so(
-    words: str,
-    config_file: Path,
-    detector_file: Path,
-    scenes: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_where_nothing_can_be_written(words, config_file, detector_file, scenes, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").touch()
     image = next((scenes / "JPEGImages").iterdir())
@@ -135,10 +124,8 @@ def test_an_output_folder_that_is_a_file(config_file: Path, tmp_path: Path, caps
 def test_classes_and_test_sets_of_a_checkpoint(write_voc: Callable[..., Path], *, named: bool) -> None:
     """For `ssd test` and `ssd export --evaluate`: names of the user give the labels; else the data, then VOC."""
     root = write_voc({"a": [("dog", (1, 1, 9, 9))]})
-    weights = {
-        "box_head.predictor.cls_headers.0.bias": torch.zeros(3),
-        "box_head.predictor.reg_headers.0.bias": torch.zeros(4),
-    }
+    sizes = {"cls": 3, "reg": 4}
+    weights = {f"box_head.predictor.{kind}_headers.0.bias": torch.zeros(size) for kind, size in sizes.items()}
     entry = {"FORMAT": "voc", "ROOT": str(root), "SPLIT": "train", "CLASSES": ["dog", "cat"]}
     cfg = load_config(None, ["DATASETS.CUSTOM.pets", entry, "DATASETS.TEST", ["pets"]])
     if named:

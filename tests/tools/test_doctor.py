@@ -57,8 +57,7 @@ def test_other_processes() -> None:
 )
 def test_versions(requirement: Requirement, versions: dict[str, str], status: str, fact: str) -> None:
     finding = doctor.check_package(requirement, versions)
-    assert finding.status == status
-    assert fact in finding.remedy
+    assert (finding.status, fact in finding.remedy) == (status, True)
 
 
 def test_requirements_and_versions_of_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,8 +131,7 @@ def test_a_gpu_that_is_not_used(reason: str, monkeypatch: pytest.MonkeyPatch) ->
         message = "The NVIDIA driver on your system\nis too old"
         monkeypatch.setattr(torch.cuda, "is_available", lambda: bool(warnings.warn(message, stacklevel=1)))
     finding = doctor.check_gpu()
-    assert finding.status == "warning"
-    assert reason in finding.found
+    assert (finding.status, reason in finding.found) == ("warning", True)
 
 
 @pytest.mark.usefixtures("_no_gpu")
@@ -148,8 +146,7 @@ def test_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     ones = torch.ones
     monkeypatch.setattr(torch, "ones", lambda *size, device: ones(*size))
     finding = doctor.check_gpu()
-    assert finding.status == "ok"
-    assert "NVIDIA L4" in finding.found
+    assert (finding.status, "NVIDIA L4" in finding.found) == ("ok", True)
 
 
 def test_a_training_step_and_a_detection() -> None:

@@ -29,8 +29,7 @@ def _in_tmp_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_folder_is_not_recursive_and_a_pattern_is() -> None:
     make_files("in/b.jpg", "in/A.JPG", "in/ä b.png", "in/notes.txt", "in/film.mp4", "in/deep/er/c.webp", "in/x[1].jpg")
     assert list_images(["in"], None) == ["in/A.JPG", "in/b.jpg", "in/x[1].jpg", "in/ä b.png"]
-    everything = ["in/A.JPG", "in/b.jpg", "in/deep/er/c.webp", "in/x[1].jpg", "in/ä b.png"]
-    assert list_images(["in/**"], None) == everything
+    assert list_images(["in/**"], None) == ["in/A.JPG", "in/b.jpg", "in/deep/er/c.webp", "in/x[1].jpg", "in/ä b.png"]
     assert list_images(["in/**/*.webp", "in/b.jpg"], None) == ["in/deep/er/c.webp", "in/b.jpg"]
     assert list_images(["in/x[1].jpg"], None) == ["in/x[1].jpg"]
     make_files("two/a.ppm", "two/b.jpg")  # suffixes that are named are found

@@ -25,12 +25,8 @@ ROOT = Path(__file__).parents[3]
 NAMES = ("a b.jpg", "b.JPG", "bad.png", "d#1%20.jpg", "e[1].jpeg", "ä日.jpg")  # in the order of a listing
 HEAD, SECOND = "127.0.0.2", "127.0.0.3"
 ENVIRONMENT = {
-    **os.environ,
-    "OMP_NUM_THREADS": "1",
-    "PYTHONPATH": str(ROOT),
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_AUTH_MODE": "token",
-    "RAY_AUTH_TOKEN": secrets.token_hex(32),  # else Ray writes one into the home folder
+    **{**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0"},
+    **{"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)},  # else Ray writes one into the home folder
     "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
 }
 SCRIPT = "import sys; from ssd.commands.predict import main; sys.exit(main(sys.argv[1:]))"
@@ -93,7 +89,6 @@ def test_a_cluster_finds_what_the_api_finds(cluster: str, pictures: Path) -> Non
     rows = parquet.read_table("found").to_pylist()
     assert [row["file"] for row in rows] == [f"{pictures}/{name}" for name in NAMES]
     assert [row["file"] for row in rows if row["error"]] == [f"{pictures}/bad.png"]
-
     detector = ssd.init_detector("model.pth", device="cpu")
     expected = detector.predict(pictures, batch_size=2, score_threshold=0.3, on_error=lambda error: None)
     assert sum(map(len, expected)) > 0

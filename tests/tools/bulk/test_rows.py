@@ -18,16 +18,10 @@ ODD = "caf\udce9.jpg"  # as os.fsdecode reads the byte E9
 
 def make_detections(num: int, name: str, index: int) -> Detections:
     generator = np.random.default_rng(num)
-    return Detections(
-        boxes=generator.uniform(-10, 600, (num, 4)).astype(np.float32),
-        labels=generator.integers(1, 3, num),
-        scores=np.sort(generator.random(num).astype(np.float32))[::-1],
-        class_names=CLASSES,
-        orig_size=(640, 480),
-        name=name,
-        path=Path(name),
-        index=index,
-    )
+    boxes, labels = generator.uniform(-10, 600, (num, 4)).astype(np.float32), generator.integers(1, 3, num)
+    scores = np.sort(generator.random(num).astype(np.float32))[::-1]
+    source: dict[str, Any] = {"orig_size": (640, 480), "name": name, "path": Path(name), "index": index}
+    return Detections(boxes=boxes, labels=labels, scores=scores, class_names=CLASSES, **source)
 
 
 ROWS: list[Any] = [

@@ -91,8 +91,7 @@ def test_every_mistake_of_a_voc_set_is_found(write_voc, check: Check, caplog) ->
     once = ["box inverted", "box of zero area", "box outside the image", "box clipped to the image", "unknown class"]
     once += ["missing annotation file", "missing image", "empty image", "corrupt image", "size mismatch"]
     assert kinds(report) == {**dict.fromkeys(once, 1), "malformed annotation": 3, "size slip": 2}
-    assert report.count("warning") == 3
-    assert report.sets[0].images_listed == 13
+    assert (report.count("warning"), report.sets[0].images_listed) == (3, 13)
     assert report.sets[0].images_readable == 7
     assert all(problem.path and problem.field in problem.message for problem in report.all_problems)
     fields = {problem.kind: problem.field for problem in report.all_problems}
@@ -139,12 +138,8 @@ def test_every_pair_of_sets_is_compared(write_voc, check: Check) -> None:
     assert found == {("test_c", "train/test overlap"), ("test_d", "near duplicate in train and test")}
     same = {name: voc(roots["a"], "train") for name in ("a", "again")}
     assert kinds(check(same)) == {"duplicate image": 1}
-    same = {
-        "b": voc(roots["b"], "train"),
-        "test_one": voc(roots["a"], "train"),
-        "test_two": voc(roots["test_c"], "train"),
-    }
-    (problem,) = check(same).problems
+    sets = {"b": "b", "test_one": "a", "test_two": "test_c"}
+    (problem,) = check({name: voc(roots[root], "train") for name, root in sets.items()}).problems
     assert (problem.severity, problem.kind) == ("warning", "version in two test sets")
 
 
@@ -233,5 +228,4 @@ def test_formats_from_elsewhere_are_checked_too(check: Check, monkeypatch: pytes
     catalog.DATASET_FORMATS.register("foreign")(lambda *, is_train, class_names: Foreign())
     report = check({"foreign": {"FORMAT": "foreign"}})
     assert kinds(report) == {"corrupt image": 1, "size mismatch": 1, "duplicate image": 1}
-    assert report.sets[0].images_listed == 4
-    assert report.totals("train") == {"thing": 4}
+    assert (report.sets[0].images_listed, report.totals("train")) == (4, {"thing": 4})

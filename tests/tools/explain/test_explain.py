@@ -132,8 +132,7 @@ def test_matches(explanation: Explanation) -> None:
     assert sum(map(len, priors)) == matching.pos_mask.sum()
     assert matching.is_forced[priors[2]].tolist() == [True]  # three pixels wide
     assert iou[2].argmax() == priors[2]
-    for own in priors:
-        assert (matching.iou[own].diff() <= 0).all()
+    assert all((matching.iou[own].diff() <= 0).all() for own in priors)
 
 
 def test_boxes_and_scores_are_those_of_their_priors(explanation: Explanation) -> None:

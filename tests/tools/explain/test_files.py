@@ -31,8 +31,7 @@ def test_files(tmp_path: Path) -> None:
         assert picture.shape[1] > 900
         assert picture.std() > 10
     page = paths[0].read_text()
-    assert page.count("data:image/png;base64,") == 4
-    assert page.count("<table") == 2
+    assert (page.count("data:image/png;base64,"), page.count("<table")) == (4, 2)
     assert "snow leopard" in page
     assert not re.search(r'(src|href)="(?!data:|#)', page)
 
@@ -55,12 +54,10 @@ def test_command(config_file: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "test_scenes[1]: 128 x 96" in output
     assert "negatives in the loss" in output
     assert {path.name for path in (tmp_path / "explained").iterdir()} == {"explain.html", *PICTURES}
-
     write_image(make_image(), tmp_path / "image.png")
     alone = ["--ckpt", str(checkpoint), "-o", str(tmp_path / "of_checkpoint")]  # which carries its config
     assert main([str(tmp_path / "image.png"), *alone, "TEST.CONFIDENCE_THRESHOLD", "1.0"]) == 0
     assert "0 candidates" in capsys.readouterr().out
-
     assert main(["--dataset", "test_scenes", "--index", "4", *arguments]) == 1
     assert "--index 4: test_scenes has 4 images" in capsys.readouterr().err
     assert main([str(tmp_path / "image.png"), "--detection", "1000", *arguments]) == 1
@@ -80,10 +77,9 @@ def test_image_keys_and_dataset(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_documentation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     text = (ROOT / "docs" / "explain.md").read_text()
-    (tmp_path / "outputs" / "quickstart").mkdir(parents=True)
-    write_checkpoint(
-        tmp_path / "outputs" / "quickstart" / "model_final.pth", ["__background__", "cross", "star", "ring"]
-    )
+    checkpoint = tmp_path / "outputs/quickstart/model_final.pth"
+    checkpoint.parent.mkdir(parents=True)
+    write_checkpoint(checkpoint, ["__background__", "cross", "star", "ring"])
     (tmp_path / "demo").symlink_to(ROOT / "demo")
     monkeypatch.chdir(tmp_path)
     (block,) = re.findall(r"^```python\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)

@@ -100,9 +100,6 @@ def test_a_schedule_keeps_the_limit_of_time(seconds: int, num_test: int) -> None
         assert schedule.steps < 100
 
 
-Change = dict[str, Any]
-
-
 @pytest.mark.parametrize(
     ("images", "changes", "words"),
     [
@@ -115,7 +112,7 @@ Change = dict[str, Any]
         ([[(1 + n % 80, 0.3)] for n in range(400)], {"num_classes": 80}, ("400 images of 80 classes cannot",)),
     ],
 )
-def test_risks(images: Any, changes: Change, words: tuple[str, ...]) -> None:
+def test_risks(images: Any, changes: dict[str, Any], words: tuple[str, ...]) -> None:
     cfg = load_config(IMAGENET)
     risks = find_risks(make_facts(images, **changes), cfg, START, LONG, 1000)
     assert len(risks) == bool(words)
@@ -134,5 +131,4 @@ def test_boxes_and_counts_of_facts() -> None:
     assert facts.count_objects(facts.train) == {"class 1": 1, "class 2": 1}
     first, second = facts.training_boxes()
     assert first.boxes.tolist() == [[0, 0, 0.5, 0.5], [0, 0, 0.25, 0.25]]
-    assert len(second.labels) == 0
-    assert facts.image_size == (480, 640)
+    assert (len(second.labels), facts.image_size) == (0, (480, 640))

@@ -47,8 +47,7 @@ def test_a_prior_that_another_object_takes() -> None:
     twin = [0.2, 0.4, 0.4, 0.6]
     found = measure([image(twin, twin, labels=[1, 1])], four_priors())
     assert found.is_reached.all()
-    assert found.is_forced.tolist() == [False, True]
-    assert found.level_positives == [2]
+    assert (found.is_forced.tolist(), found.level_positives) == ([False, True], [2])
 
 
 def test_groups() -> None:

@@ -68,8 +68,7 @@ def test_report_in_browser(is_dark: bool, tmp_path: Path) -> None:
     unsorted, falling, rising, *by_name = found["orders"]
     assert unsorted == ["cat", "dog", HOSTILE]
     assert falling[-1] == HOSTILE  # which has no AP
-    assert rising == [falling[1], falling[0], HOSTILE]
-    assert by_name[0] == by_name[1][::-1]
+    assert (rising, by_name[0]) == ([falling[1], falling[0], HOSTILE], by_name[1][::-1])
     assert by_name[1].index("dog") < by_name[1].index("cat")
     assert found["sorted"] == "descending"
     assert found["hash"] == "#errors"
