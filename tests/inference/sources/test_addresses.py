@@ -24,6 +24,7 @@ CONTENTS = {
     **{"/page.jpg": b"<html>no image here</html>", "/empty.png": b"", "/long.png": b""},
     **{"/endless.png": b"x" * 65536, "/slow.png": b"x"},
 }
+AUTHORIZATION = f"Basic {base64.b64encode(b'me:pass@word').decode()}"
 WRONG_LENGTHS = {"/short.png": len(PNG) + 100, "/long.png": 2**40}
 
 
@@ -32,7 +33,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         path = unquote(self.path.partition("?")[0])
-        if path == "/secret.png" and self.headers.get("Authorization") != _basic("me:pass@word"):
+        if path == "/secret.png" and self.headers.get("Authorization") != AUTHORIZATION:
             self.send_error(401)
         elif path == "/moved.png":
             self._start(302, {"Location": "/a.png", "Content-Length": 0})
@@ -57,10 +58,6 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         """Nothing on stderr."""
-
-
-def _basic(user: str) -> str:
-    return f"Basic {base64.b64encode(user.encode()).decode()}"
 
 
 @pytest.fixture(scope="module")

@@ -123,18 +123,12 @@ def test_damaged_exif_is_ignored(pixels: np.ndarray) -> None:
     np.testing.assert_array_equal(read_one(image), pixels)
 
 
-def float_tensor(low: float, high: float) -> torch.Tensor:
-    tensor = torch.full((3, 4, 5), low)
-    tensor[:, 1] = high
-    return tensor
-
-
 @pytest.mark.parametrize(
     ("source", "fact"),
     [
-        (float_tensor(0.0, 255.0), "0 to 255; .*divide by 255"),
-        (float_tensor(-2.1, 2.6), "-2.1 to 2.6; .*normalisation"),
-        (float_tensor(float("nan"), 1.0), "nan"),
+        (torch.tensor([[[0.0, 255.0]]] * 3), "0 to 255; .*divide by 255"),
+        (torch.tensor([[[-2.1, 2.6]]] * 3), "-2.1 to 2.6; .*normalisation"),
+        (torch.tensor([[[float("nan"), 1.0]]] * 3), "nan"),
         *(([Image.new(mode, (4, 5))], rf"^image 0: .*mode {mode}") for mode in ("I", "F", "La")),
         (Image.new("RGB", (0, 5)), "0 x 5"),
         (b"no image", "image: image of 8 bytes"),
