@@ -34,7 +34,7 @@ def parse_args(args: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("-o", "--output", type=user_path, metavar="FOLDER", help=help_text)
     help_text = "write a config with fitted priors, which derives from CONFIG"
     parser.add_argument("--fit", type=user_path, metavar="OUT.yaml", help=help_text)
-    help_text = "number of aspect ratios of a level of the fit at most, up to 4; default: as many as the level has"
+    help_text = "number of aspect ratios of a level of the fit at most, up to 4; default: those that the level has"
     add_flag(parser, "--max_ratios", type=int, metavar="N", help=help_text)
     help_text = "number of images, and of samples of the augmentation; default 1000"
     add_flag(parser, "--num_images", type=int, default=1000, metavar="N", help=help_text)

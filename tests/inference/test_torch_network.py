@@ -99,6 +99,19 @@ def count_norms(model: nn.Module) -> int:
     return sum(isinstance(layer, nn.BatchNorm2d) for layer in model.modules())
 
 
+def test_folding_by_hand() -> None:
+    norm = nn.BatchNorm2d(1, eps=0.25)
+    model = nn.Sequential(nn.Conv2d(1, 1, kernel_size=1), norm)
+    values = {model[0].weight: 2.0, model[0].bias: 1.0, norm.weight: 3.0, norm.bias: 5.0}
+    values |= {norm.running_mean: 2.0, norm.running_var: 3.75}  # with eps a standard deviation of 2
+    for tensor, value in values.items():
+        nn.init.constant_(tensor, value)
+    folded = fold_batch_norms(model)
+    # (2 x + 1 - 2) / 2 * 3 + 5 = 3 x + 3.5
+    assert (folded[0].weight.item(), folded[0].bias.item()) == pytest.approx((3.0, 3.5))
+    assert isinstance(folded[1], nn.Identity)
+
+
 class Net(nn.Module):
     def __init__(self, forward: Callable[["Net", Tensor], Tensor], convolution: type[nn.Conv2d] = nn.Conv2d):
         super().__init__()

@@ -44,7 +44,7 @@ _COLUMN_NAMES = {
 _CORNERS = ("x1", "y1", "x2", "y2")
 _NEEDED = ("file", *_CORNERS, "name")
 _DELIMITERS = ",;\t"
-_SAMPLED_ROWS = 20  # rows of which one image must exist for a table to be found
+_SAMPLED_ROWS = 20  # rows; the image of one must exist for a table to be found
 
 
 @dataclass(frozen=True)

@@ -140,7 +140,7 @@ def choose_priors(cfg: Config, boxes: Sequence[ImageBoxes], start: Start, given:
     if recall < _COVERED:
         fitted = fit_priors(layout, make_fit_boxes([boxes], layout.levels.image_size, _MAX_BOXES))
         scaled = with_sizes(scaled, fitted.sizes)
-        text = f"fitted to the objects, of which they reach {_recall(boxes, scaled):.1%}, before {recall:.1%}"
+        text = f"fitted to the objects: they reach {_recall(boxes, scaled):.1%} of them, before {recall:.1%}"
     strides = ", ".join(f"{stride:.0f}" for stride in layout.pixel_strides)
     priors = scaled.MODEL.PRIORS
     keys = [(f"MODEL.PRIORS.{name}", priors[name]) for name in ("MIN_SIZES", "MAX_SIZES", "ASPECT_RATIOS")]

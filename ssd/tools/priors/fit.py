@@ -51,7 +51,7 @@ class _Choice(NamedTuple):
 
 
 def fit_priors(layout: Layout, boxes: FitBoxes, max_ratios: int | None = None) -> FittedPriors:
-    """Fit the priors of a layout to boxes; a level gets ``max_ratios`` ratios at most, None = as many as it has."""
+    """Fit the priors of a layout to boxes; a level gets ``max_ratios`` ratios at most, None = those it has."""
     fit = _Fit(layout, boxes, max_ratios)
     before = fit.objective()
     for _ in range(_MAX_SWEEPS):

@@ -46,7 +46,7 @@ class CheckpointContent(NamedTuple):
 def read_weights(source: str) -> CheckpointContent:
     """Read a checkpoint of any project, a path or URL, without executing anything in it.
 
-    The suffix of its name says of which kind the file is; all but those of ``_READERS`` are torch's or safetensors.
+    The suffix of its name gives the kind of the file; all but those of ``_READERS`` are torch's or safetensors.
     """
     path = tensorflow_index(source) or local_file(source)
     if path.suffix.lower() in _OTHERS:
