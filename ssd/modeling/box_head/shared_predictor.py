@@ -39,9 +39,8 @@ class SharedBoxPredictor(BoxPredictor):
         towers = (Tower(in_channels[0], len(in_channels), is_light=self.is_light) for _ in range(2 - self.is_light))
         self.towers = nn.ModuleList(towers)
         for header in (*self.cls_headers, *self.reg_headers) if self.is_light else ():
-            nn.init.kaiming_uniform_(
-                header.get_parameter("0.weight")
-            )  # Xavier's weights would fade: they count all groups
+            # Xavier's weights would fade: they count all groups.
+            nn.init.kaiming_uniform_(header.get_parameter("0.weight"))
 
     def cls_block(self, level: int, out_channels: int, boxes_per_location: int) -> nn.Module:
         """See BoxPredictor."""
