@@ -12,6 +12,7 @@ from ssd.config import Config
 from ssd.data import make_batch_transform, make_test_loader
 from ssd.engine.flipped import FlippedDetector
 from ssd.engine.inference import DatasetEvaluation, evaluate_datasets
+from ssd.modeling.detector import CompiledDetector
 from ssd.tools.report import describe_run, write_report
 from ssd.utils.device import select_dtype
 from ssd.utils.distributed import get_rank, get_world_size
@@ -63,4 +64,5 @@ def evaluate_trained(
     transform = make_batch_transform(cfg, is_train=False)
     dtype = select_dtype(cfg.TEST.AMP, device, "TEST.AMP", model)
     detector = FlippedDetector(model) if flip else model
+    detector = CompiledDetector(detector, cfg.TEST.COMPILE) if cfg.TEST.COMPILE else detector
     return evaluate_datasets(detector, loaders, transform, output_dir=output_dir, dtype=dtype, metric=cfg.TEST.METRIC)

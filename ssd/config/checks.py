@@ -63,6 +63,7 @@ _NAMES: _Check = (
 )
 _INTS: _Check = (_each(lambda value: isinstance(value, int)), "a list of ints")
 _FORMAT = _one_of("auto", "off", "bf16", "fp16")
+_COMPILE = _one_of(False, True, "reduce-overhead")
 
 # Group -> key -> (whether a value of the right type is valid, what is expected).
 _CHECKS: dict[str, dict[str, _Check]] = {
@@ -118,6 +119,7 @@ _CHECKS: dict[str, dict[str, _Check]] = {
         "BATCH_SIZE_SCOPE": _one_of("process", "global"),
         "MOMENTUM": _FRACTION,
         "AMP": _FORMAT,
+        "COMPILE": _COMPILE,
         "EMA": (lambda value: 0 <= value < 1, "0 or more, and less than 1"),
     },
     "CHECKPOINT": {"KEEP": _LIMIT},
@@ -127,6 +129,7 @@ _CHECKS: dict[str, dict[str, _Check]] = {
         "SOFT_NMS": _NOT_NEGATIVE,
         "BATCH_SIZE": _POSITIVE,
         "AMP": _FORMAT,
+        "COMPILE": _COMPILE,
     },
     "": {"OUTPUT_DIR": (bool, "the name of a folder")},
 }

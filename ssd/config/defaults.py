@@ -185,7 +185,8 @@ cfg.SOLVER.SEED = 0
 # Number format of the network in training; weights, losses and boxes stay float32. "auto": "bf16" on a GPU that has
 # it, else "fp16" with scaled losses; "off" on other devices. On a CPU "bf16" is faster only with AMX.
 cfg.SOLVER.AMP = "auto"
-# Compile the network (and, on a GPU, the colours) with torch.compile: minutes at the start, faster steps.
+# True: compile the network (and, on a GPU, the colours) with torch.compile: minutes at the start, then faster.
+# "reduce-overhead": also record CUDA graphs, for small networks; one for each largest number of objects in a batch.
 cfg.SOLVER.COMPILE = False
 # Parts in which a batch of BATCH_SIZE images goes through the network, one after the other, for less memory. The step
 # is that of the whole batch, except that batch norm sees the parts.
@@ -233,6 +234,8 @@ cfg.TEST.BATCH_SIZE = 10
 # Number format of the network in evaluation and detection, as SOLVER.AMP. Here "auto" is "bf16" on a CPU too, if that
 # has AMX and the network has no depthwise convolutions.
 cfg.TEST.AMP = "off"
+# As SOLVER.COMPILE, for evaluation and detection; one graph for each size of a batch.
+cfg.TEST.COMPILE = False
 # "auto" = as the dataset asks (11-point VOC AP for the 2007 sets, every-point for other VOC sets, COCO AP for COCO
 # sets), or one of voc07, voc, coco for sets of every format.
 cfg.TEST.METRIC = "auto"

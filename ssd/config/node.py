@@ -20,6 +20,8 @@ _ALTERNATIVE_TYPES: dict[str, tuple[type, ...]] = {
     "INPUT.IMAGE_SIZE": (int, tuple),
     "MODEL.BACKBONE.PRETRAINED": (bool, str),
     "MODEL.PRIORS.CLIP": (bool, str),
+    "SOLVER.COMPILE": (bool, str),
+    "TEST.COMPILE": (bool, str),
 }
 # Keys whose text may be a path; ``~`` in it is the home folder. Those of datasets are expanded by their factories.
 _PATH_KEYS = ("MODEL.WEIGHTS", "MODEL.BACKBONE.PRETRAINED", "OUTPUT_DIR")

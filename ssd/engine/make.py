@@ -16,7 +16,7 @@ from ssd.engine.evaluator import Evaluator
 from ssd.engine.finite import FiniteGuard
 from ssd.engine.monitor import TrainingMonitor
 from ssd.engine.step import Step, TrainingNetwork
-from ssd.modeling.detector import SSDDetector, build_detection_model
+from ssd.modeling.detector import CompiledDetector, SSDDetector, build_detection_model
 from ssd.utils.checkpoint import Checkpointer
 from ssd.utils.device import select_dtype
 from ssd.utils.distributed import get_rank, get_world_size, in_turns, parallelise
@@ -54,9 +54,15 @@ def make_step(cfg: Config, detector: SSDDetector, optimizer: Optimizer, dtype: t
             f"SOLVER.MICRO_BATCHES is {solver.MICRO_BATCHES}, but a batch of {solver.BATCH_SIZE} images "
             f"(SOLVER.BATCH_SIZE, for each process) has no more than {solver.BATCH_SIZE} parts"
         )
+    if solver.COMPILE == "reduce-overhead" and solver.MICRO_BATCHES > 1:
+        raise ConfigError(
+            f"SOLVER.COMPILE reduce-overhead needs SOLVER.MICRO_BATCHES 1, got {solver.MICRO_BATCHES}: a CUDA graph "
+            f"overwrites the gradients of the part before; set SOLVER.COMPILE to True"
+        )
     network = parallelise(TrainingNetwork(detector, dtype))
+    mode = None if solver.COMPILE is True else solver.COMPILE
     return Step(
-        torch.compile(network) if solver.COMPILE else network,  # type: ignore[arg-type]
+        torch.compile(network, mode=mode) if solver.COMPILE else network,  # type: ignore[arg-type]
         optimizer,
         FiniteGuard(detector, solver.MAX_NONFINITE_STEPS),
         scaler=GradScaler(next(detector.parameters()).device.type, enabled=dtype == torch.float16),
@@ -78,7 +84,7 @@ def make_evaluator(
     ranks = {"rank": get_rank(), "world_size": get_world_size()}
     named_sets = zip(cfg.DATASETS.TEST, test_sets, strict=False)
     return Evaluator(
-        detector,
+        CompiledDetector(detector, cfg.TEST.COMPILE) if cfg.TEST.COMPILE else detector,
         {name: make_test_loader(cfg, dataset, **ranks) for name, dataset in named_sets},
         make_batch_transform(cfg, is_train=False),
         checkpointer,

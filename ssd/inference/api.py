@@ -58,7 +58,7 @@ def make_predictor(
     model = build_trained_model(cfg, checkpoint, class_names, device)
     dtype = select_dtype(cfg.TEST.AMP, device, "TEST.AMP", model)
     return Predictor(
-        TorchNetwork(model, make_batch_transform(cfg, is_train=False), dtype),
+        TorchNetwork(model, make_batch_transform(cfg, is_train=False), dtype, cfg.TEST.COMPILE),
         height_width(cfg.INPUT.IMAGE_SIZE),
         class_names,
         score_threshold=cfg.TEST.CONFIDENCE_THRESHOLD,

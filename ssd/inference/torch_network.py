@@ -10,7 +10,7 @@ from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ssd.modeling.box_head import Predictions
-from ssd.modeling.detector import SSDDetector
+from ssd.modeling.detector import CompiledDetector, SSDDetector
 from ssd.modeling.layers import BatchNorm2d, SamePaddingConv2d
 from ssd.structures import Container
 
@@ -27,18 +27,24 @@ class TorchNetwork:
     """Detects in batches of the network's size.
 
     ``network`` is a copy of the detector on its device, in channels-last memory, with batch norms folded into
-    convolutions. ``batch_transform`` normalises uint8 images, ``dtype`` is the number format under autocast.
+    convolutions. ``batch_transform`` normalises uint8 images, ``dtype`` is the number format under autocast, and
+    ``compiled`` is TEST.COMPILE.
     """
 
     def __init__(
-        self, detector: SSDDetector, batch_transform: Callable[[Tensor], Tensor], dtype: torch.dtype = torch.float32
+        self,
+        detector: SSDDetector,
+        batch_transform: Callable[[Tensor], Tensor],
+        dtype: torch.dtype = torch.float32,
+        compiled: bool | str = False,
     ):
         network: SSDDetector = fold_batch_norms(detector)
         if dtype != torch.float32:
             for layer in network.modules():
                 if type(layer) in (*_CONVOLUTIONS, nn.Linear):  # autocast converts their weights in every call
                     layer.to(dtype)
-        self.network = network.to(memory_format=torch.channels_last)
+        network = network.to(memory_format=torch.channels_last)
+        self.network = CompiledDetector(network, compiled).eval() if compiled else network
         self._batch_transform = batch_transform
         self._device = next(detector.parameters()).device
         self._dtype = dtype

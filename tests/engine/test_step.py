@@ -153,10 +153,31 @@ def test_channels_last_equals_contiguous() -> None:
 
 def test_compiled_equals_eager(monkeypatch: pytest.MonkeyPatch) -> None:
     compile_with = torch.compile
-    monkeypatch.setattr(torch, "compile", lambda module: compile_with(module, backend="aot_eager", fullgraph=True))
+    monkeypatch.setattr(torch, "compile", lambda module, **_: compile_with(module, backend="aot_eager", fullgraph=True))
     detector = steady_detector()
     assert_same(gradients(detector, "SOLVER.COMPILE", True), gradients(steady_detector()))
     assert list(detector.state_dict()) == list(steady_detector().state_dict())
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("mode", [True, "reduce-overhead"])
+def test_compiled_equals_eager_on_a_gpu(mode: bool | str) -> None:
+    images, targets = (part.to("cuda") for part in tiny_batch())
+
+    def train(*overrides: object) -> tuple[dict, dict]:
+        detector = steady_detector().to("cuda", memory_format=torch.channels_last)
+        step = make_step(config(*overrides), detector, torch.optim.SGD(detector.parameters(), lr=0.01), torch.float32)
+        for _ in range(4):  # a CUDA graph is replayed from the third
+            losses = step.forward_backward(images, targets)
+            step.update(losses)
+        return losses, {name: parameter.grad for name, parameter in detector.named_parameters()}
+
+    assert_same(train("SOLVER.COMPILE", mode), train(), rtol=1e-2)
+
+
+def test_cuda_graphs_need_whole_batches() -> None:
+    with pytest.raises(ConfigError, match=re.escape(MICRO_BATCHES)):
+        gradients(steady_detector(), MICRO_BATCHES, 2, "SOLVER.COMPILE", "reduce-overhead")
 
 
 @torch.no_grad()

@@ -83,9 +83,11 @@ def test_weights_in_bfloat16_give_the_results_of_autocast(cfg: Config, images: T
 
 
 @pytest.mark.gpu
-def test_on_a_gpu(cfg: Config, model: SSDDetector, images: Tensor) -> None:
+@pytest.mark.parametrize("compiled", [False, True, "reduce-overhead"])
+def test_on_a_gpu(cfg: Config, model: SSDDetector, images: Tensor, compiled: bool | str) -> None:
     expected = TorchNetwork(model, make_batch_transform(cfg, is_train=False))(images)
-    network = TorchNetwork(model.cuda(), make_batch_transform(cfg, is_train=False))
+    network = TorchNetwork(model.cuda(), make_batch_transform(cfg, is_train=False), compiled=compiled)
+    network(images.flip(0))
     for ours, theirs in zip(network(images), expected, strict=True):
         assert not ours["boxes"].is_cuda
         torch.testing.assert_close(ours["scores"], theirs["scores"], rtol=1e-2, atol=1e-3)

@@ -17,7 +17,7 @@ def make_batch_transform(cfg: CfgNode, is_train: bool, *, rank: int = 0, world_s
         cfg.INPUT.PIXEL_MEAN,
         cfg.INPUT.PIXEL_STD,
         seed=cfg.SOLVER.SEED if is_train and cfg.INPUT.AUGMENTATION.PHOTOMETRIC else None,
-        compiled=is_train and cfg.SOLVER.COMPILE,
+        compiled=is_train and bool(cfg.SOLVER.COMPILE),
         rank=rank,
         world_size=world_size,
     )
