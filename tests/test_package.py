@@ -127,7 +127,7 @@ def test_the_wheel_alone_does_the_quickstart(call: Callable[..., str]) -> None:
     call("ssd", "predict", "demo", "--ckpt", model, "-o", "found")
     assert any(Path("found").iterdir())
     call("ssd", "data", "split", "datasets/scenes", "-o", "parts", "--write-config", "mine.yaml")
-    assert "_BASE_: examples/own_data.yaml" in Path("mine.yaml").read_text()
+    assert "_BASE_: modern/own_data.yaml" in Path("mine.yaml").read_text()
     call("ssd", "check-data", "mine.yaml")
     call("ssd", "priors", "quickstart.yaml", "--fit", "fitted.yaml")
     assert "_BASE_: quickstart.yaml" in Path("fitted.yaml").read_text()

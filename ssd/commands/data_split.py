@@ -55,7 +55,7 @@ def parse_args(args: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--to", choices=FORMATS, help="the format to write (default: that of SOURCE)")
     help_text = "also write a config that uses the parts"
     add_flag(parser, "--write-config", type=user_path, metavar="FILE.yaml", help=help_text)
-    help_text = "the config that this one is based on (default: configs/examples/own_data.yaml)"
+    help_text = "the config that this one is based on (default: configs/modern/own_data.yaml)"
     add_flag(parser, "--base", type=user_path, metavar="CONFIG", help=help_text)
     return parser.parse_args(args)
 
@@ -122,7 +122,7 @@ def _find_base(args: argparse.Namespace) -> Path | None:
         raise ConfigError(f"--write-config {args.write_config} exists; name a new file")
     if args.write_config.suffix not in (".yaml", ".yml"):
         raise ConfigError(f"--write-config {args.write_config} must end in .yaml")
-    base = find_config(args.base) if args.base else shipped_config("examples/own_data")
+    base = find_config(args.base) if args.base else shipped_config("modern/own_data")
     if not base.is_file():
         raise ConfigError(f"--base {base} does not exist{similar_configs(base)}")
     return base

@@ -73,7 +73,7 @@ def shipped_config(name: str) -> Path:
 
 
 def shipped_names() -> list[str]:
-    """Return the paths of the library's configs in configs/, such as "examples/own_data.yaml", sorted."""
+    """Return the paths of the library's configs in configs/, such as "modern/own_data.yaml", sorted."""
     return sorted({path.relative_to(folder).as_posix() for folder in FOLDERS for path in folder.rglob("*.yaml")})
 
 

@@ -33,7 +33,7 @@ def _installed(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pyte
 
 @pytest.mark.usefixtures("_installed")
 class TestNames:
-    @pytest.mark.parametrize("name", ["quickstart.yaml", "./configs/quickstart.yaml", "examples/own_data.yaml"])
+    @pytest.mark.parametrize("name", ["quickstart.yaml", "./configs/quickstart.yaml", "modern/own_data.yaml"])
     def test_by_name(self, name: str) -> None:
         assert load_config(name) == load_config(CONFIGS / name.removeprefix("./configs/"))
 
@@ -61,8 +61,8 @@ class TestNames:
         assert all(find_config(name).is_file() for name in shipped_names())
 
     def test_the_text_of_a_base(self, folder: Path) -> None:
-        for base in ("configs/examples/own_data.yaml", CONFIGS / "examples" / "own_data.yaml"):
-            assert base_text(base, folder / "new" / "mine.yaml") == "examples/own_data.yaml"
+        for base in ("configs/modern/own_data.yaml", CONFIGS / "modern" / "own_data.yaml"):
+            assert base_text(base, folder / "new" / "mine.yaml") == "modern/own_data.yaml"
         (folder / "parent.yaml").touch()
         assert base_text("parent.yaml", folder / "new" / "mine.yaml") == "../parent.yaml"
         (folder / "quickstart.yaml").touch()  # the user's own of this name
@@ -76,7 +76,7 @@ def test_the_nearest_names(folder: Path) -> None:
         load_config("vgg_ssd300_voc.yaml")
     with pytest.raises(ConfigError, match=r"'quickstart'.* did you mean quickstart\.yaml\?"):
         load_config("quickstart")
-    assert similar_configs("configs/own_dat.yaml") == "; did you mean examples/own_data.yaml or modern/own_data.yaml?"
+    assert similar_configs("configs/own_dat.yaml") == "; did you mean modern/own_data.yaml?"
     assert similar_configs("nothing_of_the_kind.yaml") == ""
     (folder / "parent.yaml").touch()
     (folder / "mine.yaml").write_text("_BASE_: parents.yaml\n")
