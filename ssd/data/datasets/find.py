@@ -37,6 +37,12 @@ _SEARCHES = {
 FORMATS = tuple(_SEARCHES)
 # Readers whose error tells why a file is not an annotation file.
 _READERS: dict[str, Any] = {".json": read_coco_json, ".csv": CSVDataset, ".xml": read_voc_xml}
+# Text in the beginning of an annotation file of a tool that also exports one of FORMATS.
+_OTHER_FORMATS = {
+    b"<annotations>": "the XML of CVAT",
+    b'"rectanglelabels"': "the JSON of Label Studio",
+    b'"coordinates"': "the JSON of CreateML",
+}
 _SHOWN = 5  # reasons in a message
 _TOLERANCE = 1.01  # pixels between two copies of a box: formats count from 0 or from 1, and round
 
@@ -102,8 +108,17 @@ def _read_reason(path: Path) -> str:
     try:
         _READERS[path.suffix.lower()](path)
     except DatasetError as error:
-        return str(error)
+        return f"{path} is {name}; export as COCO, Pascal VOC or YOLO" if (name := _other_format(path)) else str(error)
     return f"{path}: there are no images that belong to it"
+
+
+def _other_format(path: Path) -> str | None:
+    try:
+        with open(path, "rb") as file:
+            head = file.read(4096)
+    except OSError:
+        return None
+    return next((name for text, name in _OTHER_FORMATS.items() if text in head), None)
 
 
 class _LeaveOut(SkipErrors):

@@ -273,7 +273,8 @@ def find_voc(root: Path) -> Layout | None:
             }
             entries = {part: {**entry, **folders_of[part]} for part in sorted(parts)}
     else:
-        mixed = [folder for folder in (root, *folders_in(root)) if has_suffix(folder, ".xml") and has_images(folder)]
+        folders_below = (root, *folders_in(root), *folders_in(root / "images"))  # the last in TensorFlow's tutorial
+        mixed = [folder for folder in folders_below if has_suffix(folder, ".xml") and has_images(folder)]
         options = {"FORMAT": "voc", "IMAGES": ".", "ANNOTATIONS": "."}
         if root in mixed:
             entries = {None: {**options, "ROOT": str(root)}}

@@ -20,6 +20,8 @@ LAYOUTS = {
     "labelimg": ({"a.xml": XML, "a.png": ""}, "VOC", []),
     "roboflow voc": ({f"{part}/a.{kind}": text for part in ("train", "valid") for kind, text in
                       (("xml", XML), ("png", ""))}, "VOC", ["train", "valid"]),
+    "tensorflow's tutorial": ({f"images/{part}/a.{kind}": text for part in ("test", "train") for kind, text in
+                               (("xml", XML), ("png", ""))}, "VOC", ["test", "train"]),
     "coco": ({"annotations/instances_train2017.json": JSON, "train2017/a.png": ""}, "COCO", ["train2017"]),
     "roboflow coco": ({f"{part}/{name}": text for part in ("train", "test") for name, text in
                        (("_annotations.coco.json", JSON), ("a.png", ""))}, "COCO", ["test", "train"]),
@@ -153,7 +155,9 @@ REASONS = {
     "cut json": ({"train/_annotations.coco.json": JSON[:-90], "train/a.png": ""}, r"coco\.json: broken JSON at line 1"),
     "no categories": ({"a.json": JSON.replace("categories", "classes"), "a.png": ""}, r"a\.json: .*'categories'"),
     "coco without images": ({"annotations/a.json": JSON, "b.png": ""}, r"a\.json: its images, such as 'a\.png'"),
-    "cvat xml": ({"annotations.xml": "<annotations/>", "images/a.png": ""}, r"annotations\.xml: .*<annotations>"),
+    "cvat xml": ({"a.xml": "<annotations><image/></annotations>", "images/a.png": ""}, r"a\.xml .*CVAT.*COCO"),
+    "label studio": ({"a.json": '[{"value": {"rectanglelabels": ["cat"]}}]', "a.png": ""}, r"a\.json .*Label Studio"),
+    "other xml": ({"a.xml": "<notes/>", "images/a.png": ""}, r"a\.xml: .*<notes>"),
     "broken xml": ({"labels/a.xml": "<annotation>", "a.png": ""}, r"a\.xml: broken XML at line 1"),
     "voc without images": ({"xml/a.xml": XML}, r"xml/a\.xml"),
     "csv columns": ({"a.csv": CSV.replace("xmax", "w"), "images/a.png": ""}, r"a\.csv: row 1: .*filename"),
