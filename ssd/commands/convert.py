@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Sequence
 
-from ssd.commands.arguments import add_flag, user_path
+from ssd.commands.arguments import SPELLINGS_OF_CONFIG, Parser, user_path
 from ssd.commands.run import run_script
 from ssd.config import load_config
 from ssd.utils.errors import ConfigError
@@ -20,24 +20,25 @@ def main(args: Sequence[str]) -> int:
 
 def parse_args(args: Sequence[str]) -> argparse.Namespace:
     """Read the command line behind `ssd convert`."""
-    parser = argparse.ArgumentParser(
-        prog="ssd convert",
-        description="Convert the checkpoint of another SSD, and write the config that builds its network; or, with "
-        "--to lufficc, write one of ours for lufficc/SSD.",
-        epilog=f"formats of checkpoints: {', '.join(all_formats())}",
+    description = (
+        "Convert the checkpoint of another SSD, and write the config that builds its network; or, with --to lufficc, "
+        f"write one of ours for lufficc/SSD. Formats: {', '.join(all_formats())}."
     )
-    parser.add_argument("checkpoint", metavar="FILE", help="path or URL of the checkpoint, or its name in `ssd models`")
-    parser.add_argument("-o", "--output", required=True, type=user_path, metavar="OUT.pth", help="file to write")
-    help_text = "format of the checkpoint; default: by the names of its tensors"
-    parser.add_argument("--from", dest="format", default="auto", metavar="KIND", help=help_text)
-    help_text = "names of the classes, without background; default: as the file says, or those of VOC or COCO"
-    parser.add_argument("--classes", default="", metavar="A,B,...", help=help_text)
+    words = ("FILE", "path or URL of the checkpoint, or its name in `ssd models`")
+    parser = Parser("ssd convert", description, "ssd convert ssd300_mAP_77.43_v2.pth -o voc.pth", words, has_keys=False)
+    parser.add_output("file to write", required=True, metavar="OUT.pth")
+    help_text = "format of the checkpoint (default: by the names of its tensors)"
+    parser.add_flag("--from", dest="format", default="auto", metavar="KIND", help=help_text)
+    help_text = "names of the classes, without background (default: as the file says, or those of VOC or COCO)"
+    parser.add_flag("--classes", default="", metavar="A,B,...", help=help_text)
     help_text = "images that give batch norms their statistics, in a file that has folded them into convolutions"
-    parser.add_argument("--images", type=user_path, metavar="FOLDER", help=help_text)
-    parser.add_argument("--to", choices=["lufficc"], help="write a file for this project")
-    help_text = "with --to: config of FILE; default: the one that it carries"
-    add_flag(parser, "--config-file", default=None, metavar="FILE", help=help_text)
-    return parser.parse_args(args)
+    parser.add_flag("--images", type=user_path, metavar="FOLDER", help=help_text)
+    parser.add_flag("--to", choices=["lufficc"], help="write a file for this project")
+    help_text = "with --to: config of FILE (default: the one that it carries)"
+    parser.add_flag("--config-file", *SPELLINGS_OF_CONFIG, metavar="FILE", help=help_text)
+    parsed = parser.parse(args)
+    parsed.checkpoint = parser.take_word(parsed, "FILE")
+    return parsed
 
 
 def run(args: argparse.Namespace) -> None:
@@ -70,8 +71,7 @@ def write_ours(args: argparse.Namespace, classes: Sequence[str]) -> None:
     config = args.output.with_suffix(".yaml")
     say(
         f"\n{summary}\n\nWritten: {args.output}, {config}\n"
-        f"Detect with it: ssd demo --ckpt {args.output} --images_dir FOLDER\n"
-        f"Go on training: ssd train --config-file {config} DATASETS.TRAIN ...\n"
+        f"Next: ssd predict {args.output} FOLDER\n      ssd train {config} DATASETS.TRAIN ...\n"
     )
 
 

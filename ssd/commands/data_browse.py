@@ -1,12 +1,12 @@
-"""The command that draws training images beside their augmented samples."""
+"""The command that draws training images next to their augmented samples."""
 
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from ssd.commands.arguments import add_flag, user_path
+from ssd.commands.arguments import Parser
 from ssd.commands.run import run_script
-from ssd.commands.source import add_source_arguments, load_source
+from ssd.commands.source import SOURCE, add_source_arguments, load_source, take_source
 from ssd.tools.data.browse import browse
 from ssd.utils.errors import ConfigError
 from ssd.utils.logger import say, setup_logger
@@ -19,15 +19,15 @@ def main(args: Sequence[str]) -> int:
 
 def parse_args(args: Sequence[str]) -> argparse.Namespace:
     """Parse the command line after `ssd data browse`."""
-    description = "Draw images of DATASETS.TRAIN or of a folder, each beside its augmented sample."
-    parser = argparse.ArgumentParser(prog="ssd data browse", description=description)
+    description = "Draw images of DATASETS.TRAIN or of a folder, each next to its augmented sample."
+    parser = Parser("ssd data browse", description, "ssd data browse photos --num 32", SOURCE)
     add_source_arguments(parser)
-    help_text = "folder of browse_01.jpg, ... (default: browse in OUTPUT_DIR)"
-    parser.add_argument("-o", "--output", type=user_path, metavar="FOLDER", help=help_text)
-    add_flag(parser, "--num", type=int, default=16, metavar="N", help="number of images (default: 16)")
+    parser.add_output("folder of browse_01.jpg, ... (default: browse in OUTPUT_DIR)")
+    parser.add_flag("--num", type=int, default=16, metavar="N", help="number of images (%(default)s)")
     help_text = "only images with an object of one of these classes"
-    add_flag(parser, "--show", metavar="CLASS,...", help=help_text)
-    return parser.parse_intermixed_args(args)
+    parser.add_flag("--show", "--classes", metavar="CLASS,...", help=help_text)
+    parser.add_flag("--seed", type=int, key="SOLVER.SEED", metavar="N", help="seed of the choice and of the samples")
+    return take_source(parser, parser.parse(args))
 
 
 def run(args: argparse.Namespace) -> int:
@@ -39,5 +39,5 @@ def run(args: argparse.Namespace) -> int:
     classes = [name.strip() for name in args.show.split(",")] if args.show is not None else []
     paths, num_images = browse(cfg, args.output or Path(cfg.OUTPUT_DIR, "browse"), args.num, classes)
     names = str(paths[0]) if len(paths) == 1 else f"{paths[0]} to {paths[-1].name}"
-    say(f"Written: {names}: {num_images} images, each beside its first sample of the training\n")
+    say(f"Written: {names}: {num_images} images, each next to its first sample of the training\n")
     return 0

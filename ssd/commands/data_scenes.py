@@ -7,23 +7,31 @@ import argparse
 import logging
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
-from ssd.commands.arguments import user_path
+from ssd.commands.arguments import Parser, user_path
 from ssd.commands.run import run_script
 from ssd.tools.data.scenes import write_samples, write_scenes
 
 
 def main(args: Sequence[str]) -> int:
     """Run `ssd data scenes`."""
-    parser = argparse.ArgumentParser(prog="ssd data scenes", description="Write rendered scenes in VOC layout.")
-    parser.add_argument("--output", default="datasets/scenes", type=user_path, metavar="FOLDER", help="for the dataset")
-    parser.add_argument("--train", type=int, default=2400, metavar="N", help="number of training scenes")
-    parser.add_argument("--test", type=int, default=200, metavar="N", help="number of test scenes")
-    parser.add_argument("--size", type=_parse_size, default=(320, 240), metavar="WxH", help="image size in pixels")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the scenes")
-    parser.add_argument("--demo", type=user_path, metavar="FOLDER", help="write six sample images there instead")
-    parsed = parser.parse_args(args)
-    return run_script(lambda: run(parsed))
+    return run_script(lambda: run(parse_args(args)))
+
+
+def parse_args(args: Sequence[str]) -> argparse.Namespace:
+    """Parse the command line after `ssd data scenes`."""
+    parser = Parser("ssd data scenes", "Write rendered scenes in VOC layout.", "ssd data scenes", has_keys=False)
+    parser.add_output("folder of the dataset (%(default)s)", default=Path("datasets/scenes"))
+    parser.add_flag("--train", type=int, default=2400, metavar="N", help="number of training scenes (%(default)s)")
+    parser.add_flag("--test", type=int, default=200, metavar="N", help="number of test scenes (%(default)s)")
+    help_text = "image size in pixels (320x240)"
+    parser.add_flag("--size", type=_parse_size, default=(320, 240), metavar="WxH", help=help_text)
+    parser.add_flag("--seed", type=int, default=0, metavar="N", help="seed of the scenes (%(default)s)")
+    parser.add_flag("--demo", type=user_path, metavar="FOLDER", help="write six sample images there instead")
+    parsed = parser.parse(args)
+    parser.refuse_words(parsed)
+    return parsed
 
 
 def run(args: argparse.Namespace) -> None:

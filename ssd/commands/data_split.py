@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ssd.commands.arguments import add_flag, user_path
-from ssd.commands.data import make_source_parser, open_source
+from ssd.commands.arguments import user_path
+from ssd.commands.data import make_source_parser, open_source, take_dataset
 from ssd.commands.run import run_script
 from ssd.config.files import base_text, find_config, shipped_config, similar_configs
 from ssd.tools.data.content import Content, collect_content
@@ -38,26 +38,26 @@ def main(args: Sequence[str]) -> int:
 def parse_args(args: Sequence[str]) -> argparse.Namespace:
     """Parse the command line after `ssd data split`."""
     description = (
-        "Divide a dataset into parts with the same mix of classes. A division that exists is kept. Versions of one "
+        "Split a dataset into parts with the same mix of classes. A split that exists is kept. Versions of one "
         "photograph and near duplicates stay together."
     )
-    parser = make_source_parser("ssd data split", description)
+    parser = make_source_parser("ssd data split", description, "ssd data split photos -o datasets/mine")
     help_text = f"shares of the images; the first part is for training, the second for testing (default: {_PARTS})"
-    parser.add_argument("--parts", metavar="NAME=SHARE,...", help=help_text)
-    help_text = "divide again what is divided already, for example into train, valid and test"
-    parser.add_argument("--resplit", action="store_true", help=help_text)
+    parser.add_flag("--parts", metavar="NAME=SHARE,...", help=help_text)
+    help_text = "split again what is split already, for example into train, valid and test"
+    parser.add_flag("--resplit", action="store_true", help=help_text)
     help_text = (
         f"largest number of different bits, of {NUM_BITS}, in the hashes of near duplicates (default: {MAX_BITS}); "
         "off = only versions of one photograph by their names (NAME.rf.HASH) stay together"
     )
-    add_flag(parser, "--near-duplicates", type=_parse_bits, default=MAX_BITS, metavar="BITS|off", help=help_text)
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the division (default: 0)")
-    parser.add_argument("--to", choices=FORMATS, help="the format to write (default: that of SOURCE)")
+    parser.add_flag("--near-duplicates", type=_parse_bits, default=MAX_BITS, metavar="BITS|off", help=help_text)
+    parser.add_flag("--seed", type=int, default=0, metavar="N", help="seed of the split (%(default)s)")
+    parser.add_flag("--to", choices=FORMATS, help="the format to write (default: that of SOURCE)")
     help_text = "also write a config that uses the parts"
-    add_flag(parser, "--write-config", type=user_path, metavar="FILE.yaml", help=help_text)
+    parser.add_flag("--write-config", type=user_path, metavar="FILE.yaml", help=help_text)
     help_text = "the config that this one is based on (default: configs/modern/own_data.yaml)"
-    add_flag(parser, "--base", type=user_path, metavar="CONFIG", help=help_text)
-    return parser.parse_args(args)
+    parser.add_flag("--base", type=user_path, metavar="CONFIG", help=help_text)
+    return take_dataset(parser, args)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -80,9 +80,9 @@ def run(args: argparse.Namespace) -> int:
     say(section)
     if base is not None:
         _write_config(args.write_config, base, section)
-        flag = f"--config-file {args.write_config}"
-        say(f"\nWritten: {args.write_config}\nNext: ssd train {flag}\n      ssd test {flag} --report\n")
-        say(f"      ssd demo {flag} --source FOLDER\n")
+        name = args.write_config
+        say(f"\nWritten: {name}\nNext: ssd train {name}\n      ssd test {name} --report\n")
+        say(f"      ssd predict {name} FOLDER\n")
     return 0
 
 

@@ -1,27 +1,25 @@
 """Check an installation: ssd doctor; it also works where PyTorch does not."""
 
-import argparse
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 
+from ssd.commands.arguments import Parser, write_result
 from ssd.tools.doctor import examine
 from ssd.utils.logger import say
 
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run the command with ``args``; return 1 if something is broken, else 0."""
-    parser = argparse.ArgumentParser(
-        prog="ssd doctor",
-        description="Check packages, device and folders, train and detect with a tiny model, and print remedies.",
-    )
-    parser.add_argument("--json", action="store_true", help="write the findings as JSON")
-    parsed = parser.parse_args(args)
+    description = "Check packages, device and folders, train and detect with a tiny model, and print remedies."
+    parser = Parser("ssd doctor", description, "ssd doctor", has_keys=False)
+    parser.add_json("write the findings as JSON")
+    parsed = parser.parse(args)
+    parser.refuse_words(parsed)
     findings = examine()
     is_healthy = all(finding.status != "error" for finding in findings)
     if parsed.json:
         content = {"healthy": is_healthy, "findings": [asdict(finding) for finding in findings]}
-        say(json.dumps(content, indent=2) + "\n")
+        write_result(parsed.json, content)
         return 0 if is_healthy else 1
     width = max(len(finding.name) for finding in findings)
     for finding in findings:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ssd.commands.arguments import CKPT_HELP, add_flag, make_parser, user_path
+from ssd.commands.arguments import MODEL, Parser, take_model
 from ssd.commands.run import run_script, start_trained
 from ssd.config import Config
 from ssd.data.catalog import make_dataset
@@ -25,27 +25,22 @@ def main(args: Sequence[str]) -> int:
 
 def parse_args(args: Sequence[str]) -> argparse.Namespace:
     """Read the command line behind `ssd explain`."""
-    parser = make_parser(
-        "Show one image as a detector sees it: priors, matches, hard negatives, candidates and detections.",
-        "ssd explain",
-    )
-    parser.usage = (
-        "%(prog)s (IMAGE | --dataset NAME --index I) [--config-file FILE] [--ckpt FILE] [options] [KEY VALUE ...]"
-    )
-    help_text = "path or URL of an image whose objects are not known; or leave it out and name --dataset"
-    parser.add_argument("image", nargs="?", metavar="IMAGE", help=help_text)
-    add_flag(parser, "--ckpt", metavar="FILE", help=CKPT_HELP)
+    description = "Show one image as a detector sees it: anchors, matches, hard negatives, candidates and detections."
+    image = ("IMAGE?", "path or URL of an image whose objects are unknown; or leave it out, and name --dataset")
+    parser = Parser("ssd explain", description, "ssd explain runs/photos new.jpg", MODEL, image)
+    parser.add_model()
     help_text = "take image and objects from a dataset of the config or of the catalogue"
-    add_flag(parser, "--dataset", metavar="NAME", help=help_text)
-    add_flag(parser, "--index", type=int, default=0, metavar="I", help="number of its image, from 0 (%(default)s)")
+    parser.add_flag("--dataset", metavar="NAME", help=help_text)
+    parser.add_flag("--index", type=int, default=0, metavar="I", help="number of its image, from 0 (%(default)s)")
     help_text = "number of the detection in the last picture, from 0, the best (%(default)s)"
-    add_flag(parser, "--detection", type=int, default=0, metavar="N", help=help_text)
-    help_text = "for explain.html and the pictures (%(default)s)"
-    parser.add_argument("-o", "--output", type=user_path, default=Path("explained"), metavar="FOLDER", help=help_text)
-    parsed = parser.parse_intermixed_args(args)
-    words = [*parsed.opts, *([parsed.image] if parsed.image is not None else [])]  # in any order IMAGE is the first
-    parsed.image = words.pop(0) if parsed.dataset is None and words else None
-    parsed.opts = words
+    parser.add_flag("--detection", type=int, default=0, metavar="N", help=help_text)
+    parser.add_output("for explain.html and the pictures (%(default)s)", default=Path("explained"))
+    parser.add_device()
+    parsed = take_model(parser, parser.parse(args), has_more=True)
+    parsed.image = parsed.words.pop(0) if parsed.dataset is None and parsed.words else None
+    if parsed.dataset is not None and parsed.words:
+        parser.error(f"--dataset {parsed.dataset} gives the image: leave {parsed.words[0]!r} out, or --dataset")
+    parser.refuse_words(parsed)
     return parsed
 
 
@@ -53,8 +48,6 @@ def run(args: argparse.Namespace) -> int:
     """Explain, print the most important numbers, and write the files; return the exit status."""
     if args.dataset is None and args.image is None:
         raise ConfigError("nothing to explain: name an IMAGE, or --dataset NAME with --index I")
-    if args.dataset is not None and len(args.opts) % 2:
-        raise ConfigError(f"--dataset {args.dataset} gives the image: leave {args.opts[0]!r} out, or --dataset")
     cfg, device, checkpoint = start_trained(args)
     detector = make_predictor(cfg, checkpoint, trained_class_names(cfg, checkpoint), device)
     explanation = explain_dataset(args, cfg, detector) if args.dataset else explain(detector, args.image)

@@ -3,10 +3,11 @@
 import argparse
 import logging
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import torch
 
-from ssd.commands.arguments import CKPT_HELP, add_flag, user_path
+from ssd.commands.arguments import MODEL, Parser, take_model, user_path
 from ssd.commands.run import build_test_sets, run_script
 from ssd.config import Config
 from ssd.data import build_datasets
@@ -37,26 +38,35 @@ def main(args: Sequence[str]) -> int:
 
 def parse_args(args: Sequence[str]) -> argparse.Namespace:
     """Parse the arguments of `ssd export`."""
-    parser = argparse.ArgumentParser(
-        prog="ssd export",
-        description="Write a trained detector as an ONNX file or a torch.export program; compare it with the model and "
-        "time it.",
+    description = (
+        "Write a trained detector as an ONNX file or a torch.export program; compare it with the model and time it."
     )
-    add_flag(parser, "--config-file", metavar="FILE", help="YAML file; default: the config of --ckpt")
-    add_flag(parser, "--ckpt", metavar="FILE", help=CKPT_HELP)
-    parser.add_argument("-o", "--output", required=True, type=user_path, metavar="FILE", help="ends in .onnx or .pt2")
+    parser = Parser("ssd export", description, "ssd export runs/photos -o model.onnx", MODEL)
+    parser.add_model()
+    help_text = "ends in .onnx or .pt2 (default: model.onnx in the folder of a run, else MODEL with .onnx)"
+    parser.add_output(help_text, metavar="FILE")
     help_text = "without resizing, normalisation and NMS: normalised images in, predictions at every prior out"
-    add_flag(parser, "--raw", action="store_true", help=help_text)
-    add_flag(parser, "--int8", action="store_true", help="also write an int8 version, NAME.int8.onnx")
-    help_text = "folder or pattern of images for comparison and int8 ranges; default: test and training images"
-    add_flag(parser, "--images", metavar="SOURCE", help=help_text)
-    add_flag(parser, "--num_images", type=int, default=10, metavar="N", help="images for comparison (%(default)s)")
+    parser.add_flag("--raw", action="store_true", help=help_text)
+    parser.add_flag("--int8", action="store_true", help="also write an int8 version, NAME.int8.onnx")
+    help_text = "folder or pattern of images for comparison and int8 ranges (default: test and training images)"
+    parser.add_flag("--images", metavar="SOURCE", help=help_text)
+    help_text = "images for comparison (%(default)s)"
+    parser.add_flag("--num-images", "--num", type=int, default=10, metavar="N", help=help_text)
     help_text = "images for the ranges of int8, chosen at random (%(default)s)"
-    add_flag(parser, "--calibration_images", type=int, default=100, metavar="N", help=help_text)
-    add_flag(parser, "--evaluate", action="store_true", help="evaluate the model and the files on DATASETS.TEST")
-    add_flag(parser, "--skip_latency", action="store_true", help="do not time the detectors")
-    parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="overrides of config keys")
-    return parser.parse_intermixed_args(args)
+    parser.add_flag("--calibration-images", type=int, default=100, metavar="N", help=help_text)
+    parser.add_flag("--evaluate", action="store_true", help="evaluate the model and the files on DATASETS.TEST")
+    parser.add_flag("--skip-latency", action="store_true", help="do not time the detectors")
+    parsed = take_model(parser, parser.parse(args))
+    parsed.output = parsed.output or _default_output(parsed.ckpt or parsed.config_file)
+    return parsed
+
+
+def _default_output(model: str) -> Path:
+    """Return the ONNX file of a detector: in the folder of its run, beside its file, or here for another name."""
+    path = Path(user_path(model))
+    if path.is_dir():
+        return path / "model.onnx"
+    return path.with_suffix(".onnx") if path.is_file() else Path(f"{path.stem}.onnx")
 
 
 def check_args(args: argparse.Namespace) -> None:
@@ -65,11 +75,9 @@ def check_args(args: argparse.Namespace) -> None:
         raise ConfigError(f"--output {args.output} must end in .onnx or .pt2 (a program of torch.export)")
     if args.int8 and args.output.suffix != ".onnx":
         raise ConfigError(f"--int8 quantises ONNX files, and --output is {args.output}; let it end in .onnx")
-    if args.ckpt is None and args.config_file is None:
-        raise ConfigError("--ckpt or --config-file is missing; for example --ckpt outputs/quickstart/model_final.pth")
     for name in ("num_images", "calibration_images"):
         if getattr(args, name) < 1:
-            raise ConfigError(f"--{name} must be at least 1, got {getattr(args, name)}")
+            raise ConfigError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(args, name)}")
 
 
 def export(args: argparse.Namespace) -> int:

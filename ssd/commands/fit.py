@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ssd.commands import test, train
-from ssd.commands.arguments import OVERRIDES_HELP, add_flag, user_path
+from ssd.commands.arguments import Parser, user_path
 from ssd.commands.export import export as export_detector
 from ssd.commands.export import parse_args as parse_export
 from ssd.commands.run import run_script
@@ -71,29 +71,31 @@ def main(args: Sequence[str]) -> int:
 def parse_args(args: Sequence[str]) -> argparse.Namespace:
     """Parse the command line after `ssd fit`."""
     description = (
-        "Divide, check, plan, train, evaluate: from a folder of annotated images to a detector and a report. The same "
+        "Split, check, plan, train, evaluate: from a folder of annotated images to a detector and a report. The same "
         "command continues what was interrupted."
     )
-    parser = argparse.ArgumentParser(prog="ssd fit", description=description)
-    parser.add_argument("folder", type=user_path, metavar="FOLDER", help="images with annotations")
-    help_text = "limit of the whole, report included; default: a number of steps that suits the data"
-    parser.add_argument("--minutes", type=float, metavar="N", help=help_text)
+    words = ("FOLDER", "images with annotations, such as VOC, COCO or YOLO files")
+    parser = Parser("ssd fit", description, "ssd fit photos --minutes 20", words)
+    help_text = "limit of the whole, report included (default: a number of steps that suits the data)"
+    parser.add_flag("--minutes", type=float, metavar="N", help=help_text)
     help_text = "a detector or a backbone trained on ImageNet: path, URL or name of `ssd models`"
-    parser.add_argument("--start", metavar="FILE", help=help_text)
-    help_text = "folder of the results (default: runs/NAME)"
-    parser.add_argument("-o", "--output", type=user_path, metavar="FOLDER", help=help_text)
+    parser.add_flag("--start", "--weights", "--model", metavar="FILE", help=help_text)
+    parser.add_output("folder of the results (default: runs/NAME)")
+    parser.add_device()
+    parser.add_flag("--seed", type=int, key="SOLVER.SEED", metavar="N", help="seed of all random numbers")
     add_format(parser)
-    parser.add_argument("--resplit", action="store_true", help="divide again what is divided already")
-    parser.add_argument("--export", choices=("onnx",), help="also write the detector in this format")
-    add_flag(parser, "--dry-run", action="store_true", help="show the plan, and write nothing")
-    parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help=OVERRIDES_HELP)
-    return parser.parse_intermixed_args(args)
+    parser.add_flag("--resplit", action="store_true", help="split again what is split already")
+    parser.add_flag("--export", choices=("onnx",), help="also write the detector in this format")
+    parser.add_flag("--dry-run", action="store_true", help="show the plan, and write nothing")
+    parsed = parser.parse(args)
+    parsed.folder = user_path(parser.take_word(parsed, "FOLDER"))
+    return parsed
 
 
 def run(args: argparse.Namespace) -> int:
     """Plan and train as the command line says; return the exit status."""
-    options = {key: value for key, value in vars(args).items() if key not in ("folder", "opts")}
-    return fit(args.folder, overrides=args.opts, **options).status
+    names = ("minutes", "start", "output", "format", "resplit", "export", "dry_run")
+    return fit(args.folder, overrides=args.opts, **{name: getattr(args, name) for name in names}).status
 
 
 def fit(
@@ -287,8 +289,8 @@ def _train(target: Path, command: str, export: str | None) -> FittedRun:
     made = [best, *reports, folder / "drawn"]
     if export is not None:
         made.append(folder / f"model.{export}")
-        status = export_detector(parse_export(["--ckpt", str(best), "-o", str(made[-1]), "--skip_latency"]))
+        status = export_detector(parse_export([str(best), "-o", str(made[-1]), "--skip_latency"]))
     say(f"\nWritten: {', '.join(map(str, made))}\n")
-    say(f"Next: ssd demo --ckpt {best} --score_threshold {threshold:.2f} --source FOLDER\n")
+    say(f"Next: ssd predict {folder} FOLDER --threshold {threshold:.2f}\n")
     metrics = {each.name: each.result.values for each in evaluations}
     return FittedRun(folder, text, status, best, reports, metrics)

@@ -1,9 +1,8 @@
 """List the published detectors that have a name here: ssd models [TEXT]."""
 
-import argparse
-import json
 from collections.abc import Sequence
 
+from ssd.commands.arguments import Parser, write_result
 from ssd.utils.logger import say
 from ssd.utils.model_zoo import zoo_models
 
@@ -12,24 +11,25 @@ _COLUMNS = ("name", "network", "size", "data", "figure", "licence", "verified")
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run the command with ``args``; return 1 if no detector is found, else 0."""
-    parser = argparse.ArgumentParser(
-        prog="ssd models",
-        description="List published detectors. Their names are taken wherever a checkpoint is: ssd demo --ckpt NAME, "
+    description = (
+        "List published detectors. Their names are taken wherever a checkpoint is: ssd predict NAME photo.jpg, "
         "MODEL.WEIGHTS NAME, ssd.init_detector(NAME). `figure` is what the project reports, in percent: VOC 2007 test "
-        "mAP, COCO AP, or AP of WIDER FACE (easy, medium, hard).",
+        "mAP, COCO AP, or AP of WIDER FACE (easy, medium, hard)."
     )
-    parser.add_argument("text", nargs="?", default="", metavar="TEXT", help="only rows that contain it, in any column")
-    parser.add_argument("--json", action="store_true", help="write all columns, with addresses, as JSON")
-    parsed = parser.parse_args(args)
+    words = ("TEXT?", "only rows that contain it, in any column")
+    parser = Parser("ssd models", description, "ssd models mobilenet", words, has_keys=False)
+    parser.add_json("write all columns, with addresses, as JSON")
+    parsed = parser.parse(args)
+    text = parser.take_word(parsed, "TEXT") if parsed.words else ""
     models = [model._asdict() for model in zoo_models().values()]
-    found = [model for model in models if parsed.text.lower() in " ".join(model.values()).lower()]
+    found = [model for model in models if text.lower() in " ".join(model.values()).lower()]
     if parsed.json:
-        say(json.dumps(found, indent=2) + "\n")
+        write_result(parsed.json, found)
     elif found:
         rows = [dict(zip(_COLUMNS, _COLUMNS, strict=True)), *found]
         widths = {column: max(len(row[column]) for row in rows) for column in _COLUMNS}
         for row in rows:
             say("  ".join(f"{row[column]:<{widths[column]}}" for column in _COLUMNS).rstrip() + "\n")
     else:
-        say(f"no detector has {parsed.text!r}; `ssd models` lists all\n")
+        say(f"no detector has {text!r}; `ssd models` lists all\n")
     return 0 if found else 1

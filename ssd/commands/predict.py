@@ -1,126 +1,153 @@
-"""The command `ssd predict`: detection in many images by one process, those of torchrun, or a Ray cluster."""
+"""Detect in images and videos: ssd predict MODEL SOURCE; docs/inference.md has all options."""
 
 import argparse
-import logging
 from collections.abc import Sequence
+from pathlib import Path
 
-from ssd.commands.arguments import CKPT_HELP, add_flag, parse_tile, user_path
-from ssd.commands.run import run_script
+from ssd.commands.arguments import MODEL, SPELLINGS_OF_THRESHOLD, Parser, parse_tile, take_model, user_path
+from ssd.commands.bulk import predict_parts
+from ssd.commands.run import INTERRUPTED, run_script, start_trained
+from ssd.deploy.runtimes import open_exported
 from ssd.inference.api import make_predictor
-from ssd.tools.bulk.listing import list_images
-from ssd.tools.bulk.part_folder import PartFolder, make_job
-from ssd.tools.bulk.ray_job import run_on_ray
+from ssd.inference.outputs import Outputs, refuse_source_folders
+from ssd.inference.predictor import Predictor
+from ssd.inference.progress import Progress, Summary
+from ssd.inference.sources import Source, open_source
+from ssd.inference.web import serve
+from ssd.structures.class_names import COCO_CLASSES, VOC_CLASSES
 from ssd.tools.bulk.rows import FORMATS
-from ssd.tools.bulk.worker import do_parts, start_device
-from ssd.utils.distributed import Launch, read_launch
-from ssd.utils.errors import ConfigError, import_extra
+from ssd.utils.errors import ImageError
 from ssd.utils.interrupt import InterruptGuard
-from ssd.utils.logger import say, setup_logger
+from ssd.utils.logger import say
 from ssd.weights.loaded_checkpoint import trained_class_names
-from ssd.weights.trained import read_with_config
 
-logger = logging.getLogger(__name__)
+CLASSES = {"voc": VOC_CLASSES, "coco": COCO_CLASSES}
+THRESHOLD = 0.7
+_BULK = ("parts", "part_size", "format", "list", "ray", "address", "actors", "opts_follow")  # of --parts
 
 
 def main(args: Sequence[str]) -> int:
     """Run `ssd predict`; return 1 for an error or failed images, 130 after Ctrl-C, 143 after SIGTERM, else 0."""
-    return run_script(lambda: predict(parse_args(args)))
+
+    def start() -> int:
+        parsed = parse_args(args)
+        return predict_parts(parsed) if parsed.parts else run(parsed)
+
+    return run_script(start)
 
 
 def parse_args(args: Sequence[str]) -> argparse.Namespace:
-    """Parse the arguments of `ssd predict`."""
-    parser = argparse.ArgumentParser(
-        prog="ssd predict",
-        description="Detect in many images and write the results in parts; the same command continues where it was "
-        "stopped. torchrun shares the work among processes: torchrun --nproc_per_node N -m ssd.cli predict ...",
-    )
-    parser.add_argument("sources", nargs="*", metavar="SOURCE", help="image, folder, glob pattern or address")
-    parser.add_argument("--list", type=user_path, metavar="FILE", help="text file with a path or an address per line")
-    parser.add_argument("-o", "--output", required=True, type=user_path, metavar="DIR", help="folder for the parts")
-    add_flag(parser, "--ckpt", metavar="FILE", help=CKPT_HELP)
-    add_flag(parser, "--config-file", metavar="FILE", help="YAML file; default: the config of --ckpt")
-    parser.add_argument("--format", choices=list(FORMATS), help="default: jsonl, and parquet with --ray")
-    add_flag(parser, "--part_size", type=int, metavar="N", help="images per part; default: 32 to 1000")
-    add_flag(
-        parser, "--batch_size", type=int, default=8, metavar="N", help="images in the network at once (%(default)s)"
-    )
-    help_text = "lowest score of a detection; default: TEST.CONFIDENCE_THRESHOLD"
-    add_flag(parser, "--score_threshold", type=float, metavar="S", help=help_text)
-    help_text = "also detect in tiles of this side in pixels (without a number: the input of the network)"
-    add_flag(parser, "--tile", nargs="?", type=parse_tile, const=True, metavar="SIZE", help=help_text)
-    parser.add_argument("--opts", nargs="+", default=[], metavar="KEY VALUE", help="overrides of config keys")
-    parser.add_argument("--ray", action="store_true", help="share the work among the machines of a Ray cluster")
-    help_text = "address of the cluster, with --ray; default: the one of this machine, else a new one"
-    parser.add_argument("--address", metavar="ADDRESS", help=help_text)
-    help_text = "number of detectors, with --ray; default: one per GPU of the cluster, or else per core"
-    parser.add_argument("--actors", type=int, metavar="N", help=help_text)
-    return parser.parse_intermixed_args(args)
+    """Parse the arguments of `ssd predict`.
 
-
-def check_args(args: argparse.Namespace, launch: Launch) -> None:
-    """Raise ConfigError for options that are wrong or contradict each other."""
-    if args.ckpt is None and args.config_file is None:
-        raise ConfigError("--ckpt or --config-file is missing; for example --ckpt outputs/quickstart/model_final.pth")
-    if not args.sources and args.list is None:
-        raise ConfigError("there is nothing to detect in: give a folder, a pattern, ..., or a --list")
-    for name in ("batch_size", "part_size", "actors"):
-        value = getattr(args, name)
-        if value is not None and value < 1:
-            raise ConfigError(f"--{name} must be at least 1, got {value}")
-    if not args.ray and (args.address is not None or args.actors is not None):
-        raise ConfigError("--address and --actors are for a Ray cluster; add --ray")
-    if args.ray and launch.world_size > 1:
-        raise ConfigError("--ray starts its own processes: start the command without torchrun")
-    if args.format == "parquet":
-        import_extra("pyarrow.parquet", "parquet")
-
-
-def predict(args: argparse.Namespace) -> int:
-    """Run the job; return the exit status."""
-    launch = read_launch()
-    setup_logger(None, rank=launch.rank)
-    check_args(args, launch)
-    cfg, checkpoint = read_with_config(args.config_file, args.ckpt, args.opts)
-    class_names = trained_class_names(cfg, checkpoint)
-    files = list_images(args.sources, args.list)
-    job = make_job(
-        cfg, checkpoint.weights, class_names, files,
-        score_threshold=args.score_threshold, tile=args.tile, part_size=args.part_size,
-        file_format=args.format or ("parquet" if args.ray else "jsonl"),
-    )  # fmt: skip
-    folder = PartFolder(args.output, job)
-    device = None if args.ray else start_device(cfg.MODEL.DEVICE, launch)
-    folder.open()
-    pending = folder.pending()
-    logger.info("%d images in %d parts, %d of them to do", job.num_images, job.num_parts, len(pending))
-    if device is None:
-        options = {"batch_size": args.batch_size, "address": args.address, "num_actors": args.actors}
-        stopped = run_on_ray(cfg, checkpoint, files, folder, pending, **options)
-        return finish(folder, stopped, reports=True)
-    own = [part for part in pending if part % launch.world_size == launch.rank]
-    # Several processes get Ctrl-C twice: from the terminal, and from torchrun.
-    with InterruptGuard(patient=launch.world_size > 1) as interrupt:
-        if own:
-            predictor = make_predictor(cfg, checkpoint, class_names, device)
-            do_parts(predictor, files, folder, own, args.batch_size, interrupt=interrupt)
-    return finish(folder, interrupt.exit_status, reports=bool(own) or launch.rank == 0)
-
-
-def finish(folder: PartFolder, stopped: int, *, reports: bool) -> int:
-    """Print the counts if all parts are done and this process ``reports`` them, and return the exit status.
-
-    That is ``stopped`` where a signal has ended this process. Only the last of several processes returns 1 for failed
-    images: torchrun ends the others when one does.
+    With a detector that flags name and without a flag for single files, ``-o`` has parts, as in version 1.
     """
-    num_pending, num_parts = len(folder.pending()), folder.job.num_parts
-    if num_pending and stopped:
-        logger.info("Stopped; %d of %d parts are done, the same command continues", num_parts - num_pending, num_parts)
-        return stopped
-    if num_pending:
-        logger.info("This process is done; %d parts of other processes are not", num_pending)
-    if num_pending or not reports:
+    parser = make_parser("ssd predict", "ssd predict runs/photos new_photos -o found")
+    parser.add_flag("--parts", action="store_true", help="write results in parts, for many images; see docs/bulk.md")
+    parser.add_flag("--list", type=user_path, metavar="FILE", help="text file with a path or URL per line")
+    parser.add_flag("--format", choices=list(FORMATS), help="of the parts (default: jsonl, and parquet with --ray)")
+    parser.add_flag("--part-size", type=int, metavar="N", help="images per part (default: 32 to 1000)")
+    parser.add_flag("--ray", action="store_true", help="with --parts: share them among the machines of a Ray cluster")
+    help_text = "address of the cluster (default: the one of this machine, else a new one)"
+    parser.add_flag("--address", metavar="ADDRESS", help=help_text)
+    help_text = "number of detectors (default: one per GPU of the cluster, or else per core)"
+    parser.add_flag("--actors", type=int, metavar="N", help=help_text)
+    parser.add_flag("--opts", dest="opts_follow", action="store_true", help=argparse.SUPPRESS)
+    parsed = parser.parse(args)
+    has_flags = parsed.ckpt is not None or parsed.config_file is not None
+    is_drawn = parsed.web or parsed.json or parsed.txt or parsed.no_draw or parsed.source or parsed.images_dir
+    parsed.parts = any(getattr(parsed, name) for name in _BULK) or (has_flags and parsed.output and not is_drawn)
+    take_sources(parser, parsed)
+    if not (parsed.sources or parsed.list or parsed.web):
+        parser.missing("SOURCE")
+    return parsed
+
+
+def make_parser(prog: str | None, example: str) -> Parser:
+    """Build the parser of commands that draw detections."""
+    words = ("SOURCE ...", "images: file, folder, pattern or URL; or a video, or the number of a camera")
+    parser = Parser(prog, "Detect in images and videos; draw the detections, or write them.", example, MODEL, words)
+    parser.add_model()
+    parser.add_flag("--source", action="append", help=argparse.SUPPRESS)
+    parser.add_flag("--images-dir", metavar="DIR", help=argparse.SUPPRESS)
+    parser.add_output("folder of annotated images and videos (default: predicted)")
+    help_text = f"keep objects that score above it ({THRESHOLD}; with --parts: TEST.CONFIDENCE_THRESHOLD)"
+    parser.add_flag("--threshold", *SPELLINGS_OF_THRESHOLD, type=float, metavar="S", help=help_text)
+    parser.add_device()
+    parser.add_flag("--json", "--save-json", type=user_path, metavar="FILE", help="write all detections to this file")
+    help_text = "write a text file per image, with a line per object: class x y w h score"
+    parser.add_flag("--txt", "--save-txt", type=user_path, metavar="FOLDER", help=help_text)
+    parser.add_flag("--no-draw", action="store_true", help="write no annotated images and videos")
+    help_text = "also detect in tiles of this side in pixels (default: the network's input), for much larger images"
+    parser.add_flag("--tile", nargs="?", type=parse_tile, const=True, metavar="SIZE", help=help_text)
+    parser.add_flag("--batch-size", type=int, default=8, metavar="N", help="images per batch (%(default)s)")
+    help_text = "classes of a checkpoint without class names (default: chosen by their number)"
+    parser.add_flag("--dataset-type", choices=sorted(CLASSES), help=help_text)
+    parser.add_flag("--web", action="store_true", help="show a page in the browser that detects in dropped images")
+    help_text = "address of the page; 0.0.0.0 = also for other machines (%(default)s)"
+    parser.add_flag("--host", default="127.0.0.1", metavar="ADDRESS", help=help_text)
+    parser.add_flag("--port", type=int, default=7860, metavar="N", help="port of the page (%(default)s)")
+    return parser
+
+
+def take_sources(parser: Parser, parsed: argparse.Namespace) -> None:
+    """Take the detector and the ``sources`` from the words."""
+    take_model(parser, parsed, has_more=True)
+    folder = [parsed.images_dir] if parsed.images_dir and not parsed.source else []
+    parsed.sources = [*(parsed.source or folder), *parsed.words]
+
+
+def run(args: argparse.Namespace) -> int:
+    """Detect; return 1 if an image failed, 130 after Ctrl-C, otherwise 0."""
+    if args.web:
+        threshold = THRESHOLD if args.threshold is None else args.threshold
+        serve(load_predictor(args), score_threshold=threshold, host=args.host, port=args.port)
         return 0
-    folder.remove_remains()  # no process writes any more
-    counts = folder.count()
-    say(f"{counts}\nWritten: {folder.path}\n")
-    return 1 if counts.failures else 0
+    sources, drawn = args.sources, None if args.no_draw else args.output or Path("predicted")
+    refuse_source_folders({"--output": drawn, "--txt": args.txt}, sources)
+    predictor = load_predictor(args)
+    source = open_source(sources[0] if len(sources) == 1 else sources)
+    outputs = Outputs(predictor.class_names, drawn=drawn, json=args.json, txt=args.txt)
+    detect(predictor, source, outputs, args)
+
+    for path in filter(None, (drawn, args.json, args.txt)):
+        say(f"Written: {path}\n")
+    if outputs.failures:
+        say("\n  ".join([f"{len(outputs.failures)} image(s) failed:", *outputs.failures]) + "\n")
+    if not outputs.is_complete:
+        say("Stopped by Ctrl-C; the files are complete up to there\n")
+        return INTERRUPTED
+    return 1 if outputs.failures else 0
+
+
+def load_predictor(args: argparse.Namespace) -> Predictor:
+    """Build the detector from a config, a checkpoint or both, or from an exported file."""
+    if args.ckpt is not None and args.ckpt.endswith((".onnx", ".pt2")):
+        return open_exported(args.ckpt)
+    cfg, device, checkpoint = start_trained(args)
+    given = CLASSES[args.dataset_type] if args.dataset_type and checkpoint.class_names is None else ()
+    return make_predictor(cfg, checkpoint, trained_class_names(cfg, checkpoint, given), device)
+
+
+def detect(predictor: Predictor, source: Source, outputs: Outputs, args: argparse.Namespace) -> None:
+    """Detect in a source, write and print the detections; Ctrl-C ends it after the current image."""
+    summary = Summary()
+    with InterruptGuard() as interrupt, outputs, Progress(source.num_frames) as progress:
+
+        def fail(error: ImageError) -> None:
+            outputs.failures.append(str(error))
+            progress.fail(error)
+
+        threshold = THRESHOLD if args.threshold is None else args.threshold
+        options = {"batch_size": args.batch_size, "score_threshold": threshold, "tile": args.tile}
+        for detections in predictor.predict(source, stream=True, on_error=fail, **options):
+            summary.add(detections)
+            try:
+                outputs.add(detections)
+            except ImageError as error:
+                fail(error)
+            else:
+                progress.add(detections)
+            if interrupt.requested:
+                outputs.is_complete = False
+                break
+    say(f"{summary.table()}\n\n{progress.speed()}\n")

@@ -1,4 +1,4 @@
-"""The command `ssd priors`: coverage of the training boxes by the priors of a config, and a fit."""
+"""The command `ssd data anchors`: coverage of the training boxes by the priors of a config, and a fit."""
 
 import argparse
 import os
@@ -7,9 +7,9 @@ from pathlib import Path
 
 from yacs.config import CfgNode
 
-from ssd.commands.arguments import add_flag, user_path
+from ssd.commands.arguments import Parser, user_path
 from ssd.commands.run import run_script
-from ssd.commands.source import add_source_arguments, load_source
+from ssd.commands.source import SOURCE, add_source_arguments, load_source, take_source
 from ssd.data.build import build_datasets, make_geometric_steps
 from ssd.tools.priors.coverage import ImageBoxes, draw_boxes, read_boxes
 from ssd.tools.priors.fit import fit_priors, make_fit_boxes
@@ -21,24 +21,24 @@ from ssd.utils.logger import say, setup_logger
 
 
 def main(args: Sequence[str]) -> int:
-    """Run `ssd priors`."""
+    """Run `ssd data anchors`."""
     return run_script(lambda: run(parse_args(args)))
 
 
 def parse_args(args: Sequence[str]) -> argparse.Namespace:
-    """Read the command line behind `ssd priors`."""
-    description = "Report how the priors of a config cover the boxes of DATASETS.TRAIN, and fit them to these."
-    parser = argparse.ArgumentParser(prog="ssd priors", description=description)
+    """Read the command line behind `ssd data anchors`."""
+    description = "Report how the anchors (priors) of a config cover the boxes of DATASETS.TRAIN, and fit them."
+    parser = Parser("ssd data anchors", description, "ssd data anchors mine.yaml --fit fitted.yaml", SOURCE)
     add_source_arguments(parser)
-    help_text = "also write priors.json and pictures there; those of fitted priors into its sub-folder fitted"
-    parser.add_argument("-o", "--output", type=user_path, metavar="FOLDER", help=help_text)
-    help_text = "write a config with fitted priors, which derives from CONFIG"
-    parser.add_argument("--fit", type=user_path, metavar="OUT.yaml", help=help_text)
-    help_text = "number of aspect ratios of a level of the fit at most, up to 4; default: those that the level has"
-    add_flag(parser, "--max_ratios", type=int, metavar="N", help=help_text)
-    help_text = "number of images, and of samples of the augmentation; default 1000"
-    add_flag(parser, "--num_images", type=int, default=1000, metavar="N", help=help_text)
-    return parser.parse_intermixed_args(args)
+    parser.add_output("also write priors.json and pictures there; those of fitted anchors to its sub-folder fitted")
+    help_text = "write a config with fitted anchors, which derives from CONFIG"
+    parser.add_flag("--fit", type=user_path, metavar="OUT.yaml", help=help_text)
+    help_text = "largest number of aspect ratios of a level of the fit, up to 4 (default: those that the level has)"
+    parser.add_flag("--max-ratios", type=int, metavar="N", help=help_text)
+    help_text = "number of images, and of samples of the augmentation (%(default)s)"
+    parser.add_flag("--num-images", "--num", type=int, default=1000, metavar="N", help=help_text)
+    parser.add_flag("--seed", type=int, key="SOLVER.SEED", metavar="N", help="seed of the samples")
+    return take_source(parser, parser.parse(args))
 
 
 def run(args: argparse.Namespace) -> int:
@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     fitted = fit_priors(layout, make_fit_boxes(boxes.values(), layout.levels.image_size), args.max_ratios)
     cfg = with_sizes(cfg, fitted.sizes)
-    title = f"{Path(args.config).name} with priors fitted to its training boxes by ssd priors --fit."
+    title = f"{Path(args.config).name} with priors fitted to its training boxes by ssd data anchors --fit."
     write_derived(cfg, args.opts[::2], Path(args.config), args.fit, title)
     after = make_report(make_layout(cfg), boxes, class_names, finer)
     lines = ["", *(f"{name.upper()} {value}" for name, value in fitted.sizes._asdict().items())]
@@ -85,9 +85,9 @@ def check_args(args: argparse.Namespace) -> None:
     if args.fit and args.fit.resolve() == Path(args.config).resolve():
         raise ConfigError(f"--fit {args.fit} is the config itself; name another file, which will derive from it")
     if args.num_images < 1:
-        raise ConfigError(f"--num_images must be at least 1, got {args.num_images}")
+        raise ConfigError(f"--num-images must be at least 1, got {args.num_images}")
     if args.max_ratios is not None and not 0 <= args.max_ratios <= 4:
-        raise ConfigError(f"--max_ratios must be between 0 and 4, got {args.max_ratios}")
+        raise ConfigError(f"--max-ratios must be between 0 and 4, got {args.max_ratios}")
 
 
 def read_parts(cfg: CfgNode, num_images: int) -> tuple[dict[str, list[ImageBoxes]], Sequence[str]]:
@@ -98,5 +98,5 @@ def read_parts(cfg: CfgNode, num_images: int) -> tuple[dict[str, list[ImageBoxes
     for name, images in parts.items():
         if not any(len(image.labels) for image in images):
             message = f"DATASETS.TRAIN {list(cfg.DATASETS.TRAIN)}: no object in {len(images)} images ({name})"
-            raise DatasetError(f"{message}; use more with --num_images, or see ssd check-data")
+            raise DatasetError(f"{message}; use more with --num-images, or see ssd data check")
     return parts, datasets[0].class_names

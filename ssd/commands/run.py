@@ -21,7 +21,7 @@ from ssd.utils.distributed import (
     read_launch,
     said_once,
 )
-from ssd.utils.errors import ConfigError, SSDError
+from ssd.utils.errors import DatasetError, SSDError
 from ssd.utils.logger import setup_logger
 from ssd.weights.loaded_checkpoint import LoadedCheckpoint, known_class_names, trained_class_names
 from ssd.weights.trained import read_trained, read_with_config
@@ -33,8 +33,6 @@ def start_run(
     args: argparse.Namespace, *, log_dir: bool = True, distributed: bool = False
 ) -> tuple[Config, torch.device]:
     """Load the configuration that the command line names, and set up the process, see ``start_process``."""
-    if args.config_file is None:
-        raise ConfigError("--config-file is missing; for example --config-file vgg_ssd300_voc0712.yaml")
     cfg = load_config(args.config_file, args.opts)
     origin = str(find_config(args.config_file))
     return cfg, start_process(cfg, origin, args.opts, log_dir=log_dir, distributed=distributed)
@@ -73,7 +71,8 @@ def run_script(main: Callable[[], int | None]) -> int:
         leave_processes()
         return status
     except SSDError as error:
-        message = str(error)
+        is_rendered = isinstance(error, DatasetError) and error.path == "datasets/scenes"
+        message = f"{error}. `ssd data scenes` renders it, in a minute" if is_rendered else str(error)
     except OSError as error:
         is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         if error.filename is None and not is_full:

@@ -4,24 +4,34 @@ import argparse
 import os
 from pathlib import Path
 
-from ssd.commands.arguments import CONFIG_HELP, OVERRIDES_HELP, add_flag
+from ssd.commands.arguments import CONFIG_HELP, SPELLINGS_OF_CONFIG, Parser
 from ssd.config import Config, load_config
 from ssd.data.datasets.find import FORMATS
 from ssd.tools.data.source import folder_overrides
 from ssd.utils.errors import ConfigError
 
+SOURCE = ("FOLDER|CONFIG", f"folder of a dataset; or a config: {CONFIG_HELP}")
 
-def add_source_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add CONFIG, which may be a folder, and overrides; see ``load_source``."""
-    help_text = f"{CONFIG_HELP}; or the folder of a dataset"
-    parser.add_argument("config", type=os.path.expanduser, metavar="CONFIG", help=help_text)
-    parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help=OVERRIDES_HELP)
+
+def add_source_arguments(parser: Parser) -> None:
+    """Add the flags of a command whose first word is ``SOURCE``."""
+    parser.add_flag("--config-file", *SPELLINGS_OF_CONFIG, metavar="FILE", help=argparse.SUPPRESS)
     add_format(parser)
 
 
-def add_format(parser: argparse.ArgumentParser) -> None:
+def add_format(parser: Parser) -> None:
     """Add the option that chooses among the formats in a folder."""
-    add_flag(parser, "--format", choices=FORMATS, help="format of the annotations in the folder (default: detected)")
+    parser.add_flag("--format", choices=FORMATS, help="format of the annotations in the folder (default: detected)")
+
+
+def take_source(parser: Parser, args: argparse.Namespace) -> argparse.Namespace:
+    """Take ``config``, which may be a folder, from the first word."""
+    args.config = args.config_file or (args.words.pop(0) if args.words else None)
+    if args.config is None:
+        parser.missing("FOLDER or CONFIG")
+    args.config = os.path.expanduser(args.config or "")
+    parser.refuse_words(args)
+    return args
 
 
 def load_source(args: argparse.Namespace) -> Config:

@@ -1,28 +1,55 @@
 """Commands that consist of other commands, such as `ssd` and `ssd data`; each is imported when it is called."""
 
-import argparse
+import difflib
 import importlib
+import os
+import sys
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+
+from ssd.utils.logger import say
 
 Commands = Mapping[str, tuple[str, str]]  # name -> (module with a function main(args), help)
 
 
-def make_command_parser(prog: str, description: str, commands: Commands) -> argparse.ArgumentParser:
-    """Build a parser that takes the name of a command and its arguments, and lists the commands."""
-    lines = "\n".join(f"  {name:<12}{text}" for name, (_, text) in commands.items())
-    parser = argparse.ArgumentParser(
-        prog=prog,
-        description=description,
-        epilog=f"commands:\n{lines}\n\n`{prog} COMMAND --help` shows the options of one.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("command", choices=commands, metavar="COMMAND", help=", ".join(commands))
-    parser.add_argument("args", nargs=argparse.REMAINDER, metavar="...", help="its options")
-    return parser
+def run_command(
+    prog: str,
+    description: str,
+    groups: Mapping[str, Commands],
+    args: Sequence[str] | None,
+    *,
+    hidden: Mapping[str, str] = MappingProxyType({}),
+    meant: Mapping[str, str] = MappingProxyType({}),
+) -> int:
+    """Run the command that ``args`` (None = those of the process) begins with, and return its exit status.
 
-
-def run_command(parser: argparse.ArgumentParser, commands: Commands, args: Sequence[str] | None) -> int:
-    """Run the command that ``args`` (None = those of the process) begins with, and return its exit status."""
-    parsed = parser.parse_args(args)
-    status: int = importlib.import_module(commands[parsed.command][0]).main(parsed.args)
+    ``hidden`` are the modules of commands that the help does not list, ``meant`` are the names here of commands of
+    other libraries. Without a command the help is printed.
+    """
+    modules = {name: module for group in groups.values() for name, (module, _) in group.items()}
+    words = list(sys.argv[1:] if args is None else args)
+    if words[:1] == ["help"] and len(words) > 1:
+        words = [words[1], "--help"]
+    name = words[0] if words else "--help"
+    if name in ("-h", "--help", "help"):
+        say(_format_help(prog, description, groups))
+        return 0
+    module = modules.get(name) or hidden.get(name)
+    if module is None:
+        near = [*filter(None, [meant.get(name)]), *difflib.get_close_matches(name, [*modules, *hidden], 1)]
+        if prog == "ssd" and not near and os.path.isdir(name):
+            near = [f"fit {name}"]
+        hint = f"; did you mean `{prog} {near[0]}`?" if near else ""
+        sys.stderr.write(f"error: there is no command `{prog} {name}`{hint} (`{prog} --help` lists all)\n")
+        return 2
+    status: int = importlib.import_module(module).main(words[1:])
     return status
+
+
+def _format_help(prog: str, description: str, groups: Mapping[str, Commands]) -> str:
+    width = max(len(name) for group in groups.values() for name in group) + 2
+    lines = [f"usage: {prog} COMMAND ...", "", description]
+    for title, commands in groups.items():
+        lines += ["", f"{title}:"]
+        lines += [f"  {name:<{width}}{text}" for name, (_, text) in commands.items()]
+    return "\n".join([*lines, "", f"`{prog} COMMAND --help` shows arguments and an example.", ""])

@@ -1,4 +1,4 @@
-"""Evaluate a detector: ssd test --config-file configs/vgg_ssd300_voc0712.yaml [--ckpt FILE] [KEY VALUE ...]."""
+"""Evaluate a detector: ssd test MODEL [KEY VALUE ...]."""
 
 import argparse
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from ssd.commands.arguments import CKPT_HELP, add_flag, make_parser, user_path
+from ssd.commands.arguments import MODEL, Parser, take_model
 from ssd.commands.run import build_test_sets, run_script, start_trained
 from ssd.config import Config
 from ssd.data import make_batch_transform, make_test_loader
@@ -28,22 +28,21 @@ def main(args: Sequence[str] | None = None) -> int:
 
 def parse_args(args: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    prog = None if args is None else "ssd test"
-    parser = make_parser("Evaluate a detector on the datasets of DATASETS.TEST.", prog)
-    add_flag(parser, "--ckpt", default=None, metavar="FILE", help=CKPT_HELP)
-    add_flag(parser, "--output_dir", type=user_path, metavar="DIR", help="for results; default: OUTPUT_DIR/inference")
-    help_text = "also detect in the mirrored images, in twice the time"
-    add_flag(parser, "--flip", action="store_true", help=help_text)
-    help_text = "also write report.html beside the results: where the detector fails, on one page"
-    add_flag(parser, "--report", action="store_true", help=help_text)
-    return parser.parse_intermixed_args(args)
+    description = "Evaluate a detector on the datasets of DATASETS.TEST."
+    parser = Parser(None if args is None else "ssd test", description, "ssd test runs/photos --report", MODEL)
+    parser.add_model()
+    parser.add_output("folder of the results (default: inference in OUTPUT_DIR)")
+    parser.add_device()
+    parser.add_flag("--report", action="store_true", help="also write report.html: what it finds, and where it fails")
+    parser.add_flag("--flip", action="store_true", help="also detect in the mirrored images, in twice the time")
+    return take_model(parser, parser.parse(args))
 
 
 def run(args: argparse.Namespace) -> None:
     """Evaluate as the command line says."""
-    cfg, device, checkpoint = start_trained(args, log_dir=args.output_dir is None, distributed=True)
-    output_dir = args.output_dir or Path(cfg.OUTPUT_DIR, "inference")
-    make_writable(output_dir, "--output_dir")
+    cfg, device, checkpoint = start_trained(args, log_dir=args.output is None, distributed=True)
+    output_dir = args.output or Path(cfg.OUTPUT_DIR, "inference")
+    make_writable(output_dir, "--output")
     evaluations = evaluate_trained(cfg, checkpoint, device, output_dir, flip=args.flip)
     if args.report:
         facts = describe_run(cfg, args.config_file or f"of {args.ckpt}", checkpoint, device)

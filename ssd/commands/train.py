@@ -1,4 +1,4 @@
-"""Train a detector: ssd train --config-file configs/vgg_ssd300_voc0712.yaml [KEY VALUE ...]."""
+"""Train a detector: ssd train CONFIG [KEY VALUE ...]."""
 
 import argparse
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from ssd.commands.arguments import add_flag, make_parser, parse_bool
+from ssd.commands.arguments import CONFIG_HELP, Parser, parse_bool, take_config
 from ssd.commands.run import run_script, start_run
 from ssd.config import Config
 from ssd.config.node import with_num_classes
@@ -31,22 +31,27 @@ from ssd.utils.interrupt import InterruptGuard
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run the command with ``args`` (None = those of the process), and return its exit status."""
-    parsed = parse_args(args)
-    return run_script(lambda: run(parsed))
+    return run_script(lambda: run(parse_args(args)))
 
 
 def parse_args(args: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    prog = None if args is None else "ssd train"
-    parser = make_parser("Train a detector. A run continues from OUTPUT_DIR, if that holds a checkpoint.", prog)
-    add_flag(parser, "--log_step", type=int, default=10, metavar="N", help="log every N iterations")
-    add_flag(parser, "--save_step", type=int, default=2500, metavar="N", help="save a checkpoint every N iterations")
-    add_flag(parser, "--eval_step", type=int, default=2500, metavar="N", help="evaluate every N iterations; 0 = never")
-    add_flag(parser, "--use_tensorboard", type=parse_bool, default=True, metavar="BOOL", help="write event files")
-    add_flag(parser, "--skip-test", action="store_true", help="do not evaluate after training")
+    description = "Train a detector. The same command continues a run that was interrupted."
+    words = ("CONFIG", f"{CONFIG_HELP}; or the folder of a run")
+    parser = Parser(None if args is None else "ssd train", description, "ssd train quickstart SOLVER.LR 2e-3", words)
+    parser.add_config()
+    parser.add_output("folder of the run", key="OUTPUT_DIR")
+    parser.add_device()
+    parser.add_flag("--seed", type=int, key="SOLVER.SEED", metavar="N", help="seed of all random numbers")
+    parser.add_flag("--log-step", type=int, default=10, metavar="N", help="log every N iterations (%(default)s)")
+    parser.add_flag("--save-step", type=int, default=2500, metavar="N", help="save every N iterations (%(default)s)")
+    help_text = "evaluate every N iterations; 0 = never (%(default)s)"
+    parser.add_flag("--eval-step", type=int, default=2500, metavar="N", help=help_text)
+    parser.add_flag("--use-tensorboard", type=parse_bool, default=True, metavar="BOOL", help="write event files (true)")
+    parser.add_flag("--skip-test", action="store_true", help="do not evaluate after training")
     help_text = "continue with the checkpoint's schedule and learning rate, not the config's"
-    add_flag(parser, "--resume_schedule", action="store_true", help=help_text)
-    return parser.parse_intermixed_args(args)
+    parser.add_flag("--resume-schedule", action="store_true", help=help_text)
+    return take_config(parser, parser.parse(args))
 
 
 def run(args: argparse.Namespace) -> int:

@@ -78,9 +78,17 @@ def shipped_names() -> list[str]:
 
 
 def find_config(path: str | os.PathLike[str], folder: Path = Path()) -> Path:
-    """Return the file ``path``, relative to ``folder``, else the library's config of this name, else ``path``."""
+    """Return the file ``path``, relative to ``folder``, else the library's config of this name, else ``path``.
+
+    The suffix .yaml may be left out.
+    """
     file = folder / os.path.expanduser(path)
-    return file if os.path.isfile(file) else _find_shipped(path) or file
+    for name in (path, f"{os.fspath(path)}.yaml"):
+        if os.path.isfile(folder / os.path.expanduser(name)):
+            return folder / os.path.expanduser(name)
+        if (shipped := _find_shipped(name)) is not None:
+            return shipped
+    return file
 
 
 def base_text(base: str | os.PathLike[str], target: Path) -> str:

@@ -173,6 +173,14 @@ class OpenVinoDetector(MetadataPredictor):
         super().__init__(network, network.metadata)
 
 
+def open_exported(path: str) -> Predictor:
+    """Return the detector of an exported file, .onnx in ONNX Runtime or .pt2 in PyTorch."""
+    if path.endswith(".pt2"):
+        network = ProgramNetwork(path)
+        return MetadataPredictor(network, network.metadata)
+    return OnnxDetector(path)
+
+
 def exported_networks(path: Path) -> dict[str, Callable[[int | None], Network]]:
     """Return, by name, functions that load an exported file for a number of threads (None = as PyTorch)."""
     if path.suffix == ".pt2":

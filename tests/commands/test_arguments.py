@@ -17,12 +17,12 @@ COMMANDS = [
     (convert.parse_args, "a.pth --output=~/a"),
     (data_convert.parse_args, "~/s --to coco --output=~/a"),
     (data_split.parse_args, "~/s --output=~/a --write-config=~/b --base=~/c"),
-    (demo.parse_args, "--output_dir=~/a --save_json=~/b --save_txt=~/c"),
+    (demo.parse_args, "--ckpt a.pth --output_dir=~/a --save_json=~/b --save_txt=~/c"),
     (explain.parse_args, "a.jpg --ckpt a.pth --output=~/a"),
     (export.parse_args, "--ckpt a.pth --output=~/a.onnx"),
     (predict.parse_args, "a.jpg --ckpt a.pth --output=~/a --list=~/b"),
     (priors.parse_args, "~/c.yaml --output=~/a --fit=~/b.yaml"),
-    (test.parse_args, "--output_dir=~/a"),
+    (test.parse_args, "a.pth --output_dir=~/a"),
 ]
 
 

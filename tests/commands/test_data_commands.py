@@ -196,7 +196,7 @@ def test_written_config_trains_on_the_parts(data: Run, shapes: Path, tmp_path: P
     (shapes / "classes.txt").write_text("ball\nbox\ncone\n")
     own, parts = tmp_path / "configs/own.yaml", tmp_path / "parts"
     output = data("split", f"{write_config(tmp_path, shapes)}:shapes", "-o", parts, "--write-config", own)
-    for fact in (f"--config-file {own}", f"{parts}: 60 images, yolo\n", "\nno object: cone\n"):
+    for fact in (f"ssd train {own}", f"{parts}: 60 images, yolo\n", "\nno object: cone\n"):
         assert fact in output
     assert (parts / "data.yaml").is_file()
     cfg = load_config(own)

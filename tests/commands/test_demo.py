@@ -144,7 +144,7 @@ def test_classes_of_a_checkpoint_without_class_names(script: Script, pictures: P
     ("args", "message"),
     [
         (["--images_dir", "gone"], "gone: "),
-        (["--images_dir", "my pictures", "--output_dir", "my pictures"], "--output_dir my pictures"),
+        (["--images_dir", "my pictures", "--output_dir", "my pictures"], "--output my pictures"),
         (["--images_dir", "my pictures", "--batch_size", "0"], "batch_size"),
         (["--images_dir", "my pictures", "--save_json", "gone/a.json"], "gone/a.json: "),
         (["--images_dir", "my pictures", "--output_dir", "empty.mp4/x"], "empty.mp4/x: "),
@@ -172,7 +172,7 @@ def test_a_name_that_is_no_unicode(demo: Script, pictures: Path) -> None:
 
 def test_a_page_is_asked_for(demo: Script, monkeypatch: pytest.MonkeyPatch) -> None:
     serve, before = Mock(), names_in(Path())
-    monkeypatch.setattr("ssd.commands.demo.serve", serve)
+    monkeypatch.setattr("ssd.commands.predict.serve", serve)
     status, _, errors = demo("--web", "--host", "0.0.0.0", "--port", 8000, "--score_threshold", 0.25)
     assert (status, errors) == (0, "")
     (predictor,), options = serve.call_args

@@ -167,7 +167,7 @@ def test_another_result_is_the_exit_status(export: Export, monkeypatch: pytest.M
     [
         (("model.pb",), "model.pb"),
         (("model.pt2", "--int8"), "--int8"),
-        (("model.onnx", "--num-images", "0"), "--num_images must be at least 1, got 0"),
+        (("model.onnx", "--num-images", "0"), "--num-images must be at least 1, got 0"),
         (("model.onnx", "--images", "nowhere"), "nowhere"),
         (("model.onnx", "TEST.NMS_THRESHOL", "0.5"), "TEST.NMS_THRESHOLD?"),
         (("model.onnx", "--evaluate", "TEST.METRIC", "cocoa"), "'cocoa'"),

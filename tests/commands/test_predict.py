@@ -125,11 +125,10 @@ def test_names_that_are_no_unicode(predict: Predict, pictures: Path, file_format
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["--output", "o"], "--list"),
         (["gone", "--output", "o"], "gone"),
         (["my pictures", "--output", "model.pth"], "model.pth"),
-        (["my pictures", "--output", "o", "--batch_size", "0"], "--batch_size"),
-        (["my pictures", "--output", "o", "--part_size", "0"], "--part_size"),
+        (["my pictures", "--output", "o", "--batch_size", "0"], "--batch-size"),
+        (["my pictures", "--output", "o", "--part_size", "0"], "--part-size"),
         (["my pictures", "--output", "o", "--tile", "5"], "tile"),
         (["my pictures", "--output", "o", "--actors", "2"], "--actors"),
         (["my pictures", "--output", "o", "--opts", "TEST.NMS", "1"], "TEST.NMS"),
@@ -215,5 +214,5 @@ def test_arguments() -> None:
     """Sources may follow options; --opts takes the rest."""
     words = ["--ckpt", "m.pth", "a", "b b", "--output", "o", "--tile", "--score-threshold", "0.5", "c"]
     args = parse_args([*words, "--opts", "MODEL.DEVICE", "cpu"])
-    assert (args.sources, args.tile, args.score_threshold) == (["a", "b b", "c"], True, 0.5)
+    assert (args.sources, args.tile, args.threshold) == (["a", "b b", "c"], True, 0.5)
     assert args.opts == ["MODEL.DEVICE", "cpu"]

@@ -60,8 +60,8 @@ def test_a_fit_derives_from_the_config_and_keeps_the_overrides(config_file, scen
     ("options", "message"),
     [
         (["--fit", "priors.json"], "must end in .yaml"),
-        (["--num_images", "0"], "--num_images must be at least 1"),
-        (["--max_ratios", "9"], "--max_ratios must be between 0 and 4"),
+        (["--num_images", "0"], "--num-images must be at least 1"),
+        (["--max_ratios", "9"], "--max-ratios must be between 0 and 4"),
         (["DATASETS.TRAIN", "()"], "DATASETS.TRAIN is empty"),
         (["MODEL.PRIORS.MIN_SIZES", "[20]"], "MODEL.PRIORS.MIN_SIZES has 1 entries"),
         (["--fit", "a.yaml", "MODEL.PRIORS.SHAPES", "[[[9, 9]]]"], "MODEL.PRIORS, whose place its SHAPES take"),

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from ssd.cli import main
-from ssd.commands.arguments import add_flag, make_parser, parse_bool, parse_tile
+from ssd.commands import predict, train
+from ssd.commands.arguments import parse_bool, parse_tile
 from ssd.commands.run import build_test_sets, run_script, start_run
 from ssd.config import load_config
 from ssd.utils import distributed
@@ -19,13 +20,39 @@ from ssd.utils.errors import ConfigError
 from ssd.weights.loaded_checkpoint import LoadedCheckpoint
 
 
-def test_flags_may_follow_overrides() -> None:
-    parser = make_parser("")
-    add_flag(parser, "--skip-test", action="store_true")
+def test_flags_and_words_may_follow_overrides() -> None:
     words = "--config_file a.yaml SOLVER.LR 1e-3 --skip_test TEST.MAX_PER_CLASS -1 --local-rank=3"
-    args = parser.parse_intermixed_args(words.split())
+    args = train.parse_args(words.split())
     assert (args.config_file, args.skip_test) == ("a.yaml", True)
     assert args.opts == ["SOLVER.LR", "1e-3", "TEST.MAX_PER_CLASS", "-1"]
+    args = train.parse_args(["SOLVER.LR=1e-3", "--device", "cpu", "a.yaml", "-o", "runs/a", "OUTPUT_DIR=b=c"])
+    assert args.config_file == "a.yaml"
+    assert args.opts == ["OUTPUT_DIR", "runs/a", "MODEL.DEVICE", "cpu", "SOLVER.LR", "1e-3", "OUTPUT_DIR", "b=c"]
+
+
+@pytest.mark.parametrize(
+    ("line", "config", "ckpt", "sources"),
+    [
+        ("m.pth a.jpg b", None, "m.pth", ["a.jpg", "b"]),
+        ("mmdet/ssd300_coco DSC.JPG", None, "mmdet/ssd300_coco", ["DSC.JPG"]),
+        ("quickstart a.jpg", "quickstart", None, ["a.jpg"]),
+        ("mine.yaml m.pth a.jpg", "mine.yaml", "m.pth", ["a.jpg"]),
+        ("--ckpt m.pth a.jpg TEST.NMS_THRESHOLD=0.5", None, "m.pth", ["a.jpg"]),
+        ("a.jpg --config-file mine.yaml", "mine.yaml", None, ["a.jpg"]),
+        ("--weights m.pth --source a.jpg --conf 0.5", None, "m.pth", ["a.jpg"]),
+        ("best a.jpg", None, "best", ["a.jpg"]),
+        ("last a.jpg", "last/config.yaml", None, ["a.jpg"]),
+    ],
+)
+def test_words_are_told_apart(line, config, ckpt, sources, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("best/model_best.pth", "best/config.yaml", "last/model_000010.pth", "last/config.yaml"):
+        Path(name).parent.mkdir(exist_ok=True)
+        Path(name).touch()
+    args = predict.parse_args(line.split())
+    assert (args.config_file, args.ckpt, args.sources) == (config, ckpt, sources)
+    assert args.opts[:2] == (["OUTPUT_DIR", line.split()[0]] if line.startswith(("best", "last")) else args.opts[:2])
+    assert not args.parts
 
 
 def test_truth_values_and_sides_of_tiles() -> None:
@@ -79,14 +106,6 @@ def test_errors_of_a_script_end_in_a_message(capsys, error, status, text):
 def test_bugs_keep_their_traceback(error: Exception) -> None:
     with pytest.raises(type(error)):
         run_script(Mock(side_effect=error))
-
-
-@pytest.mark.parametrize(
-    ("args", "option"),
-    [("demo", "--config-file"), ("predict x.jpg -o found", "--ckpt"), ("export -o model.onnx", "--ckpt")],
-)
-def test_neither_config_nor_checkpoint(args: str, option: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert (main(args.split()), option in capsys.readouterr().err) == (1, True)
 
 
 # Arguments of each command that writes; {out} is below a file, so that no user can write there.

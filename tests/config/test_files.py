@@ -74,8 +74,9 @@ class TestNames:
 def test_the_nearest_names(folder: Path) -> None:
     with pytest.raises(ConfigError, match=r"'vgg_ssd300_voc.yaml'.* did you mean vgg_ssd300_voc0712\.yaml"):
         load_config("vgg_ssd300_voc.yaml")
-    with pytest.raises(ConfigError, match=r"'quickstart'.* did you mean quickstart\.yaml\?"):
-        load_config("quickstart")
+    with pytest.raises(ConfigError, match=r"'quickstat'.* did you mean quickstart\.yaml\?"):
+        load_config("quickstat")
+    assert load_config("configs/quickstart") == load_config("quickstart.yaml")
     assert similar_configs("configs/own_dat.yaml") == "; did you mean modern/own_data.yaml?"
     assert similar_configs("nothing_of_the_kind.yaml") == ""
     (folder / "parent.yaml").touch()

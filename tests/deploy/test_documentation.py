@@ -70,5 +70,6 @@ def test_the_table_of_options() -> None:
     options = re.findall(r"`(--?\w+)(?: (\w+))?`", table)
     values = {"N": "3", "FILE": "model.onnx", "SOURCE": "photos"}
     words = [word for name, value in options for word in (name, values.get(value, value)) if word]
-    parsed = vars(parse_args(words))
-    assert set(parsed) - {name.lstrip("-") for name, _ in options} == {"config_file", "ckpt", "output", "opts"}
+    parsed = vars(parse_args(["model.pth", *words]))
+    shared = {"config_file", "ckpt", "output", "opts", "local_rank", "words"}
+    assert set(parsed) - {name.lstrip("-") for name, _ in options} == shared

@@ -65,8 +65,10 @@ def test_missing_file_names_its_neighbours(tmp_path: Path) -> None:
         read_checkpoint(tmp_path / "model_fianl.pth")
     with pytest.raises(CheckpointError, match=r"a\.pth"):
         read_checkpoint(tmp_path / "nowhere" / "a.pth")
+    assert read_checkpoint(tmp_path)["model"].keys() == WEIGHTS.keys()  # the folder of a run
+    (tmp_path / "empty").mkdir()
     with pytest.raises(CheckpointError, match="folder"):
-        read_checkpoint(tmp_path)
+        read_checkpoint(tmp_path / "empty")
 
 
 def test_pickled_objects_are_named_and_never_executed(tmp_path: Path) -> None:

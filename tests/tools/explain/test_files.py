@@ -71,7 +71,8 @@ def test_image_keys_and_dataset(capsys: pytest.CaptureFixture[str]) -> None:
         assert (parsed.image, parsed.opts) == (image, ["MODEL.DEVICE", "cpu"])
     assert main(["--config-file", "small.yaml"]) == 1
     assert "--dataset" in capsys.readouterr().err
-    assert main(["image.png", "--dataset", "test_scenes", *keys]) == 1
+    with pytest.raises(SystemExit):
+        main(["image.png", "--dataset", "test_scenes", *keys])
     assert "'image.png'" in capsys.readouterr().err
 
 
