@@ -7,11 +7,23 @@ from ssd.version import __version__
 
 if TYPE_CHECKING:
     from ssd.commands.fit import fit
+    from ssd.commands.python_api import models, train
+    from ssd.deploy.detector import load
     from ssd.inference.api import inference_detector, init_detector
     from ssd.inference.detections import Detections
     from ssd.tools.explain.explain import explain
 
-__all__ = ["Detections", "__version__", "explain", "fit", "inference_detector", "init_detector"]
+__all__ = [
+    "Detections",
+    "__version__",
+    "explain",
+    "fit",
+    "inference_detector",
+    "init_detector",
+    "load",
+    "models",
+    "train",
+]
 
 # Where the names are. They are imported when they are used: importing ``ssd`` alone does not load PyTorch.
 _MODULES = {
@@ -20,6 +32,9 @@ _MODULES = {
     "fit": "ssd.commands.fit",
     "inference_detector": "ssd.inference.api",
     "init_detector": "ssd.inference.api",
+    "load": "ssd.deploy.detector",
+    "models": "ssd.commands.python_api",
+    "train": "ssd.commands.python_api",
 }
 
 
@@ -30,4 +45,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return __all__

@@ -189,6 +189,8 @@ def take_model(parser: Parser, parsed: argparse.Namespace, *, has_more: bool = F
     The folder of a run is its model_best.pth or model_final.pth, or else its last checkpoint; it is also OUTPUT_DIR.
     Other words are an error unless the command ``has_more``.
     """
+    from ssd.config.files import is_config  # not at the top: `ssd doctor` also works where packages are missing
+
     while parsed.words:
         word = parsed.words[0]
         if parsed.config_file is None and is_config(word):
@@ -228,13 +230,6 @@ def take_config(parser: Parser, parsed: argparse.Namespace) -> argparse.Namespac
         parser.missing("CONFIG")
     parser.refuse_words(parsed)
     return parsed
-
-
-def is_config(word: str) -> bool:
-    """Whether a word names a config: a YAML file, or one of the library's, with or without its suffix."""
-    from ssd.config.files import find_config
-
-    return word.endswith((".yaml", ".yml")) or (not os.path.exists(word) and os.path.isfile(find_config(word)))
 
 
 def is_image_folder(path: str) -> bool:

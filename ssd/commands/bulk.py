@@ -43,7 +43,7 @@ def predict_parts(args: argparse.Namespace) -> int:
     class_names = trained_class_names(cfg, checkpoint)
     files = list_images(args.sources, args.list)
     job = make_job(
-        cfg, checkpoint.weights, class_names, files,
+        cfg, checkpoint, class_names, files,
         score_threshold=args.threshold, tile=args.tile, part_size=args.part_size,
         file_format=args.format or ("parquet" if args.ray else "jsonl"),
     )  # fmt: skip

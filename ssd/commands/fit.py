@@ -9,7 +9,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +25,8 @@ from ssd.commands.train import make_training
 from ssd.config import Config, load_config
 from ssd.config.files import find_config
 from ssd.config.node import with_num_classes
+from ssd.deploy.detector import Run
 from ssd.engine.trainer import Intervals
-from ssd.evaluation import analyse
 from ssd.inference.api import make_predictor
 from ssd.inference.outputs import Outputs
 from ssd.structures.boxes import height_width
@@ -49,18 +49,6 @@ CONFIG = "fit.yaml"
 _NUM_DRAWN = 8  # held-out images
 _MAX_BOX_IMAGES = 1000  # that priors are fitted to
 _CHOSEN = "the evaluated checkpoint with the best main metric on these held-out images, so that metric is optimistic"
-
-
-@dataclass(frozen=True)
-class FittedRun:
-    """Result of ``fit``."""
-
-    folder: Path
-    plan: str  # as printed
-    status: int = 0  # exit status of the command; not 0 = the training was interrupted
-    checkpoint: Path | None = None  # the best one; None = not trained
-    reports: tuple[Path, ...] = ()
-    metrics: dict[str, dict[str, float]] = field(default_factory=dict)  # by dataset and name
 
 
 def main(args: Sequence[str]) -> int:
@@ -109,7 +97,7 @@ def fit(
     export: str | None = None,
     dry_run: bool = False,
     overrides: Sequence[Any] = (),
-) -> FittedRun:
+) -> Run:
     """Train a detector on a folder of annotated images, and evaluate it; the same call continues what was interrupted.
 
     Args:
@@ -135,14 +123,14 @@ def fit(
     if target.exists():
         text = _read_header(target, command, is_same=bool(given))[2]
         say(f"{target.parent} is continued, with the plan in {target.name}:\n\n{text}\n")
-        return FittedRun(target.parent, text) if dry_run else _train(target, command, export)
+        return Run(target.parent, text) if dry_run else _train(target, command, export)
     on_error = dict(zip(overrides[::2], overrides[1::2], strict=False)).get("DATASETS.ON_ERROR", "raise")
     with _logging_at(logging.WARNING):
         facts = read_facts(folder, format_name=format, resplit=resplit, on_error=on_error)
         plan, cfg = make_plan(facts, start, overrides, minutes=minutes, began=began)
     say(f"\n{plan}\n")
     if dry_run:
-        return FittedRun(target.parent, str(plan))
+        return Run(target.parent, str(plan))
     _write_config(plan, cfg, facts, overrides, target, command)
     return _train(target, command, export)
 
@@ -258,7 +246,7 @@ def _read_header(path: Path, command: str, *, is_same: bool) -> tuple[str, str, 
     return lines[0], lines[1], "".join(f"{line}\n" for line in lines[2:])
 
 
-def _train(target: Path, command: str, export: str | None) -> FittedRun:
+def _train(target: Path, command: str, export: str | None) -> Run:
     """Train, evaluate, write the reports and pictures, and say what comes next."""
     folder = target.parent
     _, training, text = _read_header(target, command, is_same=False)
@@ -266,7 +254,7 @@ def _train(target: Path, command: str, export: str | None) -> FittedRun:
     words[words.index("--config-file") + 1] = str(target)  # the folder may have been moved
     status = train.run(train.parse_args([*words, "OUTPUT_DIR", str(folder.resolve())]))
     if status:
-        return FittedRun(folder, text, status)
+        return Run(folder, text, status)
     best = next(path for name in (BEST, "model_final") if (path := folder / f"{name}.pth").is_file())
     cfg, checkpoint = load_config(target), read_detector(str(best))
     device = select_device(cfg.MODEL.DEVICE)
@@ -276,12 +264,11 @@ def _train(target: Path, command: str, export: str | None) -> FittedRun:
     facts = replace(facts, facts=(*facts.facts, ("chosen", _CHOSEN), *planned))
     reports = tuple(write_report(each, facts, folder / "inference" / each.name) for each in evaluations)
     first = evaluations[0]
-    threshold = analyse(first.dataset, first.predictions, metric=first.result.metric).threshold
     predictor = make_predictor(cfg, checkpoint, trained_class_names(cfg, checkpoint), device)
     rows = np.unique(np.linspace(0, len(first.dataset) - 1, _NUM_DRAWN).round().astype(int)).tolist()
     with Outputs(predictor.class_names, drawn=folder / "drawn") as outputs:
         images = [str(first.dataset.image_path(row)) for row in rows]
-        for detections in predictor.predict(images, stream=True, score_threshold=threshold):
+        for detections in predictor.predict(images, stream=True):
             outputs.add(detections)
     for each in evaluations:
         figures = ", ".join(f"{name} {value:.3f}" for name, value in list(each.result.summary.items())[:3])
@@ -291,6 +278,6 @@ def _train(target: Path, command: str, export: str | None) -> FittedRun:
         made.append(folder / f"model.{export}")
         status = export_detector(parse_export([str(best), "-o", str(made[-1]), "--skip_latency"]))
     say(f"\nWritten: {', '.join(map(str, made))}\n")
-    say(f"Next: ssd predict {folder} FOLDER --threshold {threshold:.2f}\n")
+    say(f"Next: ssd predict {folder} FOLDER\n")
     metrics = {each.name: each.result.values for each in evaluations}
-    return FittedRun(folder, text, status, best, reports, metrics)
+    return Run(folder, text, status, best, reports, metrics)

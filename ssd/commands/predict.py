@@ -22,7 +22,6 @@ from ssd.utils.logger import say
 from ssd.weights.loaded_checkpoint import trained_class_names
 
 CLASSES = {"voc": VOC_CLASSES, "coco": COCO_CLASSES}
-THRESHOLD = 0.7
 _BULK = ("parts", "part_size", "format", "list", "ray", "address", "actors", "opts_follow")  # of --parts
 
 
@@ -70,7 +69,7 @@ def make_parser(prog: str | None, example: str) -> Parser:
     parser.add_flag("--source", action="append", help=argparse.SUPPRESS)
     parser.add_flag("--images-dir", metavar="DIR", help=argparse.SUPPRESS)
     parser.add_output("folder of annotated images and videos (default: predicted)")
-    help_text = f"keep objects that score above it ({THRESHOLD}; with --parts: TEST.CONFIDENCE_THRESHOLD)"
+    help_text = "keep objects that score above it (default: each class by the checkpoint, else 0.5)"
     parser.add_flag("--threshold", *SPELLINGS_OF_THRESHOLD, type=float, metavar="S", help=help_text)
     parser.add_device()
     parser.add_flag("--json", "--save-json", type=user_path, metavar="FILE", help="write all detections to this file")
@@ -99,8 +98,7 @@ def take_sources(parser: Parser, parsed: argparse.Namespace) -> None:
 def run(args: argparse.Namespace) -> int:
     """Detect; return 1 if an image failed, 130 after Ctrl-C, otherwise 0."""
     if args.web:
-        threshold = THRESHOLD if args.threshold is None else args.threshold
-        serve(load_predictor(args), score_threshold=threshold, host=args.host, port=args.port)
+        serve(load_predictor(args), score_threshold=args.threshold, host=args.host, port=args.port)
         return 0
     sources, drawn = args.sources, None if args.no_draw else args.output or Path("predicted")
     refuse_source_folders({"--output": drawn, "--txt": args.txt}, sources)
@@ -137,8 +135,7 @@ def detect(predictor: Predictor, source: Source, outputs: Outputs, args: argpars
             outputs.failures.append(str(error))
             progress.fail(error)
 
-        threshold = THRESHOLD if args.threshold is None else args.threshold
-        options = {"batch_size": args.batch_size, "score_threshold": threshold, "tile": args.tile}
+        options = {"batch_size": args.batch_size, "score_threshold": args.threshold, "tile": args.tile}
         for detections in predictor.predict(source, stream=True, on_error=fail, **options):
             summary.add(detections)
             try:

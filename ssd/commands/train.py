@@ -56,7 +56,11 @@ def parse_args(args: Sequence[str] | None = None) -> argparse.Namespace:
 
 def run(args: argparse.Namespace) -> int:
     """Train as the command line says; return the exit status."""
-    cfg, device = start_run(args, distributed=True)
+    return train_config(*start_run(args, distributed=True), args)
+
+
+def train_config(cfg: Config, device: torch.device, args: argparse.Namespace) -> int:
+    """Train and evaluate by a config and the flags of ``parse_args``; return the exit status."""
     with said_once():
         train_sets = build_datasets(cfg, is_train=True)
         class_names = train_sets[0].class_names

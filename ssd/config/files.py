@@ -91,6 +91,11 @@ def find_config(path: str | os.PathLike[str], folder: Path = Path()) -> Path:
     return file
 
 
+def is_config(name: str) -> bool:
+    """Whether a word names a config: a YAML file, or one of the library's, with or without its suffix."""
+    return name.endswith((".yaml", ".yml")) or (not os.path.exists(name) and os.path.isfile(find_config(name)))
+
+
 def base_text(base: str | os.PathLike[str], target: Path) -> str:
     """Return the value of ``_BASE_`` in the config ``target`` for the config ``base``.
 

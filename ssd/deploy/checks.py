@@ -72,7 +72,7 @@ def check_parity(trained: Trained, paths: Sequence[Path], frames: Sequence[Frame
     metadata = trained.metadata
     images = FrameSource([PendingFrame(frame.name, partial(replace, frame)) for frame in frames])
     cut = Cut(metadata.score_threshold, metadata.max_per_image if metadata.max_per_image >= 0 else sys.maxsize)
-    expected = MetadataPredictor(PlainNetwork(trained), metadata).predict(images, batch_size=1)
+    expected = MetadataPredictor(PlainNetwork(trained), metadata).predict(images, batch_size=1, score_threshold=0.0)
     for path in paths:
         for name, make in exported_networks(path).items():
             try:
@@ -81,11 +81,12 @@ def check_parity(trained: Trained, paths: Sequence[Path], frames: Sequence[Frame
                 report.notes.append(f"{name}: {error}")
                 continue
             if path != paths[0]:
-                value = agreement(expected, predictor.predict(images, batch_size=1))
+                value = agreement(expected, predictor.predict(images, batch_size=1, score_threshold=0.0))
                 report.agreement.append(AgreementCheck(name, len(frames), value))
                 continue
             for batch_size in _BATCH_SIZES:
-                parity = compare_all(expected, predictor.predict(images, batch_size=batch_size), cut)
+                found = predictor.predict(images, batch_size=batch_size, score_threshold=0.0)
+                parity = compare_all(expected, found, cut)
                 report.parity.append(ParityCheck(name, batch_size, parity))
 
 
@@ -113,7 +114,7 @@ def measure_accuracy(
     predictor: Predictor, dataset: DetectionDataset, *, metric: str, batch_size: int
 ) -> tuple[str, float]:
     """Return the metric that ``metric`` stands for, and its value for a detector."""
-    results = predictor.predict(dataset_images({"": dataset}), stream=True, batch_size=batch_size)
+    results = predictor.predict(dataset_images({"": dataset}), stream=True, batch_size=batch_size, score_threshold=0.0)
     found = [Container(boxes=one.boxes, labels=one.labels, scores=one.scores) for one in results]
     with tempfile.TemporaryDirectory() as folder:  # for the files of an evaluation
         result = evaluate(dataset, found, folder, metric=metric)

@@ -42,6 +42,7 @@ class Metadata:
     max_per_image: int
     clip_boxes: bool
     priors: tuple[tuple[float, ...], ...]  # P times (cx, cy, w, h), relative to the image
+    score_thresholds: tuple[float, ...] = ()  # by label, defaults of a Predictor, see ``find_score_thresholds``
     score_function: str = "softmax"  # or "sigmoid", see ``class_scores``
     kind: str = "complete"  # (uint8 images in, detections out) or "raw" (normalised images in, predictions out)
     sha256: str = ""  # of the exported file, empty for a .pt2
@@ -53,8 +54,10 @@ class Metadata:
         return BatchTransform(list(self.pixel_mean), list(self.pixel_std))
 
 
-def make_metadata(cfg: Config, model: SSDDetector, class_names: Sequence[str]) -> Metadata:
-    """Describe a detector by its config, its priors and its class names (background first)."""
+def make_metadata(
+    cfg: Config, model: SSDDetector, class_names: Sequence[str], score_thresholds: Sequence[float] | None = None
+) -> Metadata:
+    """Describe a detector by its config, its priors, its class names (background first) and its score thresholds."""
     if cfg.TEST.SOFT_NMS > 0 or cfg.TEST.CLASS_AGNOSTIC_NMS:
         key = "SOFT_NMS" if cfg.TEST.SOFT_NMS > 0 else "CLASS_AGNOSTIC_NMS"
         raise ExportError(f"TEST.{key} is {cfg.TEST[key]}, but exported networks have class-wise NMS; unset it")
@@ -73,6 +76,7 @@ def make_metadata(cfg: Config, model: SSDDetector, class_names: Sequence[str]) -
         clip_boxes=cfg.TEST.CLIP_BOXES,
         # Nine digits identify every float32.
         priors=tuple(tuple(float(f"{value:.9g}") for value in prior) for prior in model.box_head.priors.tolist()),
+        score_thresholds=tuple(score_thresholds or ()),
         score_function=cfg.MODEL.BOX_HEAD.SCORES,
     )
 
@@ -126,7 +130,7 @@ def parse_metadata(content: bytes, source: str) -> Metadata:
             f"{source}: key format_version is {version!r}, this version of the library reads {FORMAT_VERSION}; export "
             "again, or use the library that wrote it"
         )
-    document.setdefault("score_function", "softmax")  # files of version 1.0.0 have no other
+    document = {"score_function": "softmax", "score_thresholds": [], **document}  # files of version 1.0.0 lack them
     for key, kind in get_type_hints(Metadata).items():
         if key not in document:
             raise ExportError(f"{source}: key {key} is missing; export again")

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ssd.deploy.metadata import PROGRAM_METADATA, Metadata, parse_metadata, read_metadata
-from ssd.inference.predictor import Network, Predictor
+from ssd.inference.predictor import DEFAULT_SCORE_THRESHOLD, Network, Predictor
 from ssd.modeling.anchors import BoxCoder
 from ssd.modeling.box_head import PostProcessor
 from ssd.modeling.box_head.box_predictor import class_scores
@@ -44,6 +44,9 @@ class ExportedNetwork(ABC):
             max_per_image=metadata.max_per_image,
             clip=metadata.clip_boxes,
         )
+
+    def __repr__(self) -> str:
+        return type(self).__name__
 
     @abstractmethod
     def run(self, inputs: np.ndarray) -> list[np.ndarray]:
@@ -151,10 +154,14 @@ class ProgramNetwork(ExportedNetwork):
 
 
 class MetadataPredictor(Predictor):
-    """Predictor of a network that has its own score threshold, by its description."""
+    """Predictor of a network, by its description."""
 
     def __init__(self, network: Network, metadata: Metadata):
-        super().__init__(network, metadata.image_size, metadata.class_names, nms_threshold=metadata.nms_threshold)
+        super().__init__(
+            *(network, metadata.image_size, metadata.class_names),
+            score_threshold=metadata.score_thresholds or DEFAULT_SCORE_THRESHOLD,
+            nms_threshold=metadata.nms_threshold,
+        )
 
 
 class OnnxDetector(MetadataPredictor):

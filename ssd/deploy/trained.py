@@ -31,7 +31,7 @@ class Trained:
 def load_trained(cfg: Config, checkpoint: LoadedCheckpoint, class_names: Sequence[str]) -> Trained:
     """Build a trained detector for export; see ``build_trained_model`` for errors."""
     model = build_trained_model(cfg, checkpoint, class_names, torch.device("cpu"))
-    return Trained(model, make_metadata(cfg, model, class_names))
+    return Trained(model, make_metadata(cfg, model, class_names, checkpoint.score_thresholds))
 
 
 class PlainNetwork:

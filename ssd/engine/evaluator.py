@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 from ssd.engine.inference import DatasetEvaluation, evaluate_datasets
 from ssd.engine.monitor import TrainingMonitor
 from ssd.evaluation import resolve_metric
+from ssd.evaluation.analysis import find_score_thresholds
 from ssd.modeling.detector import SSDDetector
 from ssd.utils.checkpoint import Checkpointer
 from ssd.utils.distributed import broadcast_state, wait_for_all
@@ -23,7 +24,8 @@ class Evaluator:
     """Evaluate a detector during its training, show the result, and keep the best as model_best.pth.
 
     Several processes share the images, and rank 0 does the rest; all evaluate the weights of rank 0. The best is that
-    with the highest main metric on the first dataset; checkpoints store its value. The arguments are those of
+    with the highest main metric on the first dataset; checkpoints store its value,
+    and the score thresholds of the highest F1. The arguments are those of
     ``evaluate_datasets``.
     """
 
@@ -66,14 +68,20 @@ class Evaluator:
             with_losses=self.with_losses,
         )
         if evaluations:
-            self._report(iteration, evaluations)
+            self._report(iteration, evaluations, is_final=is_final)
         wait_for_all("the evaluation")
 
-    def _report(self, iteration: int, evaluations: Sequence[DatasetEvaluation]) -> None:
+    def _report(self, iteration: int, evaluations: Sequence[DatasetEvaluation], *, is_final: bool) -> None:
         self.monitor.log_evaluations(iteration, evaluations)
-        result = evaluations[0].result
-        best = self.checkpointer.extra.get("best_metric")
-        if not math.isnan(result.main) and (best is None or result.main > best):
-            self.checkpointer.extra["best_metric"] = result.main
+        first, extra = evaluations[0], self.checkpointer.extra
+        result, best = first.result, extra.get("best_metric")
+        is_best = not math.isnan(result.main) and (best is None or result.main > best)
+        if is_best or is_final:
+            before = extra.get("score_thresholds")
+            extra["score_thresholds"] = find_score_thresholds(first.dataset, first.predictions, metric=self.metric)
+            if is_final and extra["score_thresholds"] != before:
+                self.checkpointer.save("model_final", iteration=iteration)  # it was saved before it was evaluated
+        if is_best:
+            extra["best_metric"] = result.main
             self.checkpointer.save("model_best", tag_last=False, iteration=iteration)
             logger.info("Best %s so far: %.4f, kept as model_best.pth", result.main_name, result.main)

@@ -90,6 +90,8 @@ def resume(checkpointer: Checkpointer, cfg: Config, stored: StoredTraining, *, m
     best_metric = _best_metric(cfg, rest)
     if best_metric is not None:  # else checkpoints would have a key that those of an unbroken run lack
         checkpointer.extra["best_metric"] = best_metric
+    if "score_thresholds" in rest:
+        checkpointer.extra["score_thresholds"] = rest["score_thresholds"]
     logger.info("Continuing from %s: iteration %d of %d", stored.path, iteration, max_iter)
     tree = read_stored_config(stored.checkpoint, str(stored.path))
     if tree is not None and (changes := config_changes(tree, cfg)):

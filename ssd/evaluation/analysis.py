@@ -23,6 +23,7 @@ from ssd.evaluation.metrics import resolve_metric
 from ssd.evaluation.tables import Tables, make_tables
 from ssd.structures import Container
 
+_MIN_OBJECTS = 10  # of a class with a threshold of its own
 # Least and greatest area in square pixels, both included: COCO's.
 AREAS = {"small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**2, 1e10)}
 
@@ -79,3 +80,21 @@ def analyse(dataset: EvaluationDataset, predictions: Sequence[Container], *, met
         threshold=threshold,
         confusion=confusion_matrix(tables, matches, threshold),
     )
+
+
+def find_score_thresholds(
+    dataset: EvaluationDataset, predictions: Sequence[Container], *, metric: str = "auto"
+) -> list[float] | None:
+    """Return the score threshold of the highest F1 at IoU 0.5 by label; that of the background is of all classes.
+
+    A class with fewer than 10 objects has that too. None if no object was found.
+    """
+    tables = make_tables(dataset, read_predictions(dataset, predictions), resolve_metric(metric, dataset))
+    matches, num_objects = match(tables), tables.count_objects()
+    counted, is_hit = ~matches.is_ignored, matches.is_hit
+    overall = best_operation(make_curve(tables.detections.scores[counted], is_hit[counted], int(num_objects.sum())))
+    if not overall.f1 > 0:  # also nan
+        return None
+    best = map(best_operation, class_curves(tables, is_hit, counted, num_objects))
+    has_own = [count >= _MIN_OBJECTS for count in num_objects]
+    return [own.threshold if has and own.f1 > 0 else overall.threshold for own, has in zip(best, has_own, strict=True)]

@@ -2,29 +2,29 @@
 
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import torch
-from torch import Tensor
 
 from ssd.config import Config, load_config
+from ssd.config.files import is_config
 from ssd.data import make_batch_transform
-from ssd.inference.detections import Detections
-from ssd.inference.predictor import Predictor
-from ssd.inference.sources import SingleImage, open_source
+from ssd.inference.predictor import DEFAULT_SCORE_THRESHOLD, Predictor
 from ssd.inference.torch_network import TorchNetwork
 from ssd.structures.boxes import height_width
 from ssd.utils.device import keep_freed_memory, limit_threads, select_device, select_dtype
-from ssd.utils.errors import ConfigError, ImageError
+from ssd.utils.errors import ConfigError
 from ssd.weights.loaded_checkpoint import LoadedCheckpoint, trained_class_names
 from ssd.weights.trained import build_trained_model, own_config, read_detector, read_trained
-
-_CONFIG_SUFFIXES = (".yaml", ".yml")
 
 
 def init_detector(
     config: Config | str | os.PathLike[str], checkpoint: str | os.PathLike[str] | None = None, device: str = "auto"
 ) -> Predictor:
     """Build a trained detector.
+
+    By default it returns objects that score above the thresholds in the checkpoint, which are those of the highest F1
+    of each class in the last evaluation of its training, or else above 0.5.
 
     On a CPU, the process keeps freed memory for its next batch, and PyTorch uses no more threads than there are cores.
     Errors are ConfigError, CheckpointError, DeviceError, DownloadError and MissingPackageError of ``ssd.utils.errors``.
@@ -37,15 +37,21 @@ def init_detector(
         device: Replaces MODEL.DEVICE: auto (cuda, else mps, else cpu), cpu, mps, cuda, cuda:1, ...
     """
     torch_device = select_device(device)
-    if not isinstance(config, Config) and not os.fspath(config).lower().endswith(_CONFIG_SUFFIXES):
+    cfg, trained = read_source(config, checkpoint)
+    return make_predictor(cfg, trained, trained_class_names(cfg, trained), torch_device)
+
+
+def read_source(
+    config: Config | str | os.PathLike[str], checkpoint: str | os.PathLike[str] | None = None
+) -> tuple[Config, LoadedCheckpoint]:
+    """Read the config and the checkpoint that ``init_detector`` builds a detector from."""
+    if not isinstance(config, Config) and not is_config(os.fspath(config)):
         if checkpoint is not None:
             raise ConfigError(f"config {os.fspath(config)!r} is a checkpoint, and so is {os.fspath(checkpoint)!r}")
         trained = read_detector(os.fspath(config))
-        cfg = own_config(trained)
-    else:
-        cfg = config if isinstance(config, Config) else load_config(config)
-        trained = read_trained(cfg, None if checkpoint is None else os.fspath(checkpoint))
-    return make_predictor(cfg, trained, trained_class_names(cfg, trained), torch_device)
+        return own_config(trained), trained
+    cfg = config if isinstance(config, Config) else load_config(config)
+    return cfg, read_trained(cfg, None if checkpoint is None else os.fspath(checkpoint))
 
 
 def make_predictor(
@@ -61,23 +67,11 @@ def make_predictor(
         TorchNetwork(model, make_batch_transform(cfg, is_train=False), dtype, cfg.TEST.COMPILE),
         height_width(cfg.INPUT.IMAGE_SIZE),
         class_names,
-        score_threshold=cfg.TEST.CONFIDENCE_THRESHOLD,
+        score_threshold=checkpoint.score_thresholds or DEFAULT_SCORE_THRESHOLD,
         nms_threshold=cfg.TEST.NMS_THRESHOLD,
     )
 
 
-def inference_detector(detector: Predictor, images: object) -> Detections | list[Detections]:
-    """Detect in an image, or in each image of a list or of a tensor (B, 3, H, W).
-
-    An image is a path, URL, PIL image, RGB array, tensor (3, H, W) or the bytes of a file.
-
-    Raises:
-        ImageError: An image cannot be read; or it is a folder, video or iterable, which ``Predictor.predict`` takes.
-    """
-    source = open_source(images)
-    if isinstance(source, SingleImage):
-        (found,) = detector.predict(source)
-        return found
-    if isinstance(images, list | tuple | Tensor):
-        return detector.predict(source)
-    raise ImageError(f"{images!r} may be many images; use detector.predict(...), with stream=True for one by one")
+def inference_detector(detector: Predictor, images: Any) -> Any:
+    """Return ``detector(images)``: Detections of an image, or a list of a list of images; mmdetection's name."""
+    return detector(images)

@@ -1,5 +1,6 @@
 """Detections in other formats. Legend: N objects."""
 
+import importlib
 import json
 import re
 from collections.abc import Mapping
@@ -115,15 +116,25 @@ def _shortest(values: np.ndarray) -> list[float]:
     return [float(str(value)) for value in values.astype(np.float32)]
 
 
+def to_pandas(detections: "Detections") -> Any:
+    """Return ``pandas.DataFrame``: image, class, score, and x1, y1, x2, y2 in pixels; a row per object."""
+    pandas = _import("pandas", "to_pandas()")
+    columns = {"image": detections.name, "class": detections.names, "score": detections.scores}
+    return pandas.DataFrame({**columns, **dict(zip(("x1", "y1", "x2", "y2"), detections.boxes.T, strict=True))})
+
+
 def to_supervision(detections: "Detections") -> Any:
-    """Return ``supervision.Detections``; its class_id is our label, data["class_name"] the name of the class."""
-    try:
-        import supervision
-    except ImportError as error:
-        raise ImportError("to_supervision() needs the package supervision: pip install supervision") from error
-    return supervision.Detections(
+    """Return ``supervision.Detections``; class_id is our label, from 1, and data["class_name"] its name."""
+    return _import("supervision", "to_supervision()").Detections(
         xyxy=detections.boxes.copy(),
         confidence=detections.scores.copy(),
         class_id=detections.labels.copy(),
         data={"class_name": np.array(detections.names, dtype=str)},
     )
+
+
+def _import(package: str, user: str) -> Any:
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        raise ImportError(f"{user} needs the package {package}: pip install {package}") from error

@@ -5,25 +5,37 @@ import os
 from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
+from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageShow
 
 from ssd.inference import detection_formats
+from ssd.inference.notebook import picture_html, show_picture, table_html
 from ssd.inference.sources import VideoInfo
 from ssd.utils.errors import ConfigError, ImageError, os_errors_as, shorten
 from ssd.utils.image import read_image, write_image
 from ssd.visualization import draw_detections
+
+_COLUMNS = ("class", "score", "x1", "y1", "x2", "y2")
+
+
+class Detection(NamedTuple):
+    """One object."""
+
+    name: str  # of its class
+    score: float
+    box: np.ndarray  # float32 (4,), corner form in pixels of the original image
+    label: int  # from 1
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Detections:
     """Objects of one image, best first.
 
-    ``detections[rows]`` takes an index, a slice, indices or a mask and returns Detections of the same image. Iterating
-    yields Detections of one object each.
+    Iterating yields a ``Detection`` for each object. ``detections[rows]`` takes an index, a slice, indices or a mask
+    and returns Detections of the same image. In a notebook they are shown as the drawn image and a table.
     """
 
     boxes: np.ndarray  # float32 (N, 4), corner form in pixels of the original image; may exceed it
@@ -53,16 +65,36 @@ class Detections:
         rows = np.atleast_1d(np.arange(len(self))[rows])  # IndexError where a row is missing
         return replace(self, boxes=self.boxes[rows], labels=self.labels[rows], scores=self.scores[rows])
 
-    def __iter__(self) -> Iterator["Detections"]:
-        return (self[row] for row in range(len(self)))
+    def __iter__(self) -> Iterator[Detection]:
+        return map(Detection, self.names, self.scores.tolist(), self.boxes, self.labels.tolist())
 
     def __repr__(self) -> str:
         return f"<Detections in {self.name}, {self.orig_size[0]} x {self.orig_size[1]}: {count_objects(self)}>"
+
+    def _repr_html_(self) -> str:
+        try:
+            picture = picture_html(self.draw(), self.name)
+        except ImageError as error:
+            picture = f"<p>{escape(str(error))}</p>"
+        rows = [(d.name, f"{d.score:.3f}", *(f"{side:.0f}" for side in d.box)) for d in self]
+        return f"{picture}<p>{escape(repr(self)[1:-1])}</p>{table_html(_COLUMNS, rows)}"
 
     @property
     def names(self) -> list[str]:
         """Class name of each object."""
         return [self.class_names[label] for label in self.labels]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Number of objects of each class that was found, the most frequent first."""
+        return dict(Counter(self.names).most_common())
+
+    @property
+    def crops(self) -> list[np.ndarray]:
+        """Part of the image in each box, RGB uint8 (h, w, 3); a side is 0 for a box outside the image."""
+        corners = np.clip(self.boxes.round().astype(int), 0, np.tile(self.orig_size, 2))
+        image = self.image
+        return [image[y1:y2, x1:x2] for x1, y1, x2, y2 in corners.tolist()]
 
     @property
     def image(self) -> np.ndarray:
@@ -89,25 +121,30 @@ class Detections:
             is_kept &= np.isin(self.labels, [self._label_of(item) for item in wanted])
         return self[is_kept]
 
-    def draw(self, score_threshold: float = 0.5) -> np.ndarray:
-        """Return the image with the boxes that score above a threshold, RGB uint8 (H, W, 3)."""
+    def draw(self, score_threshold: float | None = None) -> np.ndarray:
+        """Return the image with all boxes, or those that score above a threshold, RGB uint8 (H, W, 3)."""
         shown = self.filter(score_threshold)
         return draw_detections(self.image, shown.boxes, shown.labels, shown.scores, self.class_names)
 
-    def show(self, out_file: str | os.PathLike[str] | None = None, score_threshold: float = 0.5) -> None:
-        """Write the drawn image to a file, whose suffix names the format, or open it in an image viewer."""
-        drawn = self.draw(score_threshold)
+    def show(self, out_file: str | os.PathLike[str] | None = None, score_threshold: float | None = None) -> None:
+        """Show the drawn image below the cell of a notebook or in a window, or ``save`` it to ``out_file``."""
         if out_file is not None:
-            path = Path(out_file)
-            with os_errors_as(ImageError, path.parent):
-                path.parent.mkdir(parents=True, exist_ok=True)
-            write_image(drawn, path)
-        elif not ImageShow.show(Image.fromarray(drawn), title=self.name):
-            raise ImageError(f"{self.name}: no image viewer found; pass out_file to show()")
+            self.save(out_file, score_threshold)
+        else:
+            show_picture(self.draw(score_threshold), self.name)
+
+    def save(self, path: str | os.PathLike[str], score_threshold: float | None = None) -> None:
+        """Write the drawn image to a file, whose suffix names the format; its folder is made."""
+        path = Path(path)
+        with os_errors_as(ImageError, path.parent):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        write_image(self.draw(score_threshold), path)
 
     to_coco = detection_formats.to_coco
     to_voc_xml = detection_formats.to_voc_xml
+    to_yolo = detection_formats.to_yolo
     to_json = detection_formats.to_json
+    to_pandas = detection_formats.to_pandas
     to_supervision = detection_formats.to_supervision
 
     def _label_of(self, item: str | int) -> int:
@@ -123,4 +160,4 @@ class Detections:
 
 def count_objects(detections: Detections) -> str:
     """Return the number of objects of each class as text: "2 dog, 1 cat", or "nothing"."""
-    return ", ".join(f"{count} {name}" for name, count in Counter(detections.names).most_common()) or "nothing"
+    return ", ".join(f"{count} {name}" for name, count in detections.counts.items()) or "nothing"

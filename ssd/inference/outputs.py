@@ -103,7 +103,7 @@ class _DrawnFolder:
         self._writer: VideoWriter | None = None
 
     def add(self, detections: Detections) -> None:
-        drawn = detections.draw(score_threshold=0.0)
+        drawn = detections.draw()
         if detections.video is not None:
             self._writer_of(detections.video, detections.index).write(drawn, detections.time)
             return

@@ -1,17 +1,18 @@
 """Detection in any source of images: in batches, with reading in threads while the network works."""
 
+import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from functools import partial
-from typing import Literal, overload
+from typing import Any, Literal, overload
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from ssd.inference.detections import Detections
-from ssd.inference.sources import open_source, read_ahead
-from ssd.inference.sources.still_images import check_array
+from ssd.inference.sources import SingleImage, open_source, read_ahead
 from ssd.inference.sources.video import VideoSource
 from ssd.inference.tiling import ImageViews, make_views, merge_views
 from ssd.structures import Container
@@ -21,6 +22,9 @@ from ssd.utils.errors import ConfigError, ImageError
 # Maps RGB uint8 images (B, 3, S_h, S_w) to one Container per image, boxes in pixels of the network input; on the CPU.
 Network = Callable[[Tensor], list[Container]]
 OnError = Callable[[ImageError], None] | None
+
+# For detectors whose checkpoint has no thresholds: those that were not evaluated, and those of other projects.
+DEFAULT_SCORE_THRESHOLD = 0.5
 
 _MAX_THREADS = 16
 _MIN_TILE = 32  # pixels
@@ -33,7 +37,8 @@ class Predictor:
         network: Detects in batches of images of its own size.
         image_size: (height, width) of that size in pixels.
         class_names: Index = label, background first.
-        score_threshold: Default of ``predict``. The network has a threshold of its own, which limits its detections.
+        score_threshold: Default of ``predict``, one number or one for each label. The network has a threshold of its
+            own, which limits its detections.
         nms_threshold: Of two boxes of one class from different tiles, the lower-scored is dropped above this IoU.
     """
 
@@ -43,7 +48,7 @@ class Predictor:
         image_size: tuple[int, int],
         class_names: Sequence[str],
         *,
-        score_threshold: float = 0.0,
+        score_threshold: float | Sequence[float] = 0.0,
         nms_threshold: float = 0.45,
     ):
         self.network = network
@@ -52,11 +57,37 @@ class Predictor:
         self.score_threshold = score_threshold
         self.nms_threshold = nms_threshold
 
-    def __call__(self, image: np.ndarray) -> Detections:
-        """Detect in one image, RGB uint8 (H, W, 3)."""
-        check_array(image, "image")
-        (found,) = self.predict(image, stream=True)
-        return found
+    def __repr__(self) -> str:
+        names = self.class_names[1:]
+        classes = f"{len(names)} classes: {', '.join(names[:6])}{', ...' * (len(names) > 6)}"
+        size = f"{self.image_size[1]} x {self.image_size[0]} pixels"
+        threshold = float(np.ravel(self.score_threshold)[0])
+        return f"<{type(self).__name__} of {classes}; {size}, {self.network!r}, score > {threshold:g}>"
+
+    @overload
+    def __call__(self, images: str | os.PathLike[str] | bytes | np.ndarray | Image.Image) -> Detections: ...
+
+    @overload
+    def __call__(self, images: Sequence[Any]) -> list[Detections]: ...
+
+    @overload
+    def __call__(self, images: Tensor) -> Detections | list[Detections]: ...
+
+    def __call__(self, images: Any) -> Detections | list[Detections]:
+        """Detect in an image, or in each image of a list or of a tensor (B, 3, H, W).
+
+        An image is a path, URL, PIL image, RGB array (H, W, 3), tensor (3, H, W) or the bytes of a file.
+
+        Raises:
+            ImageError: An image cannot be read; or it is a folder, video or iterable, which ``predict`` takes.
+        """
+        source = open_source(images)
+        if isinstance(source, SingleImage):
+            (found,) = self.predict(source, stream=True)
+            return found
+        if isinstance(images, list | tuple | Tensor):
+            return self.predict(source)
+        raise ImageError(f"{images!r} may be many images; use predict(...), with stream=True for one by one")
 
     @overload
     def predict(
@@ -65,7 +96,7 @@ class Predictor:
         *,
         stream: Literal[False] = False,
         batch_size: int = 8,
-        score_threshold: float | None = None,
+        score_threshold: float | Sequence[float] | None = None,
         tile: int | bool | None = None,
         on_error: OnError = None,
     ) -> list[Detections]: ...
@@ -77,7 +108,7 @@ class Predictor:
         *,
         stream: Literal[True],
         batch_size: int = 8,
-        score_threshold: float | None = None,
+        score_threshold: float | Sequence[float] | None = None,
         tile: int | bool | None = None,
         on_error: OnError = None,
     ) -> Iterator[Detections]: ...
@@ -88,7 +119,7 @@ class Predictor:
         *,
         stream: bool = False,
         batch_size: int = 8,
-        score_threshold: float | None = None,
+        score_threshold: float | Sequence[float] | None = None,
         tile: int | bool | None = None,
         on_error: OnError = None,
     ) -> list[Detections] | Iterator[Detections]:
@@ -99,7 +130,8 @@ class Predictor:
             stream: Return an iterator, which holds only a few batches, and whose results carry the pixels of their
                 image; those of a list do so only for images without a file or video. Closing it ends its threads.
             batch_size: Images or tiles per batch, 1 for a camera. A GPU takes 32 and more; a CPU gains little.
-            score_threshold: Objects that score above it are returned; None = that of the constructor.
+            score_threshold: Objects that score above it are returned: one number, or one for each label (the first,
+                of the background, is not used). None = that of the constructor.
             tile: Also detect in square tiles of this side in pixels, or of the network's size for True; see
                 ``merge_views``.
             on_error: Called with the ImageError of each unreadable image, which is skipped. None = the error is raised
@@ -120,6 +152,12 @@ class Predictor:
         results = self._detect(images, batch_size, threshold, on_error)
         return results if stream else list(results)
 
+    def show_result(
+        self, img: object, result: Detections, score_thr: float | None = None, out_file: str | None = None
+    ) -> None:
+        """Call ``result.show``; the signature is that of mmdetection, and ``result`` knows its image ``img``."""
+        result.show(out_file, score_thr)
+
     def _tile_size(self, tile: int | bool | None) -> tuple[int, int] | None:
         """Return (width, height) of a tile in pixels; None = no tiles."""
         if tile is None or isinstance(tile, bool):
@@ -132,7 +170,7 @@ class Predictor:
         self,
         images: Generator[ImageViews | ImageError, None, None],
         batch_size: int,
-        score_threshold: float,
+        score_threshold: float | Sequence[float],
         on_error: OnError,
     ) -> Iterator[Detections]:
         with closing(images):
@@ -143,9 +181,10 @@ class Predictor:
                     if len(image.found) == 1 + len(image.corners):
                         yield self._finish(image, score_threshold)
 
-    def _finish(self, image: ImageViews, score_threshold: float) -> Detections:
+    def _finish(self, image: ImageViews, score_threshold: float | Sequence[float]) -> Detections:
         found = merge_views(image.found, image.corners, image.size, self.nms_threshold).numpy()
-        is_kept = found["scores"] > score_threshold
+        thresholds = np.broadcast_to(score_threshold, len(self.class_names))
+        is_kept = found["scores"] > thresholds[found["labels"]]
         frame = image.frame
         return Detections(
             boxes=found["boxes"][is_kept],

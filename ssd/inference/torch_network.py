@@ -49,6 +49,9 @@ class TorchNetwork:
         self._device = next(detector.parameters()).device
         self._dtype = dtype
 
+    def __repr__(self) -> str:
+        return f"{type(self.network.backbone).__name__} on {self._device}"
+
     @torch.inference_mode()
     def __call__(self, images: Tensor) -> list[Container]:
         """Detect in RGB uint8 images (B, 3, S_h, S_w) on the CPU; return ``box_head.detect``'s results on the CPU."""

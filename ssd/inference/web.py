@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ssd.inference.detections import Detections
 from ssd.inference.predictor import Predictor
 from ssd.utils.errors import ConfigError, SSDError, import_extra
@@ -26,10 +28,14 @@ _LAUNCH_OPTIONS: dict[str, Any] = {
 }
 
 
-def serve(predictor: Predictor, *, score_threshold: float, host: str, port: int) -> None:
-    """Serve the page until Ctrl-C, with an initial threshold; the host 0.0.0.0 is visible to other machines too."""
+def serve(predictor: Predictor, *, score_threshold: float | None = None, host: str, port: int) -> None:
+    """Serve the page until Ctrl-C, with an initial threshold (None = that of the detector, over all classes).
+
+    The host 0.0.0.0 is visible to other machines too.
+    """
     with tempfile.TemporaryDirectory(prefix="ssd-web-") as folder:
-        page, theme = make_page(predictor, score_threshold, Path(folder))
+        threshold = float(np.ravel(predictor.score_threshold if score_threshold is None else score_threshold)[0])
+        page, theme = make_page(predictor, threshold, Path(folder))
         try:
             page.launch(server_name=host, server_port=port, theme=theme, **_LAUNCH_OPTIONS)
         except OSError as error:
@@ -108,4 +114,4 @@ class Callbacks:
         file = Path(tempfile.mkdtemp(dir=self.folder)) / f"{Path(found.name).stem}.json"
         file.write_text(f"{kept.to_json()}\n")
         button = self.gradio.DownloadButton(value=str(file), interactive=True)
-        return [kept.draw(score_threshold=-1), rows, summary, button]
+        return [kept.draw(), rows, summary, button]

@@ -38,6 +38,7 @@ class LoadedCheckpoint:
     class_names: tuple[str, ...] | None = None  # names in the file, background first; None if it has none
     origin: Origin | None = None  # None = a checkpoint of this library
     iteration: int | None = None  # iterations of its training; None if unknown
+    score_thresholds: tuple[float, ...] | None = None  # see ``find_score_thresholds``; None if it was not evaluated
 
     @property
     def score_function(self) -> str | None:

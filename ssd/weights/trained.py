@@ -30,13 +30,14 @@ def read_detector(source: str, format: str = "auto") -> LoadedCheckpoint:
 
 
 def _of_this_library(weights: StateDict, content: Mapping[str, Any], source: str) -> LoadedCheckpoint:
-    names = content.get("class_names")
+    names, thresholds = content.get("class_names"), content.get("score_thresholds")
     return LoadedCheckpoint(
         weights=weights,
         source=source,
         config=content.get("config"),
         class_names=None if names is None else tuple(names),
         iteration=content.get("iteration"),
+        score_thresholds=None if thresholds is None else tuple(map(float, thresholds)),
     )
 
 

@@ -11,10 +11,10 @@ import torch
 
 import ssd
 from ssd.cli import main
-from ssd.commands.fit import FittedRun
 from ssd.commands.train import main as train
 from ssd.config import load_config
 from ssd.data import build_datasets
+from ssd.deploy.detector import Run
 from ssd.modeling.backbone import build_backbone
 from ssd.tools.fit.start import RANDOM, choose_pixels, choose_start
 from ssd.utils.errors import CheckpointError, ConfigError, DatasetError
@@ -33,7 +33,7 @@ def _empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def fitted(scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> FittedRun:
+def fitted(scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A run on a new division."""
     folder = tmp_path_factory.mktemp("fit")
     with pytest.MonkeyPatch.context() as patch, restored_logger():
@@ -46,7 +46,7 @@ def weights(path: Path) -> dict[str, torch.Tensor]:
     return state
 
 
-def test_a_run_leaves_a_detector_a_report_and_pictures(fitted: FittedRun) -> None:
+def test_a_run_leaves_a_detector_a_report_and_pictures(fitted: Run) -> None:
     assert fitted.status == 0
     (report,) = fitted.reports
     page = report.read_text()
@@ -58,7 +58,7 @@ def test_a_run_leaves_a_detector_a_report_and_pictures(fitted: FittedRun) -> Non
     assert len(ssd.init_detector(fitted.checkpoint).class_names) == 9
 
 
-def test_the_config_repeats_the_training_to_the_same_weights(fitted: FittedRun, tmp_path: Path) -> None:
+def test_the_config_repeats_the_training_to_the_same_weights(fitted: Run, tmp_path: Path) -> None:
     config = fitted.folder / "fit.yaml"
     assert train(["--config-file", str(config), "--skip-test", "OUTPUT_DIR", str(tmp_path / "again")]) == 0
     first, second = (weights(folder / "model_final.pth") for folder in (fitted.folder, tmp_path / "again"))
@@ -77,7 +77,7 @@ def test_the_same_folder_continues_and_other_options_are_refused(fitted, scenes,
             ssd.fit(other, output=folder, **options)  # type: ignore[arg-type]
 
 
-def test_an_interrupted_run_continues_to_the_same_weights(fitted: FittedRun, scenes: Path, tmp_path: Path) -> None:
+def test_an_interrupted_run_continues_to_the_same_weights(fitted: Run, scenes: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     shutil.copytree(fitted.folder, folder, symlinks=True)
     for path in (*folder.glob("model_[bf]*.pth"), *folder.glob("inference/*/report.html")):

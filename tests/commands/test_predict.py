@@ -151,7 +151,7 @@ def test_jobs_are_not_mixed(predict: Predict, pictures: Path) -> None:
     state["model"] = {name: value + 1 for name, value in state["model"].items()}
     torch.save(state, "other.pth")
     for args, ckpt, message in (
-        ([pictures, "--score_threshold", 0.5], "model.pth", "score_threshold is 0.01 there and 0.5 here"),
+        ([pictures, "--score_threshold", 0.6], "model.pth", "score_threshold is 0.5 there and 0.6 here"),
         ([pictures], "other.pth", "detector"),
         ([f"{pictures}/*.jpg"], "model.pth", "listing"),
         ([pictures], "gone.pth", "gone.pth"),

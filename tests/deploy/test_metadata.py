@@ -13,6 +13,8 @@ from ssd.deploy.metadata import parse_metadata, to_json
 from ssd.utils.errors import ExportError
 from tests.deploy.detectors import NAMES, make_small_config
 
+LATER_KEYS = ("score_function", "score_thresholds")  # files of version 1.0.0 lack them
+
 
 @pytest.fixture
 def exported(metadata: Metadata, tmp_path: Path) -> Path:
@@ -24,7 +26,9 @@ def exported(metadata: Metadata, tmp_path: Path) -> Path:
 
 def test_values_of_the_config(small_detector) -> None:
     config = make_small_config("TEST.MAX_PER_CLASS", 7, "TEST.CLIP_BOXES", True, "TEST.NMS_THRESHOLD", 0.6)
-    metadata = make_metadata(config, small_detector, NAMES)
+    thresholds = tuple(0.1 * label for label in range(len(NAMES)))
+    metadata = make_metadata(config, small_detector, NAMES, thresholds)
+    assert metadata.score_thresholds == thresholds
     assert metadata.image_size == (96, 128)
     assert (metadata.pixel_mean, metadata.pixel_std) == ((123.0, 117.0, 104.0), (58.0, 57.0, 57.0))
     assert (metadata.max_per_class, metadata.max_per_image, metadata.clip_boxes) == (7, 100, True)
@@ -50,7 +54,7 @@ def test_another_nms_is_refused(small_detector, key: str, value: object) -> None
 def test_scores_of_raw_predictions(metadata: Metadata) -> None:
     document = json.loads(to_json(replace(metadata, kind="raw", score_function="sigmoid")))
     assert parse_metadata(json.dumps(document).encode(), "x.json").score_function == "sigmoid"
-    del document["score_function"]  # as in files of version 1.0.0
+    del document["score_function"], document["score_thresholds"]  # as in files of version 1.0.0
     assert parse_metadata(json.dumps(document).encode(), "x.json").score_function == "softmax"
     document["score_function"] = "tanh"
     with pytest.raises(ExportError, match="score_function"):
@@ -90,7 +94,7 @@ def test_another_format(text: str, fact: str, exported: Path) -> None:
 WRONG = {"class_names": "cat", "image_size": 300, "nms_threshold": True, "max_per_image": 2.0, "kind": "half"}
 
 
-@pytest.mark.parametrize("key", [field.name for field in fields(Metadata) if field.name != "score_function"])
+@pytest.mark.parametrize("key", [field.name for field in fields(Metadata) if field.name not in LATER_KEYS])
 def test_wrong_and_missing_values(key: str, exported: Path) -> None:
     document = json.loads(side_car(exported).read_text())
     side_car(exported).write_text(json.dumps({**document, key: WRONG.get(key)}))

@@ -6,7 +6,7 @@ import pytest
 from pycocotools.cocoeval import COCOeval
 
 from ssd.evaluation import analyse, evaluate
-from ssd.evaluation.analysis import AREAS
+from ssd.evaluation.analysis import AREAS, find_score_thresholds
 from ssd.evaluation.coco import detections_to_results
 from ssd.evaluation.inputs import read_predictions
 from ssd.evaluation.matching import confusion_matrix, pick_confused
@@ -123,6 +123,18 @@ def test_thresholds_by_hand():
     assert analysis.best[1] == pytest.approx((0.45, 2 / 3, 2 / 3, 2 / 3))  # between 0.6 and 0.3
     assert analysis.overall_best == analysis.best[1] == analysis.at_overall_best[1]
     assert np.isnan(analysis.best[2]).tolist() == [True, True, False, True]
+
+
+def test_thresholds_to_use() -> None:
+    """A class with fewer than ten objects has the threshold of all."""
+    cats = [([30 * i, 0, 30 * i + 20, 20], 1) for i in range(10)]
+    rows = [(box, label, 0.9 - 0.01 * i) for i, (box, label) in enumerate(cats)] + [(FAR, 2, 0.3), (NOWHERE, 1, 0.6)]
+    dataset, found = VOCSet([[*cats, (FAR, 2)]]), [predicted(*rows)]
+    analysis = analyse(dataset, found)
+    thresholds = find_score_thresholds(dataset, found)
+    assert thresholds == [analysis.threshold, analysis.best[1].threshold, analysis.threshold]
+    assert (thresholds[0] < 0.3, 0.6 < thresholds[1] < 0.81) == (True, True)
+    assert find_score_thresholds(dataset, [predicted((NOWHERE, 1, 0.9))]) is None
 
 
 def test_equal_scores_are_kept_or_dropped_together():

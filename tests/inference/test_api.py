@@ -12,7 +12,7 @@ from ssd.data import build_datasets, make_batch_transform, make_test_loader
 from ssd.engine.inference import detect
 from ssd.inference.api import inference_detector, init_detector
 from ssd.inference.detections import Detections
-from ssd.inference.predictor import Predictor
+from ssd.inference.predictor import DEFAULT_SCORE_THRESHOLD, Predictor
 from ssd.modeling.detector import build_detection_model
 from ssd.utils.checkpoint_file import write_checkpoint
 from ssd.utils.errors import CheckpointError, ConfigError, DeviceError, ImageError
@@ -21,6 +21,7 @@ from ssd.weights.trained import build_trained_model, read_trained
 from tests.deploy.detectors import make_small_config
 
 CLASS_NAMES = ["__background__", "red", "white"]
+THRESHOLDS = [0.5, 0.001, 0.001]  # the first, of all classes, is not used
 
 
 def config(*overrides: object) -> Config:
@@ -40,7 +41,8 @@ def make_checkpoint(path: Path, cfg: Config, **values: object) -> Path:
 def checkpoint(tmp_path: Path) -> Path:
     """As train.py leaves it."""
     cfg = config()
-    return make_checkpoint(tmp_path / "model_final.pth", cfg, config=cfg.dump(), class_names=CLASS_NAMES, iteration=7)
+    values = {"config": cfg.dump(), "class_names": CLASS_NAMES, "score_thresholds": THRESHOLDS, "iteration": 7}
+    return make_checkpoint(tmp_path / "model_final.pth", cfg, **values)
 
 
 @pytest.fixture
@@ -84,13 +86,26 @@ def test_a_checkpoint_alone_a_file_and_a_config_agree(checkpoint, yaml_file, pic
     assert all(same(first, other) for other in others)
 
 
+def test_thresholds_of_a_checkpoint(checkpoint: Path, picture: Path, tmp_path: Path) -> None:
+    (everything,) = init_detector(checkpoint).predict(picture, score_threshold=0.0)
+    middle = float(np.median(everything.scores))
+    values = {"config": config().dump(), "class_names": CLASS_NAMES}
+    path = make_checkpoint(tmp_path / "own.pth", config(), **values, score_thresholds=[0.0, middle, 0.9])
+    expected = (everything.scores > middle) & (everything.labels == 1) | (everything.scores > 0.9)
+    assert inference_detector(init_detector(path), picture).boxes.tolist() == everything.boxes[expected].tolist()
+    without = make_checkpoint(tmp_path / "without.pth", config(), **values)
+    assert init_detector(without).score_threshold == DEFAULT_SCORE_THRESHOLD
+
+
 def test_it_detects_what_an_evaluation_detects(config_file: Path, tmp_path: Path) -> None:
     """JPEG files of a test set, in batches of another size."""
     cfg = load_config(config_file, ["TEST.CONFIDENCE_THRESHOLD", 0.001, "TEST.BATCH_SIZE", 3])
     (dataset,) = build_datasets(cfg, is_train=False)
     sized = cfg.with_overrides(["MODEL.NUM_CLASSES", len(dataset.class_names)])
     names = list(dataset.class_names)
-    path = make_checkpoint(tmp_path / "model.pth", sized, config=cfg.dump(), class_names=names)
+    path = make_checkpoint(
+        tmp_path / "model.pth", sized, config=cfg.dump(), class_names=names, score_thresholds=[0.0] * len(names)
+    )
 
     model = build_trained_model(cfg, read_trained(cfg, str(path)), dataset.class_names, torch.device("cpu"))
     expected, _ = detect(model, make_test_loader(cfg, dataset), make_batch_transform(cfg, is_train=False))
@@ -108,7 +123,9 @@ def test_it_detects_what_an_evaluation_detects(config_file: Path, tmp_path: Path
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_the_device_replaces_the_configured_one(tmp_path: Path, picture: Path) -> None:
     cfg = config("MODEL.DEVICE", "cuda")
-    path = make_checkpoint(tmp_path / "model.pth", cfg, config=cfg.dump(), class_names=CLASS_NAMES)
+    path = make_checkpoint(
+        tmp_path / "model.pth", cfg, config=cfg.dump(), class_names=CLASS_NAMES, score_thresholds=THRESHOLDS
+    )
     assert len(inference_detector(init_detector(path), picture)) > 0
     for device in ("cuda:0", "gpu"):
         with pytest.raises(DeviceError, match=f"'{device}'"):
@@ -118,7 +135,9 @@ def test_the_device_replaces_the_configured_one(tmp_path: Path, picture: Path) -
 @pytest.mark.parametrize("override", [("MODEL.BACKBONE.PRETRAINED", "gone.pth"), ("MODEL.NUM_CLASSES", 0)])
 def test_pretrained_weights_and_datasets_are_not_needed(tmp_path: Path, override: tuple[str, object]) -> None:
     path = tmp_path / "model.pth"
-    make_checkpoint(path, config(), config=config(*override).dump(), class_names=CLASS_NAMES)
+    make_checkpoint(
+        path, config(), config=config(*override).dump(), class_names=CLASS_NAMES, score_thresholds=THRESHOLDS
+    )
     assert init_detector(path).class_names == tuple(CLASS_NAMES)
 
 
@@ -128,7 +147,7 @@ def test_names_of_checkpoints(tmp_path: Path, checkpoint: Path, name: str) -> No
 
 
 def test_mistakes_of_the_arguments(tmp_path: Path, checkpoint: Path, yaml_file: Path) -> None:
-    bare = make_checkpoint(tmp_path / "bare.pth", config(), class_names=CLASS_NAMES)
+    bare = make_checkpoint(tmp_path / "bare.pth", config(), class_names=CLASS_NAMES, score_thresholds=THRESHOLDS)
     backbone = tmp_path / "backbone.pth"
     write_checkpoint(backbone, {"model": build_detection_model(config()).backbone.state_dict()})
     other_priors = config("MODEL.PRIORS.ASPECT_RATIOS", [[2, 3]] * 4)
@@ -158,7 +177,9 @@ def test_mistakes_of_the_arguments(tmp_path: Path, checkpoint: Path, yaml_file: 
 )
 def test_a_wrong_config_in_a_checkpoint(tmp_path, monkeypatch, text, message):
     monkeypatch.chdir(tmp_path)
-    path = make_checkpoint(tmp_path / "old.pth", config(), config=text, class_names=CLASS_NAMES)
+    path = make_checkpoint(
+        tmp_path / "old.pth", config(), config=text, class_names=CLASS_NAMES, score_thresholds=THRESHOLDS
+    )
     with pytest.raises(ConfigError, match=message):
         init_detector(path)
     assert not Path("was_executed").exists()
@@ -188,7 +209,7 @@ def test_lists_and_batches_give_lists(detector: Predictor, picture: Path) -> Non
 
 def test_sources_of_many_images_are_for_predict(detector: Predictor, picture: Path) -> None:
     for images in (str(picture.parent), f"{picture.parent}/*.png", (path for path in [picture])):
-        with pytest.raises(ImageError, match=r"detector\.predict\("):
+        with pytest.raises(ImageError, match=r"use predict\("):
             inference_detector(detector, images)
     with pytest.raises(ImageError, match=r"gone\.jpg"):
         inference_detector(detector, "gone.jpg")

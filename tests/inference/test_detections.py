@@ -1,5 +1,10 @@
+import base64
 import contextlib
+import io
+import sys
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -49,9 +54,10 @@ def test_length_names_and_words() -> None:
     assert repr(make(name="a.jpg")) == "<Detections in a.jpg, 80 x 60: 2 dog, 1 cat, 1 person>"
     assert repr(make()[:0]) == "<Detections in image, 80 x 60: nothing>"
     assert make()[:0].names == list(make()[:0]) == []
-    assert [(item.names, item.boxes.tolist()) for item in make()] == [
-        ([name], [box]) for name, box in zip(names, BOXES, strict=True)
-    ]
+    rows = [(one.name, one.box.tolist(), one.label) for one in make()]
+    assert rows == [(name, box, make().class_names.index(name)) for name, box in zip(names, BOXES, strict=True)]
+    assert [one.score for one in make()] == make().scores.tolist()
+    assert make().counts == {"dog": 2, "cat": 1, "person": 1}
 
 
 @pytest.mark.parametrize(
@@ -138,7 +144,7 @@ def test_draw_shows_what_scores_above_the_threshold(pixels: np.ndarray) -> None:
         kept = detections[:count]
         expected = draw_detections(pixels, kept.boxes, kept.labels, kept.scores, CLASS_NAMES)
         np.testing.assert_array_equal(detections.draw(score_threshold=threshold), expected)
-    np.testing.assert_array_equal(detections.draw(), detections.draw(score_threshold=0.5))
+    np.testing.assert_array_equal(detections.draw(), detections.draw(score_threshold=0.0))
     np.testing.assert_array_equal(detections.draw(score_threshold=1), pixels)
     np.testing.assert_array_equal(make(pixels=pixels)[:0].draw(), pixels)
     np.testing.assert_array_equal(pixels, before)
@@ -149,8 +155,8 @@ def test_show_writes_a_file(tmp_path: Path, pixels: np.ndarray) -> None:
     detections = make(pixels=pixels)
     detections.show(out_file=path)
     np.testing.assert_array_equal(read_image(path), detections.draw())
-    detections.show(str(path), score_threshold=0.0)
-    np.testing.assert_array_equal(read_image(path), detections.draw(score_threshold=0.0))
+    detections.show(str(path), score_threshold=0.5)
+    np.testing.assert_array_equal(read_image(path), detections.draw(score_threshold=0.5))
     with pytest.raises(ImageError, match=r"1\.png: "):
         detections.show(path / "a.png")
     with pytest.raises(ImageError, match=r"'\.xyz'"):
@@ -159,11 +165,56 @@ def test_show_writes_a_file(tmp_path: Path, pixels: np.ndarray) -> None:
 
 @pytest.mark.parametrize("has_viewer", [True, False])
 def test_show_without_a_file_opens_a_viewer(pixels, monkeypatch, has_viewer):
+    monkeypatch.setenv("DISPLAY", ":0")
     shown: list[tuple[Image.Image, str]] = []
     monkeypatch.setattr(ImageShow, "show", lambda image, title: shown.append((image, title)) or has_viewer)
     detections = make(pixels=pixels, name="a.jpg")
-    with contextlib.nullcontext() if has_viewer else pytest.raises(ImageError, match="out_file"):
+    with contextlib.nullcontext() if has_viewer else pytest.raises(ImageError, match=r"save\("):
         detections.show()
     ((image, title),) = shown
     np.testing.assert_array_equal(np.asarray(image), detections.draw())
     assert title == "a.jpg"
+
+
+def test_show_on_a_server_and_in_a_notebook(pixels: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No window is opened on either."""
+    monkeypatch.setattr(ImageShow, "show", None)
+    monkeypatch.setattr(sys, "platform", "linux")
+    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    detections, shown = make(pixels=pixels, name="a.jpg"), []
+    with pytest.raises(ImageError, match=r"a\.jpg: .*save\("):
+        detections.show()
+    display = SimpleNamespace(display=shown.append)
+    notebook = SimpleNamespace(get_ipython=lambda: SimpleNamespace(kernel=1), display=display)
+    monkeypatch.setitem(sys.modules, "IPython", notebook)  # type: ignore[arg-type]
+    detections.show()
+    np.testing.assert_array_equal(np.asarray(shown[0]), detections.draw())
+
+
+def test_html_has_the_picture_and_a_table(pixels: np.ndarray) -> None:
+    detections = make(pixels=pixels, name="<a>.jpg")
+    html = detections._repr_html_()
+    data = base64.b64decode(html.partition("base64,")[2].partition('"')[0])
+    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(data))), detections.draw())
+    assert (html.count("<tr>"), "<a>" in html, "&lt;a&gt;.jpg" in html) == (5, False, True)
+    assert "not kept" in make()._repr_html_()
+    many = make_detections([([0, 0, 1, 1], 1, 0.5)] * 25, class_names=CLASS_NAMES)
+    assert (many._repr_html_().count("<tr>"), "5 more" in many._repr_html_()) == (21, True)
+
+
+def test_crops(pixels: np.ndarray) -> None:
+    boxes = np.array([[10.4, 5.6, 30, 20], [-5, -5, 8, 900], [70, 50, 200, 200], [90, 0, 99, 9]], np.float32)
+    crops = replace(make(pixels=pixels), boxes=boxes).crops
+    assert [crop.shape for crop in crops] == [(14, 20, 3), (60, 8, 3), (10, 10, 3), (9, 0, 3)]
+    np.testing.assert_array_equal(crops[0], pixels[6:20, 10:30])
+
+
+def test_a_table_of_pandas(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pandas", None)  # type: ignore[arg-type]
+    with pytest.raises(ImportError, match="pip install pandas"):
+        make().to_pandas()
+    monkeypatch.setitem(sys.modules, "pandas", SimpleNamespace(DataFrame=dict))  # type: ignore[arg-type]
+    table = make(name="a.jpg").to_pandas()
+    assert list(table) == ["image", "class", "score", "x1", "y1", "x2", "y2"]
+    np.testing.assert_array_equal(np.stack([table[side] for side in list(table)[3:]], axis=1), BOXES)

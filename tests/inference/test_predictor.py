@@ -105,7 +105,8 @@ def test_thresholds(network: Halves) -> None:
     predictor = Predictor(network, (HEIGHT, WIDTH), CLASS_NAMES, score_threshold=0.3)
     pixels = image(51, 204)
     assert predictor(pixels).names == ["dog"]
-    for threshold, names in ((None, ["dog"]), (0.1, ["dog", "cat"]), (0.9, [])):
+    own = [0.0] + [0.1 if name == "cat" else 0.9 for name in CLASS_NAMES[1:]]
+    for threshold, names in ((None, ["dog"]), (0.1, ["dog", "cat"]), (own, ["cat"]), (0.9, [])):
         (found,) = predictor.predict(pixels, score_threshold=threshold)
         assert found.names == names
     assert found.boxes.shape == (0, 4)

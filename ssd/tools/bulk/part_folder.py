@@ -18,9 +18,11 @@ import torch
 from torch import Tensor
 
 from ssd.config import Config
+from ssd.inference.predictor import DEFAULT_SCORE_THRESHOLD
 from ssd.tools.bulk.rows import FORMATS, Counts, Row, count_rows
 from ssd.utils.errors import OutputError, os_errors_as, shorten
 from ssd.utils.files import atomic_write, remove_stale
+from ssd.weights.loaded_checkpoint import LoadedCheckpoint
 
 # 64 parts let as many processes share a small listing evenly. 1000 images bound the work that a killed process loses,
 # and are many batches of any GPU.
@@ -37,7 +39,7 @@ class Job:
     num_images: int
     detector: str  # SHA-256
     class_names: tuple[str, ...]  # background first
-    score_threshold: float
+    score_threshold: float | tuple[float, ...]  # one number, or one for each label
     tile: int | bool | None
     format: str
     part_size: int
@@ -59,7 +61,7 @@ class Job:
 
 def make_job(
     cfg: Config,
-    weights: Mapping[str, Tensor],
+    checkpoint: LoadedCheckpoint,
     class_names: Sequence[str],
     files: Sequence[str],
     *,
@@ -70,12 +72,13 @@ def make_job(
 ) -> Job:
     """Describe the detection in ``files`` by a detector; the default size of parts depends on the listing alone."""
     default_size = min(max(math.ceil(len(files) / _MIN_PARTS), _MIN_PART_SIZE), _MAX_PART_SIZE)
+    own_threshold = checkpoint.score_thresholds or DEFAULT_SCORE_THRESHOLD
     return Job(
         listing=hashlib.sha256(b"\0".join(os.fsencode(file) for file in files)).hexdigest(),
         num_images=len(files),
-        detector=_digest_detector(cfg, weights),
+        detector=_digest_detector(cfg, checkpoint.weights),
         class_names=tuple(class_names),
-        score_threshold=cfg.TEST.CONFIDENCE_THRESHOLD if score_threshold is None else score_threshold,
+        score_threshold=own_threshold if score_threshold is None else score_threshold,
         tile=tile,
         format=file_format,
         part_size=part_size or default_size,

@@ -10,9 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ssd.config import load_config
+from ssd.inference.predictor import DEFAULT_SCORE_THRESHOLD
 from ssd.tools.bulk.part_folder import Job, PartFolder, make_job
 from ssd.tools.bulk.rows import Counts, Failure
 from ssd.utils.errors import OutputError
+from ssd.weights.loaded_checkpoint import LoadedCheckpoint
 
 CLASSES = ("__background__", "cat")
 JOB = Job(
@@ -32,7 +34,7 @@ def test_parts_divide_the_images(num_images: int, part_size: int) -> None:
 
 
 def describe(overrides: Sequence[object] = (), files: Sequence[str] = ("a", "b"), **weights: torch.Tensor) -> Job:
-    return make_job(load_config(None, overrides), weights, CLASSES, files)
+    return make_job(load_config(None, overrides), LoadedCheckpoint(weights, "model.pth"), CLASSES, files)
 
 
 @pytest.mark.parametrize(
@@ -46,9 +48,11 @@ def test_the_part_size_follows_the_listing(num_images: int, part_size: int) -> N
 
 def test_options_of_a_job() -> None:
     options = {"score_threshold": 0.0, "tile": 300, "file_format": "parquet", "part_size": 5}
-    job = make_job(load_config(None), {}, CLASSES, ["a"], **options)
+    checkpoint = LoadedCheckpoint({}, "model.pth", score_thresholds=(0.4, 0.3))
+    job = make_job(load_config(None), checkpoint, CLASSES, ["a"], **options)
     assert (job.score_threshold, job.tile, job.format, job.part_size) == (0.0, 300, "parquet", 5)
-    assert describe(["TEST.CONFIDENCE_THRESHOLD", 0.3]).score_threshold == 0.3
+    assert make_job(load_config(None), checkpoint, CLASSES, ["a"]).score_threshold == (0.4, 0.3)
+    assert describe().score_threshold == DEFAULT_SCORE_THRESHOLD
 
 
 def test_a_listing_is_identified_by_its_names_in_order() -> None:
