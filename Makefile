@@ -5,21 +5,25 @@ BIN := $(VENV)/bin
 
 .PHONY: install quickstart test coverage lint docs
 
-install: $(VENV)/installed
+# With everything that tests and documentation need; `make quickstart` installs the library alone.
+install: $(VENV)/installed-for-development
+
+$(VENV)/installed-for-development: $(VENV)/installed
+	$(BIN)/python -m pip install -qq --editable '.[dev,docs]'
+	@touch $@
 
 $(VENV)/installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed")'
 	@echo 'Installing into $(VENV): PyTorch is large, this takes a minute or more'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -qq --upgrade pip
-	$(BIN)/python -m pip install -qq --editable '.[dev,docs]'
+	$(BIN)/python -m pip install -qq --editable .
 	@touch $@
 
-quickstart: install
+quickstart: $(VENV)/installed
 	$(BIN)/ssd data scenes --output datasets/scenes
-	$(BIN)/python train.py --config-file configs/quickstart.yaml --log_step 50
-	$(BIN)/python demo.py --config-file configs/quickstart.yaml --score_threshold 0.5 \
-		--images_dir demo --output_dir outputs/quickstart/drawn
+	$(BIN)/ssd train quickstart --log-step 50 --eval-step 500
+	$(BIN)/ssd predict outputs/quickstart demo --output outputs/quickstart/drawn
 	@echo
 	@echo 'Done. Detections on scenes that were never trained on: outputs/quickstart/drawn'
 	@echo 'Average precision by class: outputs/quickstart/inference/scenes_test'

@@ -78,7 +78,11 @@ def _page_of(path: str) -> str:
 
 
 def _show(path: str) -> str:
-    """A page with the content of a file, or the names in a folder."""
+    """A page with the content of a file, or the names in a folder; the search passes it over."""
+    return f"---\nsearch:\n  exclude: true\n---\n\n{_content_of(path)}"
+
+
+def _content_of(path: str) -> str:
     file = ROOT / path
     if file.is_dir():
         names = sorted(os.path.relpath(entry, file) for entry in file.rglob("*.*") if "__pycache__" not in entry.parts)
