@@ -4,9 +4,9 @@ import argparse
 import json
 from collections.abc import Sequence
 
-from ssd.commands.arguments import Parser, user_path
+from ssd.commands.arguments import Parser
 from ssd.commands.run import run_script
-from ssd.commands.source import SOURCE, add_source_arguments, load_source, take_source
+from ssd.commands.source import SOURCE, add_format, load_source
 from ssd.tools.data.check import check_data
 from ssd.tools.data.check_report import report_to_text
 from ssd.utils.errors import OutputError, os_errors_as
@@ -23,11 +23,10 @@ def parse_args(args: Sequence[str]) -> argparse.Namespace:
     """Parse the command line after `ssd data check`."""
     description = "Check annotations and images of DATASETS.TRAIN and TEST, or of a folder, and list all mistakes."
     parser = Parser("ssd data check", description, "ssd data check photos", SOURCE)
-    add_source_arguments(parser)
-    parser.add_flag("--json", metavar="FILE", type=user_path, help="also write the report as JSON")
-    help_text = "problems of each kind to show (%(default)s)"
-    parser.add_flag("--show", "--num", type=int, default=5, metavar="N", help=help_text)
-    return take_source(parser, parser.parse(args))
+    add_format(parser)
+    parser.add_flag("--json", "FILE", "also write the report as JSON")
+    parser.add_flag("--show", "N", "problems of each kind to show", "--num", default=5)
+    return parser.parse_word(args, "config", "FOLDER or CONFIG")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Sequence
 
-from ssd.commands.arguments import SPELLINGS_OF_CONFIG, Parser, user_path
+from ssd.commands.arguments import Parser
 from ssd.commands.run import run_script
 from ssd.config import load_config
 from ssd.utils.errors import ConfigError
@@ -25,20 +25,16 @@ def parse_args(args: Sequence[str]) -> argparse.Namespace:
         f"write one of ours for lufficc/SSD. Formats: {', '.join(all_formats())}."
     )
     words = ("FILE", "path or URL of the checkpoint, or its name in `ssd models`")
-    parser = Parser("ssd convert", description, "ssd convert ssd300_mAP_77.43_v2.pth -o voc.pth", words, has_keys=False)
-    parser.add_output("file to write", required=True, metavar="OUT.pth")
-    help_text = "format of the checkpoint (default: by the names of its tensors)"
-    parser.add_flag("--from", dest="format", default="auto", metavar="KIND", help=help_text)
+    parser = Parser("ssd convert", description, "ssd convert ssd300_mAP_77.43_v2.pth -o voc.pth", words, keys=False)
+    parser.add_output("file to write, such as voc.pth", "FILE", required=True)
+    parser.add_flag("--from", "KIND", "its format (default: by its tensors)", dest="format", default="auto")
     help_text = "names of the classes, without background (default: as the file says, or those of VOC or COCO)"
-    parser.add_flag("--classes", default="", metavar="A,B,...", help=help_text)
+    parser.add_flag("--classes", "A,B,...", help_text, default="")
     help_text = "images that give batch norms their statistics, in a file that has folded them into convolutions"
-    parser.add_flag("--images", type=user_path, metavar="FOLDER", help=help_text)
-    parser.add_flag("--to", choices=["lufficc"], help="write a file for this project")
-    help_text = "with --to: config of FILE (default: the one that it carries)"
-    parser.add_flag("--config-file", *SPELLINGS_OF_CONFIG, metavar="FILE", help=help_text)
-    parsed = parser.parse(args)
-    parsed.checkpoint = parser.take_word(parsed, "FILE")
-    return parsed
+    parser.add_flag("--images", "FOLDER", help_text)
+    parser.add_flag("--to", "PROJECT", "write a file for this project", choices=["lufficc"])
+    parser.add_config("with --to: config of FILE (default: the one that it carries)")
+    return parser.parse_word(args, "checkpoint", "FILE")
 
 
 def run(args: argparse.Namespace) -> None:

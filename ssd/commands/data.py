@@ -1,10 +1,9 @@
 """The command `ssd data`: the commands about datasets, and the arguments of those that write one."""
 
 import argparse
-import os
 from collections.abc import Sequence
 
-from ssd.commands.arguments import SPELLINGS_OF_CONFIG, Parser
+from ssd.commands.arguments import Parser
 from ssd.commands.source import add_format
 from ssd.commands.subcommands import Commands, run_command
 from ssd.data.datasets import DetectionDataset
@@ -32,22 +31,14 @@ def open_source(args: argparse.Namespace) -> tuple[dict[str, DetectionDataset], 
 
 
 def make_source_parser(prog: str, description: str, example: str) -> Parser:
-    """Build the parser of a command that reads a dataset and writes another one."""
+    """Build the parser of a command that reads a dataset, its only word, and writes another one."""
     words = ("SOURCE", "a folder, CONFIG.yaml:NAME, or the name of a dataset")
-    parser = Parser(prog, description, example, words, has_keys=False)
-    help_text = "config whose DATASETS.CUSTOM has the name"
-    parser.add_flag("--config-file", *SPELLINGS_OF_CONFIG, metavar="FILE", help=help_text)
-    parser.add_flag("--split", metavar="NAME", help="split of the folder (default: all)")
+    parser = Parser(prog, description, example, words, keys=False)
+    parser.add_config("config whose DATASETS.CUSTOM has the name")
+    parser.add_flag("--split", "NAME", "split of the folder (default: all)")
     add_format(parser)
     help_text = "handling of mistakes in the data, as DATASETS.ON_ERROR (%(default)s)"
-    parser.add_flag("--on-error", default="raise", choices=("raise", "skip"), help=help_text)
+    parser.add_flag("--on-error", "KIND", help_text, default="raise", choices=("raise", "skip"))
     parser.add_output("a new folder", required=True)
-    parser.add_flag("--link", action="store_true", help="write symbolic links to the images instead of copies")
+    parser.add_flag("--link", "", "write symbolic links to the images instead of copies")
     return parser
-
-
-def take_dataset(parser: Parser, args: Sequence[str]) -> argparse.Namespace:
-    """Parse the command line of ``make_source_parser``."""
-    parsed = parser.parse(args)
-    parsed.source = os.path.expanduser(parser.take_word(parsed, "SOURCE"))
-    return parsed

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ssd.commands.arguments import Parser
 from ssd.commands.run import run_script
-from ssd.commands.source import SOURCE, add_source_arguments, load_source, take_source
+from ssd.commands.source import SOURCE, add_format, load_source
 from ssd.tools.data.browse import browse
 from ssd.utils.errors import ConfigError
 from ssd.utils.logger import say, setup_logger
@@ -21,13 +21,12 @@ def parse_args(args: Sequence[str]) -> argparse.Namespace:
     """Parse the command line after `ssd data browse`."""
     description = "Draw images of DATASETS.TRAIN or of a folder, each next to its augmented sample."
     parser = Parser("ssd data browse", description, "ssd data browse photos --num 32", SOURCE)
-    add_source_arguments(parser)
+    add_format(parser)
     parser.add_output("folder of browse_01.jpg, ... (default: browse in OUTPUT_DIR)")
-    parser.add_flag("--num", type=int, default=16, metavar="N", help="number of images (%(default)s)")
-    help_text = "only images with an object of one of these classes"
-    parser.add_flag("--show", "--classes", metavar="CLASS,...", help=help_text)
-    parser.add_flag("--seed", type=int, key="SOLVER.SEED", metavar="N", help="seed of the choice and of the samples")
-    return take_source(parser, parser.parse(args))
+    parser.add_flag("--num", "N", "number of images", default=16)
+    parser.add_flag("--show", "CLASS,...", "only images with an object of one of these classes", "--classes")
+    parser.add_flag("--seed", "N", "seed of the samples", key="SOLVER.SEED")
+    return parser.parse_word(args, "config", "FOLDER or CONFIG")
 
 
 def run(args: argparse.Namespace) -> int:

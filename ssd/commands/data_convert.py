@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Sequence
 
-from ssd.commands.data import make_source_parser, open_source, take_dataset
+from ssd.commands.data import make_source_parser, open_source
 from ssd.commands.run import run_script
 from ssd.tools.data.content import collect_content
 from ssd.tools.data.writers import FORMATS, check_output_folder, datasets_yaml, write_dataset
@@ -19,8 +19,8 @@ def parse_args(args: Sequence[str]) -> argparse.Namespace:
     """Parse the command line after `ssd data convert`."""
     description = "Write a dataset in another format; the boxes stay the same."
     parser = make_source_parser("ssd data convert", description, "ssd data convert photos --to coco -o photos_coco")
-    parser.add_flag("--to", required=True, choices=FORMATS, help="the format to write")
-    return take_dataset(parser, args)
+    parser.add_flag("--to", "FORMAT", "the format to write", required=True, choices=FORMATS)
+    return parser.parse_word(args, "source")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from ssd.commands.arguments import Parser, user_path
+from ssd.commands.arguments import Parser
 from ssd.commands.run import run_script
 from ssd.tools.data.scenes import write_samples, write_scenes
 
@@ -21,14 +21,13 @@ def main(args: Sequence[str]) -> int:
 
 def parse_args(args: Sequence[str]) -> argparse.Namespace:
     """Parse the command line after `ssd data scenes`."""
-    parser = Parser("ssd data scenes", "Write rendered scenes in VOC layout.", "ssd data scenes", has_keys=False)
-    parser.add_output("folder of the dataset (%(default)s)", default=Path("datasets/scenes"))
-    parser.add_flag("--train", type=int, default=2400, metavar="N", help="number of training scenes (%(default)s)")
-    parser.add_flag("--test", type=int, default=200, metavar="N", help="number of test scenes (%(default)s)")
-    help_text = "image size in pixels (320x240)"
-    parser.add_flag("--size", type=_parse_size, default=(320, 240), metavar="WxH", help=help_text)
-    parser.add_flag("--seed", type=int, default=0, metavar="N", help="seed of the scenes (%(default)s)")
-    parser.add_flag("--demo", type=user_path, metavar="FOLDER", help="write six sample images there instead")
+    parser = Parser("ssd data scenes", "Write rendered scenes in VOC layout.", "ssd data scenes", keys=False)
+    parser.add_output("folder of the dataset", default=Path("datasets/scenes"))
+    parser.add_flag("--train", "N", "number of training scenes", default=2400)
+    parser.add_flag("--test", "N", "number of test scenes", default=200)
+    parser.add_flag("--size", "WxH", "image size in pixels (320x240)", type=_parse_size, default=(320, 240))
+    parser.add_flag("--seed", "N", "seed of the scenes", default=0)
+    parser.add_flag("--demo", "FOLDER", "write six sample images there instead")
     parsed = parser.parse(args)
     parser.refuse_words(parsed)
     return parsed

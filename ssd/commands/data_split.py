@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ssd.commands.arguments import user_path
-from ssd.commands.data import make_source_parser, open_source, take_dataset
+from ssd.commands.data import make_source_parser, open_source
 from ssd.commands.run import run_script
 from ssd.config.files import base_text, find_config, shipped_config, similar_configs
 from ssd.tools.data.content import Content, collect_content
@@ -43,21 +43,19 @@ def parse_args(args: Sequence[str]) -> argparse.Namespace:
     )
     parser = make_source_parser("ssd data split", description, "ssd data split photos -o datasets/mine")
     help_text = f"shares of the images; the first part is for training, the second for testing (default: {_PARTS})"
-    parser.add_flag("--parts", metavar="NAME=SHARE,...", help=help_text)
-    help_text = "split again what is split already, for example into train, valid and test"
-    parser.add_flag("--resplit", action="store_true", help=help_text)
+    parser.add_flag("--parts", "NAME=SHARE,...", help_text)
+    parser.add_flag("--resplit", "", "split again what is split already, for example into train, valid and test")
     help_text = (
         f"largest number of different bits, of {NUM_BITS}, in the hashes of near duplicates (default: {MAX_BITS}); "
         "off = only versions of one photograph by their names (NAME.rf.HASH) stay together"
     )
-    parser.add_flag("--near-duplicates", type=_parse_bits, default=MAX_BITS, metavar="BITS|off", help=help_text)
-    parser.add_flag("--seed", type=int, default=0, metavar="N", help="seed of the split (%(default)s)")
-    parser.add_flag("--to", choices=FORMATS, help="the format to write (default: that of SOURCE)")
-    help_text = "also write a config that uses the parts"
-    parser.add_flag("--write-config", type=user_path, metavar="FILE.yaml", help=help_text)
+    parser.add_flag("--near-duplicates", "BITS|off", help_text, type=_parse_bits, default=MAX_BITS)
+    parser.add_flag("--seed", "N", "seed of the split", default=0)
+    parser.add_flag("--to", "FORMAT", "the format to write (default: that of SOURCE)", choices=FORMATS)
+    parser.add_flag("--write-config", "FILE", "also write a config that uses the parts, FILE.yaml")
     help_text = "the config that this one is based on (default: configs/modern/own_data.yaml)"
-    parser.add_flag("--base", type=user_path, metavar="CONFIG", help=help_text)
-    return take_dataset(parser, args)
+    parser.add_flag("--base", "CONFIG", help_text, type=user_path)
+    return parser.parse_word(args, "source")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -81,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
     if base is not None:
         _write_config(args.write_config, base, section)
         name = args.write_config
-        say(f"\nWritten: {name}\nNext: ssd train {name}\n      ssd test {name} --report\n")
+        say(f"\nWritten: {name}\nNext: ssd train {name}\n      ssd test {name}\n")
         say(f"      ssd predict {name} FOLDER\n")
     return 0
 

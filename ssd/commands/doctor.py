@@ -11,8 +11,8 @@ from ssd.utils.logger import say
 def main(args: Sequence[str] | None = None) -> int:
     """Run the command with ``args``; return 1 if something is broken, else 0."""
     description = "Check packages, device and folders, train and detect with a tiny model, and print remedies."
-    parser = Parser("ssd doctor", description, "ssd doctor", has_keys=False)
-    parser.add_json("write the findings as JSON")
+    parser = Parser("ssd doctor", description, "ssd doctor", keys=False)
+    parser.add_json()
     parsed = parser.parse(args)
     parser.refuse_words(parsed)
     findings = examine()

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ssd.commands.arguments import MODEL, Parser, take_model
+from ssd.commands.arguments import MODEL, Parser
 from ssd.commands.run import run_script, start_trained
 from ssd.config import Config
 from ssd.data.catalog import make_dataset
@@ -26,28 +26,25 @@ def main(args: Sequence[str]) -> int:
 def parse_args(args: Sequence[str]) -> argparse.Namespace:
     """Read the command line behind `ssd explain`."""
     description = "Show one image as a detector sees it: anchors, matches, hard negatives, candidates and detections."
-    image = ("IMAGE?", "path or URL of an image whose objects are unknown; or leave it out, and name --dataset")
+    image = ("[IMAGE]", "path or URL of an image whose objects are unknown; or leave it out, and name --dataset")
     parser = Parser("ssd explain", description, "ssd explain runs/photos new.jpg", MODEL, image)
-    parser.add_model()
-    help_text = "take image and objects from a dataset of the config or of the catalogue"
-    parser.add_flag("--dataset", metavar="NAME", help=help_text)
-    parser.add_flag("--index", type=int, default=0, metavar="I", help="number of its image, from 0 (%(default)s)")
-    help_text = "number of the detection in the last picture, from 0, the best (%(default)s)"
-    parser.add_flag("--detection", type=int, default=0, metavar="N", help=help_text)
-    parser.add_output("for explain.html and the pictures (%(default)s)", default=Path("explained"))
+    parser.add_flag("--dataset", "NAME", "take image and objects from a dataset of the config or of the catalogue")
+    parser.add_flag("--index", "N", "number of its image, from 0", default=0)
+    parser.add_flag("--detection", "N", "number of the detection in the last picture, from 0, the best", default=0)
+    parser.add_output("for explain.html and the pictures", default=Path("explained"))
     parser.add_device()
-    parsed = take_model(parser, parser.parse(args), has_more=True)
-    parsed.image = parsed.words.pop(0) if parsed.dataset is None and parsed.words else None
+    parsed = parser.parse_model(args, has_more=True)
     if parsed.dataset is not None and parsed.words:
         parser.error(f"--dataset {parsed.dataset} gives the image: leave {parsed.words[0]!r} out, or --dataset")
+    parsed.image = parsed.words.pop(0) if parsed.words else None
+    if parsed.dataset is None and parsed.image is None:
+        parser.missing("IMAGE")
     parser.refuse_words(parsed)
     return parsed
 
 
 def run(args: argparse.Namespace) -> int:
     """Explain, print the most important numbers, and write the files; return the exit status."""
-    if args.dataset is None and args.image is None:
-        raise ConfigError("nothing to explain: name an IMAGE, or --dataset NAME with --index I")
     cfg, device, checkpoint = start_trained(args)
     detector = make_predictor(cfg, checkpoint, trained_class_names(cfg, checkpoint), device)
     explanation = explain_dataset(args, cfg, detector) if args.dataset else explain(detector, args.image)

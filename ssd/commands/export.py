@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from ssd.commands.arguments import MODEL, Parser, take_model, user_path
+from ssd.commands.arguments import MODEL, Parser, user_path
 from ssd.commands.run import build_test_sets, run_script
 from ssd.config import Config
 from ssd.data import build_datasets
@@ -42,31 +42,20 @@ def parse_args(args: Sequence[str]) -> argparse.Namespace:
         "Write a trained detector as an ONNX file or a torch.export program; compare it with the model and time it."
     )
     parser = Parser("ssd export", description, "ssd export runs/photos -o model.onnx", MODEL)
-    parser.add_model()
-    help_text = "ends in .onnx or .pt2 (default: model.onnx in the folder of a run, else MODEL with .onnx)"
-    parser.add_output(help_text, metavar="FILE")
-    help_text = "without resizing, normalisation and NMS: normalised images in, predictions at every prior out"
-    parser.add_flag("--raw", action="store_true", help=help_text)
-    parser.add_flag("--int8", action="store_true", help="also write an int8 version, NAME.int8.onnx")
+    parser.add_output("ends in .onnx or .pt2 (default: model.onnx in the folder of a run, else MODEL.onnx)", "FILE")
+    parser.add_flag("--raw", "", "without resizing, normalisation and NMS: normalised images in, predictions out")
+    parser.add_flag("--int8", "", "also write an int8 version, NAME.int8.onnx")
     help_text = "folder or pattern of images for comparison and int8 ranges (default: test and training images)"
-    parser.add_flag("--images", metavar="SOURCE", help=help_text)
-    help_text = "images for comparison (%(default)s)"
-    parser.add_flag("--num-images", "--num", type=int, default=10, metavar="N", help=help_text)
-    help_text = "images for the ranges of int8, chosen at random (%(default)s)"
-    parser.add_flag("--calibration-images", type=int, default=100, metavar="N", help=help_text)
-    parser.add_flag("--evaluate", action="store_true", help="evaluate the model and the files on DATASETS.TEST")
-    parser.add_flag("--skip-latency", action="store_true", help="do not time the detectors")
-    parsed = take_model(parser, parser.parse(args))
-    parsed.output = parsed.output or _default_output(parsed.ckpt or parsed.config_file)
+    parser.add_flag("--images", "SOURCE", help_text)
+    parser.add_flag("--num-images", "N", "images for comparison", "--num", default=10)
+    parser.add_flag("--calibration-images", "N", "images for the ranges of int8, chosen at random", default=100)
+    parser.add_flag("--evaluate", "", "evaluate the model and the files on DATASETS.TEST")
+    parser.add_flag("--skip-latency", "", "do not time the detectors")
+    parsed = parser.parse_model(args)
+    model = user_path(parsed.ckpt or parsed.config_file or "")
+    default = model / "model.onnx" if model.is_dir() else model.with_suffix(".onnx")
+    parsed.output = parsed.output or (default if model.exists() else Path(default.name))
     return parsed
-
-
-def _default_output(model: str) -> Path:
-    """Return the ONNX file of a detector: in the folder of its run, beside its file, or here for another name."""
-    path = Path(user_path(model))
-    if path.is_dir():
-        return path / "model.onnx"
-    return path.with_suffix(".onnx") if path.is_file() else Path(f"{path.stem}.onnx")
 
 
 def check_args(args: argparse.Namespace) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ssd.commands import test, train
-from ssd.commands.arguments import Parser, user_path
+from ssd.commands.arguments import Parser
 from ssd.commands.export import export as export_detector
 from ssd.commands.export import parse_args as parse_export
 from ssd.commands.run import run_script
@@ -64,20 +64,16 @@ def parse_args(args: Sequence[str]) -> argparse.Namespace:
     )
     words = ("FOLDER", "images with annotations, such as VOC, COCO or YOLO files")
     parser = Parser("ssd fit", description, "ssd fit photos --minutes 20", words)
-    help_text = "limit of the whole, report included (default: a number of steps that suits the data)"
-    parser.add_flag("--minutes", type=float, metavar="N", help=help_text)
+    parser.add_flag("--minutes", "X", "limit of the whole, report included (default: by the data)")
     help_text = "a detector or a backbone trained on ImageNet: path, URL or name of `ssd models`"
-    parser.add_flag("--start", "--weights", "--model", metavar="FILE", help=help_text)
+    parser.add_flag("--start", "MODEL", help_text, "--weights", "--model")
     parser.add_output("folder of the results (default: runs/NAME)")
-    parser.add_device()
-    parser.add_flag("--seed", type=int, key="SOLVER.SEED", metavar="N", help="seed of all random numbers")
+    parser.add_device(with_seed=True)
     add_format(parser)
-    parser.add_flag("--resplit", action="store_true", help="split again what is split already")
-    parser.add_flag("--export", choices=("onnx",), help="also write the detector in this format")
-    parser.add_flag("--dry-run", action="store_true", help="show the plan, and write nothing")
-    parsed = parser.parse(args)
-    parsed.folder = user_path(parser.take_word(parsed, "FOLDER"))
-    return parsed
+    parser.add_flag("--resplit", "", "split again what is split already")
+    parser.add_flag("--export", "FORMAT", "also write the detector in this format", choices=("onnx",))
+    parser.add_flag("--dry-run", "", "show the plan, and write nothing")
+    return parser.parse_word(args, "folder")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -252,7 +248,7 @@ def _train(target: Path, command: str, export: str | None) -> Run:
     _, training, text = _read_header(target, command, is_same=False)
     words = shlex.split(training)[2:]
     words[words.index("--config-file") + 1] = str(target)  # the folder may have been moved
-    status = train.run(train.parse_args([*words, "OUTPUT_DIR", str(folder.resolve())]))
+    status = train.run(train.parse_args([*words, "OUTPUT_DIR", str(folder.resolve())]), is_all=False)
     if status:
         return Run(folder, text, status)
     best = next(path for name in (BEST, "model_final") if (path := folder / f"{name}.pth").is_file())

@@ -16,11 +16,11 @@ def main(args: Sequence[str] | None = None) -> int:
         "MODEL.WEIGHTS NAME, ssd.init_detector(NAME). `figure` is what the project reports, in percent: VOC 2007 test "
         "mAP, COCO AP, or AP of WIDER FACE (easy, medium, hard)."
     )
-    words = ("TEXT?", "only rows that contain it, in any column")
-    parser = Parser("ssd models", description, "ssd models mobilenet", words, has_keys=False)
-    parser.add_json("write all columns, with addresses, as JSON")
+    words = ("[TEXT]", "only rows that contain it, in any column")
+    parser = Parser("ssd models", description, "ssd models mobilenet", words, keys=False)
+    parser.add_json()
     parsed = parser.parse(args)
-    text = parser.take_word(parsed, "TEXT") if parsed.words else ""
+    text = " ".join(parsed.words)
     models = [model._asdict() for model in zoo_models().values()]
     found = [model for model in models if text.lower() in " ".join(model.values()).lower()]
     if parsed.json:

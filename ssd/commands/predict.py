@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from ssd.commands.arguments import MODEL, SPELLINGS_OF_THRESHOLD, Parser, parse_tile, take_model, user_path
+from ssd.commands.arguments import MODEL, Parser, parse_tile
 from ssd.commands.bulk import predict_parts
 from ssd.commands.run import INTERRUPTED, run_script, start_trained
 from ssd.deploy.runtimes import open_exported
@@ -27,12 +27,7 @@ _BULK = ("parts", "part_size", "format", "list", "ray", "address", "actors", "op
 
 def main(args: Sequence[str]) -> int:
     """Run `ssd predict`; return 1 for an error or failed images, 130 after Ctrl-C, 143 after SIGTERM, else 0."""
-
-    def start() -> int:
-        parsed = parse_args(args)
-        return predict_parts(parsed) if parsed.parts else run(parsed)
-
-    return run_script(start)
+    return run_script(lambda: run(parse_args(args)))
 
 
 def parse_args(args: Sequence[str]) -> argparse.Namespace:
@@ -41,62 +36,58 @@ def parse_args(args: Sequence[str]) -> argparse.Namespace:
     With a detector that flags name and without a flag for single files, ``-o`` has parts, as in version 1.
     """
     parser = make_parser("ssd predict", "ssd predict runs/photos new_photos -o found")
-    parser.add_flag("--parts", action="store_true", help="write results in parts, for many images; see docs/bulk.md")
-    parser.add_flag("--list", type=user_path, metavar="FILE", help="text file with a path or URL per line")
-    parser.add_flag("--format", choices=list(FORMATS), help="of the parts (default: jsonl, and parquet with --ray)")
-    parser.add_flag("--part-size", type=int, metavar="N", help="images per part (default: 32 to 1000)")
-    parser.add_flag("--ray", action="store_true", help="with --parts: share them among the machines of a Ray cluster")
-    help_text = "address of the cluster (default: the one of this machine, else a new one)"
-    parser.add_flag("--address", metavar="ADDRESS", help=help_text)
-    help_text = "number of detectors (default: one per GPU of the cluster, or else per core)"
-    parser.add_flag("--actors", type=int, metavar="N", help=help_text)
-    parser.add_flag("--opts", dest="opts_follow", action="store_true", help=argparse.SUPPRESS)
-    parsed = parser.parse(args)
-    has_flags = parsed.ckpt is not None or parsed.config_file is not None
-    is_drawn = parsed.web or parsed.json or parsed.txt or parsed.no_draw or parsed.source or parsed.images_dir
-    parsed.parts = any(getattr(parsed, name) for name in _BULK) or (has_flags and parsed.output and not is_drawn)
-    take_sources(parser, parsed)
+    parser.add_flag("--parts", "", "write results in parts, for many images; see docs/bulk.md")
+    parser.add_flag("--list", "FILE", "with --parts: text file with a path or URL per line")
+    parser.add_flag("--format", "NAME", "of the parts (default: jsonl, and parquet with --ray)", choices=list(FORMATS))
+    parser.add_flag("--part-size", "N", "images per part (default: 32 to 1000)")
+    parser.add_flag("--ray", "", "with --parts: share them among the machines of a Ray cluster")
+    parser.add_flag("--address", "ADDRESS", "of the cluster (default: the one of this machine, else a new one)")
+    parser.add_flag("--actors", "N", "number of detectors (default: one per GPU of the cluster, or else per core)")
+    parser.add_flag("--opts", "", "", dest="opts_follow")
+    parsed = parse_sources(parser, args)
+    is_drawn = parsed.web or parsed.json or parsed.txt or parsed.no_draw or parsed.has_model_word
+    parsed.parts = any(getattr(parsed, name) for name in _BULK) or bool(parsed.output and not is_drawn)
     if not (parsed.sources or parsed.list or parsed.web):
         parser.missing("SOURCE")
     return parsed
 
 
-def make_parser(prog: str | None, example: str) -> Parser:
+def make_parser(prog: str, example: str) -> Parser:
     """Build the parser of commands that draw detections."""
     words = ("SOURCE ...", "images: file, folder, pattern or URL; or a video, or the number of a camera")
     parser = Parser(prog, "Detect in images and videos; draw the detections, or write them.", example, MODEL, words)
-    parser.add_model()
-    parser.add_flag("--source", action="append", help=argparse.SUPPRESS)
-    parser.add_flag("--images-dir", metavar="DIR", help=argparse.SUPPRESS)
+    parser.add_flag("--source", "SOURCE", "", action="append")
+    parser.add_flag("--images-dir", "FOLDER", "", type=str)
     parser.add_output("folder of annotated images and videos (default: predicted)")
     help_text = "keep objects that score above it (default: each class by the checkpoint, else 0.5)"
-    parser.add_flag("--threshold", *SPELLINGS_OF_THRESHOLD, type=float, metavar="S", help=help_text)
+    parser.add_flag("--threshold", "X", help_text, "--score-threshold", "--conf", "--conf-thres", "--confidence")
     parser.add_device()
-    parser.add_flag("--json", "--save-json", type=user_path, metavar="FILE", help="write all detections to this file")
-    help_text = "write a text file per image, with a line per object: class x y w h score"
-    parser.add_flag("--txt", "--save-txt", type=user_path, metavar="FOLDER", help=help_text)
-    parser.add_flag("--no-draw", action="store_true", help="write no annotated images and videos")
+    parser.add_flag("--json", "FILE", "write all detections to this file", "--save-json")
+    parser.add_flag("--txt", "FOLDER", "write a text file per image, with lines: class x y w h score", "--save-txt")
+    parser.add_flag("--no-draw", "", "write no annotated images and videos")
     help_text = "also detect in tiles of this side in pixels (default: the network's input), for much larger images"
-    parser.add_flag("--tile", nargs="?", type=parse_tile, const=True, metavar="SIZE", help=help_text)
-    parser.add_flag("--batch-size", type=int, default=8, metavar="N", help="images per batch (%(default)s)")
+    parser.add_flag("--tile", "SIZE", help_text, nargs="?", type=parse_tile, const=True)
+    parser.add_flag("--batch-size", "N", "images per batch", default=8)
     help_text = "classes of a checkpoint without class names (default: chosen by their number)"
-    parser.add_flag("--dataset-type", choices=sorted(CLASSES), help=help_text)
-    parser.add_flag("--web", action="store_true", help="show a page in the browser that detects in dropped images")
-    help_text = "address of the page; 0.0.0.0 = also for other machines (%(default)s)"
-    parser.add_flag("--host", default="127.0.0.1", metavar="ADDRESS", help=help_text)
-    parser.add_flag("--port", type=int, default=7860, metavar="N", help="port of the page (%(default)s)")
+    parser.add_flag("--dataset-type", "NAME", help_text, choices=sorted(CLASSES))
+    parser.add_flag("--web", "", "show a page in the browser that detects in dropped images")
+    parser.add_flag("--host", "ADDRESS", "of the page; 0.0.0.0 = also for other machines", default="127.0.0.1")
+    parser.add_flag("--port", "N", "port of the page", default=7860)
     return parser
 
 
-def take_sources(parser: Parser, parsed: argparse.Namespace) -> None:
-    """Take the detector and the ``sources`` from the words."""
-    take_model(parser, parsed, has_more=True)
+def parse_sources(parser: Parser, args: Sequence[str] | None) -> argparse.Namespace:
+    """Parse the command line: ``sources``, and whether the detector is a word."""
+    parsed = parser.parse_model(args, has_more=True)
     folder = [parsed.images_dir] if parsed.images_dir and not parsed.source else []
     parsed.sources = [*(parsed.source or folder), *parsed.words]
+    return parsed
 
 
 def run(args: argparse.Namespace) -> int:
     """Detect; return 1 if an image failed, 130 after Ctrl-C, otherwise 0."""
+    if args.parts:
+        return predict_parts(args)
     if args.web:
         serve(load_predictor(args), score_threshold=args.threshold, host=args.host, port=args.port)
         return 0

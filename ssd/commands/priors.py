@@ -7,9 +7,9 @@ from pathlib import Path
 
 from yacs.config import CfgNode
 
-from ssd.commands.arguments import Parser, user_path
+from ssd.commands.arguments import Parser
 from ssd.commands.run import run_script
-from ssd.commands.source import SOURCE, add_source_arguments, load_source, take_source
+from ssd.commands.source import SOURCE, add_format, load_source
 from ssd.data.build import build_datasets, make_geometric_steps
 from ssd.tools.priors.coverage import ImageBoxes, draw_boxes, read_boxes
 from ssd.tools.priors.fit import fit_priors, make_fit_boxes
@@ -29,16 +29,13 @@ def parse_args(args: Sequence[str]) -> argparse.Namespace:
     """Read the command line behind `ssd data anchors`."""
     description = "Report how the anchors (priors) of a config cover the boxes of DATASETS.TRAIN, and fit them."
     parser = Parser("ssd data anchors", description, "ssd data anchors mine.yaml --fit fitted.yaml", SOURCE)
-    add_source_arguments(parser)
+    add_format(parser)
     parser.add_output("also write priors.json and pictures there; those of fitted anchors to its sub-folder fitted")
-    help_text = "write a config with fitted anchors, which derives from CONFIG"
-    parser.add_flag("--fit", type=user_path, metavar="OUT.yaml", help=help_text)
-    help_text = "largest number of aspect ratios of a level of the fit, up to 4 (default: those that the level has)"
-    parser.add_flag("--max-ratios", type=int, metavar="N", help=help_text)
-    help_text = "number of images, and of samples of the augmentation (%(default)s)"
-    parser.add_flag("--num-images", "--num", type=int, default=1000, metavar="N", help=help_text)
-    parser.add_flag("--seed", type=int, key="SOLVER.SEED", metavar="N", help="seed of the samples")
-    return take_source(parser, parser.parse(args))
+    parser.add_flag("--fit", "FILE", "write a config with fitted anchors, which derives from CONFIG")
+    parser.add_flag("--max-ratios", "N", "most aspect ratios of a fitted level, up to 4 (default: as now)")
+    parser.add_flag("--num-images", "N", "number of images, and of augmented samples", "--num", default=1000)
+    parser.add_flag("--seed", "N", "seed of the samples", key="SOLVER.SEED")
+    return parser.parse_word(args, "config", "FOLDER or CONFIG")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from ssd.commands.arguments import MODEL, Parser, take_model
+from ssd.commands.arguments import MODEL, Parser
 from ssd.commands.run import build_test_sets, run_script, start_trained
 from ssd.config import Config
 from ssd.data import make_batch_transform, make_test_loader
@@ -29,13 +29,13 @@ def main(args: Sequence[str] | None = None) -> int:
 def parse_args(args: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     description = "Evaluate a detector on the datasets of DATASETS.TEST."
-    parser = Parser(None if args is None else "ssd test", description, "ssd test runs/photos --report", MODEL)
-    parser.add_model()
+    parser = Parser("ssd test", description, "ssd test runs/photos", MODEL)
     parser.add_output("folder of the results (default: inference in OUTPUT_DIR)")
     parser.add_device()
-    parser.add_flag("--report", action="store_true", help="also write report.html: what it finds, and where it fails")
-    parser.add_flag("--flip", action="store_true", help="also detect in the mirrored images, in twice the time")
-    return take_model(parser, parser.parse(args))
+    parser.add_flag("--flip", "", "also detect in the mirrored images, in twice the time")
+    parser.add_flag("--report", "", "", default=args is not None)
+    parser.add_flag("--no-report", "", "write no report.html", dest="report", action="store_false")
+    return parser.parse_model(args)
 
 
 def run(args: argparse.Namespace) -> None:

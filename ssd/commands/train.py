@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from ssd.commands.arguments import CONFIG_HELP, Parser, parse_bool, take_config
+from ssd.commands.arguments import CONFIG, Parser, parse_bool
 from ssd.commands.run import run_script, start_run
 from ssd.config import Config
 from ssd.config.node import with_num_classes
@@ -36,31 +36,25 @@ def main(args: Sequence[str] | None = None) -> int:
 
 def parse_args(args: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    description = "Train a detector. The same command continues a run that was interrupted."
-    words = ("CONFIG", f"{CONFIG_HELP}; or the folder of a run")
-    parser = Parser(None if args is None else "ssd train", description, "ssd train quickstart SOLVER.LR 2e-3", words)
-    parser.add_config()
-    parser.add_output("folder of the run", key="OUTPUT_DIR")
-    parser.add_device()
-    parser.add_flag("--seed", type=int, key="SOLVER.SEED", metavar="N", help="seed of all random numbers")
-    parser.add_flag("--log-step", type=int, default=10, metavar="N", help="log every N iterations (%(default)s)")
-    parser.add_flag("--save-step", type=int, default=2500, metavar="N", help="save every N iterations (%(default)s)")
-    help_text = "evaluate every N iterations; 0 = never (%(default)s)"
-    parser.add_flag("--eval-step", type=int, default=2500, metavar="N", help=help_text)
-    parser.add_flag("--use-tensorboard", type=parse_bool, default=True, metavar="BOOL", help="write event files (true)")
-    parser.add_flag("--skip-test", action="store_true", help="do not evaluate after training")
-    help_text = "continue with the checkpoint's schedule and learning rate, not the config's"
-    parser.add_flag("--resume-schedule", action="store_true", help=help_text)
-    return take_config(parser, parser.parse(args))
+    parser = Parser("ssd train", "Train a detector, or continue a run.", "ssd train quickstart SOLVER.LR 2e-3", CONFIG)
+    parser.add_output("folder of the run", key="OUTPUT_DIR", type=str)
+    parser.add_device(with_seed=True)
+    parser.add_flag("--log-step", "N", "log every N iterations", default=10)
+    parser.add_flag("--save-step", "N", "save a checkpoint every N iterations", default=2500)
+    parser.add_flag("--eval-step", "N", "evaluate every N iterations, 0 = never", default=2500)
+    parser.add_flag("--use-tensorboard", "BOOL", "write event files", type=parse_bool, default=True)
+    parser.add_flag("--skip-test", "", "do not evaluate after training")
+    parser.add_flag("--resume-schedule", "", "continue with the schedule of the checkpoint, not of the config")
+    return parser.parse_config(args)
 
 
-def run(args: argparse.Namespace) -> int:
-    """Train as the command line says; return the exit status."""
-    return train_config(*start_run(args, distributed=True), args)
+def run(args: argparse.Namespace, *, is_all: bool = True) -> int:
+    """Train as the command line says, and log the result if this ``is_all``; return the exit status."""
+    return train_config(*start_run(args, distributed=True), args, is_all=is_all)
 
 
-def train_config(cfg: Config, device: torch.device, args: argparse.Namespace) -> int:
-    """Train and evaluate by a config and the flags of ``parse_args``; return the exit status."""
+def train_config(cfg: Config, device: torch.device, args: argparse.Namespace, *, is_all: bool = True) -> int:
+    """Train and evaluate by a config and the flags of ``parse_args``; see ``run``."""
     with said_once():
         train_sets = build_datasets(cfg, is_train=True)
         class_names = train_sets[0].class_names
@@ -87,7 +81,7 @@ def train_config(cfg: Config, device: torch.device, args: argparse.Namespace) ->
         if not args.skip_test:
             training.evaluate(training.max_iter, is_final=True)
         finish_manifest(cfg.OUTPUT_DIR, training.evaluate.detector, () if args.skip_test else cfg.DATASETS.TEST)
-    training.monitor.close()
+    training.monitor.close(is_complete=is_complete and is_all)
     return 0 if is_complete else training.interrupt.exit_status
 
 

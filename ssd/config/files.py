@@ -78,17 +78,10 @@ def shipped_names() -> list[str]:
 
 
 def find_config(path: str | os.PathLike[str], folder: Path = Path()) -> Path:
-    """Return the file ``path``, relative to ``folder``, else the library's config of this name, else ``path``.
-
-    The suffix .yaml may be left out.
-    """
+    """Return the file ``path`` in ``folder``, else the library's config of this name (+ .yaml), else ``path``."""
     file = folder / os.path.expanduser(path)
-    for name in (path, f"{os.fspath(path)}.yaml"):
-        if os.path.isfile(folder / os.path.expanduser(name)):
-            return folder / os.path.expanduser(name)
-        if (shipped := _find_shipped(name)) is not None:
-            return shipped
-    return file
+    files = [name for name in (file, Path(f"{file}.yaml")) if os.path.isfile(name)]
+    return next(iter(files), None) or _find_shipped(path) or _find_shipped(f"{os.fspath(path)}.yaml") or file
 
 
 def is_config(name: str) -> bool:

@@ -43,7 +43,7 @@ def start_manifest(
     start = {
         "date": _now(),
         "command": list(sys.argv),
-        "arguments": {k: v for k, v in arguments.items() if k not in ("opts", "config_file", "local_rank")},
+        "arguments": {k: v for k, v in arguments.items() if k not in ("opts", "words", "config_file", "local_rank")},
         "start_iteration": start_iteration,
         "seed": cfg.SOLVER.SEED,
         "processes": get_world_size(),

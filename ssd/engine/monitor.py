@@ -15,11 +15,12 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ssd.engine.inference import DatasetEvaluation
-from ssd.engine.results import ResultsTable
+from ssd.engine.results import ResultsTable, describe_result
 from ssd.engine.training_pictures import draw_analysis, draw_evaluation
 from ssd.utils.distributed import is_main
 from ssd.utils.errors import ImageError
 from ssd.utils.image import write_image
+from ssd.utils.logger import describe_seconds
 from ssd.utils.metric_logger import MetricLogger
 
 logger = logging.getLogger(__name__)
@@ -46,6 +47,7 @@ class TrainingMonitor:
         self.losses = MetricLogger()
         self.images_per_step = 0
         self.lr = 0.0
+        self._start = time.monotonic()
         self._started = self._loaded = 0.0
         self._data_seconds = self._step_seconds = 0.0  # since the last log line
         self._num_steps = 0
@@ -53,7 +55,7 @@ class TrainingMonitor:
         self._log_dir, self._start_iteration = log_dir, start_iteration
         self.table = ResultsTable(output_dir / "results.csv", start_iteration) if output_dir and is_main() else None
         has_bar = is_main() and sys.stderr.isatty()
-        self.bar = tqdm(total=max_iter, initial=start_iteration, unit="it", disable=not has_bar)
+        self.bar = tqdm(total=max_iter, bar_format="{desc}", disable=not has_bar)  # the short line of ``log``
 
     @cached_property
     def writer(self) -> Any:
@@ -75,7 +77,6 @@ class TrainingMonitor:
         self._step_seconds += time.perf_counter() - self._started
         self._num_steps += 1
         self.images_per_step, self.lr = num_images, float(lr)
-        self.bar.update()
 
     def log(self, iteration: int) -> None:
         """Report the iterations since the last report."""
@@ -87,20 +88,31 @@ class TrainingMonitor:
         data_time, step_time = self._data_seconds / self._num_steps, self._step_seconds / self._num_steps
         images_per_second = self.images_per_step / step_time
         memory = _memory_in_mebibytes(self.device)
-        eta = timedelta(seconds=int(self._total_seconds / self._total_steps * (self.max_iter - iteration)))
+        left = self._total_seconds / self._total_steps * (self.max_iter - iteration)
+        short = f"{iteration}/{self.max_iter}  {self._describe_losses()}  {images_per_second:.3g} img/s"
+        short += f"  {describe_seconds(left)} left" if left else ""
         logger.info(
             "iter: %06d, lr: %.5f, %s, data: %.3f, time: %.3f, images/s: %.1f, mem: %dM, eta: %s",
-            *(iteration, self.lr, losses, data_time, step_time, images_per_second, memory, eta),
+            *(iteration, self.lr, losses, data_time, step_time, images_per_second, memory),
+            timedelta(seconds=int(left)),
+            extra={"short": "" if self.bar.disable is False else short},
         )
+        self.bar.set_description_str(short)
         self._data_seconds = self._step_seconds = 0.0
         self._num_steps = 0
-        self.bar.set_postfix(loss=f"{self.losses.meters['total_loss'].avg:.3f}", refresh=False)
         if self.table:
             last = {name: meter.value for name, meter in self.losses.meters.items()}
             speed = {"images_per_second": round(images_per_second, 2), "memory_mib": memory}
             self.table.add(iteration, {"lr": self.lr, **last, **speed})
         scalars = {f"losses/{name}": meter.avg for name, meter in self.losses.meters.items()}
         self._add_scalars({**scalars, "lr": self.lr, "speed/images_per_second": images_per_second}, iteration)
+
+    def _describe_losses(self) -> str:
+        """Return the mean losses as text: "loss 3.41 (box 1.2, class 2.2)"."""
+        means = {name: meter.avg for name, meter in self.losses.meters.items()}
+        names = {"reg_loss": "box", "cls_loss": "class"}
+        parts = [f"{names.get(name, name)} {mean:.2g}" for name, mean in means.items() if name != "total_loss"]
+        return f"loss {means['total_loss']:.2f}" + (f" ({', '.join(parts)})" if parts else "")
 
     def log_evaluations(self, iteration: int, evaluations: Sequence[DatasetEvaluation]) -> None:
         """Add metrics and losses to the table and to TensorBoard, there with pictures."""
@@ -131,8 +143,8 @@ class TrainingMonitor:
             self.writer.add_image(name, picture, iteration, dataformats="HWC")
             self.writer.flush()
 
-    def close(self) -> None:
-        """End the progress bar and the event file, and draw the learning curves."""
+    def close(self, *, is_complete: bool = False) -> None:
+        """End the progress bar and the event file, draw the learning curves, and log the result of a complete run."""
         self.bar.close()
         if self.writer:
             self.writer.close()
@@ -140,6 +152,8 @@ class TrainingMonitor:
             from ssd.engine.learning_curves import write_learning_curves  # matplotlib is slow to import
 
             write_learning_curves(self.table)
+        if self.table and is_complete:
+            logger.info(describe_result(self.table.path.parent, time.monotonic() - self._start))
 
     def _add_scalars(self, values: dict[str, float], iteration: int) -> None:
         if self.writer:

@@ -1,13 +1,15 @@
-"""Results of a training: results.csv."""
+"""Results of a training: results.csv, and the words at its end."""
 
 import csv
 import io
+import json
 import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from ssd.utils.files import write_text
+from ssd.utils.logger import describe_seconds
 
 logger = logging.getLogger(__name__)
 
@@ -75,3 +77,15 @@ def _read(path: Path) -> tuple[list[str], list[dict[str, str]]]:
     columns = lines[0]
     rows = [cells for cells in lines[1:] if len(cells) == len(columns) and cells[0].isdecimal()]
     return columns, [{name: cell for name, cell in zip(columns, cells, strict=True) if cell} for cells in rows]
+
+
+def describe_result(folder: Path, seconds: float) -> str:
+    """Return time, metrics, files and next commands of a finished training as text."""
+    lines = [f"Done in {describe_seconds(seconds)}"]
+    for path in sorted(folder.glob("inference/*/metrics.json")):
+        name, value = next(iter(json.loads(path.read_text(encoding="utf-8"))["values"].items()))
+        lines.append(f"{path.parent.name}: {name} {'nan' if value is None else format(value, '.3f')}")
+    names = ("model_best.pth", "model_final.pth", "inference", "learning_curves.png", "config.yaml", "log.txt")
+    lines.append(f"Written to {folder}: {', '.join(name for name in names if (folder / name).exists())}")
+    lines += [f"Next: ssd test {folder}", f"      ssd predict {folder} FOLDER", f"      ssd export {folder}"]
+    return "\n".join(lines)

@@ -101,17 +101,13 @@ def refuse_text(path: Path, source: str) -> None:
 
 
 def local_file(source: str) -> Path:
-    """Return the path of a checkpoint, after fetching it if ``source`` is a URL or a name of ``zoo_models``.
-
-    The folder of a run is its best checkpoint, else its final one.
-    """
+    """Return the path of a checkpoint: a file, a run's folder with its best or final one, URL or name of the zoo."""
     path = cache_url(source) if is_url(source) else Path(os.path.expanduser(source))
     if not path.exists() and source in zoo_models():
         return cache_model(source)
     if path.is_dir():
-        for name in ("model_best.pth", "model_final.pth"):
-            if (path / name).is_file():
-                return path / name
+        if found := [path / name for name in ("model_best.pth", "model_final.pth") if (path / name).is_file()]:
+            return found[0]
         raise CheckpointError(f"{source} is a folder, not a checkpoint file{nearest_checkpoints(path / '.pth')}")
     if not path.is_file():
         close = difflib.get_close_matches(source, zoo_models(), n=1)

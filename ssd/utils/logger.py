@@ -48,9 +48,25 @@ def say_line(line: str) -> None:
     _write(lambda: tqdm.write(_printable(line), file=sys.stdout))
 
 
+def describe_seconds(seconds: float) -> str:
+    """Return a time as text: "50 s", "4 min" or "2 h 10 min"."""
+    if seconds < 59.5:
+        return f"{seconds:.0f} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
+
+
 class _TerminalHandler(logging.Handler):
+    """Writes whole lines to files and pipes, and to a terminal the message alone, or ``short`` of the record."""
+
     def emit(self, record: logging.LogRecord) -> None:
-        say_line(self.format(record))
+        if sys.stdout is None or sys.stdout.closed or not sys.stdout.isatty():
+            say_line(self.format(record))
+            return
+        level = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
+        line = getattr(record, "short", level + record.getMessage())
+        if line:  # else a progress bar shows it
+            say_line(line)
 
 
 class _FileHandler(logging.FileHandler):

@@ -105,6 +105,9 @@ def test_all_checks(export: Export, tmp_path: Path, pictures: Path) -> None:
     assert read_metadata(model).clip_boxes
     detector = OnnxDetector(model)
     assert (detector.class_names, len(detector.predict(pictures))) == (NAMES, 12)
+    found = tmp_path / "found.json"
+    assert main(["predict", str(model), str(pictures), "--no-draw", "--json", str(found)]) == 0
+    assert len(json.loads(found.read_text())["images"]) == 12
 
 
 def test_raw_and_int8_with_own_images_and_a_missing_runtime(export, config_file, pictures, tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 import re
 import shutil
 from pathlib import Path
+from unittest.mock import Mock
 
 import cv2
 import numpy as np
@@ -149,3 +150,33 @@ def test_pixels_follow_from_the_statistics_of_the_weights(scale: float, scenes: 
     cfg = load_config(start.recipe, [*start.overrides, "INPUT.IMAGE_SIZE", 64])
     overrides = choose_pixels(cfg, dataset)
     assert overrides == ([] if scale == 1 else ["INPUT.PIXEL_MEAN", [123, 117, 104], "INPUT.PIXEL_STD", [1, 1, 1]])
+
+
+def test_a_newcomers_afternoon(fitted, scenes, monkeypatch, capsys) -> None:
+    """Six commands, typed without reading the documentation."""
+    fit, export = Mock(return_value=fitted), Mock(return_value=0)
+    monkeypatch.setattr("ssd.commands.fit.fit", fit)
+    monkeypatch.setattr("ssd.commands.export.export", export)
+    Path("photos").symlink_to(scenes)
+    shutil.copytree(fitted.folder, "runs/photos", symlinks=True)
+    shutil.copy(next(scenes.glob("JPEGImages/*")), "new.jpg")
+
+    def type_in(line: str) -> tuple[int, str]:
+        try:
+            status = main(line.split())
+        except SystemExit as error:
+            status = int(error.code or 0)
+        output = capsys.readouterr()
+        return status, output.out + output.err
+
+    assert type_in("")[0] == 0
+    assert (type_in("fit photos")[0], fit.call_args.args) == (0, ("photos",))
+    assert (type_in("predict runs/photos new.jpg")[0], Path("predicted/new.jpg").is_file()) == (0, True)
+    status, said = type_in("train --epochs 5 photos")
+    assert (status, said.count("\n"), "`ssd fit photos`" in said) == (2, 1, True)
+    assert (type_in("export runs/photos")[0], export.call_args.args[0].output) == (0, Path("runs/photos/model.onnx"))
+    assert (type_in("explain runs/photos new.jpg")[0], Path("explained/explain.html").is_file()) == (0, True)
+
+
+def test_the_quickstart_names_the_command_that_renders_its_images(capsys: pytest.CaptureFixture) -> None:
+    assert (main(["train", "quickstart"]), "`ssd data scenes`" in capsys.readouterr().err) == (1, True)

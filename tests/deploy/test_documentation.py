@@ -71,5 +71,5 @@ def test_the_table_of_options() -> None:
     values = {"N": "3", "FILE": "model.onnx", "SOURCE": "photos"}
     words = [word for name, value in options for word in (name, values.get(value, value)) if word]
     parsed = vars(parse_args(["model.pth", *words]))
-    shared = {"config_file", "ckpt", "output", "opts", "local_rank", "words"}
+    shared = {"config_file", "ckpt", "output", "opts", "local_rank", "words", "has_model_word"}
     assert set(parsed) - {name.lstrip("-") for name, _ in options} == shared

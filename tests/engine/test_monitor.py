@@ -33,6 +33,12 @@ MEASURED = [f"test_scenes/{name}" for name in ("total_loss", "reg_loss", "cls_lo
 def test_a_training_leaves_a_table_curves_and_pictures(script, config_file, tmp_path) -> None:
     log = train(script, config_file, tmp_path / "out")
     rows = read(tmp_path / "out" / "results.csv")
+    for fact in (
+        f"Written to {tmp_path / 'out'}: model_best.pth",
+        f"Next: ssd test {tmp_path / 'out'}",
+        "test_scenes: mAP 0.",
+    ):
+        assert fact in log.partition("Done in")[2]
     assert [row["iteration"] for row in rows] == ["2", "3", "4", "6"]
     assert list(rows[0]) == [*STEADY, "images_per_second", "memory_mib", *MEASURED]
     assert [bool(row["total_loss"]) for row in rows] == [True, False, True, True]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tqdm import tqdm
 
-from ssd.utils.logger import say, say_line, setup_logger
+from ssd.utils.logger import describe_seconds, say, say_line, setup_logger
 
 LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} ssd\.engine INFO: started 3")
 
@@ -133,3 +133,19 @@ sys.stderr.write("the work is done\\n")
         process.stdout.close()
         assert process.stderr.read() == "the work is done\n"
         assert process.wait() == 0
+
+
+def test_a_terminal_gets_the_message_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = io.StringIO()
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    monkeypatch.setattr("sys.stdout", terminal)
+    setup_logger(tmp_path)
+    log()
+    logger = logging.getLogger("ssd.engine")
+    logger.warning("odd")
+    for short in ("120/600  loss 3.41", ""):
+        logger.info("iter: 000120", extra={"short": short})
+    assert terminal.getvalue().split("\n") == ["started 3", "warning: odd", "120/600  loss 3.41", ""]
+    assert (tmp_path / "log.txt").read_text().count("iter: 000120") == 2
+    times = {9.6: "10 s", 59.9: "1 min", 240: "4 min", 7800: "2 h 10 min"}
+    assert {seconds: describe_seconds(seconds) for seconds in times} == times

@@ -69,11 +69,10 @@ def test_image_keys_and_dataset(capsys: pytest.CaptureFixture[str]) -> None:
     for words, image in ((["street.jpg"], "street.jpg"), (["--dataset", "test_scenes"], None)):
         parsed = parse_args([*words, *keys])
         assert (parsed.image, parsed.opts) == (image, ["MODEL.DEVICE", "cpu"])
-    assert main(["--config-file", "small.yaml"]) == 1
-    assert "--dataset" in capsys.readouterr().err
-    with pytest.raises(SystemExit):
-        main(["image.png", "--dataset", "test_scenes", *keys])
-    assert "'image.png'" in capsys.readouterr().err
+    for words, fact in (([], "IMAGE is missing"), (["image.png", "--dataset", "test_scenes"], "'image.png'")):
+        with pytest.raises(SystemExit):
+            main([*words, *keys])
+        assert fact in capsys.readouterr().err
 
 
 def test_documentation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
