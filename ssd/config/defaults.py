@@ -207,7 +207,7 @@ cfg.CHECKPOINT = Config()
 # Number of checkpoints model_XXXXXX.pth to keep, newest first; -1 = all. model_final, model_best and the one to
 # continue from always stay. The disk needs room for one more.
 cfg.CHECKPOINT.KEEP = -1
-# Also write the weights as model_XXXXXX.safetensors beside each checkpoint, for other tools (extra: safetensors).
+# Also write the weights as model_XXXXXX.safetensors next to each checkpoint, for other tools (extra: safetensors).
 cfg.CHECKPOINT.SAFETENSORS = False
 
 # ---------------------------------------------------------------- evaluation

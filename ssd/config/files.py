@@ -12,7 +12,7 @@ from ssd.utils.errors import ConfigError, shorten
 
 BASE_KEY = "_BASE_"
 
-# Inside an installed package, or beside it in a checkout.
+# Inside an installed package, or next to it in a checkout.
 _PACKAGE = Path(__file__).parents[1]
 FOLDERS = [_PACKAGE / "configs", _PACKAGE.parent / "configs"]
 _PREFIX = "configs"  # a name may begin with it, as in a checkout

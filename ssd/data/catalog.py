@@ -123,7 +123,7 @@ def _find_entry(name: str, custom: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _is_searched(entry: Mapping[str, Any]) -> bool:
-    """Tell whether the files of an entry are looked for in ROOT: it does not name them, or not even a FORMAT."""
+    """Return whether the files of an entry are looked for in ROOT: it does not name them, or not even a FORMAT."""
     format_name = entry.get("FORMAT")
     if format_name is None or "ROOT" not in entry or {"IMAGES", "ANNOTATIONS"} & set(entry):
         return format_name is None

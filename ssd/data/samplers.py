@@ -127,7 +127,7 @@ class PositionedGenerator:
     def at(self, position: int) -> np.random.Generator:
         """Return the generator at the start of the stream of ``position``; it is valid until the next call."""
         self._state["state"]["key"][1] = position
-        self._bits.state = self._state  # several times quicker than a new generator
+        self._bits.state = self._state  # several times faster than a new generator
         return self._generator
 
 

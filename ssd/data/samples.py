@@ -31,7 +31,7 @@ from ssd.utils.image import reduced_size
 
 @runtime_checkable
 class TwoPartDataset(Protocol):
-    """Methods beside ``__getitem__`` that let a dataset decode images at a fraction of their size."""
+    """Methods in addition to ``__getitem__`` that let a dataset decode images at a fraction of their size."""
 
     def get_img_info(self, index: int) -> dict[str, Any]:
         """Return at least ``height`` and ``width`` in pixels."""
@@ -63,8 +63,8 @@ def open_sample(datasets: Sequence[DetectionDataset], index: int) -> OpenSample:
 
 
 def has_parts(dataset: DetectionDataset) -> TypeGuard[TwoPartDataset]:
-    """Tell whether a dataset gives annotation and image separately."""
-    return isinstance(dataset, (ArrayDataset, TwoPartDataset))  # the first is quick
+    """Return whether a dataset gives annotation and image separately."""
+    return isinstance(dataset, (ArrayDataset, TwoPartDataset))  # the first is fast
 
 
 class TrainingSample(NamedTuple):

@@ -30,7 +30,7 @@ _NUM_CANDIDATES = 1000
 
 
 def export_onnx(model: SSDDetector, path: str | Path, metadata: Metadata, *, complete: bool = True) -> Path:
-    """Write a detector as one ONNX file with a dynamic batch, and its description beside it; return ``path``.
+    """Write a detector as one ONNX file with a dynamic batch, and its description next to it; return ``path``.
 
     Args:
         model: The detector, which is not changed.

@@ -109,7 +109,7 @@ def _format_time(latency: Latency) -> str:
 
 def _format_agreement(entry: AgreementCheck) -> str:
     if math.isnan(entry.value):
-        return f"{entry.name} beside PyTorch: nothing scores above 0.5 in {entry.num_images} image(s)"
+        return f"{entry.name} compared with PyTorch: nothing scores above 0.5 in {entry.num_images} image(s)"
     return (
         f"{entry.name} agrees with PyTorch in {entry.value:.1%} of what scores above 0.5 "
         f"(same class, IoU of 0.5 or more) in {entry.num_images} image(s)"
@@ -119,7 +119,7 @@ def _format_agreement(entry: AgreementCheck) -> str:
 def _format_check(check: ParityCheck) -> list[str]:
     different, totals = check.parity.different, check.parity.totals()
     lines = [
-        f"{check.name} beside PyTorch, batches of {check.batch_size}: {totals['num_matched']} of "
+        f"{check.name} compared with PyTorch, batches of {check.batch_size}: {totals['num_matched']} of "
         f"{totals['num_detections']} detections in {len(check.parity.images)} image(s) are the same; "
         f"at most {totals['box_difference']:.2g} pixels and {totals['score_difference']:.1g} in score apart"
     ]

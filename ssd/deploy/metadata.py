@@ -106,7 +106,7 @@ def read_metadata(path: str | Path) -> Metadata:
         raise ExportError(f"exported network {str(path)!r} does not exist; `ssd export` writes one")
     if not source.is_file():
         raise ExportError(
-            f"{path} has no {source.name} beside it, which describes its input and classes; copy it along, or run a "
+            f"{path} has no {source.name} next to it, which describes its input and classes; copy it along, or run a "
             "file of another library with the tools of that library"
         )
     metadata = parse_metadata(source.read_bytes(), str(source))

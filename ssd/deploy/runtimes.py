@@ -71,7 +71,7 @@ class ExportedNetwork(ABC):
 
 
 class OnnxNetwork(ExportedNetwork):
-    """An ONNX file, with its side-car beside it, in ONNX Runtime.
+    """An ONNX file, with its side-car next to it, in ONNX Runtime.
 
     ``num_threads`` None is as PyTorch; ``providers`` are those of ONNX Runtime, the preferred first, None the CPU.
     """
@@ -95,7 +95,7 @@ class OnnxNetwork(ExportedNetwork):
 
 
 class OpenVinoNetwork(ExportedNetwork):
-    """An ONNX file, with its side-car beside it, in OpenVINO on the CPU.
+    """An ONNX file, with its side-car next to it, in OpenVINO on the CPU.
 
     It is compiled for each batch size, in a fraction of a second; with a dynamic batch it is up to a quarter slower.
     ``num_threads`` None is as PyTorch; ``precision`` "bf16" is less exact than "f32", and faster where the CPU has it.

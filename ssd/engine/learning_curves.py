@@ -32,7 +32,7 @@ Series = Mapping[str, tuple[np.ndarray, np.ndarray]]  # iterations (N,) and valu
 
 
 def write_learning_curves(table: ResultsTable) -> None:
-    """Draw the curves of a table beside it, if it has rows; a failure to write is a warning."""
+    """Draw the curves of a table next to it, if it has rows; a failure to write is a warning."""
     if not table.rows:
         return
     figure = plot_learning_curves(*read_curves(table))

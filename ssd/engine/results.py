@@ -60,7 +60,7 @@ class ResultsTable:
             self._is_written = True
         except OSError as error:
             if not self._has_warned:
-                logger.warning("%s cannot be written: %s; the training goes on", self.path, error.strerror or error)
+                logger.warning("%s cannot be written: %s; the training continues", self.path, error.strerror or error)
             self._is_written, self._has_warned = False, True
 
 

@@ -185,7 +185,7 @@ def last_checkpoint(folder: str | os.PathLike[str]) -> Path | None:
         return None
     tag = Path(folder, TAG_FILE)
     written = tag.read_text(encoding="utf-8", errors="replace").strip().replace("\0", "")
-    # The file beside the tag comes first: the folder may have been copied or moved since the path was written.
+    # The file next to the tag comes first: the folder may have been copied or moved since the path was written.
     beside = tag.parent / Path(written).name
     for path in (beside, Path(written)):
         if path.is_file():
@@ -217,7 +217,7 @@ def read_last(folder: str | os.PathLike[str]) -> tuple[Path, dict[str, Any]] | N
             logger.warning("Using %s in its place", path)
         return path, checkpoint
     raise CheckpointError(
-        f"{last} cannot be read, nor {', '.join(path.name for path in earlier)} beside it; "
+        f"{last} cannot be read, nor {', '.join(path.name for path in earlier)} next to it; "
         f"fetch one of them again, or delete {last.parent / TAG_FILE} to start from the beginning"
     )
 

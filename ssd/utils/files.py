@@ -20,7 +20,7 @@ if sys.platform != "win32":
 
 logger = logging.getLogger(__name__)
 
-# Files beside images that nobody expects to be read as images; others are counted.
+# Files next to images that nobody expects to be read as images; others are counted.
 _DATA_SUFFIXES = (
     *(".txt", ".xml", ".json", ".csv", ".tsv", ".yaml", ".yml", ".names", ".data", ".cfg", ".record", ".tfrecord"),
     *(".pbtxt", ".md", ".rst", ".html", ".py", ".ipynb", ".sh", ".zip", ".gz", ".tar", ".cache", ".npy", ".db", ".ini"),

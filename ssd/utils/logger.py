@@ -93,7 +93,7 @@ def _write(write: Callable[[], object]) -> None:
     try:
         write()
         sys.stdout.flush()
-    except OSError:  # the reader of a pipe has ended, as `head` does, or a terminal was closed: the work goes on
+    except OSError:  # the reader of a pipe has ended, as `head` does, or a terminal was closed: the work continues
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())
         os.close(nowhere)

@@ -21,7 +21,7 @@ _HEADER = "# The network of "  # first words of a config that is written here
 
 
 def prepare_output(output: Path, source: str, *, has_config: bool) -> None:
-    """Make the folder of ``output``, and check that it may be written, with a config beside it if ``has_config``."""
+    """Make the folder of ``output``, and check that it may be written, with a config next to it if ``has_config``."""
     if output.suffix != ".pth":
         raise ConfigError(f"--output {output} must end in .pth")
     if output.exists() and Path(source).exists() and output.samefile(source):
@@ -41,7 +41,7 @@ def prepare_output(output: Path, source: str, *, has_config: bool) -> None:
 def convert_to_ours(
     source: str, output: Path, format: str = "auto", classes: Sequence[str] = (), images: Path | None = None
 ) -> str:
-    """Convert a checkpoint, write it and, beside it, the config of its network, and return a summary.
+    """Convert a checkpoint, write it and, next to it, the config of its network, and return a summary.
 
     ``classes`` are its names without background, see ``trained_class_names``; ``images`` is a folder of images that
     give folded batch norms their statistics.

@@ -11,7 +11,7 @@ import numpy as np
 
 
 class Table:
-    """Table of a flatbuffer; ``struct.error`` or ``ValueError`` tell that it points out of the file."""
+    """Table of a flatbuffer; ``struct.error`` or ``ValueError`` mean that it points outside the file."""
 
     def __init__(self, data: bytes, position: int):
         self.data = data

@@ -42,7 +42,7 @@ def read(path: Path, source: str) -> CheckpointContent:
 
 
 def _input_size(path: Path) -> dict[str, tuple[int, int]]:
-    """Return the "input_size" (height, width) that pipeline.config says, beside the file or up to two folders above."""
+    """Return the "input_size" (height, width) of pipeline.config, next to the file or up to two folders above."""
     for folder in list(path.absolute().parents)[:3]:
         if (folder / "pipeline.config").is_file():
             text = (folder / "pipeline.config").read_text("utf-8", "replace")
@@ -66,7 +66,7 @@ def _read_bundle(path: Path) -> StateDict:
     names = [f"{path.stem}.data-{shard:05d}-of-{num_shards:05d}" for shard in range(min(num_shards, len(entries)))]
     missing = [name for name in names if not (path.parent / name).is_file()]
     if missing or not names:
-        raise CheckpointError(f"its data file {', '.join(missing[:1]) or f'{path.stem}.data-*'} is missing beside it")
+        raise CheckpointError(f"its data file {', '.join(missing[:1]) or f'{path.stem}.data-*'} is missing next to it")
     shards = [np.memmap(path.parent / name, np.uint8, "r") for name in names]
     room = sum(len(shard) for shard in shards)  # entries that overlap could ask for more
     weights: StateDict = {}

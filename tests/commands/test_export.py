@@ -133,7 +133,7 @@ def test_a_program(export: Export) -> None:
     status, out, _, report = export("model.pt2", "--skip_latency")
     assert status == 0
     assert [row["name"] for row in report["parity"]] == ["model.pt2", "model.pt2"]
-    assert "model.pt2 beside PyTorch, batches of 5" in out
+    assert "model.pt2 compared with PyTorch, batches of 5" in out
 
 
 @pytest.mark.usefixtures("_no_file")

@@ -35,7 +35,7 @@ def test_the_same_result() -> None:
     assert report.is_same
     size, _, parity, at_cut = format_report(report).splitlines()
     assert size == "model.onnx: 4.63 MB"
-    assert parity.startswith("model.onnx in ONNX Runtime beside PyTorch, batches of 5: 40 of 40 detections in 2 image")
+    assert parity.startswith("model.onnx in ONNX Runtime compared with PyTorch, batches of 5: 40 of 40 detections in ")
     assert "0.00012 pixels and 3e-07" in parity
     assert "3 detection" in at_cut
     assert to_json(report)["is_same"]
@@ -66,7 +66,7 @@ def test_accuracy_agreement_and_notes() -> None:
         report.accuracy += [Accuracy(name, "cells_test", "voc", cells), Accuracy(name, "shop", "coco", shop)]
     text = format_report(report)
     assert "model.int8.onnx agrees with PyTorch in 96.9%" in text
-    assert "untrained beside PyTorch: nothing" in text
+    assert "untrained compared with PyTorch: nothing" in text
     assert "mAP on cells_test (voc): PyTorch 0.8493, model.onnx 0.8493" in text
     assert "AP on shop (coco): PyTorch 0.3100, model.onnx nan" in text
     assert "parity: no images" in text

@@ -261,7 +261,7 @@ def _fault(entry: Any, keys: tuple[str, ...]) -> str:
 
 
 def is_id(value: Any) -> bool:
-    """Tell whether ``value`` is an id as COCO defines it, a whole number; pandas writes these as floats."""
+    """Return whether ``value`` is an id as COCO defines it, a whole number; pandas writes these as floats."""
     return type(value) in (int, float) and abs(value) < _MAX_ID and value == int(value)
 
 

@@ -1,4 +1,4 @@
-"""Datasets in one table: a row a box, with the file name of its image and its class."""
+"""Datasets in one table: one row per box, with the file name of its image and its class."""
 
 import csv
 import os
@@ -164,7 +164,7 @@ def find_columns(first_line: str) -> Columns | None:
 
 
 def _is_box_row(row: Sequence[str]) -> bool:
-    """Tell whether a row is path,x1,y1,x2,y2,class; all but the path are empty for an image without objects."""
+    """Return whether a row is path,x1,y1,x2,y2,class; all but the path are empty for an image without objects."""
     try:
         return len(row) == len(_NEEDED) and bool(row[0]) and (not any(row[1:]) or bool([float(x) for x in row[1:5]]))
     except ValueError:

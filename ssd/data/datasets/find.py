@@ -23,19 +23,19 @@ logger = logging.getLogger(__name__)
 
 # Search of each format, and the layout that it finds. Of formats with the same content the first is the original.
 _SEARCHES = {
-    "voc": (find_voc, "VOC: Annotations/*.xml with JPEGImages/ or images/, or .xml files beside images"),
+    "voc": (find_voc, "VOC: Annotations/*.xml with JPEGImages/ or images/, or .xml files next to images"),
     "coco": (
         find_coco,
         "COCO: a .json with images, annotations and categories, here, in annotations/ or in train/, valid/, test/",
     ),
     "yolo": (
         find_yolo,
-        "YOLO: data.yaml or obj.data, or classes.txt with images/ and labels/ or .txt files beside images",
+        "YOLO: data.yaml or obj.data, or classes.txt with images/ and labels/ or .txt files next to images",
     ),
     "csv": (find_csv, "CSV: a .csv with columns for file, box (xmin, ymin, xmax, ymax) and class"),
 }
 FORMATS = tuple(_SEARCHES)
-# Readers whose error tells why a file is not an annotation file.
+# Readers whose error says why a file is not an annotation file.
 _READERS: dict[str, Any] = {".json": read_coco_json, ".csv": CSVDataset, ".xml": read_voc_xml}
 # Text in the beginning of an annotation file of a tool that also exports one of FORMATS.
 _OTHER_FORMATS = {
@@ -197,7 +197,7 @@ def _find_difference(part: _Objects, whole: _Objects, part_title: str, whole_tit
 
 
 def _are_equal(names: np.ndarray, boxes: np.ndarray, other_names: np.ndarray, other_boxes: np.ndarray) -> bool:
-    """Tell whether G objects are G others in some order: pair the nearest boxes first."""
+    """Return whether G objects are G others in some order: pair the nearest boxes first."""
     distance = np.abs(boxes[:, None] - other_boxes).max(axis=-1, initial=0)  # (G, G)
     distance[names[:, None] != other_names] = np.inf
     for _ in names:

@@ -26,7 +26,7 @@ class Layout:
     title: str  # of the format
     where: str  # the folder or the files that were found, for messages
     entries: Mapping[str | None, Mapping[str, Any]]  # entry of each split; under None, of a folder without splits
-    # Files of other content, or whose images are missing, and why; an empty text = reading the file tells why.
+    # Files of other content, or whose images are missing, and why; an empty text = reading the file shows why.
     passed_over: Mapping[Path, str] = field(default_factory=dict)
 
     @property
@@ -49,7 +49,7 @@ class Layout:
         if not self.splits:
             raise ConfigError(
                 f"SPLIT is {split!r}, but {self.where} ({self.title}) has no splits; remove SPLIT to use all of it, or "
-                "divide it with ssd data split"
+                "split it with ssd data split"
             )
         found = [name for name in self.splits if kind_of_split(name) == kind_of_split(split)]
         if len(found) != 1:
@@ -72,7 +72,7 @@ def kind_of_split(name: str) -> str:
 
 
 def is_usual_split(name: str | None) -> bool:
-    """Tell whether a name is a spelling of train, val or test."""
+    """Return whether a name is a spelling of train, val or test."""
     return name is not None and kind_of_split(name) in _SPELLINGS
 
 
@@ -148,10 +148,10 @@ def folders_in(folder: Path) -> list[Path]:
 
 
 def has_suffix(folder: Path, suffixes: str | tuple[str, ...]) -> bool:
-    """Tell whether a folder holds a file with one of the suffixes."""
+    """Return whether a folder holds a file with one of the suffixes."""
     return any(name.lower().endswith(suffixes) for name in names_in(folder))
 
 
 def has_images(folder: Path) -> bool:
-    """Tell whether a folder holds an image."""
+    """Return whether a folder holds an image."""
     return has_suffix(folder, IMAGE_SUFFIXES)

@@ -55,7 +55,7 @@ def true_size(
 
 
 def _is_left(boxes: np.ndarray, size: tuple[int, int]) -> bool:
-    """Tell whether a box (G, 4) leaves an image of ``size`` (width, height) by a pixel or more."""
+    """Return whether a box (G, 4) leaves an image of ``size`` (width, height) by a pixel or more."""
     return bool((boxes >= np.add(size * 2, 1)).any())
 
 
@@ -69,7 +69,7 @@ def _mismatch(path: Path, own: tuple[int, int], annotated: tuple[int, int], kind
 
 
 def is_side(value: Any) -> bool:
-    """Tell whether a value in an annotation can be the width of an image in pixels; nan compares as false."""
+    """Return whether a value in an annotation can be the width of an image in pixels; nan compares as false."""
     return type(value) in (int, float) and 1 <= value <= MAX_COORDINATE and value == int(value)
 
 

@@ -254,7 +254,7 @@ def _text(node: Element, tag: str) -> str:
 
 
 def find_voc(root: Path) -> Layout | None:
-    """Look for the layout of VOC, and for .xml files beside images, as LabelImg and Roboflow write them."""
+    """Look for the layout of VOC, and for .xml files next to images, as LabelImg and Roboflow write them."""
     folders = {folder.name.lower(): folder.name for folder in folders_in(root)}
     annotations = next((folders[name] for name in ("annotations", "xmls", "labels") if name in folders), None)
     images = next((folders[name] for name in ("jpegimages", "images", "img") if name in folders), None)
@@ -284,7 +284,7 @@ def find_voc(root: Path) -> Layout | None:
 
 
 def _lists_ids(path: Path) -> bool:
-    """Tell whether a file lists ids. The lists of one class, such as cat_train.txt, have a flag behind each id."""
+    """Return whether a file lists ids. The lists of one class, such as cat_train.txt, have a flag behind each id."""
     try:
         with open(path, "rb") as file:
             return len(file.readline(1000).split()) == 1

@@ -1,4 +1,4 @@
-"""Datasets as YOLO has them: a text file beside each image, or in labels/ for one in images/, with a row a box."""
+"""Datasets as YOLO has them: a text file next to each image, or in labels/ for one in images/, with one row per box."""
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -98,7 +98,7 @@ class YOLODataset(ArrayDataset):
 
 
 def _tally_others(folders: Sequence[Path], labelled: set[str], num_unlabelled: int) -> list[Tally]:
-    """Count images without text file, text files of boxes without image, and files of other suffixes beside images."""
+    """Count images without text file, text files of boxes without image, and files of other suffixes next to images."""
     names = set(_files_below(folders))
     others = set(_files_below({_in_labels(folder / "a").parent for folder in folders} - set(folders)))
     unused = sorted(path for path in (names | others) - labelled if path.lower().endswith(".txt"))
@@ -120,7 +120,7 @@ def _count_rows(path: Path) -> int:
 
 
 def label_path_of(image_path: Path) -> Path:
-    """Return the text file of an image: in labels/ for one in images/, else beside the image."""
+    """Return the text file of an image: in labels/ for one in images/, else next to the image."""
     path, beside = _in_labels(image_path), image_path.with_suffix(".txt")
     return path if path == beside or os.path.exists(path) or not os.path.exists(beside) else beside
 

@@ -73,7 +73,7 @@ def _find(start: Path, name: str, folder: Path) -> Path | None:
     if "\0" in name:
         return None
     for written in (os.path.expanduser(name), name.replace("\\", "/")):  # as written, else with separators of Windows
-        # Roboflow writes ../train/images, Darknet and CVAT data/train.txt, for a path beside the file that names it.
+        # Roboflow writes ../train/images, Darknet and CVAT data/train.txt, for a path next to the file that names it.
         inner = written.removeprefix("./").removeprefix("../").removeprefix("data/")
         for candidate in (start / written, folder / written, start / inner, folder / inner):
             if os.path.exists(candidate):
@@ -125,7 +125,7 @@ def find_description(root: Path) -> Path | None:
 
 
 def _mentions_names(path: Path) -> bool:
-    """Tell whether a file that is not valid YAML is meant as a data.yaml."""
+    """Return whether a file that is not valid YAML is meant as a data.yaml."""
     try:
         return _NAMES_KEY.search(read_text(path, "description of the dataset")) is not None
     except DatasetError:

@@ -147,7 +147,7 @@ def is_crop_accepted(rects: np.ndarray, boxes: np.ndarray, min_iou: float | np.n
 
 
 def _contains_center(low: np.ndarray, high: np.ndarray, box_low: np.ndarray, box_high: np.ndarray) -> np.ndarray:
-    """Tell whether the centres of boxes are strictly inside rectangles; corners (2, ...) that broadcast, x and y."""
+    """Return whether the centres of boxes are strictly inside rectangles; corners (2, ...) that broadcast, x and y."""
     center = (box_low + box_high) / 2
     is_inside = (center > low) & (center < high)
     return is_inside[0] & is_inside[1]

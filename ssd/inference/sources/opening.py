@@ -122,7 +122,7 @@ def match_pattern(pattern: str, suffixes: Sequence[str]) -> list[str]:
 
 
 def _count(items: Sequence[object]) -> int | None:
-    """Return the number of frames, or None where only opening the items would tell."""
+    """Return the number of frames, or None where only opening the items would show it."""
     return len(items) if all(_is_one_image(item) for item in items) else None
 
 

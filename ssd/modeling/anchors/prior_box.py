@@ -13,7 +13,7 @@ Shapes = Sequence[tuple[float, float]]  # (width, height) in pixels of each prio
 
 @dataclass(frozen=True)
 class PriorBox:
-    """Lay out the priors of all levels; see Levels on the fields.
+    """Compute the priors of all levels; see Levels on the fields.
 
     ``clip`` True clips all four numbers of the centre form to [0, 1], as for the released weights of the paper (corners
     may still be outside); "size" clips width and height alone.

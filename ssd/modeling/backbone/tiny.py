@@ -1,4 +1,4 @@
-"""A small plain network for small images, quick to train from random weights on a CPU; the quickstart uses it."""
+"""A small plain network for small images, fast to train from random weights on a CPU; the quickstart uses it."""
 
 from torch import Tensor, nn
 from yacs.config import CfgNode

@@ -1,4 +1,4 @@
-"""Draw training images, each beside the sample that the augmentation makes of it."""
+"""Draw training images, each next to the sample that the augmentation makes of it."""
 
 from collections.abc import Iterator, Sequence
 from itertools import islice

@@ -1,4 +1,4 @@
-"""Divide a dataset into parts with the same mix of classes; versions of one photograph stay in one part.
+"""Split a dataset into parts with the same mix of classes; versions of one photograph stay in one part.
 
 Legend: N images, C classes, P parts, F counted features.
 """
@@ -82,7 +82,7 @@ def order_parts(parts: Mapping[str, Part]) -> dict[str, Part]:
 def choose_roles(parts: Mapping[str, Collection[Any]]) -> tuple[list[str], list[str]]:
     """Return the parts to train on and those to test on, val and test; all are for training if there are no others.
 
-    A part whose images are all in those before it, in the order of ``order_parts``, is left out: train and val beside
+    A part whose images are all in those before it, in the order of ``order_parts``, is left out: train and val next to
     trainval. None of the parts need be disjoint; then all are returned.
     """
     ordered, chosen = order_parts(parts), []

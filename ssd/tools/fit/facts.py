@@ -20,23 +20,23 @@ from ssd.tools.data.split import describe_groups, group_content, split_content
 from ssd.tools.priors.coverage import ImageBoxes
 from ssd.utils.errors import DatasetError
 
-TRAIN, TEST = "train", "test"  # parts of a new division
+TRAIN, TEST = "train", "test"  # parts of a new split
 SHARES = {TRAIN: 0.8, TEST: 0.2}
 _OVERLAPS = (NEAR_DUPLICATE, VERSION, "train/test overlap")
 
 
 @dataclass(frozen=True)
 class Facts:
-    """A dataset, its division and its mistakes."""
+    """A dataset, its split and its mistakes."""
 
     folder: Path  # absolute
     format_name: str
-    datasets: Sequence[DetectionDataset]  # that are read, before the division
+    datasets: Sequence[DetectionDataset]  # that are read, before the split
     content: Content
     train: tuple[str, ...]  # names of the parts to train on
     test: tuple[str, ...]
-    entries: Mapping[str, Mapping[str, Any]] | None  # of DATASETS.CUSTOM by part; None = a new division, not written
-    grouped: str  # images that a new division keeps together, in words
+    entries: Mapping[str, Mapping[str, Any]] | None  # of DATASETS.CUSTOM by part; None = a new split, not written
+    grouped: str  # images that a new split keeps together, in words
     num_leaks: int  # test images that are versions of training images
     num_mistakes: int  # that ssd check-data lists
 
@@ -68,9 +68,9 @@ class Facts:
 def read_facts(
     folder: Path, *, format_name: str | None = None, resplit: bool = False, on_error: str = "raise", seed: int = 0
 ) -> Facts:
-    """Find, check and divide the dataset in a folder; only the memory has the result.
+    """Find, check and split the dataset in a folder; only the memory has the result.
 
-    With ``resplit``, what has parts for training and testing is divided again, by ``seed``. ``on_error`` is
+    With ``resplit``, what has parts for training and testing is split again, by ``seed``. ``on_error`` is
     DATASETS.ON_ERROR: "skip" leaves out what is wrong.
     """
     folder = folder.resolve()

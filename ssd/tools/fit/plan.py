@@ -206,15 +206,15 @@ def find_risks(facts: Facts, cfg: Config, start: Start, schedule: Schedule, want
         f"{len(train)} images of {len(counts)} classes cannot be learnt: {len(few)} classes have less than "
         f"{_FEW_OBJECTS} objects to learn from; label more, or join classes": is_hopeless,
         f"few objects to learn from: {_names(few)}": few and not is_hopeless,
-        f"{len(train)} images to train on are few, and figures of {len(facts.records(facts.test))} held-out ones are "
-        "uncertain": len(train) < _FEW_IMAGES,
+        f"{len(train)} images to train on are few, and the metrics of {len(facts.records(facts.test))} held-out ones "
+        "are uncertain": len(train) < _FEW_IMAGES,
         f"half of the objects have less than {_SMALL} pixels in the network input: {_names(small)}; enlarge "
         "INPUT.IMAGE_SIZE": small,
         f"no held-out image has an object of {_names(unseen)}, so nothing measures these": unseen,
         f"{num_empty} of {len(train)} training images have no object; if they are not labelled yet, remove them: they "
         "teach that nothing is there": num_empty > _EMPTY * len(train),
-        f"{facts.num_leaks} held-out images are versions or near duplicates of training images, so the figures are too "
-        "good; --resplit divides again": facts.num_leaks,
+        f"{facts.num_leaks} held-out images are versions or near duplicates of training images, so the metrics are too "
+        "good; --resplit splits again": facts.num_leaks,
         f"{schedule.steps} steps are short, {wanted} are usual for these images: more --minutes": not is_enough(
             schedule, wanted
         ),

@@ -16,7 +16,7 @@ class Converted(NamedTuple):
     # Our names and layouts: background is class 0, header channels are (prior, class), priors in the order of PriorBox.
     weights: StateDict
     config: str  # path in configs/, without suffix, of the config that builds the network
-    overrides: tuple[Any, ...] = ()  # (KEY, VALUE, ...) that differ from it; not NUM_CLASSES, which the weights tell
+    overrides: tuple[Any, ...] = ()  # (KEY, VALUE, ...) that differ from it; not NUM_CLASSES, known from the weights
     class_names: tuple[str, ...] | None = None  # without background; None if the file does not name its classes
     notes: tuple[str, ...] = ()  # sentences for the user about this file
 

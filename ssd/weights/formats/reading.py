@@ -26,7 +26,7 @@ _READERS = {
     ".index": "ssd.weights.tensorflow_files",
     ".pb": "ssd.weights.tensorflow_files",
 }
-# Files beside weights, by suffix, for messages.
+# Files next to weights, by suffix, for messages.
 _OTHERS = {
     ".prototxt": "describes a network of Caffe, and has no weights; give its .caffemodel",
     ".pbtxt": "describes a graph of TensorFlow, and has no weights; give its .pb or its checkpoint",
@@ -113,7 +113,7 @@ _BUILT: dict[tuple[str, str], Any] = {
         for kind in (dict, frozenset, list, object, set, tuple)
     },
 }
-# Packages whose classes become shells: networks, optimizers, and the scalars and logs beside them.
+# Packages whose classes become shells: networks, optimizers, and the scalars and logs next to them.
 _SHELLS = (
     "torch.nn", "torch.optim", "torchvision", "model", "models", "utils", "__main__", "mmengine", "mmcv", "numpy",
 )  # fmt: skip

@@ -1,6 +1,6 @@
 """SSD300 of sgrvinod's tutorial: pickled models.
 
-The six priors of a cell have the order 1, the large square, 2, 3, 1/2, .333; ours has each ratio beside its inverse.
+The six priors of a cell have the order 1, the large square, 2, 3, 1/2, .333; ours has each ratio next to its inverse.
 """
 
 from collections.abc import Mapping

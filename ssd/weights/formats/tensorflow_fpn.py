@@ -32,7 +32,7 @@ _LAYERS = (
     ("_class_predictor_layers/0|WeightSharedConvolutionalClassHead/ClassPredictor", f"{layouts.CLS_HEADERS}.0"),
 )
 _SAME_KERNELS = 0.01  # relative to the largest weight
-_SIZE_NOTE = "The size of the input is not in the file, nor in a pipeline.config beside it; {} x {} pixels are taken."
+_SIZE_NOTE = "The size of the input is not in the file, nor in a pipeline.config next to it; {} x {} pixels are taken."
 
 
 def _convert(weights: StateDict, content: Mapping[str, Any]) -> Converted:

@@ -162,7 +162,7 @@ def _contrast(color: np.ndarray, under: np.ndarray) -> float:
 
 
 def _cast_shadow(rng: Generator, canvas: np.ndarray, layer: Layer) -> None:
-    """Darken the canvas beside a shape, in place."""
+    """Darken the canvas next to a shape, in place."""
     reach = max(2, round(0.06 * max(layer.coverage.shape)))
     offset_x, offset_y = rng.integers(-reach, reach, 2, endpoint=True)
     padded = cv2.copyMakeBorder(layer.coverage, reach, reach, reach, reach, cv2.BORDER_CONSTANT, value=0)
