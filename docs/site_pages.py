@@ -20,7 +20,17 @@ LINK = re.compile(r"(\]\()((?:\.\./)+[^)#\s]*)((?:#[^)\s]*)?\))")
 LANGUAGES = {".py": "python", ".yaml": "yaml", ".yml": "yaml", ".toml": "toml"}
 # Files of the repository that have a page of the menu: their text, or what is made of it.
 COPIES = {"CHANGELOG.md": "changelog.md", "CONTRIBUTING.md": "contributing.md"}
+META = {"index.md": {"hide": ["navigation", "toc"]}, "tutorial/own-data.md": {"search": {"boost": 4}}}  # of the theme
 PAGES = {"ssd/config/defaults.py": "reference/config.md", "ssd/cli.py": "reference/commands.md", **COPIES}
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Link to the repository, and to the source of each page, where pyproject.toml has its address."""
+    address = re.search(r'^Repository = "(.+)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    if address:
+        config.repo_url, config.edit_uri = address[1], "edit/main/docs/"
+        config.theme["features"].append("content.action.edit")
+    return config
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -39,7 +49,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Any, **_: object) -> str:
-    """Turn links that leave docs/ into links to the pages that show their files."""
+    """Turn links that leave docs/ into links to the pages that show their files; add what the theme is told of a page."""
+    page.meta |= META.get(page.file.src_uri, {})
 
     def to_page(match: re.Match[str]) -> str:
         path = _resolve(page.file.src_uri, match[2])

@@ -25,7 +25,7 @@ SMALLER = {
     "fit": TRAINING,
     "train": TRAINING,
     "test": ["DATA_LOADER.NUM_WORKERS", "0", "MODEL.DEVICE", "cpu"],
-    "demo": ["MODEL.DEVICE", "cpu"],
+    "predict": ["MODEL.DEVICE", "cpu"],
     "export": ["--skip_latency", "--num_images", "2"],
     "scenes": ["--train", "12", "--test", "6", "--size", "128x96"],
 }
@@ -72,7 +72,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_pages_run_one_after_the_other(folder: Path) -> None:
     for page in PAGES:
         run_page(read_blocks((FOLDER / f"{page}.md").read_text()), folder)
-    made_by_pages = ("runs/photos/drawn", "drawn", "drawn_mine", "drawn_tuned", "fitted.yaml", "model.json")
+    made_by_pages = ("runs/photos/drawn", "drawn", "drawn_mine", "drawn_tuned", "sheets", "fitted.yaml", "model.json")
     for made in (*made_by_pages, "outputs/tuned/model_final.pth"):
         assert (folder / made).exists(), made
 
