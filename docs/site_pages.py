@@ -49,7 +49,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Any, **_: object) -> str:
-    """Turn links that leave docs/ into links to the pages that show their files; add what the theme is told of a page."""
+    """Turn links that leave docs/ into links to the pages that show their files; add what the theme needs of a page."""
     page.meta |= META.get(page.file.src_uri, {})
 
     def to_page(match: re.Match[str]) -> str:
