@@ -1,4 +1,4 @@
-"""docs/tutorial/quickstart.ipynb from quickstart.md: ``python docs/make_notebook.py``.
+"""Notebooks of docs/tutorial from the pages of their names: ``python docs/make_notebook.py``.
 
 Text becomes Markdown cells, Python blocks code cells, commands lines that begin with "!".
 """
@@ -7,7 +7,7 @@ import json
 import re
 from pathlib import Path
 
-PAGE = Path(__file__).parent / "tutorial" / "quickstart.md"
+FOLDER = Path(__file__).parent / "tutorial"
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)
 LINK = re.compile(
     r"!?\[([^\]]*)\]\((?!https?:)[^)]*\)"
@@ -28,13 +28,15 @@ from IPython.display import Image, display
 for path in sorted(Path("drawn").iterdir()):
     display(Image(str(path)))
 """
+NOTEBOOKS = {"quickstart": SHOW, "python": ""}  # page -> its last cell
 
 
-def make_notebook(page: str) -> str:
+def make_notebook(page: str, last: str = "") -> str:
     """Return the notebook of a page as JSON (nbformat 4.5).
 
     Args:
         page: Markdown; its parts "Data", "Train", ... begin with "## ", and what is before them is of the page alone.
+        last: A further cell.
     """
     title, *sections = re.split(r"^(?=## )", page, flags=re.MULTILINE)
     cells = [("markdown", title.partition("\n\n")[0]), ("code", INSTALL)]
@@ -45,7 +47,7 @@ def make_notebook(page: str) -> str:
             cells.append(("code", _code(match[1], match[2])))
             start = match.end()
         cells.append(("markdown", _prose(section[start:])))
-    cells.append(("code", SHOW))
+    cells.append(("code", last))
     cells = [(kind, source.strip()) for kind, source in cells if source.strip()]
     content = {
         "cells": [_cell(number, kind, source) for number, (kind, source) in enumerate(cells)],
@@ -78,4 +80,5 @@ def _cell(number: int, kind: str, source: str) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    PAGE.with_suffix(".ipynb").write_text(make_notebook(PAGE.read_text()))
+    for name, last in NOTEBOOKS.items():
+        (FOLDER / f"{name}.ipynb").write_text(make_notebook((FOLDER / f"{name}.md").read_text(), last))

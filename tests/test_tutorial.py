@@ -1,26 +1,28 @@
 """The tutorial: its commands and blocks run, page after page in one folder; the notebook is made of the same."""
 
+import ast
 import json
 import runpy
 import shlex
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 
+import ssd
 from ssd import cli
 from tests.test_docs import file_name, read_blocks
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "docs" / "tutorial"
 PAGES = ("quickstart", "own-data", "fine-tune", "export")
-NOTEBOOK = FOLDER / "quickstart.ipynb"
 
 # Behind the words of a command, what makes it small.
-TRAINING = ["SOLVER.MAX_ITER", "4", "SOLVER.BATCH_SIZE", "4", "DATA_LOADER.NUM_WORKERS", "0", "MODEL.DEVICE", "cpu"]
+SHORT = ["SOLVER.MAX_ITER", 4, "SOLVER.BATCH_SIZE", 4, "DATA_LOADER.NUM_WORKERS", 0, "MODEL.DEVICE", "cpu"]
+TRAINING = list(map(str, SHORT))
 SMALLER = {
     "fit": TRAINING,
     "train": TRAINING,
@@ -53,9 +55,9 @@ def run_page(blocks: list[tuple[str, str]], folder: Path) -> None:
             (folder / file_name(block)).write_text(block)
 
 
-def blocks_of_notebook() -> Iterator[tuple[str, str]]:
-    """The code cells of the notebook, but the one that installs the library."""
-    for cell in json.loads(NOTEBOOK.read_text())["cells"]:
+def blocks_of_notebook(name: str) -> Iterator[tuple[str, str]]:
+    """The code cells of a notebook, but the one that installs the library."""
+    for cell in json.loads((FOLDER / f"{name}.ipynb").read_text())["cells"]:
         source = "".join(cell["source"])
         if cell["cell_type"] == "code" and "%pip" not in source:
             yield ("bash", source.replace("!", "")) if source.startswith("!") else ("python", source)
@@ -82,14 +84,34 @@ def test_notebook_runs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shown: list[str] = []
     monkeypatch.setitem(sys.modules, "IPython", ModuleType("IPython"))
     monkeypatch.setitem(sys.modules, "IPython.display", SimpleNamespace(Image=str, display=shown.append))
-    run_page(list(blocks_of_notebook()), folder)
+    run_page(list(blocks_of_notebook("quickstart")), folder)
     assert len(shown) == 6
 
 
-def test_notebook_is_that_of_the_page() -> None:
-    make: Callable[[str], str] = runpy.run_path(str(ROOT / "docs" / "make_notebook.py"))["make_notebook"]
-    assert NOTEBOOK.read_text() == make((FOLDER / "quickstart.md").read_text())
+@pytest.mark.slow
+def test_every_cell_of_the_python_notebook_shows_something(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    train = ssd.train
+    monkeypatch.setattr(ssd, "train", lambda name, _, **options: train(name, SHORT, **options), raising=False)
+    names: dict[str, Any] = {}
+    for language, block in blocks_of_notebook("python"):
+        if language == "bash":
+            run_command(block.strip().replace("--train 400 --test 40", ""))
+            continue
+        *statements, last = ast.parse(block).body
+        assert isinstance(last, ast.Expr)
+        exec(compile(ast.Module(statements, []), "cell", "exec"), names)
+        value = eval(compile(ast.Expression(last.value), "cell", "eval"), names)
+        assert value is not None, block
+        assert not hasattr(value, "_repr_html_") or len(value._repr_html_()) > 100, block
+    assert (folder / "model.onnx").exists()
+
+
+def test_notebooks_are_those_of_the_pages() -> None:
+    notebooks = runpy.run_path(str(ROOT / "docs" / "make_notebook.py"))
+    for name, last in notebooks["NOTEBOOKS"].items():
+        page = (FOLDER / f"{name}.md").read_text()
+        assert (FOLDER / f"{name}.ipynb").read_text() == notebooks["make_notebook"](page, last), name
 
 
 def test_every_page_is_run() -> None:
-    assert {path.stem for path in FOLDER.glob("*.md")} == set(PAGES)
+    assert {path.stem for path in FOLDER.glob("*.md")} == {*PAGES, "python"}
