@@ -1,7 +1,7 @@
 # CPU:  docker build -t ssd .
 # CUDA: docker build -t ssd --build-arg TORCH_INDEX= .
 #       PyPI's torch brings its CUDA along; the host needs a driver and the NVIDIA container toolkit (--gpus all).
-# Then: docker run --rm --shm-size 2g -v "$PWD:/work" ssd train --config-file quickstart.yaml
+# Then: docker run --rm --shm-size 2g -v "$PWD:/work" ssd train quickstart
 ARG PYTHON=3.12
 FROM python:${PYTHON}-slim
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu

@@ -9,17 +9,18 @@ from ssd.utils.model_zoo import ZooModel, zoo_models
 PAGE = Path(__file__).with_name("zoo.md")
 TABLES = re.compile(r"(?<=<!-- tables -->\n).*?(?=<!-- end of the tables -->)", re.DOTALL)
 HEAD = (
-    "| name | figure (source) | network, input | file | licence | verified | config |\n|---|---|---|---|---|---|---|\n"
+    "| name | reported (source) | network, input | file | licence | verified | config |\n"
+    "|---|---|---|---|---|---|---|\n"
 )
 
 
 def make_tables() -> str:
-    """Return a table for each dataset, best figure first."""
+    """Return a table for each dataset, best metric first."""
     models = sorted(zoo_models().values(), key=lambda model: model.data)
     tables = []
     for data, rows in groupby(models, key=lambda model: model.data):
-        by_figure = sorted(rows, key=lambda model: float(model.figure.split(",")[0] or 0), reverse=True)
-        tables.append(f"\n## {data[0].upper()}{data[1:]}\n\n{HEAD}{''.join(map(make_row, by_figure))}")
+        by_metric = sorted(rows, key=lambda model: float(model.figure.split(",")[0] or 0), reverse=True)
+        tables.append(f"\n## {data[0].upper()}{data[1:]}\n\n{HEAD}{''.join(map(make_row, by_metric))}")
     return "".join(tables) + "\n"
 
 

@@ -67,9 +67,9 @@ def test_the_table_of_keys(metadata: Metadata) -> None:
 
 def test_the_table_of_options() -> None:
     table = PAGE.partition("| option | |")[2].partition("\n\n")[0]
-    options = re.findall(r"`(--?\w+)(?: (\w+))?`", table)
+    options = re.findall(r"`(--?[\w-]+)(?: (\w+))?`", table)
     values = {"N": "3", "FILE": "model.onnx", "SOURCE": "photos"}
     words = [word for name, value in options for word in (name, values.get(value, value)) if word]
     parsed = vars(parse_args(["model.pth", *words]))
     shared = {"config_file", "ckpt", "output", "opts", "local_rank", "words", "has_model_word"}
-    assert set(parsed) - {name.lstrip("-") for name, _ in options} == shared
+    assert set(parsed) - {name.lstrip("-").replace("-", "_") for name, _ in options} == shared
