@@ -149,7 +149,7 @@ class Replacement:
         if attempt == _MAX_DRAWS:
             raise DatasetError(
                 f"{_MAX_DRAWS} samples that were drawn in place of damaged ones are damaged too; the last: {error}. "
-                "check-data lists the mistakes of the dataset"
+                "`ssd data check` lists the mistakes"
             )
         return int(np.random.default_rng((self._seed, position, attempt)).integers(self._num_samples))
 

@@ -108,10 +108,10 @@ class TrainingMonitor:
         self._add_scalars({**scalars, "lr": self.lr, "speed/images_per_second": images_per_second}, iteration)
 
     def _describe_losses(self) -> str:
-        """Return the mean losses as text: "loss 3.41 (box 1.2, class 2.2)"."""
+        """Return the mean losses as text: "loss 3.41 (box 1.20, class 2.21)"."""
         means = {name: meter.avg for name, meter in self.losses.meters.items()}
         names = {"reg_loss": "box", "cls_loss": "class"}
-        parts = [f"{names.get(name, name)} {mean:.2g}" for name, mean in means.items() if name != "total_loss"]
+        parts = [f"{names.get(name, name)} {mean:.2f}" for name, mean in means.items() if name != "total_loss"]
         return f"loss {means['total_loss']:.2f}" + (f" ({', '.join(parts)})" if parts else "")
 
     def log_evaluations(self, iteration: int, evaluations: Sequence[DatasetEvaluation]) -> None:

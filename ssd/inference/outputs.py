@@ -1,4 +1,4 @@
-"""Output files of `ssd demo`: annotated images and videos, text files, one JSON file."""
+"""Output files of `ssd predict`: annotated images and videos, text files, one JSON file."""
 
 import glob
 import json
@@ -131,7 +131,7 @@ class _DrawnFolder:
 
 def _refuse_to_replace(path: Path, source: Path | None, kind: type[SSDError]) -> None:
     if source is not None and path.exists() and source.exists() and path.samefile(source):
-        raise kind(f"{path} is the source itself; choose another --output_dir")
+        raise kind(f"{path} is the source itself; choose another --output")
 
 
 def refuse_source_folders(outputs: Mapping[str, Path | None], sources: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""Web page of `ssd demo --web`: detection in own images in a browser, without other machines."""
+"""Web page of `ssd predict --web`: detection in own images in a browser, without other machines."""
 
 import logging
 import os

@@ -48,8 +48,8 @@ def read_trained(cfg: Config, checkpoint: str | None) -> LoadedCheckpoint:
     found = read_last(cfg.OUTPUT_DIR)
     if found is None:
         raise CheckpointError(
-            f"no checkpoint: OUTPUT_DIR {cfg.OUTPUT_DIR!r} has no last_checkpoint.txt. Train first, or name a file or "
-            "URL (--ckpt of the commands)"
+            f"no checkpoint: OUTPUT_DIR {cfg.OUTPUT_DIR!r} has no last_checkpoint.txt. Train first, or name a file "
+            "or URL"
         )
     path, content = found
     return _of_this_library(content["model"], content, str(path))

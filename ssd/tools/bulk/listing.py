@@ -35,7 +35,7 @@ def _expand(source: str) -> list[str]:
         return [os.path.join(source, name) for name in image_names(source)]
     if os.path.isfile(source):
         if source.lower().endswith(VIDEO_SUFFIXES):
-            raise ImageError(f"{source}: a video, and ssd predict takes images; ssd demo detects in videos")
+            raise ImageError(f"{source}: a video, and --parts takes images; leave --parts out")
         return [source]
     if glob.has_magic(source):
         return match_pattern(source, IMAGE_SUFFIXES)

@@ -38,7 +38,7 @@ class Facts:
     entries: Mapping[str, Mapping[str, Any]] | None  # of DATASETS.CUSTOM by part; None = a new split, not written
     grouped: str  # images that a new split keeps together, in words
     num_leaks: int  # test images that are versions of training images
-    num_mistakes: int  # that ssd check-data lists
+    num_mistakes: int  # that ssd data check lists
 
     def records(self, parts: Sequence[str]) -> list[Record]:
         """Return the images of some parts."""
@@ -102,7 +102,7 @@ def _without_bad_images(content: Content, report: DataReport, on_error: str) -> 
     bad = [problems[str(record.path)] for record in content.records if str(record.path) in problems]
     if bad and on_error != "skip":
         raise DatasetError(
-            f"{bad[0].message}. `ssd check-data` lists {len(bad)} such image(s); remove them, or leave them out by "
+            f"{bad[0].message}. `ssd data check` lists {len(bad)} such image(s); remove them, or leave them out by "
             "DATASETS.ON_ERROR skip at the end of the command"
         )
     kept = [row for row, record in enumerate(content.records) if str(record.path) not in problems]

@@ -81,7 +81,7 @@ def describe_data(facts: Facts) -> Choice:
     counts = facts.count_objects([*facts.train, *facts.test])
     ranked = sorted(counts, key=lambda name: -counts[name])
     named = ", ".join(f"{name} {counts[name]}" for name in ranked[:8]) + ", ..." * (len(ranked) > 8)
-    skipped = f"; {facts.num_mistakes} mistakes left out (see ssd check-data)" if facts.num_mistakes else ""
+    skipped = f"; {facts.num_mistakes} mistakes left out (see ssd data check)" if facts.num_mistakes else ""
     total, images = sum(counts.values()), len(facts.records([*facts.train, *facts.test]))
     text = f"{images} images, {total} objects of {len(counts)} classes ({named}), {facts.format_name}{skipped}"
     return Choice("data", text)

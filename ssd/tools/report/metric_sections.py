@@ -122,7 +122,7 @@ def make_thresholds_section(analysis: Analysis) -> Section:
         f"{best.recall:.3f} and F1 {best.f1:.3f}. A click selects a line. The first is for demo and predict, the other "
         "for a config with which to detect (not to evaluate: AP needs the low scores too)."
     )
-    content += code(f"--score_threshold {best.threshold:.8g}")
+    content += code(f"--threshold {best.threshold:.8g}")
     content += code(f"TEST: {{CONFIDENCE_THRESHOLD: {best.threshold:.8g}}}")
     content += details("The best threshold of each class, as JSON", code(json.dumps(of_class, ensure_ascii=False)))
     content += paragraph("They were chosen on this dataset; on other images they give slightly worse results.")

@@ -49,7 +49,7 @@ def test_addresses_and_lines_of_a_list_are_not_changed() -> None:
         ([""], None, "''"),
         (["empty"], None, "empty"),
         (["empty/**"], None, r"empty/\*\*: .*\.jpg"),
-        (["film.mp4"], None, r"film\.mp4: .*ssd demo"),
+        (["film.mp4"], None, r"film\.mp4: .*--parts"),
         ([], Path("list.txt"), r"list\.txt"),
         ([], Path("gone.txt"), r"gone\.txt"),
     ],
