@@ -72,8 +72,8 @@ class Parser(argparse.ArgumentParser):
         options = {"action": "store_true"} if metavar == "" else {"metavar": metavar, "type": _TYPES.get(metavar, str)}
         if "choices" in kwargs:
             options = {}
-        has_default = kwargs.get("default") not in (None, False) and "(" not in help
-        text = f"{help} (%(default)s)" if has_default else help
+        default = kwargs.get("default")
+        text = help if not help or isinstance(default, bool | None) or "(" in help else f"{help} (%(default)s)"
         short = [word for word in hidden if not word.startswith("--")]
         self.add_argument(*short, name, **{"help": text or argparse.SUPPRESS, **options, **kwargs})
         self._flags.update(dict.fromkeys((name, *hidden), name))

@@ -42,7 +42,7 @@ def parse_args(args: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_flag("--log-step", "N", "log every N iterations", default=10)
     parser.add_flag("--save-step", "N", "save a checkpoint every N iterations", default=2500)
     parser.add_flag("--eval-step", "N", "evaluate every N iterations, 0 = never", default=2500)
-    parser.add_flag("--use-tensorboard", "BOOL", "write event files", type=parse_bool, default=True)
+    parser.add_flag("--use-tensorboard", "BOOL", "write event files (true)", type=parse_bool, default=True)
     parser.add_flag("--skip-test", "", "do not evaluate after training")
     parser.add_flag("--resume-schedule", "", "continue with the schedule of the checkpoint, not of the config")
     return parser.parse_config(args)
