@@ -1,6 +1,5 @@
 """A training on a full disk ends with an error, keeps its last checkpoint, and continues when there is room."""
 
-import errno
 import os
 import re
 import shutil
@@ -107,29 +106,6 @@ def test_a_disk_that_is_full_from_the_first(config_file, tmp_path) -> None:
     assert first.startswith(str(tmp_path / "disk" / "log.txt"))
     assert second.startswith("error: ")
     assert "No space left on device" in second
-
-
-def test_a_disk_that_takes_nothing_more(config_file, tmp_path, script, monkeypatch) -> None:
-    """The error comes when the file is flushed, as on network disks."""
-    first = tmp_path / "out" / "model_000001.pth"
-    fsync, has_room = os.fsync, 3  # after the first checkpoint: its folder, its tag and that's folder
-
-    def full(descriptor: int) -> None:
-        nonlocal has_room
-        has_room -= first.is_file()
-        if has_room < 0:
-            raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
-        fsync(descriptor)
-
-    monkeypatch.setattr(os, "fsync", full)
-    run = ("--config-file", config_file, "--skip-test", "--save_step", 1, "SOLVER.MAX_ITER", 3)
-    status, _, error = script("train.py", *run)
-    assert status == 1
-    assert error.startswith(f"error: {tmp_path / 'out' / 'model_000002.pth'}")
-    assert [fact for fact in ("Disk quota exceeded", str(first)) if fact not in error] == []
-    assert error.count("\n") == 1
-    assert sorted(path.name for path in (tmp_path / "out").glob("*.pth")) == ["model_000001.pth"]
-    assert not list((tmp_path / "out").glob(".*"))
 
 
 def write_video(path: Path) -> None:

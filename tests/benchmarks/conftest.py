@@ -93,17 +93,13 @@ from ssd.structures.container import Container
 class Predictor(nn.Module):
     def forward(self, features):
         return features.mean((2, 3))[:, None], features.mean((2, 3))[:, None]
-class BoxHead(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.predictor = Predictor()
 class Detector(nn.Module):
     def __init__(self):
         super().__init__()
         self.backbone = nn.Conv2d(3, 4, 3)
-        self.box_head = BoxHead()
+        self.box_head = nn.ModuleDict({"predictor": Predictor()})
     def forward(self, images, targets=None):
-        cls_logits, bbox_pred = self.box_head.predictor(self.backbone(images))
+        cls_logits, bbox_pred = self.box_head["predictor"](self.backbone(images))
         if self.training:
             return {"reg_loss": bbox_pred.sum(), "cls_loss": cls_logits.sum()}
         return [Container() for _ in images]

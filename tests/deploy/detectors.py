@@ -19,6 +19,7 @@ from ssd.structures import Container
 from ssd.structures.boxes import height_width
 from ssd.tools.data.scenes import render_scene
 from ssd.utils.image import read_image
+from tests.conftest import SMALL_MODEL
 
 ROOT = Path(__file__).parents[2]
 NAMES = ("__background__", "a", "b", "c", "d")
@@ -26,13 +27,7 @@ NAMES = ("__background__", "a", "b", "c", "d")
 
 def make_small_config(*overrides: object) -> Config:
     """Build the config of a detector that exports in seconds."""
-    small = [
-        *("MODEL.BACKBONE.NAME", "tiny", "MODEL.BACKBONE.PRETRAINED", False, "MODEL.NUM_CLASSES", len(NAMES)),
-        *("INPUT.IMAGE_SIZE", (96, 128), "INPUT.PIXEL_STD", [58, 57, 57]),
-        *("MODEL.PRIORS.MIN_SIZES", [12, 28, 48, 70], "MODEL.PRIORS.MAX_SIZES", [28, 48, 70, 90]),
-        *("MODEL.PRIORS.ASPECT_RATIOS", [[2], [2], [2], [2]]),
-    ]
-    return load_config(None, [*small, *overrides])
+    return load_config(None, [*SMALL_MODEL, "MODEL.NUM_CLASSES", len(NAMES), *overrides])
 
 
 @torch.no_grad()

@@ -1,6 +1,5 @@
 """The side-car: what goes in comes out, and whatever is wrong with it is named."""
 
-import itertools
 import json
 from dataclasses import fields, replace
 from pathlib import Path
@@ -61,14 +60,6 @@ def test_scores_of_raw_predictions(metadata: Metadata) -> None:
         parse_metadata(json.dumps(document).encode(), "x.json")
 
 
-def test_missing_files(exported: Path, tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match=r"other\.onnx"):
-        read_metadata(tmp_path / "other.onnx")
-    side_car(exported).unlink()
-    with pytest.raises(ExportError, match=r"model\.json"):
-        read_metadata(exported)
-
-
 @pytest.mark.parametrize("content", [b"a network!", b"a networ", b""])
 def test_another_file(content: bytes, exported: Path) -> None:
     exported.write_bytes(content)
@@ -76,18 +67,14 @@ def test_another_file(content: bytes, exported: Path) -> None:
         read_metadata(exported)
 
 
-@pytest.mark.parametrize(
-    ("fact", "text"),
-    [
-        *itertools.product(["JSON"], ["", "{", "no", "\xff"]),
-        *itertools.product(
-            ["format_version"], ["[]", "null", "{}", '{"format_version": 2}', '{"format_version": "1"}']
-        ),
-    ],
-)
-def test_another_format(text: str, fact: str, exported: Path) -> None:
+NO_JSON = ["", "{", "no", "\xff"]
+OTHER_JSON = ["[]", "null", "{}", '{"format_version": 2}', '{"format_version": "1"}']
+
+
+@pytest.mark.parametrize("text", [*NO_JSON, *OTHER_JSON])
+def test_another_format(text: str, exported: Path) -> None:
     side_car(exported).write_bytes(text.encode("latin-1"))
-    with pytest.raises(ExportError, match=rf"model\.json.*{fact}"):
+    with pytest.raises(ExportError, match=rf"model\.json.*{'JSON' if text in NO_JSON else 'format_version'}"):
         read_metadata(exported)
 
 

@@ -71,12 +71,6 @@ def test_a_run_continues_from_its_last_checkpoint(folder, stored, caplog) -> Non
     assert list(find(folder).checkpoint) == list(stored.checkpoint)
 
 
-def test_a_damaged_checkpoint_is_passed_over(folder, caplog) -> None:
-    (folder / "model_000008.pth").write_bytes(b"")
-    assert resume(checkpointer(config(folder)), config(folder), find(folder), max_iter=9) == 4
-    assert "model_000008.pth: damaged" in caplog.text
-
-
 def test_temporary_files_of_killed_processes_are_removed(folder, caplog) -> None:
     results = folder / "inference" / "scenes"
     results.mkdir(parents=True)

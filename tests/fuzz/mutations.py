@@ -9,6 +9,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import yaml
+from hypothesis import strategies as st
 
 # Wrong where a number, a name or a box is expected.
 HOSTILE_WORDS = [
@@ -31,9 +32,18 @@ _TOKEN = re.compile(r"\w+|[^\w\s]|\s+")
 
 def mutate(data: bytes, kind: str, rng: random.Random) -> bytes:
     """Return ``data``, a file of ``kind`` "xml", "json" or "yaml", with one to four mistakes."""
-    plain = [flip_bytes, cut, truncate, repeat, insert_word, replace_token, swap_tokens, swap_lines]
     weights = [2, 1, 1, 1, 2, 3, 2, 1, 8]
+    plain = [*BINARY, replace_token, swap_tokens, swap_lines]
     for mutation in rng.choices([*plain, STRUCTURAL[kind]], weights, k=rng.choice((1, 1, 1, 2, 2, 3, 4))):
+        data = mutation(data, rng)
+    return data
+
+
+@st.composite
+def damaged(draw: st.DrawFn, data: bytes) -> bytes:
+    """A binary file with one to three mistakes."""
+    rng = random.Random(draw(st.integers(0, 2**32)))
+    for mutation in draw(st.lists(st.sampled_from(BINARY), min_size=1, max_size=3)):
         data = mutation(data, rng)
     return data
 
@@ -152,6 +162,7 @@ def _encode(text: str) -> bytes:
     return text.encode("utf-8", errors="surrogatepass")
 
 
+BINARY = [flip_bytes, cut, truncate, repeat, insert_word]
 STRUCTURAL: dict[str, Callable[[bytes, random.Random], bytes]] = {
     "xml": restructure_xml,
     "json": lambda data, rng: _restructured(data, rng, json.loads, json.dumps),

@@ -20,19 +20,10 @@ def test_first_steps_by_hand() -> None:
     assert curve == pytest.approx([1] * 5 + [0.6 + 0.4 * 0.5**0.5, 0.6, 0.6 - 0.4 * 0.5**0.5, 0.2, 0.2])
 
 
-@pytest.mark.parametrize(
-    ("prefix", "overrides"),
-    [
-        ("default", []),
-        (
-            "small",
-            [
-                *("SOLVER.LR", 0.01, "SOLVER.LR_STEPS", [30, 45]),
-                *("SOLVER.WARMUP_ITERS", 10, "SOLVER.WARMUP_FACTOR", 0.1),
-            ],
-        ),
-    ],
-)
+SMALL = ["SOLVER.LR", 0.01, "SOLVER.LR_STEPS", [30, 45], "SOLVER.WARMUP_ITERS", 10, "SOLVER.WARMUP_FACTOR", 0.1]
+
+
+@pytest.mark.parametrize(("prefix", "overrides"), [("default", []), ("small", SMALL)])
 def test_golden_curves(goldens, prefix, overrides) -> None:
     golden = np.load(goldens / "lufficc" / "warmup_multistep_lr.npz")
     config = load_config(None, overrides)
@@ -82,13 +73,8 @@ def test_mistakes(overrides, message) -> None:
 
 
 def test_cosine_and_adamw() -> None:
-    config = load_config(
-        None,
-        [
-            *("SOLVER.OPTIMIZER", "adamw", "SOLVER.SCHEDULE", "cosine", "SOLVER.MAX_ITER", 10),
-            *("SOLVER.WARMUP_ITERS", 2, "SOLVER.WEIGHT_DECAY", 0.01),
-        ],
-    )
+    overrides = ["SOLVER.SCHEDULE", "cosine", "SOLVER.MAX_ITER", 10, "SOLVER.WARMUP_ITERS", 2]
+    config = load_config(None, [*overrides, "SOLVER.OPTIMIZER", "adamw", "SOLVER.WEIGHT_DECAY", 0.01])
     optimizer = make_optimizer(config, nn.Linear(2, 2))
     assert isinstance(optimizer, torch.optim.AdamW)
     assert optimizer.param_groups[0]["weight_decay"] == 0.01

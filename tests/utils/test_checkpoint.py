@@ -199,14 +199,15 @@ def test_only_the_newest_stay(tmp_path) -> None:
     assert checkpointer.load() == {"iteration": 10}
 
 
-def full_disk(free: int) -> Mock:
+def full_disk(free: int, number: int = errno.ENOSPC) -> Mock:
     """Replace ``os.fsync``: after some calls the disk has no room."""
-    return Mock(side_effect=chain([None] * free, repeat(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))))
+    return Mock(side_effect=chain([None] * free, repeat(OSError(number, os.strerror(number)))))
 
 
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
 @pytest.mark.parametrize("free", [0, 1, 2])
-def test_a_full_disk_leaves_the_last_checkpoint(tmp_path, monkeypatch, free) -> None:
-    """Calls 0 and 1 flush the checkpoint and its folder, call 2 the tag."""
+def test_a_full_disk_leaves_the_last_checkpoint(tmp_path, monkeypatch, free, number) -> None:
+    """Calls 0 and 1 flush the checkpoint and its folder, call 2 the tag; network disks have quotas."""
     checkpointer = Checkpointer(Net(), save_dir=tmp_path / "out")
     fsync = os.fsync
     monkeypatch.setattr(os, "fsync", full_disk(0))
@@ -217,8 +218,8 @@ def test_a_full_disk_leaves_the_last_checkpoint(tmp_path, monkeypatch, free) -> 
     checkpointer.save("model_000001", iteration=1)
     with pytest.raises(TypeError, match="'config'"):
         checkpointer.save("model_000002", config=tmp_path)
-    monkeypatch.setattr(os, "fsync", full_disk(free))
-    with pytest.raises(OutputError, match=r"model_000002\.pth: .*No space left.* \S*model_000001\.pth"):
+    monkeypatch.setattr(os, "fsync", full_disk(free, number))
+    with pytest.raises(OutputError, match=rf"model_000002\.pth: .*{os.strerror(number)}.* \S*model_000001\.pth"):
         checkpointer.save("model_000002", iteration=2)
     assert checkpointer.load() == {"iteration": 1}
     assert not list((tmp_path / "out").glob(".*"))

@@ -63,20 +63,6 @@ def test_other_files_are_not_removed(tmp_path) -> None:
     assert len(list(tmp_path.iterdir())) == 7
 
 
-def test_the_folder_is_flushed_after_the_rename(tmp_path, monkeypatch) -> None:
-    events: list[str] = []
-    replace = os.replace
-
-    def spy_fsync(descriptor: int) -> None:
-        events.append("folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file")
-
-    monkeypatch.setattr(os, "fsync", spy_fsync)
-    monkeypatch.setattr(os, "replace", lambda *names: (events.append("rename"), replace(*names)))
-    with atomic_write(tmp_path / "a") as file:
-        file.write(b"new")
-    assert events == ["file", "rename", "folder"]
-
-
 @pytest.mark.parametrize(("number", "is_error"), [(errno.EINVAL, False), (errno.EIO, True)])
 def test_a_file_system_that_flushes_no_folders(tmp_path, monkeypatch, number, is_error) -> None:
     def fsync(descriptor: int) -> None:

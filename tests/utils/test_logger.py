@@ -3,7 +3,6 @@ import logging
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,18 +11,6 @@ from tqdm import tqdm
 from ssd.utils.logger import describe_seconds, say, say_line, setup_logger
 
 LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} ssd\.engine INFO: started 3")
-
-
-@pytest.fixture(autouse=True)
-def _restored_logger() -> Iterator[None]:
-    logger = logging.getLogger("ssd")
-    saved = logger.level, logger.propagate
-    yield
-    for handler in list(logger.handlers):
-        logger.removeHandler(handler)
-        handler.close()
-    logger.setLevel(saved[0])
-    logger.propagate = saved[1]
 
 
 def log(message: str = "started %d", *args: object) -> None:

@@ -115,13 +115,6 @@ def test_malformed_url(cache: Path, url: str) -> None:
         cache_url(url)
 
 
-def test_checkpoint_by_url(server: Server, cache: Path, tmp_path: Path) -> None:
-    torch.save({"model": {"a": torch.ones(2)}, "iteration": 3}, tmp_path / "a.pth")
-    checkpoint = read_checkpoint(server.url("/a.pth", (tmp_path / "a.pth").read_bytes()))
-    assert checkpoint["iteration"] == 3
-    assert (cache / "a.pth").is_file()
-
-
 def test_checkpoint_by_name(server: Server, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.save({"a": torch.ones(2)}, tmp_path / "a.pth")
     content = (tmp_path / "a.pth").read_bytes()

@@ -1,6 +1,5 @@
 """Checkpoints and frozen graphs of TensorFlow, written here as its documents say; and damaged ones."""
 
-import random
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from tensorboard.compat.proto import graph_pb2
 
 from ssd.utils.errors import CheckpointError
 from ssd.weights.formats.reading import read_weights
-from tests.fuzz.mutations import cut, flip_bytes, repeat, truncate
+from tests.fuzz.mutations import damaged
 
 FLOAT, INT64, HALF = 1, 9, 19
 TYPES = {"float32": FLOAT, "int64": INT64, "float16": HALF}
@@ -160,17 +159,11 @@ def test_a_frozen_graph_is_read_by_its_constants(tmp_path: Path) -> None:
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    is_graph=st.booleans(),
-    mutations=st.lists(st.sampled_from([flip_bytes, cut, truncate, repeat]), min_size=1, max_size=3),
-    seed=st.integers(0, 2**32),
-)
-def test_a_damaged_file_loads_or_is_refused(tmp_path: Path, is_graph: bool, mutations: list, seed: int) -> None:
-    path, rng = write_checkpoint(tmp_path), random.Random(seed)
-    data = make_graph().SerializeToString() if is_graph else path.read_bytes()
+@given(st.data(), st.booleans())
+def test_a_damaged_file_loads_or_is_refused(tmp_path: Path, drawn: st.DataObject, is_graph: bool) -> None:
+    path = write_checkpoint(tmp_path)
+    data = drawn.draw(damaged(make_graph().SerializeToString() if is_graph else path.read_bytes()))
     path = tmp_path / "a.pb" if is_graph else path
-    for mutation in mutations:
-        data = mutation(data, rng)
     path.write_bytes(data)
     try:
         weights = read_weights(str(path)).weights

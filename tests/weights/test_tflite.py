@@ -1,18 +1,16 @@
 """TensorFlow Lite files: every number format, and damaged files."""
 
-import random
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from ssd.utils.errors import CheckpointError
 from ssd.weights.formats.reading import read_weights
 from ssd.weights.tflite import layer_name
-from tests.fuzz.mutations import cut, flip_bytes, repeat, truncate
+from tests.fuzz.mutations import damaged
 from tests.weights.tflite_files import tensor, write_model
 
 CONV, DEPTHWISE, DEQUANTIZE, DETECTION = 3, 4, 6, "TFLite_Detection_PostProcess"
@@ -114,11 +112,8 @@ def test_levels_may_share_a_kernel_and_other_files_are_refused(tmp_path: Path) -
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(st.sampled_from([flip_bytes, cut, truncate, repeat]), min_size=1, max_size=3), st.integers(0, 2**32))
-def test_a_damaged_file_loads_or_is_refused(tmp_path: Path, mutations: list, seed: int) -> None:
-    data, rng = MODEL, random.Random(seed)
-    for mutation in mutations:
-        data = mutation(data, rng)
+@given(data=damaged(MODEL))
+def test_a_damaged_file_loads_or_is_refused(tmp_path: Path, data: bytes) -> None:
     try:
         file = read(tmp_path, data)
     except CheckpointError as error:

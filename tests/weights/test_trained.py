@@ -7,35 +7,9 @@ import torch
 
 from ssd.config import load_config
 from ssd.structures.class_names import VOC_CLASSES
-from ssd.utils.checkpoint import tag_checkpoint
-from ssd.utils.errors import CheckpointError, ConfigError
+from ssd.utils.errors import ConfigError
 from ssd.weights.loaded_checkpoint import LoadedCheckpoint
-from ssd.weights.trained import build_trained_model, read_trained
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A run whose last checkpoint, of iteration 4, is damaged in a weight."""
-    for iteration in (2, 4):
-        content = {"model": {"box_head.weight": torch.ones(9)}, "iteration": iteration}
-        torch.save(content, tmp_path / f"model_00000{iteration}.pth")
-    last = tmp_path / "model_000004.pth"
-    last.write_bytes(last.read_bytes().replace(torch.ones(9).numpy().tobytes(), torch.zeros(9).numpy().tobytes()))
-    tag_checkpoint(tmp_path, str(last))
-    return tmp_path
-
-
-def test_the_last_whole_checkpoint_is_read(folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """One that was named must be whole."""
-    cfg = load_config(None, ["OUTPUT_DIR", str(folder)])
-    trained = read_trained(cfg, None)
-    assert (trained.iteration, trained.source) == (2, str(folder / "model_000002.pth"))
-    assert "model_000004.pth: damaged" in caplog.text
-    assert read_trained(cfg, str(folder / "model_000002.pth")).iteration == 2
-    with pytest.raises(CheckpointError, match=r"model_000004\.pth: damaged"):
-        read_trained(cfg, str(folder / "model_000004.pth"))
-    with pytest.raises(CheckpointError, match="OUTPUT_DIR"):
-        read_trained(load_config(None, ["OUTPUT_DIR", str(tmp_path / "empty")]), None)
+from ssd.weights.trained import build_trained_model
 
 
 def test_scores_of_another_function() -> None:

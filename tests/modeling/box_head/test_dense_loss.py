@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.ops import generalized_box_iou, generalized_box_iou_loss, sigmoid_focal_loss
 
-from ssd.modeling.anchors import Assignment, BoxCoder, IoUMatcher
-from ssd.modeling.box_head import DenseLoss, LossSums, MultiBoxLoss, Predictions
+from ssd.modeling.anchors import Assignment, BoxCoder
+from ssd.modeling.box_head import DenseLoss, MultiBoxLoss, Predictions
 from ssd.structures import Container
 from ssd.structures.boxes import center_to_corner
 from tests.tiny import tiny_detector
@@ -37,12 +37,6 @@ def ious_of(predictions: Predictions, assignment: Assignment) -> Tensor:
     overlap = (torch.min(boxes[:, 2:], gt_boxes[:, 2:]) - torch.max(boxes[:, :2], gt_boxes[:, :2])).clamp(min=0).prod(1)
     areas = [(corners[:, 2:] - corners[:, :2]).prod(1) for corners in (boxes, gt_boxes)]
     return (overlap / (areas[0] + areas[1] - overlap)).view(2, 6).float()
-
-
-@pytest.fixture(params=["rows", "masks"])
-def path_of_loss(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take either way of summing: that of a CPU, and that of fixed shapes."""
-    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: request.param == "masks")
 
 
 @pytest.mark.usefixtures("path_of_loss")
@@ -151,21 +145,3 @@ def test_giou_is_that_of_the_boxes_at_their_priors() -> None:
     torch.testing.assert_close(expected, 3 * (1 - generalized_box_iou(boxes, gt_boxes).diagonal()).sum())
     gradients = [torch.autograd.grad(value, predictions.bbox_pred)[0] for value in (found, expected)]
     torch.testing.assert_close(*gradients, rtol=1e-10, atol=1e-14)
-
-
-def test_compiled() -> None:
-    """One graph, whose shapes do not depend on the objects."""
-    options: dict[str, Any] = {"score_function": "sigmoid", "quality": "relative", "giou_weight": 2.0}
-    loss, matcher = DenseLoss(3, BoxCoder(), **options), IoUMatcher(0.5, BoxCoder(), 0.4)
-    priors = torch.rand(40, 4) * 0.4 + 0.1
-
-    def compute(cls_logits: Tensor, bbox_pred: Tensor, gt_boxes: Tensor, gt_labels: Tensor, priors: Tensor) -> LossSums:
-        assignment = matcher(Container(boxes=gt_boxes, labels=gt_labels), priors)
-        return loss(Predictions(cls_logits, bbox_pred), assignment)
-
-    torch.compiler.reset()
-    compiled = torch.compile(compute, fullgraph=True, backend="aot_eager")
-    for num_gts in (0, 1, 4, 50):  # the last are more than the priors
-        boxes = torch.rand(2, num_gts, 2, 2).sort(dim=2).values.flatten(2)
-        tensors = torch.randn(2, 40, 3), torch.randn(2, 40, 4), boxes, torch.randint(0, 3, (2, num_gts)), priors
-        torch.testing.assert_close(compiled(*tensors).sums, compute(*tensors).sums)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from ssd.modeling.anchors import Assignment, BoxCoder, IoUMatcher
-from ssd.modeling.box_head import MultiBoxLoss, Predictions
+from ssd.modeling.box_head import DenseLoss, MultiBoxLoss, Predictions
 from ssd.modeling.box_head.loss import hard_negative_mining
 from ssd.structures import Container
 
@@ -95,12 +95,6 @@ def test_mining_golden(goldens: Path) -> None:
     assert mask[2].sum() == 3
 
 
-@pytest.fixture(params=["rows", "masks"])
-def path_of_loss(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take either way of summing: that of a CPU, and that of fixed shapes."""
-    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: request.param == "masks")
-
-
 @pytest.mark.usefixtures("path_of_loss")
 @pytest.mark.parametrize("prefix", ["a", "b"])
 def test_loss_golden(goldens: Path, prefix: str) -> None:
@@ -126,17 +120,21 @@ def objective_inputs(num_gts: int) -> tuple[Tensor, ...]:
     return tuple(tensor.requires_grad_(index < 2) for index, tensor in enumerate(inputs))
 
 
-def test_compiled_equals_eager_for_any_number_of_objects() -> None:
+QUALITY = DenseLoss(3, BoxCoder(), score_function="sigmoid", quality="relative", giou_weight=2.0)
+
+
+@pytest.mark.parametrize(("loss", "ignore"), [(MultiBoxLoss(3), 1.0), (QUALITY, 0.4)], ids=["paper", "quality"])
+def test_compiled_equals_eager_for_any_number_of_objects(loss: MultiBoxLoss, ignore: float) -> None:
     """One graph from ground truth to loss. More counts than the recompile limit: the graph must serve all of them."""
-    matcher = IoUMatcher(0.5, BoxCoder())
+    matcher = IoUMatcher(0.5, BoxCoder(), ignore)
 
     def compute(cls_logits: Tensor, bbox_pred: Tensor, gt_boxes: Tensor, gt_labels: Tensor, priors: Tensor) -> Tensor:
         assignment = matcher(Container(boxes=gt_boxes, labels=gt_labels), priors)
-        return sum(losses_of(cls_logits, bbox_pred, *assignment).values())
+        return sum(loss(Predictions(cls_logits, bbox_pred), assignment).normalized().values())
 
     torch.compiler.reset()
     compiled = torch.compile(compute, fullgraph=True, backend="aot_eager")
-    for num_gts in range(12):
+    for num_gts in (*range(12), 50):  # the last are more than the priors
         inputs = objective_inputs(num_gts)
         value, expected = compiled(*inputs), compute(*inputs)
         torch.testing.assert_close(value, expected)

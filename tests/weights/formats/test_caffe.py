@@ -1,6 +1,5 @@
 """Caffe: the reader on files written here, and networks against recordings of OpenCV under the same weights."""
 
-import random
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -8,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from torch import Tensor
 
 from ssd.config import parse_config
@@ -16,7 +14,7 @@ from ssd.utils.errors import CheckpointError
 from ssd.weights.foreign import convert_foreign
 from ssd.weights.formats.reading import CheckpointContent, read_weights
 from ssd.weights.loaded_checkpoint import LoadedCheckpoint
-from tests.fuzz.mutations import cut, flip_bytes, repeat, truncate
+from tests.fuzz.mutations import damaged
 from tests.weights.formats import peers
 from tests.weights.formats.caffemodel import blob, caffemodel, field, layer
 
@@ -76,11 +74,8 @@ def test_a_file_beside_the_weights(tmp_path: Path) -> None:
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(st.sampled_from([flip_bytes, cut, truncate, repeat]), min_size=1, max_size=3), st.integers(0, 2**32))
-def test_damage_is_an_error_of_ours(tmp_path: Path, mutations: list, seed: int) -> None:
-    data, rng = caffemodel(SMALL), random.Random(seed)
-    for mutation in mutations:
-        data = mutation(data, rng)
+@given(data=damaged(caffemodel(SMALL)))
+def test_damage_is_an_error_of_ours(tmp_path: Path, data: bytes) -> None:
     try:
         weights = read_weights(write(tmp_path, data)).weights
     except CheckpointError as error:
