@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from ssd.commands.predict import make_parser, parse_sources, run
+from ssd.commands.predict import make_parser, run
 from ssd.commands.run import run_script
 
 
@@ -17,6 +17,6 @@ def parse_args(args: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line: that of `ssd predict`, with the folders of lufficc/SSD as defaults."""
     parser = make_parser("ssd demo", "ssd demo --ckpt model.pth --images_dir demo")
     parser.set_defaults(output=Path("demo/result"), parts=False)
-    parsed = parse_sources(parser, args)
-    parsed.sources = parsed.sources or ["demo"]
+    parsed = parser.parse_model(args, has_more=True)
+    parsed.sources = [*(parsed.source or []), *parsed.words] or ["demo"]
     return parsed

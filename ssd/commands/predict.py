@@ -44,7 +44,8 @@ def parse_args(args: Sequence[str]) -> argparse.Namespace:
     parser.add_flag("--address", "ADDRESS", "of the cluster (default: the one of this machine, else a new one)")
     parser.add_flag("--actors", "N", "number of detectors (default: one per GPU of the cluster, or else per core)")
     parser.add_flag("--opts", "", "", dest="opts_follow")
-    parsed = parse_sources(parser, args)
+    parsed = parser.parse_model(args, has_more=True)
+    parsed.sources = [*(parsed.source or []), *parsed.words]
     is_drawn = parsed.web or parsed.json or parsed.txt or parsed.no_draw or parsed.has_model_word
     parsed.parts = any(getattr(parsed, name) for name in _BULK) or bool(parsed.output and not is_drawn)
     if not (parsed.sources or parsed.list or parsed.web):
@@ -56,8 +57,7 @@ def make_parser(prog: str, example: str) -> Parser:
     """Build the parser of commands that draw detections."""
     words = ("SOURCE ...", "images: file, folder, pattern or URL; or a video, or the number of a camera")
     parser = Parser(prog, "Detect in images and videos; draw the detections, or write them.", example, MODEL, words)
-    parser.add_flag("--source", "SOURCE", "", action="append")
-    parser.add_flag("--images-dir", "FOLDER", "", type=str)
+    parser.add_flag("--source", "SOURCE", "", "--images-dir", action="append")
     parser.add_output("folder of annotated images and videos (default: predicted)")
     help_text = "keep objects that score above it (default: each class by the checkpoint, else 0.5)"
     parser.add_flag("--threshold", "X", help_text, "--score-threshold", "--conf", "--conf-thres", "--confidence")
@@ -74,14 +74,6 @@ def make_parser(prog: str, example: str) -> Parser:
     parser.add_flag("--host", "ADDRESS", "of the page; 0.0.0.0 = also for other machines", default="127.0.0.1")
     parser.add_flag("--port", "N", "port of the page", default=7860)
     return parser
-
-
-def parse_sources(parser: Parser, args: Sequence[str] | None) -> argparse.Namespace:
-    """Parse the command line: ``sources``, and whether the detector is a word."""
-    parsed = parser.parse_model(args, has_more=True)
-    folder = [parsed.images_dir] if parsed.images_dir and not parsed.source else []
-    parsed.sources = [*(parsed.source or folder), *parsed.words]
-    return parsed
 
 
 def run(args: argparse.Namespace) -> int:

@@ -10,6 +10,7 @@ from yacs.config import CfgNode
 from ssd.commands.arguments import Parser
 from ssd.commands.run import run_script
 from ssd.commands.source import SOURCE, add_format, load_source
+from ssd.config.files import find_config
 from ssd.data.build import build_datasets, make_geometric_steps
 from ssd.tools.priors.coverage import ImageBoxes, draw_boxes, read_boxes
 from ssd.tools.priors.fit import fit_priors, make_fit_boxes
@@ -79,7 +80,7 @@ def check_args(args: argparse.Namespace) -> None:
         raise ConfigError(
             f"--fit writes a config that derives from CONFIG, and {args.config} is a folder; name a config"
         )
-    if args.fit and args.fit.resolve() == Path(args.config).resolve():
+    if args.fit and args.fit.resolve() == find_config(args.config).resolve():
         raise ConfigError(f"--fit {args.fit} is the config itself; name another file, which will derive from it")
     if args.num_images < 1:
         raise ConfigError(f"--num-images must be at least 1, got {args.num_images}")

@@ -90,10 +90,6 @@ def run_script(main: Callable[[], int | None]) -> int:
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         return INTERRUPTED
-    sys.stderr.write(f"error: {_prefix()}{message}\n")
+    rank = f"rank {get_rank()}: " if is_distributed() else ""
+    sys.stderr.write(f"error: {rank}{message}\n")
     return 1
-
-
-def _prefix() -> str:
-    """Return the beginning of a message that names one of several processes."""
-    return f"rank {get_rank()}: " if is_distributed() else ""

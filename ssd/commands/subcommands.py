@@ -29,7 +29,7 @@ def run_command(
     modules = {name: module for group in groups.values() for name, (module, _) in group.items()}
     words = list(sys.argv[1:] if args is None else args)
     if words[:1] == ["help"] and len(words) > 1:
-        words = [words[1], "--help"]
+        words = [*words[1:], "--help"]
     name = words[0] if words else "--help"
     if name in ("-h", "--help", "help"):
         say(_format_help(prog, description, groups))
