@@ -101,7 +101,8 @@ def trained_class_names(
     if not guess:
         if count is None:
             raise CheckpointError(f"{source} names no classes, and holds no SSD of this library")
-        raise ConfigError(f"{source} does not name its {count - 1} classes; set MODEL.WEIGHTS_CLASSES to their names")
+        remedy = "set MODEL.WEIGHTS_CLASSES (`ssd convert`: --classes) to their names"
+        raise ConfigError(f"{source} does not name its {count - 1} classes; {remedy}")
     logger.warning("%s does not name its %d classes: taken for those of %s", source, len(guess), data)
     return (BACKGROUND, *guess)
 
