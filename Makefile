@@ -22,7 +22,7 @@ $(VENV)/installed: pyproject.toml
 
 quickstart: $(VENV)/installed
 	$(BIN)/ssd data scenes --output datasets/scenes
-	$(BIN)/ssd train quickstart --log-step 50 --eval-step 500
+	$(BIN)/ssd train quickstart --log-step 50 --eval-step 250
 	$(BIN)/ssd predict outputs/quickstart demo --output outputs/quickstart/drawn
 	@echo
 	@echo 'Done. Detections on scenes that were never trained on: outputs/quickstart/drawn'

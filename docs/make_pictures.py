@@ -23,7 +23,8 @@ from ssd.modeling.box_head.box_predictor import class_scores
 from ssd.modeling.box_head.loss import hard_negative_mining
 from ssd.structures.boxes import center_to_corner, corner_to_center, pairwise_iou
 from ssd.tools.data.scenes import render_scene
-from ssd.visualization.theme import GREEN, ORANGE, SKY_BLUE, VERMILLION, WIDE, add_legend, make_figure, series_style
+from ssd.visualization.palette import GREEN, ORANGE, SKY_BLUE, VERMILLION
+from ssd.visualization.theme import WIDE, add_legend, make_figure, series_style
 
 SIDE = 300  # pixels of the scene and of the network input
 SEED, NUMBER = 0, 5  # of the scene

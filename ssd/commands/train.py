@@ -41,7 +41,7 @@ def parse_args(args: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_device(with_seed=True)
     parser.add_flag("--log-step", "N", "log every N iterations", default=10)
     parser.add_flag("--save-step", "N", "save a checkpoint every N iterations", default=2500)
-    parser.add_flag("--eval-step", "N", "evaluate every N iterations, 0 = never", default=2500)
+    parser.add_flag("--eval-step", "N", "evaluate every N iterations, 0 = never (2500; 8 times in a short run)")
     parser.add_flag("--use-tensorboard", "BOOL", "write event files (true)", type=parse_bool, default=True)
     parser.add_flag("--skip-test", "", "do not evaluate after training")
     parser.add_flag("--resume-schedule", "", "continue with the schedule of the checkpoint, not of the config")
@@ -58,13 +58,14 @@ def train_config(cfg: Config, device: torch.device, args: argparse.Namespace, *,
     with said_once():
         train_sets = build_datasets(cfg, is_train=True)
         class_names = train_sets[0].class_names
-        is_evaluated = not args.skip_test or (args.eval_step > 0 and cfg.DATASETS.TEST)
+        is_evaluated = not args.skip_test or (args.eval_step != 0 and cfg.DATASETS.TEST)
         test_sets = build_datasets(cfg, False, class_names) if is_evaluated else []
     cfg = with_num_classes(cfg, class_names)
+    eval_step = min(2500, max(250, cfg.SOLVER.MAX_ITER // 8)) if args.eval_step is None else args.eval_step
     stored = find_training(cfg.OUTPUT_DIR)
     if stored is not None and args.resume_schedule:
         cfg = with_stored_schedule(cfg, stored)
-    intervals = Intervals(args.log_step, args.save_step, args.eval_step)
+    intervals = Intervals(args.log_step, args.save_step, eval_step)
     log_dir = Path(cfg.OUTPUT_DIR, "tf_logs") if args.use_tensorboard else None
     training = make_training(cfg, train_sets, test_sets, device, stored, intervals=intervals, log_dir=log_dir)
     start = training.start_iteration

@@ -13,7 +13,16 @@ from ssd.engine.results import ResultsTable
 from ssd.utils.errors import ImageError
 from ssd.utils.files import write_text
 from ssd.utils.image import write_image
-from ssd.visualization.theme import LIGHT, WIDE, add_legend, figure_to_rgb, figure_to_svg, make_figure, series_style
+from ssd.visualization.theme import (
+    FONT_SIZE,
+    LIGHT,
+    WIDE,
+    add_legend,
+    figure_to_rgb,
+    figure_to_svg,
+    make_figure,
+    series_style,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +36,7 @@ _LOG_RATIO = 8  # ratio of the largest to the smallest loss above which the axis
 _MARKS = 12  # on a line
 _MAX_NAME = 22  # letters; longer labels are in one column
 _FEW = 2  # points, which get a marker
+_OVERFIT = 2  # ratio of a validation loss to that of the training above which a word is said
 
 Series = Mapping[str, tuple[np.ndarray, np.ndarray]]  # iterations (N,) and values (N,) by name
 
@@ -60,7 +70,7 @@ def read_curves(table: ResultsTable) -> tuple[Series, Series, Series, Series]:
 
 
 def plot_learning_curves(losses: Series, validation_losses: Series, metrics: Series, rates: Series) -> Figure:
-    """Plot losses, metrics and learning rate over the iterations."""
+    """Plot losses, metrics and learning rate over the iterations, with a sentence on them below."""
     total = {name: series for name, series in losses.items() if name == "total_loss"}
     parts = {name: series for name, series in losses.items() if name not in total}
     metrics = {name: series for name, series in metrics.items() if np.isfinite(series[1]).any()}
@@ -79,7 +89,31 @@ def plot_learning_curves(losses: Series, validation_losses: Series, metrics: Ser
     ends = [iterations[-1] for iterations, _ in [*losses.values(), *metrics.values()] if len(iterations)]
     for axes in grid.flat:
         axes.set_xlim(0, 1.02 * max(ends, default=1))
+    figure.supxlabel(describe_curves(total, validation_losses, metrics), fontsize=FONT_SIZE, color=LIGHT.text)
     return figure
+
+
+def describe_curves(losses: Series, validation_losses: Series, metrics: Series) -> str:
+    """Say in a sentence or two whether the metric still rises, and whether the validation loss is far higher."""
+    sentences = []
+    for name, (iterations, values) in list(metrics.items())[:1]:
+        best, label = int(np.nanargmax(values)), _label(name)
+        if len(values) == 1:
+            sentences.append(f"{label} was measured once; --eval-step measures it along the way.")
+        elif best == len(values) - 1:
+            sentences.append(f"{label} was best at the end: more iterations may help.")
+        else:
+            sentences.append(f"{label} was best at iteration {iterations[best]}, and has not risen since.")
+    for name, (_, values) in losses.items():
+        last = smooth(values, max(1, round(len(values) * _WINDOW)))[-1:]
+        of_loss = [numbers for key, (_, numbers) in validation_losses.items() if key.rpartition("/")[2] == name]
+        measured = [numbers[-1] for numbers in of_loss if len(numbers)]
+        if len(last) and measured and measured[0] > _OVERFIT * last[0]:
+            sentences.append(
+                f"The loss on other images is {measured[0]:.2f}, in training {last[0]:.2f} (overfitting): "
+                "more images or augmentation may help."
+            )
+    return "\n".join(sentences)
 
 
 def smooth(values: np.ndarray, window: int) -> np.ndarray:
@@ -114,6 +148,7 @@ def _draw_metrics(axes: Axes, metrics: Series) -> None:
         label = f"{_label(name)}: best {values[best]:.3f} at {iterations[best]}"
         axes.plot(iterations, values, label=label, **_marked(index, len(values)))
     axes.set_ylim(0, 1.05 * max(float(np.nanmax(values)) for _, values in metrics.values()) or 1)
+    axes.set_ylabel("mean average precision")
     _finish(axes, "metric")
 
 
@@ -123,6 +158,7 @@ def _draw_rates(axes: Axes, rates: Series) -> None:
         axes.plot(iterations, values, **{**series_style(index, LIGHT), "marker": marker})
     axes.set_ylim(0, None)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.set_ylabel("learning rate")
     _finish(axes, "learning rate")
 
 
@@ -142,10 +178,12 @@ def _label(name: str) -> str:
 
 def _scale(series: list[np.ndarray], axes: Axes) -> None:
     """Set a logarithmic axis where the values are positive and differ much."""
+    axes.set_ylabel("loss")
     values = np.concatenate([np.zeros(0), *series])
     values = values[np.isfinite(values)]
     if len(values) and values.min() > 0 and values.max() / values.min() > _LOG_RATIO:
         axes.set_yscale("log")
+        axes.set_ylabel("loss, logarithmic")
         spread = math.log10(values.max() / values.min())
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if spread < 2 else (1,)))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))

@@ -1,22 +1,23 @@
-"""Drawings: boxes and labels on an image, by the vizer package, and several images on one sheet."""
+"""Drawings: boxes and labels on an image, and several images on one sheet."""
 
-import io
 import math
-from collections import defaultdict
 from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
-from vizer.draw import draw_boxes
+
+from ssd.visualization.palette import class_color, ink_on
 
 # Chosen by eye on images of 160x120 to 1600x1200: lines of 2 to 6 pixels, letters of 10 to 35.
 _PIXELS_PER_LINE_WIDTH = 250
-_PIXELS_PER_FONT_SIZE = 40
+_PIXELS_PER_FONT_SIZE = 36
 _MIN_FONT_SIZE = 10  # smaller letters of the default font are not legible
 
 _GAP = 8  # pixels between the cells, and at the border
 _FONT_SIZE = 15
 _PAPER, _INK = (255, 255, 255), (27, 31, 36)
+
+Box = tuple[int, int, int, int]  # corner form, both ends included
 
 
 def draw_detections(
@@ -32,21 +33,72 @@ def draw_detections(
     ``scores`` (N,) they are drawn in the given order, without ``class_names`` (background first) with their numbers.
     """
     height, width = image.shape[:2]
-    scale = math.sqrt(height * width)
     boxes, kept = _clean_boxes(np.asarray(boxes), width, height)
     if scores is not None:
         kept = kept[np.argsort(np.asarray(scores)[kept], kind="stable")]
-    line_width = max(2, round(scale / _PIXELS_PER_LINE_WIDTH))
-    no_names: dict[int, str] = defaultdict(str)  # all boxes before all tags, so that no line crosses a tag
-    kept_labels = [int(label) for label in np.asarray(labels)[kept]]
-    drawn = draw_boxes(image, boxes[kept], kept_labels, class_name_map=no_names, width=line_width)
-
-    font = _TagFont(max(_MIN_FONT_SIZE, round(scale / _PIXELS_PER_FONT_SIZE)))
-    for index, label in zip(kept, kept_labels, strict=True):
+    picture = Image.fromarray(image)
+    draw, pen = ImageDraw.Draw(picture), Pen(width, height)
+    tags = []
+    for index in kept.tolist():
+        label, box = int(labels[index]), tuple(boxes[index].tolist())
+        pen.draw_box(draw, box, class_color(label))
         text = str(label) if class_names is None else class_names[label]
-        text += "" if scores is None else f":{float(scores[index]):.2f}"
-        _paste_tag(drawn, _draw_tag(text, label, font), boxes[index])
-    return drawn
+        tags.append((text if scores is None else f"{text} {float(scores[index]):.0%}", box, class_color(label)))
+    pen.draw_tags(draw, tags)  # above all boxes, so that no line crosses a tag
+    return np.array(picture)
+
+
+class Pen:
+    """Lines and letters in proportion to an image of ``width`` and ``height``, which are seen on any photograph.
+
+    A line is a colour between two of black or white, whichever is its opposite; letters are on a tag of the colour.
+    """
+
+    def __init__(self, width: int, height: int):
+        scale = math.sqrt(height * width)
+        self.size = (width, height)
+        self.line_width = max(2, round(scale / _PIXELS_PER_LINE_WIDTH))
+        self.font_size = max(_MIN_FONT_SIZE, round(scale / _PIXELS_PER_FONT_SIZE))
+        self.font = ImageFont.load_default(self.font_size)
+
+    def draw_box(self, draw: ImageDraw.ImageDraw, box: Box, color: str, dash: int = 0) -> None:
+        """Draw the outline of a box inside its limits, in dashes of a length if it is not 0."""
+        halo, line = max(1, self.line_width // 3), self.line_width
+        left, top, right, bottom = box
+        outer = (left - halo, top - halo, right + halo, bottom + halo)
+        draw.rectangle(outer, outline=ink_on(color), width=line + 2 * halo)
+        if not dash:
+            draw.rectangle(box, outline=color, width=line)
+            return
+        for x in range(left, right + 1, 2 * dash):
+            for y in (top + line // 2, bottom - line // 2):
+                draw.line((x, y, min(x + dash, right), y), fill=color, width=line)
+        for y in range(top, bottom + 1, 2 * dash):
+            for x in (left + line // 2, right - line // 2):
+                draw.line((x, y, x, min(y + dash, bottom)), fill=color, width=line)
+
+    def draw_tags(self, draw: ImageDraw.ImageDraw, tags: Sequence[tuple[str, Box, str]]) -> None:
+        """Write texts at boxes on their colours, the last one on top and each where no later one is, if it can be."""
+        placed: list[Box] = []
+        for text, box, _ in reversed(tags):
+            placed.append(self._place(math.ceil(draw.textlength(text, self.font)), box, placed))
+        for (text, _, color), (x1, y1, x2, y2) in zip(tags, reversed(placed), strict=True):
+            draw.rectangle((x1, y1, x2, y2), fill=color)
+            draw.text(((x1 + x2) / 2, (y1 + y2) / 2), text, fill=ink_on(color), font=self.font, anchor="mm")
+
+    def _place(self, length: int, box: Box, placed: Sequence[Box]) -> Box:
+        """Place of a tag: above the box, inside its upper edge, below it, or inside its lower edge."""
+        (width, height), tall = self.size, int(1.3 * self.font_size)
+        long = min(length + tall // 2, width) - 1
+        left = max(min(box[0], width - 1 - long), 0)
+        tops = (box[1] - tall, box[1], box[3] + 1, box[3] + 1 - tall)
+        fitting = [(left, top, left + long, top + tall - 1) for top in tops if 0 <= top <= height - tall]
+        free = [tag for tag in fitting if not any(_overlap(tag, other) for other in placed)]
+        return (free or fitting or [(left, 0, left + long, min(tall, height) - 1)])[0]
+
+
+def _overlap(first: Box, second: Box) -> bool:
+    return all(max(first[k], second[k]) <= min(first[k + 2], second[k + 2]) for k in (0, 1))
 
 
 def _clean_boxes(boxes: np.ndarray, width: int, height: int) -> tuple[np.ndarray, np.ndarray]:
@@ -57,40 +109,6 @@ def _clean_boxes(boxes: np.ndarray, width: int, height: int) -> tuple[np.ndarray
     pixels = np.zeros_like(clipped, dtype=np.int64)
     pixels[kept] = np.minimum(clipped[kept].round(), limit - 1).astype(np.int64)
     return pixels, kept
-
-
-class _TagFont(ImageFont.FreeTypeFont):
-    """Pillow's default font with the ``getsize`` that vizer calls and Pillow 10 removed."""
-
-    def __init__(self, size: int):
-        default = ImageFont.load_default(size)
-        assert isinstance(default, ImageFont.FreeTypeFont), "Pillow is built without FreeType"
-        super().__init__(io.BytesIO(default.font_bytes), size)
-
-    def getsize(self, text: str) -> tuple[int, int]:
-        """Return (width, height) of a tag in pixels; the height is the same for all texts."""
-        height = sum(self.getmetrics())
-        return math.ceil(self.getlength(text) + 0.2 * height), height
-
-
-def _draw_tag(text: str, label: int, font: _TagFont) -> np.ndarray:
-    """Black text on the pale colour of the label: RGB uint8 (h, w, 3).
-
-    vizer draws half-transparent text into the lower left corner of a box; a box on white is legible on any image.
-    """
-    width, height = font.getsize(text)
-    height += 2 * math.ceil(0.05 * height)
-    blank = np.full((height, width, 3), 255, np.uint8)
-    return draw_boxes(blank, [[0, 0, width, height]], [label], class_name_map={label: text}, width=0, font=font)
-
-
-def _paste_tag(image: np.ndarray, tag: np.ndarray, box: np.ndarray) -> None:
-    """Paste the tag above the box, or inside its upper edge where there is no room above."""
-    tag = tag[: image.shape[0], : image.shape[1]]
-    height, width = tag.shape[:2]
-    left = min(int(box[0]), image.shape[1] - width)
-    top = max(int(box[1]) - height, 0)
-    image[top : top + height, left : left + width] = tag
 
 
 def mosaic(images: Sequence[np.ndarray], columns: int, captions: Sequence[str] | None = None) -> np.ndarray:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from ssd.engine.learning_curves import plot_learning_curves, read_curves, smooth, write_learning_curves
+from ssd.engine.learning_curves import describe_curves, plot_learning_curves, read_curves, smooth, write_learning_curves
 from ssd.engine.results import ResultsTable
 from ssd.visualization.theme import figure_to_rgb
 
@@ -172,3 +172,13 @@ def test_smoothing() -> None:
     assert smooth(np.array([0.0, 3.0, 6.0, 0.0]), 3).tolist() == [1.5, 3, 3, 3]
     assert smooth(np.array([1.0, np.nan, 3.0, np.inf]), 3).tolist() == [1, 2, 3, 3]
     assert smooth(np.zeros(0), 5).tolist() == []
+
+
+def test_the_sentence_below_the_curves() -> None:
+    steps = np.array([10, 20, 30])
+    losses = {"total_loss": (steps, np.array([3.0, 1.0, 0.5]))}
+    rising, falling = ({"cells/mAP": (steps, np.array(values))} for values in ([0.1, 0.2, 0.3], [0.1, 0.4, 0.3]))
+    assert describe_curves(losses, {}, rising) == "mAP, cells was best at the end: more iterations may help."
+    assert "iteration 20" in describe_curves(losses, {}, falling)
+    assert describe_curves(losses, {"cells/total_loss": losses["total_loss"]}, {}) == ""
+    assert "(overfitting)" in describe_curves(losses, {"cells/total_loss": (steps, np.array([3.0, 2.0, 1.9]))}, {})

@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from vizer.draw import compute_color_for_labels
+from PIL.ImageColor import getrgb
 
 from ssd.visualization import draw_detections
+from ssd.visualization.palette import class_color
 
 NAMES = ("__background__", "cat", "dog")
 
@@ -20,19 +21,18 @@ def draw_one(box, score=None, names=NAMES, image=None) -> np.ndarray:
 
 
 def is_of_label(image: np.ndarray, label: int) -> np.ndarray:
-    return (image == compute_color_for_labels(label)).all(axis=-1)
+    return (image == getrgb(class_color(label))).all(axis=-1)
 
 
 def test_outline_lies_on_the_box_and_tag_above_it() -> None:
     image = blank(300, 300)
     drawn = draw_one([100, 150, 200, 250], 0.9, image=image)
     rows, columns = np.nonzero(is_of_label(drawn, 1))
-    assert (columns.min(), rows.min(), columns.max(), rows.max()) == (100, 150, 200, 250)
-    changed_rows, changed_columns = np.nonzero(drawn.any(axis=-1))
-    assert changed_columns.min() == 100
-    assert 130 <= changed_rows.min() < 150
-    tag = drawn[changed_rows.min() : 150, 100:200]
+    assert (columns.min(), columns.max(), rows.max()) == (100, 200, 250)
+    assert 130 <= rows.min() < 148
+    tag = drawn[rows.min() : 149, 100:150]
     assert (tag.sum(axis=-1) == 0).any()  # black letters
+    assert is_of_label(drawn, 1)[150:251, [100, 200]].all()
     assert not image.any()
 
 
@@ -55,12 +55,13 @@ def test_scores_stay_with_their_boxes_when_some_are_left_out() -> None:
     np.testing.assert_array_equal(drawn, expected)
 
 
-def test_the_highest_score_lies_on_top() -> None:
+def test_the_highest_score_lies_on_top_and_both_tags_are_seen() -> None:
     boxes = np.array([[20, 40, 120, 100], [20, 40, 120, 100]])
     for scores, top in (([0.9, 0.1], 1), ([0.1, 0.9], 2)):
         drawn = draw_detections(blank(), boxes, np.array([1, 2]), np.array(scores), NAMES)
-        assert is_of_label(drawn, top).any()
-        assert not is_of_label(drawn, 3 - top).any()
+        assert is_of_label(drawn, top)[60:101, 20].all()
+        assert not is_of_label(drawn, 3 - top)[60:101, 20].any()
+        assert is_of_label(drawn, top)[:40].sum() > 200 < is_of_label(drawn, 3 - top)[42:60].sum()
 
 
 def test_name_number_and_score_make_different_tags() -> None:
@@ -71,19 +72,24 @@ def test_name_number_and_score_make_different_tags() -> None:
 @pytest.mark.parametrize("background", [0, 255])
 def test_tag_does_not_depend_on_the_image_behind(background: int) -> None:
     drawn = draw_one([40, 60, 100, 100], 0.5, image=np.full((120, 160, 3), background, np.uint8))
-    tag = drawn[46:60, 41:80]
-    letters = tag.max(axis=-1) < 64
-    assert 0.02 < letters.mean() < 0.5
-    assert tag.max(axis=-1)[~letters].max() > 128
+    tag = drawn[47:60, 40:80]
+    assert set(np.unique((tag == getrgb(class_color(1))).all(axis=-1)[[0, -1]])) == {True}
+    assert 0.02 < (tag.max(axis=-1) < 64).mean() < 0.5
 
 
 @pytest.mark.parametrize("box", [[0, 0, 4, 4], [155, 115, 160, 120], [-20, 50, 5, 60], [0, 0, 160, 120]])
 def test_tag_stays_whole_at_the_border(box: list[int]) -> None:
-    pale = np.array([(channel + 255) // 2 for channel in compute_color_for_labels(1)])
-    middle, at_border = (
-        (np.abs(draw_one(place, 0.5).astype(int) - pale) <= 2).all(axis=-1).sum() for place in ([60, 60, 64, 64], box)
-    )
-    assert middle == at_border > 100
+    tags = [is_of_label(draw_one(place, 0.5), 1) for place in ([60, 60, 62, 62], box)]
+    middle, at_border = (np.sort(rows.sum(axis=1))[-10:] for rows in tags)
+    assert (at_border >= middle).all()
+
+
+def test_outlines_of_any_class_differ_from_any_background() -> None:
+    for label in range(1, 21):
+        for grey in range(0, 256, 15):
+            image = np.full((60, 60, 3), grey, np.uint8)
+            drawn = draw_detections(image, np.array([[20, 30, 50, 55]]), np.array([label]))
+            assert np.abs(drawn[45, 15:25].astype(int) - grey).max() > 75
 
 
 def test_lines_and_letters_grow_with_the_image() -> None:

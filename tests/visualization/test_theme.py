@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 
+from ssd.visualization.palette import CLASS_COLORS, class_color, ink_on
 from ssd.visualization.theme import DARK, LIGHT, add_legend, figure_to_rgb, figure_to_svg, make_figure, series_style
 
 
@@ -28,6 +29,29 @@ def test_contrasts(theme):
     strong = theme.series if theme is DARK else theme.series[:-2]
     assert all(contrast(color, theme.background) >= 3 for color in strong)
     assert all(contrast(color, theme.background) > 2 for color in theme.series)
+
+
+def oklab(color: str) -> np.ndarray:
+    """Return lightness and two opponent colours (Ottosson, 2020)."""
+    rgb = [value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4 for value in to_rgb(color)]
+    cones = np.array([[0.41222, 0.53633, 0.05145], [0.2119, 0.6807, 0.1074], [0.0883, 0.28172, 0.62998]]) @ rgb
+    opponents = [[0.21045, 0.79362, -0.00407], [1.978, -2.42859, 0.45059], [0.0259, 0.78277, -0.80868]]
+    return np.array(opponents) @ np.cbrt(cones)
+
+
+def test_no_two_of_twenty_classes_look_alike():
+    assert oklab("#FFFFFF") == pytest.approx([1, 0, 0], abs=1e-3)
+    colors = [oklab(class_color(label)) for label in range(1, 21)]
+    distances = [np.linalg.norm(colors[i] - colors[j]) for i in range(20) for j in range(i)]
+    assert min(distances) > 0.15  # about eight just noticeable differences
+    assert class_color(21) == class_color(1)
+
+
+def test_letters_on_the_colour_of_a_class_and_its_line_on_any_grey():
+    greys = [f"#{level:02X}{level:02X}{level:02X}" for level in range(256)]
+    for color in CLASS_COLORS:
+        assert contrast(color, ink_on(color)) >= 4.5
+        assert min(max(contrast(color, grey), contrast(ink_on(color), grey)) for grey in greys) > 2
 
 
 def test_56_series_differ_by_more_than_colour():

@@ -14,8 +14,9 @@ from ssd.evaluation.matching import ImageErrors, pick_confused
 from ssd.tools.report.elements import Column, gallery, number, paragraph, photo, plot, table
 from ssd.tools.report.metric_sections import mean
 from ssd.tools.report.page import Section
+from ssd.visualization.palette import VERMILLION, YELLOW
 from ssd.visualization.plots import MAX_CONFUSED, plot_confusion, plot_costs
-from ssd.visualization.theme import DARK, VERMILLION, YELLOW
+from ssd.visualization.theme import DARK
 
 _NUM_IMAGES = 12
 _MAX_LISTED = 10  # errors of an image
