@@ -62,4 +62,4 @@ def explain_dataset(args: argparse.Namespace, cfg: Config, detector: Predictor) 
         raise ConfigError(f"--index {args.index}: {args.dataset} has {len(dataset)} images, counted from 0")
     image, target, _ = dataset[args.index]
     explanation = explain(detector, image, target["boxes"], target["labels"])
-    return replace(explanation, name=f"{args.dataset}[{args.index}]")
+    return replace(explanation, name=f"{dataset.get_annotation(args.index)[0]}, {args.dataset}[{args.index}]")

@@ -18,7 +18,7 @@ from ssd.evaluation.curves import (
 )
 from ssd.evaluation.error_kinds import ErrorSplit, split_errors
 from ssd.evaluation.inputs import EvaluationDataset, read_predictions
-from ssd.evaluation.matching import ImageErrors, Matches, confusion_matrix, match, worst_images
+from ssd.evaluation.matching import ImageErrors, Matches, confusion_matrix, match, rank_images
 from ssd.evaluation.metrics import resolve_metric
 from ssd.evaluation.tables import Tables, make_tables
 from ssd.structures import Container
@@ -49,8 +49,12 @@ class Analysis:
     confusion: np.ndarray  # (C, C) at ``threshold``, see ``confusion_matrix``
 
     def worst_images(self, count: int) -> list[ImageErrors]:
-        """Return the images with most errors at ``threshold``, see ``confusion.worst_images``."""
-        return worst_images(self.tables, self.matches, self.threshold, count)
+        """Return the images with most errors at ``threshold``, see ``rank_images``."""
+        return rank_images(self.tables, self.matches, self.threshold, count)[0]
+
+    def best_images(self, count: int) -> list[ImageErrors]:
+        """Return the images with fewest errors at ``threshold`` that are not among as many worst."""
+        return rank_images(self.tables, self.matches, self.threshold, count)[1]
 
 
 def analyse(dataset: EvaluationDataset, predictions: Sequence[Container], *, metric: str = "auto") -> Analysis:

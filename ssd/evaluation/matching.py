@@ -126,10 +126,11 @@ def pick_confused(confusion: np.ndarray, count: int) -> list[int]:
     return sorted((order[:count] + 1).tolist())
 
 
-def worst_images(tables: Tables, matches: Matches, threshold: float, count: int) -> list[ImageErrors]:
-    """Return the images with most errors: missed objects and false alarms that score above ``threshold``.
+def rank_images(tables: Tables, matches: Matches, threshold: float, count: int) -> tuple[list[ImageErrors], ...]:
+    """Return the images with most errors, missed objects and false alarms above ``threshold``, and those with fewest.
 
-    Of equal numbers the higher sum of scores of the false alarms comes first, then the order of the dataset.
+    Of equal numbers the higher sum of scores of the false alarms comes first among those with errors, and the one with
+    more true positives among the others, which have one at least; then the order of the dataset.
     """
     images, scores = tables.detections.images, tables.detections.scores
     false_alarm, hit = (rows & (scores > threshold) for rows in (matches.is_false, matches.is_hit))
@@ -139,14 +140,18 @@ def worst_images(tables: Tables, matches: Matches, threshold: float, count: int)
     num_errors = np.bincount(images[false_alarm], minlength=tables.num_images)
     num_errors += np.bincount(tables.objects.images[missed], minlength=tables.num_images)
     weight = np.bincount(images[false_alarm], weights=scores[false_alarm], minlength=tables.num_images)
-    order = np.lexsort((np.arange(tables.num_images), -weight, -num_errors))[:count]
-    return [
-        ImageErrors(
-            index,
-            np.flatnonzero(hit & (images == index)),
-            np.flatnonzero(false_alarm & (images == index)),
-            np.flatnonzero(missed & (tables.objects.images == index)),
-        )
-        for index in order.tolist()
-        if num_errors[index]
-    ]
+    num_hits = np.bincount(images[hit], minlength=tables.num_images)
+    worst = [index for index in np.lexsort((-weight, -num_errors)).tolist() if num_errors[index]][:count]
+    best = [index for index in np.lexsort((-num_hits, num_errors)).tolist() if num_hits[index]]
+    return tuple(
+        [
+            ImageErrors(
+                index,
+                np.flatnonzero(hit & (images == index)),
+                np.flatnonzero(false_alarm & (images == index)),
+                np.flatnonzero(missed & (tables.objects.images == index)),
+            )
+            for index in order
+        ]
+        for order in (worst, [index for index in best if index not in worst][:count])
+    )

@@ -16,6 +16,7 @@ from ssd.utils.errors import ConfigError, SSDError, import_extra
 logger = logging.getLogger(__name__)
 
 COLUMNS = ("class", "score", "x1", "y1", "x2", "y2")
+_SIDE = 640  # least pixels of the longer side of a picture
 _SECONDS_KEPT = 3600  # of uploaded images
 _LAUNCH_OPTIONS: dict[str, Any] = {
     "share": False,
@@ -53,29 +54,50 @@ def make_page(predictor: Predictor, score_threshold: float, folder: Path) -> tup
     gr = import_extra("gradio", "web")
     theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])  # no downloads
     callbacks = Callbacks(gr, predictor, folder)
-    with gr.Blocks(title="SSD", analytics_enabled=False, delete_cache=(_SECONDS_KEPT, _SECONDS_KEPT)) as page:
+    names = list(predictor.class_names[1:])
+    kept: dict[str, Any] = {"analytics_enabled": False, "delete_cache": (_SECONDS_KEPT, _SECONDS_KEPT)}
+    with gr.Blocks(title=f"Detect {', '.join(names[:3])}", **kept) as page:
+        gr.Markdown(describe(predictor), elem_id="about")
         state = gr.State(time_to_live=_SECONDS_KEPT)
         with gr.Row():
-            with gr.Column():
+            with gr.Column(scale=1):
                 kinds = ["upload", "webcam", "clipboard"]
                 image = gr.Image(label="Image", type="filepath", sources=kinds, elem_id="image")
                 # Gradio would decode the upload first, with errors for developers.
                 image.preprocess = lambda upload: None if upload is None else upload.path
                 slider = gr.Slider(0, 1, score_threshold, step=0.01, label="Score threshold", elem_id="threshold")
-                names = list(predictor.class_names[1:])
                 chosen = gr.Dropdown(names, multiselect=True, label="Classes", info="None: all", elem_id="classes")
-            with gr.Column():
+            with gr.Column(scale=2):
                 buttons = ["download", "fullscreen"]
                 drawn = gr.Image(label="Detections", interactive=False, buttons=buttons, elem_id="drawn")
                 summary = gr.Markdown(elem_id="summary")
                 download = gr.DownloadButton("Download JSON", interactive=False, elem_id="download")
-        table = gr.Dataframe(headers=list(COLUMNS), label="Objects", interactive=False, elem_id="objects")
+        with gr.Accordion("Coordinates", open=False):
+            table = gr.Dataframe(headers=list(COLUMNS), label="Objects", interactive=False, elem_id="objects")
         outputs = [drawn, table, summary, download]
         image.change(callbacks.detect, [image, slider, chosen], [state, *outputs])
         for control in (slider, chosen):
             inputs = [state, slider, chosen]
             control.change(callbacks.show, inputs, outputs, show_progress="hidden", trigger_mode="always_last")
     return page, theme
+
+
+def describe(predictor: Predictor) -> str:
+    """Return title, model and classes of the page, as Markdown."""
+    names, (height, width) = predictor.class_names[1:], predictor.image_size
+    return (
+        f"# Find {', '.join(names[:6])}{', ...' * (len(names) > 6)}\n\nA detector of {len(names)} "
+        f"class{'es' * (len(names) != 1)}, {predictor.network!r}, {width} x {height} pixels. Drop a picture: it "
+        "stays on this machine."
+    )
+
+
+def _enlarge(found: Detections) -> Detections:
+    """Enlarge a small image, and its boxes, so that tags are small in it."""
+    factor = -(-_SIDE // max(found.orig_size))
+    pixels = found.image.repeat(factor, axis=0).repeat(factor, axis=1)
+    width, height = found.orig_size
+    return replace(found, pixels=pixels, boxes=found.boxes * factor, orig_size=(width * factor, height * factor))
 
 
 class Callbacks:
@@ -104,7 +126,7 @@ class Callbacks:
             return [None, [], "", self.gradio.DownloadButton(value=None, interactive=False)]
         kept = found.filter(threshold, classes or None)
         rows = [
-            [name, round(score, 3), *(round(side, 1) for side in box)]
+            [name, f"{score:.3f}", *(f"{side:.0f}" for side in box)]
             for name, score, box in zip(kept.names, kept.scores.tolist(), kept.boxes.tolist(), strict=True)
         ]
         width, height = found.orig_size
@@ -114,4 +136,4 @@ class Callbacks:
         file = Path(tempfile.mkdtemp(dir=self.folder)) / f"{Path(found.name).stem}.json"
         file.write_text(f"{kept.to_json()}\n")
         button = self.gradio.DownloadButton(value=str(file), interactive=True)
-        return [kept.draw(), rows, summary, button]
+        return [_enlarge(kept).draw(), rows, summary, button]

@@ -80,7 +80,7 @@ def plot_costs(costs: Mapping[str, float], theme: Theme = LIGHT) -> Figure:
         bars = axes.barh([index], [value], height=0.72, **bar_style(index, theme))
         axes.bar_label(bars, [f"{100 * value:.1f}"], padding=3, color=theme.text, fontsize=SMALL_FONT_SIZE)
     most = max(float(values.max(initial=0)), 0.01)
-    axes.set(xlabel="AP that is lost", xlim=(min(0.0, 1.3 * float(values.min(initial=0))), 1.15 * most))
+    axes.set(xlabel="points lost, of 100", xlim=(min(0.0, 1.3 * float(values.min(initial=0))), 1.15 * most))
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0 if most > 0.04 else 1, symbol=""))
     return figure
 

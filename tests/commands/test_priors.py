@@ -1,7 +1,6 @@
 """The command: report, files, fit, and its mistakes."""
 
 import json
-import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import pytest
@@ -9,7 +8,7 @@ import pytest
 from ssd.commands.priors import main
 from ssd.config import load_config
 
-FILES = {"best_iou.svg", "classes.svg", "levels.svg", "priors.json", "priors.txt", "recall.svg", "shapes.svg"}
+FILES = {"priors.html", "priors.json", "priors.txt"}
 
 
 def priors(*arguments: object) -> int:
@@ -22,8 +21,9 @@ def test_report_and_files(config_file: Path, tmp_path: Path, capsys: pytest.Capt
     for fact in ("128 x 96", "8 images", "20 samples"):
         assert fact in output
     assert {path.name for path in (tmp_path / "priors").iterdir()} == FILES
-    for path in (tmp_path / "priors").glob("*.svg"):
-        ElementTree.parse(path)
+    page = (tmp_path / "priors/priors.html").read_text()
+    assert page.count("data:image/svg") == 10  # five plots, light and dark
+    assert "<dt>only forced</dt>" in page
     report = json.loads((tmp_path / "priors/priors.json").read_text())
     assert report["image_size"] == [96, 128]
     data = report["parts"]["data"]

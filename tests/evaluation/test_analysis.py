@@ -196,6 +196,8 @@ def test_worst_images_come_by_their_errors():
     assert [len(one.missed) for one in worst] == [2, 0, 0]
     assert [len(one.false_alarms) for one in worst] == [0, 1, 1]
     assert [one.image for one in analysis.worst_images(1)] == [2]
+    assert [one.image for one in analysis.best_images(1)] == [0]
+    assert [one.image for one in analysis.best_images(5)] == [0]  # the others are among the worst
 
 
 @pytest.mark.parametrize("metric", ["voc07", "coco"])

@@ -9,35 +9,35 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 from ssd.modeling.detector.levels import Levels
 from ssd.tools.priors.coverage import Coverage
 from ssd.visualization.plots import plot_lines
-from ssd.visualization.theme import LIGHT, MARKERS, WIDE, add_legend, make_figure
+from ssd.visualization.theme import LIGHT, MARKERS, WIDE, Theme, add_legend, make_figure
 
 _NAMES = {"data": "training images", "augmented": "augmented samples"}
 _MAX_POINTS = 3000
 
 
-def plot_best_iou(coverages: Mapping[str, Coverage]) -> Figure:
+def plot_best_iou(coverages: Mapping[str, Coverage], theme: Theme = LIGHT) -> Figure:
     """Plot the share of objects whose best prior has an IoU or more, for each part."""
     x = np.linspace(0, 1, 101)
     shares = {name: (found.best_iou.numpy()[:, None] >= x).mean(axis=0) for name, found in coverages.items()}
     lines = {_NAMES[name]: (x, share) for name, share in shares.items()}
     threshold = coverages["data"].iou_threshold
-    return plot_lines(lines, ("IoU with the best prior, at least", "objects, share"), marked_x=threshold)
+    return plot_lines(lines, ("IoU with the best prior, at least", "objects, share"), theme, marked_x=threshold)
 
 
-def plot_shapes(coverage: Coverage, levels: Levels) -> Figure:
+def plot_shapes(coverage: Coverage, levels: Levels, theme: Theme = LIGHT) -> Figure:
     """Plot width against height of priors and of up to 3000 objects."""
-    figure, grid = make_figure(width=WIDE / 1.4, height=WIDE / 1.9)
+    figure, grid = make_figure(theme, width=WIDE / 1.4, height=WIDE / 1.9)
     axes = grid[0, 0]
     step = -(-len(coverage.labels) // _MAX_POINTS)
     sizes, is_reached = coverage.sizes[::step].numpy(), coverage.is_reached[::step].numpy()
     kinds = (
-        ("object reached", is_reached, LIGHT.series[6], "."),
-        ("object not reached", ~is_reached, LIGHT.series[1], "x"),
+        ("object reached", is_reached, theme.series[0], "."),
+        ("object not reached", ~is_reached, theme.series[1], "x"),
     )
     for label, mask, color, marker in kinds:
         axes.plot(*sizes[mask].T, marker, color=color, markersize=4, alpha=0.55, label=label, rasterized=True)
     for level, shapes in enumerate(levels.shapes):
-        style = {"markersize": 6.5, "markeredgewidth": 1.1, "markerfacecolor": "none", "markeredgecolor": LIGHT.text}
+        style = {"markersize": 6.5, "markeredgewidth": 1.1, "markerfacecolor": "none", "markeredgecolor": theme.text}
         marker = MARKERS[level % len(MARKERS)]
         axes.plot(*np.array(shapes).T, marker, linestyle="", label=f"priors, level {level + 1}", **style)
     low = min(sizes.min(), *(min(shape) for shapes in levels.shapes for shape in shapes)) / 1.2
@@ -48,5 +48,5 @@ def plot_shapes(coverage: Coverage, levels: Levels) -> Figure:
         axis.set_ticks(2.0 ** np.arange(np.ceil(np.log2(low)), np.floor(np.log2(high)) + 1))
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axis.set_minor_formatter(NullFormatter())
-    add_legend(axes, loc="center left", bbox_to_anchor=(1.01, 0.5))
+    add_legend(axes, theme, loc="center left", bbox_to_anchor=(1.01, 0.5))
     return figure

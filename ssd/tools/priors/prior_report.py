@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,15 +10,25 @@ from ssd.tools.priors.coverage import Coverage, Group, ImageBoxes, Part, make_pa
 from ssd.tools.priors.layout import Layout
 from ssd.tools.priors.prior_plots import plot_best_iou, plot_shapes
 from ssd.tools.priors.verdict import make_verdict
+from ssd.tools.report.elements import code, definitions, gallery, paragraph, plot
+from ssd.tools.report.page import Section, make_page
 from ssd.utils.errors import OutputError, os_errors_as
 from ssd.utils.files import write_json, write_text
 from ssd.visualization.plots import plot_class_bars
-from ssd.visualization.theme import figure_to_svg
 
 _TITLES = {
     "data": "boxes of {n} images, as the network sees them",
     "augmented": "boxes of {n} samples of the training's augmentation",
 }
+_WORDS = (
+    ("prior, anchor", "a box at a fixed place, which the network moves and scales onto an object"),
+    ("IoU", "area that two boxes share over the area that they cover together, 0 to 1"),
+    ("reached", "some prior overlaps the object with an IoU of the threshold or more, so training can learn it well"),
+    ("only forced", "no prior is matched by the threshold: the best one is taken whatever its IoU, and learns badly"),
+    ("positives", "priors that are matched to an object and learn it"),
+    ("best", "the prior of the highest IoU with an object, and the level that it is on"),
+    ("augmented", "objects as training sees them, after expanding, cropping and mirroring"),
+)
 _MAX_CLASSES, _MAX_BARS = 20, 40  # classes in the text, in the picture
 
 
@@ -69,25 +80,42 @@ class PriorReport:
         return "\n".join([*lines, "", *(f"- {sentence}" for sentence in self.verdict)]) + "\n"
 
     def write(self, folder: Path) -> None:
-        """Write priors.json, priors.txt and the pictures into a folder, created if missing."""
+        """Write priors.html, a page, priors.txt and priors.json into a folder, created if missing."""
+        with os_errors_as(OutputError, folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            write_json(folder / "priors.json", self.as_dict(), indent=1)
+            write_text(folder / "priors.txt", self.to_text())
+            write_text(folder / "priors.html", self.to_html())
+
+    def to_html(self) -> str:
+        """Return the report as a page: the verdict, plots, and the words that it uses."""
         data = self.parts["data"]
         recalls = {f"{group.name} pixels": group.recall for group in data.by_size}
         recalls |= {group.name: group.recall for group in data.by_aspect}
         classes = {group.name: group.recall for group in data.by_class[:_MAX_BARS]}
         levels = {f"level {level.number}": level.best["data"] for level in self.levels}
-        figures = {
-            "recall": plot_class_bars(recalls, "share of objects that some prior reaches"),
-            "classes": plot_class_bars(classes, "share of objects that some prior reaches"),
-            "levels": plot_class_bars(levels, "share of objects by their best prior"),
-            "best_iou": plot_best_iou(self.coverages),
-            "shapes": plot_shapes(self.coverages["data"], self.layout.levels),
-        }
-        with os_errors_as(OutputError, folder):
-            folder.mkdir(parents=True, exist_ok=True)
-            write_json(folder / "priors.json", self.as_dict(), indent=1)
-            write_text(folder / "priors.txt", self.to_text())
-            for name, figure in figures.items():
-                write_text(folder / f"{name}.svg", figure_to_svg(figure))
+        reached = "share of objects that some prior reaches"
+        coverage = [
+            _bars(recalls, reached, "Objects that are reached, by size and by width : height."),
+            _bars(classes, reached, "Objects that are reached, by class, worst first."),
+        ]
+        fit = [
+            _bars(levels, "share of objects by their best prior", "Objects by the level of their best prior."),
+            plot(partial(plot_best_iou, self.coverages), "Curves of objects over IoU", "Objects by their best IoU."),
+        ]
+        shapes = partial(plot_shapes, self.coverages["data"], self.layout.levels)
+        sections = [
+            Section("coverage", "Which objects are reached", gallery(coverage)),
+            Section("fit", "How well", gallery(fit)),
+            Section("shapes", "Shapes", plot(shapes, "Widths and heights", "Objects and priors by width and height.")),
+            Section("words", "The words", definitions("facts", _WORDS)),
+            Section("numbers", "All numbers", code(self.to_text()), is_folded=True),
+        ]
+        total, (height, width) = data.total, self.layout.levels.image_size
+        lead = f"{total.num_objects:,} objects in {data.num_images:,} images, network input {width} × {height} pixels"
+        verdict = paragraph(f"The anchors reach {total.recall:.1%} of the objects.", "verdict")
+        content = verdict + "".join(map(paragraph, self.verdict))
+        return make_page("How well the anchors (priors) cover the objects", lead, content, sections)
 
 
 def make_report(
@@ -106,6 +134,11 @@ def make_report(
         stride = layout.pixel_strides[index]
         levels.append(Level(index + 1, feature_map, stride, shapes, num_priors, best, positives))
     return PriorReport(layout, coverages, levels, parts, make_verdict(parts, coverages["data"], layout, finer))
+
+
+def _bars(values: dict[str, float], label: str, caption: str) -> str:
+    alt = "Bars: " + ", ".join(f"{name} {value:.2f}" for name, value in values.items())
+    return plot(partial(plot_class_bars, values, label), alt, caption)
 
 
 def _level_lines(levels: Sequence[Level]) -> list[str]:

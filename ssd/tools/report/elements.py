@@ -29,9 +29,9 @@ def escape(text: str) -> str:
     return html.escape("".join(letter if letter.isprintable() or letter == "\n" else "\ufffd" for letter in text))
 
 
-def paragraph(text: str) -> str:
-    """Return a paragraph."""
-    return f"<p>{escape(text)}</p>\n"
+def paragraph(text: str, kind: str = "") -> str:
+    """Return a paragraph, of a class of the style sheet if one is given."""
+    return f"<p{f' class={kind}' if kind else ''}>{escape(text)}</p>\n"
 
 
 def code(text: str) -> str:
@@ -84,7 +84,7 @@ def photo(jpeg: bytes, size: tuple[int, int], alt: str, caption: str, items: Seq
     """Return a JPEG image of a width and height, with a text alternative, a caption and a list of items below."""
     entries = "".join(f"<li>{escape(item)}</li>" for item in items)
     image = f'<img src="{data_uri("image/jpeg", jpeg)}" width="{size[0]}" height="{size[1]}" alt="{escape(alt)}">'
-    return f"<figure>{image}<figcaption>{escape(caption)}<ul>{entries}</ul></figcaption></figure>\n"
+    return f'<figure class="photo">{image}<figcaption>{escape(caption)}<ul>{entries}</ul></figcaption></figure>\n'
 
 
 def gallery(contents: Iterable[str]) -> str:

@@ -47,8 +47,8 @@ def make_tiles(result: EvaluationResult, analysis: Analysis) -> str:
     best = analysis.overall_best
     rows = [
         (result.main_name, number(result.main, ".3f")),
-        ("AP at IoU 0.5", number(mean(analysis.ap), ".3f")),
-        ("AP at IoU 0.75", number(mean(analysis.ap75), ".3f")),
+        *([("AP50", number(mean(analysis.ap), ".3f"))] if result.metric == "coco" else []),
+        ("AP75", number(mean(analysis.ap75), ".3f")),
         ("best F1" if math.isnan(best.f1) else f"F1 at score {best.threshold:.3g}", number(best.f1, ".3f")),
         ("images", f"{analysis.tables.num_images:,}"),
         ("objects to find", f"{int(analysis.tables.count_objects().sum()):,}"),
@@ -66,7 +66,7 @@ def make_metrics_section(result: EvaluationResult, analysis: Analysis) -> Sectio
         for name, ap in analysis.ap_of_area.items():
             figures.append((f"AP50, {name}", mean(ap), f"{name} objects, by COCO's limits of 32² and 96² pixels"))
     ap, names = _class_ap(result, analysis), analysis.tables.class_names
-    chosen = pick_classes(ap, MAX_BARS)
+    chosen = sorted(pick_classes(ap, MAX_BARS))
     bars = {names[label]: float(ap[label]) for label in chosen}
     parts = [table("Figures of the evaluation", [Column("figure"), Column("value", ".4f"), Column("meaning")], figures)]
     if bars:
@@ -79,7 +79,7 @@ def make_metrics_section(result: EvaluationResult, analysis: Analysis) -> Sectio
 def make_curves_section(result: EvaluationResult, analysis: Analysis) -> Section:
     """Return precision over recall, and F1 over the threshold."""
     has_curve = [len(curve.scores) > 0 for curve in analysis.curves]
-    chosen = pick_classes(np.where(has_curve, _class_ap(result, analysis), np.nan), MAX_LINES)
+    chosen = sorted(pick_classes(np.where(has_curve, _class_ap(result, analysis), np.nan), MAX_LINES))
     curves = {analysis.tables.class_names[label]: analysis.curves[label] for label in chosen}
     if len(curves) > 1:
         curves[ALL_CLASSES] = analysis.overall_curve
@@ -119,7 +119,7 @@ def make_thresholds_section(analysis: Analysis) -> Section:
     of_class = {name: float(f"{own.threshold:.8g}") for name, own in operations if not math.isnan(own.threshold)}
     content = paragraph(
         f"One threshold for all classes: {best.threshold:.3g} gives precision {best.precision:.3f}, recall "
-        f"{best.recall:.3f} and F1 {best.f1:.3f}. A click selects a line. The first is for demo and predict, the other "
+        f"{best.recall:.3f} and F1 {best.f1:.3f}. A click selects a line. The first is for predict, the other "
         "for a config with which to detect (not to evaluate: AP needs the low scores too)."
     )
     content += code(f"--threshold {best.threshold:.8g}")

@@ -1,4 +1,12 @@
 "use strict";
+// A link opens its section, and printing all of them.
+const open = (section) => section?.querySelectorAll(":scope > details").forEach((part) => { part.open = true; });
+const follow = () => { if (location.hash) open(document.querySelector(location.hash)); };
+for (const link of document.querySelectorAll("nav a"))
+  link.addEventListener("click", () => open(document.querySelector(link.hash)));
+addEventListener("hashchange", follow);
+addEventListener("beforeprint", () => document.querySelectorAll("section").forEach(open));
+follow();
 // A click on a title sorts the rows by that column, another click reverses. Cells without a value stay last.
 for (const table of document.querySelectorAll("table.sortable")) {
   const heads = [...table.tHead.rows[0].cells];

@@ -18,6 +18,7 @@ class Section:
     anchor: str
     title: str
     content: str
+    is_folded: bool = False
 
 
 def make_page(title: str, lead: str, content: str, sections: Sequence[Section]) -> str:
@@ -25,11 +26,7 @@ def make_page(title: str, lead: str, content: str, sections: Sequence[Section]) 
     style = _variables(LIGHT) + f"@media screen and (prefers-color-scheme: dark) {{ {_variables(DARK)} }}\n"
     style += _read("page.css")
     links = "".join(f'<li><a href="#{section.anchor}">{escape(section.title)}</a></li>' for section in sections)
-    body = "".join(
-        f'<section id="{section.anchor}" aria-labelledby="{section.anchor}-title">\n'
-        f'<h2 id="{section.anchor}-title">{escape(section.title)}</h2>\n{section.content}</section>\n'
-        for section in sections
-    )
+    body = "".join(map(_section, sections))
     return f"""<!doctype html>
 <html lang="en">
 <head>
@@ -52,6 +49,14 @@ def make_page(title: str, lead: str, content: str, sections: Sequence[Section]) 
 </body>
 </html>
 """
+
+
+def _section(section: Section) -> str:
+    head = f'<h2 id="{section.anchor}-title">{escape(section.title)}</h2>'
+    content = f"{head}\n{section.content}"
+    if section.is_folded:
+        content = f"<details><summary>{head}</summary>\n{section.content}</details>"
+    return f'<section id="{section.anchor}" aria-labelledby="{section.anchor}-title">\n{content}</section>\n'
 
 
 def _variables(theme: Theme) -> str:

@@ -22,12 +22,13 @@ _PAGE = """<!doctype html><meta charset="utf-8"><body>
 <script>
 onload = () => {
   const [wide, narrow, paper] = [...document.querySelectorAll("iframe")].map((frame) => frame.contentDocument);
+  for (const page of [wide, narrow, paper]) page.querySelectorAll("details").forEach((part) => { part.open = true; });
   const facts = [wide, narrow].map((page) => ({
     width: page.documentElement.scrollWidth,
     images: page.images.length,
     broken: [...page.images].filter((i) => !(i.naturalWidth > 0 && i.naturalHeight > 0 && i.width > 0)).length,
     background: page.defaultView.getComputedStyle(page.body).backgroundColor,
-    isDark: page.images[0].currentSrc === page.querySelector("source").srcset,
+    isDark: page.querySelector("picture img").currentSrc === page.querySelector("source").srcset,
     fetched: page.defaultView.performance.getEntriesByType("resource").map((entry) => entry.name),
   }));
   const caption = [...wide.querySelectorAll("caption")].find((c) => c.textContent.startsWith("All classes"));

@@ -80,8 +80,17 @@ def test_errors_are_counted(page: Page) -> None:
     assert counts == {"class": 1, "localisation": 1, "both": 0, "duplicate": 1, "background": 1, "missed": 1}
     assert any("2 missed, 1 false alarm, 1 found" in text for _, text in page.all("figcaption"))
     items = [text for _, text in page.all("li")]
-    assert "F1 dog 0.95: is cat" in items
+    assert "F1 dog 95%: is cat" in items
     assert "M1 cat: missed" in items
+
+
+def test_the_page_opens_with_a_verdict_and_names_no_number_twice(page: Page) -> None:
+    (verdict,) = [text for attributes, text in page.all("p") if attributes.get("class") == "verdict"]
+    assert verdict.startswith("Finds 50 of 100 objects; 50 of 100 detections are wrong (score > 0.75).")
+    assert "Weakest: dog, cat. Try: " in verdict
+    tiles = [text for _, text in page.all("dt")][:6]
+    assert tiles[:3] == ["mAP", "AP75", "F1 at score 0.75"]
+    assert len(page.all("details")) == 10  # eight sections, configuration, thresholds
 
 
 def test_the_page_needs_nothing_else(page: Page) -> None:
@@ -111,7 +120,7 @@ def test_the_page_is_accessible(page: Page) -> None:
 def test_thresholds_can_be_copied(page: Page) -> None:
     texts = [text for attributes, text in page.all("pre") if attributes.get("class") == "copy"]
     flag, yaml, per_class = texts[:3]
-    threshold = float(flag.removeprefix("--score_threshold "))
+    threshold = float(flag.removeprefix("--threshold "))
     assert yaml == f"TEST: {{CONFIDENCE_THRESHOLD: {threshold:g}}}"
     assert set(json.loads(per_class)) == {"cat", "dog"}
 
