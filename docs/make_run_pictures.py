@@ -30,15 +30,16 @@ def make_pictures(folder: Path) -> None:
     """Write all pictures to a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copy(RUN / "learning_curves.svg", folder)
-    shutil.copy("anchors/recall.svg", folder / "anchors.svg")
+    anchors = EMBEDDED.findall(Path("anchors/priors.html").read_text())[0][0]
+    (folder / "anchors.svg").write_bytes(base64.b64decode(anchors))
     save(Image.open(RUN / "first_batch.jpg"), folder / "first_batch.jpg")
     save(Image.open("sheets/browse_01.jpg"), folder / "browse.jpg")
     page = (RUN / "inference" / "scenes_test" / "report.html").read_text()
     embedded = [(alt, base64.b64decode(content)) for content, alt in EMBEDDED.findall(page)]
     for start, name in (("Curves of F1", "report_f1.svg"), ("Confusion matrix", "report_confusion.svg")):
         (folder / name).write_bytes(next(content for alt, content in embedded if alt.startswith(start)))
-    worst = [np.asarray(Image.open(io.BytesIO(content))) for alt, content in embedded if alt.startswith("Image ")]
-    save(Image.fromarray(mosaic(worst[:3], columns=3)), folder / "report_images.jpg")
+    images = [np.asarray(Image.open(io.BytesIO(content))) for alt, content in embedded if alt.startswith("Image ")]
+    save(Image.fromarray(mosaic(images[-6:-3], columns=3)), folder / "report_images.jpg")
 
 
 def save(image: Image.Image, path: Path) -> None:

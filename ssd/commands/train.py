@@ -68,8 +68,7 @@ def train_config(cfg: Config, device: torch.device, args: argparse.Namespace, *,
     intervals = Intervals(args.log_step, args.save_step, eval_step)
     log_dir = Path(cfg.OUTPUT_DIR, "tf_logs") if args.use_tensorboard else None
     training = make_training(cfg, train_sets, test_sets, device, stored, intervals=intervals, log_dir=log_dir)
-    start = training.start_iteration
-    if start < training.max_iter:
+    if (start := training.start_iteration) < training.max_iter:
         save_config(cfg)
         start_manifest(cfg, vars(args), train_sets, test_sets, training.detector, start_iteration=start)
     elif args.skip_test or (stored and not stored.is_of(cfg)):
