@@ -31,7 +31,7 @@ def parse_args(args: Sequence[str]) -> argparse.Namespace:
     description = "Report how the anchors (priors) of a config cover the boxes of DATASETS.TRAIN, and fit them."
     parser = Parser("ssd data anchors", description, "ssd data anchors mine.yaml --fit fitted.yaml", SOURCE)
     add_format(parser)
-    parser.add_output("also write priors.json and pictures there; those of fitted anchors to its sub-folder fitted")
+    parser.add_output("also write priors.html there; those of fitted anchors to its sub-folder fitted")
     parser.add_flag("--fit", "FILE", "write a config with fitted anchors, which derives from CONFIG")
     parser.add_flag("--max-ratios", "N", "most aspect ratios of a fitted level, up to 4 (default: as now)")
     parser.add_flag("--num-images", "N", "number of images, and of augmented samples", "--num", default=1000)
@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     say(report.to_text())
     if args.output:
         report.write(args.output)
-        say(f"\nWritten: {args.output / 'priors.json'} and pictures\n")
+        say(f"\nWritten: {args.output / 'priors.html'}\n")
     if not args.fit:
         return 0
     fitted = fit_priors(layout, make_fit_boxes(boxes.values(), layout.levels.image_size), args.max_ratios)
