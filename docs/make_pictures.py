@@ -133,7 +133,7 @@ def draw_matching(example: Example) -> Figure:
 
 
 def draw_mining(example: Example) -> Figure:
-    """Which negatives are kept, and what their losses are beside those that are not."""
+    """Which negatives are kept, and their losses next to those of the others."""
     cls_logits, _ = stand_in(example)
     labels = example.labels[None]
     loss = F.cross_entropy(cls_logits[0], labels[0], reduction="none")[None]

@@ -1,4 +1,4 @@
-"""The command that divides a dataset into parts for training and testing."""
+"""The command that splits a dataset into parts for training and testing."""
 
 import argparse
 from collections.abc import Sequence
@@ -97,10 +97,10 @@ def _describe_groups(content: Content, groups: np.ndarray, args: argparse.Namesp
 
 
 def _describe_division(content: Content, groups: np.ndarray, args: argparse.Namespace) -> str:
-    """A line for the division that is kept, and for each part that has versions of images in the first."""
+    """A line for the split that is kept, and for each part that has versions of images in the first."""
     train = next(iter(content.parts))
     unused = "; --parts is not used" if args.parts else ""
-    lines = [f"The division of {args.source} is kept: {', '.join(content.parts)}{unused}. --resplit divides it again"]
+    lines = [f"The split of {args.source} is kept: {', '.join(content.parts)}{unused}. --resplit splits it again"]
     for part, count in count_leaks(content.parts, groups).items():
         if count:
             lines.append(

@@ -217,7 +217,7 @@ def _logging_at(level: int) -> Iterator[None]:
 
 
 def _write_config(plan: Plan, cfg: Config, facts: Facts, overrides: Sequence[Any], target: Path, command: str) -> None:
-    """Write the images of a new division, and the config of the plan, whose `ssd train` repeats the training."""
+    """Write the images of a new split, and the config of the plan, whose `ssd train` repeats the training."""
     folder, entries = target.parent.resolve(), facts.entries
     if entries is None:
         link = os.name != "nt"  # where links need rights

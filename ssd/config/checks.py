@@ -80,8 +80,8 @@ _CHECKS: dict[str, dict[str, _Check]] = {
     "MODEL.PRIORS": {
         **dict.fromkeys(("FEATURE_MAPS", "STRIDES"), (_each(_is_size), "positive ints or [height, width] pairs")),
         **dict.fromkeys(("MIN_SIZES", "MAX_SIZES"), (_each(_is_positive), "a list of positive numbers")),
-        "ASPECT_RATIOS": (_each(_each(_is_aspect_ratio)), "one list a level, like [[2], [2, 3]]"),
-        "SHAPES": (_each(_is_shapes), "one list of [width, height] a level, like [[[30, 30], [42, 21]], [[60, 60]]]"),
+        "ASPECT_RATIOS": (_each(_each(_is_aspect_ratio)), "one list per level, like [[2], [2, 3]]"),
+        "SHAPES": (_each(_is_shapes), "one list of [width, height] per level, like [[[30, 30], [42, 21]], [[60, 60]]]"),
         "OFFSETS": (_each(_is_offset), "numbers from 0 to 1, or [y, x] pairs of them"),
         "CENTERS": _one_of("stride", "map"),
         "CLIP": _one_of(True, False, "size"),

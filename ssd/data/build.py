@@ -41,8 +41,8 @@ def build_datasets(cfg: CfgNode, is_train: bool, class_names: Sequence[str] | No
     if not names:
         raise ConfigError(
             f"DATASETS.{key} is empty; name at least one dataset, for example \"['{dataset_names()[-1]}']\". "
-            f"The catalogue begins with {', '.join(dataset_names()[:3])}; sets of your own go under DATASETS.CUSTOM"
-            + ("" if is_train else ". A training without one has --skip-test")
+            f"The catalogue begins with {', '.join(dataset_names()[:3])}; your own datasets go under DATASETS.CUSTOM"
+            + ("" if is_train else ". To train without evaluation, pass --skip-test")
         )
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
@@ -120,7 +120,7 @@ def _make_repeats(datasets: Sequence[DetectionDataset], threshold: float) -> np.
         return None
     targets = (open_sample(datasets, index).target for index in range(sum(map(len, datasets))))
     repeats = repeat_factors([np.asarray(target["labels"]) for target in targets], threshold)
-    logger.info("Images with rare classes are repeated: an epoch has %d for %d images", repeats.sum(), len(repeats))
+    logger.info("Images with rare classes are repeated: %d samples per epoch of %d images", repeats.sum(), len(repeats))
     return repeats
 
 

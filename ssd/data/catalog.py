@@ -111,7 +111,7 @@ def _find_entry(name: str, custom: Mapping[str, Any]) -> Mapping[str, Any]:
     if name not in entries:
         close = difflib.get_close_matches(name, entries, n=3)
         hint = f"did you mean {' or '.join(close)}" if close else f"is it one of {', '.join(sorted(entries))}"
-        raise ConfigError(f"unknown dataset {name!r}: {hint}? A set of your own needs an entry in DATASETS.CUSTOM")
+        raise ConfigError(f"unknown dataset {name!r}: {hint}? Your own dataset needs an entry in DATASETS.CUSTOM")
     entry: Any = entries[name]
     if not isinstance(entry, Mapping) or not {"FORMAT", "ROOT"} & set(entry):
         hint = """; at the end of a command it is written "{'ROOT': ...}\"""" if isinstance(entry, str) else ""

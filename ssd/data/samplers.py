@@ -160,6 +160,6 @@ class Replacement:
         self._is_damaged[index] = True
         count = self.count
         if count <= _NAMED:
-            logger.warning("Damaged sample, another is trained on in its place: %s", error)
+            logger.warning("Damaged sample, replaced by another one: %s", error)
         elif count in (10, 100, 1000, 10_000, 100_000):
             logger.warning("%d damaged samples so far, of %d; the last: %s", count, self._num_samples, error)

@@ -110,7 +110,7 @@ def _check_classes(stored: StoredTraining, class_names: Sequence[str]) -> None:
         names = trained_on[1:] if isinstance(trained_on, list) else [trained_on]
         raise CheckpointError(
             f"{stored.path} was trained on {', '.join(map(str, names))}, but DATASETS.TRAIN has "
-            f"{', '.join(class_names[1:])}; set another OUTPUT_DIR for a new training"
+            f"{', '.join(class_names[1:])}; set another OUTPUT_DIR for a new run"
         )
 
 

@@ -104,7 +104,7 @@ def describe_scaling(cfg: Config, scaled: Config, world_size: int) -> str:
         for key in ("LR", "MAX_ITER", "LR_STEPS", "WARMUP_ITERS")
         if cfg.SOLVER[key] != scaled.SOLVER[key]
     ]
-    images = f"{world_size} processes of {batch_size} images: {world_size * batch_size} an iteration"
+    images = f"{world_size} processes of {batch_size} images: {world_size * batch_size} per iteration"
     return f"{images}; SOLVER.{', '.join(changes)}" if changes else f"{images}; the schedule is not scaled"
 
 

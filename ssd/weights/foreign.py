@@ -101,7 +101,7 @@ def _nearest(names: Sequence[str]) -> str:
     if len(missing[nearest.name]) == len(nearest.marks):
         return ""
     shown = ", ".join(map(_shown, missing[nearest.name]))
-    return f"It is most like {nearest.name}, but has no tensors named like {shown}. "
+    return f"It is most similar to {nearest.name}, but has no tensors named like {shown}. "
 
 
 def _shown(mark: str) -> str:

@@ -158,4 +158,4 @@ def _log_classes(matches: Sequence[int | None], trained_classes: Sequence[str], 
             rest = f" and {len(names) - _MAX_LISTED} more" if len(names) > _MAX_LISTED else ""
             logger.info("Classes that %s: %s%s", text, ", ".join(names[:_MAX_LISTED]), rest)
     if not kept:
-        logger.info("No class has the same name there: the scores start new, boxes and features keep their weights")
+        logger.info("No class has the same name there: only boxes and features keep their weights")

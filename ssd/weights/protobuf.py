@@ -28,7 +28,7 @@ def parse(data: bytes | memoryview) -> Message:
         kind = tag & 7
         size, place = read_varint(view, place) if kind in (_VARINT, _BYTES) else (_FIXED.get(kind), place)
         if size is None:
-            raise CheckpointError(f"byte {place} begins a field of wire type {kind}, which there is not")
+            raise CheckpointError(f"byte {place} begins a field of wire type {kind}, which does not exist")
         value: Value = size
         if kind != _VARINT:
             if size > len(view) - place:

@@ -119,7 +119,7 @@ def test_four_processes_follow_one(runs, plain, scenes) -> None:
     assert len(plain) == STEPS
     assert runs.losses("four") == pytest.approx(plain, rel=1e-5)
     assert [runs.losses("four", rank) for rank in (1, 2, 3)] == [runs.losses("four")] * 3
-    assert "4 processes of 2 images: 8 an iteration" in said
+    assert "4 processes of 2 images: 8 per iteration" in said
     assert said.count("iter: 000014") == said.count("test_scenes: 3 images") == 1
     assert (runs.out("four") / "log.txt").read_text().count("iter: 000014") == 1
 

@@ -26,7 +26,7 @@ def test_batches_of_each_process_scale_the_schedule() -> None:
     assert (solver.WARMUP_ITERS, solver.BATCH_SIZE, scaled.is_frozen()) == (125, 32, True)
     assert cfg.SOLVER.LR == 0.001
     told = describe_scaling(cfg, scaled, 4)
-    assert "4 processes of 32 images: 128 an iteration" in told
+    assert "4 processes of 32 images: 128 per iteration" in told
     for change in ("LR 0.001 -> 0.004", "MAX_ITER 120000 -> 30000", "[80000, 100000] -> [20000, 25000]", "500 -> 125"):
         assert change in told
     solver = scale_to_processes(config("SOLVER.MAX_ITER", 100, "SOLVER.LR_STEPS", [70, 95]), 8).SOLVER
@@ -38,7 +38,7 @@ def test_a_batch_of_all_processes_is_divided() -> None:
     scaled = scale_to_processes(cfg, 4)
     assert changed_keys(cfg, scaled) == {"BATCH_SIZE"}
     assert scaled.SOLVER.BATCH_SIZE == 8
-    assert describe_scaling(cfg, scaled, 4).startswith("4 processes of 8 images: 32 an iteration")
+    assert describe_scaling(cfg, scaled, 4).startswith("4 processes of 8 images: 32 per iteration")
 
 
 @pytest.mark.parametrize("meaning", ["process", "global"])

@@ -94,7 +94,7 @@ class CSVDataset(ArrayDataset):
             else:
                 rows_of.setdefault(row.file, []).append(row)
         if not rows_of:
-            raise DatasetError(f"{path}: the table has no row that can be read; write one row a box", path=path)
+            raise DatasetError(f"{path}: the table has no row that can be read; write one row per box", path=path)
         self.data_dir = require_path(path.parent if data_dir is None else Path(data_dir), "image folder")
         boxes = [row.box for rows in rows_of.values() for row in rows if row.name]
         check_unit(np.array(boxes), path, are_fractions=columns.is_relative)

@@ -129,7 +129,7 @@ def _ids_in_split(root: Path, split: str) -> list[str]:
     path = _split_file(require_path(root, "dataset folder"), split)
     ids = read_lines(path, "split file")
     if not ids:
-        raise DatasetError(f"{path}: the split names no image; write one id a line", path=path)
+        raise DatasetError(f"{path}: the split names no image; write one id per line", path=path)
     return ids
 
 

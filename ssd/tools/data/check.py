@@ -228,5 +228,5 @@ def _find_overlap(
         else:
             continue
         kind = kind if role == "train" else TESTED_TWICE
-        errors.append(DatasetError(f"{name}, to be tested on, {message} {other}", path=name, kind=kind))
+        errors.append(DatasetError(f"{name}, a test image, {message} {other}", path=name, kind=kind))
     return errors

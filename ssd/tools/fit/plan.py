@@ -136,11 +136,11 @@ def choose_priors(cfg: Config, boxes: Sequence[ImageBoxes], start: Start, given:
     scaled = _with_scaled_priors(cfg)
     layout = make_layout(scaled)
     recall = _recall(boxes, scaled)
-    text = f"those of the recipe reach {recall:.1%} of the objects"
+    text = f"those of the recipe cover {recall:.1%} of the objects"
     if recall < _COVERED:
         fitted = fit_priors(layout, make_fit_boxes([boxes], layout.levels.image_size, _MAX_BOXES))
         scaled = with_sizes(scaled, fitted.sizes)
-        text = f"fitted to the objects: they reach {_recall(boxes, scaled):.1%} of them, before {recall:.1%}"
+        text = f"fitted to the objects: they cover {_recall(boxes, scaled):.1%} of them, before {recall:.1%}"
     strides = ", ".join(f"{stride:.0f}" for stride in layout.pixel_strides)
     priors = scaled.MODEL.PRIORS
     keys = [(f"MODEL.PRIORS.{name}", priors[name]) for name in ("MIN_SIZES", "MAX_SIZES", "ASPECT_RATIOS")]
@@ -187,7 +187,7 @@ def describe_schedule(cfg: Config, schedule: Schedule, timing: Timing, num_image
     text = (
         f"{steps} steps of {solver.BATCH_SIZE} images ({epochs:.0f} epochs; {why}), {solver.OPTIMIZER}, learning rate "
         f"{solver.LR:g}, {solver.SCHEDULE}; about {schedule.seconds / 60:.1f} minutes with evaluation and report, at "
-        f"{timing.step:.2f} s a step, measured here"
+        f"{timing.step:.2f} s per step, measured here"
     )
     warmup = min(solver.WARMUP_ITERS, steps // 10)
     return Choice("training", text, ("SOLVER.MAX_ITER", steps, "SOLVER.WARMUP_ITERS", warmup))

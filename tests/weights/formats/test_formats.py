@@ -39,7 +39,7 @@ def test_each_file_has_one_format() -> None:
         (
             ("backbone.body.conv1.weight", "head.classification_head.module_list.0.weight"),
             "auto",
-            r"most like torchvision, .* backbone\.scale_weight\.",
+            r"most similar to torchvision, .* backbone\.scale_weight\.",
         ),
         ("a", "sgrvinod", "1 tensors are named a"),
         ("", "sgrvinod", r"file\.pth is not of .*sgrvinod.* rescale_factors\. .* amdegroot;"),

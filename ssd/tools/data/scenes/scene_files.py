@@ -96,7 +96,7 @@ def _check_parameters(num_train: int, num_test: int, image_size: tuple[int, int]
         raise DatasetError(f"scenes: each split has 1 to {_MAX_SCENES} images, not {num_train}, {num_test}")
     if not all(_MIN_SIDE <= side <= _MAX_SIDE for side in image_size):
         size = "x".join(map(str, image_size))
-        raise DatasetError(f"scenes: the image size must be {_MIN_SIDE} to {_MAX_SIDE} a side, not {size}")
+        raise DatasetError(f"scenes: the image size must be {_MIN_SIDE} to {_MAX_SIDE} per side, not {size}")
     if seed < 0:
         raise DatasetError(f"scenes: the seed must not be negative, but is {seed}")
 
