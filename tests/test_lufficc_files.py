@@ -143,7 +143,9 @@ def test_old_checkpoints_load_strictly(name: str, tmp_path: Path) -> None:
     torch.save(checkpoint, path)
     optimizer = make_optimizer(config, model)
     scheduler = make_lr_scheduler(config, optimizer)
-    assert Checkpointer(model, optimizer, scheduler).load(path) == {"iteration": ITERATION}
+    assert Checkpointer(model, optimizer, scheduler).restore(read_checkpoint(path), "old.pth") == {
+        "iteration": ITERATION
+    }
     assert_weights(model, weights)
     steps_down = sum(step <= ITERATION for step in config.SOLVER.LR_STEPS)
     assert scheduler.get_last_lr() == pytest.approx([1e-3 * 0.1**steps_down])
@@ -155,7 +157,7 @@ def test_old_checkpoints_load_strictly(name: str, tmp_path: Path) -> None:
         torch.save(state, path)
         for value in model.state_dict().values():
             value.zero_()
-        assert Checkpointer(model).load(path) == {}
+        assert Checkpointer(model).restore(read_checkpoint(path), "old.pth") == {}
         assert_weights(model, weights)
         model.load_state_dict(read_checkpoint(path)["model"])
     path.unlink()  # up to 210 MB, and pytest keeps its folders

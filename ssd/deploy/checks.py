@@ -13,12 +13,12 @@ import torch
 
 from ssd.data.datasets import DetectionDataset
 from ssd.data.samples import resize_image
-from ssd.deploy.export_report import Accuracy, AgreementCheck, ExportReport, ParityCheck
+from ssd.deploy.export_report import Accuracy, AgreementCheck, ExportReport
 from ssd.deploy.latency import measure_latency
-from ssd.deploy.parity import Cut, agreement, compare_all
+from ssd.deploy.parity import Cut, ParityCheck, agreement, compare_all
 from ssd.deploy.runtimes import MetadataPredictor, exported_networks
 from ssd.deploy.trained import PlainNetwork, Trained, make_candidates
-from ssd.evaluation import evaluate
+from ssd.evaluation import EvaluationResult, evaluate
 from ssd.inference.predictor import Network, Predictor
 from ssd.inference.sources import Frame, PendingFrame, Source
 from ssd.structures import Container
@@ -86,8 +86,7 @@ def check_parity(trained: Trained, paths: Sequence[Path], frames: Sequence[Frame
                 continue
             for batch_size in _BATCH_SIZES:
                 found = predictor.predict(images, batch_size=batch_size, score_threshold=0.0)
-                parity = compare_all(expected, found, cut)
-                report.parity.append(ParityCheck(name, batch_size, parity))
+                report.parity.append(ParityCheck(name, batch_size, compare_all(expected, found, cut)))
 
 
 def check_accuracy(
@@ -106,19 +105,18 @@ def check_accuracy(
         logger.info("Evaluating %s", name)
         predictor = MetadataPredictor(network, trained.metadata)
         for dataset_name, dataset in datasets.items():
-            found, value = measure_accuracy(predictor, dataset, metric=metric, batch_size=batch_size)
-            report.accuracy.append(Accuracy(name, dataset_name, found, value))
+            result = measure_accuracy(predictor, dataset, metric=metric, batch_size=batch_size)
+            report.accuracy.append(Accuracy(name, dataset_name, result.metric, result.main))
 
 
 def measure_accuracy(
     predictor: Predictor, dataset: DetectionDataset, *, metric: str, batch_size: int
-) -> tuple[str, float]:
-    """Return the metric that ``metric`` stands for, and its value for a detector."""
+) -> EvaluationResult:
+    """Evaluate a detector on a dataset."""
     results = predictor.predict(dataset_images({"": dataset}), stream=True, batch_size=batch_size, score_threshold=0.0)
     found = [Container(boxes=one.boxes, labels=one.labels, scores=one.scores) for one in results]
     with tempfile.TemporaryDirectory() as folder:  # for the files of an evaluation
-        result = evaluate(dataset, found, folder, metric=metric)
-    return result.metric, result.main
+        return evaluate(dataset, found, folder, metric=metric)
 
 
 def check_latency(trained: Trained, paths: Sequence[Path], frames: Sequence[Frame], report: ExportReport) -> None:

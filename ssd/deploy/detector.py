@@ -1,7 +1,6 @@
 """A detector in one call, from whatever has one, that also evaluates and exports itself."""
 
 import os
-import tempfile
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
@@ -11,15 +10,14 @@ from ssd.config import Config
 from ssd.data.catalog import make_dataset
 from ssd.data.datasets.find import find_layout
 from ssd.data.datasets.folders import kind_of_split
-from ssd.deploy.checks import dataset_images
+from ssd.deploy.checks import measure_accuracy
 from ssd.deploy.export import export_onnx, export_program
 from ssd.deploy.runtimes import open_exported
 from ssd.deploy.trained import load_trained
-from ssd.evaluation import EvaluationResult, evaluate
+from ssd.evaluation import EvaluationResult
 from ssd.inference.api import init_detector, read_source
 from ssd.inference.notebook import picture_html, table_html
 from ssd.inference.predictor import Predictor
-from ssd.structures import Container
 from ssd.utils.errors import ExportError
 from ssd.utils.image import read_image
 
@@ -64,11 +62,7 @@ class Detector(Predictor):
         name = Path(folder).name if chosen is None else f"{Path(folder).name}_{chosen}"
         custom = {name: dict(layout.entries[chosen])}
         dataset = make_dataset(name, custom, is_train=False, class_names=self.class_names)
-        images = dataset_images({"": dataset})
-        results = self.predict(images, stream=True, batch_size=batch_size, score_threshold=0.0)
-        found = [Container(boxes=one.boxes, labels=one.labels, scores=one.scores) for one in results]
-        with tempfile.TemporaryDirectory() as files:
-            return evaluate(dataset, found, files, metric=metric)
+        return measure_accuracy(self, dataset, metric=metric, batch_size=batch_size)
 
     def export(self, path: str | os.PathLike[str], *, complete: bool = True) -> Path:
         """Write the detector as an ONNX file or a program of torch.export (.pt2); see ``export_onnx``.

@@ -6,18 +6,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ssd.deploy.latency import Latency
-from ssd.deploy.parity import Parity
+from ssd.deploy.parity import ParityCheck
 
 _SHOWN_IMAGES = 10  # images with another result in the text; the JSON has all
-
-
-@dataclass(frozen=True)
-class ParityCheck:
-    """Comparison of an exported detector with the model."""
-
-    name: str
-    batch_size: int
-    parity: Parity
 
 
 @dataclass(frozen=True)
@@ -54,7 +45,7 @@ class ExportReport:
     @property
     def is_same(self) -> bool:
         """Whether all comparisons found the same in every image."""
-        return not any(check.parity.different for check in self.parity)
+        return not any(check.different for check in self.parity)
 
 
 def format_report(report: ExportReport) -> str:
@@ -76,7 +67,7 @@ def to_json(report: ExportReport) -> dict[str, Any]:
     """Return the report as dictionaries and lists for JSON; nan becomes null."""
     document = asdict(report)
     for entry, check in zip(document["parity"], report.parity, strict=True):
-        entry["parity"] |= check.parity.totals()
+        entry |= check.totals()
     return {"is_same": report.is_same, **_without_nan(document)}
 
 
@@ -117,10 +108,10 @@ def _format_agreement(entry: AgreementCheck) -> str:
 
 
 def _format_check(check: ParityCheck) -> list[str]:
-    different, totals = check.parity.different, check.parity.totals()
+    different, totals = check.different, check.totals()
     lines = [
         f"{check.name} compared with PyTorch, batches of {check.batch_size}: {totals['num_matched']} of "
-        f"{totals['num_detections']} detections in {len(check.parity.images)} image(s) are the same; "
+        f"{totals['num_detections']} detections in {len(check.images)} image(s) are the same; "
         f"at most {totals['box_difference']:.2g} pixels and {totals['score_difference']:.1g} in score apart"
     ]
     if totals["num_at_cut"]:

@@ -47,9 +47,11 @@ class ImageParity:
 
 
 @dataclass(frozen=True)
-class Parity:
-    """Comparison of the detections in several images."""
+class ParityCheck:
+    """Comparison of an exported detector with the model in several images."""
 
+    name: str
+    batch_size: int
     images: list[ImageParity]
 
     @property
@@ -68,9 +70,9 @@ class Parity:
         }
 
 
-def compare_all(reference: Sequence[Detections], other: Sequence[Detections], cut: Cut) -> Parity:
+def compare_all(reference: Sequence[Detections], other: Sequence[Detections], cut: Cut) -> list[ImageParity]:
     """Compare the detections of two detectors, one result of each per image."""
-    return Parity([compare_image(one, two, cut) for one, two in zip(reference, other, strict=True)])
+    return [compare_image(one, two, cut) for one, two in zip(reference, other, strict=True)]
 
 
 def compare_image(reference: Detections, other: Detections, cut: Cut) -> ImageParity:

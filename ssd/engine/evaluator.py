@@ -3,6 +3,7 @@
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 
 import torch
@@ -20,39 +21,29 @@ from ssd.utils.distributed import broadcast_state, wait_for_all
 logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
 class Evaluator:
     """Evaluate a detector during its training, show the result, and keep the best as model_best.pth.
 
     Several processes share the images, and rank 0 does the rest; all evaluate the weights of rank 0. The best is that
-    with the highest main metric on the first dataset; checkpoints store its value,
-    and the score thresholds of the highest F1. The arguments are those of
-    ``evaluate_datasets``.
+    with the highest main metric on the first dataset; checkpoints store its value, and the score thresholds of the
+    highest F1. The arguments are those of ``evaluate_datasets``.
     """
 
-    def __init__(
-        self,
-        detector: SSDDetector,
-        data_loaders: Mapping[str, DataLoader],
-        batch_transform: Callable[[Tensor], Tensor],
-        checkpointer: Checkpointer,
-        *,
-        monitor: TrainingMonitor,
-        output_dir: Path,
-        dtype: torch.dtype = torch.float32,
-        metric: str = "auto",
-        with_losses: bool = False,
-    ):
-        for loader in data_loaders.values():
-            resolve_metric(metric, loader.dataset.dataset)  # type: ignore[attr-defined]  # now, not after hours
-        self.detector = detector
-        self.data_loaders = data_loaders
-        self.batch_transform = batch_transform
-        self.checkpointer = checkpointer
-        self.monitor = monitor
-        self.output_dir = output_dir
-        self.dtype = dtype
-        self.metric = metric
-        self.with_losses = with_losses
+    detector: SSDDetector
+    data_loaders: Mapping[str, DataLoader]
+    batch_transform: Callable[[Tensor], Tensor]
+    checkpointer: Checkpointer
+    _: KW_ONLY
+    monitor: TrainingMonitor
+    output_dir: Path
+    dtype: torch.dtype = torch.float32
+    metric: str = "auto"
+    with_losses: bool = False
+
+    def __post_init__(self) -> None:
+        for loader in self.data_loaders.values():
+            resolve_metric(self.metric, loader.dataset.dataset)  # type: ignore[attr-defined]  # now, not after hours
 
     def __call__(self, iteration: int, *, is_final: bool = False) -> None:
         """Evaluate after ``iteration`` completed iterations, and leave the detector in evaluation mode."""

@@ -12,7 +12,7 @@ from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
 from ssd.utils.checkpoint import Checkpointer
-from ssd.utils.errors import CheckpointError, TrainingError
+from ssd.utils.errors import TrainingError
 
 logger = logging.getLogger(__name__)
 
@@ -133,8 +133,6 @@ class FiniteCheck:
     def resume(self, checkpoint: Mapping[str, Any]) -> None:
         """Continue the count of a checkpoint."""
         count = checkpoint.get(_COUNT, 0)
-        if type(count) is not int or not 0 <= count < 2**63:
-            raise CheckpointError(f"the checkpoint's {_COUNT} must be 0 or more, but is {str(count)[:80]}")
         self._guard.count = self._count = count
         if count:  # else checkpoints of a continued run would have a key that those of an unbroken run lack
             self._checkpointer.extra[_COUNT] = count

@@ -12,7 +12,7 @@ from ssd.engine.determinism import make_deterministic
 from ssd.utils.device import keep_freed_memory
 from ssd.utils.distributed import get_world_size, is_main, join_processes, read_launch, select_local_device
 from ssd.utils.errors import ConfigError
-from ssd.utils.files import atomic_write, make_writable
+from ssd.utils.files import make_writable, write_text
 from ssd.utils.logger import setup_logger
 
 logger = logging.getLogger(__name__)
@@ -52,8 +52,7 @@ def save_config(cfg: Config) -> None:
     if not is_main():
         return
     path = Path(cfg.OUTPUT_DIR, "config.yaml")
-    with atomic_write(path) as file:
-        file.write(cfg.dump().encode())
+    write_text(path, cfg.dump())
     logger.info("Resolved config: %s", path)
 
 

@@ -4,6 +4,7 @@ import logging
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,42 +32,29 @@ TAG_FILE = "last_checkpoint.txt"
 BEST = "model_best"
 
 _NUMBERED = re.compile(r"model_(\d+)\.pth")
-# Keys that the state of each part of a training has.
-_STATE_KEYS = {"optimizer": {"state", "param_groups"}, "scheduler": {"last_epoch"}, "scaler": {"scale"}}
 
 
+@dataclass(eq=False)
 class Checkpointer:
-    """Saves and restores a training, and remembers the newest checkpoint of a folder.
+    """Saves and restores a training, and remembers the newest checkpoint of a folder."""
 
-    A DistributedDataParallel model is unwrapped. ``average`` has averages of the model's weights, if any: they are the
-    "model" of a checkpoint, which detects; the weights from which a training continues are the "training_model".
-    ``scaler`` is the gradient scaler of float16. Without ``save_dir``, ``save`` does nothing. ``keep`` checkpoints
-    model_XXXXXX stay besides the one to continue from; -1 = all. With ``safetensors``, the weights that detect are
-    written to such a file too. ``extra`` has further values for every checkpoint (class names, config, ...).
-    """
+    model: nn.Module  # a DistributedDataParallel one is unwrapped
+    optimizer: Optimizer | None = None
+    scheduler: LRScheduler | None = None
+    save_dir: str | os.PathLike[str] = ""  # without it, ``save`` does nothing
+    _: KW_ONLY
+    # Averages of the model's weights: they are the "model" of a checkpoint, which detects; the weights from which a
+    # training continues are the "training_model".
+    average: nn.Module | None = None
+    scaler: GradScaler | None = None  # of float16 gradients
+    keep: int = -1  # checkpoints model_XXXXXX that stay besides the one to continue from; -1 = all
+    safetensors: bool = False  # the weights that detect are written to such a file too
+    extra: dict[str, Any] = field(default_factory=dict)  # values for every checkpoint (class names, config, ...)
 
-    def __init__(
-        self,
-        model: nn.Module,
-        optimizer: Optimizer | None = None,
-        scheduler: LRScheduler | None = None,
-        save_dir: str | os.PathLike[str] = "",
-        *,
-        average: nn.Module | None = None,
-        scaler: GradScaler | None = None,
-        keep: int = -1,
-        safetensors: bool = False,
-    ):
-        self.model = model.module if isinstance(model, DistributedDataParallel) else model
-        self.optimizer = optimizer
-        self.scheduler = scheduler
-        self.average = average
-        self.scaler = scaler
-        self.save_dir = os.fspath(save_dir)
-        self.keep = keep
-        self.safetensors = safetensors
-        self.extra: dict[str, Any] = {}
-        if safetensors:
+    def __post_init__(self) -> None:
+        if isinstance(self.model, DistributedDataParallel):
+            self.model = self.model.module
+        if self.safetensors:
             import_extra("safetensors.torch", "safetensors")
 
     def save(self, name: str, *, tag_last: bool = True, **extra: Any) -> None:
@@ -91,16 +79,6 @@ class Checkpointer:
         if self.keep > 0:
             remove_old(self.save_dir, self.keep)
 
-    def load(self, path_or_url: str | os.PathLike[str] | None = None) -> dict[str, Any]:
-        """Read a checkpoint (None = the last one of ``save_dir``, see ``read_last``) and ``restore`` it."""
-        if path_or_url is not None:
-            return self.restore(read_checkpoint(path_or_url), os.fspath(path_or_url))
-        found = read_last(self.save_dir)
-        if found is None:
-            raise CheckpointError(f"no checkpoint: {os.path.join(self.save_dir, TAG_FILE)} does not exist")
-        path, checkpoint = found
-        return self.restore(checkpoint, str(path))
-
     def restore(self, checkpoint: Mapping[str, Any], source: str) -> dict[str, Any]:
         """Restore the model, and the other parts that both this object and the checkpoint have.
 
@@ -109,7 +87,7 @@ class Checkpointer:
         rest = dict(checkpoint)
         average_weights = rest.pop("model")
         weights = rest.pop("training_model", average_weights)
-        optimizer, scheduler, scaler = (_pop_state(rest, name, source) for name in _STATE_KEYS)
+        optimizer, scheduler, scaler = (rest.pop(name, None) for name in ("optimizer", "scheduler", "scaler"))
         check_model_weights(self.model, weights, source)
         check_model_weights(self.model, average_weights, source)
         if self.optimizer is not None and optimizer is not None:
@@ -133,13 +111,6 @@ class Checkpointer:
             "scaler": scaler,
         }
         return {name: part.state_dict() for name, part in parts.items() if part is not None}
-
-
-def _pop_state(values: dict[str, Any], name: str, source: str) -> dict[str, Any] | None:
-    state = values.pop(name, None)
-    if state is not None and not (isinstance(state, dict) and _STATE_KEYS[name] <= state.keys()):
-        raise CheckpointError(f'{source}: its key "{name}" is not the state of a training')
-    return state
 
 
 def load_optimizer_state(optimizer: Optimizer, state_dict: dict[str, Any], source: str) -> None:

@@ -1,6 +1,7 @@
 """Writing of files that are complete or missing, even if the process or the machine dies; files that nothing reads."""
 
 import errno
+import hashlib
 import json
 import logging
 import os
@@ -27,6 +28,7 @@ _DATA_SUFFIXES = (
 )
 _TEMPORARY = re.compile(r"\..+\.\d+\.tmp")  # names that ``atomic_write`` gives
 _WRITE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}  # of `write`, which names no file
+_CHUNK_BYTES = 1 << 20
 _NO_SUCH_OPERATION = {errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF}
 
 
@@ -93,6 +95,15 @@ def write_text(path: Path, text: str, *, flush: bool = True) -> None:
 def write_json(path: Path, value: Any, *, indent: int | None = None) -> None:
     """Write strict JSON, without NaN, as ``atomic_write`` does."""
     write_text(path, json.dumps(value, indent=indent, allow_nan=False, ensure_ascii=False))
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file in hexadecimal digits."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 def _lock(file: BinaryIO) -> bool:

@@ -1,7 +1,6 @@
 """The published files of weights that the library knows by name, and the cache that downloads go to."""
 
 import csv
-import hashlib
 import http.client
 import logging
 import os
@@ -16,7 +15,7 @@ from urllib.parse import urlparse
 from tqdm import tqdm
 
 from ssd.utils.errors import DownloadError
-from ssd.utils.files import atomic_write
+from ssd.utils.files import atomic_write, sha256_of
 
 logger = logging.getLogger(__name__)
 
@@ -92,7 +91,7 @@ def cache_url(url: str, sha256: str = "") -> Path:
     path = _cache_folder() / name
     match = _HASH_IN_NAME.search(name)
     expected = sha256 or (match[1] if match else "")
-    if path.is_file() and (not expected or _sha256(path).startswith(expected)):
+    if path.is_file() and (not expected or sha256_of(path).startswith(expected)):
         return path
     logger.info("Downloading %s to %s", url, path)
     try:
@@ -100,7 +99,7 @@ def cache_url(url: str, sha256: str = "") -> Path:
         with atomic_write(path) as file:
             _fetch(url, file)
             file.flush()
-            digest = _sha256(Path(file.name))
+            digest = sha256_of(Path(file.name))
             if not digest.startswith(expected):
                 raise DownloadError(
                     f"{url}: the SHA-256 of the file is {digest}, but {expected} is expected. The file was changed or "
@@ -130,11 +129,3 @@ def _fetch(url: str, file: BinaryIO) -> None:
                 progress.update(len(chunk))
     if file.tell() < length:
         raise OSError(f"the connection broke after {file.tell()} of {length} bytes")
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()

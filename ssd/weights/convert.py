@@ -10,7 +10,7 @@ from ssd.config.node import with_num_classes
 from ssd.modeling.detector import SSDDetector
 from ssd.utils.checkpoint_file import write_checkpoint
 from ssd.utils.errors import CheckpointError, ConfigError, OutputError, os_errors_as
-from ssd.utils.files import atomic_write
+from ssd.utils.files import write_text
 from ssd.weights.folded_norms import estimate_norms, folded_norms
 from ssd.weights.foreign import levels_of
 from ssd.weights.formats import lufficc
@@ -64,8 +64,7 @@ def convert_to_ours(
     content = {"model": model.state_dict(), "class_names": list(class_names), "config": text, "converted_from": origin}
     with os_errors_as(OutputError, output):
         write_checkpoint(output, content)
-        with atomic_write(output.with_suffix(".yaml")) as file:
-            file.write(text.encode())
+        write_text(output.with_suffix(".yaml"), text)
     sample = ", ".join(class_names[1:4]) + (", ..." if len(class_names) > 4 else "")
     notes = "".join(
         f"\nNote: {note}" for note in [*(checkpoint.origin.notes if checkpoint.origin else ()), *norms_note]

@@ -11,7 +11,7 @@ from torch import Tensor
 from ssd.config import Config, load_config
 from ssd.data import make_batch_transform
 from ssd.data.samples import resize_image
-from ssd.deploy.parity import Cut, compare_all
+from ssd.deploy.parity import Cut, ParityCheck, compare_all
 from ssd.inference.detections import Detections
 from ssd.modeling.box_head.box_predictor import last_conv
 from ssd.modeling.detector import SSDDetector, build_detection_model
@@ -76,7 +76,8 @@ def assert_same(config, found, expected, least=1):
     assert all((image["scores"].diff() <= 0).all() for image in found)
     limit = config.TEST.MAX_PER_IMAGE if config.TEST.MAX_PER_IMAGE >= 0 else sys.maxsize
     reference, other = ([_to_detections(config, image) for image in images] for images in (expected, found))
-    parity = compare_all(reference, other, Cut(config.TEST.CONFIDENCE_THRESHOLD, limit))
+    cut = Cut(config.TEST.CONFIDENCE_THRESHOLD, limit)
+    parity = ParityCheck("", 1, compare_all(reference, other, cut))
     assert not parity.different
     totals = parity.totals()
     return totals["box_difference"], totals["score_difference"]

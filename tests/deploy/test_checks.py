@@ -88,8 +88,8 @@ def test_average_precision_of_the_ground_truth(config_file) -> None:
         return found
 
     predictor = Predictor(network, SIZE, dataset.class_names)
-    metric, value = measure_accuracy(predictor, dataset, metric="auto", batch_size=3)
-    assert (batches, metric) == ([3, 1], "voc")
+    result = measure_accuracy(predictor, dataset, metric="auto", batch_size=3)
+    assert (batches, result.metric) == ([3, 1], "voc")
 
     counts = {label: [0, 0] for label in range(1, len(dataset.class_names))}
     for index in range(4):
@@ -98,4 +98,4 @@ def test_average_precision_of_the_ground_truth(config_file) -> None:
             counts[label][0] += 1
             counts[label][1] += index < 2
     recalls = [found / objects for objects, found in counts.values() if objects]
-    assert value == pytest.approx(sum(recalls) / len(recalls))
+    assert result.main == pytest.approx(sum(recalls) / len(recalls))

@@ -55,9 +55,6 @@ def test_scores_of_raw_predictions(metadata: Metadata) -> None:
     assert parse_metadata(json.dumps(document).encode(), "x.json").score_function == "sigmoid"
     del document["score_function"], document["score_thresholds"]  # as in files of version 1.0.0
     assert parse_metadata(json.dumps(document).encode(), "x.json").score_function == "softmax"
-    document["score_function"] = "tanh"
-    with pytest.raises(ExportError, match="score_function"):
-        parse_metadata(json.dumps(document).encode(), "x.json")
 
 
 @pytest.mark.parametrize("content", [b"a network!", b"a networ", b""])
@@ -78,15 +75,9 @@ def test_another_format(text: str, exported: Path) -> None:
         read_metadata(exported)
 
 
-WRONG = {"class_names": "cat", "image_size": 300, "nms_threshold": True, "max_per_image": 2.0, "kind": "half"}
-
-
 @pytest.mark.parametrize("key", [field.name for field in fields(Metadata) if field.name not in LATER_KEYS])
-def test_wrong_and_missing_values(key: str, exported: Path) -> None:
+def test_missing_values(key: str, exported: Path) -> None:
     document = json.loads(side_car(exported).read_text())
-    side_car(exported).write_text(json.dumps({**document, key: WRONG.get(key)}))
-    with pytest.raises(ExportError, match=rf"model\.json: key {key} must be"):
-        read_metadata(exported)
     del document[key]
     side_car(exported).write_text(json.dumps(document))
     with pytest.raises(ExportError, match=rf"model\.json: key {key} is missing"):

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ssd.deploy.parity import Cut, Parity, agreement, compare_all, compare_image, match_close, match_overlapping
+from ssd.deploy.parity import Cut, ParityCheck, agreement, compare_all, compare_image, match_close, match_overlapping
 from ssd.inference.detections import Detections
 
 CUT = Cut(score_threshold=0.01, max_per_image=100)
@@ -75,13 +75,14 @@ def test_no_detections() -> None:
 
 def test_totals() -> None:
     ones = [make((10, 1, 0.9), (50, 1, 0.5), name="a"), make((10, 1, 0.9), name="b")]
-    parity = compare_all(ones, [make((10.03125, 1, 0.9), (50, 1, 0.5)), make((90, 1, 0.9))], CUT)
+    found = [make((10.03125, 1, 0.9), (50, 1, 0.5)), make((90, 1, 0.9))]
+    parity = ParityCheck("model", 1, compare_all(ones, found, CUT))
     assert [image.name for image in parity.different] == ["b"]
     totals = parity.totals()
     assert totals.pop("score_difference") == 0
     counts = {"num_detections": 3, "num_matched": 2, "num_at_cut": 0}
     assert totals == {**counts, "box_difference": 0.03125, "different": ["b"]}
-    assert Parity([]).totals()["box_difference"] == 0
+    assert ParityCheck("model", 1, []).totals()["box_difference"] == 0
 
 
 def test_agreement() -> None:

@@ -15,7 +15,7 @@ from ssd.modeling.box_head import LossSums
 from ssd.solver import ModelAverage
 from ssd.structures import Container
 from ssd.utils.checkpoint import Checkpointer
-from ssd.utils.errors import CheckpointError, TrainingError
+from ssd.utils.errors import TrainingError
 
 NAN, INF = float("nan"), float("inf")
 
@@ -180,11 +180,8 @@ def test_on_a_gpu(name) -> None:
 
 
 def test_checks() -> None:
-    """A count that is no count, and weights that are not finite while the next loss is not computed yet."""
+    """Weights that are not finite while the next loss is not computed yet."""
     net = Net()
-    for value in (-1, "2", 2.0, True, None, 2**70):
-        with pytest.raises(CheckpointError, match="nonfinite_steps"):
-            FiniteCheck(FiniteGuard(net, 1), Checkpointer(net), lambda iteration: []).resume({"nonfinite_steps": value})
     with torch.no_grad():
         net.weight[0] = INF
     with pytest.raises(TrainingError, match=r"inf after iteration 7.*SOLVER\.LR"):

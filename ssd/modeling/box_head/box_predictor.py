@@ -4,7 +4,6 @@ B images, P priors over all levels, A priors per cell, C classes with background
 """
 
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -39,8 +38,11 @@ def class_scores(cls_logits: Tensor, score_function: str) -> Tensor:
     return (cls_logits.softmax(dim=2) if score_function == "softmax" else cls_logits.sigmoid())[..., 1:]
 
 
-class BoxPredictor(nn.Module, ABC):
-    """One classification and one regression header for each level; subclasses choose the convolution."""
+class BoxPredictor(nn.Module):
+    """One classification and one regression header for each level; subclasses choose the convolution.
+
+    They have ``block`` or, where the two kinds of headers differ, ``cls_block`` and ``reg_block``.
+    """
 
     def __init__(
         self,
@@ -50,8 +52,6 @@ class BoxPredictor(nn.Module, ABC):
         score_function: str = "softmax",
     ):
         super().__init__()
-        if num_classes < 2:
-            raise ValueError(f"num_classes must be 2 or more, with the background, got {num_classes}")
         self.num_classes = num_classes
         self.score_function = score_function
         self.num_levels = len(in_channels)
@@ -62,13 +62,17 @@ class BoxPredictor(nn.Module, ABC):
             self.reg_headers.append(self.reg_block(level, channels, boxes))
         self.reset_parameters()
 
-    @abstractmethod
     def cls_block(self, level: int, out_channels: int, boxes_per_location: int) -> nn.Module:
         """Build the classification header of a level, to A * C channels."""
+        return self.block(level, out_channels, boxes_per_location * self.num_classes)
 
-    @abstractmethod
     def reg_block(self, level: int, out_channels: int, boxes_per_location: int) -> nn.Module:
         """Build the regression header of a level, to A * 4 channels."""
+        return self.block(level, out_channels, boxes_per_location * 4)
+
+    def block(self, level: int, in_channels: int, out_channels: int) -> nn.Module:
+        """Build a header of either kind."""
+        raise NotImplementedError
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
@@ -111,33 +115,21 @@ def flatten_levels(levels: Sequence[Tensor], num_values: int) -> Tensor:
     return torch.cat(flat, dim=1).unflatten(1, (-1, num_values))
 
 
-class _EqualHeaders(BoxPredictor):
-    def cls_block(self, level: int, out_channels: int, boxes_per_location: int) -> nn.Module:
-        """See BoxPredictor."""
-        return self._block(level, out_channels, boxes_per_location * self.num_classes)
-
-    def reg_block(self, level: int, out_channels: int, boxes_per_location: int) -> nn.Module:
-        """See BoxPredictor."""
-        return self._block(level, out_channels, boxes_per_location * 4)
-
-    @abstractmethod
-    def _block(self, level: int, in_channels: int, out_channels: int) -> nn.Module:
-        """Build a header of a level, of either kind."""
-
-
 @registry.BOX_PREDICTORS.register("SSDBoxPredictor")
-class SSDBoxPredictor(_EqualHeaders):
+class SSDBoxPredictor(BoxPredictor):
     """3x3 convolutions (SSD, Sec. 2.1)."""
 
-    def _block(self, level: int, in_channels: int, out_channels: int) -> nn.Module:
+    def block(self, level: int, in_channels: int, out_channels: int) -> nn.Module:
+        """See BoxPredictor."""
         return nn.Conv2d(in_channels, out_channels, kernel_size=3, padding=1)
 
 
 @registry.BOX_PREDICTORS.register("SSDLiteBoxPredictor")
-class SSDLiteBoxPredictor(_EqualHeaders):
+class SSDLiteBoxPredictor(BoxPredictor):
     """Separable convolutions, and a pointwise one on the last level (MobileNetV2, Sec. 6.2)."""
 
-    def _block(self, level: int, in_channels: int, out_channels: int) -> nn.Module:
+    def block(self, level: int, in_channels: int, out_channels: int) -> nn.Module:
+        """See BoxPredictor."""
         if level == self.num_levels - 1:
             return nn.Conv2d(in_channels, out_channels, kernel_size=1)
         return SeparableConv2d(in_channels, out_channels)
@@ -147,9 +139,10 @@ class SSDLiteBoxPredictor(_EqualHeaders):
 class PlainSSDLiteBoxPredictor(SSDLiteBoxPredictor):
     """As SSDLiteBoxPredictor, but without batch norm (mb1-ssd-lite and sq-ssd-lite of the qfgaohao port)."""
 
-    def _block(self, level: int, in_channels: int, out_channels: int) -> nn.Module:
+    def block(self, level: int, in_channels: int, out_channels: int) -> nn.Module:
+        """See BoxPredictor."""
         if level == self.num_levels - 1:
-            return super()._block(level, in_channels, out_channels)
+            return super().block(level, in_channels, out_channels)
         depthwise = nn.Conv2d(in_channels, in_channels, kernel_size=3, padding=1, groups=in_channels)
         return nn.Sequential(depthwise, nn.ReLU(inplace=True), nn.Conv2d(in_channels, out_channels, kernel_size=1))
 
@@ -158,23 +151,26 @@ class PlainSSDLiteBoxPredictor(SSDLiteBoxPredictor):
 class UltraLightBoxPredictor(PlainSSDLiteBoxPredictor):
     """As PlainSSDLiteBoxPredictor, but with a 3x3 convolution on the last level (Ultra-Light face detectors)."""
 
-    def _block(self, level: int, in_channels: int, out_channels: int) -> nn.Module:
+    def block(self, level: int, in_channels: int, out_channels: int) -> nn.Module:
+        """See BoxPredictor."""
         if level == self.num_levels - 1:
             return nn.Conv2d(in_channels, out_channels, kernel_size=3, padding=1)
-        return super()._block(level, in_channels, out_channels)
+        return super().block(level, in_channels, out_channels)
 
 
 @registry.BOX_PREDICTORS.register("SeparableBoxPredictor")
-class SeparableBoxPredictor(_EqualHeaders):
+class SeparableBoxPredictor(BoxPredictor):
     """Separable convolutions on every level, as torchvision's, mmdetection's and uvipen's SSDLite have."""
 
-    def _block(self, level: int, in_channels: int, out_channels: int) -> nn.Module:
+    def block(self, level: int, in_channels: int, out_channels: int) -> nn.Module:
+        """See BoxPredictor."""
         return SeparableConv2d(in_channels, out_channels)
 
 
 @registry.BOX_PREDICTORS.register("PointwiseBoxPredictor")
-class PointwiseBoxPredictor(_EqualHeaders):
+class PointwiseBoxPredictor(BoxPredictor):
     """1x1 convolutions, as the SSDs of TensorFlow's Object Detection API have."""
 
-    def _block(self, level: int, in_channels: int, out_channels: int) -> nn.Module:
+    def block(self, level: int, in_channels: int, out_channels: int) -> nn.Module:
+        """See BoxPredictor."""
         return nn.Conv2d(in_channels, out_channels, kernel_size=1)

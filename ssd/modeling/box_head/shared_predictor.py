@@ -42,13 +42,9 @@ class SharedBoxPredictor(BoxPredictor):
             # Xavier's weights would fade: they count all groups.
             nn.init.kaiming_uniform_(header.get_parameter("0.weight"))
 
-    def cls_block(self, level: int, out_channels: int, boxes_per_location: int) -> nn.Module:
+    def block(self, level: int, in_channels: int, out_channels: int) -> nn.Module:
         """See BoxPredictor."""
-        return conv3x3(out_channels, boxes_per_location * self.num_classes, is_light=self.is_light, bias=True)
-
-    def reg_block(self, level: int, out_channels: int, boxes_per_location: int) -> nn.Module:
-        """See BoxPredictor."""
-        return conv3x3(out_channels, boxes_per_location * 4, is_light=self.is_light, bias=True)
+        return conv3x3(in_channels, out_channels, is_light=self.is_light, bias=True)
 
     def forward(self, features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Map one feature map (B, C_l, H_l, W_l) for each level to cls_logits (B, P, C) and bbox_pred (B, P, 4)."""

@@ -13,7 +13,7 @@ import numpy as np
 from ssd.tools.data.scenes.render import SceneObject, render_scene
 from ssd.tools.data.writers import make_xml
 from ssd.utils.errors import DatasetError
-from ssd.utils.files import atomic_write
+from ssd.utils.files import atomic_write, write_json, write_text
 
 logger = logging.getLogger(__name__)
 
@@ -59,8 +59,7 @@ def write_scenes(
         ElementTree.indent(annotation)
         (root / f"Annotations/{number:06d}.xml").write_bytes(ElementTree.tostring(annotation) + b"\n")
     for name, numbers in splits.items():
-        with atomic_write(split_files[name]) as file:
-            file.write("".join(f"{number:06d}\n" for number in numbers).encode())
+        write_text(split_files[name], "".join(f"{number:06d}\n" for number in numbers))
 
 
 def write_samples(folder: str | os.PathLike[str], *, seed: int) -> None:
@@ -116,5 +115,4 @@ def _claim_folder(root: Path, parameters: dict[str, Any]) -> None:
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise DatasetError(f"{root} exists and has no rendered scenes ({_PARAMETERS_FILE} is missing): {remedy}")
     root.mkdir(parents=True, exist_ok=True)
-    with atomic_write(path) as file:
-        file.write(json.dumps(parameters).encode())
+    write_json(path, parameters)
