@@ -141,7 +141,6 @@ def _detect_format(entry: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
 
 
 def _check_keys(factory: Any, entry: Mapping[str, Any]) -> None:
-    """Check the keys of an entry against the parameters of its factory."""
     parameters = {
         key.upper(): item for key, item in inspect.signature(factory).parameters.items() if key not in _NO_KEYS
     }
@@ -180,7 +179,6 @@ def _catalog() -> dict[str, Mapping[str, Any]]:
 
 
 def _root_hint(name: str) -> str:
-    """Return the hint at the environment variable of an official set."""
     if name in _registered or name not in _catalog():
         return ""
     variable, content = ("VOC_ROOT", "VOC2007 and VOC2012") if name.startswith("voc") else ("COCO_ROOT", "annotations")

@@ -19,13 +19,12 @@ from ssd.evaluation.inputs import read_annotation
 from ssd.modeling.box_head import LossSums, Predictions
 from ssd.modeling.detector import SSDDetector
 from ssd.structures import Container
-from ssd.utils.distributed import gather_tensors, is_distributed, is_main
+from ssd.utils.distributed import gather, is_distributed, is_main
 from ssd.utils.files import atomic_write
 
 logger = logging.getLogger(__name__)
 
 _NUM_POS = "num_pos"  # column of the number of positives
-_COUNTS = "counts"  # detections of each image, and its width and height
 
 
 @dataclass(frozen=True)
@@ -153,7 +152,7 @@ def mean_losses(batches: list[LossSums]) -> dict[str, float]:
     if batches:
         columns = {name: torch.stack([batch.sums[name] for batch in batches]) for name in batches[0].sums}
         columns[_NUM_POS] = torch.stack([batch.num_pos.sum() for batch in batches])
-    parts = gather_tensors({name: values.double().cpu() for name, values in columns.items()})
+    parts = gather({name: values.double().cpu() for name, values in columns.items()})
     parts = [part for part in parts or [] if part]
     if not parts:
         return {}
@@ -179,25 +178,12 @@ def gather_predictions(predictions: list[Container]) -> list[Container] | None:
     """Return the predictions of all processes, by rank, in rank 0; None in the others."""
     if not is_distributed():
         return predictions
-    parts = gather_tensors(pack(predictions))
-    return None if parts is None else [prediction for part in parts for prediction in unpack(part)]
+    # As arrays: of a part of a tensor, pickle writes the whole memory that it is in.
+    parts = gather([image.numpy() for image in predictions])
+    return None if parts is None else [_to_tensors(image) for part in parts for image in part]
 
 
-def pack(predictions: list[Container]) -> dict[str, Tensor]:
-    """Join the predictions of N images with D detections in all: each field (D, ...), and ``counts`` (N, 3)."""
-    counts = [(len(image["labels"]), image.img_width, image.img_height) for image in predictions]
-    names = list(predictions[0]) if predictions else []
-    columns = {name: torch.cat([image[name] for image in predictions]) for name in names}
-    return {_COUNTS: torch.tensor(counts, dtype=torch.int64).view(-1, 3), **columns}
-
-
-def unpack(columns: dict[str, Tensor]) -> list[Container]:
-    """Undo ``pack``."""
-    lengths, widths, heights = columns[_COUNTS].unbind(dim=1)
-    fields = {name: values.split(lengths.tolist()) for name, values in columns.items() if name != _COUNTS}
-    predictions = []
-    for index, size in enumerate(zip(widths.tolist(), heights.tolist(), strict=True)):
-        image = Container(**{name: values[index] for name, values in fields.items()})
-        image.img_width, image.img_height = size
-        predictions.append(image)
-    return predictions
+def _to_tensors(image: Container) -> Container:
+    found = Container(**{name: torch.from_numpy(image[name]) for name in image})
+    found.img_width, found.img_height = image.img_width, image.img_height
+    return found

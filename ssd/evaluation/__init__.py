@@ -4,7 +4,7 @@ from ssd.evaluation.analysis import Analysis, analyse
 from ssd.evaluation.coco import eval_detection_coco
 from ssd.evaluation.inputs import CocoEvaluationDataset, EvaluationDataset, ImageAnnotation, ImageDetections
 from ssd.evaluation.metrics import EvaluationResult, evaluate, resolve_metric
-from ssd.evaluation.voc import calc_detection_voc_ap, calc_detection_voc_prec_rec, eval_detection_voc
+from ssd.evaluation.voc import eval_detection_voc
 
 __all__ = [
     "Analysis",
@@ -14,8 +14,6 @@ __all__ = [
     "ImageAnnotation",
     "ImageDetections",
     "analyse",
-    "calc_detection_voc_ap",
-    "calc_detection_voc_prec_rec",
     "eval_detection_coco",
     "eval_detection_voc",
     "evaluate",

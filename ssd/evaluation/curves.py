@@ -9,8 +9,10 @@ import numpy as np
 
 from ssd.evaluation.matching import Matches, is_outside
 from ssd.evaluation.tables import Tables
-from ssd.evaluation.voc import calc_detection_voc_ap
 
+# Recalls at which VOC 2007 samples precision. Some are a rounding above k / 10 (0.30000000000000004), so that a recall
+# of exactly 3 / 10 misses the fourth, as in published VOC 2007 figures.
+_RECALLS_07 = np.linspace(0, 1, 11)
 _RECALLS_COCO = np.linspace(0, 1, 101)
 _NUM_BINS = 10
 
@@ -86,11 +88,8 @@ def average_precision(
 ) -> np.ndarray:
     """Return AP (C,) of ``class_curves`` by the rule of the metric; nan where there is no object."""
     curves = class_curves(tables, is_hit, counted, num_objects, labels)
-    pairs = list(zip(curves, num_objects.tolist(), strict=True))
-    if tables.metric == "coco":
-        return np.array([curve.sample_precision(_RECALLS_COCO).mean() if num else np.nan for curve, num in pairs])
-    recalls = [curve.recall if num else None for curve, num in pairs]
-    return calc_detection_voc_ap([curve.precision for curve in curves], recalls, use_07_metric=tables.metric == "voc07")
+    pairs = zip(curves, num_objects.tolist(), strict=True)
+    return np.array([_curve_ap(curve, tables.metric) if num else np.nan for curve, num in pairs])
 
 
 def matched_ap(tables: Tables, matches: Matches, area: tuple[float, float] | None = None) -> np.ndarray:
@@ -129,6 +128,14 @@ def calibrate(scores: np.ndarray, is_hit: np.ndarray) -> Calibration:
     precision = np.bincount(bins, weights=is_hit, minlength=_NUM_BINS) / divisor
     gaps = np.nansum(counts * np.abs(confidence - precision))
     return Calibration(counts, confidence, precision, float(gaps / len(scores)) if len(scores) else float("nan"))
+
+
+def _curve_ap(curve: Curve, metric: str) -> float:
+    """Area under, or mean of 11 or 101 samples of, the best precision at a recall or any higher one."""
+    if metric == "voc":
+        best = np.maximum.accumulate(curve.precision[::-1])[::-1]
+        return float(np.sum(np.diff(curve.recall, prepend=0.0) * best))
+    return float(curve.sample_precision(_RECALLS_07 if metric == "voc07" else _RECALLS_COCO).mean())
 
 
 def _operation(curve: Curve, row: int, threshold: float) -> Operation:

@@ -76,7 +76,6 @@ class _CocoView:
         self.coco: Any = SimpleNamespace(dataset=content, imgToAnns=objects)
 
     def __len__(self) -> int:
-        """Return the number of images."""
         return len(self._dataset)
 
     def get_annotation(self, index: int, /) -> tuple[Any, tuple[np.ndarray, ...]]:

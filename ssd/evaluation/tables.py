@@ -11,12 +11,12 @@ import numpy as np
 from ssd.evaluation.inputs import (
     CocoEvaluationDataset,
     EvaluationDataset,
+    ImageAnnotation,
     ImageDetections,
     as_coco_dataset,
     has_inclusive_pixels,
     read_annotation,
 )
-from ssd.evaluation.voc import box_iou
 
 MIN_OVERLAP = 0.1  # least IoU of a pair; below it is TIDE's background (Bolya et al., ECCV 2020, Sec. 2.2)
 _COCO_MAX_DETECTIONS = 100  # of a class and image, best first, as in COCO's figures
@@ -80,16 +80,26 @@ def make_tables(dataset: EvaluationDataset, detections: Sequence[ImageDetections
     """Build the tables of a dataset for one of the METRICS."""
     if metric == "coco":
         return _make_coco_tables(as_coco_dataset(dataset), detections)
-    inclusive_pixels = has_inclusive_pixels(dataset)
+    annotations = [read_annotation(dataset, index) for index in range(len(dataset))]
+    return make_voc_tables(metric, dataset.class_names, detections, annotations, has_inclusive_pixels(dataset))
+
+
+def make_voc_tables(
+    metric: str,
+    class_names: Sequence[str],
+    detections: Sequence[ImageDetections],
+    annotations: Sequence[ImageAnnotation],
+    inclusive_pixels: bool,
+) -> Tables:
+    """Build the tables of images for voc07 or voc; ``inclusive_pixels`` as in ``eval_detection_voc``."""
     found, truth, ious = [], [], []
-    for index, image in enumerate(detections):
-        annotation = read_annotation(dataset, index)
+    for index, (image, annotation) in enumerate(zip(detections, annotations, strict=True)):
         found.append(_detection_rows(index, image, inclusive_pixels))
         boxes = annotation.boxes.astype(np.float64)
         rows = (np.full(len(boxes), index), boxes, _areas(boxes, inclusive_pixels), annotation.labels)
         truth.append(ObjectTable(*rows, annotation.is_difficult, np.zeros(len(boxes), dtype=bool)))
         ious.append(box_iou(image.boxes, annotation.boxes, inclusive_pixels))
-    return _join(metric, dataset, found, truth, ious)
+    return _join(metric, class_names, found, truth, ious)
 
 
 def _make_coco_tables(dataset: CocoEvaluationDataset, detections: Sequence[ImageDetections]) -> Tables:
@@ -106,7 +116,7 @@ def _make_coco_tables(dataset: CocoEvaluationDataset, detections: Sequence[Image
         found.append(_detection_rows(index, image, inclusive_pixels=False))
         truth.append(objects)
         ious.append(box_iou(image.boxes, objects.boxes, inclusive_pixels=False, is_crowd=objects.is_crowd))
-    return _join("coco", dataset, found, truth, ious)
+    return _join("coco", dataset.class_names, found, truth, ious)
 
 
 def _coco_detections(image: ImageDetections, labels: Sequence[int]) -> ImageDetections:
@@ -133,7 +143,7 @@ def _detection_rows(index: int, image: ImageDetections, inclusive_pixels: bool) 
 
 def _join(
     metric: str,
-    dataset: EvaluationDataset,
+    class_names: Sequence[str],
     found: Sequence[DetectionTable],
     truth: Sequence[ObjectTable],
     ious: Sequence[np.ndarray],
@@ -148,12 +158,32 @@ def _join(
     no_detections, no_objects = _detection_rows(0, _NO_DETECTIONS, False), _coco_objects(0, [], {})
     return Tables(
         metric,
-        tuple(dataset.class_names),
-        len(dataset),
+        tuple(class_names),
+        len(found),
         DetectionTable(*map(np.concatenate, zip(no_detections, *found, strict=True))),
         ObjectTable(*map(np.concatenate, zip(no_objects, *truth, strict=True))),
         PairTable(*map(np.concatenate, zip(*pairs, strict=True))),
     )
+
+
+def box_iou(
+    boxes: np.ndarray, gt_boxes: np.ndarray, inclusive_pixels: bool, *, is_crowd: np.ndarray | None = None
+) -> np.ndarray:
+    """Return IoU (N, G) float64, 0 where both boxes are empty; for a crowd intersection / area of the first box."""
+    top_left, bottom_right = np.split(boxes.astype(np.float64)[:, None], 2, axis=-1)  # (N, 1, 2) each
+    gt_top_left, gt_bottom_right = np.split(gt_boxes.astype(np.float64), 2, axis=-1)  # (G, 2) each
+    if inclusive_pixels:
+        bottom_right, gt_bottom_right = bottom_right + 1, gt_bottom_right + 1
+    area = _area(top_left, bottom_right)
+    overlap = _area(np.maximum(top_left, gt_top_left), np.minimum(bottom_right, gt_bottom_right))
+    union = area + _area(gt_top_left, gt_bottom_right) - overlap
+    if is_crowd is not None:
+        union = np.where(is_crowd, area, union)
+    return overlap / np.maximum(union, np.finfo(np.float64).tiny)
+
+
+def _area(top_left: np.ndarray, bottom_right: np.ndarray) -> np.ndarray:
+    return np.clip(bottom_right - top_left, 0, None).prod(axis=-1)
 
 
 def _areas(boxes: np.ndarray, inclusive_pixels: bool) -> np.ndarray:

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ssd.utils.errors import CheckpointError, PickledObjectError, import_extra
+from ssd.utils.errors import CheckpointError, PickledObjectError, import_extra, join_some
 from ssd.utils.files import atomic_write
 from ssd.utils.model_zoo import cache_model, cache_url, is_url, zoo_models
 
@@ -33,7 +33,6 @@ LOAD_ERRORS = (
     *(RuntimeError, EOFError, ValueError, LookupError, ArithmeticError),
     *(TypeError, AttributeError, AssertionError, MemoryError, OSError, struct.error, zipfile.BadZipFile),
 )
-_MAX_LISTED = 10
 # Texts that downloads save in place of a file, by their beginning.
 _WEB_PAGE = "a web page, which asks to log in or reports an error: open the link in a browser for the file"
 _TEXTS = {
@@ -76,7 +75,7 @@ def read_checkpoint(path_or_url: str | os.PathLike[str]) -> dict[str, Any]:
     if is_state_dict(checkpoint):
         checkpoint = {"model": checkpoint}
     if not is_state_dict(checkpoint.get("model")):
-        raise CheckpointError(f'{source}: no weights under the key "model"; its keys are {list_keys(checkpoint)}')
+        raise CheckpointError(f'{source}: no weights under the key "model"; its keys are {join_some(checkpoint)}')
     checkpoint["model"] = {name.removeprefix("module."): value for name, value in checkpoint["model"].items()}
     return checkpoint
 
@@ -116,11 +115,6 @@ def local_file(source: str) -> Path:
     return path
 
 
-def list_keys(content: dict[Any, Any]) -> str:
-    """Return the first ten keys of a file, for messages."""
-    return ", ".join(map(str, list(content)[:_MAX_LISTED])) or "(none)"
-
-
 def nearest_checkpoints(path: Path) -> str:
     """Return the end of a message: the .pth files in the folder of ``path`` with similar names."""
     if not path.parent.is_dir():
@@ -158,8 +152,7 @@ def check_model_weights(model: nn.Module, state_dict: dict[str, Tensor], source:
     }
     lines = [f"{source} does not fit the model:"]
     for title, items in titles.items():
-        rest = f"; and {len(items) - _MAX_LISTED} more" if len(items) > _MAX_LISTED else ""
-        lines += [f"  {title} ({len(items)}): {'; '.join(items[:_MAX_LISTED])}{rest}"] if items else []
+        lines += [f"  {title} ({len(items)}): {join_some(items, separator='; ')}"] if items else []
     if not (missing or unexpected) and all(".cls_headers." in name for name in misshapen):
         lines.append("Only the classification headers differ: the checkpoint has another class count (NUM_CLASSES).")
     raise CheckpointError("\n".join(lines))

@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -18,6 +18,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ssd.utils.device import select_device
 from ssd.utils.errors import ConfigError, DeviceError, TrainingError
+
+T = TypeVar("T")
 
 # How long a process waits for another, which may be evaluating, saving or downloading.
 TIMEOUT = timedelta(minutes=30)
@@ -153,12 +155,12 @@ def broadcast_text(text: str) -> str:
     return texts[0]
 
 
-def gather_tensors(tensors: dict[str, Tensor]) -> list[dict[str, Tensor]] | None:
-    """Return the CPU tensors of each process, by rank, in rank 0; None in others. Names and shapes may differ."""
+def gather(value: T) -> list[T] | None:
+    """Return the value of each process, by rank, in rank 0; None in others. It is pickled, with tensors on the CPU."""
     if not is_distributed():
-        return [tensors]
-    gathered: list[dict[str, Tensor]] | None = [{}] * get_world_size() if is_main() else None
-    dist.gather_object(tensors, gathered, dst=0, group=_cpu_group)
+        return [value]
+    gathered = [value] * get_world_size() if is_main() else None
+    dist.gather_object(value, gathered, dst=0, group=_cpu_group)
     return gathered
 
 

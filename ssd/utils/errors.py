@@ -3,7 +3,7 @@
 import importlib
 import os
 import reprlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -103,6 +103,13 @@ def import_extra(package: str, extra: str) -> Any:
 def install_command(extra: str) -> str:
     """Return the command that installs an extra, for a checkout or an installed package."""
     return f"pip install -e '.[{extra}]'" if _CHECKOUT.is_file() else f"pip install 'ssd-detector[{extra}]'"
+
+
+def join_some(names: Iterable[object], limit: int = 10, separator: str = ", ") -> str:
+    """Join the first names for a message, and say how many more there are."""
+    texts = list(map(str, names))
+    rest = f" and {len(texts) - limit} more" if len(texts) > limit else ""
+    return separator.join(texts[:limit]) + rest
 
 
 def shorten(value: object) -> str:

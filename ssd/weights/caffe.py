@@ -130,5 +130,4 @@ def _prior_shapes(box: Message, name: str) -> Shapes:
 
 
 def _rounded(levels: Sequence[Shapes]) -> list[list[list[float]]]:
-    """Round to what float32 keeps."""
     return [np.round(level, 4).tolist() for level in levels]

@@ -4,6 +4,8 @@ import difflib
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from ssd.modeling.detector.levels import Levels, build_levels, make_prior_box
 from ssd.modeling.neck import build_neck
 from ssd.structures.boxes import height_width
 from ssd.structures.class_names import BACKGROUND
-from ssd.utils.errors import CheckpointError, ConfigError
+from ssd.utils.errors import CheckpointError, ConfigError, join_some
 from ssd.weights.formats import Converted, Format, all_formats
 from ssd.weights.formats.layouts import count_classes
 from ssd.weights.formats.reading import CheckpointContent
@@ -34,13 +36,12 @@ _KEYS_OF_NETWORK = (
 _PRIOR_KEYS = ("MIN_SIZES", "MAX_SIZES", "ASPECT_RATIOS", "SHAPES", "STRIDES", "OFFSETS", "CENTERS", "CLIP")
 _SAME_PRIORS = 1e-5  # relative to the image
 _SAME_NUMBERS = 0.01  # of mean, deviation and size, in pixels
-_MAX_SHOWN = 3
 
 
 def find_format(file: CheckpointContent, name: str = "auto") -> Format:
     """Return the format of a file: the one that is named or, for "auto", the first that recognises its tensor names."""
     names = list(file.weights)
-    tensors = f"its {len(names)} tensors are named {_sample(names)}"
+    tensors = f"its {len(names)} tensors are named {join_some(names, 3)}"
     recognising = [format for format in all_formats().values() if format.recognises(names)]
     if name == "auto":
         if recognising:
@@ -108,10 +109,6 @@ def _shown(mark: str) -> str:
     return mark.removesuffix("$").replace("\\.", ".")
 
 
-def _sample(names: Sequence[str]) -> str:
-    return ", ".join(names[:_MAX_SHOWN]) + (", ..." if len(names) > _MAX_SHOWN else "")
-
-
 @contextmanager
 def explained(checkpoint: LoadedCheckpoint, *, is_other_network: bool = False) -> Iterator[None]:
     """Add the format of a foreign checkpoint, and a remedy, to errors in loading it."""
@@ -173,9 +170,7 @@ def levels_of(cfg: Config) -> Levels:
 
 
 def _value(cfg: Config, key: str) -> Any:
-    value: Any = cfg
-    for part in key.split("."):
-        value = value[part]
+    value: Any = reduce(getitem, key.split("."), cfg)
     return list(height_width(value)) if key == "INPUT.IMAGE_SIZE" else value
 
 

@@ -17,7 +17,7 @@ from ssd.modeling.box_head.box_predictor import last_conv
 from ssd.modeling.detector import SSDDetector, build_detection_model
 from ssd.modeling.layers import BatchNorm2d
 from ssd.utils.checkpoint_file import load_model_weights, matches_any
-from ssd.utils.errors import CheckpointError, ConfigError
+from ssd.utils.errors import CheckpointError, ConfigError, join_some
 from ssd.weights.foreign import explained, network_differences
 from ssd.weights.loaded_checkpoint import trained_class_names
 from ssd.weights.trained import read_detector
@@ -27,7 +27,6 @@ logger = logging.getLogger(__name__)
 # Probability of a new class relative to the background at the start (Focal Loss, arXiv:1708.02002, Sec. 3.3).
 NEW_CLASS_PRIOR = 0.01
 
-_MAX_LISTED = 20
 # Names of VOC, without spaces, that differ in COCO.
 _SYNONYMS = {"aeroplane": "airplane", "motorbike": "motorcycle", "sofa": "couch", "tvmonitor": "tv"}
 
@@ -155,7 +154,6 @@ def _log_classes(matches: Sequence[int | None], trained_classes: Sequence[str], 
     dropped = [name for label, name in enumerate(trained_classes) if label not in matches]
     for text, names in (("keep their weights", kept), ("are new", new), ("are left out", dropped)):
         if names:
-            rest = f" and {len(names) - _MAX_LISTED} more" if len(names) > _MAX_LISTED else ""
-            logger.info("Classes that %s: %s%s", text, ", ".join(names[:_MAX_LISTED]), rest)
+            logger.info("Classes that %s: %s", text, join_some(names, 20))
     if not kept:
         logger.info("No class has the same name there: only boxes and features keep their weights")

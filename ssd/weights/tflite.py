@@ -14,7 +14,6 @@ import torch
 
 from ssd.modeling.backbone.pretrained import StateDict
 from ssd.utils.errors import CheckpointError
-from ssd.weights.flatbuffer import Table, root_table
 from ssd.weights.formats.reading import CheckpointContent
 
 _IDENTIFIER = b"TFL3"  # from byte 4 on
@@ -51,7 +50,7 @@ class _Model:
     """The first subgraph of a file."""
 
     def __init__(self, data: bytes):
-        model = root_table(data)
+        model = _Table(data, _number(data, 0, "<I"))
         graph = model.tables(2)[0]
         self.tensors = graph.tables(0)
         self.buffers = model.tables(4)
@@ -63,7 +62,6 @@ class _Model:
         self.constants: dict[int, np.ndarray] = {}  # by tensor; levels may share them
 
     def read(self) -> tuple[StateDict, dict[str, Any]]:
-        """See ``read``."""
         stored: dict[int, int] = {}  # output of DEQUANTIZE -> its input, for float16
         weights: StateDict = {}
         facts: dict[str, Any] = self._input_facts()
@@ -120,7 +118,7 @@ class _Model:
         return facts
 
 
-def _quantization(tensor: Table) -> tuple[np.ndarray, np.ndarray, int]:
+def _quantization(tensor: "_Table") -> tuple[np.ndarray, np.ndarray, int]:
     """Return the scales and zero points (float32) of a tensor, and the axis along which they differ."""
     table = tensor.table(4)
     if table is None:
@@ -147,3 +145,62 @@ def _layer(name: str, constants: list[np.ndarray], *, is_depthwise: bool) -> Sta
     if len(constants) > 1:
         layer[f"{name}/biases"] = torch.from_numpy(constants[1])
     return layer
+
+
+class _Table:
+    """Table of a flatbuffer (https://flatbuffers.dev/internals), read without a schema compiler.
+
+    It is a position in the file; its vtable has the place of each of its fields, and a missing field has its default.
+    ``struct.error`` or ``ValueError`` mean that it points outside the file.
+    """
+
+    def __init__(self, data: bytes, position: int):
+        self.data = data
+        self.position = position
+        self.vtable = position - _number(data, position, "<i")
+        self.size = _number(data, self.vtable, "<H")
+
+    def number(self, field: int, layout: str) -> int:
+        """Return a number whose ``layout`` is a format of ``struct``; 0 if it is missing."""
+        place = self._place(field)
+        return 0 if place is None else _number(self.data, place, layout)
+
+    def table(self, field: int) -> "_Table | None":
+        place = self._place(field)
+        return None if place is None else _Table(self.data, place + _number(self.data, place, "<I"))
+
+    def tables(self, field: int) -> list["_Table"]:
+        start, count = self._vector(field, 4)
+        places = range(start, start + 4 * count, 4)
+        return [_Table(self.data, place + _number(self.data, place, "<I")) for place in places]
+
+    def array(self, field: int, dtype: Any) -> np.ndarray:
+        dtype = np.dtype(dtype)
+        start, count = self._vector(field, dtype.itemsize)
+        return np.frombuffer(self.data, dtype, count, start) if count else np.zeros(0, dtype)
+
+    def text(self, field: int) -> str:
+        return self.array(field, np.uint8).tobytes().decode("utf-8", "replace")
+
+    def _place(self, field: int) -> int | None:
+        entry = 4 + 2 * field
+        offset = _number(self.data, self.vtable + entry, "<H") if entry < self.size else 0
+        return self.position + offset if offset else None
+
+    def _vector(self, field: int, item_size: int) -> tuple[int, int]:
+        """Return the first place and the number of the items of a list."""
+        place = self._place(field)
+        if place is None:
+            return 0, 0
+        start = place + _number(self.data, place, "<I")
+        count = _number(self.data, start, "<I")
+        if start + 4 + count * item_size > len(self.data):
+            raise ValueError(f"a list of {count} items ends behind the end of the file")
+        return start + 4, count
+
+
+def _number(data: bytes, place: int, layout: str) -> int:
+    if place < 0:  # struct counts such places from the end
+        raise ValueError("a reference points in front of the file")
+    value: int = struct.unpack_from(layout, data, place)[0]
+    return value

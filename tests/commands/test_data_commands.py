@@ -16,6 +16,7 @@ from ssd.commands.data import main
 from ssd.commands.priors import main as priors
 from ssd.config import load_config
 from ssd.data import build_datasets, make_batch_transform, make_train_loader
+from ssd.engine.training_pictures import to_pixels
 from ssd.tools.data.browse import augmented_samples
 
 Run = Callable[..., str]
@@ -313,13 +314,12 @@ def test_browse_draws_the_input_of_the_training(config_file: Path) -> None:
     cfg = load_config(config_file)
     (dataset,) = datasets = build_datasets(cfg, is_train=True)
     loader, transform = make_train_loader(cfg, datasets), make_batch_transform(cfg, is_train=True)
-    mean, std = np.array(cfg.INPUT.PIXEL_MEAN), np.array(cfg.INPUT.PIXEL_STD)
     expected = []
     for iteration, (images, targets, _) in zip(range(4), loader, strict=False):
-        expected += list(transform(images, targets, iteration).permute(0, 2, 3, 1).numpy() * std + mean)
+        expected += list(to_pixels(transform(images, targets, iteration), cfg.INPUT.PIXEL_MEAN, cfg.INPUT.PIXEL_STD))
     samples = list(augmented_samples(cfg, datasets))
     assert len(samples) == len(dataset)
-    np.testing.assert_allclose([sample.pixels for sample in samples], expected, atol=1e-3)
+    np.testing.assert_array_equal([sample.pixels for sample in samples], expected)
     with_label = [sample for sample in samples if 3 in dataset.get_annotation(sample.row)[1][1]]
     chosen = list(augmented_samples(cfg, datasets, [3]))
     assert [sample.row for sample in chosen] == [sample.row for sample in with_label] != []

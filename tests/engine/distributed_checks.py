@@ -33,7 +33,7 @@ from ssd.utils.distributed import (
     Agreement,
     broadcast_state,
     broadcast_text,
-    gather_tensors,
+    gather,
     get_rank,
     get_world_size,
     in_turns,
@@ -98,7 +98,7 @@ def check_mean_and_text() -> None:
 
 def check_gathering() -> None:
     rank = get_rank()
-    gathered = gather_tensors({"common": torch.arange(rank), f"of {rank}": torch.full((2, rank), 0.5)})
+    gathered = gather({"common": torch.arange(rank), f"of {rank}": torch.full((2, rank), 0.5)})
     assert (gathered is None) == (rank > 0)
     if gathered is not None:
         assert [list(tensors) for tensors in gathered] == [["common", f"of {i}"] for i in range(3)]

@@ -12,7 +12,7 @@ from ssd.config import Config, load_config
 from ssd.config.node import with_num_classes
 from ssd.data import build_datasets, make_batch_transform, make_test_loader
 from ssd.data.datasets import DetectionDataset
-from ssd.engine.inference import detect, evaluate_datasets, gather_predictions, make_targets, mean_losses, pack, unpack
+from ssd.engine.inference import detect, evaluate_datasets, gather_predictions, make_targets, mean_losses
 from ssd.modeling.detector import build_detection_model
 from ssd.structures import Container
 from tests.evaluation.sets import VOCSet
@@ -119,19 +119,10 @@ def assert_same_images(found: list[Container], expected: list[Container]) -> Non
             torch.testing.assert_close(one[name], other[name], rtol=0, atol=0)
 
 
-def test_packing_and_unpacking() -> None:
-    """Images with and without detections, and fields of another head."""
-    predictions = [packed(0), packed(3), packed(1), packed(0)]
-    columns = pack(predictions)
-    shapes = {name: tuple(values.shape) for name, values in columns.items()}
-    assert shapes == {"counts": (4, 3), "boxes": (4, 4), "labels": (4,), "scores": (4,)}
-    assert columns["counts"].tolist() == [[0, 10, 20], [3, 13, 23], [1, 11, 21], [0, 10, 20]]
-    assert_same_images(unpack(columns), predictions)
-    predictions = [packed(count, masks=torch.ones(count, 2, 5, dtype=torch.bool)) for count in (2, 0)]
-    assert_same_images(unpack(pack(predictions)), predictions)
-    assert gather_predictions(predictions) is predictions  # one process
+def test_one_process_gathers_its_own() -> None:
+    predictions = [packed(0), packed(3)]
+    assert gather_predictions(predictions) is predictions
 
 
 def test_no_images() -> None:
-    assert unpack(pack([])) == []
     assert mean_losses([]) == {}

@@ -9,8 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ssd.evaluation.curves import Curve, class_curves
 from ssd.evaluation.inputs import ImageAnnotation, ImageDetections
-from ssd.evaluation.voc import calc_detection_voc_ap, calc_detection_voc_prec_rec, eval_detection_voc
+from ssd.evaluation.matching import Matches, match
+from ssd.evaluation.tables import Tables, make_voc_tables
+from ssd.evaluation.voc import eval_detection_voc
 
 LEFT, MIDDLE, RIGHT = [0, 0, 10, 10], [20, 0, 30, 10], [40, 0, 50, 10]
 
@@ -34,6 +37,13 @@ def both_aps(detections, annotations, num_classes=2):
     return [eval_detection_voc(*scene, use_07_metric=is_07, inclusive_pixels=False) for is_07 in (True, False)]
 
 
+def curves_of(detections, annotations, num_classes, *, inclusive_pixels) -> tuple[Tables, Matches, list[Curve]]:
+    """Precision and recall of each class, with what they are made of; ignored detections have no point."""
+    tables = make_voc_tables("voc", ("",) * num_classes, detections, annotations, inclusive_pixels)
+    matches = match(tables)
+    return tables, matches, class_curves(tables, matches.is_hit, ~matches.is_ignored, tables.count_objects())
+
+
 # fmt: off
 CURVES = {  # detections, annotations, precision, recall
     "hit, miss, hit": (
@@ -48,7 +58,7 @@ CURVES = {  # detections, annotations, precision, recall
         [detected((LEFT, 0.9)), detected((LEFT, 0.8))], [annotated(LEFT), annotated(LEFT)], [1, 1], [0.5, 1]),
     "difficult objects are ignored": (
         [detected((LEFT, 0.9), (LEFT, 0.8), (MIDDLE, 0.7))], [annotated(LEFT, MIDDLE, difficult=[0])],
-        [np.nan, np.nan, 1], [0, 0, 1]),
+        [1], [1]),
     "images without detections or objects": (
         [detected(), detected((LEFT, 0.9)), detected((LEFT, 0.8)), detected()],
         [annotated(LEFT), annotated(), annotated(LEFT), annotated()], [0, 0.5], [0, 0.5]),
@@ -64,9 +74,9 @@ CURVES = {  # detections, annotations, precision, recall
 
 @pytest.mark.parametrize(("detections", "annotations", "precision", "recall"), CURVES.values(), ids=CURVES)
 def test_curves(detections, annotations, precision, recall):
-    prec, rec = calc_detection_voc_prec_rec(detections, annotations, 2, inclusive_pixels=False)
-    np.testing.assert_allclose(prec[1], precision, rtol=1e-15)
-    np.testing.assert_allclose(rec[1], recall, rtol=1e-15)
+    _, _, curves = curves_of(detections, annotations, 2, inclusive_pixels=False)
+    np.testing.assert_allclose(curves[1].precision, precision, rtol=1e-15)
+    np.testing.assert_allclose(curves[1].recall, recall, rtol=1e-15)
 
 
 def test_average_precision_of_hit_miss_hit():
@@ -193,14 +203,14 @@ def test_lufficc_figures(recorded, prefix, with_difficult, suffix, use_07_metric
 
 
 def test_lufficc_curves(recorded):
-    prec, rec = calc_detection_voc_prec_rec(*recorded_scene(recorded), 6, inclusive_pixels=True)
-    for label in range(1, 6):
-        np.testing.assert_allclose(prec[label], recorded[f"prec_{label}"], rtol=0, atol=1e-12)
+    tables, matches, curves = curves_of(*recorded_scene(recorded), 6, inclusive_pixels=True)
     for label in range(1, 5):
-        np.testing.assert_allclose(rec[label], recorded[f"rec_{label}"], rtol=0, atol=1e-12)
-    assert rec[0] is None
-    assert rec[5] is None  # only ever predicted
-    assert np.isnan(calc_detection_voc_ap(prec, rec, use_07_metric=True)[5])
+        rows = np.flatnonzero(tables.detections.labels == label)
+        rows = rows[np.argsort(-tables.detections.scores[rows], kind="stable")]
+        counted = ~matches.is_ignored[rows]
+        np.testing.assert_allclose(curves[label].precision, recorded[f"prec_{label}"][counted], rtol=0, atol=1e-12)
+        np.testing.assert_allclose(curves[label].recall, recorded[f"rec_{label}"][counted], rtol=0, atol=1e-12)
+    assert np.isnan(curves[5].recall).all()  # only ever predicted
 
 
 PUBLISHED = {  # rafaelpadilla/review_object_detection_metrics: IoU threshold -> (11-point AP, every-point AP)

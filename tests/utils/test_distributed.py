@@ -29,7 +29,7 @@ def test_alone(caplog: pytest.LogCaptureFixture) -> None:
     assert (distributed.get_rank(), distributed.get_world_size(), distributed.is_main()) == (0, 1, True)
     values, module = torch.ones(3), nn.Linear(1, 1)
     assert distributed.parallelise(module) is module
-    assert distributed.gather_tensors({"values": values}) == [{"values": values}]
+    assert distributed.gather({"values": values}) == [{"values": values}]
     assert distributed.broadcast_text("a path") == "a path"
     distributed.broadcast_state(module)
     distributed.wait_for_all("nothing")

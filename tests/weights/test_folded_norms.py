@@ -14,7 +14,7 @@ from ssd.modeling.layers import BatchNorm2d
 from ssd.structures.class_names import BACKGROUND
 from ssd.utils.errors import ImageError
 from ssd.utils.image import read_image, write_image
-from ssd.weights.folded_norms import estimate_norms, folded_norms
+from ssd.weights.convert import estimate_norms, folded_norms
 from ssd.weights.formats.layouts import folded_norm
 from ssd.weights.initial_model import build_new_model
 from tests.tiny import tiny_config

@@ -149,7 +149,6 @@ class ArrayDataset(Dataset[Sample]):
         self.class_names = tuple(class_names)
 
     def _rows(self, index: int) -> slice:
-        """Return the rows of the objects of an image."""
         return slice(self._offsets[index], self._offsets[index + 1])
 
     def _set_objects(self, images: Sequence[AnnotatedImage], policy: ErrorPolicy, place: object) -> None:

@@ -216,8 +216,7 @@ def read_coco_json(path: Path) -> tuple[dict[str, Any], list[DatasetError]]:
     for section in _KEYS:
         entries = content.get(section)
         if not isinstance(entries, list):
-            message = f"{path}: not COCO annotations: needs a list {section!r}; keys found: {shorten(list(content))}"
-            raise DatasetError(message, path=path, field=section)
+            raise mistake_at(path, section, f"must be a list in COCO annotations; keys found: {shorten(list(content))}")
         content[section], wrong = _check_entries(entries, section, path)
         mistakes += wrong
     return content, mistakes
@@ -233,9 +232,7 @@ def _check_entries(entries: list[Any], section: str, path: Path) -> tuple[list[d
                 fault = f"has the id {entry['id']!r} of another entry"
             ids.add(entry["id"])
         if fault:
-            field = f"{section}[{number}]"
-            message = f"{path}: {field} {fault}; it is {shorten(entry)}"
-            mistakes.append(DatasetError(message, path=path, field=field))
+            mistakes.append(mistake_at(path, f"{section}[{number}]", f"{fault}; it is {shorten(entry)}"))
         else:
             sound.append(entry)
     return sound, mistakes

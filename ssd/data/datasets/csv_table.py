@@ -130,7 +130,6 @@ def _tally_others(paths: set[str], missing: Sequence[tuple[int, DatasetError]]) 
 
 
 def _read_table(path: Path) -> tuple[Columns, list[str]]:
-    """Return the columns, and the lines of the table."""
     lines = read_text(path, "table").splitlines(keepends=True)
     columns = find_columns(lines[0]) if lines else None
     if columns is None:
@@ -172,7 +171,6 @@ def _is_box_row(row: Sequence[str]) -> bool:
 
 
 def _read_rows(path: Path, columns: Columns, lines: Sequence[str]) -> Iterator[_Row | DatasetError]:
-    """Yield the rows, or their errors."""
     reader = csv.reader(lines, delimiter=columns.delimiter)
     try:
         for cells in reader:

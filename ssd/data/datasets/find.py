@@ -13,11 +13,11 @@ from ssd.data.datasets.base import ArrayDataset
 from ssd.data.datasets.coco import COCODataset, find_coco, read_coco_json
 from ssd.data.datasets.csv_table import CSVDataset, find_csv
 from ssd.data.datasets.folders import Layout, folders_in, is_usual_split, split_of_file
-from ssd.data.datasets.paths import MissingPathError, list_names, names_in, require_path
+from ssd.data.datasets.paths import MissingPathError, names_in, require_path
 from ssd.data.datasets.policy import ErrorPolicy, SkipErrors
 from ssd.data.datasets.voc import VOCDataset, find_voc, read_voc_xml
 from ssd.data.datasets.yolo import YOLODataset, find_yolo
-from ssd.utils.errors import ConfigError, DatasetError
+from ssd.utils.errors import ConfigError, DatasetError, join_some
 
 logger = logging.getLogger(__name__)
 
@@ -98,7 +98,7 @@ def _not_found_error(root: Path, names: tuple[str, ...], passed_over: Mapping[Pa
         reasons += map(_read_reason, islice(filter(None, firsts), _SHOWN))
     if "yolo" in names and not reasons and any(root.glob("labels/**/*.txt")):
         reasons.append(f"{root}: labels/ has text files, and no file names the classes; write classes.txt, one a line")
-    listing = list_names([name + "/" * (root / name).is_dir() for name in names_in(root, limit=1000)])
+    listing = join_some(name + "/" * (root / name).is_dir() for name in names_in(root, limit=1000)) or "nothing"
     wanted = f" of FORMAT {names[0]}" if len(names) == 1 else ""
     lines = [f"{root}: no dataset{wanted} found", *dict.fromkeys(reasons), f"It holds: {listing}. Looked for"]
     return ConfigError("\n  ".join([*lines, *(_SEARCHES[name][1] for name in names)]))

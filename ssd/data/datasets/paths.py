@@ -13,7 +13,7 @@ from xml.etree.ElementTree import Element, ParseError
 import defusedxml.ElementTree
 from defusedxml.common import DefusedXmlException
 
-from ssd.utils.errors import DatasetError
+from ssd.utils.errors import DatasetError, join_some
 
 
 class MissingPathError(DatasetError):
@@ -27,7 +27,7 @@ def require_path(path: Path, what: str) -> Path:
     folder = next(parent for parent in path.absolute().parents if os.path.isdir(parent))
     names = names_in(folder, limit=1000)
     close = difflib.get_close_matches(path.name, names, n=3, cutoff=0.7)
-    hint = f"did you mean {' or '.join(close)}?" if close else f"it holds: {list_names(names)}"
+    hint = f"did you mean {' or '.join(close)}?" if close else f"it holds: {join_some(names) or 'nothing'}"
     raise MissingPathError(
         f"{what} {path} does not exist. The nearest folder that does is {folder}; {hint}",
         path=path,
@@ -50,11 +50,6 @@ def files_below(folder: Path) -> Iterator[str]:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         start = "" if parent == os.fspath(folder) else Path(parent).relative_to(folder).as_posix() + "/"
         yield from (start + name for name in sorted(files))
-
-
-def list_names(names: list[str]) -> str:
-    """Return the first names for a message."""
-    return ", ".join(names[:10]) + (", ..." if len(names) > 10 else "") or "nothing"
 
 
 def read_file(path: Path, what: str) -> bytes:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ssd.structures.class_names import BACKGROUND
-from ssd.utils.errors import ConfigError, DatasetError, shorten
+from ssd.utils.errors import ConfigError, DatasetError, join_some, shorten
 from ssd.utils.files import count_others, describe_others
 from ssd.utils.image import IMAGE_SUFFIXES
 
@@ -163,10 +163,10 @@ def _folded(name: str) -> str:
 
 def describe_unknown_class(name: str, class_names: Sequence[str]) -> str:
     """Return the message for an object whose class is not among ``class_names``, background first."""
-    known = ", ".join(class_names[1:21]) + (f", ... ({len(class_names) - 1} in all)" if len(class_names) > 21 else "")
     close = [known for known in class_names[1:] if _folded(known) == _folded(name)]
     close += difflib.get_close_matches(name, class_names[1:], n=1)
     hint = f"did you mean {close[0]!r}? " if close else ""
+    known = join_some(class_names[1:], 20)
     return f"unknown class {shorten(name)}; {hint}Known classes: {known}. Fix the annotation or CLASSES"
 
 

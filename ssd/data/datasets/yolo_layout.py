@@ -41,8 +41,7 @@ class YOLOLayout:
         elif split in self.splits:
             found = [path for name in self.splits[split] for path in self._images_of(name, split)]
         else:
-            message = f"{self.source}: no split {split!r}; there are: {', '.join(self.splits) or 'none'}"
-            raise DatasetError(message, path=self.source, field=split)
+            raise mistake_at(self.source, split, f"no such split; there are: {', '.join(self.splits) or 'none'}")
         if not found:
             place = f"split {split}" if split else "the folder"
             names = [name for folder in self.image_folders(split) for *_, names in os.walk(folder) for name in names]
@@ -154,15 +153,13 @@ def _names_in_yaml(content: Mapping[Any, Any], path: Path) -> tuple[str, ...]:
     names = content.get("names")
     if isinstance(names, dict):
         if not all(number in names for number in range(len(names))):
-            problem = f"names must number the classes 0 to {len(names) - 1}, got {shorten(list(names))}"
-            raise DatasetError(f"{path}: {problem}", path=path, field="names")
+            problem = f"must number the classes 0 to {len(names) - 1}, got {shorten(list(names))}"
+            raise mistake_at(path, "names", problem)
         names = [names[number] for number in range(len(names))]
     if not isinstance(names, list) or len(names) > _MAX_NAMES:
-        message = f"{path}: names must list the classes, or number them, got {shorten(names)}"
-        raise DatasetError(message, path=path, field="names")
+        raise mistake_at(path, "names", f"must list the classes, or number them, got {shorten(names)}")
     if content.get("nc", len(names)) != len(names):
-        message = f"{path}: nc is {shorten(content['nc'])}, but there are {len(names)} names"
-        raise DatasetError(message, path=path, field="nc")
+        raise mistake_at(path, "nc", f"is {shorten(content['nc'])}, but there are {len(names)} names")
     try:
         return check_class_names(names, f"{path}: names")[1:]
     except DatasetError as error:

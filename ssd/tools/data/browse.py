@@ -12,6 +12,7 @@ from ssd.data import build_datasets, make_batch_transform, make_train_loader
 from ssd.data.datasets import ArrayDataset, DetectionDataset
 from ssd.data.samplers import IterationSampler
 from ssd.data.samples import collate_training, resize_image
+from ssd.engine.training_pictures import to_pixels
 from ssd.utils.errors import ConfigError, DatasetError, OutputError, os_errors_as
 from ssd.utils.image import write_image
 from ssd.visualization.drawing import draw_detections, mosaic
@@ -22,7 +23,7 @@ _PAIRS = 8  # on a sheet
 
 
 class Augmented(NamedTuple):
-    """Place of a training image, and its sample: pixels are float (H, W, 3), without normalisation; boxes relative."""
+    """Place of a training image, and its sample: pixels are RGB uint8 (H, W, 3), boxes relative."""
 
     dataset: DetectionDataset
     row: int
@@ -60,7 +61,6 @@ def augmented_samples(
 ) -> Iterator[Augmented]:
     """Yield samples of the training's first epoch in its order; with ``labels``, of images with an object of these."""
     loader, transform = make_train_loader(cfg, datasets), make_batch_transform(cfg, is_train=True)
-    mean, std = np.array(cfg.INPUT.PIXEL_MEAN), np.array(cfg.INPUT.PIXEL_STD)
     located = [(dataset, row) for dataset in datasets for row in range(len(dataset))]
     size = cfg.SOLVER.BATCH_SIZE
     batches = IterationSampler(len(located), size, -(-len(located) // size), seed=cfg.SOLVER.SEED)
@@ -70,7 +70,7 @@ def augmented_samples(
         shown = np.flatnonzero(np.logical_and(is_first_epoch, has_label)).tolist()
         if shown:
             images, targets, ids = collate_training([loader.dataset[key] for key in keys])
-            pixels = transform(images, targets, iteration).permute(0, 2, 3, 1).numpy() * std + mean
+            pixels = to_pixels(transform(images, targets, iteration), cfg.INPUT.PIXEL_MEAN, cfg.INPUT.PIXEL_STD)
         for place in shown:
             is_object = (targets["labels"][place] > 0).numpy()
             boxes, found = targets["boxes"][place].numpy()[is_object], targets["labels"][place].numpy()[is_object]
@@ -87,10 +87,9 @@ def _make_pair(sample: Augmented) -> list[tuple[np.ndarray, str]]:
     image, target, _ = dataset[row]
     boxes, labels = np.asarray(target["boxes"]) / np.tile(image.shape[1::-1], 2), np.asarray(target["labels"])
     name = dataset.image_path(row).name if isinstance(dataset, ArrayDataset) else dataset.get_annotation(row)[0]
-    augmented = np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
     return [
         _make_tile(name, image, boxes, labels, dataset.class_names),
-        _make_tile("augmented", augmented, sample_boxes, sample_labels, dataset.class_names),
+        _make_tile("augmented", pixels, sample_boxes, sample_labels, dataset.class_names),
     ]
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ssd.data.datasets import ArrayDataset, COCODataset, DetectionDataset, YOLODataset
-from ssd.data.datasets.policy import ErrorPolicy, describe_similar
+from ssd.data.datasets.policy import SkipErrors, describe_similar
 from ssd.data.datasets.sizes import MISSING, true_size
 from ssd.utils.errors import ConfigError, DatasetError
 
@@ -80,19 +80,13 @@ def collect_content(datasets: Mapping[str, DetectionDataset]) -> Content:
     return content
 
 
-class _ReadHeaders(ErrorPolicy):
-    """Raise the error of an image that has another size than annotated."""
-
-    reads_headers = True
-
-
 def _to_record(dataset: Any, index: int) -> Record:
     path = dataset.image_path(index)
     if not path.is_file():
         raise DatasetError(f"{path}: the image does not exist", path=path, kind=MISSING)
     image_id, (boxes, labels, *rest) = dataset.get_annotation(index)
     info = dataset.get_img_info(index)
-    true_size(info["width"], info["height"], boxes, path, _ReadHeaders())
+    true_size(info["width"], info["height"], boxes, path, SkipErrors())  # which reads the header
     is_difficult = rest[0] if rest else np.zeros(len(labels), dtype=bool)
     is_coco = isinstance(dataset, COCODataset)
     coco = (dataset.coco.imgs[image_id], dataset.coco.imgToAnns[image_id]) if is_coco else None

@@ -175,7 +175,6 @@ def _write_coco(folder: Path, content: Content) -> list[str]:
 
 
 def _coco_entries(record: Record, image_id: int, category_ids: list[int]) -> tuple[dict[str, Any], list[dict]]:
-    """The entry of an image, and those of its objects."""
     size = {"width": int(record.width), "height": int(record.height)}
     if record.coco is not None:
         image, annotations = record.coco

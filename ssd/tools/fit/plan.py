@@ -15,6 +15,7 @@ from ssd.tools.fit.timing import Timing
 from ssd.tools.priors.coverage import ImageBoxes, measure
 from ssd.tools.priors.fit import fit_priors, make_fit_boxes
 from ssd.tools.priors.layout import make_layout, with_sizes
+from ssd.utils.errors import join_some
 
 SIDES = (512, 416, 320, 256, 192)  # of a square with the area of the network input, in pixels
 _USUAL_SIDE = 320
@@ -30,7 +31,6 @@ _EVALUATION_SHARE = 0.1
 # Seconds besides steps and evaluations, measured on two cores: start of processes, files, report and pictures.
 _FIXED = 20.0
 _FEW_OBJECTS, _FEW_IMAGES, _EMPTY = 30, 100, 0.2
-_MAX_NAMES = 5
 WIDTH = 10  # of the topics in a printed plan
 
 
@@ -80,7 +80,7 @@ def describe_data(facts: Facts) -> Choice:
     """Say what the folder holds."""
     counts = facts.count_objects([*facts.train, *facts.test])
     ranked = sorted(counts, key=lambda name: -counts[name])
-    named = ", ".join(f"{name} {counts[name]}" for name in ranked[:8]) + ", ..." * (len(ranked) > 8)
+    named = join_some((f"{name} {counts[name]}" for name in ranked), 8)
     skipped = f"; {facts.num_mistakes} mistakes left out (see ssd data check)" if facts.num_mistakes else ""
     total, images = sum(counts.values()), len(facts.records([*facts.train, *facts.test]))
     text = f"{images} images, {total} objects of {len(counts)} classes ({named}), {facts.format_name}{skipped}"
@@ -205,12 +205,12 @@ def find_risks(facts: Facts, cfg: Config, start: Start, schedule: Schedule, want
     texts = {
         f"{len(train)} images of {len(counts)} classes cannot be learnt: {len(few)} classes have less than "
         f"{_FEW_OBJECTS} objects to learn from; label more, or join classes": is_hopeless,
-        f"few objects to learn from: {_names(few)}": few and not is_hopeless,
+        f"few objects to learn from: {join_some(few, 5)}": few and not is_hopeless,
         f"{len(train)} images to train on are few, and the metrics of {len(facts.records(facts.test))} held-out ones "
         "are uncertain": len(train) < _FEW_IMAGES,
-        f"half of the objects have less than {_SMALL} pixels in the network input: {_names(small)}; enlarge "
+        f"half of the objects have less than {_SMALL} pixels in the network input: {join_some(small, 5)}; enlarge "
         "INPUT.IMAGE_SIZE": small,
-        f"no held-out image has an object of {_names(unseen)}, so nothing measures these": unseen,
+        f"no held-out image has an object of {join_some(unseen, 5)}, so nothing measures these": unseen,
         f"{num_empty} of {len(train)} training images have no object; if they are not labelled yet, remove them: they "
         "teach that nothing is there": num_empty > _EMPTY * len(train),
         f"{facts.num_leaks} held-out images are versions or near duplicates of training images, so the metrics are too "
@@ -245,7 +245,3 @@ def _median_shares(facts: Facts) -> dict[str, float]:
     by_class = [sides[labels == label] for label in range(1, len(facts.content.class_names) + 1)]
     medians = [own.median().item() if len(own) else 0.0 for own in by_class]
     return dict(zip(facts.content.class_names, medians, strict=True))
-
-
-def _names(names: Sequence[str]) -> str:
-    return ", ".join(names[:_MAX_NAMES]) + f" and {len(names) - _MAX_NAMES} more" * (len(names) > _MAX_NAMES)

@@ -56,5 +56,4 @@ class _Clock(TrainingMonitor):
 
     @property
     def step_seconds(self) -> float:
-        """Mean time of the steps behind the warm-up."""
         return (self.times[-1] - self.times[WARM_UP - 1]) / (len(self.times) - WARM_UP)

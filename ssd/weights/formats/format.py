@@ -5,9 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ssd.modeling.backbone.pretrained import StateDict
-from ssd.utils.errors import CheckpointError
-
-_MAX_LISTED = 5
+from ssd.utils.errors import CheckpointError, join_some
 
 
 class Converted(NamedTuple):
@@ -63,6 +61,5 @@ def rename(weights: StateDict, rules: Sequence[tuple[str, str]], *, dropped: Seq
         else:
             unexpected.append(name)
     if unexpected:
-        rest = f" and {len(unexpected) - _MAX_LISTED} more" if len(unexpected) > _MAX_LISTED else ""
-        raise CheckpointError(f"unexpected tensors: {', '.join(unexpected[:_MAX_LISTED])}{rest}")
+        raise CheckpointError(f"unexpected tensors: {join_some(unexpected, 5)}")
     return renamed

@@ -1,6 +1,8 @@
 """lufficc/SSD, ``{"model", "optimizer", ...}``: its names and layouts are ours. Its files carry no config."""
 
 from collections.abc import Mapping, Sequence
+from functools import reduce
+from operator import getitem
 from typing import Any
 
 from yacs.config import CfgNode
@@ -81,9 +83,7 @@ def differences(cfg: CfgNode, levels: Levels) -> list[str]:
 
 def _plain(cfg: CfgNode, key: str) -> Any:
     """Return the value of a key as lufficc/SSD writes it: lists without tuples, squares as one number."""
-    value: Any = cfg
-    for part in key.split("."):
-        value = value[part]
+    value: Any = reduce(getitem, key.split("."), cfg)
     if key == "INPUT.IMAGE_SIZE":
         return _side(value)
     if isinstance(value, Sequence) and not isinstance(value, str):

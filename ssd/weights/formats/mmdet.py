@@ -56,7 +56,6 @@ def _convert_ssdlite(weights: StateDict, content: Mapping[str, Any]) -> Converte
 
 
 def _ssdlite_names() -> dict[str, str]:
-    """Return our layer names by theirs."""
     names = {}
     units = {"backbone.conv1": "backbone.features.0", "backbone.conv2": f"backbone.features.{len(_BLOCKS) + 1}"}
     for number, (stage, block) in enumerate(_BLOCKS, start=1):

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from ssd.modeling.backbone.pretrained import StateDict
-from ssd.utils.checkpoint_file import LOAD_ERRORS, is_state_dict, list_keys, local_file, read_content, refuse_text
-from ssd.utils.errors import CheckpointError, PickledObjectError
+from ssd.utils.checkpoint_file import LOAD_ERRORS, is_state_dict, local_file, read_content, refuse_text
+from ssd.utils.errors import CheckpointError, PickledObjectError, join_some
 
 _KEYS = ("state_dict", "model", "model_state_dict", "net")  # of the weights, in the files of the known projects
 # Modules that read other files than those of torch and safetensors, by suffix: ``read(path, source)``.
@@ -72,7 +72,7 @@ def read_weights(source: str) -> CheckpointContent:
         if is_state_dict(weights):
             return CheckpointContent(source, _unwrapped(weights, source), content)
     raise CheckpointError(
-        f"{source}: no weights under any of the keys {', '.join(_KEYS)}; its keys are {list_keys(content)}"
+        f"{source}: no weights under any of the keys {', '.join(_KEYS)}; its keys are {join_some(content)}"
     )
 
 

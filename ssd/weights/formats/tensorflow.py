@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ssd.modeling.anchors.prior_box import Shapes
 from ssd.modeling.backbone.pretrained import StateDict, adapt_variances
-from ssd.utils.errors import CheckpointError
+from ssd.utils.errors import CheckpointError, join_some
 from ssd.weights.formats import layouts
 from ssd.weights.formats.format import Converted, Format, require
 
@@ -92,7 +92,7 @@ def rename_layers(weights: StateDict, places: Mapping[str, tuple[str, str]], wit
         else:
             layers.setdefault(layer, {})[_LEAVES[leaf]] = weights[name]
     if unexpected:
-        raise CheckpointError(f"unexpected tensors: {', '.join(unexpected[:5])}, {len(unexpected)} in all")
+        raise CheckpointError(f"unexpected tensors: {join_some(unexpected, 5)}")
     ours: StateDict = {}
     for layer, values in layers.items():
         is_norm = ".norms." in layer

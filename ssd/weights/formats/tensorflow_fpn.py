@@ -73,7 +73,6 @@ def _centers(side: int, stride: int) -> Tensor:
 
 
 def _rename(weights: StateDict, is_light: bool) -> StateDict:
-    """Return the weights in our names and layouts."""
     names, convs = tensorflow.layer_names(False), tensorflow.backbone_convs(weights)
     places = {name: _place(name, is_light) or tensorflow.layer_of(name, names, convs) for name in weights}
     return tensorflow.rename_layers(

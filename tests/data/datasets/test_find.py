@@ -148,7 +148,7 @@ def test_formats_that_differ_are_not_guessed_between(lay_out, extra, rows, fact)
 IMAGE = {"images/a.png": "", "labels/a.txt": YOLO_ROW}
 REASONS = {
     "no": ({"data.yaml": "nc: 2\nnames: [no, yes]\ntrain: images\n", **IMAGE}, r"data\.yaml: names: .*False"),
-    "nc": ({"data.yaml": "nc: 3\nnames: [cat, dog]\ntrain: images\n", **IMAGE}, r"data\.yaml: nc is 3"),
+    "nc": ({"data.yaml": "nc: 3\nnames: [cat, dog]\ntrain: images\n", **IMAGE}, r"data\.yaml: nc: is 3"),
     "tab": ({"data.yaml": "names:\n\t0: cat\ntrain: images\n", **IMAGE}, r"data\.yaml: line 2.*spaces"),
     "two": ({"a.yaml": "names: [a]\nnc: 1\n", "b.yaml": "names: [b]\nnc: 1\n", **IMAGE}, r"a\.yaml, b\.yaml"),
     "no names": (IMAGE, r"labels/ .*classes\.txt"),

@@ -124,10 +124,10 @@ def test_mistakes_are_raised_or_skipped(root: Path, row: str, fact: str) -> None
 @pytest.mark.parametrize(
     ("content", "fact"),
     [
-        ({"names": "cat"}, "names must list"),
+        ({"names": "cat"}, "names: must list"),
         ({"names": {0: "a", 2: "b"}}, "classes 0 to 1"),
         ({"names": [["a"]]}, "names: .*'a'"),
-        ({"nc": 3}, "nc is 3, but there are 2"),
+        ({"nc": 3}, "nc: is 3, but there are 2"),
         ({"train": "nowhere"}, "nowhere does not exist"),
     ],
 )
