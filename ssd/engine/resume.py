@@ -2,18 +2,15 @@
 
 import logging
 import os
-import reprlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ssd.config import Config
 from ssd.config import cfg as defaults
-from ssd.config.files import with_current_keys
+from ssd.config.files import parse_yaml, with_current_keys
 from ssd.utils.checkpoint import BEST, Checkpointer, read_last
 from ssd.utils.checkpoint_file import read_checkpoint
 from ssd.utils.distributed import broadcast_text, is_main
@@ -32,8 +29,6 @@ SCHEDULE_KEYS = (
 
 _FREE_KEYS = ("OUTPUT_DIR:", "MODEL.DEVICE:", "DATA_LOADER.")  # that change no result
 _ABSENT = object()
-_REPR = reprlib.Repr()
-_REPR.maxlevel = 2  # the depth of groups; YAML aliases can make a short text enormous
 
 
 @dataclass(frozen=True)
@@ -128,15 +123,7 @@ def _best_metric(cfg: Config, state: dict[str, Any]) -> float | None:
 def read_stored_config(checkpoint: Mapping[str, Any], source: str) -> dict[str, Any] | None:
     """Return the config of a checkpoint as a plain tree, unchecked; None if it has none, as those of lufficc/SSD."""
     text = checkpoint.get("config")
-    if text is None:
-        return None
-    try:
-        tree = yaml.safe_load(text) if isinstance(text, str) else None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{source}: its config is no YAML: {error}") from error
-    if not isinstance(tree, dict):
-        raise CheckpointError(f"{source}: its config is no mapping of keys to values")
-    return with_current_keys(tree, f"{source}: ")[0]
+    return None if text is None else with_current_keys(parse_yaml(text, f"config in {source}"), f"{source}: ")[0]
 
 
 def config_changes(stored: dict[str, Any], cfg: Config) -> list[str]:
@@ -147,7 +134,7 @@ def config_changes(stored: dict[str, Any], cfg: Config) -> list[str]:
 
 def _plain(cfg: Config) -> dict[str, Any]:
     """Return a config as its YAML file is read: with lists for tuples."""
-    return yaml.safe_load(cfg.dump())
+    return parse_yaml(cfg.dump(), "config")
 
 
 def _overlaid(base: Any, tree: Any) -> Any:
@@ -158,7 +145,7 @@ def _overlaid(base: Any, tree: Any) -> Any:
 
 
 def _differences(old: Any, new: Any, path: str) -> Iterator[tuple[str, Any, Any]]:
-    """Yield key, old and new value. It descends only where both are groups, so that aliases cannot explode."""
+    """Yield key, old and new value; those of a group that only one has are one."""
     if not (isinstance(old, dict) and isinstance(new, dict)):
         if old != new:
             yield path, old, new
@@ -168,4 +155,4 @@ def _differences(old: Any, new: Any, path: str) -> Iterator[tuple[str, Any, Any]
 
 
 def _shown(value: Any) -> str:
-    return "(none)" if value is _ABSENT else _REPR.repr(value)
+    return "(none)" if value is _ABSENT else shorten(value)

@@ -209,12 +209,10 @@ def test_configs_of_other_versions(stored, lr, change) -> None:
     assert found.startswith(change)
 
 
-@pytest.mark.parametrize(
-    "config", [*(3, "[1, 2]", "", "a: [", "[" * 5000, "a: 2026-13-45"), "a: !!python/object/apply:os.getcwd []"]
-)
+@pytest.mark.parametrize("config", [3, "[1, 2]", "a: [", "[" * 5000, "a: !!python/object/apply:os.getcwd []"])
 def test_values_that_are_no_config(config) -> None:
     assert read_stored_config({"model": {}}, "a.pth") is None
-    with pytest.raises(CheckpointError, match=r"^a\.pth: its config"):
+    with pytest.raises(ConfigError, match=r"^config in a\.pth"):
         read_stored_config({"config": config}, "a.pth")
 
 
@@ -223,8 +221,5 @@ def test_aliases_do_not_explode() -> None:
     lines = ["a0: &a0 {x: 1}"]
     for level in range(9):
         lines.append(f"a{level + 1}: &a{level + 1} {{{', '.join(f'k{i}: *a{level}' for i in range(9))}}}")
-    stored = read_stored_config({"config": "\n".join([*lines, "SOLVER: *a9"])}, "a.pth")
-    assert stored is not None
-    found = config_changes(stored, load_config(None))
-    assert any(line.startswith("a9: {") for line in found)
-    assert sum(map(len, found)) < 5000
+    with pytest.raises(ConfigError, match=r"^config in a\.pth"):
+        read_stored_config({"config": "\n".join([*lines, "SOLVER: *a9"])}, "a.pth")

@@ -216,7 +216,9 @@ def read_coco_json(path: Path) -> tuple[dict[str, Any], list[DatasetError]]:
     for section in _KEYS:
         entries = content.get(section)
         if not isinstance(entries, list):
-            raise mistake_at(path, section, f"must be a list in COCO annotations; keys found: {shorten(list(content))}")
+            raise mistake_at(
+                path, section, f"no list, which COCO annotations need; keys found: {shorten(list(content))}"
+            )
         content[section], wrong = _check_entries(entries, section, path)
         mistakes += wrong
     return content, mistakes

@@ -153,7 +153,7 @@ REASONS = {
     "two": ({"a.yaml": "names: [a]\nnc: 1\n", "b.yaml": "names: [b]\nnc: 1\n", **IMAGE}, r"a\.yaml, b\.yaml"),
     "no names": (IMAGE, r"labels/ .*classes\.txt"),
     "cut json": ({"train/_annotations.coco.json": JSON[:-90], "train/a.png": ""}, r"coco\.json: broken JSON at line 1"),
-    "no categories": ({"a.json": JSON.replace("categories", "classes"), "a.png": ""}, r"a\.json: .*'categories'"),
+    "no categories": ({"a.json": JSON.replace("categories", "classes"), "a.png": ""}, r"a\.json: categories: "),
     "coco without images": ({"annotations/a.json": JSON, "b.png": ""}, r"a\.json: its images, such as 'a\.png'"),
     "cvat xml": ({"a.xml": "<annotations><image/></annotations>", "images/a.png": ""}, r"a\.xml .*CVAT.*COCO"),
     "label studio": ({"a.json": '[{"value": {"rectanglelabels": ["cat"]}}]', "a.png": ""}, r"a\.json .*Label Studio"),
