@@ -90,7 +90,7 @@ def test_the_last_error_has_the_reasons(write_voc, write_coco, tmp_path: Path) -
     (tmp_path / "a.csv").write_text("filename,class,xmin,ymin,xmax,ymax\na.png,cat,1,2,3,x\n")
     facts = {
         "ids": ("ids.json: none of 3 images", "malformed annotation: 3", "has id '001'"),
-        "names": ("malformed annotation: 2", "categories[0] has name 7", "categories[1] lacks name"),
+        "names": ("malformed annotation: 2", "categories[0]: has name 7", "categories[1]: lacks name"),
         "voc": ("split train: none of 2 images", "malformed annotation: 2", "a.xml: broken XML at line 1", "b.xml"),
         "csv": ("malformed annotation: 1", "row 2", "y2 is 'x'"),
     }
