@@ -35,7 +35,7 @@ def test_each_file_has_one_format() -> None:
 @pytest.mark.parametrize(
     ("names", "chosen", "fact"),
     [
-        ("abcd", "auto", r"file\.pth .* 4 tensors are named a, b, c, \.\.\.\. .*PRETRAINED.* lufficc, am"),
+        ("abcd", "auto", r"file\.pth .* 4 tensors are named a, b, c and 1 more\. .*PRETRAINED.* lufficc, am"),
         (
             ("backbone.body.conv1.weight", "head.classification_head.module_list.0.weight"),
             "auto",
