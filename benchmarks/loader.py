@@ -24,9 +24,8 @@ def run(plan: Plan) -> Iterator[Comparison]:
     samples, positions = library.build_samples(cfg), itertools.count()
 
     def load() -> None:
-        for first in range(0, len(paths), batch_size):  # as a worker of the DataLoader asks for them
-            rows = range(first, min(first + batch_size, len(paths)))
-            samples.__getitems__([(row, next(positions)) for row in rows])
+        for row in range(len(paths)):
+            _ = samples[(row, next(positions))]
 
     def decode() -> None:
         for path in paths:

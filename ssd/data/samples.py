@@ -15,15 +15,7 @@ from torch.utils.data import Dataset, default_collate
 
 from ssd.data.datasets import ArrayDataset, DetectionDataset
 from ssd.data.samplers import PositionedGenerator, Replacement, locate_sample
-from ssd.data.transforms.geometry import (
-    GeometricDraw,
-    GeometricSteps,
-    draw_geometry,
-    map_boxes,
-    max_reduction,
-    valid_area,
-    warp_image,
-)
+from ssd.data.transforms.geometry import GeometricSteps, draw_geometry, map_boxes, max_reduction, valid_area, warp_image
 from ssd.structures import Container
 from ssd.utils.errors import DatasetError, ImageError
 from ssd.utils.image import reduced_size
@@ -77,19 +69,6 @@ class TrainingSample(NamedTuple):
     sample_id: int  # index in the concatenated datasets
 
 
-class _DrawnSample(NamedTuple):
-    """A ``TrainingSample`` without its pixels."""
-
-    key: tuple[int, int]
-    is_turned: bool
-    size: tuple[int, int]
-    image: np.ndarray | None
-    draw: GeometricDraw
-    boxes: np.ndarray
-    labels: np.ndarray
-    valid_area: np.ndarray
-
-
 class TrainingSamples(Dataset[TrainingSample]):
     """Augmented samples of concatenated datasets, addressed by (index, position); the position seeds the augmentation.
 
@@ -122,33 +101,20 @@ class TrainingSamples(Dataset[TrainingSample]):
         return sum(map(len, self._datasets))
 
     def __getitem__(self, key: tuple[int, int]) -> TrainingSample:
-        return self._sample(key, None)
-
-    def __getitems__(self, keys: Sequence[tuple[int, int]]) -> list[TrainingSample]:
-        """Return the samples of a batch; DataLoader asks for them together."""
-        # Draws come first: decoding an image removes their code and data from the caches of the processor.
-        can_draw = all(map(has_parts, self._datasets))
-        drawn = [self._draw(key) if can_draw else None for key in keys]
-        return [self._sample(key, item) for key, item in zip(keys, drawn, strict=True)]
-
-    def _sample(self, key: tuple[int, int], drawn: _DrawnSample | None) -> TrainingSample:
-        """Return a sample, or a replacement if it is damaged."""
         index, position = key
         attempt = 0
         while True:
             try:
-                return self._render(drawn or self._draw((index, position)))
+                return self._augment(index, position)
             except (ImageError, DatasetError) as error:
                 if self.replacement is None:
                     raise
                 self.replacement.report(index, error)
                 index = self.replacement.draw(position, attempt, error)  # raises after too many attempts
-                drawn = None
             attempt += 1
 
-    def _draw(self, key: tuple[int, int], is_turned: bool = False) -> _DrawnSample:
-        """Draw the geometry of a sample and apply it to the boxes; ``is_turned`` exchanges the annotated sides."""
-        index, position = key
+    def _augment(self, index: int, position: int, *, is_turned: bool = False) -> TrainingSample:
+        """Draw the geometry of a sample, and apply it; ``is_turned`` exchanges the annotated sides."""
         target, size, image = open_sample(self._datasets, index)
         width, height = size[::-1] if is_turned else size
         boxes, labels = np.asarray(target["boxes"]).reshape(-1, 4), np.asarray(target["labels"])
@@ -158,26 +124,20 @@ class TrainingSamples(Dataset[TrainingSample]):
             raise DatasetError(f"image {index}, annotated as {height} x {width} pixels, {problem}")
         boxes = np.minimum(np.maximum(boxes, 0), limit)  # so that a crop that holds a centre shows image
         steps = self._steps if position < self._close_position else self._last_steps
-        draw = draw_geometry(width, height, boxes, self._rng.at(position), steps)
-        boxes, labels = map_boxes(boxes, labels, draw)
-        area = valid_area(width, height, draw, self._size)
-        return _DrawnSample(key, is_turned, (width, height), image, draw, boxes, labels, area)
-
-    def _render(self, drawn: _DrawnSample) -> TrainingSample:
-        index, image, reduction = drawn.key[0], drawn.image, 1
+        draw, reduction = draw_geometry(width, height, boxes, self._rng.at(position), steps), 1
         if image is None:
             number, row = locate_sample(self._datasets, index)
-            reduction = max_reduction(drawn.draw, self._size) if self._reduced_decoding else 1
+            reduction = max_reduction(draw, self._size) if self._reduced_decoding else 1
             image, reduction = cast(TwoPartDataset, self._datasets[number]).read_image(row, reduction)
         found = image.shape[1], image.shape[0]
-        if found == reduced_size(drawn.size, reduction):
-            warped = warp_image(image, drawn.draw, self._size, reduction)
-            return TrainingSample(warped, drawn.boxes, drawn.labels, drawn.valid_area, index)
-        if not drawn.is_turned:  # the annotation may have exchanged width and height
-            return self._render(self._draw(drawn.key, is_turned=True))
+        if found == reduced_size((width, height), reduction):
+            area = valid_area(width, height, draw, self._size)
+            warped = warp_image(image, draw, self._size, reduction)
+            return TrainingSample(warped, *map_boxes(boxes, labels, draw), area, index)
+        if not is_turned:  # the annotation may have exchanged width and height
+            return self._augment(index, position, is_turned=True)
         raise DatasetError(
-            f"image {index} has {found[0] * reduction} x {found[1] * reduction} pixels, "
-            f"annotated as {drawn.size[1]} x {drawn.size[0]}"
+            f"image {index} has {found[0] * reduction} x {found[1] * reduction} pixels, annotated as {height} x {width}"
         )
 
 

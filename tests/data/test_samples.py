@@ -85,14 +85,6 @@ def test_two_parts_are_the_whole() -> None:
         assert_same(whole[key], parts[key])
 
 
-@pytest.mark.parametrize("kinds", [(TwoParts,), (Whole,), (TwoParts, Whole)])
-def test_a_batch_is_its_samples(kinds) -> None:
-    samples = TrainingSamples([kind(annotated=(HEIGHT, WIDTH)) for kind in kinds], (40, 50), seed=3)
-    keys = [(position % len(samples), position) for position in range(20)]
-    for one, two in zip(samples.__getitems__(keys), (samples[key] for key in keys), strict=True):
-        assert_same(one, two)
-
-
 def test_an_index_finds_its_dataset() -> None:
     datasets = [Whole((None,) * 2), TwoParts((None,) * 3), Whole((None,) * 1)]
     starts = [int(open_sample(datasets, index).target["boxes"][1, 0]) // 5 for index in range(6)]
@@ -198,8 +190,9 @@ def test_a_replacement_is_that_sample_at_that_position(dataset: VOCDataset) -> N
 def test_the_replacement_depends_on_nothing_else(dataset: VOCDataset) -> None:
     keys = [(DAMAGED[position % 2], position) for position in range(20)]
     one, two = samples_of(dataset, skip_bad=True), samples_of(dataset, skip_bad=True)
-    for batch, key in zip(one.__getitems__(keys), reversed(list(map(two.__getitem__, reversed(keys)))), strict=True):
-        assert_same(batch, key)
+    backwards = [two[key] for key in reversed(keys)]
+    for key, sample in zip(keys, reversed(backwards), strict=True):
+        assert_same(one[key], sample)
 
 
 def test_workers_see_the_same_stream_and_share_the_count(dataset: VOCDataset) -> None:
@@ -207,7 +200,7 @@ def test_workers_see_the_same_stream_and_share_the_count(dataset: VOCDataset) ->
     sampler = IterationSampler(8, 4, max_iter=8, seed=3)
     loader = DataLoader(samples, batch_sampler=sampler, collate_fn=collate_training, num_workers=2)
     for (images, targets, ids), keys in zip(loader, sampler, strict=True):
-        wanted_images, wanted_targets, wanted_ids = collate_training(expected.__getitems__(keys))
+        wanted_images, wanted_targets, wanted_ids = collate_training([expected[key] for key in keys])
         assert torch.equal(images, wanted_images)
         assert torch.equal(targets["boxes"], wanted_targets["boxes"])
         assert torch.equal(ids, wanted_ids)
@@ -233,7 +226,7 @@ def test_the_config_decides(dataset: VOCDataset, make_cfg, on_error: str) -> Non
 def test_sets_that_come_whole_are_replaced_too() -> None:
     lenient, strict = samples_of(Damaged(*DAMAGED), skip_bad=True), samples_of(Damaged())
     for position in range(10):
-        (sample,) = lenient.__getitems__([(2, position)])
+        sample = lenient[(2, position)]
         assert_same(sample, strict[sample.sample_id, position])
 
 
