@@ -5,7 +5,6 @@ INPUT.PIXEL_MEAN and INPUT.PIXEL_STD are 255 times the values of ``timm.get_pret
 """
 
 import difflib
-import importlib
 import logging
 from functools import partial
 from types import ModuleType
@@ -20,7 +19,7 @@ from ssd.modeling.backbone.pretrained import StateDict, load_pretrained
 from ssd.modeling.backbone.stages import feature_shapes
 from ssd.structures.boxes import height_width
 from ssd.utils.checkpoint_file import load_model_weights
-from ssd.utils.errors import ConfigError, DownloadError, install_command
+from ssd.utils.errors import ConfigError, DownloadError, import_extra
 
 logger = logging.getLogger(__name__)
 
@@ -101,7 +100,7 @@ def _extra_layers(in_channels: int, cells: int) -> nn.ModuleList:
 @registry.BACKBONES.register("timm/*")
 def timm_backbone(cfg: CfgNode, pretrained: bool | str = True) -> TimmBackbone:
     """Build the network of MODEL.BACKBONE.NAME; weights (True = those of timm) fill all but the extra layers."""
-    timm = _import_timm()
+    timm = import_extra("timm", "timm")
     name = cfg.MODEL.BACKBONE.NAME.removeprefix("timm/")
     published = _published(timm, name)
     image_size = height_width(cfg.INPUT.IMAGE_SIZE)
@@ -125,14 +124,6 @@ def timm_backbone(cfg: CfgNode, pretrained: bool | str = True) -> TimmBackbone:
         _load_published(timm, network, name, kwargs)
         _check_normalisation(cfg, published)
     return model
-
-
-def _import_timm() -> ModuleType:
-    try:
-        return importlib.import_module("timm")
-    except ImportError as error:
-        message = f"MODEL.BACKBONE.NAME timm/... needs timm, which cannot be imported ({error}); install it: "
-        raise ConfigError(message + install_command("timm")) from error
 
 
 def _published(timm: ModuleType, name: str) -> Any:

@@ -39,10 +39,7 @@ def class_scores(cls_logits: Tensor, score_function: str) -> Tensor:
 
 
 class BoxPredictor(nn.Module):
-    """One classification and one regression header for each level; subclasses choose the convolution.
-
-    They have ``block`` or, where the two kinds of headers differ, ``cls_block`` and ``reg_block``.
-    """
+    """One classification and one regression header for each level; subclasses choose the convolution."""
 
     def __init__(
         self,
@@ -64,13 +61,13 @@ class BoxPredictor(nn.Module):
 
     def cls_block(self, level: int, out_channels: int, boxes_per_location: int) -> nn.Module:
         """Build the classification header of a level, to A * C channels."""
-        return self.block(level, out_channels, boxes_per_location * self.num_classes)
+        return self._block(level, out_channels, boxes_per_location * self.num_classes)
 
     def reg_block(self, level: int, out_channels: int, boxes_per_location: int) -> nn.Module:
         """Build the regression header of a level, to A * 4 channels."""
-        return self.block(level, out_channels, boxes_per_location * 4)
+        return self._block(level, out_channels, boxes_per_location * 4)
 
-    def block(self, level: int, in_channels: int, out_channels: int) -> nn.Module:
+    def _block(self, level: int, in_channels: int, out_channels: int) -> nn.Module:
         """Build a header of either kind."""
         raise NotImplementedError
 
@@ -119,8 +116,7 @@ def flatten_levels(levels: Sequence[Tensor], num_values: int) -> Tensor:
 class SSDBoxPredictor(BoxPredictor):
     """3x3 convolutions (SSD, Sec. 2.1)."""
 
-    def block(self, level: int, in_channels: int, out_channels: int) -> nn.Module:
-        """See BoxPredictor."""
+    def _block(self, level: int, in_channels: int, out_channels: int) -> nn.Module:
         return nn.Conv2d(in_channels, out_channels, kernel_size=3, padding=1)
 
 
@@ -128,8 +124,7 @@ class SSDBoxPredictor(BoxPredictor):
 class SSDLiteBoxPredictor(BoxPredictor):
     """Separable convolutions, and a pointwise one on the last level (MobileNetV2, Sec. 6.2)."""
 
-    def block(self, level: int, in_channels: int, out_channels: int) -> nn.Module:
-        """See BoxPredictor."""
+    def _block(self, level: int, in_channels: int, out_channels: int) -> nn.Module:
         if level == self.num_levels - 1:
             return nn.Conv2d(in_channels, out_channels, kernel_size=1)
         return SeparableConv2d(in_channels, out_channels)
@@ -139,10 +134,9 @@ class SSDLiteBoxPredictor(BoxPredictor):
 class PlainSSDLiteBoxPredictor(SSDLiteBoxPredictor):
     """As SSDLiteBoxPredictor, but without batch norm (mb1-ssd-lite and sq-ssd-lite of the qfgaohao port)."""
 
-    def block(self, level: int, in_channels: int, out_channels: int) -> nn.Module:
-        """See BoxPredictor."""
+    def _block(self, level: int, in_channels: int, out_channels: int) -> nn.Module:
         if level == self.num_levels - 1:
-            return super().block(level, in_channels, out_channels)
+            return super()._block(level, in_channels, out_channels)
         depthwise = nn.Conv2d(in_channels, in_channels, kernel_size=3, padding=1, groups=in_channels)
         return nn.Sequential(depthwise, nn.ReLU(inplace=True), nn.Conv2d(in_channels, out_channels, kernel_size=1))
 
@@ -151,19 +145,17 @@ class PlainSSDLiteBoxPredictor(SSDLiteBoxPredictor):
 class UltraLightBoxPredictor(PlainSSDLiteBoxPredictor):
     """As PlainSSDLiteBoxPredictor, but with a 3x3 convolution on the last level (Ultra-Light face detectors)."""
 
-    def block(self, level: int, in_channels: int, out_channels: int) -> nn.Module:
-        """See BoxPredictor."""
+    def _block(self, level: int, in_channels: int, out_channels: int) -> nn.Module:
         if level == self.num_levels - 1:
             return nn.Conv2d(in_channels, out_channels, kernel_size=3, padding=1)
-        return super().block(level, in_channels, out_channels)
+        return super()._block(level, in_channels, out_channels)
 
 
 @registry.BOX_PREDICTORS.register("SeparableBoxPredictor")
 class SeparableBoxPredictor(BoxPredictor):
     """Separable convolutions on every level, as torchvision's, mmdetection's and uvipen's SSDLite have."""
 
-    def block(self, level: int, in_channels: int, out_channels: int) -> nn.Module:
-        """See BoxPredictor."""
+    def _block(self, level: int, in_channels: int, out_channels: int) -> nn.Module:
         return SeparableConv2d(in_channels, out_channels)
 
 
@@ -171,6 +163,5 @@ class SeparableBoxPredictor(BoxPredictor):
 class PointwiseBoxPredictor(BoxPredictor):
     """1x1 convolutions, as the SSDs of TensorFlow's Object Detection API have."""
 
-    def block(self, level: int, in_channels: int, out_channels: int) -> nn.Module:
-        """See BoxPredictor."""
+    def _block(self, level: int, in_channels: int, out_channels: int) -> nn.Module:
         return nn.Conv2d(in_channels, out_channels, kernel_size=1)

@@ -42,8 +42,7 @@ class SharedBoxPredictor(BoxPredictor):
             # Xavier's weights would fade: they count all groups.
             nn.init.kaiming_uniform_(header.get_parameter("0.weight"))
 
-    def block(self, level: int, in_channels: int, out_channels: int) -> nn.Module:
-        """See BoxPredictor."""
+    def _block(self, level: int, in_channels: int, out_channels: int) -> nn.Module:
         return conv3x3(in_channels, out_channels, is_light=self.is_light, bias=True)
 
     def forward(self, features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:

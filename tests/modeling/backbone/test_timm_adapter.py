@@ -16,7 +16,7 @@ from ssd.config import load_config
 from ssd.modeling import registry
 from ssd.modeling.backbone.stages import feature_shapes
 from ssd.modeling.backbone.timm_adapter import TimmBackbone
-from ssd.utils.errors import CheckpointError, ConfigError, DownloadError
+from ssd.utils.errors import CheckpointError, ConfigError, DownloadError, MissingPackageError
 from tests.modeling.backbone.outputs import randomise, squares
 
 
@@ -172,7 +172,7 @@ def test_without_timm_the_extra_is_named(monkeypatch) -> None:
         raise ModuleNotFoundError(f"No module named {name!r}")
 
     monkeypatch.setattr(importlib, "import_module", missing)
-    with pytest.raises(ConfigError, match=r"pip install -e '\.\[timm\]'"):
+    with pytest.raises(MissingPackageError, match=r"pip install -e '\.\[timm\]'"):
         build("timm/resnet18")
 
 
