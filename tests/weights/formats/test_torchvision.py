@@ -124,7 +124,7 @@ def test_detections_in_images_of_any_size(pair: Pair, tmp_path) -> None:
     for index, scene in enumerate(SCENES):
         image = resize_image(scene, (pair.size, pair.size))
         expected = detect(pair.theirs, image)
-        check_same(pair.ours(image, score_threshold=0.0), expected, pair)
+        check_same(pair.ours.predict([image], score_threshold=0.0)[0], expected, pair)
         cv2.imwrite(str(tmp_path / f"{index}.png"), scene[..., ::-1])
         (found,) = pair.ours.predict(tmp_path / f"{index}.png", score_threshold=0.0)
         height, width = scene.shape[:2]
