@@ -37,3 +37,9 @@ def test_an_extra_that_is_missing() -> None:
 @pytest.mark.parametrize("value", ["x" * 9999, list(range(9999)), 10**4000, {"a": [[[[[[[[1]]]]]]]] * 999}])
 def test_long_and_deep_values_are_cut(value: object) -> None:
     assert len(errors.shorten(value)) < 2000
+
+
+def test_some_names_stand_for_all() -> None:
+    assert errors.join_some([]) == ""
+    assert errors.join_some("abc", 3) == "a, b, c"
+    assert errors.join_some("abcde", 3, "; ") == "a; b; c and 2 more"
