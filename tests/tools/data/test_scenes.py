@@ -174,9 +174,9 @@ def test_an_interrupted_set_is_rendered_again(tmp_path: Path, monkeypatch: pytes
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"seed": 1}, "'seed': 1"),
-        ({"num_train": 5}, "'train': 5"),
-        ({"num_test": 3}, "'test': 3"),
+        ({"seed": 1}, '"seed": 1'),
+        ({"num_train": 5}, '"train": 5'),
+        ({"num_test": 3}, '"test": 3'),
         ({"num_train": 0}, "not 0, 2"),
         ({"num_test": 100_000}, "not 4, 100000"),
         ({"seed": -1}, "-1"),

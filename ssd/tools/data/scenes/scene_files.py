@@ -105,12 +105,9 @@ def _claim_folder(root: Path, parameters: dict[str, Any]) -> None:
     remedy = "remove the folder or choose another --output"
     path = root / _PARAMETERS_FILE
     if path.exists():
-        try:
-            found = json.loads(path.read_text())
-        except ValueError as error:
-            raise DatasetError(f"{path} is damaged ({error}): {remedy}") from error
-        if found != parameters:
-            raise DatasetError(f"{root} has scenes with other parameters, {found} instead of {parameters}: {remedy}")
+        found, wanted = path.read_text(encoding="utf-8", errors="replace"), json.dumps(parameters)
+        if found != wanted:
+            raise DatasetError(f"{path}: scenes with other parameters, {found} instead of {wanted}: {remedy}")
         return
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise DatasetError(f"{root} exists and has no rendered scenes ({_PARAMETERS_FILE} is missing): {remedy}")
