@@ -5,7 +5,7 @@ Legend: N detections, G ground-truth boxes. Boxes are in corner form, in pixels 
 
 from collections.abc import Sequence
 from types import SimpleNamespace
-from typing import Any, NamedTuple, Protocol, TypeGuard
+from typing import Any, NamedTuple, Protocol, cast
 
 import numpy as np
 
@@ -41,11 +41,6 @@ class CocoEvaluationDataset(EvaluationDataset, Protocol):
         """Category id by label, for the classes in the annotation file."""
 
 
-def is_coco_dataset(dataset: EvaluationDataset) -> TypeGuard[CocoEvaluationDataset]:
-    """Whether the dataset was read from a COCO annotation file."""
-    return hasattr(dataset, "contiguous_id_to_coco_id")  # not .coco, which a dataset may load at first access
-
-
 def has_inclusive_pixels(dataset: EvaluationDataset) -> bool:
     """Whether x2 and y2 are the last pixel inside a box, as in the files of VOC, not its right and bottom edge."""
     return bool(getattr(dataset, "inclusive_pixels", False))
@@ -53,7 +48,8 @@ def has_inclusive_pixels(dataset: EvaluationDataset) -> bool:
 
 def as_coco_dataset(dataset: EvaluationDataset) -> CocoEvaluationDataset:
     """Return the dataset, or a view for the COCO metric if it was not read from a COCO annotation file."""
-    return dataset if is_coco_dataset(dataset) else _CocoView(dataset)
+    is_coco = hasattr(dataset, "contiguous_id_to_coco_id")  # not .coco, which a dataset may load at first access
+    return cast(CocoEvaluationDataset, dataset) if is_coco else _CocoView(dataset)
 
 
 class _CocoView:
@@ -79,7 +75,6 @@ class _CocoView:
         return len(self._dataset)
 
     def get_annotation(self, index: int, /) -> tuple[Any, tuple[np.ndarray, ...]]:
-        """Return the number of the image and its objects."""
         return index + 1, self._dataset.get_annotation(index)[1]
 
 
