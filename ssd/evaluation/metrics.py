@@ -68,7 +68,6 @@ def evaluate(
     Writes result_<iteration or time>.txt and metrics.json, for the COCO metric also bbox.json, into ``output_dir``.
 
     Args:
-        dataset: Images and annotations.
         predictions: One Container for each image in the order of the dataset: boxes (N, 4) corner form in pixels of
             the original image, labels (N,), scores (N,); CPU tensors or arrays, not modified.
         output_dir: Created if missing.

@@ -25,9 +25,7 @@ def eval_detection_voc(
     """Return the average precision of each class and its mean over the classes that have objects.
 
     Args:
-        detections: Detections of each image.
-        annotations: Objects of each image, in the same order.
-        num_classes: Number of classes including background.
+        annotations: Objects of each image, in the order of the detections.
         use_07_metric: Sample precision at 11 recalls instead of integrating it.
         inclusive_pixels: x2 and y2 are the last pixel inside the box (VOC files), not its right and bottom edge.
         iou_threshold: Least IoU of a true positive.

@@ -19,7 +19,6 @@ class FPN(nn.Module):
     Args:
         in_channels: Channels of the maps of the backbone that are taken, the finest first.
         taken: Their places among the maps of the backbone.
-        channels: Channels of all levels.
         is_light: Whether 3x3 convolutions are depthwise separable, as in FPNLite.
         has_path_up: Whether the levels also get the context of finer ones (PAN, Sec. 3.2).
     """
