@@ -1,4 +1,4 @@
-"""What a detector finds, what it gets wrong and what may help, in words."""
+"""Verdict on a detector in words: the objects it finds, its errors, and advice."""
 
 import math
 
