@@ -6,7 +6,7 @@ Taken from what these commands have written into the working directory, to FOLDE
     ssd data browse quickstart -o sheets --num 8
     ssd data anchors quickstart -o anchors
     ssd train quickstart --log-step 50
-    ssd test outputs/quickstart --report
+    ssd test outputs/quickstart
 """
 
 import base64
