@@ -1,6 +1,9 @@
 """The site: its menu has every page, the reference every key and command. `make docs` checks the links."""
 
 import runpy
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -57,3 +60,15 @@ def test_reference_has_every_command(reference) -> None:
     assert {f"ssd {name}" for name in cli.COMMANDS} < set(titles)
     for title, section in zip(titles, sections, strict=True):
         assert f"usage: {title} " in section, title
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("node") is None, reason="node runs the theme's search")
+def test_search_finds_the_tutorial(tmp_path: Path) -> None:
+    pytest.importorskip("mkdocs")
+    build = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path)]
+    subprocess.run(build, cwd=ROOT, check=True)
+    queries = ["train on my own images", "threshold", "learning rate", "resume", "negative images", "small objects"]
+    search = ["node", str(ROOT / "tests" / "search_site.js"), str(tmp_path), *queries]
+    output = subprocess.run(search, capture_output=True, text=True, check=True).stdout
+    assert output.splitlines() == ["tutorial/own-data.html"] * len(queries)
