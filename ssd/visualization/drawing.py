@@ -1,10 +1,11 @@
-"""Drawings: boxes and labels on an image, and several images on one sheet."""
+"""Drawings: boxes, by the vizer package, and labels on an image, and several images on one sheet."""
 
 import math
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageColor, ImageDraw, ImageFont
+from vizer.draw import _draw_single_box  # draw_boxes has colours of its own, some of which look alike
 
 from ssd.visualization.palette import class_color, ink_on
 
@@ -37,38 +38,38 @@ def draw_detections(
     if scores is not None:
         kept = kept[np.argsort(np.asarray(scores)[kept], kind="stable")]
     picture = Image.fromarray(image)
-    draw, pen = ImageDraw.Draw(picture), Pen(width, height)
+    pen = Pen(picture)
     tags = []
     for index in kept.tolist():
         label, box = int(labels[index]), tuple(boxes[index].tolist())
-        pen.draw_box(draw, box, class_color(label))
+        pen.draw_box(box, class_color(label))
         text = str(label) if class_names is None else class_names[label]
         tags.append((text if scores is None else f"{text} {float(scores[index]):.0%}", box, class_color(label)))
-    pen.draw_tags(draw, tags)  # above all boxes, so that no line crosses a tag
+    pen.draw_tags(tags)  # above all boxes, so that no line crosses a tag
     return np.array(picture)
 
 
 class Pen:
-    """Lines and letters in proportion to an image of ``width`` and ``height``, which are seen on any photograph.
+    """Lines and letters on an image, in proportion to its size, which are seen on any photograph.
 
     A line is a colour between two of black or white, whichever is its opposite; letters are on a tag of the colour.
     """
 
-    def __init__(self, width: int, height: int):
-        scale = math.sqrt(height * width)
-        self.size = (width, height)
+    def __init__(self, picture: Image.Image):
+        scale = math.sqrt(picture.width * picture.height)
+        self.picture, self.draw = picture, ImageDraw.Draw(picture)
         self.line_width = max(2, round(scale / _PIXELS_PER_LINE_WIDTH))
         self.font_size = max(_MIN_FONT_SIZE, round(scale / _PIXELS_PER_FONT_SIZE))
         self.font = ImageFont.load_default(self.font_size)
 
-    def draw_box(self, draw: ImageDraw.ImageDraw, box: Box, color: str, dash: int = 0) -> None:
+    def draw_box(self, box: Box, color: str, dash: int = 0) -> None:
         """Draw the outline of a box inside its limits, in dashes of a length if it is not 0."""
-        halo, line = max(1, self.line_width // 3), self.line_width
+        draw, halo, line = self.draw, max(1, self.line_width // 3), self.line_width
         left, top, right, bottom = box
         outer = (left - halo, top - halo, right + halo, bottom + halo)
         draw.rectangle(outer, outline=ink_on(color), width=line + 2 * halo)
         if not dash:
-            draw.rectangle(box, outline=color, width=line)
+            _draw_single_box(self.picture, *box, color=ImageColor.getrgb(color), width=line)
             return
         for x in range(left, right + 1, 2 * dash):
             for y in (top + line // 2, bottom - line // 2):
@@ -77,8 +78,9 @@ class Pen:
             for x in (left + line // 2, right - line // 2):
                 draw.line((x, y, x, min(y + dash, bottom)), fill=color, width=line)
 
-    def draw_tags(self, draw: ImageDraw.ImageDraw, tags: Sequence[tuple[str, Box, str]]) -> None:
+    def draw_tags(self, tags: Sequence[tuple[str, Box, str]]) -> None:
         """Write texts at boxes on their colours, the last one on top and each where no later one is, if it can be."""
+        draw = self.draw
         placed: list[Box] = []
         for text, box, _ in reversed(tags):
             placed.append(self._place(math.ceil(draw.textlength(text, self.font)), box, placed))
@@ -88,7 +90,7 @@ class Pen:
 
     def _place(self, length: int, box: Box, placed: Sequence[Box]) -> Box:
         """Place of a tag: above the box, inside its upper edge, below it, or inside its lower edge."""
-        (width, height), tall = self.size, int(1.3 * self.font_size)
+        (width, height), tall = self.picture.size, int(1.3 * self.font_size)
         long = min(length + tall // 2, width) - 1
         left = max(min(box[0], width - 1 - long), 0)
         tops = (box[1] - tall, box[1], box[3] + 1, box[3] + 1 - tall)

@@ -6,7 +6,7 @@ from functools import partial
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from ssd.engine.inference import DatasetEvaluation
 from ssd.evaluation import Analysis
@@ -148,14 +148,14 @@ def draw_marks(image: np.ndarray, marks: Sequence[Mark]) -> tuple[bytes, tuple[i
     scale = _SIDE / max(image.shape[:2])
     width, height = (max(round(side * scale), 1) for side in image.shape[1::-1])
     picture = Image.fromarray(image).resize((width, height))
-    draw, pen = ImageDraw.Draw(picture), Pen(width, height)
+    pen = Pen(picture)
     tags = []
     for text, corners, color in marks:
         x1, y1, x2, y2 = np.clip(np.round(corners * scale), 0, np.tile([width, height], 2) - 1).astype(int).tolist()
         box = (x1, y1, max(x1, x2), max(y1, y2))
-        pen.draw_box(draw, box, color, _DASH * (color == YELLOW))
+        pen.draw_box(box, color, _DASH * (color == YELLOW))
         tags.append((text, box, color))
-    pen.draw_tags(draw, tags)
+    pen.draw_tags(tags)
     file = io.BytesIO()
     picture.save(file, "JPEG", quality=_QUALITY)
     return file.getvalue(), picture.size
