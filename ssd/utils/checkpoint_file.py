@@ -75,7 +75,8 @@ def read_checkpoint(path_or_url: str | os.PathLike[str]) -> dict[str, Any]:
     if is_state_dict(checkpoint):
         checkpoint = {"model": checkpoint}
     if not is_state_dict(checkpoint.get("model")):
-        raise CheckpointError(f'{source}: no weights under the key "model"; its keys are {join_some(checkpoint)}')
+        keys = join_some(checkpoint) or "(none)"
+        raise CheckpointError(f'{source}: no weights under the key "model"; its keys are {keys}')
     checkpoint["model"] = {name.removeprefix("module."): value for name, value in checkpoint["model"].items()}
     return checkpoint
 

@@ -72,7 +72,7 @@ def read_weights(source: str) -> CheckpointContent:
         if is_state_dict(weights):
             return CheckpointContent(source, _unwrapped(weights, source), content)
     raise CheckpointError(
-        f"{source}: no weights under any of the keys {', '.join(_KEYS)}; its keys are {join_some(content)}"
+        f"{source}: no weights under any of the keys {', '.join(_KEYS)}; its keys are {join_some(content) or '(none)'}"
     )
 
 
