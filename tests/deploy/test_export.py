@@ -47,11 +47,6 @@ def test_onnx_of_vgg(tmp_path: Path, capfd: pytest.CaptureFixture[str], caplog: 
     check_batches(path, config, model)
 
 
-@pytest.mark.parametrize("kind", ["complete", "raw"])
-def test_onnx_of_the_small_detector(kind, exported, small_config, small_detector):
-    check_batches(exported / f"{kind}.onnx", small_config, small_detector)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("complete", [True, False], ids=["complete", "raw"])
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)

@@ -30,8 +30,10 @@ def test_networks_find_what_torch_finds(runtime, kind, exported, small_config, s
     images = make_batch(small_config, 6)
     expected = detect(small_config, small_detector, images)
     results = [network(images[:5]), network(images[5:]), network(images[:5])]
-    assert_same(small_config, results[0], expected[:5], least=10)  # not overwritten by the later calls
+    box, score = assert_same(small_config, results[0], expected[:5], least=10)  # not overwritten by the later calls
     assert_same(small_config, results[1], expected[5:])
+    assert box < 1e-2
+    assert score < 1e-4
     for found, again in zip(results[0], results[2], strict=True):
         for name in ("boxes", "labels", "scores"):
             assert found[name].dtype == expected[0][name].dtype

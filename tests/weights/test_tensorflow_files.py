@@ -13,6 +13,7 @@ from tensorboard.compat.proto import graph_pb2
 from ssd.utils.errors import CheckpointError
 from ssd.weights.formats.reading import read_weights
 from tests.fuzz.mutations import damaged
+from tests.weights.formats.caffemodel import field, varint
 
 FLOAT, INT64, HALF = 1, 9, 19
 TYPES = {"float32": FLOAT, "int64": INT64, "float16": HALF}
@@ -25,19 +26,12 @@ TENSORS = {
 }
 
 
-def varint(value: int) -> bytes:
-    return bytes([value & 127 | 128]) + varint(value >> 7) if value > 127 else bytes([value])
-
-
 def message(fields: Mapping[int, Any]) -> bytes:
     """Encode numbers, and bytes or messages (protobuf.dev, "Encoding")."""
     parts = []
     for number, value in fields.items():
         for one in value if isinstance(value, list) else [value]:
-            data = message(one) if isinstance(one, dict) else one
-            parts.append(varint(number << 3) + varint(data) if isinstance(data, int) else None)
-            if parts[-1] is None:
-                parts[-1] = varint(number << 3 | 2) + varint(len(data)) + data
+            parts.append(field(number, message(one) if isinstance(one, dict) else one))
     return b"".join(parts)
 
 
@@ -58,7 +52,7 @@ def write_checkpoint(folder: Path, tensors: Mapping[str, np.ndarray] = TENSORS, 
         shard = place % 2
         shape = {2: [{1: size} for size in value.shape]}
         fields = {1: TYPES[value.dtype.name], 2: shape, 3: shard, 4: len(data[shard]), 5: value.nbytes}
-        fields |= {int(field[1:]): number for field, number in changes.items()} if place == 0 else {}
+        fields |= {int(name[1:]): number for name, number in changes.items()} if place == 0 else {}
         entries[name.encode()] = message(fields)
         data[shard] += value.tobytes()
     for shard, content in enumerate(data):
