@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,8 @@ from ssd.data.datasets import ArrayDataset, DetectionDataset
 from ssd.utils.device import describe_code, describe_machine, describe_versions
 from ssd.utils.distributed import get_world_size, is_main, read_launch
 from ssd.utils.files import write_json
+
+logger = logging.getLogger(__name__)
 
 MANIFEST = "manifest.json"
 _FORMAT = 1
@@ -106,8 +109,20 @@ def _describe_file(dataset: DetectionDataset, row: int) -> str:
 
 
 def _read_starts(path: Path) -> list[dict[str, Any]]:
-    """Return the starts in a manifest, the oldest first; none if there is no file."""
-    return json.loads(path.read_text(encoding="utf-8"))["starts"] if path.exists() else []
+    """Return the starts in a manifest, the oldest first; none if there is no file. A damaged file is kept aside."""
+    if not path.exists():
+        return []
+    try:
+        starts = json.loads(path.read_text(encoding="utf-8"))["starts"]
+        if isinstance(starts, list) and all(isinstance(start, dict) for start in starts):
+            return starts
+        reason = "its starts are no objects"
+    except (ValueError, RecursionError, TypeError, KeyError) as error:
+        reason = str(error)
+    aside = path.with_suffix(".damaged.json")
+    os.replace(path, aside)
+    logger.warning("%s is not a manifest (%s); it is kept as %s, and a new one begins", path, reason, aside)
+    return []
 
 
 def _read_metrics(path: Path) -> dict[str, float | None]:

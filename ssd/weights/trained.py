@@ -37,8 +37,15 @@ def _of_this_library(weights: StateDict, content: Mapping[str, Any], source: str
         config=content.get("config"),
         class_names=None if names is None else tuple(names),
         iteration=content.get("iteration"),
-        score_thresholds=None if thresholds is None else tuple(map(float, thresholds)),
+        score_thresholds=_read_thresholds(thresholds, len(names or ())),
     )
+
+
+def _read_thresholds(values: Any, num_classes: int) -> tuple[float, ...] | None:
+    """Return the thresholds of a checkpoint; None if there are none, or not one number for each class."""
+    if not isinstance(values, list) or len(values) != num_classes or not {*map(type, values)} <= {int, float}:
+        return None
+    return tuple(map(float, values))
 
 
 def read_trained(cfg: Config, checkpoint: str | None) -> LoadedCheckpoint:

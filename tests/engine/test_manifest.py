@@ -72,6 +72,19 @@ def test_a_second_start_keeps_the_first(cfg: Config, tmp_path: Path) -> None:
     assert sorted(path.name for path in path.parent.iterdir()) == ["inference", "manifest.json"]
 
 
+BAD = ["{", "", "[]", "{}", '{"format": 1, "starts": [1]}', "[" * 100_000, "\ud800"]
+
+
+@pytest.mark.parametrize("text", BAD, ids=range(len(BAD)))
+def test_a_damaged_one_is_kept_aside(cfg: Config, tmp_path: Path, text: str, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "out" / "manifest.json"
+    path.write_bytes(text.encode(errors="surrogatepass"))
+    start(cfg, nn.Linear(2, 2), [])
+    assert len(read_starts(path)) == 1
+    assert (tmp_path / "out" / "manifest.damaged.json").read_bytes() == text.encode(errors="surrogatepass")
+    assert "manifest.json" in caplog.text
+
+
 class Net(nn.Module):
     """One of each kind of tensor."""
 
