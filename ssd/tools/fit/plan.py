@@ -21,6 +21,7 @@ SIDES = (512, 416, 320, 256, 192)  # of a square with the area of the network in
 _USUAL_SIDE = 320
 _FROZEN = 2  # stages of a pretrained backbone that a short training leaves as they are: those of stride 2 and 4
 _SMALL = 16  # pixels of a side; smaller objects are hard to find (two cells of the finest level)
+_PLANNED = 0.95  # share of a limit of time: a long training was 4% slower than the steps that were measured
 _EPOCHS, _LEAST, _MOST = 30, 600, 20000  # of a training without a limit of time; steps
 _ENOUGH = 0.5  # share of these steps that is enough at a larger input
 _LONGEST = 3  # times these steps, with time left
@@ -158,7 +159,7 @@ def plan_schedule(timing: Timing, wanted: int, num_test: int, seconds_left: floa
         tail = _FIXED + (evaluations + 1) * timing.image * num_test  # the last one is for the report
         steps = wanted
         if seconds_left is not None:
-            steps = min(max(int((seconds_left - tail) / timing.step), 1), _LONGEST * wanted)
+            steps = min(max(int((_PLANNED * seconds_left - tail) / timing.step), 1), _LONGEST * wanted)
         if tail - _FIXED < _EVALUATION_SHARE * steps * timing.step:
             break
     interval = math.ceil(steps / evaluations) if evaluations > 1 else 0
