@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image, ImageColor, ImageDraw, ImageFont
-from vizer.draw import _draw_single_box  # draw_boxes has colours of its own, some of which look alike
+from vizer.draw import _draw_single_box  # draw_boxes has its own colours, and some look alike
 
 from ssd.visualization.palette import class_color, ink_on
 
