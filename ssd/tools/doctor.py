@@ -73,14 +73,14 @@ def examine() -> list[Finding]:
         packages = list(pool.map(lambda one: check_package(one, versions), required))
         extras = list(pool.map(lambda name: check_extra(name, by_extra[name], versions), sorted(by_extra)))
     broken = [finding.name for finding in packages if finding.status == "error"]
-    findings = [
-        *(_check_library(), *packages, check_pair(versions), check_opencv(versions)),
+    return [
+        _check_library(),
+        *packages,
         _unless("torch" in broken, "GPU", "check_gpu"),
         *check_folders(),
         *extras,
         _unless(bool(broken), "detection", "check_detection"),
     ]
-    return [finding for finding in findings if finding is not None]
 
 
 def read_requirements() -> list[Requirement]:
@@ -139,28 +139,6 @@ def run_isolated(name: str, code: str, timeout: float = _TIMEOUT) -> Finding:
         return Finding(name, "error", f"fails: {last}", remedy)
     how = f"signal {-run.returncode}" if run.returncode < 0 else f"exit status {run.returncode}"
     return Finding(name, "error", f"ends its process with {how}: {last}", remedy)
-
-
-def check_pair(versions: Mapping[str, str]) -> Finding | None:
-    """Check whether torchvision was built for this torch; None if one of them is missing."""
-    if not {"torch", "torchvision"} <= versions.keys():
-        return None
-    name, pair = "torch and torchvision", f"torch {versions['torch']} and torchvision {versions['torchvision']}"
-    needs = [re.match(r"torch[ (]*==\s*([\w.]+)", line) for line in metadata.requires("torchvision") or []]
-    wanted = next((match[1] for match in needs if match), versions["torch"])
-    if _release(wanted) == _release(versions["torch"]):
-        return Finding(name, "ok", f"{pair} fit")
-    return Finding(name, "error", f"{pair} do not fit: this torchvision is built for torch {wanted}", _BOTH)
-
-
-def check_opencv(versions: Mapping[str, str]) -> Finding | None:
-    """Check for several builds of OpenCV, which share one folder; None for a single one."""
-    builds = [name for name in _OPENCV if name in versions]
-    if len(builds) < 2:
-        return None
-    found = f"{len(builds)} builds overwrite each other: {', '.join(f'{name} {versions[name]}' for name in builds)}"
-    remedy = f"keep one: pip uninstall -y {' '.join(builds)} && pip install {builds[-1]}"
-    return Finding("OpenCV builds", "warning", found, remedy)
 
 
 def check_extra(extra: str, requirements: Sequence[Requirement], versions: Mapping[str, str]) -> Finding:

@@ -72,23 +72,6 @@ def test_requirements_and_versions_of_packages(tmp_path: Path, monkeypatch: pyte
     assert doctor.installed_versions()["pyyaml"] == "0.1"  # the first of two is imported
 
 
-@pytest.mark.parametrize(("torch", "status"), [("2.15.0", "ok"), ("2.15.0+cu130", "ok"), ("2.14.1", "error")])
-def test_torch_and_torchvision(torch: str, status: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    lines = ["numpy", "torch==2.15.0", 'gdown>=4.7.3; extra == "gdown"']
-    monkeypatch.setattr(doctor.metadata, "requires", lambda _: lines)
-    finding = doctor.check_pair({"torch": torch, "torchvision": "0.30.0"})
-    assert finding.status == status
-    assert ("torch torchvision" in finding.remedy) == (status == "error")
-    assert doctor.check_pair({"torch": torch}) is None
-
-
-def test_builds_of_opencv() -> None:
-    assert doctor.check_opencv({"opencv-python": "4.12.0.88"}) is None
-    finding = doctor.check_opencv(dict.fromkeys(["opencv-python-headless", "opencv-python"], "4.12.0.88"))
-    assert finding.status == "warning"
-    assert "uninstall -y opencv-python opencv-python-headless" in finding.remedy
-
-
 @pytest.mark.parametrize(("version", "status"), [("1.0.3", "ok"), ("0.9.16", "warning"), (None, "note")])
 def test_extras(version: str | None, status: str) -> None:
     requirements = [Requirement("timm", "1.0", "timm")]
