@@ -13,15 +13,7 @@ from ssd.commands.run import run_script
 from ssd.config.files import base_text, find_config, shipped_config, similar_configs
 from ssd.tools.data.content import Content, collect_content
 from ssd.tools.data.near_duplicates import MAX_BITS, NUM_BITS
-from ssd.tools.data.split import (
-    count_leaks,
-    describe_groups,
-    group_content,
-    order_parts,
-    parse_parts,
-    split_content,
-    table_of_parts,
-)
+from ssd.tools.data.split import describe_groups, group_content, order_parts, parse_parts, split_content, table_of_parts
 from ssd.tools.data.writers import FORMATS, check_output_folder, datasets_yaml, write_dataset
 from ssd.utils.errors import ConfigError, OutputError, os_errors_as
 from ssd.utils.files import atomic_write
@@ -66,13 +58,17 @@ def run(args: argparse.Namespace) -> int:
     base = _find_base(args)
     datasets, source_format = open_source(args)
     content = collect_content(datasets)
-    groups = group_content(content, args.near_duplicates)
-    kept = {} if args.resplit else order_parts(content.parts)
-    content = replace(content, parts=kept or split_content(content, shares, args.seed, groups))
+    if kept := {} if args.resplit else order_parts(content.parts):
+        content = replace(content, parts=kept)
+        division = _describe_division(content, args)
+    else:
+        groups = group_content(content, args.near_duplicates)
+        content = replace(content, parts=split_content(content, shares, args.seed, groups))
+        division = _describe_groups(content, groups, args)
     format_name = args.to or source_format
     entries, notes = write_dataset(args.output, content, format_name, link=args.link)
     say(f"\n{args.output}: {len(content.records)} images, {format_name}\n")
-    say(_describe_division(content, groups, args) if kept else _describe_groups(content, groups, args))
+    say(division)
     say("".join(f"Note: {note}\n" for note in notes) + "\n" + table_of_parts(content) + "\n")
     section = datasets_yaml(args.output, entries, with_roles=True)
     say(section)
@@ -96,18 +92,9 @@ def _describe_groups(content: Content, groups: np.ndarray, args: argparse.Namesp
     return f"Kept together: {grouped} (--near-duplicates {measure})\n" if grouped else ""
 
 
-def _describe_division(content: Content, groups: np.ndarray, args: argparse.Namespace) -> str:
-    """A line for the split that is kept, and for each part that has versions of images in the first."""
-    train = next(iter(content.parts))
+def _describe_division(content: Content, args: argparse.Namespace) -> str:
     unused = "; --parts is not used" if args.parts else ""
-    lines = [f"The split of {args.source} is kept: {', '.join(content.parts)}{unused}. --resplit splits it again"]
-    for part, count in count_leaks(content.parts, groups).items():
-        if count:
-            lines.append(
-                f"Warning: {count} of {len(content.parts[part])} images in {part} are versions or near duplicates of "
-                f"images in {train}; --resplit keeps them together"
-            )
-    return "".join(f"{line}\n" for line in lines)
+    return f"The split of {args.source} is kept: {', '.join(content.parts)}{unused}. --resplit splits it again\n"
 
 
 def _find_base(args: argparse.Namespace) -> Path | None:

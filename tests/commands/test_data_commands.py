@@ -231,8 +231,7 @@ def export(tmp_path: Path) -> Path:
 def test_a_division_is_kept_unless_asked(data: Run, export: Path, tmp_path: Path) -> None:
     own = tmp_path / "own.yaml"
     output = data("split", export, "-o", tmp_path / "a", "--parts", "train=0.5,test=0.5", "--write-config", own)
-    for fact in ("is kept: train, val, test; --parts", "6 of 6 images in val", "6 of 6 images in test", "--resplit"):
-        assert fact in output
+    assert "is kept: train, val, test; --parts" in output
     cfg = load_config(own)
     assert (cfg.DATASETS.TRAIN, cfg.DATASETS.TEST) == (("a_train",), ("a_val",))
     for part, folder in (("train", "train"), ("val", "valid"), ("test", "test")):

@@ -101,16 +101,6 @@ def _is_tested(part: str) -> bool:
     return bool(kinds & {*_TESTED}) and "train" not in kinds
 
 
-def count_leaks(parts: Mapping[str, list[int]], groups: np.ndarray) -> dict[str, int]:
-    """Return for each part how many of its images have a version in the first part, without those that are in both."""
-    train, *others = parts
-    trained = set(parts[train])
-    groups_of_train = set(groups[parts[train]].tolist())
-    return {
-        part: sum(row not in trained and int(groups[row]) in groups_of_train for row in parts[part]) for part in others
-    }
-
-
 def describe_groups(content: Content, groups: np.ndarray) -> str:
     """Return the groups of several images as text, the largest with names; empty if there are none."""
     found, counts = np.unique(groups, return_counts=True)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from ssd.tools.data.split import choose_roles, count_leaks, divide, order_parts, parse_parts
+from ssd.tools.data.split import choose_roles, divide, order_parts, parse_parts
 from ssd.utils.errors import ConfigError
 
 SHARES = {"train": 0.8, "test": 0.2}
@@ -104,11 +104,6 @@ def test_parts_that_make_no_sense(text: str) -> None:
 )
 def test_a_division_that_exists(parts: dict[str, list[int]], order: list[str]) -> None:
     assert list(order_parts(parts)) == order
-
-
-def test_versions_in_two_parts_are_counted() -> None:
-    groups = np.array([0, 1, 0, 1, 4])
-    assert count_leaks({"trainval": [0, 1], "test": [2, 3, 4], "train": [0]}, groups) == {"test": 2, "train": 0}
 
 
 @pytest.mark.parametrize(
