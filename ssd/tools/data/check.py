@@ -2,7 +2,9 @@
 
 import hashlib
 import sys
+from collections import Counter
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,9 +21,7 @@ from ssd.tools.data.check_report import (
     DUPLICATE,
     NEAR_DUPLICATE,
     NOT_READ,
-    QUANTILES,
     SIMILAR,
-    TESTED_TWICE,
     UNUSED,
     VERSION,
     DataReport,
@@ -83,7 +83,7 @@ def check_data(cfg: CfgNode) -> DataReport:
             images = check_images(dataset, name)
             sets.append(_report_set(name, role, dataset, errors, images))
             if role == "test":
-                between += [*_find_overlap(images, earlier["train"]), *_find_overlap(images, earlier[role], role)]
+                between += _find_overlap(images, earlier["train"])
             elif earlier[role]:
                 between += _find_duplicates(images, earlier[role])
             earlier[role] += images
@@ -126,30 +126,11 @@ def check_images(dataset: DetectionDataset, name: str) -> list[ImageFinding]:
 
 
 def count_objects(dataset: DetectionDataset) -> ObjectCounts:
-    """Count and measure the objects of a dataset, difficult ones included."""
-    num_classes = len(dataset.class_names)
-    counts, extents, sizes = [], [np.empty((0, 2))], [np.empty((0, 2))]
-    for row in range(len(dataset)):
-        _, (boxes, labels, *_) = dataset.get_annotation(row)
-        info = dataset.get_img_info(row)
-        counts.append(np.bincount(labels, minlength=num_classes)[1:])
-        extents.append(boxes[:, 2:] - boxes[:, :2])
-        sizes.append(np.full((len(boxes), 2), (info["width"], info["height"])))
-    by_image = np.array(counts).reshape(len(dataset), num_classes - 1)
-    extent, size = np.concatenate(extents).astype(np.float64), np.concatenate(sizes)
-    names = dataset.class_names[1:]
-    return ObjectCounts(
-        by_class=dict(zip(names, by_image.sum(axis=0).tolist(), strict=True)),
-        images_by_class=dict(zip(names, (by_image > 0).sum(axis=0).tolist(), strict=True)),
-        num_images_without=int((by_image == 0).all(axis=1).sum()),
-        widths=_quantiles(extent[:, 0]),
-        heights=_quantiles(extent[:, 1]),
-        sides=_quantiles(np.sqrt((extent / size).prod(axis=1))),
-    )
-
-
-def _quantiles(values: np.ndarray) -> tuple[float, ...] | None:
-    return tuple(np.quantile(values, QUANTILES).tolist()) if len(values) else None
+    """Count the objects of a dataset, difficult ones included."""
+    labels = [dataset.get_annotation(row)[1][1].tolist() for row in range(len(dataset))]
+    counts = Counter(chain.from_iterable(labels))
+    by_class = {name: counts[label] for label, name in enumerate(dataset.class_names[1:], start=1)}
+    return ObjectCounts(by_class, num_images_without=sum(not own for own in labels))
 
 
 def _open_set(
@@ -202,11 +183,8 @@ def _find_duplicates(images: Sequence[ImageFinding], earlier: Sequence[ImageFind
     return errors
 
 
-def _find_overlap(
-    images: Sequence[ImageFinding], earlier: Sequence[ImageFinding], role: str = "train"
-) -> list[DatasetError]:
-    """Errors of test images with the pixels of a training image, and warnings of those that show the same; for images
-    of an ``earlier`` test set, only warnings."""
+def _find_overlap(images: Sequence[ImageFinding], earlier: Sequence[ImageFinding]) -> list[DatasetError]:
+    """Return errors of test images with the pixels of a training image, and warnings of those that show the same."""
     same = {image.digest: image.name for image in earlier if image.digest}
     versions = {photograph_of(Path(image.name).name): image.name for image in earlier}
     readable = [image for image in images if image.thumbnail is not None]
@@ -227,6 +205,5 @@ def _find_overlap(
             message, other, kind = "is a near duplicate of", similar[name], NEAR_DUPLICATE
         else:
             continue
-        kind = kind if role == "train" else TESTED_TWICE
         errors.append(DatasetError(f"{name}, a test image, {message} {other}", path=name, kind=kind))
     return errors

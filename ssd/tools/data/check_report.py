@@ -13,10 +13,8 @@ DUPLICATE = "duplicate image"
 UNUSED, SIMILAR = "class without objects", "similar class names"
 NOT_READ = "not read"
 VERSION, NEAR_DUPLICATE = "version in train and test", "near duplicate in train and test"
-TESTED_TWICE = "version in two test sets"
 # Kinds that training and evaluation handle, or that may be meant; others are errors.
-_WARNINGS = (DUPLICATE, UNUSED, SIMILAR, NOT_READ, VERSION, NEAR_DUPLICATE, TESTED_TWICE, SIZE_SLIP, f"box {CLIPPED}")
-QUANTILES = (0.0, 0.1, 0.5, 0.9, 1.0)
+_WARNINGS = (DUPLICATE, UNUSED, SIMILAR, NOT_READ, VERSION, NEAR_DUPLICATE, SIZE_SLIP, f"box {CLIPPED}")
 
 
 @dataclass(frozen=True)
@@ -32,17 +30,10 @@ class Problem:
 
 @dataclass(frozen=True)
 class ObjectCounts:
-    """Number and sizes of the objects of a dataset, without boxes that training leaves out.
-
-    Widths and heights are QUANTILES of the boxes in pixels, sides those of sqrt(area of the box / area of its image).
-    """
+    """Number of the objects of a dataset, without boxes that training leaves out."""
 
     by_class: dict[str, int]
-    images_by_class: dict[str, int]
     num_images_without: int
-    widths: tuple[float, ...] | None
-    heights: tuple[float, ...] | None
-    sides: tuple[float, ...] | None
 
 
 @dataclass(frozen=True)
@@ -103,7 +94,10 @@ def report_to_text(report: DataReport, num_shown: int = 5) -> str:
     for item in report.sets:
         lines.append(f"{item.name} ({item.role}): {item.images_listed} images listed, {item.images_readable} readable")
         tallies = [f"  {'; '.join(map(str, item.tallies))}"] if item.tallies else []
-        lines += [*_object_lines(item.objects), *tallies, *_problem_lines(item.problems, num_shown), ""]
+        if item.objects:
+            total, without = sum(item.objects.by_class.values()), item.objects.num_images_without
+            lines.append(f"  {total} objects; {without} images without any")
+        lines += [*tallies, *_problem_lines(item.problems, num_shown), ""]
     if report.problems:
         lines += ["between the datasets", *_problem_lines(report.problems, num_shown)]
     train, test = report.totals("train"), report.totals("test")
@@ -114,17 +108,6 @@ def report_to_text(report: DataReport, num_shown: int = 5) -> str:
         lines += [*(f"{name:<{width}}{train.get(name, 0):>10}{test.get(name, 0):>10}" for name in names), ""]
     lines.append(f"errors: {report.count('error')}, warnings: {report.count('warning')}")
     return "\n".join(lines) + "\n"
-
-
-def _object_lines(objects: ObjectCounts | None) -> Iterator[str]:
-    if objects is None:
-        return
-    yield f"  {sum(objects.by_class.values())} objects; {objects.num_images_without} images without any"
-    if objects.widths and objects.heights and objects.sides:
-        yield "  of the boxes at most" + "".join(f"{quantile:>8.0%}" for quantile in QUANTILES)
-        for name, values in (("width, pixels", objects.widths), ("height, pixels", objects.heights)):
-            yield f"  {name:<20}" + "".join(f"{value:>8.1f}" for value in values)
-        yield f"  {'side / image side':<20}" + "".join(f"{value:>8.3f}" for value in objects.sides)
 
 
 def _problem_lines(problems: Sequence[Problem], num_shown: int) -> Iterator[str]:
