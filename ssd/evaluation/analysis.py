@@ -5,17 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ssd.evaluation.curves import (
-    Calibration,
-    Curve,
-    Operation,
-    best_operation,
-    calibrate,
-    class_curves,
-    make_curve,
-    matched_ap,
-    operation_at,
-)
+from ssd.evaluation.curves import Curve, Operation, best_operation, class_curves, make_curve, matched_ap, operation_at
 from ssd.evaluation.error_kinds import ErrorSplit, split_errors
 from ssd.evaluation.inputs import EvaluationDataset, read_predictions
 from ssd.evaluation.matching import ImageErrors, Matches, confusion_matrix, match, rank_images
@@ -44,7 +34,6 @@ class Analysis:
     overall_best: Operation  # that of all detections
     at_overall_best: list[Operation]  # each class at ``threshold``
     errors: ErrorSplit
-    calibration: Calibration  # of all detections
     threshold: float  # that of ``overall_best``; 0 if that is nan
     confusion: np.ndarray  # (C, C) at ``threshold``, see ``confusion_matrix``
 
@@ -80,7 +69,6 @@ def analyse(dataset: EvaluationDataset, predictions: Sequence[Container], *, met
         overall_best=overall_best,
         at_overall_best=[operation_at(curve, threshold) for curve in curves],
         errors=split_errors(tables, matches),
-        calibration=calibrate(scores, is_hit),
         threshold=threshold,
         confusion=confusion_matrix(tables, matches, threshold),
     )

@@ -1,4 +1,4 @@
-"""Precision, recall and F1 over the score threshold, AP by the rules of the metric, and calibration of the scores.
+"""Precision, recall and F1 over the score threshold, and AP by the rules of the metric.
 
 Legend: C classes with background, D detections, N counted detections of one class, best first.
 """
@@ -14,7 +14,6 @@ from ssd.evaluation.tables import Tables
 # of exactly 3 / 10 misses the fourth, as in published VOC 2007 figures.
 _RECALLS_07 = np.linspace(0, 1, 11)
 _RECALLS_COCO = np.linspace(0, 1, 101)
-_NUM_BINS = 10
 
 
 class Curve(NamedTuple):
@@ -47,17 +46,6 @@ class Operation(NamedTuple):
     precision: float
     recall: float
     f1: float
-
-
-class Calibration(NamedTuple):
-    """Detections in bins of equal width by score."""
-
-    counts: np.ndarray  # (10,) number of detections in each bin
-    confidence: np.ndarray  # (10,) their mean score, nan in an empty bin
-    precision: np.ndarray  # (10,) share of true positives, nan in an empty bin
-    # Expected calibration error, the mean over the detections of |confidence - precision| of their bin (Guo et al., On
-    # Calibration of Modern Neural Networks, ICML 2017, eq. 3); nan without detections.
-    error: float
 
 
 def make_curve(scores: np.ndarray, is_hit: np.ndarray, num_objects: int) -> Curve:
@@ -117,17 +105,6 @@ def operation_at(curve: Curve, threshold: float) -> Operation:
     """Return the operation at a threshold; precision is nan if no detection scores above it."""
     count = int(np.searchsorted(-curve.scores, -threshold, side="left"))
     return _operation(curve, count - 1, threshold) if count else Operation(threshold, np.nan, 0.0, 0.0)
-
-
-def calibrate(scores: np.ndarray, is_hit: np.ndarray) -> Calibration:
-    """Compare scores (D,) from 0 to 1 with true positives (D,). A bin includes its upper end."""
-    bins = np.clip(np.ceil(scores.astype(np.float64) * _NUM_BINS).astype(np.int64) - 1, 0, _NUM_BINS - 1)
-    counts = np.bincount(bins, minlength=_NUM_BINS)
-    divisor = np.where(counts, counts, np.nan)
-    confidence = np.bincount(bins, weights=scores, minlength=_NUM_BINS) / divisor
-    precision = np.bincount(bins, weights=is_hit, minlength=_NUM_BINS) / divisor
-    gaps = np.nansum(counts * np.abs(confidence - precision))
-    return Calibration(counts, confidence, precision, float(gaps / len(scores)) if len(scores) else float("nan"))
 
 
 def _curve_ap(curve: Curve, metric: str) -> float:

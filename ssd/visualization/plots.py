@@ -103,25 +103,6 @@ def plot_confusion(matrix: np.ndarray, rows: Sequence[str], columns: Sequence[st
     return figure
 
 
-def plot_reliability(confidence: np.ndarray, precision: np.ndarray, counts: np.ndarray, theme: Theme = LIGHT) -> Figure:
-    """Plot the share of true positives over the mean score (N,) of bins, nan in an empty bin, and their counts (N,)."""
-    figure, grid = make_figure(theme, height=HEIGHT + 0.9, rows=2)
-    upper, lower = grid[:, 0]
-    figure.set_layout_engine("constrained", hspace=0.02)
-    grid[0, 0].get_gridspec().set_height_ratios([3, 1])
-    known = counts > 0
-    edges = np.linspace(0, 1, len(counts) + 1)
-    upper.plot([0, 1], [0, 1], color=theme.muted, linestyle="--", linewidth=1.2, label="calibrated")
-    upper.plot(confidence[known], precision[known], label="detections", **series_style(0, theme))
-    upper.set(ylabel="right, share", xlim=(0, 1), ylim=(0, 1.02))
-    add_legend(upper, theme, loc="upper left")
-    lower.bar(edges[:-1], counts, width=1 / len(counts), align="edge", **bar_style(0, theme))
-    lower.set(xlabel="score", ylabel="detections", xlim=(0, 1))
-    lower.set_yscale("symlog", linthresh=1)
-    lower.set_ylim(0, 10 * max(int(counts.max(initial=0)), 1))
-    return figure
-
-
 def plot_sizes(sides: np.ndarray, is_found: np.ndarray, theme: Theme = LIGHT) -> Figure:
     """Plot the numbers of found and missed objects (G,) by size; sides are of the square of equal area, in pixels."""
     figure, grid = make_figure(theme)

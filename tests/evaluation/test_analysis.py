@@ -152,22 +152,12 @@ def test_thresholds_part_neighbours_also_in_float32(low, high):
         assert kind(low) <= kind(threshold) < kind(high)
 
 
-def test_calibration_by_hand():
-    """Of two detections at 0.9 one is right, the one at 0.25 is not: gaps 0.4 and 0.25."""
-    calibration = analyse_image([(LEFT, 1)], (LEFT, 1, 0.9), (FAR, 1, 0.9), (FAR, 1, 0.25)).calibration
-    assert calibration.counts.tolist() == [0, 0, 1, 0, 0, 0, 0, 0, 2, 0]
-    assert calibration.precision[[2, 8]].tolist() == [0, 0.5]
-    assert calibration.error == pytest.approx((2 * 0.4 + 0.25) / 3, abs=1e-6)
-    assert np.isnan(calibration.confidence[0])
-
-
 def test_difficult_objects_need_not_be_found_and_may_be():
     analysis = analyse_image([(LEFT, 1), (RIGHT, 1, True), (FAR, 2, True)], (LEFT, 1, 0.9), (RIGHT, 1, 0.8))
     assert analysis.errors.kinds.tolist() == [-1, -1]
     assert not analysis.errors.is_missed.any()
     assert analysis.confusion.tolist() == [[0, 0, 0], [0, 1, 0], [0, 0, 0]]
     np.testing.assert_array_equal(analysis.ap, [NAN, 1, NAN])
-    assert analysis.calibration.counts.sum() == 1
     assert analysis.worst_images(5) == []
 
 
@@ -210,7 +200,6 @@ def test_no_detections_at_all(metric):
     assert analysis.threshold == 0
     np.testing.assert_array_equal(analysis.errors.costs[5], np.where(has_objects, 1, NAN))
     assert not analysis.errors.costs[:5, has_objects].any()
-    assert np.isnan(analysis.calibration.error)
     assert analysis.confusion[:, 0].sum() == analysis.tables.count_objects().sum()
     assert len(analysis.worst_images(9)) == 3
 

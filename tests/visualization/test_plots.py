@@ -51,7 +51,6 @@ def test_bars_say_their_values() -> None:
         partial(plots.plot_class_bars, {}, "AP"),
         partial(plots.plot_costs, {"class": float("nan")}),
         partial(plots.plot_confusion, np.zeros((1, 1), int), ["nothing there"], ["missed"]),
-        partial(plots.plot_reliability, np.full(10, np.nan), np.full(10, np.nan), np.zeros(10, int)),
         partial(plots.plot_sizes, EMPTY, EMPTY.astype(bool)),
         partial(plots.plot_sizes, np.array([0.0]), np.array([True])),
         partial(plots.plot_lines, {plots.ALL_CLASSES: (EMPTY, EMPTY)}, ("x", "y"), marked_x=0.5),

@@ -10,7 +10,6 @@ from ssd.tools.report.elements import paragraph
 from ssd.tools.report.error_sections import make_confusion_section, make_errors_section, make_images_section
 from ssd.tools.report.fact_sections import RunFacts, describe_run, make_data_section, make_run_section
 from ssd.tools.report.metric_sections import (
-    make_calibration_section,
     make_curves_section,
     make_metrics_section,
     make_thresholds_section,
@@ -39,7 +38,6 @@ def write_report(evaluation: DatasetEvaluation, run: RunFacts, folder: Path) -> 
         make_thresholds_section(analysis),
         make_errors_section(analysis),
         make_confusion_section(analysis),
-        make_calibration_section(analysis),
         make_data_section(evaluation.name, evaluation.dataset, analysis),
         make_run_section(run),
     ]

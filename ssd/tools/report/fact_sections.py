@@ -66,7 +66,6 @@ def make_data_section(name: str, dataset: DetectionDataset, analysis: Analysis) 
         ("dataset", f"{name} ({type(dataset).__name__})"),
         ("images", f"{len(dataset):,}"),
         ("images without objects", f"{len(dataset) - len(np.unique(objects.images)):,}"),
-        ("sizes of images", _describe_sizes(dataset)),
         ("objects to find", f"{int(counted.sum()):,}"),
         ("objects that need not be found", f"{int(objects.is_ignored.sum()):,} (difficult, or crowds)"),
         ("classes", f"{analysis.tables.num_classes - 1}"),
@@ -76,15 +75,3 @@ def make_data_section(name: str, dataset: DetectionDataset, analysis: Analysis) 
     caption = f"Objects by size, found and missed at score {threshold:.3g} and IoU 0.5."
     figure = plot(partial(plot_sizes, sides, is_found[counted]), alt, caption)
     return Section("data", "Data", gallery([definitions("facts", facts), figure]))
-
-
-def _describe_sizes(dataset: DetectionDataset) -> str:
-    """Most frequent size of the images, and the extremes."""
-    infos = [dataset.get_img_info(index) for index in range(len(dataset))]
-    sizes, counts = np.unique([(info["width"], info["height"]) for info in infos], axis=0, return_counts=True)
-    width, height = sizes[counts.argmax()].tolist()
-    if len(sizes) == 1:
-        return f"all {width} × {height}"
-    share = f"{counts.max() / counts.sum():.0%} are {width} × {height}"
-    widths, heights = (f"{low} to {high}" for low, high in zip(sizes.min(axis=0), sizes.max(axis=0), strict=True))
-    return f"widths {widths}, heights {heights}; {share}"

@@ -1,6 +1,5 @@
-"""Sections on the quality of the detections: figures, curves, thresholds, calibration."""
+"""Sections on the quality of the detections: figures, curves, thresholds."""
 
-import json
 import math
 from collections.abc import Sequence
 from functools import partial
@@ -8,17 +7,9 @@ from functools import partial
 import numpy as np
 
 from ssd.evaluation import Analysis, EvaluationResult
-from ssd.tools.report.elements import Cell, Column, code, definitions, details, gallery, number, paragraph, plot, table
+from ssd.tools.report.elements import Cell, Column, code, definitions, gallery, number, paragraph, plot, table
 from ssd.tools.report.page import Section
-from ssd.visualization.plots import (
-    ALL_CLASSES,
-    MAX_BARS,
-    MAX_LINES,
-    pick_classes,
-    plot_class_bars,
-    plot_lines,
-    plot_reliability,
-)
+from ssd.visualization.plots import ALL_CLASSES, MAX_BARS, MAX_LINES, pick_classes, plot_class_bars, plot_lines
 
 _METRICS = {
     "voc07": "mean over the classes of the 11-point AP of VOC 2007, at IoU 0.5",
@@ -115,35 +106,14 @@ def make_thresholds_section(analysis: Analysis) -> Section:
     if math.isnan(best.threshold):
         text = "There is no best threshold: nothing was detected, or there is no object to find."
         return Section("thresholds", "Thresholds", paragraph(text))
-    operations = zip(analysis.tables.class_names[1:], analysis.best[1:], strict=True)
-    of_class = {name: float(f"{own.threshold:.8g}") for name, own in operations if not math.isnan(own.threshold)}
     content = paragraph(
         f"One threshold for all classes: {best.threshold:.3g} gives precision {best.precision:.3f}, recall "
-        f"{best.recall:.3f} and F1 {best.f1:.3f}. A click selects a line. The first is for predict, the other "
-        "for a config with which to detect (not to evaluate: AP needs the low scores too)."
+        f"{best.recall:.3f} and F1 {best.f1:.3f}. A click selects the option of predict. The table of all classes has "
+        "the best threshold of each."
     )
     content += code(f"--threshold {best.threshold:.8g}")
-    content += code(f"TEST: {{CONFIDENCE_THRESHOLD: {best.threshold:.8g}}}")
-    content += details("The best threshold of each class, as JSON", code(json.dumps(of_class, ensure_ascii=False)))
     content += paragraph("They were chosen on this dataset; on other images they give slightly worse results.")
     return Section("thresholds", "Thresholds", content)
-
-
-def make_calibration_section(analysis: Analysis) -> Section:
-    """Return the calibration of the scores."""
-    calibration = analysis.calibration
-    error = number(calibration.error, ".3f")
-    text = (
-        "Of a calibrated detector, 8 in 10 detections that score 0.8 are right. The expected calibration error (ECE) "
-        f"is the mean distance from that (Guo et al., ICML 2017): {error} over {int(calibration.counts.sum()):,} "
-        "detections. Above the dashed line scores are too low, below it too high. Low scores, which are most frequent, "
-        "have the highest weight."
-    )
-    draw = partial(plot_reliability, calibration.confidence, calibration.precision, calibration.counts)
-    bins = zip(calibration.confidence, calibration.precision, strict=True)
-    points = ", ".join(f"{share:.2f} right at score {score:.2f}" for score, share in bins if not math.isnan(score))
-    alt = f"Share of right detections by score: {points or 'no detection'}"
-    return Section("calibration", "Calibration", paragraph(text) + plot(draw, alt, f"ECE {error}."))
 
 
 def mean(values: np.ndarray) -> float:
