@@ -14,7 +14,7 @@ from ssd.config.files import find_config
 from ssd.data.build import build_datasets, make_geometric_steps
 from ssd.tools.priors.coverage import ImageBoxes, draw_boxes, read_boxes
 from ssd.tools.priors.fit import fit_priors, make_fit_boxes
-from ssd.tools.priors.layout import make_finer_advice, make_layout, with_sizes, write_derived
+from ssd.tools.priors.layout import make_layout, with_sizes, write_derived
 from ssd.tools.priors.prior_report import make_report
 from ssd.tools.priors.verdict import compare
 from ssd.utils.errors import ConfigError, DatasetError
@@ -49,9 +49,9 @@ def run(args: argparse.Namespace) -> int:
             "--fit chooses MIN_SIZES, MAX_SIZES and ASPECT_RATIOS of MODEL.PRIORS, whose place its SHAPES take; set "
             "SHAPES to []"
         )
-    layout, finer = make_layout(cfg), make_finer_advice(cfg)
+    layout = make_layout(cfg)
     boxes, class_names = read_parts(cfg, args.num_images)
-    report = make_report(layout, boxes, class_names, finer)
+    report = make_report(layout, boxes, class_names)
     say(report.to_text())
     if args.output:
         report.write(args.output)
@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
     cfg = with_sizes(cfg, fitted.sizes)
     title = f"{Path(args.config).name} with priors fitted to its training boxes by ssd data anchors --fit."
     write_derived(cfg, args.opts[::2], Path(args.config), args.fit, title)
-    after = make_report(make_layout(cfg), boxes, class_names, finer)
+    after = make_report(make_layout(cfg), boxes, class_names)
     lines = ["", *(f"{name.upper()} {value}" for name, value in fitted.sizes._asdict().items())]
     lines.append(f"objective {fitted.objective:.3f}, before {fitted.objective_before:.3f}")
     verdict = [*compare(report.parts["data"], after.parts["data"], args.fit), *after.verdict]

@@ -22,7 +22,7 @@ def test_report_and_files(config_file: Path, tmp_path: Path, capsys: pytest.Capt
         assert fact in output
     assert {path.name for path in (tmp_path / "priors").iterdir()} == FILES
     page = (tmp_path / "priors/priors.html").read_text()
-    assert page.count("data:image/svg") == 10  # five plots, light and dark
+    assert page.count("data:image/svg") == 6  # three plots, light and dark
     assert "<dt>only forced</dt>" in page
     report = json.loads((tmp_path / "priors/priors.json").read_text())
     assert report["image_size"] == [96, 128]

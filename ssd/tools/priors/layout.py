@@ -12,10 +12,8 @@ from yacs.config import CfgNode
 
 from ssd.config.files import BASE_KEY, base_text
 from ssd.modeling.backbone import build_backbone
-from ssd.modeling.backbone.stages import feature_shapes
 from ssd.modeling.detector.levels import Levels, build_levels, make_prior_box
 from ssd.modeling.neck import build_neck
-from ssd.structures.boxes import height_width
 from ssd.utils.errors import OutputError, os_errors_as
 from ssd.utils.files import write_text
 
@@ -62,25 +60,6 @@ def make_layout(cfg: CfgNode) -> Layout:
     ratios = [list(level) for level in priors.ASPECT_RATIOS]
     sizes = PriorSizes(list(priors.MIN_SIZES), list(priors.MAX_SIZES), ratios)
     return Layout(levels, sizes, bool(priors.CLIP), cfg.MODEL.THRESHOLD, make_prior_box(cfg, levels)())
-
-
-def make_finer_advice(cfg: CfgNode) -> str:
-    """Say how to get a level that is finer than the first: by an earlier layer of the backbone, or a larger input."""
-    name, backbone = cfg.MODEL.BACKBONE.NAME, build_backbone(cfg, pretrained=False)
-    indices, finer = list(getattr(backbone, "out_indices", ())), []
-    if indices and cfg.MODEL.NECK.NAME == "none":
-        # The same network, asked for all maps up to the first: their sizes do not depend on the weights.
-        cfg = cfg.clone()
-        cfg.defrost()
-        cfg.MODEL.BACKBONE.OUT_INDICES, cfg.MODEL.BACKBONE.OUT_CHANNELS = list(range(indices[0] + 1)), ()
-        shapes = feature_shapes(build_backbone(cfg, pretrained=False), height_width(cfg.INPUT.IMAGE_SIZE))
-        finer = [index for index in range(indices[0]) if shapes[index][1] > shapes[indices[0]][1]]
-    if not finer:
-        return f"Backbone {name} has no finer level to offer: enlarge INPUT.IMAGE_SIZE"
-    return (
-        f"Set MODEL.BACKBONE.OUT_INDICES {[finer[-1], *indices]}, which adds a finer level (the lists of MODEL.PRIORS "
-        "get one entry more in front), or enlarge INPUT.IMAGE_SIZE"
-    )
 
 
 def with_sizes(cfg: CfgNode, sizes: PriorSizes) -> CfgNode:

@@ -1,6 +1,4 @@
-"""Plots of how priors cover boxes."""
-
-from collections.abc import Mapping
+"""Plot of the shapes of priors and boxes."""
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -8,20 +6,9 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from ssd.modeling.detector.levels import Levels
 from ssd.tools.priors.coverage import Coverage
-from ssd.visualization.plots import plot_lines
 from ssd.visualization.theme import LIGHT, MARKERS, WIDE, Theme, add_legend, make_figure
 
-_NAMES = {"data": "training images", "augmented": "augmented samples"}
 _MAX_POINTS = 3000
-
-
-def plot_best_iou(coverages: Mapping[str, Coverage], theme: Theme = LIGHT) -> Figure:
-    """Plot the share of objects whose best prior has an IoU or more, for each part."""
-    x = np.linspace(0, 1, 101)
-    shares = {name: (found.best_iou.numpy()[:, None] >= x).mean(axis=0) for name, found in coverages.items()}
-    lines = {_NAMES[name]: (x, share) for name, share in shares.items()}
-    threshold = coverages["data"].iou_threshold
-    return plot_lines(lines, ("IoU with the best prior, at least", "objects, share"), theme, marked_x=threshold)
 
 
 def plot_shapes(coverage: Coverage, levels: Levels, theme: Theme = LIGHT) -> Figure:

@@ -8,7 +8,7 @@ from typing import Any
 
 from ssd.tools.priors.coverage import Coverage, Group, ImageBoxes, Part, make_part, measure
 from ssd.tools.priors.layout import Layout
-from ssd.tools.priors.prior_plots import plot_best_iou, plot_shapes
+from ssd.tools.priors.prior_plots import plot_shapes
 from ssd.tools.priors.verdict import make_verdict
 from ssd.tools.report.elements import code, definitions, gallery, paragraph, plot
 from ssd.tools.report.page import Section, make_page
@@ -93,20 +93,14 @@ class PriorReport:
         recalls = {f"{group.name} pixels": group.recall for group in data.by_size}
         recalls |= {group.name: group.recall for group in data.by_aspect}
         classes = {group.name: group.recall for group in data.by_class[:_MAX_BARS]}
-        levels = {f"level {level.number}": level.best["data"] for level in self.levels}
         reached = "share of objects that some prior reaches"
         coverage = [
             _bars(recalls, reached, "Objects that are reached, by size and by width : height."),
             _bars(classes, reached, "Objects that are reached, by class, worst first."),
         ]
-        fit = [
-            _bars(levels, "share of objects by their best prior", "Objects by the level of their best prior."),
-            plot(partial(plot_best_iou, self.coverages), "Curves of objects over IoU", "Objects by their best IoU."),
-        ]
         shapes = partial(plot_shapes, self.coverages["data"], self.layout.levels)
         sections = [
             Section("coverage", "Which objects are reached", gallery(coverage)),
-            Section("fit", "How well", gallery(fit)),
             Section("shapes", "Shapes", plot(shapes, "Widths and heights", "Objects and priors by width and height.")),
             Section("words", "The words", definitions("facts", _WORDS)),
             Section("numbers", "All numbers", code(self.to_text()), is_folded=True),
@@ -118,10 +112,8 @@ class PriorReport:
         return make_page("How well the anchors (priors) cover the objects", lead, content, sections)
 
 
-def make_report(
-    layout: Layout, boxes: dict[str, list[ImageBoxes]], class_names: Sequence[str], finer: str
-) -> PriorReport:
-    """Measure a layout on the boxes of the parts "data" and "augmented"; ``finer`` is the advice on a finer level."""
+def make_report(layout: Layout, boxes: dict[str, list[ImageBoxes]], class_names: Sequence[str]) -> PriorReport:
+    """Measure a layout on the boxes of the parts "data" and "augmented"."""
     coverages = {name: measure(images, layout) for name, images in boxes.items()}
     parts = {name: make_part(coverage, class_names) for name, coverage in coverages.items()}
     levels = []
@@ -133,7 +125,7 @@ def make_report(
         feature_map, shapes = layout.levels.feature_maps[index], layout.levels.shapes[index]
         stride = layout.pixel_strides[index]
         levels.append(Level(index + 1, feature_map, stride, shapes, num_priors, best, positives))
-    return PriorReport(layout, coverages, levels, parts, make_verdict(parts, coverages["data"], layout, finer))
+    return PriorReport(layout, coverages, levels, parts, make_verdict(parts, coverages["data"], layout))
 
 
 def _bars(values: dict[str, float], label: str, caption: str) -> str:

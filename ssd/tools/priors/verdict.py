@@ -14,8 +14,8 @@ _FAR_APART = 0.15  # recall of the augmented samples below that of the data
 _LOST = 0.02  # recall that a class loses by a fit
 
 
-def make_verdict(parts: dict[str, Part], coverage: Coverage, layout: Layout, finer: str) -> list[str]:
-    """Judge a layout by its parts "data" and "augmented"; ``finer`` is the advice on a finer level."""
+def make_verdict(parts: dict[str, Part], coverage: Coverage, layout: Layout) -> list[str]:
+    """Judge a layout by its parts "data" and "augmented"."""
     data, threshold = parts["data"], layout.iou_threshold
     none = [group for group in data.by_class if group.recall < NONE]
     poor = [group for group in data.by_class if NONE <= group.recall < POOR]
@@ -32,7 +32,7 @@ def make_verdict(parts: dict[str, Part], coverage: Coverage, layout: Layout, fin
     forced, total = data.total.num_forced, data.total.num_objects
     if forced:
         sentences.append(f"{forced} of {total} objects ({forced / total:.1%}) train one prior only, the forced match.")
-    return sentences + _small(data, coverage, layout, finer) + _augmented(parts["augmented"].total, data.total)
+    return sentences + _small(data, coverage, layout) + _augmented(parts["augmented"].total, data.total)
 
 
 def compare(before: Part, after: Part, written: Path) -> list[str]:
@@ -72,7 +72,7 @@ def _names(groups: Sequence[Group]) -> str:
     return named + f" and {len(groups) - _MAX_NAMES} more" * (len(groups) > _MAX_NAMES)
 
 
-def _small(data: Part, coverage: Coverage, layout: Layout, finer: str) -> list[str]:
+def _small(data: Part, coverage: Coverage, layout: Layout) -> list[str]:
     """Return advice if many objects, or most of a class, are too small for the finest grid, whatever the priors."""
     stride = min(layout.pixel_strides)
     strides = min_sure_size(layout.iou_threshold)
@@ -85,7 +85,8 @@ def _small(data: Part, coverage: Coverage, layout: Layout, finer: str) -> list[s
     return [
         f"{share:.0%} of the objects have sides below {strides * stride:.0f} pixels, {strides:.1f} strides of the "
         f"finest level ({stride:.0f}){most}: even a prior of their own shape misses some of them, as they are between "
-        f"the centres. {finer}."
+        "the centres. Enlarge INPUT.IMAGE_SIZE, or add an earlier layer in front of MODEL.BACKBONE.OUT_INDICES "
+        "(MobileNets), for which the lists of MODEL.PRIORS get one entry more in front."
     ]
 
 

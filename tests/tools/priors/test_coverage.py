@@ -1,17 +1,13 @@
-import json
 import math
-import re
 from dataclasses import replace
 
 import pytest
 import torch
 
 from ssd.config import load_config
-from ssd.modeling.backbone import build_backbone
-from ssd.modeling.backbone.stages import feature_shapes
 from ssd.structures.boxes import corner_to_center, pairwise_iou
 from ssd.tools.priors.coverage import ImageBoxes, make_part, measure
-from ssd.tools.priors.layout import Layout, make_finer_advice, make_layout
+from ssd.tools.priors.layout import Layout, make_layout
 from ssd.tools.priors.verdict import min_sure_size
 
 SMALL = ["MODEL.BACKBONE.NAME", "tiny", "INPUT.IMAGE_SIZE", 100, "MODEL.PRIORS.MIN_SIZES", [20, 40, 60, 80]]
@@ -66,24 +62,3 @@ def test_the_smallest_size_that_is_sure_of_a_match(threshold: float) -> None:
     prior = between + 0.5  # half a stride away along both axes, the worst place
     assert pairwise_iou(between, prior).item() == pytest.approx(threshold, abs=1e-6)
     assert min_sure_size(1.0) == math.inf
-
-
-@pytest.mark.parametrize("name", ["mobilenet_v2", "mobilenet_v3_ssdlite"])
-def test_the_last_layer_that_is_finer(name: str) -> None:
-    small = ["MODEL.BACKBONE.NAME", name, "MODEL.BACKBONE.PRETRAINED", False, "INPUT.IMAGE_SIZE", 320]
-
-    def shapes(*keys: object) -> list[tuple[int, ...]]:
-        backbone = build_backbone(load_config(None, [*small, *keys]), pretrained=False)
-        return [shape[1:] for shape in feature_shapes(backbone, (320, 320))]
-
-    advice = make_finer_advice(load_config(None, small))
-    indices = json.loads(re.findall(r"MODEL\.BACKBONE\.OUT_INDICES (\[.*?\])", advice)[0])
-    given = shapes()
-    assert shapes("MODEL.BACKBONE.OUT_INDICES", indices) == [(40, 40), *given]
-    assert shapes("MODEL.BACKBONE.OUT_INDICES", [indices[0] + 1])[0] == given[0]
-
-
-@pytest.mark.parametrize("more", [["tiny"], ["mobilenet_v2", "MODEL.BACKBONE.OUT_INDICES", [0, 13]]])
-def test_no_finer_layer(more: list[object]) -> None:
-    cfg = load_config(None, ["MODEL.BACKBONE.PRETRAINED", False, "MODEL.BACKBONE.NAME", *more])
-    assert "OUT_INDICES" not in make_finer_advice(cfg)
