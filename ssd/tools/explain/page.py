@@ -36,7 +36,8 @@ def write_files(explanation: "Explanation", folder: Path, detection: int) -> lis
         if len(explanation.candidates.detections):
             paths.append(folder / "detections.png")
             write_image(draw_overview(explanation), paths[-1])
-            sections.append(Section("detections", "Detections", _figure(paths[-1], tell_story(explanation, detection))))
+            content = _figure(paths[-1], f"Found with a score above {_SHOWN:.0%}, or the best.")
+            sections.append(Section("detections", "Detections", content))
         for name, title in _TITLES.items():
             content = tables.get(name, "")
             if name in figures:
@@ -61,23 +62,6 @@ def draw_overview(explanation: "Explanation") -> np.ndarray:
     boxes = found.boxes[rows].numpy() * np.tile([width, height], 2) / np.tile(explanation.image.shape[1::-1], 2)
     return draw_detections(
         image, boxes, found.labels[rows].numpy(), found.scores[rows].numpy(), explanation.class_names
-    )
-
-
-def tell_story(explanation: "Explanation", detection: int) -> str:
-    """Say what is found, and how one detection, from 0, the best, came about."""
-    found, row = explanation.candidates, explanation.find_detection(detection)
-    names = [explanation.class_names[label] for label in found.labels[found.detections].tolist()]
-    num_shown = int((found.scores[found.detections] > _SHOWN).sum())
-    shown = ", ".join(names[:num_shown]) or f"nothing; the best guess is {names[0]}"
-    num = len(found.suppressed_by(row))
-    dropped = f"{num} more said the same and {'was' if num == 1 else 'were'} dropped"
-    return (
-        f"Found with a score above {_SHOWN:.0%}: {shown}. The {explanation.class_names[int(found.labels[row])]} "
-        f"({float(found.scores[row]):.0%}) comes from one of {len(explanation.priors):,} priors, boxes at fixed "
-        f"places: the network judged that at {explanation.place(int(found.priors[row]))} to be of this class and "
-        f"moved it onto the object; {dropped}. Below: where the priors are, which objects they learn in training, "
-        "and where this detection comes from."
     )
 
 
