@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 
 from ssd.commands.arguments import MODEL, Parser, parse_tile
@@ -17,10 +18,12 @@ from ssd.inference.web import serve
 from ssd.structures.class_names import COCO_CLASSES, VOC_CLASSES
 from ssd.tools.bulk.rows import FORMATS
 from ssd.utils.errors import ImageError
+from ssd.utils.image import IMAGE_SUFFIXES
 from ssd.utils.interrupt import InterruptGuard
 from ssd.utils.logger import say
 from ssd.weights.loaded_checkpoint import trained_class_names
 
+_NUM_SAMPLES = 6  # of a web page
 CLASSES = {"voc": VOC_CLASSES, "coco": COCO_CLASSES}
 _BULK = ("parts", "part_size", "format", "list", "ray", "address", "actors", "opts_follow")  # of --parts
 
@@ -70,7 +73,9 @@ def make_parser(prog: str, example: str) -> Parser:
     parser.add_flag("--batch-size", "N", "images per batch", default=8)
     help_text = "classes of a checkpoint without class names (default: chosen by their number)"
     parser.add_flag("--dataset-type", "NAME", help_text, choices=sorted(CLASSES))
-    parser.add_flag("--web", "", "show a page in the browser that detects in dropped images")
+    parser.add_flag(
+        "--web", "", "show a page in the browser that detects in dropped images; those of SOURCE are its samples"
+    )
     parser.add_flag("--host", "ADDRESS", "of the page; 0.0.0.0 = also for other machines", default="127.0.0.1")
     parser.add_flag("--port", "N", "port of the page", default=7860)
     return parser
@@ -81,7 +86,10 @@ def run(args: argparse.Namespace) -> int:
     if args.parts:
         return predict_parts(args)
     if args.web:
-        serve(load_predictor(args), score_threshold=args.threshold, host=args.host, port=args.port)
+        pending = open_source(args.sources) if args.sources else ()
+        samples = [image.name for image in islice(pending, _NUM_SAMPLES) if image.name.lower().endswith(IMAGE_SUFFIXES)]
+        predictor = load_predictor(args)
+        serve(predictor, samples, score_threshold=args.threshold, host=args.host, port=args.port)
         return 0
     sources, drawn = args.sources, None if args.no_draw else args.output or Path("predicted")
     refuse_source_folders({"--output": drawn, "--txt": args.txt}, sources)

@@ -3,6 +3,7 @@
 import logging
 import os
 import tempfile
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,14 +30,16 @@ _LAUNCH_OPTIONS: dict[str, Any] = {
 }
 
 
-def serve(predictor: Predictor, *, score_threshold: float | None = None, host: str, port: int) -> None:
+def serve(
+    predictor: Predictor, samples: Sequence[str] = (), *, score_threshold: float | None = None, host: str, port: int
+) -> None:
     """Serve the page until Ctrl-C, with an initial threshold (None = that of the detector, over all classes).
 
-    The host 0.0.0.0 is visible to other machines too.
+    ``samples`` are image files to try with a click. The host 0.0.0.0 is visible to other machines too.
     """
     with tempfile.TemporaryDirectory(prefix="ssd-web-") as folder:
         threshold = float(np.ravel(predictor.score_threshold if score_threshold is None else score_threshold)[0])
-        page, theme = make_page(predictor, threshold, Path(folder))
+        page, theme = make_page(predictor, samples, threshold, Path(folder))
         try:
             page.launch(server_name=host, server_port=port, theme=theme, **_LAUNCH_OPTIONS)
         except OSError as error:
@@ -48,7 +51,7 @@ def serve(predictor: Predictor, *, score_threshold: float | None = None, host: s
             page.close(verbose=False)
 
 
-def make_page(predictor: Predictor, score_threshold: float, folder: Path) -> tuple[Any, Any]:
+def make_page(predictor: Predictor, samples: Sequence[str], score_threshold: float, folder: Path) -> tuple[Any, Any]:
     """Build the Gradio page and its theme; ``folder`` gets the files for download."""
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when it is imported
     gr = import_extra("gradio", "web")
@@ -65,6 +68,9 @@ def make_page(predictor: Predictor, score_threshold: float, folder: Path) -> tup
                 image = gr.Image(label="Image", type="filepath", sources=kinds, elem_id="image")
                 # Gradio would decode the upload first, with errors for developers.
                 image.preprocess = lambda upload: None if upload is None else upload.path
+                if samples:
+                    files = [[os.path.abspath(path)] for path in samples]
+                    gr.Examples(files, [image], label="Samples", elem_id="samples")
                 slider = gr.Slider(0, 1, score_threshold, step=0.01, label="Score threshold", elem_id="threshold")
                 chosen = gr.Dropdown(names, multiselect=True, label="Classes", info="None: all", elem_id="classes")
             with gr.Column(scale=2):

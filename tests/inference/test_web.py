@@ -115,7 +115,7 @@ def test_in_a_browser(page_url: str, tmp_path: Path) -> None:
         requests: list[str] = []
         errors: list[Any] = []
         page.on("request", lambda request: requests.append(request.url))
-        page.on("pageerror", errors.append)
+        page.on("pageerror", lambda error: errors.append(error))
         page.goto(page_url)
         upload = page.locator("#image input[type=file]")
         upload.set_input_files(ROOT / "demo" / "scene_1.jpg")
@@ -135,6 +135,9 @@ def test_in_a_browser(page_url: str, tmp_path: Path) -> None:
         page.set_viewport_size({"width": 390, "height": 800})
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
         assert page.evaluate("[...document.querySelectorAll('#drawn img')].every(image => image.naturalWidth > 0)")
+        page.goto(page_url)
+        page.locator("#samples img").first.click()
+        page.wait_for_function("document.querySelector('#summary').innerText.includes('pixels')")
         page.goto(page_url)
         upload.set_input_files(tmp_path / "broken.jpg")
         page.wait_for_selector("text=broken.jpg: not an image")
