@@ -14,12 +14,6 @@ _MAX_LINES = 100  # images that have a line each
 _SECONDS_PER_LINE = 10.0  # afterwards
 
 
-def speed_to_text(num_images: int, seconds: float) -> str:
-    """Return the number of images, their time and the images per second as text."""
-    rate = f", {num_images / seconds:.1f} images/s" if seconds > 0 else ""
-    return f"{num_images} images in {seconds:.1f} s{rate}"
-
-
 class Progress:
     """Prints a line for each of the first 100 images, then one every ten seconds; on a terminal it shows a bar instead.
 
@@ -44,8 +38,10 @@ class Progress:
         self._advance(f"failed: {error}")
 
     def speed(self) -> str:
-        """Return the speed so far as text, see ``speed_to_text``."""
-        return speed_to_text(self._num_done, time.monotonic() - self._start)
+        """Return the number of images, their time and the images per second as text."""
+        seconds = time.monotonic() - self._start
+        rate = f", {self._num_done / seconds:.1f} images/s" if seconds > 0 else ""
+        return f"{self._num_done} images in {seconds:.1f} s{rate}"
 
     def _advance(self, text: str) -> None:
         self._num_done += 1

@@ -15,7 +15,7 @@ from ssd.config import Config, parse_config
 from ssd.inference.api import make_predictor
 from ssd.inference.predictor import Predictor
 from ssd.tools.bulk.part_folder import PartFolder
-from ssd.tools.bulk.worker import Pace, detect_part
+from ssd.tools.bulk.worker import detect_part, show_progress
 from ssd.utils.device import select_device
 from ssd.utils.errors import DeviceError, SSDError, import_extra
 from ssd.utils.interrupt import InterruptGuard
@@ -94,14 +94,13 @@ def run_on_ray(
             compute=ray_data.ActorPoolStrategy(size=num_workers, max_tasks_in_flight_per_actor=1),
             **resources,
         )
-        pace = Pace(folder.job.count_images(parts))
-        for row in done.iter_rows():
-            if row["error"]:
-                raise SSDError(row["error"])
-            pace.add(int(row["num_images"]))
-            if interrupt.requested:
-                break
-        logger.info("%s", pace.speed())
+        with show_progress(folder.job.count_images(parts)) as progress:
+            for row in done.iter_rows():
+                if row["error"]:
+                    raise SSDError(row["error"])
+                progress.update(int(row["num_images"]))
+                if interrupt.requested:
+                    break
     return interrupt.exit_status
 
 

@@ -1,18 +1,17 @@
 """Detection in parts of a listing by one process."""
 
-import logging
-import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
+from typing import NoReturn
 
 import torch
+from tqdm import tqdm
 
 from ssd.inference.predictor import Predictor
-from ssd.inference.progress import speed_to_text
 from ssd.inference.sources.addresses import address_scheme
 from ssd.tools.bulk.listing import ListedImages, public_name
 from ssd.tools.bulk.part_folder import Job, PartFolder
@@ -20,8 +19,6 @@ from ssd.tools.bulk.rows import Failure, Row
 from ssd.utils.distributed import Launch, select_local_device
 from ssd.utils.errors import ImageError
 from ssd.utils.interrupt import InterruptGuard
-
-logger = logging.getLogger(__name__)
 
 _SECONDS_PER_LINE = 10.0
 
@@ -63,24 +60,9 @@ def _failure(file: str, index: int, error: str) -> Failure:
     return Failure(public_name(file), None if address_scheme(file) else Path(file), index, error)
 
 
-class Pace:
-    """Logs progress and speed every ten seconds."""
-
-    def __init__(self, total: int):
-        self.total = total
-        self.num_done = 0
-        self._start = self._last_line = time.monotonic()
-
-    def add(self, num_images: int) -> None:
-        """Count images that are done."""
-        self.num_done += num_images
-        if time.monotonic() - self._last_line >= _SECONDS_PER_LINE:
-            self._last_line = time.monotonic()
-            logger.info("%s; %d in all", self.speed(), self.total)
-
-    def speed(self) -> str:
-        """Return the number of images, the time and the speed as text."""
-        return speed_to_text(self.num_done, time.monotonic() - self._start)
+def show_progress(total: int) -> "tqdm[NoReturn]":
+    """Return a bar of a number of images, drawn every ten seconds: several processes and log files have it too."""
+    return tqdm(total=total, unit=" images", mininterval=_SECONDS_PER_LINE)
 
 
 def do_parts(
@@ -94,13 +76,12 @@ def do_parts(
 ) -> None:
     """Detect in parts of the job of ``files``, and write them; ``interrupt`` ends this after the batch at hand."""
     job = folder.job
-    pace = Pace(job.count_images(parts))
-    for part in parts:
-        rows = []
-        for row in detect_part(predictor, files[job.slice_of(part)], job, part, batch_size):
-            rows.append(row)
-            pace.add(1)
-            if interrupt.requested:
-                return
-        folder.write(part, rows)
-    logger.info("%s", pace.speed())
+    with show_progress(job.count_images(parts)) as progress:
+        for part in parts:
+            rows = []
+            for row in detect_part(predictor, files[job.slice_of(part)], job, part, batch_size):
+                rows.append(row)
+                progress.update()
+                if interrupt.requested:
+                    return
+            folder.write(part, rows)

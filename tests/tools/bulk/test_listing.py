@@ -1,4 +1,3 @@
-import sys
 from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -11,7 +10,7 @@ import pytest
 
 from ssd.inference.sources import Source
 from ssd.tools.bulk.listing import ListedImages, list_images
-from ssd.utils.errors import ImageError, MissingPackageError
+from ssd.utils.errors import ImageError
 from ssd.utils.image import read_image
 
 
@@ -114,13 +113,6 @@ def test_addresses_of_other_file_systems(pictures: Path) -> None:
     for address in ("file:///gone/a.jpg", pictures.absolute().as_uri(), (pictures / "bad.png").absolute().as_uri()):
         assert error_of(address).startswith(f"{address}: ")
     assert error_of("gopher://me:secret@host/a.jpg").startswith("gopher://host/a.jpg: ")
-
-
-def test_addresses_of_other_file_systems_need_pyarrow(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "pyarrow.fs", None)
-    (pending,) = ListedImages(["s3://bucket/a.jpg"], 0)
-    with pytest.raises(MissingPackageError, match="parquet"):
-        pending.read()
 
 
 def test_entries_that_are_not_images(pictures: Path) -> None:

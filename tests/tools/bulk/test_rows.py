@@ -1,6 +1,5 @@
 import io
 import json
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,6 @@ import pytest
 
 from ssd.inference.detections import Detections
 from ssd.tools.bulk.rows import Counts, Failure, count_rows, write_json_lines, write_parquet
-from ssd.utils.errors import MissingPackageError
 
 CLASSES = ("__background__", "cat", "große Katze")
 ODD = "caf\udce9.jpg"  # as os.fsdecode reads the byte E9
@@ -74,12 +72,6 @@ def test_parquet_has_one_schema_for_all_rows() -> None:
         return parquet.read_schema(io.BytesIO(file.getvalue()))
 
     assert all(schema_of(ROWS).equals(schema_of([row]), check_metadata=True) for row in ROWS[1:3])
-
-
-def test_parquet_needs_pyarrow(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(MissingPackageError, match="parquet"):
-        write_parquet(ROWS, CLASSES, io.BytesIO())
 
 
 def test_counts() -> None:

@@ -1,5 +1,3 @@
-import logging
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +10,7 @@ from ssd.inference.predictor import Predictor
 from ssd.structures import Container
 from ssd.tools.bulk.part_folder import Job, PartFolder
 from ssd.tools.bulk.rows import Failure
-from ssd.tools.bulk.worker import Pace, detect_part, do_parts
+from ssd.tools.bulk.worker import detect_part, do_parts
 from ssd.utils.interrupt import InterruptGuard
 
 
@@ -65,16 +63,3 @@ def test_an_interrupt_keeps_whole_parts_only(predictor, files: list[str], tmp_pa
     do_parts(predictor, files, folder, [0, 2], 2, interrupt=Interrupt())
     done = {0: [0, 2], 1: [], 2: [], 3: [], 4: [0]}.get(stop_at, [0, 2])
     assert folder.pending() == [part for part in range(3) if part not in done]
-
-
-def test_a_line_every_ten_seconds(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    now = 100.0
-    monkeypatch.setattr(time, "monotonic", lambda: now)
-    pace = Pace(60)
-    with caplog.at_level(logging.INFO, "ssd"):
-        for _ in range(50):
-            now += 0.5
-            pace.add(1)
-    assert [message.split(" images")[0] for message in caplog.messages] == ["20", "40"]
-    assert "2.0 images/s; 60" in caplog.messages[0]
-    assert pace.num_done == 50
