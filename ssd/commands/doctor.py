@@ -10,7 +10,7 @@ from ssd.utils.logger import say
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run the command with ``args``; return 1 if something is broken, else 0."""
-    description = "Check packages, device and folders, train and detect with a tiny model, and print remedies."
+    description = "Check packages and device, train and detect with a tiny model, and print remedies."
     parser = Parser("ssd doctor", description, "ssd doctor", keys=False)
     parser.add_json()
     parsed = parser.parse(args)

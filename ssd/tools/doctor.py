@@ -1,4 +1,4 @@
-"""Checks of an installation: packages, device, folders, and a training step with a detection.
+"""Checks of an installation: packages, device, and a training step with a detection.
 
 This module imports no package at the top: each one is tried in a process of its own, so that one that is missing,
 crashes or hangs is a line of the report.
@@ -11,7 +11,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,7 +24,6 @@ from ssd.version import __version__
 
 _PACKAGE = Path(__file__).parents[1]
 _OPENCV = ("opencv-python", "opencv-contrib-python", "opencv-python-headless", "opencv-contrib-python-headless")
-_ENOUGH_FREE = 2  # GiB: initial weights, and checkpoints of VGG with the optimizer's state
 _TIMEOUT = 180.0  # seconds for one process
 _MARK = "@ssd.tools.doctor "  # begins the result of a process, among the output of native code
 _REINSTALL = "pip install --force-reinstall "
@@ -77,7 +75,6 @@ def examine() -> list[Finding]:
         _check_library(),
         *packages,
         _unless("torch" in broken, "GPU", "check_gpu"),
-        *check_folders(),
         *extras,
         _unless(bool(broken), "detection", "check_detection"),
     ]
@@ -151,26 +148,6 @@ def check_extra(extra: str, requirements: Sequence[Requirement], versions: Mappi
         return Finding(f"extra {extra}", "ok", found)
     needed = ", ".join(f"{one.name}>={one.lowest}" for one in requirements)
     return Finding(f"extra {extra}", "warning", f"{found}; needs {needed}", install_command(extra))
-
-
-def check_folders() -> list[Finding]:
-    """Check whether the working directory and the folder of downloaded weights are writable and have space."""
-    home = os.environ.get("TORCH_HOME", "~/.torch")  # as in ssd.utils.model_zoo, whose imports may be broken
-    weights = Path(os.environ.get("TORCH_MODEL_ZOO", os.path.join(home, "models"))).expanduser()
-    return [_check_folder("this folder", Path.cwd(), "OUTPUT_DIR"), _check_folder("weights", weights, "TORCH_HOME")]
-
-
-def _check_folder(name: str, folder: Path, variable: str) -> Finding:
-    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    try:
-        with tempfile.TemporaryFile(dir=existing):
-            free = shutil.disk_usage(existing).free / 2**30
-        if free >= _ENOUGH_FREE:
-            return Finding(name, "ok", f"{folder}: writable, {free:.1f} GiB free")
-        found = f"{folder}: only {free:.1f} GiB free"
-    except OSError as error:
-        found = f"{folder} cannot be written to: {error.strerror}"
-    return Finding(name, "warning", found, f"set {variable} to another folder")
 
 
 def check_gpu() -> Finding:

@@ -3,7 +3,6 @@
 import shutil
 import warnings
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -78,20 +77,6 @@ def test_extras(version: str | None, status: str) -> None:
     finding = doctor.check_extra("timm", requirements, {"timm": version} if version else {})
     assert (finding.name, finding.status) == ("extra timm", status)
     assert ("[timm]'" in finding.remedy) == (status != "ok")
-
-
-@pytest.mark.parametrize(("free", "status"), [(3, "ok"), (1, "warning")])
-def test_folders(free: int, status: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("TORCH_MODEL_ZOO", raising=False)
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "not" / "yet"))
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free * 2**30))
-    here, weights = doctor.check_folders()
-    assert (here.status, weights.status) == (status, status)
-    assert str(tmp_path / "not" / "yet" / "models") in weights.found
-    assert not (tmp_path / "not").exists()
-    (tmp_path / "not").touch()
-    assert "TORCH_HOME" in doctor.check_folders()[1].remedy
 
 
 @pytest.fixture
