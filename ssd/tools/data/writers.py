@@ -15,10 +15,9 @@ from xml.etree import ElementTree
 import numpy as np
 import yaml
 
-from ssd.data.datasets.sizes import image_size_of, read_annotated_image
+from ssd.data.datasets.sizes import image_size_of
 from ssd.tools.data.content import Content, Record
-from ssd.utils.errors import OutputError, os_errors_as, shorten
-from ssd.utils.image import write_image
+from ssd.utils.errors import DatasetError, OutputError, os_errors_as, shorten
 
 FORMATS = ("voc", "coco", "yolo", "csv")
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
@@ -41,9 +40,9 @@ def write_dataset(
                 (images / record.name).symlink_to(record.path.resolve())
             else:
                 shutil.copyfile(record.path, images / record.name)
-        notes = write(draft, content)
+        write(draft, content)
     entries = {part: _make_entry(folder, part, content, format_name) for part in content.parts}
-    return entries, [*_describe_losses(content, format_name), *notes]
+    return entries, _describe_losses(content, format_name)
 
 
 def datasets_yaml(folder: Path, entries: Mapping[str, Mapping[str, Any]], *, with_roles: bool = False) -> str:
@@ -128,7 +127,7 @@ def _describe_losses(content: Content, format_name: str) -> list[str]:
     return notes
 
 
-def _write_voc(folder: Path, content: Content) -> list[str]:
+def _write_voc(folder: Path, content: Content) -> None:
     annotations, lists = folder / "Annotations", folder / "ImageSets" / "Main"
     annotations.mkdir()
     lists.mkdir(parents=True)
@@ -138,9 +137,6 @@ def _write_voc(folder: Path, content: Content) -> list[str]:
         tree.write(annotations / f"{record.stem}.xml", encoding="utf-8")
     for part, rows in content.parts.items():
         (lists / f"{part}.txt").write_text("".join(f"{content.records[row].stem}\n" for row in rows), encoding="utf-8")
-    fractions = sum(int((record.boxes % 1 != 0).any(axis=1).sum()) for record in content.records)
-    note = f"{fractions} boxes have fractions of a pixel, which tools that expect whole numbers may refuse."
-    return [note] if fractions else []
 
 
 def _voc_annotation(record: Record, class_names: tuple[str, ...]) -> ElementTree.Element:
@@ -154,7 +150,7 @@ def _voc_annotation(record: Record, class_names: tuple[str, ...]) -> ElementTree
     return make_xml("annotation", fields)
 
 
-def _write_coco(folder: Path, content: Content) -> list[str]:
+def _write_coco(folder: Path, content: Content) -> None:
     """Write the annotation files; content that comes from COCO keeps its ids, outlines and other fields."""
     new: list[dict[str, Any]] = [{"id": number, "name": name} for number, name in enumerate(content.class_names, 1)]
     categories = content.categories or new
@@ -171,7 +167,6 @@ def _write_coco(folder: Path, content: Content) -> list[str]:
             annotations = [{"id": number, **item} for number, item in enumerate(annotations, start=1)]
         text = json.dumps({"images": images, "annotations": annotations, "categories": categories})
         (folder / f"annotations/instances_{part}.json").write_text(text, encoding="ascii")
-    return []
 
 
 def _coco_entries(record: Record, image_id: int, category_ids: list[int]) -> tuple[dict[str, Any], list[dict]]:
@@ -189,33 +184,26 @@ def _coco_entries(record: Record, image_id: int, category_ids: list[int]) -> tup
     return {"id": image_id, "file_name": record.name, **size}, objects
 
 
-def _write_yolo(folder: Path, content: Content) -> list[str]:
+def _write_yolo(folder: Path, content: Content) -> None:
     """Write rows, a list of images for each part, and data.yaml, on which Ultralytics trains."""
     (folder / "labels").mkdir()
-    names, num_rewritten = [], 0
     for record in content.records:
-        size, name = image_size_of(record.path), record.name
-        if size != (record.width, record.height):
-            pixels = read_annotated_image(record.path, (record.width, record.height), record.boxes)[0]
-            stored = (pixels.shape[1], pixels.shape[0])
-            if stored != size:  # readers of YOLO would turn the image as its EXIF tag says
-                (folder / "images" / record.name).unlink()
-                name = f"{record.stem}.png"
-                write_image(pixels, folder / "images" / name)
-                num_rewritten += 1
-            size = stored
-        names.append(name)
+        size = image_size_of(record.path)
+        if size != image_size_of(record.path, (record.width, record.height)):
+            raise DatasetError(
+                f"{record.path}: the boxes are of the pixels as stored, but readers of YOLO turn the image by EXIF; "
+                "choose another format"
+            )
         rows = zip(record.labels - 1, _centers_and_extents(record.boxes, size), strict=True)
         text = "".join(f"{label} {' '.join(map(repr, box))}\n" for label, box in rows)
         (folder / "labels" / f"{record.stem}.txt").write_text(text, encoding="ascii")
     for part, indices in content.parts.items():
-        (folder / f"{part}.txt").write_text("".join(f"./images/{names[i]}\n" for i in indices), encoding="utf-8")
+        text = "".join(f"./images/{content.records[row].name}\n" for row in indices)
+        (folder / f"{part}.txt").write_text(text, encoding="utf-8")
     lists = {part: f"{part}.txt" for part in content.parts}
     description = {**lists, "nc": len(content.class_names), "names": dict(enumerate(content.class_names))}
     text = yaml.safe_dump(description, sort_keys=False, allow_unicode=True)
     (folder / "data.yaml").write_text(text, encoding="utf-8")
-    note = f"{num_rewritten} images are annotated as they are stored and turned by EXIF; here they are PNG without."
-    return [note] if num_rewritten else []
 
 
 def _centers_and_extents(boxes: np.ndarray, size: tuple[int, int]) -> list[list[float]]:
@@ -225,7 +213,7 @@ def _centers_and_extents(boxes: np.ndarray, size: tuple[int, int]) -> list[list[
     return (np.concatenate([centers, extents], axis=1) / np.tile(size, 2)).tolist()
 
 
-def _write_csv(folder: Path, content: Content) -> list[str]:
+def _write_csv(folder: Path, content: Content) -> None:
     """Write tables with the columns of TensorFlow's object detection; an image without objects has an empty row."""
     for part, rows in content.parts.items():
         with open(folder / f"{part}.csv", "w", encoding="utf-8", newline="") as file:
@@ -238,7 +226,6 @@ def _write_csv(folder: Path, content: Content) -> list[str]:
                     writer.writerow((*start, name, *(f"{_shortest(value):f}" for value in box)))
                 if not len(record.labels):
                     writer.writerow((*start, "", "", "", "", ""))
-    return []
 
 
 def _shortest(value: np.float32) -> Decimal:
