@@ -59,12 +59,11 @@ def run(args: argparse.Namespace) -> int:
     if not args.fit:
         return 0
     fitted = fit_priors(layout, make_fit_boxes(boxes.values(), layout.levels.image_size), args.max_ratios)
-    cfg = with_sizes(cfg, fitted.sizes)
+    cfg = with_sizes(cfg, fitted)
     title = f"{Path(args.config).name} with priors fitted to its training boxes by ssd data anchors --fit."
     write_derived(cfg, args.opts[::2], Path(args.config), args.fit, title)
     after = make_report(make_layout(cfg), boxes, class_names)
-    lines = ["", *(f"{name.upper()} {value}" for name, value in fitted.sizes._asdict().items())]
-    lines.append(f"objective {fitted.objective:.3f}, before {fitted.objective_before:.3f}")
+    lines = ["", *(f"{name.upper()} {value}" for name, value in fitted._asdict().items())]
     verdict = [*compare(report.parts["data"], after.parts["data"], args.fit), *after.verdict]
     say("\n".join([*lines, *(f"- {sentence}" for sentence in verdict)]) + "\n")
     if args.output:

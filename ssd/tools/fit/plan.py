@@ -140,7 +140,7 @@ def choose_priors(cfg: Config, boxes: Sequence[ImageBoxes], start: Start, given:
     text = f"those of the recipe cover {recall:.1%} of the objects"
     if recall < _COVERED:
         fitted = fit_priors(layout, make_fit_boxes([boxes], layout.levels.image_size, _MAX_BOXES))
-        scaled = with_sizes(scaled, fitted.sizes)
+        scaled = with_sizes(scaled, fitted)
         text = f"fitted to the objects: they cover {_recall(boxes, scaled):.1%} of them, before {recall:.1%}"
     strides = ", ".join(f"{stride:.0f}" for stride in layout.pixel_strides)
     priors = scaled.MODEL.PRIORS

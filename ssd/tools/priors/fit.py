@@ -34,14 +34,6 @@ class FitBoxes(NamedTuple):
     sides: Tensor  # (N,)
 
 
-class FittedPriors(NamedTuple):
-    """Result of a fit, and its objective before and after."""
-
-    sizes: PriorSizes
-    objective_before: float
-    objective: float
-
-
 class _Choice(NamedTuple):
     """Shapes of a level, as indices of its candidates."""
 
@@ -50,17 +42,16 @@ class _Choice(NamedTuple):
     items: tuple[int, ...]  # ratios
 
 
-def fit_priors(layout: Layout, boxes: FitBoxes, max_ratios: int | None = None) -> FittedPriors:
+def fit_priors(layout: Layout, boxes: FitBoxes, max_ratios: int | None = None) -> PriorSizes:
     """Fit the priors of a layout to boxes; a level gets ``max_ratios`` ratios at most, None = those it has."""
     fit = _Fit(layout, boxes, max_ratios)
-    before = fit.objective()
     for _ in range(_MAX_SWEEPS):
         choices = list(fit.choices)
         for level in range(len(choices)):
             fit.improve(level)
         if fit.choices == choices:
             break
-    return FittedPriors(fit.result(layout.sizes.max_sizes), before, fit.objective())
+    return fit.result(layout.sizes.max_sizes)
 
 
 def make_fit_boxes(
@@ -192,12 +183,6 @@ class _Fit:
         self.levels = [_Level(layout, level, boxes.boxes, self.items, max_ratios) for level in numbers]
         self.choices = [level.start for level in self.levels]
         self.overlaps = torch.stack([level.overlaps(level.start) for level in self.levels])  # (K, N)
-
-    def objective(self) -> float:
-        """Return the objective of the present choices."""
-        best, landing = self.overlaps.max(dim=0)
-        worth = self._worth(best[:, None], self.misplacement.gather(0, landing[None]).T).item()
-        return worth - sum(level.cost(choice) for level, choice in zip(self.levels, self.choices, strict=True))
 
     def improve(self, level: int) -> None:
         """Give a level the best sizes, then for each small size the best ratios."""

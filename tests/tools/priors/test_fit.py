@@ -32,10 +32,10 @@ def boxes_of(*kinds: tuple[float, float], count: int = 40, seed: int = 0) -> lis
     return images
 
 
-def fit(cfg: Config, images: list[ImageBoxes], max_ratios: int | None = None) -> tuple[fitting.FittedPriors, Coverage]:
+def fit(cfg: Config, images: list[ImageBoxes], max_ratios: int | None = None) -> tuple[PriorSizes, Coverage]:
     layout = make_layout(cfg)
     fitted = fit_priors(layout, make_fit_boxes([images], layout.levels.image_size), max_ratios)
-    return fitted, measure(images, make_layout(with_sizes(cfg, fitted.sizes)))
+    return fitted, measure(images, make_layout(with_sizes(cfg, fitted)))
 
 
 def test_small_objects_get_a_small_prior_and_the_others_keep_theirs() -> None:
@@ -45,8 +45,7 @@ def test_small_objects_get_a_small_prior_and_the_others_keep_theirs() -> None:
     assert before.is_reached[before.labels == 1].float().mean() < 0.2
     assert after.is_reached[after.labels == 1].float().mean() > 0.5
     assert after.is_reached[after.labels == 2].all()
-    assert 11 <= fitted.sizes.min_sizes[0] <= 16
-    assert fitted.objective > fitted.objective_before
+    assert 11 <= fitted.min_sizes[0] <= 16
     assert set(after.best_level[after.labels == 1].tolist()) == {0}
     assert set(after.best_level[after.labels == 2].tolist()) <= {1, 2}
 
@@ -57,31 +56,31 @@ def test_large_objects_stay_with_the_levels_for_them() -> None:
     layout = make_layout(config())
     for level in range(4):
         low, high = fitting.size_bounds(layout, level)
-        small, max_size = fitted.sizes.min_sizes[level], fitted.sizes.max_sizes[level]
+        small, max_size = fitted.min_sizes[level], fitted.max_sizes[level]
         assert all(low - 0.5 <= side <= high + 0.5 for side in (small, (small * max_size) ** 0.5))
         assert small == round(small, 1)
-    assert fitted.sizes.min_sizes[2:] == layout.sizes.min_sizes[2:]
-    assert fitted.sizes.max_sizes[2:] == layout.sizes.max_sizes[2:]
+    assert fitted.min_sizes[2:] == layout.sizes.min_sizes[2:]
+    assert fitted.max_sizes[2:] == layout.sizes.max_sizes[2:]
     assert set(after.best_level.tolist()) == {0}
 
 
 def test_long_objects_get_their_ratio() -> None:
     fitted, after = fit(config(), boxes_of((60, 15)))
-    assert any(ratio in (3, 4) for ratio in fitted.sizes.aspect_ratios[0])
-    assert all(len(ratios) == 1 for ratios in fitted.sizes.aspect_ratios)
+    assert any(ratio in (3, 4) for ratio in fitted.aspect_ratios[0])
+    assert all(len(ratios) == 1 for ratios in fitted.aspect_ratios)
     assert after.is_reached.float().mean() > 0.9
 
 
 @pytest.mark.parametrize("most", [0, 2])
 def test_the_number_of_ratios_is_limited(most: int) -> None:
     fitted, _ = fit(config("MODEL.PRIORS.ASPECT_RATIOS", [[2, 3]] * 4), boxes_of((50, 15), (20, 30)), most)
-    assert max(map(len, fitted.sizes.aspect_ratios)) <= most
+    assert max(map(len, fitted.aspect_ratios)) <= most
 
 
 def test_pairs_and_whole_sizes_survive() -> None:
     ratios = [[[2, 0.5]], [[4, 9]], [], [2]]
     fitted, _ = fit(config("MODEL.PRIORS.ASPECT_RATIOS", ratios), boxes_of((40, 20)))
-    assert fitted.sizes.aspect_ratios[1:] == ratios[1:]
+    assert fitted.aspect_ratios[1:] == ratios[1:]
 
 
 def test_the_worth_of_an_overlap() -> None:
@@ -127,5 +126,5 @@ def test_a_single_level() -> None:
     sizes = PriorSizes(*(values[:1] for values in whole.sizes))
     layout = replace(whole, levels=levels, sizes=sizes, priors=whole.priors[: whole.level_sizes[0]])
     fitted = fit_priors(layout, make_fit_boxes([boxes_of((13, 13))], (128, 128)))
-    assert [len(values) for values in fitted.sizes] == [1, 1, 1]
-    assert 11 <= fitted.sizes.min_sizes[0] <= 16
+    assert [len(values) for values in fitted] == [1, 1, 1]
+    assert 11 <= fitted.min_sizes[0] <= 16

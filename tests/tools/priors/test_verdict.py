@@ -6,7 +6,6 @@ import torch
 from ssd.config import load_config
 from ssd.tools.priors.coverage import Coverage, Group, Part
 from ssd.tools.priors.layout import make_layout
-from ssd.tools.priors.prior_report import Level, PriorReport
 from ssd.tools.priors.verdict import compare, make_verdict
 
 KEYS = ["MODEL.BACKBONE.NAME", "tiny", "INPUT.IMAGE_SIZE", 320, "MODEL.PRIORS.MIN_SIZES", [60, 80, 100, 120]]
@@ -67,14 +66,3 @@ def test_a_fit_names_the_classes_that_lose_by_it() -> None:
     assert "before 90.0%" in first
     assert "b (77% of 10)" in lost
     assert len(compare(make(0.9, 0.8, 0.5), make(0.9, 0.79, 0.6), Path("new.yaml"))) == 1
-
-
-def test_the_worst_of_many_classes_are_listed() -> None:
-    classes = [group(f"kind {number}", 1, recall=number / 100, side=80) for number in range(23)]
-    level = Level(1, (20, 20), 16.0, [(60, 60), (80, 80)], 1200, best={"data": 1.0}, positives={"data": 1.0})
-    report = PriorReport(LAYOUT, {}, [level], {"data": part(*classes)}, ["Good."])
-    text = report.to_text()
-    assert "3 more classes" in text
-    assert "kind 19" in text
-    assert "kind 20" not in text
-    assert "more classes" not in replace(report, parts={"data": part(*classes[:20])}).to_text()
