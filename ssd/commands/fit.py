@@ -34,7 +34,7 @@ from ssd.tools.data.writers import write_dataset
 from ssd.tools.fit import plan as planning
 from ssd.tools.fit.facts import Facts, read_facts
 from ssd.tools.fit.plan import Choice, Plan, Schedule
-from ssd.tools.fit.start import Start, choose_start
+from ssd.tools.fit.start import IMAGENET, Start, choose_pixels, choose_start
 from ssd.tools.fit.timing import NUM_STEPS, WARM_UP, Timing, measure_training
 from ssd.tools.priors.layout import write_derived
 from ssd.tools.report import describe_run, write_report
@@ -146,7 +146,10 @@ def make_plan(
     start = choose_start(source)
     names = ["DATASETS.TRAIN", list(facts.train), "DATASETS.TEST", list(facts.test)]
     cfg = load_config(start.recipe, [*start.overrides, *names, *overrides])
+    scaling = [] if start.recipe != IMAGENET else choose_pixels(cfg, facts.datasets[0])
+    weights = f"{start.text}{'; pixels are not divided, as its first batch norm asks' if scaling else ''}"
     choices = [planning.describe_data(facts), planning.describe_division(facts)]
+    cfg = cfg.with_overrides([*scaling, *overrides])
     num_train = len(facts.records(facts.train))
     is_fixed = "SOLVER.MAX_ITER" in overrides[::2]
     wanted = cfg.SOLVER.MAX_ITER if is_fixed else planning.wanted_steps(num_train, cfg.SOLVER.BATCH_SIZE)
@@ -158,8 +161,8 @@ def make_plan(
     schedule = replace(schedule, seconds=schedule.seconds + time.monotonic() - began)
     network = f"{cfg.MODEL.BACKBONE.NAME}, neck {cfg.MODEL.NECK.NAME}, on {select_device(cfg.MODEL.DEVICE)}"
     length = planning.describe_schedule(tried, schedule, timing, num_train, limit)
-    weights = Choice("start", start.text, start.overrides)
-    choices += [weights, Choice("network", network), option, priors, length]
+    weights_choice = Choice("start", weights, (*start.overrides, *scaling))
+    choices += [weights_choice, Choice("network", network), option, priors, length]
     cfg = tried.with_overrides([*length.overrides, *overrides])
     risks = planning.find_risks(facts, cfg, start, schedule, wanted)
     return Plan(start.recipe, tuple(choices), schedule, tuple(risks)), cfg

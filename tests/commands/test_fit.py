@@ -5,6 +5,8 @@ import shutil
 from pathlib import Path
 from unittest.mock import Mock
 
+import cv2
+import numpy as np
 import pytest
 import torch
 
@@ -12,8 +14,10 @@ import ssd
 from ssd.cli import main
 from ssd.commands.train import main as train
 from ssd.config import load_config
+from ssd.data import build_datasets
 from ssd.deploy.detector import Run
-from ssd.tools.fit.start import RANDOM, choose_start
+from ssd.modeling.backbone import build_backbone
+from ssd.tools.fit.start import RANDOM, choose_pixels, choose_start
 from ssd.utils.errors import CheckpointError, ConfigError, DatasetError
 from tests.conftest import SMALL_MODEL, restored_logger
 
@@ -125,6 +129,27 @@ def test_starts(detector_file: Path, finished_run: Path, tmp_path: Path) -> None
     cached.parent.mkdir()
     cached.write_bytes(b"")
     assert str(cached) in choose_start(None).text
+
+
+@pytest.mark.parametrize("scale", [1.0, 57.0])
+def test_pixels_follow_from_the_statistics_of_the_weights(scale: float, scenes: Path, tmp_path: Path) -> None:
+    """Weights for pixels that are divided by 57, or whose first convolution is as much smaller."""
+    cfg = load_config("modern/own_data.yaml", ["MODEL.BACKBONE.PRETRAINED", False, "INPUT.IMAGE_SIZE", 64])
+    custom = {"a": {"FORMAT": "voc", "ROOT": str(scenes), "SPLIT": "test"}}
+    (dataset,) = build_datasets(cfg.with_overrides(["DATASETS.CUSTOM", custom, "DATASETS.TEST", ["a"]]), is_train=False)
+    backbone = build_backbone(cfg, False)
+    images = np.stack([cv2.resize(dataset[row][0], (64, 64)) for row in range(4)])
+    pixels = (torch.tensor(images).permute(0, 3, 1, 2) - 115.0) / 57
+    first = backbone.features[0]
+    with torch.no_grad():
+        first[1].running_var.copy_(first[0](pixels).var(dim=(0, 2, 3)))
+        first[0].weight /= scale
+    path = tmp_path / "backbone.pth"
+    torch.save({name: value for name, value in backbone.state_dict().items() if "extras" not in name}, path)
+    start = choose_start(str(path))
+    cfg = load_config(start.recipe, [*start.overrides, "INPUT.IMAGE_SIZE", 64])
+    overrides = choose_pixels(cfg, dataset)
+    assert overrides == ([] if scale == 1 else ["INPUT.PIXEL_MEAN", [123, 117, 104], "INPUT.PIXEL_STD", [1, 1, 1]])
 
 
 def test_a_newcomers_afternoon(fitted, scenes, monkeypatch, capsys) -> None:

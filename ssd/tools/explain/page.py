@@ -22,7 +22,12 @@ _MAX_CANDIDATES = 50  # rows of the table
 _MAX_NEGATIVES = 500
 _SHOWN = 0.5  # score of a detection in the overview
 _SIDE = 720  # pixels of the overview
-_TITLES = {"priors": "Priors", "matches": "Matches", "negatives": "Hard negatives", "detection": "Candidates"}
+_TITLES = {  # and captions, by picture
+    "priors": ("Priors", "The priors of one cell of each level. Every cell has them, and the network judges each."),
+    "matches": ("Matches", "Objects, and the priors that are trained to find them."),
+    "negatives": ("Hard negatives", "Priors that are trained as background: those that look most like an object."),
+    "detection": ("Candidates", "How one detection came about: its prior, scores, and suppressed candidates."),
+}
 
 
 def write_files(explanation: "Explanation", folder: Path, detection: int) -> list[Path]:
@@ -36,14 +41,13 @@ def write_files(explanation: "Explanation", folder: Path, detection: int) -> lis
         if len(explanation.candidates.detections):
             paths.append(folder / "detections.png")
             write_image(draw_overview(explanation), paths[-1])
-            content = _figure(paths[-1], f"Found with a score above {_SHOWN:.0%}, or the best.")
-            sections.append(Section("detections", "Detections", content))
-        for name, title in _TITLES.items():
+            sections.append(Section("detections", "Detections", _figure(paths[-1], tell_story(explanation, detection))))
+        for name, (title, caption) in _TITLES.items():
             content = tables.get(name, "")
             if name in figures:
                 paths.append(folder / f"{name}.png")
                 figures[name].savefig(paths[-1], dpi=_DPI)
-                content = _figure(paths[-1], title) + content
+                content = _figure(paths[-1], caption) + content
             if content:
                 sections.append(Section(name, title, content))
         summary, _, numbers = explanation.to_text(detection).partition("\n")
@@ -62,6 +66,23 @@ def draw_overview(explanation: "Explanation") -> np.ndarray:
     boxes = found.boxes[rows].numpy() * np.tile([width, height], 2) / np.tile(explanation.image.shape[1::-1], 2)
     return draw_detections(
         image, boxes, found.labels[rows].numpy(), found.scores[rows].numpy(), explanation.class_names
+    )
+
+
+def tell_story(explanation: "Explanation", detection: int) -> str:
+    """Say what is found, and how one detection, from 0, the best, came about."""
+    found, row = explanation.candidates, explanation.find_detection(detection)
+    names = [explanation.class_names[label] for label in found.labels[found.detections].tolist()]
+    num_shown = int((found.scores[found.detections] > _SHOWN).sum())
+    shown = ", ".join(names[:num_shown]) or f"nothing; the best guess is {names[0]}"
+    num = len(found.suppressed_by(row))
+    dropped = f"{num} more said the same and {'was' if num == 1 else 'were'} dropped"
+    return (
+        f"Found with a score above {_SHOWN:.0%}: {shown}. The {explanation.class_names[int(found.labels[row])]} "
+        f"({float(found.scores[row]):.0%}) comes from one of {len(explanation.priors):,} priors, boxes at fixed "
+        f"places: the network judged that at {explanation.place(int(found.priors[row]))} to be of this class and "
+        f"moved it onto the object; {dropped}. Below: where the priors are, which objects they learn in training, "
+        "and where this detection comes from."
     )
 
 

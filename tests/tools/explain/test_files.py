@@ -34,6 +34,7 @@ def test_files(tmp_path: Path) -> None:
     assert (page.count("data:image/png;base64,"), page.count("<table")) == (5, 2)
     assert "snow leopard" in page
     assert page.index('id="detections"') < page.index('id="priors"')
+    assert "comes from one of" in page
     assert not re.search(r'(src|href)="(?!data:|#)', page)
 
 
