@@ -20,7 +20,6 @@ from ssd.commands import train
 from ssd.config import Config, cfg, load_config
 from ssd.modeling.detector import build_detection_model
 from ssd.tools.data.scenes import write_scenes
-from ssd.utils.opencv import silence_ffmpeg
 from tests.forks import Forks
 
 ROOT = Path(__file__).parents[1]
@@ -33,8 +32,6 @@ SMALL_MODEL = [
     *("MODEL.PRIORS.ASPECT_RATIOS", [[2], [2], [2], [2]], "DATA_LOADER.NUM_WORKERS", 0),
     *("SOLVER.WARMUP_ITERS", 10, "SOLVER.LR_STEPS", [], "SOLVER.BATCH_SIZE", 2),
 ]
-
-silence_ffmpeg()  # FFmpeg reads its log level at the first video of a process, whichever test opens it
 
 # The same examples in every run; `--hypothesis-profile default` looks for others.
 settings.register_profile("fixed", derandomize=True, deadline=None)

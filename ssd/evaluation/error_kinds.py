@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ssd.evaluation.curves import average_precision
+from ssd.evaluation.curves import average_precision, matched_ap
 from ssd.evaluation.matching import Matches, best_objects
 from ssd.evaluation.tables import Tables
 
@@ -23,10 +23,7 @@ class ErrorSplit(NamedTuple):
     kinds: np.ndarray  # (D,) kind of each false positive as an index of KINDS; NO_ERROR for other detections
     targets: np.ndarray  # (D,) object of a ``class`` or ``localisation`` error, else -1
     is_missed: np.ndarray  # (G,) not found, and no target
-    base_ap: np.ndarray  # (C,) AP at IoU 0.5; nan where there is no object
     costs: np.ndarray  # (6, C) gain in AP if the errors of one kind are fixed
-    false_positive_costs: np.ndarray  # (C,) gain if all false positives are removed
-    false_negative_costs: np.ndarray  # (C,) gain if all objects that are not found are removed
 
 
 def split_errors(tables: Tables, matches: Matches) -> ErrorSplit:
@@ -43,13 +40,10 @@ def split_errors(tables: Tables, matches: Matches) -> ErrorSplit:
     is_found[matches.targets[matches.is_hit]] = True
     is_missed = ~is_found & ~tables.objects.is_ignored
     is_missed[targets[targets >= 0]] = False
-    num_objects = tables.count_objects()
-    base = average_precision(tables, matches.is_hit, ~matches.is_ignored, num_objects)
+    base = matched_ap(tables, matches)
     costs = [_fixed_ap(tables, matches, targets, kinds == kind, is_found) - base for kind in range(MISSED)]
     costs.append(_ap_without(tables, matches, is_missed) - base)
-    only_hits = average_precision(tables, matches.is_hit, matches.is_hit, num_objects)
-    only_found = _ap_without(tables, matches, ~is_found & ~tables.objects.is_ignored)
-    return ErrorSplit(kinds, targets, is_missed, base, np.stack(costs), only_hits - base, only_found - base)
+    return ErrorSplit(kinds, targets, is_missed, np.stack(costs))
 
 
 def _kinds(tables: Tables, matches: Matches) -> tuple[np.ndarray, np.ndarray]:

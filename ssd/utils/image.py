@@ -5,7 +5,6 @@ Pillow reads the header, with size and orientation, and OpenCV the pixels as the
 
 import importlib.util
 import io
-import logging
 import math
 import os
 import re
@@ -26,9 +25,6 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from ssd.utils.errors import ImageError, os_errors_as
 from ssd.utils.files import atomic_write, describe_others, warn_of_others
-from ssd.utils.opencv import silent_opencv
-
-logger = logging.getLogger(__name__)
 
 WRITTEN_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 _DECODES_AVIF = importlib.util.find_spec("PIL._avif") is not None and re.search(
@@ -54,9 +50,7 @@ _EXIF_ORIENTATION = 0x0112
 _TURNS: dict[Any, tuple[bool, int | None]]
 _TURNS = {2: (False, 1), 3: (False, -1), 4: (False, 0), 5: (True, None), 6: (True, 1), 7: (True, -1), 8: (True, 0)}
 _NO_TURN: tuple[bool, int | None] = (False, None)
-_DEEP_FORMATS = (b"\x89PNG", b"II*\0", b"MM\0*")  # PNG and TIFF, whose 16 bits may hold fewer
-_FEW_GREY_VALUES = 16  # of 256 that an image keeps
-_dim_folders: set[str] = set()  # folders of images with few grey values, warned of once
+_DEEP_FORMATS = (b"\x89PNG", b"II*\0", b"MM\0*")  # PNG and TIFF, which may have 16 bits
 
 
 def read_image(source: str | os.PathLike[str] | bytes, expected_size: tuple[int, int] | None = None) -> np.ndarray:
@@ -83,11 +77,8 @@ def read_reduced_image(
     size, turn = _read_header(data, name, expected_size)
     if not _is_jpeg(data):
         reduction = 1
-    else:
-        if len(data) < -(-size[0] // 8) * -(-size[1] // 8) // 8:  # libjpeg fills missing blocks with grey
-            raise ImageError(f"{name}: the image is damaged: {len(data)} bytes are too few for {size} pixels")
-        if turn != _NO_TURN:  # may move the far edge, with an incomplete square, into the near one
-            reduction = math.gcd(reduction, *(expected_size or (1, 1)))
+    elif turn != _NO_TURN:  # may move the far edge, with an incomplete square, into the near one
+        reduction = math.gcd(reduction, *(expected_size or (1, 1)))
     pixels = _decode(data, name, reduction)
     if pixels.shape[1::-1] != reduced_size(size, reduction):
         raise ImageError(f"{name}: {size} pixels by its header, but {pixels.shape[1::-1]} are stored; save it again")
@@ -130,8 +121,7 @@ def image_names(folder: str | os.PathLike[str]) -> list[str]:
 def write_image(image: np.ndarray, path: Path) -> None:
     """Write an RGB image (H, W, 3) in the format that the suffix of ``path`` names; raise ImageError if that fails."""
     try:
-        with silent_opencv():
-            done, encoded = cv2.imencode(path.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+        done, encoded = cv2.imencode(path.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
     except cv2.error:
         done = False
     if not done:
@@ -199,8 +189,7 @@ def _decode(data: bytes, name: str, reduction: int) -> np.ndarray:
             image.load()
     reason = "convert it to PNG or JPEG"
     try:
-        with silent_opencv():  # the ImageError has the cause
-            pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error as error:
         pixels, reason = None, error.err
     if pixels is None:
@@ -211,15 +200,9 @@ def _decode(data: bytes, name: str, reduction: int) -> np.ndarray:
 
 
 def _to_8_bits(pixels: np.ndarray, name: str) -> np.ndarray:
-    """Return the high byte of 16 bits, as the PNG specification has it; low ones alone are taken for a dark image."""
+    """Return the high byte of 16 bits, as the PNG specification has it."""
     if pixels.dtype != np.uint16:
         raise ImageError(f"{name}: the pixels are {pixels.dtype} numbers, whose range is unknown; save them as 8 bits")
-    highest, folder = int(pixels.max()), os.path.dirname(name)
-    num_values = highest // 256 + 1
-    if num_values <= _FEW_GREY_VALUES and folder not in _dim_folders:
-        _dim_folders.add(folder)
-        message = "%s: 16 bits, but no value above %d, so at most %d grey values are left of such images; %s"
-        logger.warning(message, name, highest, num_values, "scale them to 8 bits yourself, all by the same factor")
     return (pixels >> 8).astype(np.uint8)
 
 

@@ -1,10 +1,8 @@
 """Pixels are compared with Pillow, an independent decoder."""
 
-import contextlib
 import io
 import os
 import struct
-import threading
 import tracemalloc
 import zlib
 from unittest.mock import Mock
@@ -24,11 +22,9 @@ from ssd.utils.image import (
     reduced_size,
     write_image,
 )
-from ssd.utils.opencv import silence_ffmpeg, silent_opencv
 
 WIDTH, HEIGHT = 64, 48
 refuse_to_decode = Mock(side_effect=AssertionError("the pixels were asked for"))
-opencv_level = getattr(cv2.utils, "logging", cv2).getLogLevel
 ORIENTATION_TAG = 0x0112
 # What each EXIF orientation asks of the viewer (Exif 2.32, table 6), as a map of the stored array.
 UPRIGHT = {
@@ -121,20 +117,6 @@ def test_header_and_pixels_that_disagree_are_an_error(tmp_path, pixels, monkeypa
         read_image(path)
 
 
-@pytest.mark.parametrize("suffix", [".png", ".tif"])
-def test_images_of_few_grey_values_in_16_bits_are_warned_of_once(tmp_path, suffix, caplog) -> None:
-    """10 bits in the low ones of 16 leave four of 256 grey values."""
-    deep = np.arange(1024, dtype=np.uint16).reshape(32, 32)
-    for name, values in (("a", deep * 64), ("b", deep), ("c", deep)):
-        (tmp_path / f"{name}{suffix}").write_bytes(cv2.imencode(suffix, values)[1].tobytes())
-        np.testing.assert_array_equal(read_image(tmp_path / f"{name}{suffix}")[..., 0], values >> 8)
-    (record,) = caplog.records
-    message = record.getMessage()
-    assert message.startswith(str(tmp_path / f"b{suffix}"))
-    assert " 1023," in message
-    assert " 4 " in message
-
-
 def test_expected_size_picks_the_orientation_that_agrees(pixels) -> None:
     data = encode(Image.fromarray(pixels), "PNG", orientation=6)
     upright = np.rot90(pixels, -1)
@@ -188,13 +170,12 @@ def test_bytes_after_the_end_do_no_harm(pixels, file_format) -> None:
 
 @pytest.mark.parametrize("file_format", ["JPEG", "PNG", "BMP", "WEBP"])
 @pytest.mark.parametrize("kept", [0.05, 0.5, 0.95])
-def test_truncated_file_is_an_error(tmp_path, pixels, file_format, kept, capfd) -> None:
+def test_truncated_file_is_an_error(tmp_path, pixels, file_format, kept) -> None:
     data = encode(Image.fromarray(pixels), file_format)
     path = tmp_path / "half.jpg"
     path.write_bytes(data[: int(len(data) * kept)])
     with pytest.raises(ImageError, match=r"half\.jpg: .*(truncated|damaged)"):
         read_image(path)
-    assert capfd.readouterr().err == ""
 
 
 @pytest.mark.parametrize(
@@ -234,7 +215,7 @@ def test_what_is_written_can_be_read(tmp_path, name) -> None:
     assert np.abs(read_image(tmp_path / name).astype(int) - image).max() < 8
 
 
-def test_an_image_that_cannot_be_written(tmp_path, capfd) -> None:
+def test_an_image_that_cannot_be_written(tmp_path) -> None:
     image = np.zeros((2, 2, 3), np.uint8)
     for name in ("a", "a.xyz"):
         with pytest.raises(ImageError, match=r"a.*: 2 x 2 .*\.png"):
@@ -245,7 +226,6 @@ def test_an_image_that_cannot_be_written(tmp_path, capfd) -> None:
     (tmp_path / "a.png").mkdir()
     with pytest.raises(ImageError, match=r"a\.png: "):
         write_image(image, tmp_path / "a.png")
-    assert capfd.readouterr().err == ""
 
 
 def zero_png(width: int, height: int) -> bytes:
@@ -300,8 +280,6 @@ def test_every_format_is_held_to_the_limit(file_format, monkeypatch) -> None:
         patch.setattr(cv2, "imdecode", refuse_to_decode)
         with pytest.raises(ImageError, match=r"20000 x 20000 |400000000 "):
             read_image(header_of(file_format, 20_000, 20_000))
-    with pytest.raises(ImageError, match=r"damaged|truncated|cannot decode"):  # promises more than there is
-        read_image(header_of(file_format, 1600, 1600))
     monkeypatch.setattr("ssd.utils.image.MAX_PIXELS", 3072)
     assert read_image(zero_png(64, 48)).shape == (48, 64, 3)
     with pytest.raises(ImageError, match=r"65 x 48 .* 3072 "):
@@ -350,36 +328,3 @@ def test_the_images_of_a_folder(tmp_path, caplog) -> None:
     assert "no suffix (1)" in caplog.text  # and notes.txt is not meant to be an image
     with pytest.raises(ImageError, match=r"link\.jpg: No such file"):
         read_image(tmp_path / "link.jpg")
-
-
-def test_opencv_is_silent_until_the_last_thread_has_left() -> None:
-    """Each restoring the level that it found would leave OpenCV silent: the second finds silence."""
-    before = opencv_level()
-    assert before != 0
-    first_is_in, second_is_in, first_is_out = threading.Event(), threading.Event(), threading.Event()
-
-    def first() -> None:
-        with contextlib.suppress(KeyError), silent_opencv():
-            first_is_in.set()
-            second_is_in.wait(10)
-            raise KeyError
-        first_is_out.set()
-
-    thread = threading.Thread(target=first)
-    thread.start()
-    assert first_is_in.wait(10)
-    with silent_opencv():
-        second_is_in.set()
-        assert first_is_out.wait(10)
-        assert opencv_level() == 0
-    thread.join()
-    assert opencv_level() == before
-
-
-def test_a_level_that_the_user_has_set_for_ffmpeg_stays(monkeypatch) -> None:
-    monkeypatch.delenv("OPENCV_FFMPEG_LOGLEVEL", raising=False)
-    silence_ffmpeg()
-    assert os.environ["OPENCV_FFMPEG_LOGLEVEL"] == "-8"
-    monkeypatch.setenv("OPENCV_FFMPEG_LOGLEVEL", "32")
-    silence_ffmpeg()
-    assert os.environ["OPENCV_FFMPEG_LOGLEVEL"] == "32"

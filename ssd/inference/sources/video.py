@@ -13,7 +13,6 @@ from ssd.inference.sources.addresses import address_scheme, public_address
 from ssd.inference.sources.frames import Frame, PendingFrame, VideoInfo, failed_frame
 from ssd.utils.errors import ImageError
 from ssd.utils.image import MAX_PIXELS
-from ssd.utils.opencv import silence_ffmpeg, silent_opencv
 
 VIDEO_SUFFIXES = (
     *(".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".wmv", ".flv", ".3gp"),
@@ -110,15 +109,13 @@ class _FrameTimes:
 
 
 def _open_capture(address: str | int, timeout: float) -> cv2.VideoCapture:
-    silence_ffmpeg()
-    with silent_opencv():
-        if isinstance(address, int):
-            capture = cv2.VideoCapture(address)
-        else:
-            # Other backends than CAP_FFMPEG take "%03d" in a name for a numbered sequence of images.
-            limits = (cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, cv2.CAP_PROP_READ_TIMEOUT_MSEC)
-            settings = [value for key in limits for value in (key, round(1000 * timeout))]
-            capture = cv2.VideoCapture(address, cv2.CAP_FFMPEG, settings)
+    if isinstance(address, int):
+        capture = cv2.VideoCapture(address)
+    else:
+        # Other backends than CAP_FFMPEG take "%03d" in a name for a numbered sequence of images.
+        limits = (cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, cv2.CAP_PROP_READ_TIMEOUT_MSEC)
+        settings = [value for key in limits for value in (key, round(1000 * timeout))]
+        capture = cv2.VideoCapture(address, cv2.CAP_FFMPEG, settings)
     if capture.isOpened():
         return capture
     if isinstance(address, int):
@@ -144,8 +141,7 @@ def _read_info(capture: cv2.VideoCapture, name: str) -> VideoInfo:
 
 
 def _read_bgr(capture: cv2.VideoCapture) -> np.ndarray | None:
-    with silent_opencv():
-        is_read, pixels = capture.read()
+    is_read, pixels = capture.read()
     return pixels if is_read else None
 
 

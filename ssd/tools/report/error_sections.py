@@ -39,12 +39,10 @@ _DASH = 9  # pixels
 def make_errors_section(analysis: Analysis) -> Section:
     """Return the kinds of errors, and the AP that each costs."""
     errors = analysis.errors
-    names = (*KINDS, "all false positives", "all false negatives")
-    all_costs = [*errors.costs, errors.false_positive_costs, errors.false_negative_costs]
-    costs = {name: mean(cost) for name, cost in zip(names, all_costs, strict=True)}
+    costs = {kind: mean(cost) for kind, cost in zip(KINDS, errors.costs, strict=True)}
     counts = [*(int((errors.kinds == kind).sum()) for kind in range(len(KINDS) - 1)), int(errors.is_missed.sum())]
     content = paragraph(
-        f"{'AP50' if analysis.tables.metric == 'coco' else 'mAP'} is {number(mean(errors.base_ap), '.3f')}. Each cost "
+        f"{'AP50' if analysis.tables.metric == 'coco' else 'mAP'} is {number(mean(analysis.ap), '.3f')}. Each cost "
         "is the gain in it if only the errors of one kind were fixed, whatever their score; costs do not add up. Kinds "
         "and fixes are those of TIDE (Bolya et al., ECCV 2020, Sec. 2.2 and 2.3)."
     )

@@ -7,14 +7,11 @@ import cv2
 import numpy as np
 import pytest
 
-from ssd.utils.opencv import silence_ffmpeg
-
 WIDTH, HEIGHT, FRAME_RATE = 64, 48, 10.0
 
 
 def write_frames(path: Path, num_frames: int, codec: str = "MJPG") -> Path:
     """Frame n is of grey level 8 n, with noise in its upper quarter so that frames differ in more than their mean."""
-    silence_ffmpeg()  # it reads its settings only once
     size = (WIDTH, HEIGHT)
     writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter_fourcc(*codec), FRAME_RATE, size)
     assert writer.isOpened()
