@@ -160,12 +160,6 @@ def _meanings(value: Any, full_key: str) -> Iterator[Any]:
     """Yield what may be meant by a value of the wrong type: as YAML has it, for messages."""
     if type(value) is int and abs(value) < MAX_INT:
         yield float(value)
-    if type(value) is int and full_key == "OUTPUT_DIR":
-        yield f"'{value}'"
-    texts = [value] if isinstance(value, str) else value if isinstance(value, (list, tuple)) else []
-    if any("(" in str(text) for text in texts):  # of pairs in parentheses, YAML makes texts
-        decoded = _decode(", ".join(map(str, texts)).replace("(", "[").replace(")", "]"))
-        yield list(decoded) if isinstance(decoded, tuple) else decoded
     if not full_key.startswith(("MODEL.BACKBONE.", "MODEL.PRIORS.")):  # whose lists have an entry for each level
         if isinstance(value, str):
             yield [name for name in (part.strip(" '\"()[]") for part in value.split(",")) if name]

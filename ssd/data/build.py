@@ -14,8 +14,7 @@ from torch.utils.data import DataLoader
 from yacs.config import CfgNode
 
 from ssd.data.catalog import dataset_names, make_dataset
-from ssd.data.datasets import ArrayDataset, COCODataset, DetectionDataset
-from ssd.data.datasets.policy import describe_similar
+from ssd.data.datasets import ArrayDataset, DetectionDataset
 from ssd.data.samplers import IterationSampler, repeat_factors, share_of_batches
 from ssd.data.samples import ResizedSamples, TrainingSamples, collate_test, collate_training, open_sample
 from ssd.data.transforms.geometry import GeometricSteps
@@ -55,8 +54,6 @@ def build_datasets(cfg: CfgNode, is_train: bool, class_names: Sequence[str] | No
     ]
     if class_names is None:
         unite_class_names(names, datasets)
-        if similar := describe_similar(datasets[0].class_names):
-            logger.warning("%s", similar)
     for name, dataset in zip(names, datasets, strict=True):
         logger.info("%s: %d images, %d classes", name, len(dataset), len(dataset.class_names) - 1)
     return datasets
@@ -68,11 +65,6 @@ def unite_class_names(names: Sequence[str], datasets: Sequence[DetectionDataset]
     union = sorted({name for dataset in open_sets for name in dataset.class_names[1:]})
     for open_set in open_sets:
         open_set.relabel((BACKGROUND, *union))
-    known = {name for dataset in datasets for name in dataset.class_names}
-    for dataset in datasets:  # a category that only groups others in one set may have objects in another
-        if isinstance(dataset, COCODataset) and known & set(dataset.group_names):
-            ids = dataset.category_ids
-            dataset.relabel((BACKGROUND, *sorted(known & ids.keys(), key=ids.__getitem__)))
     for name, dataset in zip(names, datasets, strict=True):
         if tuple(dataset.class_names) != tuple(datasets[0].class_names):
             raise ConfigError(

@@ -23,7 +23,6 @@ from ssd.utils.errors import DatasetError, SSDError
 logger = logging.getLogger(__name__)
 
 _MAX_DRAWS = 100  # damaged replacements in a row after which all samples are taken to be damaged
-_NAMED = 5  # damaged images, each with a warning; more of them are only counted
 
 
 @dataclass(eq=False)
@@ -116,33 +115,18 @@ def batch_images(loader: DataLoader, datasets: Sequence[DetectionDataset], itera
     return names
 
 
-class PositionedGenerator:
-    """Random numbers as a function of (seed, position). Philox is counter-based: another key is another stream."""
-
-    def __init__(self, seed: int):
-        self._bits = np.random.Philox(key=seed % 2**64)
-        self._state = self._bits.state
-        self._generator = np.random.Generator(self._bits)
-
-    def at(self, position: int) -> np.random.Generator:
-        """Return the generator at the start of the stream of ``position``; it is valid until the next call."""
-        self._state["state"]["key"][1] = position
-        self._bits.state = self._state  # several times faster than a new generator
-        return self._generator
+def rng_at(seed: int, position: int) -> np.random.Generator:
+    """Return random numbers as a function of (seed, position). Philox is counter-based: another key, another stream."""
+    return np.random.Generator(np.random.Philox(key=(position << 64) + seed % 2**64))
 
 
 class Replacement:
-    """Replace damaged samples by others, which are drawn uniformly, and count them."""
+    """Replace damaged samples by others, which are drawn uniformly."""
 
     def __init__(self, num_samples: int, seed: int):
         self._num_samples = num_samples
         self._seed = seed
         self._is_damaged = torch.zeros(num_samples, dtype=torch.bool).share_memory_()  # by all workers
-
-    @property
-    def count(self) -> int:
-        """Number of samples found damaged so far."""
-        return int(self._is_damaged.sum())
 
     def draw(self, position: int, attempt: int, error: SSDError) -> int:
         """Return the index of another sample for a position of the stream."""
@@ -154,12 +138,7 @@ class Replacement:
         return int(np.random.default_rng((self._seed, position, attempt)).integers(self._num_samples))
 
     def report(self, index: int, error: SSDError) -> None:
-        """Count a damaged sample and warn: the first few by name, then their number as it grows tenfold."""
-        if self._is_damaged[index]:
-            return
-        self._is_damaged[index] = True
-        count = self.count
-        if count <= _NAMED:
+        """Warn of a damaged sample, once."""
+        if not self._is_damaged[index]:
+            self._is_damaged[index] = True
             logger.warning("Damaged sample, replaced by another one: %s", error)
-        elif count in (10, 100, 1000, 10_000, 100_000):
-            logger.warning("%d damaged samples so far, of %d; the last: %s", count, self._num_samples, error)

@@ -5,7 +5,7 @@ Legend: B images, G largest number of objects of an image, S_h and S_w height an
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol, TypeGuard, cast, runtime_checkable
+from typing import NamedTuple, cast
 
 import cv2
 import numpy as np
@@ -14,25 +14,11 @@ from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
 from ssd.data.datasets import ArrayDataset, DetectionDataset
-from ssd.data.samplers import PositionedGenerator, Replacement, locate_sample
+from ssd.data.samplers import Replacement, locate_sample, rng_at
 from ssd.data.transforms.geometry import GeometricSteps, draw_geometry, map_boxes, max_reduction, valid_area, warp_image
 from ssd.structures import Container
 from ssd.utils.errors import DatasetError, ImageError
 from ssd.utils.image import reduced_size
-
-
-@runtime_checkable
-class TwoPartDataset(Protocol):
-    """Methods in addition to ``__getitem__`` that let a dataset decode images at a fraction of their size."""
-
-    def get_img_info(self, index: int) -> dict[str, Any]:
-        """Return at least ``height`` and ``width`` in pixels."""
-
-    def get_target(self, index: int) -> Container:
-        """Return the objects to train on, as ``__getitem__`` does."""
-
-    def read_image(self, index: int, reduction: int = 1) -> tuple[np.ndarray, int]:
-        """Return the image of ``__getitem__``, see ``read_reduced_image``."""
 
 
 class OpenSample(NamedTuple):
@@ -47,16 +33,11 @@ def open_sample(datasets: Sequence[DetectionDataset], index: int) -> OpenSample:
     """Return the annotation of a sample of the concatenated datasets, with its image where that is not separate."""
     number, row = locate_sample(datasets, index)
     dataset = datasets[number]
-    if has_parts(dataset):
+    if isinstance(dataset, ArrayDataset):
         info = dataset.get_img_info(row)
         return OpenSample(dataset.get_target(row), (info["width"], info["height"]), None)
     image, target, _ = dataset[row]
     return OpenSample(target, (image.shape[1], image.shape[0]), image)
-
-
-def has_parts(dataset: DetectionDataset) -> TypeGuard[TwoPartDataset]:
-    """Return whether a dataset gives annotation and image separately."""
-    return isinstance(dataset, (ArrayDataset, TwoPartDataset))  # the first is fast
 
 
 class TrainingSample(NamedTuple):
@@ -92,7 +73,7 @@ class TrainingSamples(Dataset[TrainingSample]):
         self._reduced_decoding = reduced_decoding
         self.replacement = Replacement(len(self), seed) if skip_bad else None
         self._size = size
-        self._rng = PositionedGenerator(seed)
+        self._seed = seed
         self._steps = steps
         self._last_steps = GeometricSteps(expand=False, crop=False, mirror=steps.mirror)
         self._close_position = math.inf if close_position is None else close_position
@@ -124,11 +105,11 @@ class TrainingSamples(Dataset[TrainingSample]):
             raise DatasetError(f"image {index}, annotated as {height} x {width} pixels, {problem}")
         boxes = np.minimum(np.maximum(boxes, 0), limit)  # so that a crop that holds a centre shows image
         steps = self._steps if position < self._close_position else self._last_steps
-        draw, reduction = draw_geometry(width, height, boxes, self._rng.at(position), steps), 1
+        draw, reduction = draw_geometry(width, height, boxes, rng_at(self._seed, position), steps), 1
         if image is None:
             number, row = locate_sample(self._datasets, index)
             reduction = max_reduction(draw, self._size) if self._reduced_decoding else 1
-            image, reduction = cast(TwoPartDataset, self._datasets[number]).read_image(row, reduction)
+            image, reduction = cast(ArrayDataset, self._datasets[number]).read_image(row, reduction)
         found = image.shape[1], image.shape[0]
         if found == reduced_size((width, height), reduction):
             area = valid_area(width, height, draw, self._size)

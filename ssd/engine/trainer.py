@@ -17,7 +17,7 @@ from ssd.modeling.detector import SSDDetector
 from ssd.solver import ModelAverage
 from ssd.structures import Container
 from ssd.utils.checkpoint import Checkpointer
-from ssd.utils.distributed import Agreement, get_rank, get_world_size, is_main, wait_for_all
+from ssd.utils.distributed import get_rank, get_world_size, is_main, largest_of_all, wait_for_all
 from ssd.utils.interrupt import InterruptGuard
 
 logger = logging.getLogger(__name__)
@@ -59,7 +59,6 @@ def train(t: Training) -> bool:
     Only logging, saving and evaluation wait for a GPU. Several processes run this in parallel, each with its share of
     a batch. Raises TrainingError if the training diverges.
     """
-    agree = Agreement()
     batches = t.monitor.watch(prefetch(t.data_loader, next(t.detector.parameters()).device))
     if 0 < t.start_iteration < t.max_iter and is_due(t.start_iteration, t.intervals.evaluate):
         t.evaluate(t.start_iteration)  # the run may have ended during this evaluation
@@ -77,7 +76,7 @@ def train(t: Training) -> bool:
         if is_due(iteration, t.intervals.log) or iteration == t.max_iter:
             t.monitor.log(iteration)
             t.check(iteration)  # after the line, which shows the loss
-        stop = agree(t.interrupt.signal or 0)
+        stop = largest_of_all(t.interrupt.signal or 0)
         if is_due(iteration, t.intervals.save) or stop:
             _save(t, f"model_{iteration:06d}", iteration)
         if stop:

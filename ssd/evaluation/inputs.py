@@ -122,15 +122,10 @@ def _coco_annotations(image_id: int, objects: ImageAnnotation) -> list[dict[str,
 
 
 def _check_detections(index: int, image: ImageDetections, num_classes: int) -> None:
-    boxes, labels, scores = image
-    count = len(labels)
-    if boxes.shape != (count, 4) or labels.shape != (count,) or scores.shape != (count,):
-        shapes = f"boxes {boxes.shape}, labels {labels.shape}, scores {scores.shape}"
-        raise ValueError(f"detections of image {index}: expected shapes (N, 4), (N,), (N,), got {shapes}")
-    outside = (labels < 1) | (labels >= num_classes)
+    outside = (image.labels < 1) | (image.labels >= num_classes)
     if outside.any():
-        raise ValueError(f"detections of image {index}: label {labels[outside][0]} is not in 1..{num_classes - 1}")
-    for name, values in (("box", boxes), ("score", scores)):
-        finite = np.isfinite(values)
-        if not finite.all():
-            raise ValueError(f"detections of image {index}: a {name} holds {values[~finite][0]}, not a finite number")
+        raise ValueError(
+            f"detections of image {index}: label {image.labels[outside][0]} is not in 1..{num_classes - 1}"
+        )
+    if not all(np.isfinite(values).all() for values in (image.boxes, image.scores)):
+        raise ValueError(f"detections of image {index}: a box or score is not a finite number")

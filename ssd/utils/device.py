@@ -91,14 +91,10 @@ def available_cores(cgroup: Path = _CGROUP) -> int:
     """Return how many cores this process may use: a container may show all of its machine and get the time of a few."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
     try:
-        if (cgroup / "cpu.max").exists():
-            quota, period = (cgroup / "cpu.max").read_text().split()  # version 2: "200000 100000", or "max 100000"
-        else:
-            quota, period = ((cgroup / "cpu" / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
-        share = math.ceil(int(quota) / int(period))
-    except (OSError, ValueError):
+        quota, period = (cgroup / "cpu.max").read_text().split()
+        return min(cores, math.ceil(int(quota) / int(period)))
+    except (OSError, ValueError):  # no container, or "max 100000"
         return cores
-    return min(cores, share) if share > 0 else cores  # version 1 writes -1 for no limit
 
 
 def limit_threads(cgroup: Path = _CGROUP) -> None:

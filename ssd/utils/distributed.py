@@ -202,29 +202,12 @@ def said_once() -> Iterator[None]:
         logger.setLevel(level)
 
 
-class Agreement:
-    """Maximum of one number of each process, the same in all: whether to stop, and why.
-
-    With several processes the answer is about the numbers of the previous call, so that no process waits for another.
-    """
-
-    def __init__(self) -> None:
-        self._asked: tuple[dist.Work, Tensor] | None = None
-
-    def __call__(self, number: int) -> int:
-        """Send a number, 0 or more; all processes must call this equally often."""
-        if not is_distributed():
-            return number
-        answer = 0
-        if self._asked is not None:
-            work, largest = self._asked
-            work.wait()
-            answer = int(largest)
-        largest = torch.tensor([number])
-        work = dist.all_reduce(largest, op=dist.ReduceOp.MAX, group=_cpu_group, async_op=True)
-        assert work is not None  # every process is a member of the group
-        self._asked = work, largest
-        return answer
+def largest_of_all(number: int) -> int:
+    """Return the maximum of one number of each process, the same in all: whether to stop, and why."""
+    largest = torch.tensor([number])
+    if is_distributed():
+        dist.all_reduce(largest, op=dist.ReduceOp.MAX, group=_cpu_group)
+    return int(largest)
 
 
 def is_lost_connection(error: RuntimeError) -> bool:

@@ -10,7 +10,7 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -29,7 +29,6 @@ _DATA_SUFFIXES = (
 _TEMPORARY = re.compile(r"\..+\.\d+\.tmp")  # names that ``atomic_write`` gives
 _WRITE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}  # of `write`, which names no file
 _CHUNK_BYTES = 1 << 20
-_NO_SUCH_OPERATION = {errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF}
 
 
 def make_writable(folder: Path, name: str) -> None:
@@ -120,13 +119,9 @@ def _flush_folder(folder: Path) -> None:
     if sys.platform == "win32":  # where a folder cannot be opened
         return
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
+    with suppress(OSError):  # some network file systems flush no folders
         os.fsync(descriptor)
-    except OSError as error:
-        if error.errno not in _NO_SUCH_OPERATION:  # some network file systems flush no folders
-            raise
-    finally:
-        os.close(descriptor)
+    os.close(descriptor)
 
 
 def count_others(names: Iterable[str]) -> Counter[str]:

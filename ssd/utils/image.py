@@ -8,7 +8,6 @@ import io
 import math
 import os
 import re
-import stat
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -95,6 +94,7 @@ def reduced_size(size: tuple[int, int], reduction: int) -> tuple[int, int]:
 
 def image_size(path: str | os.PathLike[str], expected_size: tuple[int, int] | None = None) -> tuple[int, int]:
     """Return (width, height) in pixels of the result of ``read_image``, from the file's header."""
+    _refuse_pipe(path)
     size, (is_exchanged, _) = _read_header(path, os.fspath(path), expected_size)
     return size[::-1] if is_exchanged else size
 
@@ -150,15 +150,19 @@ def _read_bytes(source: str | os.PathLike[str] | bytes) -> tuple[bytes, str]:
         return source, f"image of {len(source)} bytes"
     name = os.fspath(source)
     try:
-        info = os.stat(name)
-        if stat.S_ISFIFO(info.st_mode) or stat.S_ISCHR(info.st_mode):
-            raise ImageError(f"{name}: a pipe or device, which may never end; give a file")
-        if info.st_size > _MAX_FILE_BYTES:
-            raise ImageError(f"{name}: {info.st_size} bytes are more than any image of {MAX_PIXELS} pixels takes")
+        _refuse_pipe(name)
+        if (size := os.path.getsize(name)) > _MAX_FILE_BYTES:
+            raise ImageError(f"{name}: {size} bytes are more than any image of {MAX_PIXELS} pixels takes")
         with open(name, "rb", buffering=0) as file:  # cv2.imread cannot open every non-ASCII path on Windows
             return file.read(), name
     except OSError as error:
         raise ImageError(f"{name}: {cause(error)}") from error
+
+
+def _refuse_pipe(path: str | os.PathLike[str]) -> None:
+    """Raise ImageError for a pipe or device, which may never end."""
+    if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
+        raise ImageError(f"{os.fspath(path)}: a pipe or device; give a file")
 
 
 def _read_header(

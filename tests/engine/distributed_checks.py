@@ -30,7 +30,6 @@ from ssd.modeling.detector import SSDDetector
 from ssd.modeling.layers import BatchNorm2d
 from ssd.structures import Container
 from ssd.utils.distributed import (
-    Agreement,
     broadcast_state,
     broadcast_text,
     gather,
@@ -38,6 +37,7 @@ from ssd.utils.distributed import (
     get_world_size,
     in_turns,
     join_processes,
+    largest_of_all,
     leave_processes,
     mean_over_processes,
     parallelise,
@@ -118,10 +118,8 @@ def check_predictions_come_in_order() -> None:
         assert all(torch.equal(found[name], image[name]) for name in image)
 
 
-def check_agreement_of_all_on_the_call_before() -> None:
-    agree = Agreement()
-    asked = [0, 15 if get_rank() == 1 else 2, 0, 0]
-    assert [agree(number) for number in asked] == [0, 0, 15, 0]
+def check_the_largest_of_all() -> None:
+    assert [largest_of_all(number) for number in (0, 15 if get_rank() == 1 else 2, 0)] == [0, 15, 0]
 
 
 def check_the_first_goes_first() -> None:

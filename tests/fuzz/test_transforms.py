@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ssd.data.samplers import PositionedGenerator
+from ssd.data.samplers import rng_at
 from ssd.data.samples import resize_image
 from ssd.data.transforms.geometry import (
     REDUCTIONS,
@@ -46,7 +46,7 @@ def check_alignment(boxes: np.ndarray, mapped: np.ndarray, draw: GeometricDraw) 
 def test_what_is_drawn_shows_image_and_boxes_that_can_be_learnt(width, height, size, relative, steps, seed) -> None:
     points = np.array(relative, dtype=np.float32).reshape(-1, 2, 2) * np.float32([width, height])
     boxes, labels = points.reshape(-1, 4), np.arange(1, len(relative) + 1)  # some inverted, some empty
-    draw = draw_geometry(width, height, boxes, PositionedGenerator(seed).at(seed), steps)
+    draw = draw_geometry(width, height, boxes, rng_at(seed, seed), steps)
     x1, y1, x2, y2 = draw.rect
     assert x1 < x2
     assert y1 < y2

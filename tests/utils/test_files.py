@@ -63,15 +63,13 @@ def test_other_files_are_not_removed(tmp_path) -> None:
     assert len(list(tmp_path.iterdir())) == 7
 
 
-@pytest.mark.parametrize(("number", "is_error"), [(errno.EINVAL, False), (errno.EIO, True)])
-def test_a_file_system_that_flushes_no_folders(tmp_path, monkeypatch, number, is_error) -> None:
+def test_a_file_system_that_flushes_no_folders(tmp_path, monkeypatch) -> None:
     def fsync(descriptor: int) -> None:
         if stat.S_ISDIR(os.fstat(descriptor).st_mode):
-            raise OSError(number, os.strerror(number))
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
 
     monkeypatch.setattr(os, "fsync", fsync)
-    with pytest.raises(OSError, match=os.strerror(number)) if is_error else nullcontext(), atomic_write(tmp_path / "a"):
-        pass
+    write_text(tmp_path / "a", "text")
 
 
 @pytest.mark.parametrize("error", [FileNotFoundError, PermissionError])

@@ -25,7 +25,7 @@ from ssd.data.datasets.policy import (
     mistake_at,
     tally_unmatched,
 )
-from ssd.data.datasets.sizes import SIZE_SLIP, find_image, is_side, true_size
+from ssd.data.datasets.sizes import find_image, is_side, true_size
 from ssd.utils.errors import DatasetError, shorten
 
 logger = logging.getLogger(__name__)
@@ -62,9 +62,9 @@ class COCODataset(ArrayDataset):
         groups, others = _split_categories(content)
         self.category_ids = {category_names[number]: number for number in [*groups, *others]}
         # Supercategories without annotations, such as the first of Roboflow's, are left out.
-        self.group_names = [category_names[number] for number in groups] if class_names is None else []
-        if self.group_names:
-            logger.info("%s: categories that only group others, left out: %s", ann_file, ", ".join(self.group_names))
+        if groups and class_names is None:
+            left_out = ", ".join(category_names[number] for number in groups)
+            logger.info("%s: categories that only group others, left out: %s", ann_file, left_out)
         written_names = check_class_names([category_names[i] for i in others], f"{self.ann_file}: categories")
         class_names = tuple(class_names or written_names)
         if not num_listed:
@@ -154,10 +154,7 @@ class COCODataset(ArrayDataset):
         width: Any = image.get("width")
         height: Any = image.get("height")
         if not (is_side(width) and is_side(height)):
-            if any(side not in (None, 0) for side in (width, height)):
-                problem = f"width is {shorten(width)} and height is {shorten(height)}"
-                policy.note(mistake_at(self.ann_file, field, problem, kind=SIZE_SLIP))
-            width = height = 0
+            width = height = 0  # as if they were missing
         bboxes = [item["bbox"] for item in objects]
         boxes = np.array(bboxes, dtype=np.float64).reshape(-1, 4)
         boxes[:, 2:] += boxes[:, :2]  # x, y, width, height to corner form

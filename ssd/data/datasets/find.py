@@ -2,12 +2,11 @@
 
 import logging
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from ssd.data.datasets.base import ArrayDataset
 from ssd.data.datasets.coco import COCODataset, find_coco, read_coco_json
@@ -44,17 +43,16 @@ _OTHER_FORMATS = {
     b'"coordinates"': "the JSON of CreateML",
 }
 _SHOWN = 5  # reasons in a message
-_TOLERANCE = 1.01  # pixels between two copies of a box: formats count from 0 or from 1, and round
 
-# Class names and boxes (G, 4) by the path of the image.
-_Objects = dict[str, tuple[np.ndarray, np.ndarray]]
+# Number of objects of each class, by the path of the image.
+_Objects = dict[str, Counter[str]]
 
 
 def find_layout(root: Path, format_name: str | None = None) -> Layout:
     """Return the dataset in a folder, of one of FORMATS if it is given.
 
     Only names and the beginnings of files are read, unless there are several formats. Then the first of them is
-    returned if it has the images and boxes of all others.
+    returned if it has the images and objects of all others, which are counted by class.
     """
     require_path(root, "dataset folder")
     if not root.is_dir():
@@ -84,7 +82,7 @@ def _choose_original(root: Path, found: list[Layout]) -> Layout:
     splits = sorted({split for layout in found for split in layout.splits if layout.title in titles})
     division = "" if not splits or any(map(is_usual_split, original.splits)) else f", with splits {', '.join(splits)}"
     message = (
-        "%s: %s is read; it has the images and boxes of %s too. --format, or FORMAT in a config, chooses another%s"
+        "%s: %s is read; it has the images and objects of %s too. --format, or FORMAT in a config, chooses another%s"
     )
     logger.info(message, root, chosen, "; ".join(titles.values()), division)
     return original
@@ -154,10 +152,9 @@ def _read_objects(layout: Layout) -> _Objects:
             dataset = _open(entry, policy)
         except DatasetError as error:
             raise policy.explain(error) from None
-        class_names = np.array(dataset.class_names)
         for row in range(len(dataset)):
-            _, (boxes, labels, *_) = dataset.get_annotation(row)
-            objects[os.path.realpath(dataset.image_path(row))] = class_names[labels], boxes
+            labels = dataset.get_annotation(row)[1][1].tolist()
+            objects[os.path.realpath(dataset.image_path(row))] = Counter(dataset.class_names[label] for label in labels)
     return objects
 
 
@@ -184,25 +181,13 @@ def _open(entry: Mapping[str, Any], policy: ErrorPolicy) -> ArrayDataset:
 
 def _find_difference(part: _Objects, whole: _Objects, part_title: str, whole_title: str) -> str:
     """Return the first image whose objects are not those that ``whole`` has, in words; empty = there is none."""
-    for path, (names, boxes) in part.items():
-        if path not in whole:
-            if len(names):
-                return f"{path} has objects in {part_title} only"
-            continue
-        if len(names) != len(whole[path][0]):
-            return f"{path} has {len(names)} objects in {part_title} and {len(whole[path][0])} in {whole_title}"
-        if not _are_equal(names, boxes, *whole[path]):
-            return f"{path} has other boxes or classes in {part_title} than in {whole_title}"
+    for path, objects in part.items():
+        if path not in whole and objects:
+            return f"{path} has objects in {part_title} only"
+        if path in whole and objects != whole[path]:
+            return f"{path} has {_listed(objects)} in {part_title} and {_listed(whole[path])} in {whole_title}"
     return ""
 
 
-def _are_equal(names: np.ndarray, boxes: np.ndarray, other_names: np.ndarray, other_boxes: np.ndarray) -> bool:
-    """Return whether G objects are G others in some order: pair the nearest boxes first."""
-    distance = np.abs(boxes[:, None] - other_boxes).max(axis=-1, initial=0)  # (G, G)
-    distance[names[:, None] != other_names] = np.inf
-    for _ in names:
-        row, column = np.unravel_index(distance.argmin(), distance.shape)
-        if distance[row, column] > _TOLERANCE:
-            return False
-        distance[row], distance[:, column] = np.inf, np.inf
-    return True
+def _listed(objects: Counter[str]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in objects.items()) or "no object"

@@ -11,7 +11,6 @@ from typing import Any
 from xml.etree.ElementTree import Element, ParseError
 
 import defusedxml.ElementTree
-from defusedxml.common import DefusedXmlException
 
 from ssd.utils.errors import DatasetError, join_some
 
@@ -80,14 +79,8 @@ def read_xml(path: Path, what: str) -> Element | None:
     content = read_file(path, what)
     try:
         return defusedxml.ElementTree.fromstring(content)
-    except ParseError as error:
-        line, column = error.position
-        message = f"{path}: broken XML at line {line}, column {column}: {error.msg}"
-        raise DatasetError(message, path=path, field=f"line {line}") from error
-    except DefusedXmlException as error:
-        raise DatasetError(f"{path}: entities are refused in annotations ({error})", path=path) from error
-    except (ValueError, LookupError) as error:  # from decoding
-        raise DatasetError(f"{path}: not text in the encoding that it declares: {error}", path=path) from error
+    except (ParseError, ValueError, LookupError) as error:  # also of entities, and from decoding
+        raise DatasetError(f"{path}: broken XML, or with entities, which are refused: {error}", path=path) from error
 
 
 def read_json(path: Path, what: str) -> Any:
@@ -95,13 +88,8 @@ def read_json(path: Path, what: str) -> Any:
     content = read_file(path, what)
     try:
         return json.loads(content)
-    except json.JSONDecodeError as error:
-        message = f"{path}: broken JSON at line {error.lineno}, column {error.colno}: {error.msg}"
-        raise DatasetError(message, path=path, field=f"line {error.lineno}") from error
-    except ValueError as error:  # its encoding, or a number of thousands of digits
-        raise DatasetError(f"{path}: not JSON text: {error}", path=path) from error
-    except RecursionError as error:
-        raise DatasetError(f"{path}: the JSON of the {what} is nested too deeply", path=path) from error
+    except (ValueError, RecursionError) as error:
+        raise DatasetError(f"{path}: the {what} is broken JSON: {error}", path=path) from error
 
 
 def path_inside(folder: str, name: str) -> str | None:

@@ -77,16 +77,9 @@ def image_size_of(path: Path, expected_size: tuple[int, int] | None = None) -> t
     """Return (width, height) of an image from its header; see ``read_image`` for ``expected_size``."""
     require_path(path, "image")
     try:
-        _require_regular(path)
         return image_size(path, expected_size)
     except ImageError as error:
         raise DatasetError(str(error), path=path, kind=unreadable_kind(path)) from error
-
-
-def _require_regular(path: Path) -> None:
-    """Refuse a pipe, which would block, and a folder. A missing file is for the reader to report."""
-    if os.path.exists(path) and not os.path.isfile(path):
-        raise ImageError(f"{path}: a folder or a device; an image is a regular file")
 
 
 def unreadable_kind(path: Path) -> str:
@@ -100,7 +93,6 @@ def read_annotated_image(
     path: Path, size: tuple[int, int], boxes: np.ndarray, reduction: int = 1
 ) -> tuple[np.ndarray, int]:
     """Read an image, in the orientation in which its boxes (G, 4) were drawn, with ``read_reduced_image``."""
-    _require_regular(path)
     image, found = read_reduced_image(path, reduction, expected_size=size)
     own, exchanged = image.shape[1::-1], size[::-1]
     if own != reduced_size(size, found) and (own != reduced_size(exchanged, found) or _is_left(boxes, exchanged)):

@@ -170,15 +170,8 @@ def _parse(path: Path) -> dict[Any, Any]:
     text = read_file(path, "description of the dataset")
     try:
         content = yaml.load(text, Loader=NamesLoader)  # a SafeLoader
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        field = f"line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        hint = "; indent with spaces" if "'\\t'" in str(error.problem) else ""
-        raise mistake_at(path, field, f"not valid YAML: {error.problem or error.context}{hint}") from error
-    except (yaml.YAMLError, ValueError, LookupError, TypeError, AttributeError) as error:
-        raise DatasetError(f"{path}: not valid YAML: {error}", path=path) from error
-    except RecursionError as error:
-        raise DatasetError(f"{path}: not valid YAML: nested too deeply", path=path) from error
+    except (yaml.YAMLError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise DatasetError(f"{path}: not valid YAML: {' '.join(str(error).split())}", path=path) from error
     if not isinstance(content, dict):
         raise DatasetError(f"{path}: expected a mapping with names, got {shorten(content)}", path=path)
     return content

@@ -1,6 +1,5 @@
 """Content of datasets in any format: images with their boxes, and the parts that they are in. G objects of an image."""
 
-import logging
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -11,11 +10,9 @@ from typing import Any
 import numpy as np
 
 from ssd.data.datasets import ArrayDataset, COCODataset, DetectionDataset, YOLODataset
-from ssd.data.datasets.policy import SkipErrors, describe_similar
+from ssd.data.datasets.policy import SkipErrors
 from ssd.data.datasets.sizes import MISSING, true_size
 from ssd.utils.errors import ConfigError, DatasetError
-
-logger = logging.getLogger(__name__)
 
 _UNSAFE = re.compile(r"[^\w.,+=@()\[\]{}#%&~$!' -]")  # no list, table or XML needs to quote the rest
 
@@ -56,8 +53,6 @@ def collect_content(datasets: Mapping[str, DetectionDataset]) -> Content:
     for name in class_names:
         if name != name.strip() or not name.isprintable():
             raise DatasetError(f"class name {name!r}: spaces around it or unprintable characters; rename the class")
-    if similar := describe_similar(class_names):
-        logger.warning("%s", similar)
     categories = _common_categories(list(datasets.values()))
     num_polygons = sum(dataset.num_polygons for dataset in datasets.values() if isinstance(dataset, YOLODataset))
     content = Content(tuple(class_names), [], {}, categories, num_polygons)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ssd.data.datasets import DetectionDataset
-from ssd.data.samplers import IterationSampler, PositionedGenerator
+from ssd.data.samplers import IterationSampler, rng_at
 from ssd.data.samples import open_sample
 from ssd.data.transforms.geometry import GeometricDraw, GeometricSteps, draw_geometry, map_boxes
 from ssd.modeling.anchors import match_priors
@@ -52,13 +52,12 @@ def _open(
     datasets: Sequence[DetectionDataset], keys: Iterable[tuple[int, int]], steps: GeometricSteps | None, seed: int
 ) -> Iterable[ImageBoxes]:
     """Yield the objects of samples (index, position); without steps they are only resized."""
-    generator = PositionedGenerator(seed)
     for index, position in keys:
         target, (width, height), _ = open_sample(datasets, index)
         boxes = np.clip(np.asarray(target["boxes"]).reshape(-1, 4), 0, [width, height, width, height])
         draw = GeometricDraw((0, 0, width, height), mirror=False)
         if steps is not None:
-            draw = draw_geometry(width, height, boxes, generator.at(position), steps)
+            draw = draw_geometry(width, height, boxes, rng_at(seed, position), steps)
         mapped, labels = map_boxes(boxes, np.asarray(target["labels"]), draw)
         yield ImageBoxes(torch.from_numpy(np.ascontiguousarray(mapped)), torch.from_numpy(labels))
 

@@ -119,7 +119,6 @@ def test_a_category_that_only_groups_others_is_no_class(write_coco, caplog, root
     names = ("__background__", "dog", "cat", "animals")  # as an older checkpoint has it
     given = COCODataset(*files, class_names=names)
     assert given.contiguous_id_to_coco_id == {1: 9, 2: 2} | ({3: 0} if root == "animals" else {})
-    assert given.group_names == []
 
 
 def test_given_class_names_fix_the_labels(write_coco) -> None:

@@ -117,8 +117,8 @@ def test_names_fall_back_to_lower_case(write_voc) -> None:
 @pytest.mark.parametrize(
     ("xml", "field", "fact"),
     [
-        ("<annotation><object></annotation>", "line 1", "column"),
-        ("", "line 1", "XML"),
+        ("<annotation><object></annotation>", "", "line 1"),
+        ("", "", "XML"),
         ("<html/>", "", "<html>"),
         (ONE_CAT.replace("<name>cat</name>", ""), "object 1 of 1", "<name>"),
         (ONE_CAT.replace("cat", "__background__"), "object 1 of 1", "__background__"),
