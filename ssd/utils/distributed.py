@@ -204,9 +204,10 @@ def said_once() -> Iterator[None]:
 
 def largest_of_all(number: int) -> int:
     """Return the maximum of one number of each process, the same in all: whether to stop, and why."""
+    if not is_distributed():
+        return number
     largest = torch.tensor([number])
-    if is_distributed():
-        dist.all_reduce(largest, op=dist.ReduceOp.MAX, group=_cpu_group)
+    dist.all_reduce(largest, op=dist.ReduceOp.MAX, group=_cpu_group)
     return int(largest)
 
 
