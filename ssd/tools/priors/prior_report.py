@@ -125,7 +125,7 @@ def make_report(layout: Layout, boxes: dict[str, list[ImageBoxes]], class_names:
         feature_map, shapes = layout.levels.feature_maps[index], layout.levels.shapes[index]
         stride = layout.pixel_strides[index]
         levels.append(Level(index + 1, feature_map, stride, shapes, num_priors, best, positives))
-    return PriorReport(layout, coverages, levels, parts, make_verdict(parts, coverages["data"], layout))
+    return PriorReport(layout, coverages, levels, parts, make_verdict(parts["data"], coverages["data"], layout))
 
 
 def _bars(values: dict[str, float], label: str, caption: str) -> str:

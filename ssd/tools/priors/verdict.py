@@ -10,13 +10,12 @@ from ssd.tools.priors.layout import Layout
 NONE, POOR, FAIR = 0.05, 0.5, 0.9  # recall of a class below which it is unreachable, poor, worth a word
 _MANY_SMALL = 0.1  # share of the objects
 _MAX_NAMES = 5
-_FAR_APART = 0.15  # recall of the augmented samples below that of the data
 _LOST = 0.02  # recall that a class loses by a fit
 
 
-def make_verdict(parts: dict[str, Part], coverage: Coverage, layout: Layout) -> list[str]:
-    """Judge a layout by its parts "data" and "augmented"."""
-    data, threshold = parts["data"], layout.iou_threshold
+def make_verdict(data: Part, coverage: Coverage, layout: Layout) -> list[str]:
+    """Judge a layout by the objects of the resized images."""
+    threshold = layout.iou_threshold
     none = [group for group in data.by_class if group.recall < NONE]
     poor = [group for group in data.by_class if NONE <= group.recall < POOR]
     fair = [group for group in data.by_class if POOR <= group.recall < FAIR]
@@ -32,7 +31,7 @@ def make_verdict(parts: dict[str, Part], coverage: Coverage, layout: Layout) -> 
     forced, total = data.total.num_forced, data.total.num_objects
     if forced:
         sentences.append(f"{forced} of {total} objects ({forced / total:.1%}) train one prior only, the forced match.")
-    return sentences + _small(data, coverage, layout) + _augmented(parts["augmented"].total, data.total)
+    return sentences + _small(data, coverage, layout)
 
 
 def compare(before: Part, after: Part, written: Path) -> list[str]:
@@ -87,14 +86,4 @@ def _small(data: Part, coverage: Coverage, layout: Layout) -> list[str]:
         f"finest level ({stride:.0f}){most}: even a prior of their own shape misses some of them, as they are between "
         "the centres. Enlarge INPUT.IMAGE_SIZE, or add an earlier layer in front of MODEL.BACKBONE.OUT_INDICES "
         "(MobileNets), for which the lists of MODEL.PRIORS get one entry more in front."
-    ]
-
-
-def _augmented(augmented: Group, data: Group) -> list[str]:
-    if augmented.recall > data.recall - _FAR_APART:
-        return []
-    return [
-        f"In training expansion and cropping change sizes, and only {augmented.recall:.0%} of the objects reach it "
-        f"({data.recall:.0%} without): most of the difference are objects that an expansion made smaller. "
-        "INPUT.AUGMENTATION.EXPAND False leaves it out."
     ]

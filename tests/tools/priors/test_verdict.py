@@ -1,4 +1,3 @@
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -23,14 +22,12 @@ def part(*classes: Group) -> Part:
     return Part(1, total, by_size=[total], by_aspect=[total], by_class=[*classes])
 
 
-def verdict(*classes: Group, augmented: float = 0.9) -> str:
+def verdict(*classes: Group) -> str:
     sides = torch.cat([torch.full((item.num_objects,), item.median_side) for item in classes])
     none = torch.zeros(len(sides), dtype=torch.int64)
     sizes = sides[:, None].expand(-1, 2)
     coverage = Coverage(1, 0.5, sizes, none, none.float(), none, none, none.bool(), [len(sides)])
-    data = part(*classes)
-    stream = replace(data, total=replace(data.total, recall=augmented))
-    return " ".join(make_verdict({"data": data, "augmented": stream}, coverage, LAYOUT))
+    return " ".join(make_verdict(part(*classes), coverage, LAYOUT))
 
 
 def test_a_small_class_asks_for_a_finer_level_even_if_it_is_rare() -> None:
@@ -53,8 +50,6 @@ def test_classes_by_recall() -> None:
     for words in ("a: no object", "b: almost no object", "c (30% of 10)", "d (70% of 10)"):
         assert words in told
     assert "e (" not in told
-    assert "EXPAND" in verdict(group("a", 10, recall=0.95, side=99), augmented=0.5)
-    assert "EXPAND" not in verdict(group("a", 10, recall=0.95, side=99), augmented=0.9)
 
 
 def test_a_fit_names_the_classes_that_lose_by_it() -> None:
