@@ -17,7 +17,7 @@ import yaml
 
 from ssd.data.datasets.sizes import image_size_of
 from ssd.tools.data.content import Content, Record
-from ssd.utils.errors import DatasetError, OutputError, os_errors_as, shorten
+from ssd.utils.errors import DatasetError, OutputError, os_errors_as
 
 FORMATS = ("voc", "coco", "yolo", "csv")
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
@@ -111,19 +111,15 @@ def _describe_losses(content: Content, format_name: str) -> list[str]:
     num_crowds = sum(bool(item["iscrowd"]) for item in annotations)
     num_outlines = sum(bool(item.get("segmentation") and not item["iscrowd"]) for item in annotations)
     num_outlines += content.num_polygons
-    renamed = [record for record in content.records if record.path.name != record.name]
+    num_renamed = sum(record.path.name != record.name for record in content.records)
     if num_difficult and format_name != "voc":
         notes.append(f"{num_difficult} objects are marked difficult; here they are ordinary ones, trained and tested.")
     if num_crowds and not keeps_coco:
         notes.append(f"{num_crowds} regions of crowds are left out; detections in them will count as wrong.")
     if num_outlines and not keeps_coco:
         notes.append(f"{num_outlines} outlines of objects are left out; their boxes are kept.")
-    if renamed:
-        old, new = shorten(renamed[0].path.name), shorten(renamed[0].name)
-        notes.append(
-            f"{len(renamed)} images are renamed, for plain names that differ before their suffix: "
-            f"{old} is {new}{', ...' if len(renamed) > 1 else '.'}"
-        )
+    if num_renamed:
+        notes.append(f"{num_renamed} images are renamed, for plain names that differ before their suffix.")
     return notes
 
 

@@ -197,8 +197,7 @@ def test_names_that_differ_by_their_folders_or_suffixes(tmp_path: Path) -> None:
     names = sorted(path.name for path in (tmp_path / "new/JPEGImages").iterdir())
     assert names == ["a.png", "b.png", "images_A.png", "images_a_2.jpg", "odd_name.png"]
     assert sorted(path.stem for path in (tmp_path / "new/Annotations").iterdir()) == [name[:-4] for name in names]
-    (note,) = [note for note in notes if note.startswith("3 images are renamed")]
-    assert "'A.png' is 'images_A.png', ..." in note
+    assert [note for note in notes if note.startswith("3 images are renamed")] == notes
     assert len(read(entries).records) == 5
 
 
