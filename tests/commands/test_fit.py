@@ -105,6 +105,19 @@ def test_a_dry_run_plans_and_writes_nothing(scenes: Path, tmp_path: Path, capsys
     assert "--minutes" in capsys.readouterr().err
 
 
+def test_images_that_are_all_alike_are_split_with_a_warning(scenes: Path, tmp_path: Path) -> None:
+    image, annotation = (sorted((scenes / name).iterdir())[0] for name in ("JPEGImages", "Annotations"))
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number in range(6):
+        shutil.copy(image, folder / f"{number}{image.suffix}")
+        text = annotation.read_text().replace(image.name, f"{number}{image.suffix}")
+        (folder / f"{number}.xml").write_text(text)
+    plan = ssd.fit(folder, dry_run=True, overrides=SMALL).plan
+    assert "5 images to train on, 1 held out" in plan
+    assert "6 images look alike" in plan
+
+
 def test_an_image_that_cannot_be_read_stops_it_or_is_left_out(scenes: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(scenes, tmp_path / "photos")
     bad = sorted((folder / "JPEGImages").iterdir())[0]

@@ -61,7 +61,7 @@ def split_content(content: Content, shares: Mapping[str, float], seed: int, grou
     if empty:
         grouped = describe_groups(content, groups)
         remedy = f": {grouped}. Give --near-duplicates fewer bits, or off" if grouped else ""
-        raise ConfigError(f"--parts: {len(names)} images leave none for {', '.join(empty)}{remedy}")
+        raise ConfigError(f"{len(names)} images leave none for the part {', '.join(empty)}{remedy}")
     return parts
 
 

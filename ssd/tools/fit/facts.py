@@ -38,6 +38,7 @@ class Facts:
     entries: Mapping[str, Mapping[str, Any]] | None  # of DATASETS.CUSTOM by part; None = a new split, not written
     grouped: str  # images that a new split keeps together, in words
     num_leaks: int  # test images that are versions of training images
+    num_alike: int  # images that are near duplicates of each other, where they are too many to be kept together
     num_mistakes: int  # that ssd data check lists
 
     def records(self, parts: Sequence[str]) -> list[Record]:
@@ -84,11 +85,15 @@ def read_facts(
         raise DatasetError(f"{folder}: {len(content.records)} images, and no object in any; annotate objects first")
     train, test = tuple(cfg.DATASETS.TRAIN), tuple(cfg.DATASETS.TEST)
     facts = Facts(
-        folder, source_format, list(datasets.values()), content, train, test, overrides[1], "", 0, num_mistakes
+        folder, source_format, list(datasets.values()), content, train, test, overrides[1], "", 0, 0, num_mistakes
     )
     if test and not resplit:
         return replace(facts, num_leaks=sum(problem.kind in _OVERLAPS for problem in report.problems))
     groups = group_content(content, max_bits=MAX_BITS)
+    num_alike = int(np.unique(groups, return_counts=True)[1].max())
+    if num_alike > SHARES[TRAIN] * len(groups):
+        facts = replace(facts, num_alike=num_alike)
+        groups = group_content(content, max_bits=None)
     content = replace(content, parts=split_content(content, SHARES, seed, groups))
     grouped = describe_groups(content, groups)
     return replace(facts, content=content, train=(TRAIN,), test=(TEST,), entries=None, grouped=grouped)

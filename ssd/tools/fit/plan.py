@@ -216,6 +216,8 @@ def find_risks(facts: Facts, cfg: Config, start: Start, schedule: Schedule, want
         "teach that nothing is there": num_empty > _EMPTY * len(train),
         f"{facts.num_leaks} held-out images are versions or near duplicates of training images, so the metrics are too "
         "good; --resplit splits again": facts.num_leaks,
+        f"{facts.num_alike} images look alike, so the metrics are too good, and nothing else is learnt; take "
+        "photographs that differ": facts.num_alike,
         f"{schedule.steps} steps are short, {wanted} are usual for these images: more --minutes": not is_enough(
             schedule, wanted
         ),

@@ -32,7 +32,8 @@ def make_facts(images: Sequence[Sequence[tuple[int, float]]], *, num_classes: in
     names = tuple(f"class {label}" for label in range(1, num_classes + 1))
     rows = list(range(len(records)))
     content = Content(names, records, {"train": rows, "test": rows})
-    values: dict[str, Any] = {"entries": None, "grouped": "", "num_leaks": 0, "num_mistakes": 0, **changes}
+    numbers = dict.fromkeys(("num_leaks", "num_alike", "num_mistakes"), 0)
+    values: dict[str, Any] = {"entries": None, "grouped": "", **numbers, **changes}
     return Facts(Path("photos"), "voc", [], content, ("train",), ("test",), **values)
 
 
@@ -109,6 +110,7 @@ def test_a_schedule_keeps_the_limit_of_time(seconds: int, num_test: int) -> None
         ([[(1, 0.3), (2, 0.02)]] * 200, {}, ("16 pixels", "class 2")),
         ([[(1, 0.3), (2, 0.3)]] * 200 + [[]] * 200, {}, ("200 of 400",)),
         ([[(1, 0.3), (2, 0.3)]] * 200, {"num_leaks": 7}, ("7 held-out images", "--resplit")),
+        ([[(1, 0.3), (2, 0.3)]] * 200, {"num_alike": 190}, ("190 images look alike",)),
         ([[(1 + n % 80, 0.3)] for n in range(400)], {"num_classes": 80}, ("400 images of 80 classes cannot",)),
     ],
 )
