@@ -71,7 +71,7 @@ def main(args: Sequence[str] | None = None) -> int:
 
 def fit(args: argparse.Namespace, folder: Path) -> dict[str, float]:
     """Fit the priors into folder/fitted.yaml; return the recall of both, by name."""
-    command = ["-m", "ssd.cli", "priors", args.config, *args.opts, "-o", folder / "priors"]
+    command = ["-m", "ssd", "priors", args.config, *args.opts, "-o", folder / "priors"]
     limit = [] if args.max_ratios is None else ["--max_ratios", args.max_ratios]
     run_python(*command, "--fit", folder / "fitted.yaml", *limit, log=folder / "priors.log")
     paths = {"given": folder / "priors" / "priors.json", "fitted": folder / "priors" / "fitted" / "priors.json"}

@@ -1,4 +1,4 @@
-"""The console command `ssd`, also `python -m ssd.cli`."""
+"""The console command `ssd`; `python -m ssd` runs it too."""
 
 import sys
 from collections.abc import Mapping, Sequence

@@ -87,6 +87,7 @@ def test_mistakes_end_in_a_message(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("words", "output"),
     [
+        (["-m", "ssd", "--version"], f"ssd-detector {__version__}\n"),
         (["-m", "ssd.cli", "--version"], f"ssd-detector {__version__}\n"),
         (["-c", "import sys, ssd.cli; print('torch' in sys.modules)"], "False\n"),
     ],

@@ -409,7 +409,7 @@ def read_command(words: list[str], *, is_name_enough: bool = False) -> None:
         case ["python", *rest]:
             read_python(rest, is_name_enough=is_name_enough)
         case ["ssd", *rest]:
-            read_python(["-m", "ssd.cli", *rest], is_name_enough=is_name_enough)
+            read_python(["-m", "ssd", *rest], is_name_enough=is_name_enough)
         case ["make", target, *_]:
             assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), flags=re.MULTILINE), target
         case ["pip", *rest]:
@@ -422,9 +422,9 @@ def read_command(words: list[str], *, is_name_enough: bool = False) -> None:
 def read_python(words: list[str], *, is_name_enough: bool = False) -> None:
     """Parse the words of a command after "python"."""
     match words:
-        case ["-m", "ssd.cli", "data", part, *rest]:
+        case ["-m", "ssd", "data", part, *rest]:
             module = data_command.COMMANDS[part][0]
-        case ["-m", "ssd.cli", name, *rest]:
+        case ["-m", "ssd", name, *rest]:
             module = cli.HIDDEN.get(name) or cli.COMMANDS[name][0]
         case ["-m", "benchmarks", "accuracy", *rest]:
             module = "benchmarks.accuracy"

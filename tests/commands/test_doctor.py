@@ -20,7 +20,7 @@ REQUIRED = ("numpy", "opencv-python", "torch", "torchvision", "pycocotools", "ma
 def examine(folder: Path, status: int) -> dict[str, Any]:
     """Run the command in a process, with the modules of a folder in front of all others; return findings by name."""
     environment = {**os.environ, "PYTHONPATH": f"{folder}:{ROOT}"}
-    command = [sys.executable, "-m", "ssd.cli", "doctor", "--json"]
+    command = [sys.executable, "-m", "ssd", "doctor", "--json"]
     run = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert run.returncode == status, run.stderr
     content = json.loads(run.stdout)

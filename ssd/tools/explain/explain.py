@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from ssd.data.samples import resize_image
 from ssd.data.transforms.geometry import GeometricDraw, map_boxes
+from ssd.inference.notebook import picture_html
 from ssd.inference.predictor import Predictor
 from ssd.inference.sources import Frame, SingleImage, open_source
 from ssd.inference.torch_network import TorchNetwork
@@ -25,6 +27,7 @@ from ssd.tools.explain.matching import Matching, match
 from ssd.tools.explain.page import write_files
 from ssd.tools.explain.pictures import draw_detection, draw_matches, draw_negatives, draw_priors
 from ssd.utils.errors import ConfigError, ImageError
+from ssd.visualization.theme import figure_to_rgb
 
 
 class Place(NamedTuple):
@@ -120,6 +123,10 @@ class Explanation:
 
     def __repr__(self) -> str:
         return f"<Explanation of {self.name}: {len(self.candidates.detections)} detections; print it, or write(FOLDER)>"
+
+    def _repr_html_(self) -> str:
+        pictures = (picture_html(figure_to_rgb(figure), name) for name, figure in self.draw().items())
+        return f"<pre>{escape(self.to_text())}</pre>{''.join(pictures)}"
 
     def draw(self, detection: int = 0) -> dict[str, Figure]:
         """Return the pictures "priors", "matches", "negatives" and "detection", without those that would be empty.
