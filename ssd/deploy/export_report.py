@@ -1,5 +1,6 @@
 """Report of an export: text for people, JSON for programs."""
 
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -7,8 +8,6 @@ from typing import Any
 
 from ssd.deploy.latency import Latency
 from ssd.deploy.parity import ParityCheck
-
-_SHOWN_IMAGES = 10  # images with another result in the text; the JSON has all
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,8 @@ def to_json(report: ExportReport) -> dict[str, Any]:
     document = asdict(report)
     for entry, check in zip(document["parity"], report.parity, strict=True):
         entry |= check.totals()
-    return {"is_same": report.is_same, **_without_nan(document)}
+    document = json.loads(json.dumps(document), parse_constant=lambda _: None)
+    return {"is_same": report.is_same, **document}
 
 
 def format_latency(latencies: Sequence[Latency], machine: dict[str, Any]) -> list[str]:
@@ -81,21 +81,21 @@ def format_latency(latencies: Sequence[Latency], machine: dict[str, Any]) -> lis
     header = "".join(f"{f'{count} thread' + 's' * (count > 1):>22}" for count in counts)
     lines = [
         "Milliseconds from an image of the network's size to its detections (how many times as fast as the first),",
-        f"medians of rounds in turns, {machine['cores']} core(s) of {machine['cpu']}",
+        f"medians, {machine['cores']} core(s) of {machine['cpu']}",
         f"  {'':{width}}{header}",
     ]
+    rows = {(latency.name, latency.num_threads): latency.milliseconds for latency in latencies}
     for name in names:
-        rows = {latency.num_threads: latency for latency in latencies if latency.name == name}
-        lines.append(f"  {name:{width}}" + "".join(f"{_format_time(rows[count]):>22}" for count in counts).rstrip())
+        times = [_format_time(rows[name, count], rows[names[0], count]) for count in counts]
+        lines.append(f"  {name:{width}}" + "".join(f"{time:>22}" for time in times).rstrip())
     notes = dict.fromkeys(f"  {latency.name}: not measured: {latency.note}" for latency in latencies if latency.note)
     return lines + list(notes)
 
 
-def _format_time(latency: Latency) -> str:
-    if latency.milliseconds is None:
+def _format_time(milliseconds: float | None, first: float | None) -> str:
+    if milliseconds is None:
         return "-"
-    speed = f" ({1 / latency.ratio:.2f} x)" if latency.ratio else ""
-    return f"{latency.milliseconds:.2f}{speed}"
+    return f"{milliseconds:.2f}" + (f" ({first / milliseconds:.2f} x)" if first else "")
 
 
 def _format_agreement(entry: AgreementCheck) -> str:
@@ -108,22 +108,17 @@ def _format_agreement(entry: AgreementCheck) -> str:
 
 
 def _format_check(check: ParityCheck) -> list[str]:
-    different, totals = check.different, check.totals()
+    totals = check.totals()
     lines = [
         f"{check.name} compared with PyTorch, batches of {check.batch_size}: {totals['num_matched']} of "
         f"{totals['num_detections']} detections in {len(check.images)} image(s) are the same; "
         f"at most {totals['box_difference']:.2g} pixels and {totals['score_difference']:.1g} in score apart"
     ]
-    if totals["num_at_cut"]:
-        lines.append(f"  {totals['num_at_cut']} detection(s) of one alone, at the limit of score or number")
-    lines += [
+    return lines + [
         f"  another result: {image.name}: {image.num_missing} of {image.num_detections} detections missing, "
         f"{image.num_extra} others instead; the best of these scores {image.top_score:.3f}"
-        for image in different[:_SHOWN_IMAGES]
+        for image in check.different
     ]
-    if len(different) > _SHOWN_IMAGES:
-        lines.append(f"  another result in {len(different) - _SHOWN_IMAGES} more image(s)")
-    return lines
 
 
 def _format_accuracy(accuracies: Sequence[Accuracy]) -> list[str]:
@@ -133,11 +128,3 @@ def _format_accuracy(accuracies: Sequence[Accuracy]) -> list[str]:
         figures = ", ".join(f"{row.name} {row.value:.4f}" for row in rows)
         lines.append(f"{'AP' if metric == 'coco' else 'mAP'} on {dataset} ({metric}): {figures}")
     return lines
-
-
-def _without_nan(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_nan(item) for item in value]
-    return None if isinstance(value, float) and math.isnan(value) else value

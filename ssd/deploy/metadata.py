@@ -114,22 +114,18 @@ def read_metadata(path: str | Path) -> Metadata:
 
 
 def parse_metadata(content: bytes, source: str) -> Metadata:
-    """Parse a description; raise ExportError, which names ``source``, if it is of another version or lacks a key."""
+    """Parse a description; raise ExportError, which names ``source``, if it is damaged or of another version."""
     try:
-        document = json.loads(content)
-    except ValueError as error:  # not JSON, or not UTF-8
-        raise ExportError(f"{source} is not JSON: {error}; export again") from None
-    version = document.get("format_version") if isinstance(document, dict) else None
-    if version != FORMAT_VERSION:
-        raise ExportError(
-            f"{source}: key format_version is {version!r}, this version of the library reads {FORMAT_VERSION}; export "
-            "again, or use the library that wrote it"
-        )
-    document = {"score_function": "softmax", "score_thresholds": [], **document}  # files of version 1.0.0 lack them
-    keys = [field.name for field in fields(Metadata)]
-    if missing := [key for key in keys if key not in document]:
-        raise ExportError(f"{source}: key {missing[0]} is missing; export again")
-    return Metadata(**{key: _to_tuples(document[key]) for key in keys})
+        # Files of version 1.0.0 lack the first two.
+        document = {"score_function": "softmax", "score_thresholds": [], **json.loads(content)}
+        if document["format_version"] == FORMAT_VERSION:
+            return Metadata(**{field.name: _to_tuples(document[field.name]) for field in fields(Metadata)})
+    except (ValueError, TypeError, KeyError) as error:
+        raise ExportError(f"{source} is no description of an exported network ({error!r}); export again") from error
+    raise ExportError(
+        f"{source}: key format_version is {document['format_version']!r}, this version of the library reads "
+        f"{FORMAT_VERSION}; export again, or use the library that wrote it"
+    )
 
 
 def _to_tuples(value: Any) -> Any:

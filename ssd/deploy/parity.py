@@ -33,9 +33,8 @@ class ImageParity:
     name: str
     num_detections: int  # of the reference, N
     num_matched: int  # pairs
-    num_missing: int  # of the reference alone, without those at the cut
-    num_extra: int  # of the other alone, without those at the cut
-    num_at_cut: int  # of one alone, which the other may have dropped by rounding, given their low score
+    num_missing: int  # of the reference alone, without those so near the cut that rounding decides
+    num_extra: int  # of the other alone, the same
     top_score: float  # highest score of the missing and extra ones, 0 if there are none
     box_difference: float  # largest of a coordinate in a pair, in pixels
     score_difference: float  # largest of a pair
@@ -61,11 +60,11 @@ class ParityCheck:
 
     def totals(self) -> dict[str, Any]:
         """Return the sums of counts, the largest differences, and the names of the images with another result."""
-        sums = ("num_detections", "num_matched", "num_at_cut")
-        maxima = ("box_difference", "score_difference")
         return {
-            **{name: sum(getattr(image, name) for image in self.images) for name in sums},
-            **{name: max((getattr(image, name) for image in self.images), default=0.0) for name in maxima},
+            "num_detections": sum(image.num_detections for image in self.images),
+            "num_matched": sum(image.num_matched for image in self.images),
+            "box_difference": max(image.box_difference for image in self.images),
+            "score_difference": max(image.score_difference for image in self.images),
             "different": [image.name for image in self.different],
         }
 
@@ -83,14 +82,12 @@ def compare_image(reference: Detections, other: Detections, cut: Cut) -> ImagePa
     margin = max(float(score_difference), _ROUNDING)
     missing = _scores_without(reference, rows, _lowest_score(other, cut) + margin)
     extra = _scores_without(other, columns, _lowest_score(reference, cut) + margin)
-    num_alone = len(reference) + len(other) - 2 * len(rows)
     return ImageParity(
         name=reference.name,
         num_detections=len(reference),
         num_matched=len(rows),
         num_missing=len(missing),
         num_extra=len(extra),
-        num_at_cut=num_alone - len(missing) - len(extra),
         top_score=float(max(chain(missing, extra), default=0)),
         box_difference=float(box_difference),
         score_difference=float(score_difference),

@@ -59,15 +59,10 @@ class CalibrationReader:
 
     def __init__(self, images: Iterable[np.ndarray], metadata: Metadata, input_name: str):
         self._inputs = ({input_name: network_input(image, metadata)} for image in images)
-        self._is_empty = True
 
     def get_next(self) -> dict[str, np.ndarray] | None:
-        """Return the input for the next image, None after the last; raise ExportError if there are no images."""
-        inputs = next(self._inputs, None)
-        if inputs is None and self._is_empty:
-            raise ExportError("int8 needs images to measure ranges on, and there are none; set --images")
-        self._is_empty = False
-        return inputs
+        """Return the input for the next image, None after the last."""
+        return next(self._inputs, None)
 
 
 def network_input(image: np.ndarray, metadata: Metadata) -> np.ndarray:

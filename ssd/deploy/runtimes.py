@@ -21,7 +21,7 @@ from ssd.modeling.box_head import PostProcessor
 from ssd.modeling.box_head.box_predictor import class_scores
 from ssd.structures import Container
 from ssd.structures.boxes import center_to_corner
-from ssd.utils.errors import DeviceError, import_extra
+from ssd.utils.errors import import_extra
 
 # Batch sizes for which OpenVINO keeps a compiled network: full batches, the last batch of a source, single images.
 _NUM_BATCH_SIZES = 4
@@ -79,13 +79,9 @@ class OnnxNetwork(ExportedNetwork):
     def __init__(self, path: str | Path, *, num_threads: int | None = None, providers: Sequence[str] | None = None):
         onnxruntime = import_extra("onnxruntime", "onnx")
         super().__init__(read_metadata(path))
-        names = ["CPUExecutionProvider"] if providers is None else list(providers)
-        available = onnxruntime.get_available_providers()
-        for name in names:
-            if name not in available:
-                raise DeviceError(f"ONNX Runtime has no provider {name!r} here; it has {', '.join(available)}")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = num_threads or torch.get_num_threads()
+        names = providers or ["CPUExecutionProvider"]
         self._session = onnxruntime.InferenceSession(str(path), options, providers=names)
         self._input = self._session.get_inputs()[0].name
 
@@ -120,12 +116,6 @@ class OpenVinoNetwork(ExportedNetwork):
     def _compile(self, shape: tuple[int, ...]) -> Any:
         model = self._model.clone()
         model.reshape(list(shape))
-        # OpenVINO would run the resizing to the size that the images already have.
-        for operation in model.get_ordered_ops():
-            if operation.get_type_name() == "Interpolate":
-                source, result = operation.input_value(0), operation.output(0)
-                if source.get_partial_shape() == result.get_partial_shape():
-                    result.replace(source)
         return self._core.compile_model(model, "CPU", self._settings).create_infer_request()
 
 

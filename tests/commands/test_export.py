@@ -60,7 +60,9 @@ def export(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str])
 def one_candidate(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
     """Let the command time one function; return the images that it gets."""
     images: list[Tensor] = []
-    monkeypatch.setattr(checks, "make_candidates", lambda *_: {"a way to run it": lambda _: images.append})
+    monkeypatch.setattr(
+        checks, "make_candidates", lambda *_: {"a way to run it": lambda _: lambda one: images or images.append(one)}
+    )
     return images
 
 

@@ -10,9 +10,8 @@ from ssd.deploy.parity import ImageParity, ParityCheck
 MACHINE: dict[str, str | int] = {"cpu": "Some CPU", "cores": 2}
 
 
-def image(name: str, num_missing: int = 0, num_extra: int = 0, num_at_cut: int = 0) -> ImageParity:
-    counts = {"num_detections": 20, "num_matched": 20 - num_missing, "num_missing": num_missing}
-    counts |= {"num_extra": num_extra, "num_at_cut": num_at_cut}
+def image(name: str, num_missing: int = 0, num_extra: int = 0) -> ImageParity:
+    counts = {"num_detections": 20, "num_matched": 20 - num_missing, "num_missing": num_missing, "num_extra": num_extra}
     top_score = 0.25 if num_missing + num_extra else 0.0
     return ImageParity(name, **counts, box_difference=0.00012, score_difference=3e-7, top_score=top_score)
 
@@ -23,17 +22,16 @@ def make_report(*images: ImageParity) -> ExportReport:
 
 
 def test_the_same_result() -> None:
-    report = make_report(image("a"), image("b", num_at_cut=3))
+    report = make_report(image("a"), image("b"))
     assert report.is_same
-    size, _, parity, at_cut = format_report(report).splitlines()
+    size, _, parity = format_report(report).splitlines()
     assert size == "model.onnx: 4.63 MB"
     assert parity.startswith("model.onnx in ONNX Runtime compared with PyTorch, batches of 5: 40 of 40 detections in ")
     assert "0.00012 pixels and 3e-07" in parity
-    assert "3 detection" in at_cut
     assert to_json(report)["is_same"]
     entry = to_json(report)["parity"][0]
     assert (entry["name"], entry["batch_size"]) == ("model.onnx in ONNX Runtime", 5)
-    assert (entry["num_detections"], entry["num_at_cut"], entry["different"]) == (40, 3, [])
+    assert (entry["num_detections"], entry["different"]) == (40, [])
     assert entry["images"][1]["name"] == "b"
 
 
@@ -43,11 +41,6 @@ def test_another_result() -> None:
     line = format_report(report).splitlines()[-1]
     assert ("street.jpg: 2 of 20 detections missing, 1 others" in line, "0.250" in line) == (True, True)
     assert to_json(report)["parity"][0]["different"] == ["street.jpg"]
-    names = [f"image {number}" for number in range(13)]
-    report = make_report(*(image(name, num_missing=1) for name in names))
-    text = format_report(report)
-    assert (text.count(": image "), "3 more" in text) == (10, True)
-    assert to_json(report)["parity"][0]["different"] == names
 
 
 def test_accuracy_agreement_and_notes() -> None:
@@ -69,16 +62,16 @@ def test_accuracy_agreement_and_notes() -> None:
 def test_latency() -> None:
     note = "openvino cannot be imported"
     rows = []
-    for threads, torch, int8 in ((1, (10.0, 1.0), (2.504, 0.25)), (2, (6.0, 1.0), (9.0, 1.5))):
-        rows += [Latency("PyTorch, as trained", threads, *torch), Latency("OpenVINO", threads, note=note)]
-        rows.append(Latency("int8", threads, *int8))
+    for threads, torch, int8 in ((1, 10.0, 2.504), (2, 6.0, 9.0)):
+        rows += [Latency("PyTorch, as trained", threads, torch), Latency("OpenVINO", threads, note=note)]
+        rows.append(Latency("int8", threads, int8))
     lines = format_latency(rows, MACHINE)
     assert "2 core(s) of Some CPU" in lines[1]
     assert [" ".join(line.split()) for line in lines[2:6]] == [
         "1 thread 2 threads",
         "PyTorch, as trained 10.00 (1.00 x) 6.00 (1.00 x)",
         "OpenVINO - -",
-        "int8 2.50 (4.00 x) 9.00 (0.67 x)",
+        "int8 2.50 (3.99 x) 9.00 (0.67 x)",
     ]
     assert [line for line in lines[6:] if note in line] == lines[6:]
     assert lines[3].index("10.00 (") + len("10.00") == lines[5].index("2.50 (") + len("2.50")  # aligned

@@ -14,7 +14,7 @@ from ssd.deploy import Metadata, OnnxDetector, OpenVinoDetector, OpenVinoNetwork
 from ssd.deploy.runtimes import ExportedNetwork, exported_networks
 from ssd.modeling.detector import SSDDetector
 from ssd.tools.data.scenes import render_scene
-from ssd.utils.errors import DeviceError, ExportError, MissingPackageError
+from ssd.utils.errors import ExportError, MissingPackageError
 from tests.deploy.detectors import NAMES, assert_same, detect, make_batch, make_detector, make_small_config
 
 DETECTORS = {"onnxruntime": OnnxDetector, "openvino": OpenVinoDetector}
@@ -138,9 +138,3 @@ def test_damaged_and_foreign_files(runtime: str, exported: Path, tmp_path: Path)
         DETECTORS[runtime](path)
     with pytest.raises(ExportError, match=r"nothing\.onnx"):
         DETECTORS[runtime](tmp_path / "nothing.onnx")
-
-
-def test_an_unknown_provider(exported: Path) -> None:
-    pytest.importorskip("onnxruntime")
-    with pytest.raises(DeviceError, match=r"'FastProvider'.*CPUExecutionProvider"):
-        OnnxDetector(exported / "raw.onnx", providers=["FastProvider", "CPUExecutionProvider"])
