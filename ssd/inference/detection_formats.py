@@ -1,21 +1,16 @@
 """Detections in other formats. Legend: N objects."""
 
-import importlib
 import json
-import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
 import numpy as np
 
-from ssd.utils.errors import ConfigError
-
 if TYPE_CHECKING:
     from ssd.inference.detections import Detections
     from ssd.inference.sources import VideoInfo
 
-_NO_XML_CHARACTER = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # XML 1.0, section 2.2
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 
@@ -24,15 +19,9 @@ def to_coco(
 ) -> list[dict[str, Any]]:
     """Return results in the format of COCO's API, whose bbox is [x, y, width, height] in pixels.
 
-    ``category_ids`` maps labels to those of the dataset; None = the label itself. A missing label is a ConfigError.
+    ``category_ids`` maps labels to those of the dataset; None = the label itself.
     """
     labels = detections.labels.tolist()
-    missing = [] if category_ids is None else [label for label in labels if label not in category_ids]
-    if missing:
-        raise ConfigError(
-            f"category_ids has no entry for the detected label {missing[0]}, "
-            f"{detections.class_names[missing[0]]!r}; add one, or use filter(classes=...) first"
-        )
     categories = labels if category_ids is None else [category_ids[label] for label in labels]
     boxes = detections.boxes.astype(np.float64)
     boxes = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)  # (N, 4)
@@ -65,7 +54,7 @@ def to_voc_xml(detections: "Detections") -> str:
 
 def _add_fields(parent: ElementTree.Element, fields: Mapping[str, Any]) -> None:
     for name, value in fields.items():
-        ElementTree.SubElement(parent, name).text = _NO_XML_CHARACTER.sub("\ufffd", str(value))
+        ElementTree.SubElement(parent, name).text = str(value)
 
 
 def to_yolo(detections: "Detections") -> str:
@@ -118,23 +107,19 @@ def _shortest(values: np.ndarray) -> list[float]:
 
 def to_pandas(detections: "Detections") -> Any:
     """Return ``pandas.DataFrame``: image, class, score, and x1, y1, x2, y2 in pixels; a row per object."""
-    pandas = _import("pandas", "to_pandas()")
+    import pandas
+
     columns = {"image": detections.name, "class": detections.names, "score": detections.scores}
     return pandas.DataFrame({**columns, **dict(zip(("x1", "y1", "x2", "y2"), detections.boxes.T, strict=True))})
 
 
 def to_supervision(detections: "Detections") -> Any:
     """Return ``supervision.Detections``; class_id is our label, from 1, and data["class_name"] its name."""
-    return _import("supervision", "to_supervision()").Detections(
+    import supervision
+
+    return supervision.Detections(
         xyxy=detections.boxes.copy(),
         confidence=detections.scores.copy(),
         class_id=detections.labels.copy(),
         data={"class_name": np.array(detections.names, dtype=str)},
     )
-
-
-def _import(package: str, user: str) -> Any:
-    try:
-        return importlib.import_module(package)
-    except ImportError as error:
-        raise ImportError(f"{user} needs the package {package}: pip install {package}") from error

@@ -50,14 +50,6 @@ class Detections:
     time: float | None = None
     pixels: np.ndarray | None = None  # RGB uint8 (H, W, 3), if it was kept
 
-    def __post_init__(self) -> None:
-        num, shapes = len(self.labels), (self.boxes.shape, self.labels.shape, self.scores.shape)
-        if shapes != ((num, 4), (num,), (num,)):
-            raise ValueError(f"boxes, labels and scores must have shapes (N, 4), (N,) and (N,); got {shapes}")
-        if num and not 1 <= self.labels.min() <= self.labels.max() < len(self.class_names):
-            bounds = f"{self.labels.min()} to {self.labels.max()}"
-            raise ValueError(f"labels must be 1 to {len(self.class_names) - 1}, as in class_names; got {bounds}")
-
     def __len__(self) -> int:
         return len(self.labels)
 
@@ -103,11 +95,7 @@ class Detections:
             return self.pixels
         if self.path is None:
             raise ImageError(f"{self.name}: its pixels were not kept; use predict(..., stream=True)")
-        image = read_image(self.path)
-        if image.shape[1::-1] != self.orig_size:
-            sizes = f"{self.orig_size} pixels at detection, now {image.shape[1::-1]}"
-            raise ImageError(f"{self.path} has changed: {sizes}; detect again")
-        return image
+        return read_image(self.path)
 
     def filter(
         self, score_threshold: float | None = None, classes: str | int | Collection[str | int] | None = None

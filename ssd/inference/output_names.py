@@ -1,6 +1,5 @@
 """Names of output files for images and videos: readable and unique."""
 
-import hashlib
 import os
 import re
 from pathlib import Path
@@ -11,14 +10,15 @@ from ssd.inference.sources import VideoInfo
 from ssd.utils.image import IMAGE_SUFFIXES, WRITTEN_SUFFIXES
 
 _MAX_LENGTH = 60  # characters of a name from an address: up to 240 bytes of UTF-8, file systems allow 255
-_FORBIDDEN = re.compile(r'[\x00-\x1f%/\\:*?"<>|]')
+_FORBIDDEN = re.compile(r'[\x00-\x1f%:*?"<>|]')
 
 
 class OutputNames:
     """Names the files of images and videos, relative to an output folder.
 
     Images keep their names. Those of the first source folder go directly into the output folder, those of another one
-    into a subfolder with its name. No text file of an image gets the stem ``reserved`` (lower case).
+    into a subfolder with its name, and those without a file into one more. No text file of an image gets the stem
+    ``reserved`` (lower case).
     """
 
     def __init__(self, reserved: str = ""):
@@ -45,32 +45,24 @@ class OutputNames:
         return Path(f"{self._video_stem(video)}.mp4")
 
     def _locate(self, detections: Detections) -> Path:
-        if detections.path is not None:
-            path = Path(os.path.abspath(detections.path))
-            place, wanted, name = str(path.parent), path.parent.name, path.name
-        else:
-            place, name = _split_address(detections.name)
-            wanted = _clean(place.rpartition("/")[2])
+        path = None if detections.path is None else Path(os.path.abspath(detections.path))
+        place, wanted = ("", "images") if path is None else (str(path.parent), path.parent.name)
         if place not in self._folders:
-            self._folders[place] = self._claim(wanted) if self._folders else ""
-        return Path(self._folders[place], name or "image")
+            self._folders[place] = self._claim(wanted or "images") if self._folders else ""
+        name = self._claim(_last_part(detections.name) or "image") if path is None else path.name
+        return Path(self._folders[place], name)
 
     def _video_stem(self, video: VideoInfo) -> str:
         if video.name not in self._videos:
-            wanted = Path(video.name).stem
-            if "://" in video.name:
-                place, name = _split_address(video.name)
-                wanted = Path(name).stem or _clean(place)
-            self._videos[video.name] = self._claim(wanted)
+            self._videos[video.name] = self._claim(Path(_last_part(video.name)).stem or "video")
         return self._videos[video.name]
 
     def _claim(self, wanted: str) -> str:
         """Return the wanted name, with a number if it is taken; case is ignored, as in some file systems."""
-        wanted = wanted or "images"
-        name, number = wanted, 1
+        path, name, number = Path(wanted), wanted, 1
         while name.casefold() in self._taken:
             number += 1
-            name = f"{wanted}_{number}"
+            name = f"{path.stem}_{number}{path.suffix}"
         self._taken.add(name.casefold())
         return name
 
@@ -84,27 +76,7 @@ def _shares_stem(path: Path) -> bool:
     return any(other.exists() and not other.samefile(path) for other in others)
 
 
-def _split_address(name: str) -> tuple[str, str]:
-    """Return the part of an address or name before the last slash, without password, and a clean file name.
-
-    The query of an address belongs to the name only where the path alone does not name an image.
-    """
-    if "://" not in name:
-        place, _, last = name.replace("\\", "/").rpartition("/")
-        return place, _clean(last)
-    address = urlsplit(name)
-    folder, _, last = address.path.rpartition("/")
-    last = unquote(last)
-    if address.query and Path(last).suffix.lower() not in IMAGE_SUFFIXES:
-        last = f"{last}?{address.query}"
-    return f"{address.hostname or ''}{folder}", _clean(last)
-
-
-def _clean(name: str) -> str:
-    """Return a name for every file system: other characters as %XX, a hash at the end of a long one."""
-    cleaned = _FORBIDDEN.sub(lambda match: f"%{ord(match[0]):02X}", name)
-    if not cleaned.strip("."):
-        return ""
-    if len(cleaned) <= _MAX_LENGTH:
-        return cleaned
-    return f"{cleaned[: _MAX_LENGTH - 9]}_{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+def _last_part(name: str) -> str:
+    """Return the last part of a path, or of an address without its query, as a name for every file system."""
+    name = unquote(urlsplit(name).path) if "://" in name else name
+    return _FORBIDDEN.sub("_", re.split(r"[/\\]", name)[-1]).strip(".")[-_MAX_LENGTH:]

@@ -99,13 +99,12 @@ class _DrawnFolder:
         self._folder = folder
         self._names = OutputNames()
         self._video: VideoInfo | None = None
-        self._last_index = -1
         self._writer: VideoWriter | None = None
 
     def add(self, detections: Detections) -> None:
         drawn = detections.draw()
         if detections.video is not None:
-            self._writer_of(detections.video, detections.index).write(drawn, detections.time)
+            self._writer_of(detections.video).write(drawn, detections.time)
             return
         path = self._folder / self._names.picture(detections)
         _refuse_to_replace(path, detections.path, ImageError)
@@ -113,14 +112,12 @@ class _DrawnFolder:
             path.parent.mkdir(exist_ok=True)
         write_image(drawn, path)
 
-    def _writer_of(self, video: VideoInfo, index: int) -> VideoWriter:
-        """Return the writer of a video, a new one for another video or for the same one from its start."""
-        if self._writer is None or video != self._video or index <= self._last_index:
+    def _writer_of(self, video: VideoInfo) -> VideoWriter:
+        if self._writer is None or video != self._video:
             self.close()
             path = self._folder / self._names.video(video)
             _refuse_to_replace(path, Path(video.name), OutputError)
             self._writer, self._video = VideoWriter(path, video.frame_rate), video
-        self._last_index = index
         return self._writer
 
     def close(self) -> None:

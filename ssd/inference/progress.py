@@ -10,23 +10,18 @@ from ssd.inference.detections import Detections, count_objects
 from ssd.utils.errors import SSDError
 from ssd.utils.logger import say_line
 
-_MAX_LINES = 100  # images that have a line each
-_SECONDS_PER_LINE = 10.0  # afterwards
+_MAX_LINES = 100  # of images, on a terminal
 
 
 class Progress:
-    """Prints a line for each of the first 100 images, then one every ten seconds; on a terminal it shows a bar instead.
-
-    The bar is for more than 100 images, or an unknown number (``total`` None).
-    """
+    """Prints a line for each image; on a terminal a bar, for more than 100 images or an unknown number (None)."""
 
     def __init__(self, total: int | None):
         self.total = total
         has_bar = sys.stderr.isatty() and (total is None or total > _MAX_LINES)
         self._bar = tqdm(total=total, unit=" images", smoothing=0.05, disable=not has_bar)
-        self._start = self._last_line = time.monotonic()
+        self._start = time.monotonic()
         self._num_done = 0
-        self._num_failed = 0
 
     def add(self, detections: Detections) -> None:
         """Count an image and print its number of objects by class."""
@@ -34,7 +29,6 @@ class Progress:
 
     def fail(self, error: SSDError) -> None:
         """Count an image that failed and print the reason."""
-        self._num_failed += 1
         self._advance(f"failed: {error}")
 
     def speed(self) -> str:
@@ -46,13 +40,9 @@ class Progress:
     def _advance(self, text: str) -> None:
         self._num_done += 1
         self._bar.update()
-        now = time.monotonic()
-        if not self._bar.disable or (now - self._last_line < _SECONDS_PER_LINE and self._num_done > _MAX_LINES):
-            return
-        self._last_line = now
-        total = "" if self.total is None else f"/{self.total:04d}"
-        rest = "" if self._num_done <= _MAX_LINES else f" ({self.speed()}, {self._num_failed} failed)"
-        say_line(f"({self._num_done:04d}{total}) {text}{rest}")
+        if self._bar.disable:
+            total = "" if self.total is None else f"/{self.total:04d}"
+            say_line(f"({self._num_done:04d}{total}) {text}")
 
     def __enter__(self) -> "Progress":
         return self

@@ -79,15 +79,11 @@ class VideoWriter:
 def _open_encoder(path: Path, size: tuple[int, int], frame_rate: Fraction) -> "_H264Encoder | _Mp4vEncoder":
     """Return the best available encoder for frames of an even size; the log says how to get a better one."""
     try:
-        import av
+        return _H264Encoder(path, size, frame_rate)
     except ImportError:
-        remedy = f"install the extra `video`: {install_command('video')}"
-    else:
-        if "libx264" in av.codecs_available or "libopenh264" in av.codecs_available:
-            return _H264Encoder(path, size, frame_rate)
-        remedy = "install PyAV with pip; this one has no H.264 encoder"
-    logger.warning("Videos are written as mp4v, which browsers do not play. For H.264, %s", remedy)
-    return _Mp4vEncoder(path, size, frame_rate)
+        remedy = install_command("video")
+        logger.warning("Videos are written as mp4v, which browsers do not play. For H.264 install `video`: %s", remedy)
+        return _Mp4vEncoder(path, size, frame_rate)
 
 
 class _H264Encoder:

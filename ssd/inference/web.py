@@ -17,7 +17,6 @@ from ssd.utils.errors import ConfigError, SSDError, import_extra
 logger = logging.getLogger(__name__)
 
 COLUMNS = ("class", "score", "x1", "y1", "x2", "y2")
-_SIDE = 640  # least pixels of the longer side of a picture
 _SECONDS_KEPT = 3600  # of uploaded images
 _LAUNCH_OPTIONS: dict[str, Any] = {
     "share": False,
@@ -98,14 +97,6 @@ def describe(predictor: Predictor) -> str:
     )
 
 
-def _enlarge(found: Detections) -> Detections:
-    """Enlarge a small image, and its boxes, so that tags are small in it."""
-    factor = -(-_SIDE // max(found.orig_size))
-    pixels = found.image.repeat(factor, axis=0).repeat(factor, axis=1)
-    width, height = found.orig_size
-    return replace(found, pixels=pixels, boxes=found.boxes * factor, orig_size=(width * factor, height * factor))
-
-
 class Callbacks:
     """Reactions of the page; ``gradio`` is the package, ``folder`` gets the files for download."""
 
@@ -142,4 +133,4 @@ class Callbacks:
         file = Path(tempfile.mkdtemp(dir=self.folder)) / f"{Path(found.name).stem}.json"
         file.write_text(f"{kept.to_json()}\n")
         button = self.gradio.DownloadButton(value=str(file), interactive=True)
-        return [_enlarge(kept).draw(), rows, summary, button]
+        return [kept.draw(), rows, summary, button]

@@ -35,8 +35,6 @@ def prepare_output(output: Path, source: str, *, has_config: bool) -> None:
         raise ConfigError(f"--output {output} is the file to convert; name another one")
     with os_errors_as(OutputError, output.parent):
         output.parent.mkdir(parents=True, exist_ok=True)
-    if output.is_dir():
-        raise OutputError(f"{output} is a folder; name a file")
     config = output.with_suffix(".yaml")
     if has_config and config.exists() and not config.read_bytes().startswith(_HEADER.encode()):
         raise OutputError(

@@ -33,21 +33,6 @@ def pixels() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"boxes": np.zeros((3, 4))}, r"\(3, 4\), \(4,\), \(4,\)"),
-        ({"scores": np.zeros(3)}, r"\(4, 4\), \(4,\), \(3,\)"),
-        ({"labels": np.ones((4, 1), int)}, r"\(4, 4\), \(4, 1\)"),
-        ({"labels": np.array([0, 1, 1, 1])}, r"1 to 3, .*0 to 1"),
-        ({"labels": np.array([1, 1, 4, 1])}, r"1 to 4"),
-    ],
-)
-def test_fields_that_do_not_fit(changes: dict, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        make(**changes)
-
-
 def test_length_names_and_words() -> None:
     names = ["dog", "cat", "dog", "person"]
     assert (len(make()), make().names) == (4, names)
@@ -133,9 +118,6 @@ def test_the_image_is_the_pixels_else_the_file(tmp_path: Path, pixels: np.ndarra
         _ = make(name="street.mp4, frame 17").image
     with pytest.raises(ImageError, match=r"nothing\.png: No such file"):
         _ = make(path=tmp_path / "nothing.png").image
-    cv2.imwrite(str(path), pixels[:9])
-    with pytest.raises(ImageError, match=r"a\.png .*\(80, 60\) .*\(80, 9\)"):
-        _ = make(path=path).image
 
 
 def test_draw_shows_what_scores_above_the_threshold(pixels: np.ndarray) -> None:
@@ -211,9 +193,6 @@ def test_crops(pixels: np.ndarray) -> None:
 
 
 def test_a_table_of_pandas(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "pandas", None)  # type: ignore[arg-type]
-    with pytest.raises(ImportError, match="pip install pandas"):
-        make().to_pandas()
     monkeypatch.setitem(sys.modules, "pandas", SimpleNamespace(DataFrame=dict))  # type: ignore[arg-type]
     table = make(name="a.jpg").to_pandas()
     assert list(table) == ["image", "class", "score", "x1", "y1", "x2", "y2"]

@@ -39,7 +39,9 @@ def test_texts_keep_the_suffix_where_a_stem_is_shared_or_reserved(tmp_path: Path
     ("address", "name"),
     [
         ("https://host.org/shop/street.jpg?signature=abc/def", "street.jpg"),
-        ("https://host.org/image?id=7&size=large", "image%3Fid=7&size=large.jpg"),
+        ("https://host.org/image?id=7&size=large", "image.jpg"),
+        ("https://host.org/a:b*.png", "a_b_.png"),
+        ("https://host.org/" + 300 * "x" + ".png", 56 * "x" + ".png"),
         ("https://user:secret@host.org/a%20b.png#top", "a b.png"),
         ("https://host.org/", "image.jpg"),
         ("https://host.org/../1.jpg", "1.jpg"),
@@ -53,18 +55,18 @@ def test_addresses_and_arrays(address: str, name: str) -> None:
     assert OutputNames().picture(make_detections(name=address)) == Path(name)
 
 
-def test_long_addresses_stay_apart() -> None:
+def test_images_without_a_file_stay_apart() -> None:
     names = OutputNames()
-    addresses = [f"https://host.org/image?key={'x' * 300}{number}" for number in range(3)]
-    pictures = {names.picture(make_detections(name=address)) for address in addresses}
-    assert len(pictures) == 3
-    assert max(len(path.name) for path in pictures) < 120
+    names.picture(of_file("a/1.png"))
+    addresses = [f"https://host.org/{number}/1.png?key=2" for number in range(3)]
+    pictures = [names.picture(make_detections(name=name)).as_posix() for name in (*addresses, "image 0", "image 0")]
+    assert pictures == [f"images/{name}" for name in ("1.png", "1_2.png", "1_3.png", "image 0.jpg", "image 0_2.jpg")]
 
 
 def test_videos() -> None:
     expected = {"films/a b.MOV": "a b.mp4", "camera 0": "camera 0.mp4"}
     expected["rtsp://user:secret@10.0.0.7:554/stream1"] = "stream1.mp4"
-    expected["rtsp://user:secret@10.0.0.7:554"] = "10.0.0.7.mp4"
+    expected["rtsp://user:secret@10.0.0.7:554"] = "video.mp4"
     assert {video: str(OutputNames().video(make_video(video))) for video in expected} == expected
     names = OutputNames()
     videos = ["a/street.mp4", "b/street.mp4", "a/street.avi", "a/street.mp4"]

@@ -52,17 +52,6 @@ def test_a_terminal_has_a_bar_for_many_images(capsys, monkeypatch, total, count,
     assert ("images/s" in last) == bool(bar)
 
 
-@pytest.mark.parametrize("total", [5000, None])
-def test_fewer_lines_after_the_first_hundred(capsys, clock, total):
-    with Progress(total) as progress:
-        for number in range(1, 501):
-            clock[0] = 0.1 * number
-            progress.add(make_detections(name=f"{number}.jpg"))
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 104  # a hundred in the first 10 seconds, then one every 10 seconds of 40
-    assert lines[101].partition(") ")[2] == "300.jpg: nothing (300 images in 30.0 s, 10.0 images/s, 0 failed)"
-
-
 def test_summary() -> None:
     summary = Summary()
     assert summary.table().splitlines() == ["class  detections    images", "all             0         0"]

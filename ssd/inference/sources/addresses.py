@@ -2,7 +2,6 @@
 
 import base64
 import http.client
-import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -13,9 +12,7 @@ from ssd.inference.sources.still_images import bytes_to_rgb
 from ssd.utils.errors import ImageError
 
 _MAX_BYTES = 2**28  # encoded images of read_image's largest size rarely need more than a byte per pixel
-_MAX_SECONDS = 300  # in total; a slow server may keep sending single bytes
 _TIMEOUT = 20  # seconds, for the connection and each piece
-_CHUNK_BYTES = 1 << 16
 # Kept when an address with spaces or non-ASCII letters is quoted; "%" since it may be quoted already.
 _SAFE = "%/:=&?~#+!$,;'@()*[]"
 
@@ -39,16 +36,19 @@ def address_path(address: str) -> str:
     return rest.partition("?")[0].partition("#")[0].partition("/")[2]
 
 
-def fetch_image(url: str, max_bytes: int = _MAX_BYTES, max_seconds: float = _MAX_SECONDS) -> np.ndarray:
+def fetch_image(url: str, max_bytes: int = _MAX_BYTES) -> np.ndarray:
     """Fetch an image over http or https as RGB uint8 (H, W, 3); any failure is an ImageError."""
     name = public_address(url)
     try:
-        content = _fetch(url, max_bytes, max_seconds)
+        with urllib.request.urlopen(_make_request(url), timeout=_TIMEOUT) as response:
+            content = response.read(max_bytes + 1)
     except urllib.error.HTTPError as error:
         error.close()  # it holds the connection
         raise ImageError(f"{name}: {error}; check the address") from error
     except (OSError, http.client.HTTPException, ValueError) as error:  # of urllib and the socket
         raise ImageError(f"{name}: {error}; check the address and the network") from error
+    if len(content) > max_bytes:
+        raise ImageError(f"{name}: larger than the limit of {max_bytes} bytes for an image")
     return bytes_to_rgb(content, name)
 
 
@@ -61,19 +61,3 @@ def _make_request(url: str) -> urllib.request.Request:
         token = base64.b64encode(urllib.parse.unquote(user).encode()).decode()
         request.add_unredirected_header("Authorization", f"Basic {token}")
     return request
-
-
-def _fetch(url: str, max_bytes: int, max_seconds: float) -> bytes:
-    deadline = time.monotonic() + max_seconds
-    content = bytearray()
-    with urllib.request.urlopen(_make_request(url), timeout=_TIMEOUT) as response:
-        length = int(response.headers.get("Content-Length") or 0)
-        while max(len(content), length) <= max_bytes and (chunk := response.read1(_CHUNK_BYTES)):
-            content += chunk
-            if time.monotonic() > deadline:
-                raise OSError(f"only {len(content)} bytes in {max_seconds} seconds")
-    if max(len(content), length) > max_bytes:
-        raise OSError(f"larger than the limit of {max_bytes} bytes for an image")
-    if len(content) < length:
-        raise OSError(f"the connection broke after {len(content)} of {length} bytes")
-    return bytes(content)

@@ -1,7 +1,6 @@
 """Sources of still images, and conversion of arrays, tensors and PIL images to RGB uint8 (H, W, 3)."""
 
 import contextlib
-import threading
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -18,7 +17,6 @@ from ssd.utils.image import PILLOW_ERRORS, cause, read_image
 
 # Float values may leave 0..1 by a quarter of a grey level, as in resized or denormalised images.
 _TOLERANCE = 0.25 / 255
-_pillow_lock = threading.Lock()
 
 
 class SingleImage:
@@ -59,21 +57,8 @@ def bytes_to_rgb(content: bytes, name: str) -> np.ndarray:
 def check_array(array: np.ndarray, name: str) -> None:
     """Raise ImageError unless the array is an image: uint8 (H, W, 3), (H, W, 4), (H, W, 1) or (H, W)."""
     channels = array.shape[2] if array.ndim == 3 else 1
-    hint = ""
-    if array.ndim not in (2, 3) or channels not in (1, 3, 4):
-        if array.ndim == 4:
-            hint = "; pass a batch as list(array)"
-        elif array.ndim == 3 and array.shape[0] in (1, 3, 4):
-            hint = "; use array.transpose(1, 2, 0)"
-        raise _unexpected("an array", array, name, f"expected (H, W, 3){hint}")
-    if array.dtype != np.uint8:
-        if array.dtype.kind == "f":
-            hint = "; if its values are 0..1, use (array * 255).round().astype(numpy.uint8)"
-        elif array.dtype == np.uint16:
-            hint = "; use (array >> 8).astype(numpy.uint8)"
-        raise _unexpected("an array", array, name, f"expected uint8{hint}")
-    if array.size == 0:
-        raise _unexpected("an array", array, name, "it has no pixels")
+    if array.ndim not in (2, 3) or channels not in (1, 3, 4) or array.dtype != np.uint8 or array.size == 0:
+        raise _unexpected("an array", array, name, "uint8, 0 to 255, of shape (H, W, 3); or a list of these")
 
 
 def array_to_rgb(array: np.ndarray) -> np.ndarray:
@@ -85,12 +70,10 @@ def array_to_rgb(array: np.ndarray) -> np.ndarray:
 
 def check_tensor(tensor: Tensor, name: str) -> None:
     """Raise ImageError unless the tensor is an image or a batch: (3, H, W) or (B, 3, H, W), uint8 or float."""
-    if tensor.ndim not in (3, 4) or tensor.shape[-3] != 3:
-        raise _unexpected("a tensor", tensor, name, "expected RGB of shape (3, H, W) or (B, 3, H, W)")
-    if tensor.dtype != torch.uint8 and not tensor.is_floating_point():
-        raise _unexpected("a tensor", tensor, name, "expected uint8 0..255 or float 0..1")
-    if 0 in tensor.shape[-2:]:
-        raise _unexpected("a tensor", tensor, name, "it has no pixels")
+    is_pixels = tensor.dtype == torch.uint8 or tensor.is_floating_point()
+    if tensor.ndim not in (3, 4) or tensor.shape[-3] != 3 or 0 in tensor.shape[-2:] or not is_pixels:
+        expected = "uint8, 0 to 255, or float, 0 to 1, of shape (3, H, W) or (B, 3, H, W)"
+        raise _unexpected("a tensor", tensor, name, expected)
 
 
 def tensor_to_rgb(tensor: Tensor, name: str) -> np.ndarray:
@@ -109,15 +92,12 @@ def tensor_to_rgb(tensor: Tensor, name: str) -> np.ndarray:
 def pil_to_rgb(image: Image.Image, name: str) -> np.ndarray:
     """Return a PIL image as RGB, upright by its EXIF tag, as ``read_image`` returns files.
 
-    Modes without a defined white (I, F) or a way to RGB (La) are an ImageError.
+    Modes without a defined white (I, F) are an ImageError.
     """
     try:
-        with _pillow_lock:  # a list may hold an image twice, and Image.load is not thread-safe
-            image.load()
+        image.load()
     except PILLOW_ERRORS as error:
         raise ImageError(f"{name}: {cause(error)}") from error
-    if 0 in image.size:
-        raise ImageError(f"{name}: a PIL image of {image.width} x {image.height} has no pixels")
     if image.mode in ("I", "F"):
         raise ImageError(
             f"{name}: the range of a PIL image of mode {image.mode} is unknown; scale it to 0..255 and pass "
@@ -126,16 +106,13 @@ def pil_to_rgb(image: Image.Image, name: str) -> np.ndarray:
     if image.mode.startswith("I;16"):  # convert() would clip; files of 16 bits also keep the high byte
         info, image = image.info, Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
         image.info.update(info)
-    try:
-        # Pillow warns about palettes with transparency unless they pass through RGBA.
-        rgb = (image.convert("RGBA") if "transparency" in image.info else image).convert("RGB")
-    except ValueError as error:
-        raise ImageError(f"{name}: a PIL image of mode {image.mode}: {error}; convert it to RGB first") from error
+    # Pillow warns about palettes with transparency unless they pass through RGBA.
+    rgb = (image.convert("RGBA") if "transparency" in image.info else image).convert("RGB")
     with contextlib.suppress(*PILLOW_ERRORS):  # damaged EXIF data is ignored, as in files
         ImageOps.exif_transpose(rgb, in_place=True)
     return np.array(rgb)
 
 
-def _unexpected(kind: str, value: np.ndarray | Tensor, name: str, reason: str) -> ImageError:
+def _unexpected(kind: str, value: np.ndarray | Tensor, name: str, expected: str) -> ImageError:
     dtype = str(value.dtype).removeprefix("torch.")
-    return ImageError(f"{name}: {kind} of {dtype} and shape {tuple(value.shape)}; {reason}")
+    return ImageError(f"{name}: {kind} of {dtype} and shape {tuple(value.shape)}; expected {expected}")

@@ -2,7 +2,6 @@
 
 import math
 import time
-from collections import deque
 from collections.abc import Iterator
 from functools import partial
 
@@ -21,18 +20,13 @@ VIDEO_SUFFIXES = (
 STREAM_SCHEMES = ("rtsp", "rtsps", "rtmp", "rtmps", "rtp", "udp", "tcp", "srt")
 _MAX_FRAMES = 2**40  # OpenCV returns such numbers for an unknown duration
 _MAX_FRAME_RATE = 1000  # above, it is the time base of a stream of unknown rate
-_MAX_GAP = 3600.0  # seconds between two frames; more is an error of the container, such as a counter that overflows
-# The header's count is often an estimate from the duration, or includes hidden frames. A video is incomplete when both
-# frames and time are short by more than this.
-_TOLERANCE = 0.05
-_NUM_REORDERED = 3  # frames at the end of a truncated video that may lack earlier ones, which are stored after them
 
 
 class VideoSource:
     """Frames of a video file, an address or a camera (its number). Each iteration decodes from the start.
 
-    A video that ends too early, or a camera that stops, gives the frames it has, then one whose ``read`` raises
-    ImageError. ``timeout`` is that of a stream to open and of each of its frames, in seconds.
+    A video without frames, or a camera that stops, ends with a frame whose ``read`` raises ImageError. ``timeout`` is
+    that of a stream to open and of each of its frames, in seconds.
     """
 
     def __init__(self, address: str | int, timeout: float = 10.0):
@@ -62,50 +56,28 @@ class VideoSource:
                 num_read += 1
         finally:
             capture.release()
-        if error := self._early_end(num_read, times):
-            yield failed_frame(self.info.name, error)
-
-    def _early_end(self, num_read: int, times: "_FrameTimes") -> ImageError | None:
-        """Return the error of a video that ended too early."""
-        if num_read == 0:
-            return ImageError(f"{self.info.name}: no frame can be decoded")
-        if isinstance(self._address, int):
-            return ImageError(f"{self.info.name}: no more frames after {num_read}; is it still connected?")
-        promised, rate = self.info.num_frames, self.info.frame_rate
-        if promised is None or not rate:
-            return None
-        num_in_time = times.last * rate + max(1, times.longest * rate)  # the last frame may last as long as any other
-        if max(num_read, num_in_time) >= (1 - _TOLERANCE) * promised:
-            return None
-        return ImageError(
-            f"{self.info.name}: ends, or is damaged, after {num_read} of the {promised} frames in its header"
-        )
+        if num_read == 0 or isinstance(self._address, int):
+            reason = f"no more frames after {num_read}; is it damaged, or not connected any more?"
+            yield failed_frame(self.info.name, ImageError(f"{self.info.name}: {reason}"))
 
 
 class _FrameTimes:
     """Times of the frames of a video: those of its container or, where these do not increase, of its frame rate."""
 
     def __init__(self, frame_rate: float):
-        self.last = -math.inf  # seconds
-        self.longest = 0.0  # gap between frames, without those at the end
-        self._recent: deque[float] = deque()
+        self._last = -math.inf  # seconds
         self._step = 1 / frame_rate if frame_rate else None
 
     def add(self, seconds: float) -> float | None:
         """Return the time of the next frame, which the container shows at ``seconds``; None = unknown."""
-        if self.last < 0:
-            self.last = seconds if 0 <= seconds < _MAX_GAP else 0.0
-            return self.last
-        gap = seconds - self.last
-        if not 0 < gap < _MAX_GAP:  # false for nan
+        if self._last < 0:
+            seconds = seconds if seconds > 0 else 0.0  # also of nan
+        elif not seconds > self._last:
             if self._step is None:
                 return None
-            gap = self._step
-        self.last += gap
-        self._recent.append(gap)
-        if len(self._recent) > _NUM_REORDERED:
-            self.longest = max(self.longest, self._recent.popleft())
-        return self.last
+            seconds = self._last + self._step
+        self._last = seconds
+        return seconds
 
 
 def _open_capture(address: str | int, timeout: float) -> cv2.VideoCapture:

@@ -50,12 +50,12 @@ def count_classes(weights: StateDict) -> int:
 
 def to_prior_major(header: Tensor, num_priors: int) -> Tensor:
     """Reorder a value-major header, in which channel v * A + a holds value v of prior a."""
-    return _split(header, -1, num_priors).transpose(0, 1).flatten(0, 1)
+    return header.unflatten(0, (-1, num_priors)).transpose(0, 1).flatten(0, 1)
 
 
 def take_values(header: Tensor, num_values: int, indices: Sequence[int]) -> Tensor:
     """Select the values ``indices`` of the ``num_values`` of each prior."""
-    return _split(header, -1, num_values)[:, torch.as_tensor(indices)].flatten(0, 1)
+    return header.unflatten(0, (-1, num_values))[:, torch.as_tensor(indices)].flatten(0, 1)
 
 
 def background_first(header: Tensor, num_classes: int) -> Tensor:
@@ -65,18 +65,7 @@ def background_first(header: Tensor, num_classes: int) -> Tensor:
 
 def take_priors(header: Tensor, num_priors: int, indices: Sequence[int]) -> Tensor:
     """Reorder the priors of a cell."""
-    return _split(header, num_priors, -1)[torch.as_tensor(indices)].flatten(0, 1)
-
-
-def _split(header: Tensor, first: int, second: int) -> Tensor:
-    try:
-        return header.unflatten(0, (first, second))
-    except (RuntimeError, IndexError) as error:  # IndexError: a scalar
-        divisor = second if first == -1 else first
-        raise CheckpointError(
-            f"a header has {header.shape[0] if header.ndim else 0} channels, which is no multiple of {divisor}: the "
-            "file is damaged or has another format"
-        ) from error
+    return header.unflatten(0, (num_priors, -1))[torch.as_tensor(indices)].flatten(0, 1)
 
 
 def with_headers(weights: StateDict, pattern: str, change: Callable[[Tensor], Tensor]) -> StateDict:
@@ -86,7 +75,7 @@ def with_headers(weights: StateDict, pattern: str, change: Callable[[Tensor], Te
         if re.fullmatch(pattern, name):
             try:
                 changed[name] = change(value)
-            except CheckpointError as error:
+            except (RuntimeError, IndexError) as error:  # IndexError: a scalar
                 raise CheckpointError(f"{name}: {error}") from error
     return changed
 

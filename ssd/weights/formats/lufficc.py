@@ -49,6 +49,17 @@ _DEFAULTS: dict[str, Any] = {
     "TEST.CONFIDENCE_THRESHOLD": 0.01,
     "TEST.MAX_PER_IMAGE": 100,
 }
+# Keys that it does not have, and the values for which it computes the same.
+_MISSING: dict[str, Any] = {
+    "MODEL.BOX_HEAD.SCORES": "softmax",
+    "MODEL.PRIORS.SHAPES": [],
+    "MODEL.PRIORS.OFFSETS": [],
+    "MODEL.PRIORS.CENTERS": "stride",
+    "INPUT.PIXEL_STD": [1, 1, 1],
+    "TEST.PRE_NMS_TOP_K": -1,
+    "TEST.MAX_PER_CLASS": -1,
+    "TEST.CLIP_BOXES": False,
+}
 
 
 def _convert(weights: StateDict, content: Mapping[str, Any]) -> Converted:
@@ -74,11 +85,15 @@ def differences(cfg: CfgNode, levels: Levels) -> list[str]:
     """Return sentences on the settings that lufficc/SSD must be given, or does not have."""
     if len(set(height_width(cfg.INPUT.IMAGE_SIZE))) > 1:
         return ["INPUT.IMAGE_SIZE must be square there: lufficc/SSD cannot run this network"]
-    missing = _missing_settings(cfg)
-    values = {key: _plain(cfg, key) for key in _DEFAULTS if key not in missing} | _plain_levels(cfg, levels)
-    settings = " ".join(f'{key} "{value}"' for key, value in values.items() if value != _DEFAULTS[key])
+    values = {key: _plain(cfg, key) for key in (*_DEFAULTS, *_MISSING)} | _plain_levels(cfg, levels)
+    missing = [key for key, value in _MISSING.items() if values[key] != value]
+    missing += ["MODEL.PRIORS.CLIP"] if cfg.MODEL.PRIORS.CLIP == "size" else []
+    has_pairs = any(isinstance(ratio, Sequence) for ratios in cfg.MODEL.PRIORS.ASPECT_RATIOS for ratio in ratios)
+    missing += ["MODEL.PRIORS.ASPECT_RATIOS"] if has_pairs else []
+    others = {key: values[key] for key, value in _DEFAULTS.items() if values[key] != value and key not in missing}
+    settings = " ".join(f'{key} "{value}"' for key, value in others.items())
     told = [f"Its config must say, in the file or on the command line: {settings}"] if settings else []
-    return [*told, *missing.values()]
+    return [*told, *(f"{key} is {values[key]}, which {TITLE} does not have: detections differ" for key in missing)]
 
 
 def _plain(cfg: CfgNode, key: str) -> Any:
@@ -104,27 +119,6 @@ def _plain_levels(cfg: CfgNode, levels: Levels) -> dict[str, Any]:
 def _side(size: Any) -> int | tuple[int, int]:
     height, width = height_width(size)
     return height if height == width else (height, width)
-
-
-def _missing_settings(cfg: CfgNode) -> dict[str, str]:
-    """Return a sentence on each key whose value it does not have."""
-    priors, test = cfg.MODEL.PRIORS, cfg.TEST
-    has_pairs = any(isinstance(ratio, Sequence) for ratios in priors.ASPECT_RATIOS for ratio in ratios)
-    has_std = any(value != 1 for value in cfg.INPUT.PIXEL_STD)
-    settings = {
-        "MODEL.BOX_HEAD.SCORES": (cfg.MODEL.BOX_HEAD.SCORES == "sigmoid", "has softmax scores: its scores are wrong"),
-        "MODEL.PRIORS.CLIP": (priors.CLIP == "size", "clips whole priors or none: some large boxes move"),
-        "MODEL.PRIORS.ASPECT_RATIOS": (has_pairs, "has each ratio with its inverse"),
-        "MODEL.PRIORS.SHAPES": (bool(priors.SHAPES), "has MIN_SIZES, MAX_SIZES and ASPECT_RATIOS alone"),
-        "MODEL.PRIORS.OFFSETS": (bool(priors.OFFSETS), "has centres in the middle of cells: boxes move"),
-        "MODEL.PRIORS.CENTERS": (priors.CENTERS == "map", "places priors by STRIDES: boxes move"),
-        "INPUT.PIXEL_STD": (has_std, "does not divide pixels: divide in its transforms, after the mean is subtracted"),
-        "TEST.PRE_NMS_TOP_K": (test.PRE_NMS_TOP_K >= 0, "has no limits per class"),
-        "TEST.MAX_PER_CLASS": (test.MAX_PER_CLASS >= 0, "has no limits per class"),
-        "TEST.CLIP_BOXES": (test.CLIP_BOXES, "does not clip boxes: clip them afterwards, or compare with False"),
-    }
-    found = {key: text for key, (is_missing, text) in settings.items() if is_missing}
-    return {key: f"{key} is {_plain(cfg, key)}, but lufficc/SSD {text}" for key, text in found.items()}
 
 
 _MARKS = (

@@ -65,12 +65,12 @@ def read_weights(source: str) -> CheckpointContent:
     if not isinstance(content, dict):
         raise CheckpointError(f"{source}: a checkpoint is a dictionary, this holds a {type(content).__name__}")
     if is_state_dict(content):
-        return CheckpointContent(source, _unwrapped(content, source), {})
+        return CheckpointContent(source, _unwrapped(content), {})
     for key in _KEYS:
         value = content.get(key)
         weights: Any = state_dict_of(value) if isinstance(value, Shell) else value
         if is_state_dict(weights):
-            return CheckpointContent(source, _unwrapped(weights, source), content)
+            return CheckpointContent(source, _unwrapped(weights), content)
     raise CheckpointError(
         f"{source}: no weights under any of the keys {', '.join(_KEYS)}; its keys are {join_some(content) or '(none)'}"
     )
@@ -86,17 +86,8 @@ def tensorflow_index(source: str) -> Path | None:
     return next((index for index in found if index.is_file()), None)
 
 
-def _unwrapped(weights: StateDict, source: str) -> StateDict:
-    unwrapped: StateDict = {}
-    for name, value in weights.items():
-        plain = _WRAPPERS.sub("", name)
-        if plain in unwrapped:
-            raise CheckpointError(
-                f"{source} has {plain} both with and without the prefix module. of a wrapped network: it holds two "
-                "networks. Save the weights of one"
-            )
-        unwrapped[plain] = value
-    return unwrapped
+def _unwrapped(weights: StateDict) -> StateDict:
+    return {_WRAPPERS.sub("", name): value for name, value in weights.items()}
 
 
 _REBUILT = ("tensor", "tensor_v2", "parameter")

@@ -1,5 +1,4 @@
 import io
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -66,17 +65,12 @@ def test_a_batch_is_several_images(pixels: np.ndarray) -> None:
 @pytest.mark.parametrize(
     ("image", "fact"),
     [
-        (np.zeros((4, 5, 3)), r"float64 and shape \(4, 5, 3\).*\* 255\)\.round"),
-        (np.zeros((4, 5), np.uint16), r"uint16 .*\(array >> 8\)"),
-        (np.zeros((4, 5, 3), bool), r"bool .*uint8$"),
-        (np.zeros((3, 4, 5), np.uint8), r"\(H, W, 3\).*transpose\(1, 2, 0\)"),
-        (np.zeros((2, 4, 5, 3), np.uint8), r"\(H, W, 3\).*list\(array\)"),
+        (np.zeros((4, 5, 3)), r"float64 and shape \(4, 5, 3\); expected uint8"),
+        (np.zeros((2, 4, 5, 3), np.uint8), r"\(2, 4, 5, 3\).*\(H, W, 3\); or a list"),
         (np.zeros((4, 5, 2), np.uint8), r"\(4, 5, 2\).*\(H, W, 3\)"),
         (np.zeros((0, 5, 3), np.uint8), r"\(0, 5, 3\)"),
-        (np.zeros((4, 5, 3), object), r"object .*uint8$"),
         (torch.zeros(4, 5, 3), r"float32 and shape \(4, 5, 3\)"),
-        (torch.zeros(2, 1, 4, 5), r"\(2, 1, 4, 5\)"),
-        (torch.zeros(3, 4, 5, dtype=torch.int64), r"int64 .*uint8 0\.\.255"),
+        (torch.zeros(3, 4, 5, dtype=torch.int64), r"int64 .*uint8, 0 to 255"),
         (torch.zeros(3, 0, 5), r"\(3, 0, 5\)"),
     ],
 )
@@ -129,8 +123,7 @@ def test_damaged_exif_is_ignored(pixels: np.ndarray) -> None:
         (torch.tensor([[[0.0, 255.0]]] * 3), "0 to 255; .*divide by 255"),
         (torch.tensor([[[-2.1, 2.6]]] * 3), "-2.1 to 2.6; .*normalisation"),
         (torch.tensor([[[float("nan"), 1.0]]] * 3), "nan"),
-        *(([Image.new(mode, (4, 5))], rf"^image 0: .*mode {mode}") for mode in ("I", "F", "La")),
-        (Image.new("RGB", (0, 5)), "0 x 5"),
+        *(([Image.new(mode, (4, 5))], rf"^image 0: .*mode {mode}") for mode in ("I", "F")),
         (b"no image", "image: image of 8 bytes"),
     ],
 )
@@ -146,11 +139,3 @@ def test_bytes_and_a_damaged_file(pixels: np.ndarray) -> None:
     (pending,) = open_source(Image.open(io.BytesIO(content[:400])))
     with pytest.raises(ImageError, match="truncated"):
         pending.read()
-
-
-def test_one_pil_image_in_many_threads(pixels: np.ndarray) -> None:
-    large = np.tile(pixels, (20, 20, 1))
-    source = open_source([Image.open(io.BytesIO(encode(Image.fromarray(large))))] * 8)
-    with ThreadPoolExecutor(8) as pool:
-        for frame in pool.map(lambda pending: pending.read(), source):
-            np.testing.assert_array_equal(frame.image, large)
