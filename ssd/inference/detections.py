@@ -1,6 +1,5 @@
 """Detected objects of one image."""
 
-import difflib
 import os
 from collections import Counter
 from collections.abc import Collection, Iterator
@@ -18,7 +17,7 @@ from ssd.utils.errors import ConfigError, ImageError, os_errors_as, shorten
 from ssd.utils.image import read_image, write_image
 from ssd.visualization import draw_detections
 
-_COLUMNS = ("class", "score", "x1", "y1", "x2", "y2")
+COLUMNS = ("class", "score", "x1", "y1", "x2", "y2")
 
 
 class Detection(NamedTuple):
@@ -68,8 +67,11 @@ class Detections:
             picture = picture_html(self.draw(), self.name)
         except ImageError as error:
             picture = f"<p>{escape(str(error))}</p>"
-        rows = [(d.name, f"{d.score:.3f}", *(f"{side:.0f}" for side in d.box)) for d in self]
-        return f"{picture}<p>{escape(repr(self)[1:-1])}</p>{table_html(_COLUMNS, rows)}"
+        return f"{picture}<p>{escape(repr(self)[1:-1])}</p>{table_html(COLUMNS, self.rows())}"
+
+    def rows(self) -> list[list[str]]:
+        """Return the texts of a table: COLUMNS of each object."""
+        return [[found.name, f"{found.score:.3f}", *(f"{side:.0f}" for side in found.box)] for found in self]
 
     @property
     def names(self) -> list[str]:
@@ -137,13 +139,11 @@ class Detections:
 
     def _label_of(self, item: str | int) -> int:
         names = self.class_names[1:]
-        if isinstance(item, str) and item in names:
-            return self.class_names.index(item, 1)
+        if item in names:
+            return self.class_names.index(str(item), 1)
         if not isinstance(item, str) and 1 <= item <= len(names):
             return int(item)
-        close = difflib.get_close_matches(str(item), names, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"labels are 1 to {len(names)}."
-        raise ConfigError(f"unknown class {item!r}: {hint} Known classes: {shorten(names)}")
+        raise ConfigError(f"unknown class {item!r}: labels are 1 to {len(names)}, the names {shorten(names)}")
 
 
 def count_objects(detections: Detections) -> str:

@@ -10,13 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from ssd.inference.detections import Detections
+from ssd.inference.detections import COLUMNS, Detections
 from ssd.inference.predictor import Predictor
 from ssd.utils.errors import ConfigError, SSDError, import_extra
 
 logger = logging.getLogger(__name__)
 
-COLUMNS = ("class", "score", "x1", "y1", "x2", "y2")
 _SECONDS_KEPT = 3600  # of uploaded images
 _LAUNCH_OPTIONS: dict[str, Any] = {
     "share": False,
@@ -122,10 +121,6 @@ class Callbacks:
         if found is None:
             return [None, [], "", self.gradio.DownloadButton(value=None, interactive=False)]
         kept = found.filter(threshold, classes or None)
-        rows = [
-            [name, f"{score:.3f}", *(f"{side:.0f}" for side in box)]
-            for name, score, box in zip(kept.names, kept.scores.tolist(), kept.boxes.tolist(), strict=True)
-        ]
         width, height = found.orig_size
         summary = f"{len(kept)} object{'s' * (len(kept) != 1)} in {width} x {height} pixels"
         if len(kept) < len(found):
@@ -133,4 +128,4 @@ class Callbacks:
         file = Path(tempfile.mkdtemp(dir=self.folder)) / f"{Path(found.name).stem}.json"
         file.write_text(f"{kept.to_json()}\n")
         button = self.gradio.DownloadButton(value=str(file), interactive=True)
-        return [kept.draw(), rows, summary, button]
+        return [kept.draw(), kept.rows(), summary, button]

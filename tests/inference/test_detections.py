@@ -97,7 +97,7 @@ def test_filter_keeps_the_order(arguments: dict, expected: list[int]) -> None:
 @pytest.mark.parametrize(
     ("item", "message"),
     [
-        ("dgo", r"'dgo': .*'dog'.*'cat', 'dog', 'person'"),
+        ("dgo", r"'dgo': .*'cat', 'dog', 'person'"),
         ("__background__", r"'__background__': .*1 to 3"),
         (0, r"class 0"),
         (4, r"class 4: .*1 to 3"),
