@@ -9,7 +9,7 @@ from ssd.deploy.quantize import quantize_onnx
 from ssd.inference.api import make_predictor
 from ssd.modeling.detector import build_detection_model
 from ssd.tools.explain.explain import explain
-from ssd.tools.priors.layout import make_finer_advice, make_layout
+from ssd.tools.priors.layout import make_layout
 from ssd.weights.initial_model import load_detector_weights
 from ssd.weights.loaded_checkpoint import LoadedCheckpoint
 from tests.deploy.detectors import NAMES, assert_same, detect, make_batch, make_detector, make_small_config
@@ -46,7 +46,6 @@ def test_export(config: Config, tmp_path) -> None:
 def test_priors(config: Config) -> None:
     layout = make_layout(config)
     assert layout.levels.feature_maps == [(12, 16), (6, 8), (3, 4), (2, 2), (1, 1)]
-    assert "OUT_INDICES" not in make_finer_advice(config)
 
 
 def test_explanation(config: Config) -> None:
