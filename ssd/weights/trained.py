@@ -30,15 +30,22 @@ def read_detector(source: str, format: str = "auto") -> LoadedCheckpoint:
 
 
 def _of_this_library(weights: StateDict, content: Mapping[str, Any], source: str) -> LoadedCheckpoint:
-    names = content.get("class_names")
+    names, thresholds = content.get("class_names"), content.get("score_thresholds")
     return LoadedCheckpoint(
         weights=weights,
         source=source,
         config=content.get("config"),
         class_names=None if names is None else tuple(names),
         iteration=content.get("iteration"),
-        score_thresholds=tuple(content.get("score_thresholds") or ()) or None,
+        score_thresholds=_read_thresholds(thresholds, len(names or ())),
     )
+
+
+def _read_thresholds(values: Any, num_classes: int) -> tuple[float, ...] | None:
+    """Return the thresholds of a checkpoint; None if there are none, or not one number for each class."""
+    if not isinstance(values, list) or len(values) != num_classes or not {*map(type, values)} <= {int, float}:
+        return None
+    return tuple(map(float, values))
 
 
 def read_trained(cfg: Config, checkpoint: str | None) -> LoadedCheckpoint:

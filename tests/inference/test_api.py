@@ -93,8 +93,9 @@ def test_thresholds_of_a_checkpoint(checkpoint: Path, picture: Path, tmp_path: P
     path = make_checkpoint(tmp_path / "own.pth", config(), **values, score_thresholds=[0.0, middle, 0.9])
     expected = (everything.scores > middle) & (everything.labels == 1) | (everything.scores > 0.9)
     assert inference_detector(init_detector(path), picture).boxes.tolist() == everything.boxes[expected].tolist()
-    without = make_checkpoint(tmp_path / "without.pth", config(), **values)
-    assert init_detector(without).score_threshold == DEFAULT_SCORE_THRESHOLD
+    for damaged in (None, 0.3, [0.3], [0.3, "a", 0.3]):
+        without = make_checkpoint(tmp_path / "without.pth", config(), **values, score_thresholds=damaged)
+        assert init_detector(without).score_threshold == DEFAULT_SCORE_THRESHOLD
 
 
 def test_it_detects_what_an_evaluation_detects(config_file: Path, tmp_path: Path) -> None:
