@@ -112,7 +112,7 @@ def test_mistakes(args, message, convert, foreign, tmp_path, monkeypatch):
     (tmp_path / "configs").mkdir()
     status, _, err = convert(*(arg.format(foreign=foreign) for arg in args))
     assert (status, message in err) == (1, True), err
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["README.md", "configs", "folder.pth", "own.yaml"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["README.md", "configs", "own.yaml"]
     assert (tmp_path / "own.yaml").read_text() == "text"
 
 

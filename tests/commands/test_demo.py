@@ -175,7 +175,7 @@ def test_a_page_is_asked_for(demo: Script, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr("ssd.commands.predict.serve", serve)
     status, _, errors = demo("--web", "--host", "0.0.0.0", "--port", 8000, "--score_threshold", 0.25)
     assert (status, errors) == (0, "")
-    (predictor,), options = serve.call_args
+    (predictor, _), options = serve.call_args
     assert options == {"host": "0.0.0.0", "port": 8000, "score_threshold": 0.25}
     assert predictor.class_names == ("__background__", "cat", "dog", "snow leopard")
     assert names_in(Path()) == before
