@@ -57,7 +57,7 @@ _POSITIVE: _Check = (_is_positive, "positive")
 _NOT_NEGATIVE: _Check = (lambda value: value == 0 or _is_positive(value), "0 or more")
 _FRACTION: _Check = (lambda value: 0 <= value <= 1, "between 0 and 1")
 _LIMIT: _Check = (lambda value: value == -1 or value > 0, "positive, or -1 for no limit")
-_NAMES: _Check = (
+NAMES: _Check = (
     _each(lambda name: isinstance(name, str)),
     "a list of names, in quotes where they are numbers, no, yes or null",
 )
@@ -72,7 +72,7 @@ _CHECKS: dict[str, dict[str, _Check]] = {
         "IGNORE_THRESHOLD": (lambda value: 0 < value <= 1, "above 0, at most 1"),
         "NUM_CLASSES": (lambda value: value == 0 or value > 1, "2 or more (background counts), or 0"),
         **dict.fromkeys(("NEG_POS_RATIO", "CENTER_VARIANCE", "SIZE_VARIANCE"), _POSITIVE),
-        "WEIGHTS_CLASSES": _NAMES,
+        "WEIGHTS_CLASSES": NAMES,
         "WEIGHTS_EXCLUDE": (_each(_is_regular_expression), "a list of regular expressions"),
     },
     "MODEL.BACKBONE": {"OUT_INDICES": _INTS, "WIDTH": _POSITIVE, "FREEZE_STAGES": _NOT_NEGATIVE},
@@ -105,7 +105,7 @@ _CHECKS: dict[str, dict[str, _Check]] = {
         "SHIFT": (lambda value: 0 <= value <= 0.5, "between 0 and 0.5"),
         "CLOSE": _FRACTION,
     },
-    "DATASETS": {"TRAIN": _NAMES, "TEST": _NAMES, "ON_ERROR": _one_of("raise", "skip")},
+    "DATASETS": {"TRAIN": NAMES, "TEST": NAMES, "ON_ERROR": _one_of("raise", "skip")},
     "DATA_LOADER": {"NUM_WORKERS": _NOT_NEGATIVE, "REPEAT_THRESHOLD": _FRACTION},
     "SOLVER": {
         **dict.fromkeys(("MAX_ITER", "GAMMA", "BATCH_SIZE", "LR"), _POSITIVE),

@@ -9,7 +9,7 @@ from typing import Any
 
 from yacs.config import CfgNode
 
-from ssd.config.checks import CHECKS, MAX_INT
+from ssd.config.checks import CHECKS, MAX_INT, NAMES
 from ssd.config.files import parse_yaml, read_chain, with_current_keys
 from ssd.utils.errors import ConfigError, shorten
 
@@ -25,14 +25,14 @@ _ALTERNATIVE_TYPES: dict[str, tuple[type, ...]] = {
 }
 # Keys whose text may be a path; ``~`` in it is the home folder. Those of datasets are expanded by their factories.
 _PATH_KEYS = ("MODEL.WEIGHTS", "MODEL.BACKBONE.PRETRAINED", "OUTPUT_DIR")
-_COMMAND_LINE = "command line: "
 
 
 class Config(CfgNode):
     """A yacs CfgNode with ``_BASE_`` inheritance and errors that name the key, the file and the remedy.
 
     Semantics are those of yacs: unknown keys are errors, a value must have the type of the default (lists and tuples
-    are interchangeable), strings are literal-evaluated. A failed merge changes nothing.
+    are interchangeable), strings are literal-evaluated; also, an int serves as a float, and text as a list of names. A
+    failed merge changes nothing.
     """
 
     def merge_from_file(self, cfg_filename: str | os.PathLike[str]) -> None:
@@ -52,7 +52,7 @@ class Config(CfgNode):
             tree: Any = value
             for part in reversed(str(key).split(".")):
                 tree = {part: tree}
-            self._merge_checked(tree, _COMMAND_LINE)
+            self._merge_checked(tree, "command line: ")
 
     def with_overrides(self, overrides: Sequence[Any]) -> "Config":
         """Return a frozen copy with overrides, see ``merge_from_list``; this tree is not changed."""
@@ -132,39 +132,26 @@ def _new_value(raw_value: Any, full_key: str, source: str) -> Any:
 
 
 def _coerce(value: Any, default: Any, full_key: str, source: str) -> Any:
-    """Return ``value`` in the type of ``default``; lists and tuples convert, nothing else does."""
+    """Return ``value`` in the type of ``default``: lists and tuples convert, ints to floats, and text to names."""
     allowed = _ALTERNATIVE_TYPES.get(full_key, (type(default),))
+    check = CHECKS.get(full_key, (lambda _: True, ""))
     if value is False and full_key.endswith(".AMP"):
         value = "off"  # YAML 1.1 reads the bare word as a truth value
+    if type(value) is int and float in allowed and abs(value) < MAX_INT:
+        value = float(value)
+    if isinstance(value, str) and check is NAMES:  # "a", or "[a, b]" from a command line
+        value = [name for part in value.split(",") if (name := part.strip(" '\"()[]"))]
     if isinstance(value, (list, tuple)) and type(value) not in allowed:
         value = next((kind(value) for kind in allowed if kind in (list, tuple)), value)
     if full_key in _PATH_KEYS and isinstance(value, str):
         value = os.path.expanduser(value)
-    is_valid, expectation = CHECKS.get(full_key, (lambda _: True, ""))
+    is_valid, expectation = check
     if type(value) in allowed and is_valid(value):
         return value
-    hint = ""
-    for meant in _meanings(value, full_key):
-        converted = tuple(meant) if isinstance(meant, list) and list not in allowed else _decode(meant)
-        if type(converted) in allowed and is_valid(converted):
-            is_quoted = isinstance(meant, list) and source == _COMMAND_LINE
-            hint = f'; write "{meant}"' if is_quoted else f"; write {meant!r}"
-            break
     if type(value) not in allowed:
         kinds = " or ".join(kind.__name__ for kind in allowed)
-        expectation = f"{kinds} like {default!r}" + ("" if hint or not expectation else f" ({expectation})")
-    raise ConfigError(f"{source}{full_key} must be {expectation}, got {shorten(value)}{hint}")
-
-
-def _meanings(value: Any, full_key: str) -> Iterator[Any]:
-    """Yield what may be meant by a value of the wrong type: as YAML has it, for messages."""
-    if type(value) is int and abs(value) < MAX_INT:
-        yield float(value)
-    if not full_key.startswith(("MODEL.BACKBONE.", "MODEL.PRIORS.")):  # whose lists have an entry for each level
-        if isinstance(value, str):
-            yield [name for name in (part.strip(" '\"()[]") for part in value.split(",")) if name]
-        if not isinstance(value, (list, tuple, dict, type(None))):
-            yield [value]
+        expectation = f"{kinds} like {default!r}" + (f" ({expectation})" if expectation else "")
+    raise ConfigError(f"{source}{full_key} must be {expectation}, got {shorten(value)}")
 
 
 def _suggestion(full_key: str, node: Config, root: Config) -> str:

@@ -43,9 +43,6 @@ def build_datasets(cfg: CfgNode, is_train: bool, class_names: Sequence[str] | No
             f"The catalogue begins with {', '.join(dataset_names()[:3])}; your own datasets go under DATASETS.CUSTOM"
             + ("" if is_train else ". To train without evaluation, pass --skip-test")
         )
-    repeated = sorted({name for name in names if names.count(name) > 1})
-    if repeated:
-        raise ConfigError(f"DATASETS.{key} names {', '.join(repeated)} more than once")
     datasets = [
         make_dataset(
             name, cfg.DATASETS.CUSTOM, is_train=is_train, class_names=class_names, on_error=cfg.DATASETS.ON_ERROR

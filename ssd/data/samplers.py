@@ -4,7 +4,6 @@ All of it is a function of the seed and the position, so the stream is the same 
 processes, and after a restart.
 """
 
-import logging
 import math
 from bisect import bisect_right
 from collections import Counter
@@ -14,15 +13,9 @@ from itertools import accumulate
 from typing import Any
 
 import numpy as np
-import torch
 from torch.utils.data import DataLoader, Sampler
 
 from ssd.data.datasets import ArrayDataset, DetectionDataset
-from ssd.utils.errors import DatasetError, SSDError
-
-logger = logging.getLogger(__name__)
-
-_MAX_DRAWS = 100  # damaged replacements in a row after which all samples are taken to be damaged
 
 
 @dataclass(eq=False)
@@ -118,27 +111,3 @@ def batch_images(loader: DataLoader, datasets: Sequence[DetectionDataset], itera
 def rng_at(seed: int, position: int) -> np.random.Generator:
     """Return random numbers as a function of (seed, position). Philox is counter-based: another key, another stream."""
     return np.random.Generator(np.random.Philox(key=(position << 64) + seed % 2**64))
-
-
-class Replacement:
-    """Replace damaged samples by others, which are drawn uniformly."""
-
-    def __init__(self, num_samples: int, seed: int):
-        self._num_samples = num_samples
-        self._seed = seed
-        self._is_damaged = torch.zeros(num_samples, dtype=torch.bool).share_memory_()  # by all workers
-
-    def draw(self, position: int, attempt: int, error: SSDError) -> int:
-        """Return the index of another sample for a position of the stream."""
-        if attempt == _MAX_DRAWS:
-            raise DatasetError(
-                f"{_MAX_DRAWS} samples that were drawn in place of damaged ones are damaged too; the last: {error}. "
-                "`ssd data check` lists the mistakes"
-            )
-        return int(np.random.default_rng((self._seed, position, attempt)).integers(self._num_samples))
-
-    def report(self, index: int, error: SSDError) -> None:
-        """Warn of a damaged sample, once."""
-        if not self._is_damaged[index]:
-            self._is_damaged[index] = True
-            logger.warning("Damaged sample, replaced by another one: %s", error)

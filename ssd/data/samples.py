@@ -3,6 +3,7 @@
 Legend: B images, G largest number of objects of an image, S_h and S_w height and width of the network input.
 """
 
+import logging
 import math
 from collections.abc import Sequence
 from typing import NamedTuple, cast
@@ -14,11 +15,15 @@ from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
 from ssd.data.datasets import ArrayDataset, DetectionDataset
-from ssd.data.samplers import Replacement, locate_sample, rng_at
+from ssd.data.samplers import locate_sample, rng_at
 from ssd.data.transforms.geometry import GeometricSteps, draw_geometry, map_boxes, max_reduction, valid_area, warp_image
 from ssd.structures import Container
 from ssd.utils.errors import DatasetError, ImageError
 from ssd.utils.image import reduced_size
+
+logger = logging.getLogger(__name__)
+
+_MAX_DRAWS = 100  # damaged replacements in a row after which all samples are taken to be damaged
 
 
 class OpenSample(NamedTuple):
@@ -71,7 +76,8 @@ class TrainingSamples(Dataset[TrainingSample]):
     ):
         self._datasets = datasets
         self._reduced_decoding = reduced_decoding
-        self.replacement = Replacement(len(self), seed) if skip_bad else None
+        self._skip_bad = skip_bad
+        self._is_damaged = torch.zeros(len(self), dtype=torch.bool).share_memory_()  # by all workers
         self._size = size
         self._seed = seed
         self._steps = steps
@@ -88,10 +94,12 @@ class TrainingSamples(Dataset[TrainingSample]):
             try:
                 return self._augment(index, position)
             except (ImageError, DatasetError) as error:
-                if self.replacement is None:
+                if not self._skip_bad or attempt == _MAX_DRAWS:
                     raise
-                self.replacement.report(index, error)
-                index = self.replacement.draw(position, attempt, error)  # raises after too many attempts
+                if not self._is_damaged[index]:
+                    self._is_damaged[index] = True
+                    logger.warning("Damaged sample, replaced by another one: %s", error)
+                index = int(np.random.default_rng((self._seed, position, attempt)).integers(len(self)))
             attempt += 1
 
     def _augment(self, index: int, position: int, *, is_turned: bool = False) -> TrainingSample:

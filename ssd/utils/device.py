@@ -28,7 +28,6 @@ _MAX_INT = 2**31 - 1
 _DTYPES = {"off": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _PACKAGE = Path(ssd.__file__).parent
 _CGROUP = Path("/sys/fs/cgroup")
-_QUEUED = 1024  # rows given to the threads at a time
 
 
 def select_device(name: str) -> torch.device:
@@ -105,10 +104,9 @@ def limit_threads(cgroup: Path = _CGROUP) -> None:
 
 
 def map_rows(function: Callable[[int], T], num_rows: int, num_threads: int) -> Iterator[T]:
-    """Yield the results of a function for rows 0, 1, ... in order; a million rows are not queued at once."""
+    """Yield the results of a function for rows 0, 1, ... in order."""
     with ThreadPoolExecutor(num_threads) as pool:
-        for start in range(0, num_rows, _QUEUED):
-            yield from pool.map(function, range(start, min(start + _QUEUED, num_rows)))
+        yield from pool.map(function, range(num_rows))
 
 
 def describe_versions() -> dict[str, str | None]:

@@ -57,8 +57,6 @@ def select_local_device(name: str, launch: Launch) -> torch.device:
     device = select_device(name)
     if launch.world_size == 1 or device.type == "cpu":
         return device
-    if device.type == "mps":
-        raise DeviceError("device 'mps' is for one process; start it without torchrun, or set MODEL.DEVICE to cpu")
     if ":" in name:
         raise DeviceError(
             f"device {name!r}: with several processes LOCAL_RANK chooses the GPU; set MODEL.DEVICE to cuda or auto"

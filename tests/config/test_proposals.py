@@ -2,53 +2,17 @@
 
 import re
 import shlex
-from functools import reduce
 
 import pytest
 
-from ssd.config import Config, cfg, load_config
-from ssd.config.checks import CHECKS
-from ssd.config.node import dotted_keys, with_num_classes
+from ssd.config import load_config
+from ssd.config.node import with_num_classes
 from ssd.data import build_datasets
 from ssd.data.catalog import make_dataset
 from ssd.engine.setup import scale_to_processes
 from ssd.modeling.detector import build_detection_model
 from ssd.utils.errors import ConfigError
 from tests.conftest import SMALL_MODEL
-
-DEFAULTS = {key: reduce(lambda node, name: node[name], key.split("."), cfg) for key in dotted_keys(cfg)}
-KEYS = {key: default for key, default in DEFAULTS.items() if not isinstance(default, Config)}
-WRONG = ("45", "0", "1", "-1", "a", "a, b", "[a]", "(8, 16)", "['a(']", "true")
-
-
-def give(key: str, text: str, *, in_yaml: bool) -> None:
-    """Set a key as a word of a shell, or as a value of YAML in flow style."""
-    config = cfg.clone()
-    if in_yaml:
-        names = key.split(".")
-        config.merge_from_text(f"{': {'.join(names)}: {text}{'}' * (len(names) - 1)}", "a.yaml")
-    else:
-        config.merge_from_list([key, *shlex.split(text)])
-
-
-@pytest.mark.parametrize("in_yaml", [False, True], ids=["command line", "YAML"])
-def test_proposals_of_the_config(in_yaml) -> None:
-    proposals: dict[str, set[str]] = {}
-    for key, default in KEYS.items():
-        give(key, f'"{default!r}"', in_yaml=in_yaml)  # "like 0.9"
-        choices = CHECKS[key][1].split(" or ") if key in CHECKS else []
-        for choice in choices if len(choices) > 1 and all(map(str.isalpha, choices)) else ():
-            give(key, choice, in_yaml=in_yaml)
-        for text in WRONG:
-            try:
-                give(key, text if in_yaml else shlex.quote(text), in_yaml=in_yaml)
-            except ConfigError as error:
-                if proposal := str(error).partition("; write ")[2]:
-                    give(key, proposal, in_yaml=in_yaml)
-                    proposals.setdefault(key, set()).add(proposal.strip('"'))
-    assert {"1.0", "45.0"} <= proposals["SOLVER.LR"]
-    assert "45.0" not in proposals["SOLVER.MOMENTUM"]
-    assert proposals["DATASETS.TRAIN"] >= {"['a']", *([] if in_yaml else ["['a', 'b']"])}
 
 
 def test_proposals_of_derived_values() -> None:

@@ -38,10 +38,9 @@ def custom_voc(root, split="train", **extra):
 
 
 @pytest.mark.parametrize(("is_train", "key"), [(True, "TRAIN"), (False, "TEST")])
-def test_sets_are_named_and_named_once(make_cfg, is_train, key) -> None:
-    for names in ((), ("voc_2007_test", "voc_2007_test")):
-        with pytest.raises(ConfigError, match=rf"DATASETS\.{key} "):
-            build_datasets(make_cfg(**{f"DATASETS.{key}": names}), is_train)
+def test_sets_are_named(make_cfg, is_train, key) -> None:
+    with pytest.raises(ConfigError, match=rf"DATASETS\.{key} "):
+        build_datasets(make_cfg(**{f"DATASETS.{key}": ()}), is_train)
 
 
 def test_voc_sets_without_classes_share_the_union_of_their_names(write_voc, make_cfg) -> None:

@@ -138,15 +138,6 @@ def test_a_checkpoint_that_does_not_fit_changes_nothing(tmp_path, kind, fact) ->
     assert training.scheduler.last_epoch == step
 
 
-@pytest.mark.parametrize(
-    ("name", "state"), [("optimizer", 3), ("optimizer", {"state": {}}), ("scheduler", [1]), ("scaler", "x")]
-)
-def test_a_state_of_something_else_is_refused(tmp_path, name, state) -> None:
-    torch.save({"model": weights_of(Net()), name: state}, tmp_path / "a.pth")
-    with pytest.raises(CheckpointError, match=rf'file\.pth.*"{name}"'):
-        load(Training().checkpointer(tmp_path), tmp_path / "a.pth")
-
-
 def test_hyper_parameters_stay_those_of_the_running_configuration() -> None:
     saved, running = Training(lr=0.1, momentum=0.9), Training(lr=0.01, momentum=0.5)
     saved.run(range(3))

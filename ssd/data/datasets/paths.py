@@ -95,10 +95,10 @@ def read_json(path: Path, what: str) -> Any:
 def path_inside(folder: str, name: str) -> str | None:
     """Return the path of the file that an annotation calls ``name``; None if it is no file name inside ``folder``.
 
-    Symbolic links are followed. Refused are a ``..`` that leaves the folder, null characters and names that no file
-    system can have, as hostile annotations use them.
+    Symbolic links are followed. Refused are a ``..`` that leaves the folder and null characters, as hostile
+    annotations use them.
     """
-    if not name or "\0" in name or (not name.isascii() and not _is_encodable(name)):
+    if not name or "\0" in name:
         return None
     path = os.path.join(folder, name)
     if "/" not in name and os.sep not in name and name not in (os.curdir, os.pardir):
@@ -140,11 +140,3 @@ def _find_in_any_case(folder: str, name: str) -> str | None:
 def _names_by_case(folder: str, _: int) -> dict[str, str]:
     """Return the names in a folder by lower-case name; the number tells its states apart."""
     return {name.lower(): name for name in reversed(names_in(Path(folder), limit=10**7))}
-
-
-def _is_encodable(name: str) -> bool:
-    try:
-        os.fsencode(name)
-    except UnicodeEncodeError:  # JSON can hold half a surrogate pair
-        return False
-    return True

@@ -10,7 +10,7 @@ import numpy as np
 from ssd.data.datasets.paths import MissingPathError, find_file, path_inside, require_path
 from ssd.data.datasets.policy import MAX_COORDINATE, RAISE_ERRORS, ErrorPolicy, mistake_at
 from ssd.utils.errors import DatasetError, ImageError, shorten
-from ssd.utils.image import MAX_PIXELS, image_size, read_reduced_image, reduced_size
+from ssd.utils.image import image_size, read_reduced_image, reduced_size
 
 # Kinds of DatasetError. An image with a mismatch cannot be used; a slip is corrected by the size of the image itself.
 SIZE_MISMATCH, SIZE_SLIP = "size mismatch", "size slip"
@@ -38,9 +38,6 @@ def true_size(
     not fit, or the policy reads headers.
     """
     is_annotated = width > 0 and height > 0
-    if is_annotated and width * height > MAX_PIXELS:
-        message = f"{image_path}: annotated as {width:.4g} x {height:.4g} pixels; at most {MAX_PIXELS} are read"
-        raise DatasetError(message, path=image_path, kind=SIZE_MISMATCH)
     is_left = not is_annotated or _is_left(boxes, (width, height))
     if not is_left and not policy.reads_headers:
         return width, height

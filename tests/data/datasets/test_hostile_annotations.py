@@ -145,7 +145,7 @@ def test_what_must_not_be_read(write_voc: Callable[..., Path], monkeypatch: pyte
 
 
 INSIDE = ["a.png", "..png", "sub/a.png", "sub/../a.png", "./a.png", "/i/sub/a.png", "Zürich.png", "../i/a.png"]
-OUTSIDE = ["../a.png", "../i2/a.png", "sub/../../a.png", "/etc/passwd", "/i", "", ".", "..", "a\0", "\ud800.png"]
+OUTSIDE = ["../a.png", "../i2/a.png", "sub/../../a.png", "/etc/passwd", "/i", "", ".", "..", "a\0"]
 
 
 def test_paths_inside_a_folder() -> None:
@@ -203,8 +203,7 @@ def changed(section: str, **values: Any) -> str:
         (changed("images", file_name="../../etc/passwd"), r"image 1: .*'\.\./\.\./etc/passwd' is no file inside"),
         (changed("images", file_name="/etc/passwd"), "'/etc/passwd' is no file inside"),
         (changed("images", file_name="a\0.png"), "is no file inside"),
-        (changed("images", file_name="\ud800.png"), "is no file inside"),
-        (changed("images", width=10**8, height=10**8), r"annotated as 1e\+08 x 1e\+08"),
+        (changed("images", file_name="\ud800.png"), "is not in"),
         (changed("categories", name=["cat"]), r"name \['cat'\]"),
         (json.dumps(coco(images=coco()["images"] * 2)), r"images\[1\]: has the id 1"),
     ],
