@@ -152,6 +152,12 @@ class Predictor:
         results = self._detect(images, batch_size, threshold, on_error)
         return results if stream else list(results)
 
+    def show_result(
+        self, img: object, result: Detections, score_thr: float | None = None, out_file: str | None = None
+    ) -> None:
+        """Call ``result.show``; the signature is that of mmdetection, and ``result`` knows its image ``img``."""
+        result.show(out_file, score_thr)
+
     def _tile_size(self, tile: int | bool | None) -> tuple[int, int] | None:
         """Return (width, height) of a tile in pixels; None = no tiles."""
         if tile is None or isinstance(tile, bool):

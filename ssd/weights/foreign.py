@@ -1,7 +1,7 @@
 """Recognition and conversion of foreign checkpoints, and comparison of a config with the network of the file."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import reduce
 from operator import getitem
@@ -46,7 +46,7 @@ def find_format(file: CheckpointContent, name: str = "auto") -> Format:
         if recognising:
             return recognising[0]
         raise CheckpointError(
-            f"{file.source} has no known format: {tensors}. The weights of a backbone alone go to "
+            f"{file.source} has no known format: {tensors}. {_nearest(names)}The weights of a backbone alone go to "
             "MODEL.BACKBONE.PRETRAINED; for a changed network see docs/interop.md. The formats are "
             f"{', '.join(all_formats())}"
         )
@@ -54,9 +54,8 @@ def find_format(file: CheckpointContent, name: str = "auto") -> Format:
         raise ConfigError(f"there is no format {name!r}; the formats are {', '.join(all_formats())}")
     if missing := all_formats()[name].missing_marks(names):
         others = ", ".join(other.name for other in recognising) or "no known format"
-        mark = missing[0].removesuffix("$").replace("\\.", ".")
         raise CheckpointError(
-            f"{file.source} is not of {all_formats()[name].title}: no tensor of it is named like {mark}. "
+            f"{file.source} is not of {all_formats()[name].title}: no tensor of it is named like {_shown(missing[0])}. "
             f"It looks like {others}; {tensors}"
         )
     return all_formats()[name]
@@ -91,6 +90,20 @@ def _convert(format: Format, file: CheckpointContent) -> Converted:
             "author published it, it is an unknown variant; else fetch it again"
         ) from error
     return converted
+
+
+def _nearest(names: Sequence[str]) -> str:
+    """Return a sentence on the format that shares most marks with a file; empty if none shares any."""
+    missing = {format.name: format.missing_marks(names) for format in all_formats().values()}
+    nearest = min(all_formats().values(), key=lambda format: len(missing[format.name]) / len(format.marks))
+    if len(missing[nearest.name]) == len(nearest.marks):
+        return ""
+    shown = ", ".join(map(_shown, missing[nearest.name]))
+    return f"It is most similar to {nearest.name}, but has no tensors named like {shown}. "
+
+
+def _shown(mark: str) -> str:
+    return mark.removesuffix("$").replace("\\.", ".")
 
 
 @contextmanager

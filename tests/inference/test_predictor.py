@@ -17,7 +17,7 @@ from ssd.inference.sources import Frame, PendingFrame, VideoInfo
 from ssd.inference.sources.video import VideoSource
 from ssd.structures import Container
 from ssd.utils.errors import ConfigError, ImageError
-from ssd.utils.image import write_image
+from ssd.utils.image import read_image, write_image
 
 CLASS_NAMES = ("__background__", "cat", "dog")
 HEIGHT, WIDTH = 40, 80  # of the network input
@@ -83,6 +83,13 @@ def test_one_image(predictor: Predictor) -> None:
         assert found.pixels is pixels
     with pytest.raises(ImageError, match="float32"):
         predictor(np.zeros((8, 8, 3), np.float32))
+
+
+def test_show_result_is_called_as_in_mmdetection(predictor: Predictor, tmp_path: Path) -> None:
+    pixels = image(200, 50, (20, 10))
+    (result,) = predictor.predict(pixels)
+    predictor.show_result(pixels, result, score_thr=0.5, out_file=str(tmp_path / "drawn.png"))
+    np.testing.assert_array_equal(read_image(tmp_path / "drawn.png"), result.draw(score_threshold=0.5))
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 7, 100])

@@ -1,5 +1,6 @@
 """Videos, streams and cameras as frames, through OpenCV."""
 
+import logging
 import math
 import time
 from collections.abc import Iterator
@@ -13,12 +14,15 @@ from ssd.inference.sources.frames import Frame, PendingFrame, VideoInfo, failed_
 from ssd.utils.errors import ImageError
 from ssd.utils.image import MAX_PIXELS
 
+logger = logging.getLogger(__name__)
+
 VIDEO_SUFFIXES = (
     *(".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".wmv", ".flv", ".3gp"),
     *(".ogv", ".mjpeg"),
 )
 STREAM_SCHEMES = ("rtsp", "rtsps", "rtmp", "rtmps", "rtp", "udp", "tcp", "srt")
 _MAX_FRAMES = 2**40  # OpenCV returns such numbers for an unknown duration
+_COMPLETE = 0.95  # share of the frames in the header, which may be an estimate, or of the time
 _MAX_FRAME_RATE = 1000  # above, it is the time base of a stream of unknown rate
 
 
@@ -56,6 +60,11 @@ class VideoSource:
                 num_read += 1
         finally:
             capture.release()
+        expected = (self.info.frame_rate and self.info.num_frames) or 0
+        in_time = (times.last + times.longest) * self.info.frame_rate  # the last frame may last as long as any other
+        if max(num_read, in_time) < _COMPLETE * expected:
+            message = "%s: %d frames are read, but its header has %d; is it damaged?"
+            logger.warning(message, self.info.name, num_read, expected)
         if num_read == 0 or isinstance(self._address, int):
             reason = f"no more frames after {num_read}; is it damaged, or not connected any more?"
             yield failed_frame(self.info.name, ImageError(f"{self.info.name}: {reason}"))
@@ -65,18 +74,20 @@ class _FrameTimes:
     """Times of the frames of a video: those of its container or, where these do not increase, of its frame rate."""
 
     def __init__(self, frame_rate: float):
-        self._last = -math.inf  # seconds
+        self.last = -math.inf  # seconds
+        self.longest = 0.0  # seconds between two frames
         self._step = 1 / frame_rate if frame_rate else None
 
     def add(self, seconds: float) -> float | None:
         """Return the time of the next frame, which the container shows at ``seconds``; None = unknown."""
-        if self._last < 0:
+        if self.last < 0:
             seconds = seconds if seconds > 0 else 0.0  # also of nan
-        elif not seconds > self._last:
+        elif not seconds > self.last:
             if self._step is None:
                 return None
-            seconds = self._last + self._step
-        self._last = seconds
+            seconds = self.last + self._step
+        self.longest = max(self.longest, seconds - self.last) if self.last >= 0 else 0.0
+        self.last = seconds
         return seconds
 
 

@@ -87,6 +87,19 @@ def test_an_abandoned_walk_closes_the_file(video: Path) -> None:
     assert num_open() == 0
 
 
+def test_a_truncated_video_gives_its_frames_and_a_warning(video, tmp_path, caplog):
+    path = tmp_path / "half.avi"
+    content = video.read_bytes()
+    path.write_bytes(content[: int(len(content) * 0.6)])
+    frames, errors = read_all(path)
+    assert 3 < len(frames) < 25
+    assert errors == []
+    assert f"{len(frames)} frames are read, but its header has 30" in caplog.text
+    caplog.clear()
+    read_all(video)
+    assert caplog.text == ""
+
+
 class FakeCapture:
     """A video; ``times`` are those of its frames in seconds."""
 

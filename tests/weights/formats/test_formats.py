@@ -36,6 +36,11 @@ def test_each_file_has_one_format() -> None:
     ("names", "chosen", "fact"),
     [
         ("abcd", "auto", r"file\.pth .* 4 tensors are named a, b, c and 1 more\. .*PRETRAINED.* lufficc, am"),
+        (
+            ("backbone.body.conv1.weight", "head.classification_head.module_list.0.weight"),
+            "auto",
+            r"most similar to torchvision, .* backbone\.scale_weight\.",
+        ),
         ("a", "sgrvinod", "1 tensors are named a"),
         ("", "sgrvinod", r"file\.pth is not of .*sgrvinod.* rescale_factors\. .* amdegroot;"),
     ],
