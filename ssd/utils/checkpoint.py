@@ -32,6 +32,8 @@ TAG_FILE = "last_checkpoint.txt"
 BEST = "model_best"
 
 _NUMBERED = re.compile(r"model_(\d+)\.pth")
+# Keys that the state of each part of a training has.
+_STATE_KEYS = {"optimizer": {"state", "param_groups"}, "scheduler": {"last_epoch"}, "scaler": {"scale"}}
 
 
 @dataclass(eq=False)
@@ -87,7 +89,7 @@ class Checkpointer:
         rest = dict(checkpoint)
         average_weights = rest.pop("model")
         weights = rest.pop("training_model", average_weights)
-        optimizer, scheduler, scaler = (rest.pop(name, None) for name in ("optimizer", "scheduler", "scaler"))
+        optimizer, scheduler, scaler = (_pop_state(rest, name, source) for name in _STATE_KEYS)
         check_model_weights(self.model, weights, source)
         check_model_weights(self.model, average_weights, source)
         if self.optimizer is not None and optimizer is not None:
@@ -111,6 +113,13 @@ class Checkpointer:
             "scaler": scaler,
         }
         return {name: part.state_dict() for name, part in parts.items() if part is not None}
+
+
+def _pop_state(values: dict[str, Any], name: str, source: str) -> dict[str, Any] | None:
+    state = values.pop(name, None)
+    if state is not None and not (isinstance(state, dict) and _STATE_KEYS[name] <= state.keys()):
+        raise CheckpointError(f'{source}: its key "{name}" is not the state of a training')
+    return state
 
 
 def load_optimizer_state(optimizer: Optimizer, state_dict: dict[str, Any], source: str) -> None:

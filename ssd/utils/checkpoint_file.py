@@ -40,6 +40,7 @@ _TEXTS = {
     b"<html": _WEB_PAGE,
     b"version https://git-lfs.": "a pointer of Git LFS to it: `git lfs pull` fetches the file itself",
 }
+_IS_FOLDER = 0x10  # attribute of a zip record, for which torch.load returns uninitialised memory
 
 
 def write_checkpoint(path: str | os.PathLike[str], checkpoint: dict[str, Any]) -> None:
@@ -211,9 +212,11 @@ def _check_records(path: Path, source: str) -> None:
         is_packed = any(record.compress_type != zipfile.ZIP_STORED for record in records)
         if is_packed or sum(record.file_size for record in records) > os.path.getsize(path):  # a zip bomb
             raise CheckpointError(f"{source}: its records are compressed or overlap, as torch.save never writes them")
+        folders = [record.filename for record in records if record.external_attr & _IS_FOLDER]
         damaged = archive.testzip() if any(record.CRC for record in records) else None
-    if damaged is not None:
-        raise CheckpointError(f"{source}: damaged, the checksum of its record {damaged} does not fit; fetch it again")
+    if damaged is not None or folders:
+        name = damaged or folders[0]
+        raise CheckpointError(f"{source}: damaged, the checksum of its record {name} does not fit; fetch it again")
 
 
 def _read_safetensors(path: Path, source: str) -> dict[str, Any]:
@@ -226,4 +229,6 @@ def _read_safetensors(path: Path, source: str) -> dict[str, Any]:
         weights = torch_format.load_file(path)
     except (safetensors.SafetensorError, ValueError, OSError, RecursionError) as error:
         raise CheckpointError(f"{source}: damaged, truncated, or no safetensors file ({error})") from error
+    if not isinstance(class_names, list) or not all(isinstance(name, str) for name in class_names):
+        raise CheckpointError(f"{source}: its class_names are no list of names")
     return {"model": weights, **({"class_names": class_names} if class_names else {})}

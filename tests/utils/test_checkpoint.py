@@ -138,6 +138,15 @@ def test_a_checkpoint_that_does_not_fit_changes_nothing(tmp_path, kind, fact) ->
     assert training.scheduler.last_epoch == step
 
 
+@pytest.mark.parametrize(
+    ("name", "state"), [("optimizer", 3), ("optimizer", {"state": {}}), ("scheduler", [1]), ("scaler", "x")]
+)
+def test_a_state_of_something_else_is_refused(tmp_path, name, state) -> None:
+    torch.save({"model": weights_of(Net()), name: state}, tmp_path / "a.pth")
+    with pytest.raises(CheckpointError, match=rf'file\.pth.*"{name}"'):
+        load(Training().checkpointer(tmp_path), tmp_path / "a.pth")
+
+
 def test_hyper_parameters_stay_those_of_the_running_configuration() -> None:
     saved, running = Training(lr=0.1, momentum=0.9), Training(lr=0.01, momentum=0.5)
     saved.run(range(3))
@@ -200,9 +209,9 @@ def full_disk(free: int, number: int = errno.ENOSPC) -> Mock:
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
-@pytest.mark.parametrize("free", [0, 2])
+@pytest.mark.parametrize("free", [0, 1, 2])
 def test_a_full_disk_leaves_the_last_checkpoint(tmp_path, monkeypatch, free, number) -> None:
-    """Call 0 flushes the checkpoint, call 2 the tag; network disks have quotas."""
+    """Calls 0 and 1 flush the checkpoint and its folder, call 2 the tag; network disks have quotas."""
     checkpointer = Checkpointer(Net(), save_dir=tmp_path / "out")
     fsync = os.fsync
     monkeypatch.setattr(os, "fsync", full_disk(0))
