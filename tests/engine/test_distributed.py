@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -110,11 +110,17 @@ def averaged(runs: Runs) -> str:
     return runs("averaged", *AVERAGED, "--eval_step", 7, number=2, DOUBLE="1")
 
 
-def test_four_processes_follow_one(runs, plain, scenes) -> None:
-    """Without batch norm; their gradients come in two parts. Then they share three images."""
+@pytest.fixture
+def three(scenes: Path) -> Iterator[tuple[str, str]]:
+    """Override for a split of three images, in the folder that other tests share."""
     splits = scenes / "ImageSets" / "Main"
     (splits / "three.txt").write_text("\n".join((splits / "test.txt").read_text().splitlines()[:3]))
-    three = ("DATASETS.CUSTOM.test_scenes.SPLIT", "three")
+    yield "DATASETS.CUSTOM.test_scenes.SPLIT", "three"
+    (splits / "three.txt").unlink()
+
+
+def test_four_processes_follow_one(runs, plain, three) -> None:
+    """Without batch norm; their gradients come in two parts. Then they share three images."""
     said = runs("four", *PLAIN, *three, "SOLVER.MICRO_BATCHES", 2, "SOLVER.MAX_ITER", STEPS, number=4)
     assert len(plain) == STEPS
     assert runs.losses("four") == pytest.approx(plain, rel=1e-5)

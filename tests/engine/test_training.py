@@ -3,7 +3,7 @@
 import os
 import re
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -72,20 +72,22 @@ def make_run(config_file: Path, tmp_path: Path) -> MakeRun:
     return lambda name, *overrides: Run(load_config(config_file, overrides), tmp_path / name)
 
 
-def first_two(scenes: Path) -> str:
-    """Write a split of two training scenes that have objects; return its name."""
+@pytest.fixture
+def first_two(scenes: Path) -> Iterator[str]:
+    """A split of two training scenes that have objects, in the folder that other tests share."""
     lines = (scenes / "ImageSets" / "Main" / "trainval.txt").read_text().split()
     with_objects = [name for name in lines if "<object>" in (scenes / "Annotations" / f"{name}.xml").read_text()]
-    (scenes / "ImageSets" / "Main" / "two.txt").write_text("\n".join(with_objects[:2]))
-    return "two"
+    path = scenes / "ImageSets" / "Main" / "two.txt"
+    path.write_text("\n".join(with_objects[:2]))
+    yield path.stem
+    path.unlink()
 
 
-def test_two_images_are_learnt_by_heart(scenes, make_run, tmp_path) -> None:
+def test_two_images_are_learnt_by_heart(first_two, make_run, tmp_path) -> None:
     """Near-zero loss, and AP 1.0 on the very images."""
-    split = first_two(scenes)
     run = make_run(
         "out",
-        *("DATASETS.CUSTOM.train_scenes.SPLIT", split, "DATASETS.CUSTOM.test_scenes.SPLIT", split),
+        *("DATASETS.CUSTOM.train_scenes.SPLIT", first_two, "DATASETS.CUSTOM.test_scenes.SPLIT", first_two),
         *("SOLVER.MAX_ITER", 150, "SOLVER.LR_STEPS", [110], "SOLVER.LR", 1e-2),
         *("INPUT.AUGMENTATION.CROP", False, "INPUT.AUGMENTATION.EXPAND", False),
         *("INPUT.AUGMENTATION.PHOTOMETRIC", False, "INPUT.AUGMENTATION.MIRROR", False),
