@@ -157,7 +157,7 @@ def _show_image(axes: Axes, image: np.ndarray, *boxes: Tensor, margin: float = _
         center = (low + high) / 2
     axes.imshow((image * (1 - _FADE) + 255 * _FADE).astype(np.uint8), extent=(0, size[0], size[1], 0))
     (x1, y1), (x2, y2) = center - share * size / 2, center + share * size / 2
-    axes.set(xlim=(x1, x2), ylim=(y2, y1), xticks=[], yticks=[])
+    axes.set(xlim=(x1, x2), ylim=(y2, y1), xticks=[], yticks=[], anchor="N")  # else the layout cuts off the title
     axes.grid(False)
     for spine in axes.spines.values():
         spine.set(visible=True, color=LIGHT.grid)
