@@ -15,6 +15,7 @@ from yacs.config import CfgNode
 
 from ssd.data.catalog import dataset_names, make_dataset
 from ssd.data.datasets import ArrayDataset, DetectionDataset
+from ssd.data.datasets.policy import describe_similar
 from ssd.data.samplers import IterationSampler, repeat_factors, share_of_batches
 from ssd.data.samples import ResizedSamples, TrainingSamples, collate_test, collate_training, open_sample
 from ssd.data.transforms.geometry import GeometricSteps
@@ -43,6 +44,8 @@ def build_datasets(cfg: CfgNode, is_train: bool, class_names: Sequence[str] | No
             f"The catalogue begins with {', '.join(dataset_names()[:3])}; your own datasets go under DATASETS.CUSTOM"
             + ("" if is_train else ". To train without evaluation, pass --skip-test")
         )
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        raise ConfigError(f"DATASETS.{key} names {', '.join(repeated)} more than once")
     datasets = [
         make_dataset(
             name, cfg.DATASETS.CUSTOM, is_train=is_train, class_names=class_names, on_error=cfg.DATASETS.ON_ERROR
@@ -51,6 +54,8 @@ def build_datasets(cfg: CfgNode, is_train: bool, class_names: Sequence[str] | No
     ]
     if class_names is None:
         unite_class_names(names, datasets)
+        if similar := describe_similar(datasets[0].class_names):
+            logger.warning("%s", similar)
     for name, dataset in zip(names, datasets, strict=True):
         logger.info("%s: %d images, %d classes", name, len(dataset), len(dataset.class_names) - 1)
     return datasets

@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 _FORMAT = "%(asctime)s %(name)s %(levelname)s: %(message)s"
@@ -29,7 +30,7 @@ def setup_logger(output_dir: str | Path | None, *, rank: int = 0) -> logging.Log
     logger.addHandler(_TerminalHandler())
     if output_dir is not None:
         Path(output_dir).mkdir(parents=True, exist_ok=True)
-        logger.addHandler(logging.FileHandler(Path(output_dir, "log.txt"), encoding="utf-8", errors="backslashreplace"))
+        logger.addHandler(_FileHandler(Path(output_dir, "log.txt"), encoding="utf-8", errors="backslashreplace"))
     for handler in logger.handlers:
         handler.setFormatter(logging.Formatter(_FORMAT))
     return logger
@@ -66,6 +67,24 @@ class _TerminalHandler(logging.Handler):
         line = getattr(record, "short", level + record.getMessage())
         if line:  # else a progress bar shows it
             say_line(line)
+
+
+class _FileHandler(logging.FileHandler):
+    """Reports a full disk once, where logging itself prints a traceback for every line."""
+
+    _has_complained = False
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # logging's name
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)
+        elif not self._has_complained:
+            self._has_complained = True
+            sys.stderr.write(f"{self.baseFilename} cannot be written: {error.strerror}\n")
+
+    def close(self) -> None:
+        with suppress(OSError):  # reported by handleError
+            super().close()
 
 
 def _write(write: Callable[[], object]) -> None:

@@ -38,9 +38,10 @@ def custom_voc(root, split="train", **extra):
 
 
 @pytest.mark.parametrize(("is_train", "key"), [(True, "TRAIN"), (False, "TEST")])
-def test_sets_are_named(make_cfg, is_train, key) -> None:
-    with pytest.raises(ConfigError, match=rf"DATASETS\.{key} "):
-        build_datasets(make_cfg(**{f"DATASETS.{key}": ()}), is_train)
+def test_sets_are_named_and_named_once(make_cfg, is_train, key) -> None:
+    for names in ((), ("voc_2007_test", "voc_2007_test")):
+        with pytest.raises(ConfigError, match=rf"DATASETS\.{key} "):
+            build_datasets(make_cfg(**{f"DATASETS.{key}": names}), is_train)
 
 
 def test_voc_sets_without_classes_share_the_union_of_their_names(write_voc, make_cfg) -> None:
@@ -241,3 +242,10 @@ def test_an_unknown_class_that_differs_in_spaces(write_voc, make_cfg) -> None:
     cfg = make_cfg({"set": custom_voc(root, CLASSES=["cat", "SeaLion"])}, **{"DATASETS.TRAIN": ("set",)})
     with pytest.raises(DatasetError, match="'sea lion'; did you mean 'SeaLion'"):
         build_datasets(cfg, is_train=True)
+
+
+def test_class_names_that_differ_in_case_are_pointed_out(write_voc, make_cfg, caplog) -> None:
+    root = write_voc({"a": [("cat", (1, 1, 9, 9)), ("Cat", (1, 1, 9, 9))]})
+    build_datasets(make_cfg({"set": custom_voc(root)}, **{"DATASETS.TRAIN": ("set",)}), is_train=True)
+    (message,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert message.endswith(": 'Cat' and 'cat'")

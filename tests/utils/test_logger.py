@@ -72,6 +72,19 @@ def test_lines_do_not_tear_a_progress_bar(tmp_path: Path, monkeypatch: pytest.Mo
     assert LINE.fullmatch((tmp_path / "log.txt").read_text().strip())
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux' full device")
+def test_a_full_disk_is_reported_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "log.txt").symlink_to("/dev/full")
+    setup_logger(tmp_path)
+    for _ in range(3):
+        log()
+    setup_logger(None)  # ends the file
+    log()
+    written = capsys.readouterr()
+    assert written.out.count("started 3") == 4
+    assert written.err == f"{tmp_path}/log.txt cannot be written: No space left on device\n"
+
+
 def test_characters_that_the_output_cannot_encode(monkeypatch: pytest.MonkeyPatch) -> None:
     content = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(content, encoding="ascii", write_through=True))
