@@ -7,7 +7,15 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ssd.modeling.layers import BatchNorm2d, L2Norm, SamePaddingConv2d, SeparableConv2d, same_padding, with_same_padding
+from ssd.modeling.layers import (
+    BatchNorm2d,
+    L2Norm,
+    SamePaddingConv2d,
+    SamePaddingMaxPool2d,
+    SeparableConv2d,
+    same_padding,
+    with_same_padding,
+)
 
 
 def test_l2_norm() -> None:
@@ -68,6 +76,12 @@ def test_odd_padding_goes_to_the_bottom_and_even_padding_to_both_sides() -> None
     # 4 rows need 1 row of padding, 5 columns need 2: windows see rows 0-2, 2-3 and columns 0-1, 1-3, 3-4.
     expected = torch.outer(torch.tensor([3.0, 2.0]), torch.tensor([2.0, 3.0, 2.0]))
     assert torch.equal(conv(torch.ones(1, 1, 4, 5))[0, 0], expected)
+
+
+def test_same_padding_of_max_pooling() -> None:
+    # Windows of 3 rows from row 0, 2 of 4; of 3 columns from column -1, 1, 3 of 5.
+    pooled = SamePaddingMaxPool2d(3, 2)(torch.arange(20.0).reshape(1, 1, 4, 5))
+    assert pooled[0, 0].tolist() == [[11, 13, 14], [16, 18, 19]]
 
 
 @torch.no_grad()

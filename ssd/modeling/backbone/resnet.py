@@ -10,6 +10,7 @@ from yacs.config import CfgNode
 from ssd.modeling import registry
 from ssd.modeling.backbone.extras import extra_blocks
 from ssd.modeling.backbone.pretrained import StateDict, load_pretrained
+from ssd.modeling.layers import SamePaddingMaxPool2d
 from ssd.structures.boxes import height_width
 
 # torchvision's IMAGENET1K_V1, the weights that both references start from.
@@ -77,6 +78,23 @@ def resnet(cfg: CfgNode, pretrained: bool | str = True, *, depth: int, extras_no
     model = ResNet(depth, height_width(cfg.INPUT.IMAGE_SIZE), extras_norm=extras_norm, is_whole=is_whole)
     url, unused = PRETRAINED_URLS[depth], [r"fc\."] if is_whole else [r"layer4\.", r"fc\."]
     load_pretrained(model, pretrained, default=url, convert=_with_batch_counters, new=[r"extras\."], unused=unused)
+    return model
+
+
+@registry.BACKBONES.register("resnet50_tensorflow")
+def resnet50_tensorflow(cfg: CfgNode, pretrained: bool | str = False) -> ResNet:
+    """Build ResNet-50 for a neck as the Object Detection API of TensorFlow does.
+
+    Blocks that halve the map do so in their first convolution (arXiv:1512.03385; torchvision: in the second), the
+    activations are ReLU6, and the pooling is padded as "SAME".
+    """
+    model = ResNet(50, height_width(cfg.INPUT.IMAGE_SIZE), is_whole=True)
+    for block in (model.layer2[0], model.layer3[0], model.layer4[0]):
+        block.conv1.stride, block.conv2.stride = (2, 2), (1, 1)
+    for name in [name for name, layer in model.named_modules() if isinstance(layer, nn.ReLU)]:
+        model.set_submodule(name, nn.ReLU6(inplace=True))
+    model.maxpool = SamePaddingMaxPool2d(3, 2)
+    load_pretrained(model, pretrained, unused=[r"fc\."])
     return model
 
 

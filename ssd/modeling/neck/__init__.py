@@ -7,7 +7,7 @@ from torch import nn
 from yacs.config import CfgNode
 
 from ssd.modeling.backbone.stages import feature_shapes
-from ssd.modeling.layers import SamePaddingConv2d, with_same_padding
+from ssd.modeling.layers import SamePaddingConv2d, SamePaddingMaxPool2d, with_same_padding
 from ssd.modeling.neck.fpn import FPN
 from ssd.structures.boxes import height_width
 from ssd.utils.errors import ConfigError
@@ -42,5 +42,5 @@ def build_neck(cfg: CfgNode, backbone: Any) -> nn.Module:
         backbone.keep_maps(taken[-1] + 1)
     channels = [shapes[index][0] for index in taken]
     built = FPN(channels, taken, channels=neck.CHANNELS, is_light=neck.LIGHT, has_path_up=neck.NAME == "pan")
-    is_same = any(isinstance(layer, SamePaddingConv2d) for layer in backbone.modules())
+    is_same = any(isinstance(layer, SamePaddingConv2d | SamePaddingMaxPool2d) for layer in backbone.modules())
     return with_same_padding(built) if is_same else built

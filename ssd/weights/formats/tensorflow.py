@@ -72,8 +72,8 @@ def _convert(weights: StateDict, content: Mapping[str, Any]) -> Converted:
 
 def _rename(weights: StateDict, is_lite: bool) -> StateDict:
     """Return the weights in our names and layouts, with identity norms where a file has folded them."""
-    names, convs = layer_names(is_lite), backbone_convs(weights)
-    places = {name: _object_layer(name, is_lite) or layer_of(name, names, convs) for name in weights}
+    names, layers = layer_names(is_lite), backbone_layers(weights)
+    places = {name: _object_layer(name, is_lite) or layer_of(name, names, layers) for name in weights}
     return layouts.with_depthwise_biases(rename_layers(weights, places, r"headers\.\d(\.conv\.3)?$"))
 
 
@@ -108,8 +108,15 @@ def _our_layer(layer: str, values: StateDict, has_norm: bool) -> StateDict:
         raise CheckpointError(f"missing tensor: the kernel of {layer}")
     ours = {f"{layer}.weight": kernel.permute(2, 3, 0, 1) if "depthwise" in values else kernel.permute(3, 2, 0, 1)}
     if has_norm:
-        return {**ours, **_our_norm(re.sub(r"\d+$", lambda index: str(int(index[0]) + 1), layer), values)}
+        return {**ours, **_our_norm(_norm_behind(layer), values)}
     return {**ours, f"{layer}.bias": values["bias"]} if "bias" in values else ours
+
+
+def _norm_behind(conv: str) -> str:
+    """Return our name of the batch norm behind a convolution: bn1 behind conv1, else the next of a sequence."""
+    if match := re.fullmatch(r"(.*\.)conv(\d)", conv):
+        return f"{match[1]}bn{match[2]}"
+    return re.sub(r"\d+$", lambda index: str(int(index[0]) + 1), conv)
 
 
 def _our_norm(norm: str, values: StateDict) -> StateDict:
@@ -125,9 +132,12 @@ def _our_norm(norm: str, values: StateDict) -> StateDict:
     return adapt_variances({f"{norm}.{name}": value for name, value in own.items()}, _EPS)
 
 
-def backbone_convs(weights: StateDict) -> list[str]:
-    """Return our convolutions of the backbone in the order of checkpoints of TensorFlow 2."""
-    return _V2_CONVS if any("layer_with_weights-103/" in name for name in weights) else _V1_CONVS
+def backbone_layers(weights: StateDict) -> list[str]:
+    """Return our convolutions by index in checkpoints of TensorFlow 2; batch norms have that of their convolution."""
+    for layers in (_RESNET50_LAYERS, _V2_LAYERS):
+        if any(f"layer_with_weights-{len(layers) - 1}/" in name for name in weights):
+            return layers
+    return _V1_LAYERS
 
 
 def _object_layer(name: str, is_lite: bool) -> tuple[str, str] | None:
@@ -143,12 +153,12 @@ def _object_layer(name: str, is_lite: bool) -> tuple[str, str] | None:
     return None
 
 
-def layer_of(name: str, names: Mapping[str, str], convs: Sequence[str]) -> tuple[str, str]:
-    """Return our convolution, "" if it is unknown, and the last part of a name; ``convs`` are those of the backbone."""
+def layer_of(name: str, names: Mapping[str, str], layers: Sequence[str]) -> tuple[str, str]:
+    """Return our convolution, "" if it is unknown, and the last part of a name; ``layers``: see backbone_layers."""
     name = name.removesuffix(SUFFIX)
     if match := re.search(r"_feature_extractor/classification_backbone/layer_with_weights-(\d+)/(\w+)$", name):
-        index = int(match[1]) // 2  # every second layer is a batch norm
-        return (convs[index] if index < len(convs) else "", match[2])
+        index = int(match[1])
+        return (layers[index] if index < len(layers) else "", match[2])
     match = re.fullmatch(r"(.+?)/((?:BatchNorm/)?\w+)", name)
     return (names.get(_ENDS.sub("", _SCOPES.sub("", match[1])), ""), match[2]) if match else ("", "")
 
@@ -163,6 +173,15 @@ _V2_CONVS = [
     *(f"backbone.features.{block}.conv.{part}" for block in range(2, 18) for part in ("0.0", "1.0", "2")),
     "backbone.features.18.0",
 ]
+
+_V1_LAYERS, _V2_LAYERS = ([conv for conv in convs for _ in range(2)] for convs in (_V1_CONVS, _V2_CONVS))
+_RESNET50_LAYERS = ["backbone.conv1"] * 2
+for _layer, _blocks_of_layer in enumerate((3, 4, 6, 3), start=1):
+    for _block in range(_blocks_of_layer):
+        _path = f"backbone.layer{_layer}.{_block}"
+        _RESNET50_LAYERS += [f"{_path}.conv{n}" for n in (1, 1, 2, 2)]
+        # The convolution of the shortcut and the last one, then the norms of both.
+        _RESNET50_LAYERS += [f"{_path}.conv3"] * 2 if _block else [f"{_path}.downsample.0", f"{_path}.conv3"] * 2
 
 
 @cache

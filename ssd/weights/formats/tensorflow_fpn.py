@@ -1,4 +1,4 @@
-"""SSDs with a feature pyramid of TensorFlow's Object Detection API: MobileNetV2 FPNLite and MobileNetV1 FPN.
+"""SSDs with a feature pyramid of TensorFlow's Object Detection API: MobileNetV2 FPNLite, MobileNetV1 and ResNet-50 FPN.
 
 Names are paths of objects (checkpoints of TensorFlow 2) or those of Keras' layers (TFLite files). In the latter, the
 batch norms of each level are folded into copies of the kernels that the levels share.
@@ -26,25 +26,30 @@ _LAYERS = (
     ("top_layers/0|projection_3", "neck.laterals.2"),
     ("conv_layers/1/.|smoothing_1", "neck.smooths.0"),
     ("conv_layers/0/.|smoothing_2", "neck.smooths.1"),
-    ("_coarse_feature_layers/0/.|bottom_up_Conv2d_(14|20)", "neck.extras.0"),
-    ("_coarse_feature_layers/1/.|bottom_up_Conv2d_(15|21)", "neck.extras.1"),
+    ("_coarse_feature_layers/0/.|bottom_up_(Conv2d_(14|20)|block5)", "neck.extras.0"),
+    ("_coarse_feature_layers/1/.|bottom_up_(Conv2d_(15|21)|block6)", "neck.extras.1"),
     ("_box_encoder_layers/0|WeightSharedConvolutionalBoxHead/BoxPredictor", f"{layouts.REG_HEADERS}.0"),
     ("_class_predictor_layers/0|WeightSharedConvolutionalClassHead/ClassPredictor", f"{layouts.CLS_HEADERS}.0"),
 )
+# A tensor that only one backbone has.
+_BACKBONES = {
+    "backbone.conv1.weight": "resnet50_v1",
+    "backbone.features.1.0.weight": "mobilenet_v1",
+    "backbone.features.1.conv.1.weight": "mobilenet_v2",
+}
 _SAME_KERNELS = 0.01  # relative to the largest weight
 _SIZE_NOTE = "The size of the input is not in the file, nor in a pipeline.config next to it; {} x {} pixels are taken."
 
 
 def _convert(weights: StateDict, content: Mapping[str, Any]) -> Converted:
-    if any("layer_with_weights-0/kernel" in name and kernel.shape[:1] == (7,) for name, kernel in weights.items()):
-        raise CheckpointError("the backbone is a ResNet; FPN is known with MobileNetV1, FPNLite with MobileNetV2")
     is_light = any(re.search(r"(_box_encoder_layers/0|BoxHead/BoxPredictor)/depthwise", name) for name in weights)
     ours = _rename(_with_shared_kernels(weights), is_light)
-    if is_light == ("backbone.features.1.0.weight" in ours):
-        raise CheckpointError("FPN is known with MobileNetV1, FPNLite with MobileNetV2 here, not the other way round")
+    backbone = next((name for key, name in _BACKBONES.items() if key in ours), "")
+    if is_light != (backbone == "mobilenet_v2"):
+        raise CheckpointError("FPN is known with MobileNetV1 and ResNet-50, FPNLite with MobileNetV2")
     size = height, width = content.get("input_size", _SIZES[is_light])
     notes = () if "input_size" in content else (_SIZE_NOTE.format(height, width),)
-    network = f"mobilenet_v2_fpnlite_{640 if size == (640, 640) else 320}" if is_light else "mobilenet_v1_fpn_640"
+    network = f"{backbone}_fpnlite_{640 if size == (640, 640) else 320}" if is_light else f"{backbone}_fpn_640"
     overrides = tensorflow.input_overrides({**content, "input_size": size})
     overrides += ["MODEL.PRIORS.OFFSETS", tuple(tuple(first_center(side, n) for side in size) for n in _STRIDES)]
     if "anchors" in content:
@@ -73,8 +78,8 @@ def _centers(side: int, stride: int) -> Tensor:
 
 
 def _rename(weights: StateDict, is_light: bool) -> StateDict:
-    names, convs = tensorflow.layer_names(False), tensorflow.backbone_convs(weights)
-    places = {name: _place(name, is_light) or tensorflow.layer_of(name, names, convs) for name in weights}
+    names, layers = tensorflow.layer_names(False), tensorflow.backbone_layers(weights)
+    places = {name: _place(name, is_light) or tensorflow.layer_of(name, names, layers) for name in weights}
     return tensorflow.rename_layers(
         weights, places, r"laterals|convs|headers" + (r"|neck\.\w+\.\d\.0$" if is_light else "")
     )

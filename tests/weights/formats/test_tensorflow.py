@@ -60,6 +60,7 @@ def read_weights(listing: str) -> StateDict:
     [
         *("ssd_mobilenet_v1", "ssd_mobilenet_v2", "ssdlite_mobilenet_v2", "ssd_mobilenet_v2_fpnlite_320"),
         pytest.param("ssd_mobilenet_v1_fpn_640", marks=pytest.mark.slow),
+        pytest.param("ssd_resnet50_v1_fpn_640", marks=pytest.mark.slow),
     ],
 )
 def test_recording(name: str, monkeypatch: pytest.MonkeyPatch) -> None:

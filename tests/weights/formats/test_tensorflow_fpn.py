@@ -88,8 +88,10 @@ def test_unlike_kernels_and_other_networks_are_refused() -> None:
     for key, pattern in ((f"{name}/activation_4/weights", "share"), (f"{name}/biases", "not zero")):
         with pytest.raises(CheckpointError, match=rf"{pattern}|conv2d_2.*{pattern}"):
             peers.convert({**weights, key: weights[key] + 1})
-    with pytest.raises(CheckpointError, match="ResNet"):
-        peers.convert({**read_weights(LISTING), f"{BACKBONE}0/kernel{SUFFIX}": torch.zeros(7, 7, 3, 64)})
+    light = {name: value for name, value in read_weights(LISTING).items() if "backbone" not in name}
+    resnet = read_weights("tensorflow_ssd_resnet50_v1_fpn_640")
+    with pytest.raises(CheckpointError, match="FPNLite with MobileNetV2"):
+        peers.convert(light | {name: value for name, value in resnet.items() if "backbone" in name})
 
 
 def anchors(side: int, *, last: float) -> Tensor:
