@@ -9,8 +9,8 @@ from ssd.utils.model_zoo import ZooModel, zoo_models
 PAGE = Path(__file__).with_name("zoo.md")
 TABLES = re.compile(r"(?<=<!-- tables -->\n).*?(?=<!-- end of the tables -->)", re.DOTALL)
 HEAD = (
-    "| name | reported (source) | network, input | file | licence | verified | config |\n"
-    "|---|---|---|---|---|---|---|\n"
+    "| name | reported (source) | network, input | parameters (M), GMAC | file | licence | verified | config |\n"
+    "|---|---|---|---|---|---|---|---|\n"
 )
 
 
@@ -28,7 +28,8 @@ def make_row(model: ZooModel) -> str:
     """Return the row of one detector; its file is a link if it has an address, else the page of the project is."""
     file = f"[`{model.file}`]({model.url})" if model.url else f"`{model.file}`, by a link of [its page]({model.page})"
     figure = f"{model.figure} ({model.source})" if model.figure else model.source
-    cells = (f"`{model.name}`", figure, f"{model.network}, {model.size}", file, model.licence, model.verified)
+    network, cost = f"{model.network}, {model.size}", f"{model.parameters}, {model.gmac}"
+    cells = (f"`{model.name}`", figure, network, cost, file, model.licence, model.verified)
     return f"| {' | '.join(cells)} | `{model.config}` |\n"
 
 

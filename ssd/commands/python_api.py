@@ -14,7 +14,7 @@ from ssd.engine.setup import start_process
 from ssd.inference.notebook import table_html
 from ssd.utils.model_zoo import ZooModel, zoo_models
 
-_COLUMNS = ("name", "network", "size", "data", "figure", "licence")
+_COLUMNS = ("name", "network", "size", "parameters", "gmac", "data", "figure", "licence")
 
 
 def train(config: Config | str | os.PathLike[str], overrides: Sequence[Any] = (), **options: Any) -> Run:

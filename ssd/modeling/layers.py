@@ -80,13 +80,18 @@ class SamePaddingConv2d(nn.Conv2d):
         return F.conv2d(input, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
 
 
-class SamePaddingMaxPool2d(nn.MaxPool2d):
+class SamePaddingMaxPool2d(nn.Module):
     """Max pooling padded as TensorFlow's "SAME"; the padding is 0, for maps without negative values."""
+
+    def __init__(self, kernel_size: int, stride: int):
+        super().__init__()
+        self.kernel_size, self.stride = kernel_size, stride
 
     def forward(self, input: Tensor) -> Tensor:
         """Map (B, C, H, W) to (B, C, ceil(H / stride), ceil(W / stride))."""
         height, width = (same_padding(size, self.kernel_size, self.stride) for size in input.shape[-2:])
-        return super().forward(F.pad(input, (width // 2, width - width // 2, height // 2, height - height // 2)))
+        input = F.pad(input, (width // 2, width - width // 2, height // 2, height - height // 2))
+        return F.max_pool2d(input, self.kernel_size, self.stride)
 
 
 def same_padding(size: int, kernel_size: int, stride: int) -> int:

@@ -40,6 +40,8 @@ class ZooModel(NamedTuple):
     sha256: str  # digits of the SHA-256 of the file; empty if it is unknown, or part of the name of the file
     network: str
     size: str  # of the input in pixels: side, or height x width
+    parameters: str  # in millions
+    gmac: str  # billions of multiplications with additions for one image
     data: str  # dataset of the classes
     figure: str  # published accuracy in percent: VOC 2007 test mAP, COCO AP; for faces AP easy, medium and hard
     source: str  # of the figure
@@ -48,6 +50,11 @@ class ZooModel(NamedTuple):
     # "photographs" = the outputs of the published file on photographs are those of its project's code;
     # "recorded" = the outputs with other weights are.
     verified: str
+
+    def find_cached(self) -> Path | None:
+        """Return the local copy, or None; nothing is fetched or checked."""
+        path = _cache_folder() / (os.path.basename(urlparse(self.url).path) or self.file)
+        return path if path.is_file() else None
 
 
 @cache
@@ -62,8 +69,9 @@ def cache_model(name: str) -> Path:
     model = zoo_models()[name]
     if model.url:
         return cache_url(model.url, model.sha256)
-    path = _cache_folder() / model.file
-    if not path.is_file():
+    path = model.find_cached()
+    if path is None:
+        path = _cache_folder() / model.file
         remedy = f"unpack its archive in {_cache_folder()}, to" if "/" in model.file else "save it as"
         raise DownloadError(
             f"{name}: {model.file} has no address to fetch it from. Get it by the links of {model.page} and {remedy} "

@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
+from ssd.config import load_config
 from ssd.config.files import shipped_config
+from ssd.modeling.detector import build_detection_model
 from ssd.utils.checkpoint_file import read_checkpoint
 from ssd.utils.errors import CheckpointError, DownloadError
 from ssd.utils.model_zoo import cache_url, zoo_models
@@ -147,3 +150,18 @@ def test_models_of_the_zoo() -> None:
         assert not model.url or model.url.rpartition("/")[2] == model.file
         assert all((model.network, model.size, model.data, model.source, model.licence, model.verified))
         assert len(model.sha256) in (0, 64)
+
+
+@pytest.mark.parametrize("name", sorted(zoo_models()))
+def test_parameters_and_operations(name: str) -> None:
+    model = zoo_models()[name]
+    sides = [int(side) for side in model.size.split("x")]
+    size = (sides[0], sides[-1])
+    overrides = ["MODEL.BACKBONE.PRETRAINED", False, "INPUT.IMAGE_SIZE", size]
+    if name in ("tensorflow/ssd_mobilenet_v1_075_coco", "tensorflow/ssd_mobilenet_v1_quantized_coco"):
+        overrides += ["MODEL.BACKBONE.WIDTH", 0.75]
+    network = build_detection_model(load_config(model.config, overrides)).eval().to("meta")
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network.predict(torch.empty(1, 3, *size, device="meta"))
+    assert float(model.parameters) == pytest.approx(sum(p.numel() for p in network.parameters()) / 1e6, abs=0.005)
+    assert float(model.gmac) == pytest.approx(counter.get_total_flops() / 2e9, abs=0.005)
