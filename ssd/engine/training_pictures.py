@@ -19,6 +19,7 @@ from ssd.structures import Container
 from ssd.structures.boxes import center_to_corner
 from ssd.visualization import draw_detections
 from ssd.visualization.drawing import mosaic
+from ssd.visualization.palette import class_color
 
 if TYPE_CHECKING:
     from ssd.engine.trainer import Training  # which shows these pictures
@@ -104,15 +105,17 @@ def draw_analysis(evaluation: DatasetEvaluation, max_detections: int = 300_000) 
 
     analysis = analyse(evaluation.dataset, evaluation.predictions, metric=evaluation.result.metric)
     names = analysis.tables.class_names
-    lines = {names[label]: analysis.curves[label] for label in pick_classes(analysis.ap, MAX_LINES)}
+    chosen = pick_classes(analysis.ap, MAX_LINES)
+    colors = {names[label]: class_color(label) for label in chosen}
+    lines = {names[label]: analysis.curves[label] for label in chosen}
     lines = {name: curve for name, curve in lines.items() if len(curve.scores)}
     precision = {name: (_GRID, curve.sample_precision(_GRID)) for name, curve in lines.items()}
     f1 = {name: (_GRID, curve.sample_f1(_GRID)) for name, curve in lines.items()}
     shown = [*pick_confused(analysis.confusion, MAX_CONFUSED), 0]
     matrix, classes = analysis.confusion[np.ix_(shown, shown)], [names[label] for label in shown[:-1]]
     figures = {
-        "precision": plot_lines(precision, ("recall", "precision")),
-        "f1": plot_lines(f1, ("score threshold", "F1"), marked_x=analysis.threshold),
+        "precision": plot_lines(precision, ("recall", "precision"), colors=colors),
+        "f1": plot_lines(f1, ("score threshold", "F1"), colors=colors, marked_x=analysis.threshold),
         "confusion": plot_confusion(matrix, [*classes, "nothing there"], [*classes, "missed"]),
     }
     return {name: figure_to_rgb(figure) for name, figure in figures.items()}

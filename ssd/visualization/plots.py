@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from ssd.visualization.theme import (
@@ -38,9 +39,13 @@ def plot_lines(
     labels: tuple[str, str],
     theme: Theme = LIGHT,
     *,
+    colors: Mapping[str, str],
     marked_x: float | None = None,
 ) -> Figure:
-    """Plot curves, x (N,) and y (N,) by name, from 0 to 1 on axes of two labels; ``marked_x`` is a vertical line."""
+    """Plot curves, x (N,) and y (N,) by name, from 0 to 1 on axes of two labels; ``marked_x`` is a vertical line.
+
+    ``colors`` are those of classes by name; a thin edge makes pale ones visible.
+    """
     rows = -(-len(lines) // 2)
     figure, grid = make_figure(theme, height=HEIGHT + 0.2 * rows)
     axes = grid[0, 0]
@@ -49,6 +54,9 @@ def plot_lines(
         style = {**series_style(index, theme), "markevery": (0.02 * index, 0.2)}
         if name == ALL_CLASSES:
             style = {"color": theme.text, "linewidth": 3}
+        else:
+            edge = withStroke(linewidth=style["linewidth"] + 0.8, foreground=theme.text)
+            style |= {"color": colors[name], "path_effects": [edge]}
         handles += axes.plot(x, y, label=plain(name), **style)
     if marked_x is not None:
         axes.axvline(marked_x, color=theme.muted, linewidth=1)

@@ -109,6 +109,7 @@ def tensors(loader) -> list[list[torch.Tensor]]:
 assert_equal = partial(torch.testing.assert_close, rtol=0, atol=0)
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")  # where one core is visible
 def test_workers_do_not_change_the_stream(make_cfg, monkeypatch) -> None:
     monkeypatch.setattr(build, "available_cores", lambda: 2)
     reference = tensors(make_train_loader(make_cfg(), [Painted(11)]))

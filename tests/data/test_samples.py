@@ -193,6 +193,7 @@ def test_the_replacement_depends_on_nothing_else(dataset: VOCDataset) -> None:
         assert_same(one[key], sample)
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")  # where one core is visible
 def test_workers_see_the_same_stream(dataset: VOCDataset) -> None:
     samples, expected = samples_of(dataset, skip_bad=True), samples_of(dataset, skip_bad=True)
     sampler = IterationSampler(8, 4, max_iter=8, seed=3)

@@ -23,7 +23,9 @@ def test_classes_for_a_plot() -> None:
 
 def test_names_of_any_letters() -> None:
     names = ["$\\alpha$ and $", "_hidden", "日本 \x07", "x" * 50]
-    figure = plots.plot_lines({name: (np.array([0, 1]), np.array([1, 0])) for name in names}, ("x", "y"))
+    lines = {name: (np.array([0, 1]), np.array([1, 0])) for name in names}
+    figure = plots.plot_lines(lines, ("x", "y"), colors=dict.fromkeys(names, "#123456"))
+    assert {line.get_color() for line in figure.axes[0].lines} == {"#123456"}
     shown = texts(figure)
     assert {"$\\alpha$ and $", " _hidden", "日本 \ufffd", "x" * 19 + "…"} <= set(shown)
 
@@ -47,13 +49,13 @@ def test_bars_say_their_values() -> None:
 @pytest.mark.parametrize(
     "draw",
     [
-        partial(plots.plot_lines, {}, ("x", "y")),
+        partial(plots.plot_lines, {}, ("x", "y"), colors={}),
         partial(plots.plot_class_bars, {}, "AP"),
         partial(plots.plot_costs, {"class": float("nan")}),
         partial(plots.plot_confusion, np.zeros((1, 1), int), ["nothing there"], ["missed"]),
         partial(plots.plot_sizes, EMPTY, EMPTY.astype(bool)),
         partial(plots.plot_sizes, np.array([0.0]), np.array([True])),
-        partial(plots.plot_lines, {plots.ALL_CLASSES: (EMPTY, EMPTY)}, ("x", "y"), marked_x=0.5),
+        partial(plots.plot_lines, {plots.ALL_CLASSES: (EMPTY, EMPTY)}, ("x", "y"), colors={}, marked_x=0.5),
     ],
 )
 def test_nothing_to_show(draw) -> None:

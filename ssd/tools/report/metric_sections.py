@@ -9,6 +9,7 @@ import numpy as np
 from ssd.evaluation import Analysis, EvaluationResult
 from ssd.tools.report.elements import Cell, Column, code, definitions, gallery, number, paragraph, plot, table
 from ssd.tools.report.page import Section
+from ssd.visualization.palette import class_color
 from ssd.visualization.plots import ALL_CLASSES, MAX_BARS, MAX_LINES, pick_classes, plot_class_bars, plot_lines
 
 _METRICS = {
@@ -74,6 +75,7 @@ def make_curves_section(result: EvaluationResult, analysis: Analysis) -> Section
     curves = {analysis.tables.class_names[label]: analysis.curves[label] for label in chosen}
     if len(curves) > 1:
         curves[ALL_CLASSES] = analysis.overall_curve
+    colors = {analysis.tables.class_names[label]: class_color(label) for label in chosen}
     precision, f1 = {}, {}
     for name, curve in curves.items():
         reached = _RECALLS[curve.recall[-1] >= _RECALLS]
@@ -85,12 +87,12 @@ def make_curves_section(result: EvaluationResult, analysis: Analysis) -> Section
     marked = None if math.isnan(best.threshold) else best.threshold
     figures = [
         plot(
-            partial(plot_lines, precision, ("recall", "precision")),
+            partial(plot_lines, precision, ("recall", "precision"), colors=colors),
             f"Curves of precision over recall: {classes}",
             f"Best precision at a recall or any higher one, at IoU 0.5: AP is the area below.{choice}",
         ),
         plot(
-            partial(plot_lines, f1, ("score threshold", "F1"), marked_x=marked),
+            partial(plot_lines, f1, ("score threshold", "F1"), colors=colors, marked_x=marked),
             f"Curves of F1 over the score threshold: {classes}; the best is {number(best.f1, '.3f')} "
             f"at {number(best.threshold, '.3g')}",
             "F1, the harmonic mean of precision and recall, of the detections that score above a threshold. The "
