@@ -11,7 +11,7 @@ import argparse
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,13 +69,18 @@ def make_graph(tensors: Mapping[str, np.ndarray]) -> GraphDef:
     return graph
 
 
-def main() -> None:
-    """Run the command."""
+def parse_args(args: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.tensorflow_js")
     parser.add_argument("model", type=Path, help="model.json, next to its shards")
     parser.add_argument("graph", type=Path, help="the .pb to write")
-    args = parser.parse_args()
-    args.graph.write_bytes(make_graph(fold_norms(read_tensors(args.model))).SerializeToString())
+    return parser.parse_args(args)
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Write the graph."""
+    parsed = parse_args(args)
+    parsed.graph.write_bytes(make_graph(fold_norms(read_tensors(parsed.model))).SerializeToString())
 
 
 if __name__ == "__main__":

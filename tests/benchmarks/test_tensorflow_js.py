@@ -1,11 +1,9 @@
 """Detectors of TensorFlow.js as frozen graphs."""
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from benchmarks import tensorflow_js
 from ssd.weights.formats.reading import read_weights
@@ -13,7 +11,7 @@ from ssd.weights.formats.reading import read_weights
 LAYER = "FeatureExtractor/MobilenetV2/expanded_conv"
 
 
-def test_norms_are_folded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_norms_are_folded(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     pointwise, depthwise, norm = rng.random((1, 1, 4, 2)), rng.random((3, 3, 2, 1)), rng.random(2)
     scale, offset, steps = rng.random(2), rng.random(2), np.array([0, 100, 255], np.uint8)
@@ -33,8 +31,7 @@ def test_norms_are_folded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         (tmp_path / f"shard{number}").write_bytes(part)
     manifest = [{"paths": ["shard0", "shard1"], "weights": entries}]
     (tmp_path / "model.json").write_text(json.dumps({"weightsManifest": manifest}))
-    monkeypatch.setattr(sys, "argv", ["tensorflow_js", str(tmp_path / "model.json"), str(tmp_path / "graph.pb")])
-    tensorflow_js.main()
+    tensorflow_js.main([str(tmp_path / "model.json"), str(tmp_path / "graph.pb")])
     expected = {
         f"{LAYER}/project/weights": pointwise,
         f"{LAYER}/project/biases": offset,
