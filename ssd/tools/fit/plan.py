@@ -32,6 +32,7 @@ _EVALUATION_SHARE = 0.1
 # Seconds besides steps and evaluations, measured on two cores: start of processes, files, report and pictures.
 _FIXED = 20.0
 _FEW_OBJECTS, _FEW_IMAGES, _EMPTY = 30, 100, 0.2
+_RARE = 0.2  # of the mean number of objects of a class
 WIDTH = 10  # of the topics in a printed plan
 
 
@@ -199,6 +200,8 @@ def find_risks(facts: Facts, cfg: Config, start: Start, schedule: Schedule, want
     train, test = facts.records(facts.train), facts.count_objects(facts.test)
     counts, side = facts.count_objects(facts.train), math.sqrt(math.prod(height_width(cfg.INPUT.IMAGE_SIZE)))
     few = [f"{name} ({count})" for name, count in counts.items() if count < _FEW_OBJECTS]
+    limit = max(_FEW_OBJECTS, _RARE * sum(counts.values()) / len(counts))
+    rare = [f"{name} ({count})" for name, count in counts.items() if _FEW_OBJECTS <= count < limit]
     small = [name for name, share in _median_shares(facts).items() if 0 < share * side < _SMALL]
     unseen = [name for name, count in counts.items() if count and not test[name]]
     num_empty = sum(not len(record.labels) for record in train)
@@ -207,6 +210,8 @@ def find_risks(facts: Facts, cfg: Config, start: Start, schedule: Schedule, want
         f"{len(train)} images of {len(counts)} classes cannot be learnt: {len(few)} classes have less than "
         f"{_FEW_OBJECTS} objects to learn from; label more, or join classes": is_hopeless,
         f"few objects to learn from: {join_some(few, 5)}": few and not is_hopeless,
+        f"rare beside the other classes: {join_some(rare, 5)}; they are learnt last, so look at their own AP and label "
+        "more of them": rare and not is_hopeless,
         f"{len(train)} images to train on are few, and the metrics of {len(facts.records(facts.test))} held-out ones "
         "are uncertain": len(train) < _FEW_IMAGES,
         f"half of the objects have less than {_SMALL} pixels in the network input: {join_some(small, 5)}; enlarge "
