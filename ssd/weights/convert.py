@@ -101,12 +101,14 @@ def folded_norms(model: nn.Module) -> list[BatchNorm2d]:
 def estimate_norms(model: SSDDetector, cfg: Config, folder: Path) -> None:
     """Set the statistics of folded norms to those of images, and weights and biases so that outputs are the same."""
     norms = folded_norms(model)
-    # Number, sum and sum of squares; in float64, since their difference is the variance.
+    # Number, sum and sum of squares, in float64.
     sums = {norm: torch.zeros(3, norm.num_features, dtype=torch.float64) for norm in norms}
 
     def add(layer: Any, inputs: tuple[Tensor, ...]) -> None:
-        values = inputs[0].double().transpose(0, 1).flatten(1)  # (C, B * H * W)
-        sums[layer] += torch.stack([torch.ones_like(values), values, values.square()]).sum(dim=2)
+        values = inputs[0].flatten(2)  # (B, C, H * W)
+        sums[layer][0] += len(values) * values.shape[2]
+        sums[layer][1] += values.sum((0, 2), dtype=torch.float64)
+        sums[layer][2] += values.square().sum((0, 2), dtype=torch.float64)
 
     hooks = [norm.register_forward_pre_hook(add) for norm in norms]
     try:
