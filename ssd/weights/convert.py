@@ -101,7 +101,7 @@ def folded_norms(model: nn.Module) -> list[BatchNorm2d]:
 def estimate_norms(model: SSDDetector, cfg: Config, folder: Path) -> None:
     """Set the statistics of folded norms to those of images, and weights and biases so that outputs are the same."""
     norms = folded_norms(model)
-    # Number, sum and sum of squares, in float64.
+    # Number, sum and sum of squares; in float64, since their difference is the variance.
     sums = {norm: torch.zeros(3, norm.num_features, dtype=torch.float64) for norm in norms}
 
     def add(layer: Any, inputs: tuple[Tensor, ...]) -> None:

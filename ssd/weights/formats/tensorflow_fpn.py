@@ -26,8 +26,8 @@ _LAYERS = (
     ("top_layers/0|projection_3", "neck.laterals.2"),
     ("conv_layers/1/.|smoothing_1", "neck.smooths.0"),
     ("conv_layers/0/.|smoothing_2", "neck.smooths.1"),
-    ("_coarse_feature_layers/0/.|bottom_up_(Conv2d_(14|20)|block5)", "neck.extras.0"),
-    ("_coarse_feature_layers/1/.|bottom_up_(Conv2d_(15|21)|block6)", "neck.extras.1"),
+    ("_coarse_feature_layers/0/.|bottom_up_Conv2d_(14|20)", "neck.extras.0"),
+    ("_coarse_feature_layers/1/.|bottom_up_Conv2d_(15|21)", "neck.extras.1"),
     ("_box_encoder_layers/0|WeightSharedConvolutionalBoxHead/BoxPredictor", f"{layouts.REG_HEADERS}.0"),
     ("_class_predictor_layers/0|WeightSharedConvolutionalClassHead/ClassPredictor", f"{layouts.CLS_HEADERS}.0"),
 )
