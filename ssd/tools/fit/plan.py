@@ -25,7 +25,7 @@ _PLANNED = 0.9  # share of a limit of time: long trainings were 4 to 12% slower 
 _EPOCHS, _LEAST, _MOST = 30, 600, 20000  # of a training without a limit of time; steps
 _ENOUGH = 0.5  # share of these steps that is enough at a larger input
 _LONGEST = 3  # times these steps, with time left
-_COVERED = 0.97  # share of the objects that priors must reach, or they are fitted
+_COVERED = 0.97  # share of the objects that priors must cover, or they are fitted
 _MAX_BOXES = 1500  # that they are fitted to
 _EVALUATIONS = 4  # in a training, if they take less than this share of it
 _EVALUATION_SHARE = 0.1
@@ -132,7 +132,7 @@ def input_size(image_size: tuple[int, int], side: int) -> tuple[int, int]:
 
 
 def choose_priors(cfg: Config, boxes: Sequence[ImageBoxes], start: Start, given: Sequence[str]) -> Choice:
-    """Scale the priors of the recipe to the input, and fit them if they reach too few objects."""
+    """Scale the priors of the recipe to the input, and fit them if they cover too few objects."""
     if start.recipe == DETECTOR or any(key.startswith("MODEL.PRIORS") for key in given) or cfg.MODEL.PRIORS.SHAPES:
         return Choice("priors", "as the detector's" if start.recipe == DETECTOR else "as given")
     scaled = _with_scaled_priors(cfg)
@@ -241,7 +241,7 @@ def _with_scaled_priors(cfg: Config) -> Config:
 
 
 def _recall(boxes: Sequence[ImageBoxes], cfg: Config) -> float:
-    return measure(boxes, make_layout(cfg)).is_reached.float().mean().item()
+    return measure(boxes, make_layout(cfg)).is_covered.float().mean().item()
 
 
 def _median_shares(facts: Facts) -> dict[str, float]:

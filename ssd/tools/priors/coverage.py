@@ -77,8 +77,8 @@ class Coverage:
     level_positives: list[int]  # number of matched priors of each level
 
     @property
-    def is_reached(self) -> Tensor:
-        """(N,) bool, some prior reaches the threshold."""
+    def is_covered(self) -> Tensor:
+        """(N,) bool, the IoU with some prior is the threshold or more."""
         return self.best_iou >= self.iou_threshold
 
     @property
@@ -161,7 +161,7 @@ def _group(coverage: Coverage, kinds: Tensor, names: Sequence[str]) -> list[Grou
         Group(
             name=name,
             num_objects=int(is_member.sum()),
-            recall=coverage.is_reached[is_member].float().mean().item(),
+            recall=coverage.is_covered[is_member].float().mean().item(),
             median_iou=coverage.best_iou[is_member].median().item(),
             median_side=coverage.sides[is_member].median().item(),
             num_forced=int(coverage.is_forced[is_member].sum()),

@@ -16,10 +16,10 @@ def plot_shapes(coverage: Coverage, levels: Levels, theme: Theme = LIGHT) -> Fig
     figure, grid = make_figure(theme, width=WIDE / 1.4, height=WIDE / 1.9)
     axes = grid[0, 0]
     step = -(-len(coverage.labels) // _MAX_POINTS)
-    sizes, is_reached = coverage.sizes[::step].numpy(), coverage.is_reached[::step].numpy()
+    sizes, is_covered = coverage.sizes[::step].numpy(), coverage.is_covered[::step].numpy()
     kinds = (
-        ("object reached", is_reached, theme.series[0], "."),
-        ("object not reached", ~is_reached, theme.series[1], "x"),
+        ("covered object", is_covered, theme.series[0], "."),
+        ("object that no prior covers", ~is_covered, theme.series[1], "x"),
     )
     for label, mask, color, marker in kinds:
         axes.plot(*sizes[mask].T, marker, color=color, markersize=4, alpha=0.55, label=label, rasterized=True)

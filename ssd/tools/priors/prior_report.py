@@ -23,7 +23,7 @@ _TITLES = {
 _WORDS = (
     ("prior, anchor", "a box at a fixed place, which the network moves and scales onto an object"),
     ("IoU", "area that two boxes share over the area that they cover together, 0 to 1"),
-    ("reached", "some prior overlaps the object with an IoU of the threshold or more, so training can learn it well"),
+    ("covered", "some prior overlaps the object with an IoU of the threshold or more, so training can learn it well"),
     ("only forced", "no prior is matched by the threshold: the best one is taken whatever its IoU, and learns badly"),
     ("positives", "priors that are matched to an object and learn it"),
     ("best", "the prior of the highest IoU with an object, and the level that it is on"),
@@ -93,21 +93,21 @@ class PriorReport:
         recalls = {f"{group.name} pixels": group.recall for group in data.by_size}
         recalls |= {group.name: group.recall for group in data.by_aspect}
         classes = {group.name: group.recall for group in data.by_class[:_MAX_BARS]}
-        reached = "share of objects that some prior reaches"
+        covered = "share of objects that some prior covers"
         coverage = [
-            _bars(recalls, reached, "Objects that are reached, by size and by width : height."),
-            _bars(classes, reached, "Objects that are reached, by class, worst first."),
+            _bars(recalls, covered, "Objects that are covered, by size and by width : height."),
+            _bars(classes, covered, "Objects that are covered, by class, worst first."),
         ]
         shapes = partial(plot_shapes, self.coverages["data"], self.layout.levels)
         sections = [
-            Section("coverage", "Which objects are reached", gallery(coverage)),
+            Section("coverage", "Which objects are covered", gallery(coverage)),
             Section("shapes", "Shapes", plot(shapes, "Widths and heights", "Objects and priors by width and height.")),
             Section("words", "The words", definitions("facts", _WORDS)),
             Section("numbers", "All numbers", code(self.to_text()), is_folded=True),
         ]
         total, (height, width) = data.total, self.layout.levels.image_size
         lead = f"{total.num_objects:,} objects in {data.num_images:,} images, network input {width} × {height} pixels"
-        verdict = paragraph(f"The anchors reach {total.recall:.1%} of the objects.", "verdict")
+        verdict = paragraph(f"The anchors cover {total.recall:.1%} of the objects.", "verdict")
         content = verdict + "".join(map(paragraph, self.verdict))
         return make_page("How well the anchors (priors) cover the objects", lead, content, sections)
 
@@ -146,7 +146,7 @@ def _level_lines(levels: Sequence[Level]) -> list[str]:
 
 def _table(title: str, groups: Sequence[Group]) -> list[str]:
     width = max(18, *(len(group.name) for group in groups))
-    columns = f"{'objects':>9}{'reached':>9}{'median IoU':>12}{'only forced':>13}{'positives':>11}"
+    columns = f"{'objects':>9}{'covered':>9}{'median IoU':>12}{'only forced':>13}{'positives':>11}"
     rows = [
         f"  {group.name:<{width}}{group.num_objects:>9}{group.recall:>9.1%}{group.median_iou:>12.2f}"
         f"{group.num_forced:>13}{group.positives:>11.1f}"

@@ -7,7 +7,7 @@ from pathlib import Path
 from ssd.tools.priors.coverage import Coverage, Group, Part
 from ssd.tools.priors.layout import Layout
 
-NONE, POOR, FAIR = 0.05, 0.5, 0.9  # recall of a class below which it is unreachable, poor, worth a word
+NONE, POOR, FAIR = 0.05, 0.5, 0.9  # recall of a class below which it is hopeless, poor, worth a word
 _MANY_SMALL = 0.1  # share of the objects
 _MAX_NAMES = 5
 _LOST = 0.02  # recall that a class loses by a fit
@@ -23,11 +23,11 @@ def make_verdict(data: Part, coverage: Coverage, layout: Layout) -> list[str]:
     if len(none) > _MAX_NAMES:
         sentences.append(f"So it is with {len(none) - _MAX_NAMES} more classes.")
     if poor:
-        sentences.append(f"Less than half of the objects reach {threshold:g}: {_names(poor)}.")
+        sentences.append(f"Less than half of the objects are covered (IoU {threshold:g}): {_names(poor)}.")
     if fair:
-        sentences.append(f"{POOR:.0%} to {FAIR:.0%} reach it: {_names(fair)}.")
+        sentences.append(f"{POOR:.0%} to {FAIR:.0%} are covered: {_names(fair)}.")
     if not sentences:
-        sentences.append(f"Of every class {FAIR:.0%} of the objects or more reach IoU {threshold:g}.")
+        sentences.append(f"Of every class {FAIR:.0%} of the objects or more are covered (IoU {threshold:g}).")
     forced, total = data.total.num_forced, data.total.num_objects
     if forced:
         sentences.append(f"{forced} of {total} objects ({forced / total:.1%}) train one prior only, the forced match.")
@@ -38,7 +38,7 @@ def compare(before: Part, after: Part, written: Path) -> list[str]:
     """Say how a fit, written to a file, changed the coverage of the data."""
     old, new = before.total, after.total
     sentences = [
-        f"{written}: {new.recall:.1%} of the objects reach the threshold, before {old.recall:.1%}; "
+        f"{written}: {new.recall:.1%} of the objects are covered, before {old.recall:.1%}; "
         f"{new.num_forced} have the forced match alone, before {old.num_forced}; "
         f"{new.positives:.1f} priors match an object, before {old.positives:.1f}."
     ]
@@ -58,10 +58,10 @@ def min_sure_size(iou_threshold: float) -> float:
 
 
 def _no_class(group: Group, threshold: float) -> str:
-    quantifier, share = ("no", "") if group.recall == 0 else ("almost no", f", {group.recall:.1%} do")
+    quantifier, share = ("no", "") if group.recall == 0 else ("almost no", f", {group.recall:.1%} are")
     return (
-        f"{group.name}: {quantifier} object reaches IoU {threshold:g} ({group.num_objects} objects{share}; half of "
-        f"them have at best {group.median_iou:.2f}; median side {group.median_side:.0f} pixels). Do not expect the "
+        f"{group.name}: {quantifier} object is covered at IoU {threshold:g} ({group.num_objects} objects{share}; half "
+        f"of them have at best {group.median_iou:.2f}; median side {group.median_side:.0f} pixels). Do not expect the "
         "detector to find it."
     )
 

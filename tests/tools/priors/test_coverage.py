@@ -33,7 +33,7 @@ def test_matches() -> None:
     torch.testing.assert_close(found.best_iou, torch.tensor([1.0, 0.5, 0.04]))
     assert found.num_positives.tolist() == [1, 2, 1]
     assert found.is_forced.tolist() == [False, False, True]
-    assert found.is_reached.tolist() == [True, True, False]
+    assert found.is_covered.tolist() == [True, True, False]
     assert (found.num_images, found.level_positives, found.best_level.tolist()) == (3, [4], [0, 0, 0])
     torch.testing.assert_close(found.sides, torch.tensor([20.0, math.sqrt(800), 4.0]))
 
@@ -42,7 +42,7 @@ def test_a_prior_that_another_object_takes() -> None:
     """Two equal objects: one is matched by the threshold, the other by force only."""
     twin = [0.2, 0.4, 0.4, 0.6]
     found = measure([image(twin, twin, labels=[1, 1])], four_priors())
-    assert found.is_reached.all()
+    assert found.is_covered.all()
     assert (found.is_forced.tolist(), found.level_positives) == ([False, True], [2])
 
 

@@ -42,9 +42,9 @@ def test_small_objects_get_a_small_prior_and_the_others_keep_theirs() -> None:
     images = boxes_of((13, 13), (70, 70))
     before = measure(images, make_layout(config()))
     fitted, after = fit(config(), images)
-    assert before.is_reached[before.labels == 1].float().mean() < 0.2
-    assert after.is_reached[after.labels == 1].float().mean() > 0.5
-    assert after.is_reached[after.labels == 2].all()
+    assert before.is_covered[before.labels == 1].float().mean() < 0.2
+    assert after.is_covered[after.labels == 1].float().mean() > 0.5
+    assert after.is_covered[after.labels == 2].all()
     assert 11 <= fitted.min_sizes[0] <= 16
     assert set(after.best_level[after.labels == 1].tolist()) == {0}
     assert set(after.best_level[after.labels == 2].tolist()) <= {1, 2}
@@ -68,7 +68,7 @@ def test_long_objects_get_their_ratio() -> None:
     fitted, after = fit(config(), boxes_of((60, 15)))
     assert any(ratio in (3, 4) for ratio in fitted.aspect_ratios[0])
     assert all(len(ratios) == 1 for ratios in fitted.aspect_ratios)
-    assert after.is_reached.float().mean() > 0.9
+    assert after.is_covered.float().mean() > 0.9
 
 
 @pytest.mark.parametrize("most", [0, 2])

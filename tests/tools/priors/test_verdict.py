@@ -39,7 +39,7 @@ def test_a_small_class_asks_for_a_finer_level_even_if_it_is_rare() -> None:
     assert "most of platelet" in told
     assert "OUT_INDICES" in told
     assert "OUT_INDICES" not in verdict(cells, group("platelet", 5, recall=0.5, side=3 * STRIDE))  # the shapes misfit
-    assert "OUT_INDICES" not in verdict(cells, group("platelet", 5, recall=0.95, side=small))  # it is reached
+    assert "OUT_INDICES" not in verdict(cells, group("platelet", 5, recall=0.95, side=small))  # it is covered
     many = verdict(group("cell", 85, recall=0.99, side=large), group("platelet", 15, recall=0.95, side=small))
     assert "15% of the objects have sides below" in many
 
