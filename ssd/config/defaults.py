@@ -51,13 +51,16 @@ cfg.MODEL.BACKBONE.FREEZE_STAGES = 0
 cfg.MODEL.BACKBONE.FREEZE_BATCH_NORMS = False
 
 # Layers between backbone and head: "none"; "fpn" adds context of coarser maps to finer ones, "pan" also of finer ones
-# to coarser ones. The levels then are those of strides 8, 16, 32, 64 and 128, and BACKBONE has no extra layers.
+# to coarser ones. BACKBONE then has no extra layers.
 cfg.MODEL.NECK = Config()
 cfg.MODEL.NECK.NAME = "none"
 # Channels of every level: 96 suits light necks, 256 others.
 cfg.MODEL.NECK.CHANNELS = 96
 # Depthwise separable convolutions instead of full ones.
 cfg.MODEL.NECK.LIGHT = True
+# Of the maps that it takes from the backbone, ascending; two levels of twice and four times the last one follow. [4, 8,
+# 16, 32] adds a level for tiny objects (MobileNets, ResNets and tiny have one).
+cfg.MODEL.NECK.STRIDES = [8, 16, 32]
 
 cfg.MODEL.PRIORS = Config()
 # Height and width of each feature map: n, or (height, width). Empty = as the backbone gives them; else checked.

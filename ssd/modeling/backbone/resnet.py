@@ -26,8 +26,8 @@ class ResNet(nn.Module):
     """ResNet up to conv4 (``layer3``), which keeps the resolution of conv3, and extra layers down to one cell.
 
     The extra layers are those of SSD512 if both sides of ``image_size`` are 512 or more, with batch norm (NVIDIA's) or
-    biases (MLPerf's). With ``is_whole``, it is the published network with conv3, conv4 and conv5 as maps of strides 8,
-    16 and 32.
+    biases (MLPerf's). With ``is_whole``, it is the published network, with the maps of conv2 to conv5 (strides 4, 8,
+    16 and 32).
     """
 
     def __init__(self, depth: int, image_size: tuple[int, int], *, extras_norm: bool = True, is_whole: bool = False):
@@ -51,11 +51,12 @@ class ResNet(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Map images (B, 3, H, W) to conv4 (256 or, from depth 50, 1024 channels; stride 8) and the extra maps."""
-        x = self.layer2(self.layer1(self.maxpool(self.relu(self.bn1(self.conv1(images))))))
+        conv2 = self.layer1(self.maxpool(self.relu(self.bn1(self.conv1(images)))))
+        conv3 = self.layer2(conv2)
+        conv4 = self.layer3(conv3)
         if self.is_whole:
-            conv4 = self.layer3(x)
-            return x, conv4, self.layer4(conv4)
-        features = [self.layer3(x)]
+            return conv2, conv3, conv4, self.layer4(conv4)
+        features = [conv4]
         for block in self.extras:
             features.append(block(features[-1]))
         return tuple(features)

@@ -15,6 +15,7 @@ _STAGES = (
     ((128, 2), (128, 1)),
     ((128, 2),),
 )
+_LAST_OF_STRIDE_4 = 2  # in the first stage
 
 
 class Tiny(nn.Module):
@@ -22,6 +23,7 @@ class Tiny(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
+        self.has_fine_map = False
         self.stages = nn.ModuleList()
         in_channels = 3
         for stage in _STAGES:
@@ -34,12 +36,19 @@ class Tiny(nn.Module):
             self.stages.append(nn.Sequential(*layers))
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Map images (B, 3, H, W) to one feature map a stage."""
+        """Map images (B, 3, H, W) to one feature map a stage, and that of stride 4 if it is taken."""
         features: list[Tensor] = []
         for stage in self.stages:
-            images = stage(images)
+            for index, layer in enumerate(stage):  # type: ignore[arg-type]
+                images = layer(images)
+                if self.has_fine_map and stage is self.stages[0] and index == _LAST_OF_STRIDE_4:
+                    features.append(images)
             features.append(images)
         return tuple(features)
+
+    def take_stages(self, count: int) -> None:
+        """Also give the map of stride 4 where a neck takes ``count`` > 3 maps."""
+        self.has_fine_map = count > 3
 
     def freezable_stages(self) -> list[list[nn.Module]]:
         """Group the layers by resolution."""
@@ -47,7 +56,7 @@ class Tiny(nn.Module):
 
     def keep_maps(self, count: int) -> None:
         """Remove the layers behind the first ``count`` maps."""
-        del self.stages[count:]
+        del self.stages[count - self.has_fine_map :]
 
 
 @registry.BACKBONES.register("tiny")

@@ -90,10 +90,31 @@ def test_every_backbone(name: str) -> None:
     assert [key for key, parameter in network.named_parameters() if parameter.grad is None] == []
 
 
+FINE = {"mobilenet_v2": 24, "mobilenet_v3": 24, "tiny": 32, "resnet18": 64}
+
+
+@pytest.mark.parametrize("name", FINE)
+def test_finer_level(name: str) -> None:
+    keys = ("MODEL.BACKBONE.NAME", name, "MODEL.NECK.STRIDES", [4, 8, 16, 32], "MODEL.NECK.CHANNELS", 8)
+    _, network = build(*keys)
+    assert [lateral.in_channels for lateral in network[1].laterals] == [FINE[name], *BACKBONES[name]]
+    levels: Sequence[Tensor] = network.eval()(torch.zeros(1, 3, 320, 320, device="meta"))
+    assert [level.shape[-1] for level in levels] == [80, 40, 20, 10, 5, 3]
+    torch.stack([level.sum() for level in levels]).sum().backward()
+    assert [key for key, parameter in network.named_parameters() if parameter.grad is None] == []
+
+
+def test_strides_that_are_not_there() -> None:
+    with pytest.raises(ConfigError, match=r"MODEL\.NECK\.STRIDES is \[4, 8, 16, 32\]"):
+        build("MODEL.BACKBONE.NAME", "efficient_net-b0", "MODEL.NECK.STRIDES", [4, 8, 16, 32])
+    with pytest.raises(ConfigError, match=r"MODEL\.NECK\.STRIDES is \[16, 8\]"):
+        build("MODEL.BACKBONE.NAME", "tiny", "MODEL.NECK.STRIDES", [16, 8])
+
+
 def test_layers_of_ones_own() -> None:
     _, network = build("MODEL.BACKBONE.NAME", "mobilenet_v2", "MODEL.BACKBONE.OUT_INDICES", [3, 6, 13, 18])
     assert [lateral.in_channels for lateral in network[1].laterals] == [32, 96, 1280]
-    with pytest.raises(ConfigError, match=r"MODEL\.NECK\.NAME fpn needs maps of strides 8, 16 and 32.* 32, 64"):
+    with pytest.raises(ConfigError, match=r"MODEL\.NECK\.STRIDES is \[8, 16, 32\].* \[16, 32, 64"):
         build("MODEL.BACKBONE.NAME", "mobilenet_v2", "MODEL.BACKBONE.OUT_INDICES", [13, 18])
     with pytest.raises(ConfigError, match=r"MODEL\.NECK\.NAME"):
         build("MODEL.NECK.NAME", "bifpn")
@@ -117,5 +138,5 @@ def test_resnet_is_the_published_one(tmp_path) -> None:
         coarsest = nn.Sequential(*list(published.children())[:-2])(images)
         found = backbone(images)
     assert torch.equal(found[-1], coarsest)
-    assert [tuple(level.shape[2:]) for level in found] == [(8, 12), (4, 6), (2, 3)]
+    assert [tuple(level.shape[2:]) for level in found] == [(16, 24), (8, 12), (4, 6), (2, 3)]
     assert len(backbone.freezable_stages()) == 5
