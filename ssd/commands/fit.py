@@ -182,7 +182,7 @@ def _choose_input(
         pixels = math.prod(height_width(tried.INPUT.IMAGE_SIZE))
         if schedule and option is not inputs[-1] and planning.is_hopeless(schedule, wanted, pixels / area):
             continue
-        priors = planning.choose_priors(tried, boxes, start, given)
+        priors = planning.choose_priors(tried, facts, boxes, start, given)
         timing, area = _measure(tried.with_overrides(priors.overrides), facts), pixels
         left = None if limit is None else 60 * limit - (time.monotonic() - began)
         schedule = planning.plan_schedule(timing, wanted, num_test, left)

@@ -39,7 +39,7 @@ class Tiny(nn.Module):
         """Map images (B, 3, H, W) to one feature map a stage, and that of stride 4 if it is taken."""
         features: list[Tensor] = []
         for stage in self.stages:
-            for index, layer in enumerate(stage):  # type: ignore[arg-type]
+            for index, layer in enumerate(stage.children()):
                 images = layer(images)
                 if self.has_fine_map and stage is self.stages[0] and index == _LAST_OF_STRIDE_4:
                     features.append(images)

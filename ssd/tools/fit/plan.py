@@ -3,11 +3,12 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import torch
 
-from ssd.config import Config
+from ssd.config import Config, load_config
 from ssd.structures.boxes import height_width
 from ssd.tools.fit.facts import Facts
 from ssd.tools.fit.start import DETECTOR, RANDOM, Start
@@ -19,6 +20,7 @@ from ssd.utils.errors import join_some
 
 SIDES = (512, 416, 320, 256, 192)  # of a square with the area of the network input, in pixels
 _USUAL_SIDE = 320
+_FINE = "modern/parts/stride4.yaml"  # levels for small objects
 _FROZEN = 2  # stages of a pretrained backbone that a short training leaves as they are: those of stride 2 and 4
 _SMALL = 16  # pixels of a side; smaller objects are hard to find (two cells of the finest level)
 _PLANNED = 0.9  # share of a limit of time: long trainings were 4 to 12% slower than the steps that are measured first
@@ -33,6 +35,7 @@ _EVALUATION_SHARE = 0.1
 _FIXED = 20.0
 _FEW_OBJECTS, _FEW_IMAGES, _EMPTY = 30, 100, 0.2
 _RARE = 0.2  # of the mean number of objects of a class
+_PRIOR_KEYS = ("MIN_SIZES", "MAX_SIZES", "ASPECT_RATIOS")
 WIDTH = 10  # of the topics in a printed plan
 
 
@@ -131,11 +134,19 @@ def input_size(image_size: tuple[int, int], side: int) -> tuple[int, int]:
     return tuple(32 * max(2, round(side * factor / 32)) for factor in (aspect**-0.5, aspect**0.5))
 
 
-def choose_priors(cfg: Config, boxes: Sequence[ImageBoxes], start: Start, given: Sequence[str]) -> Choice:
-    """Scale the priors of the recipe to the input, and fit them if they cover too few objects."""
+def choose_priors(cfg: Config, facts: Facts, boxes: Sequence[ImageBoxes], start: Start, given: Sequence[str]) -> Choice:
+    """Scale the priors of the recipe to the input, and fit them if they cover too few objects.
+
+    If most objects of a class are small in the input, there is a finer level, unless a key of MODEL is ``given``.
+    """
     if start.recipe == DETECTOR or any(key.startswith("MODEL.PRIORS") for key in given) or cfg.MODEL.PRIORS.SHAPES:
         return Choice("priors", "as the detector's" if start.recipe == DETECTOR else "as given")
-    scaled = _with_scaled_priors(cfg)
+    levels = []
+    if _small_classes(facts, cfg) and not any(key.startswith("MODEL.") for key in given):
+        fine = load_config(_FINE).MODEL
+        sizes = [(f"MODEL.PRIORS.{name}", fine.PRIORS[name]) for name in _PRIOR_KEYS]
+        levels = ["MODEL.NECK.STRIDES", fine.NECK.STRIDES, *chain.from_iterable(sizes)]
+    scaled = _with_scaled_priors(cfg.with_overrides(levels))
     layout = make_layout(scaled)
     recall = _recall(boxes, scaled)
     text = f"those of the recipe cover {recall:.1%} of the objects"
@@ -144,9 +155,9 @@ def choose_priors(cfg: Config, boxes: Sequence[ImageBoxes], start: Start, given:
         scaled = with_sizes(scaled, fitted)
         text = f"fitted to the objects: they cover {_recall(boxes, scaled):.1%} of them, before {recall:.1%}"
     strides = ", ".join(f"{stride:.0f}" for stride in layout.pixel_strides)
-    priors = scaled.MODEL.PRIORS
-    keys = [(f"MODEL.PRIORS.{name}", priors[name]) for name in ("MIN_SIZES", "MAX_SIZES", "ASPECT_RATIOS")]
-    return Choice("priors", f"{text}; levels of stride {strides}", tuple(item for pair in keys for item in pair))
+    keys = [(f"MODEL.PRIORS.{name}", scaled.MODEL.PRIORS[name]) for name in _PRIOR_KEYS]
+    text += f"; levels of stride {strides}{', the first for small objects' if levels else ''}"
+    return Choice("priors", text, (*levels[:2], *chain.from_iterable(keys)))
 
 
 def wanted_steps(num_images: int, batch_size: int) -> int:
@@ -198,11 +209,10 @@ def describe_schedule(cfg: Config, schedule: Schedule, timing: Timing, num_image
 def find_risks(facts: Facts, cfg: Config, start: Start, schedule: Schedule, wanted: int) -> list[str]:
     """Say what is likely to go wrong."""
     train, test = facts.records(facts.train), facts.count_objects(facts.test)
-    counts, side = facts.count_objects(facts.train), math.sqrt(math.prod(height_width(cfg.INPUT.IMAGE_SIZE)))
+    counts, small = facts.count_objects(facts.train), _small_classes(facts, cfg)
     few = [f"{name} ({count})" for name, count in counts.items() if count < _FEW_OBJECTS]
     limit = max(_FEW_OBJECTS, _RARE * sum(counts.values()) / len(counts))
     rare = [f"{name} ({count})" for name, count in counts.items() if _FEW_OBJECTS <= count < limit]
-    small = [name for name, share in _median_shares(facts).items() if 0 < share * side < _SMALL]
     unseen = [name for name, count in counts.items() if count and not test[name]]
     num_empty = sum(not len(record.labels) for record in train)
     is_hopeless = len(counts) > 2 and len(few) > len(counts) / 2
@@ -226,10 +236,16 @@ def find_risks(facts: Facts, cfg: Config, start: Start, schedule: Schedule, want
         f"{schedule.steps} steps are short, {wanted} are usual for these images: more --minutes": not is_enough(
             schedule, wanted
         ),
-        "random weights need more images than trained ones: --start FILE, URL or name of `ssd models`": start.recipe
-        == RANDOM,
+        "random weights: trained ones often detect better after as many steps: --start FILE, URL or name of `ssd "
+        "models`": start.recipe == RANDOM,
     }
     return [text for text, applies in texts.items() if applies]
+
+
+def _small_classes(facts: Facts, cfg: Config) -> list[str]:
+    """Return the names of the classes whose objects mostly have less than _SMALL pixels in the input."""
+    side = math.sqrt(math.prod(height_width(cfg.INPUT.IMAGE_SIZE)))
+    return [name for name, share in _median_shares(facts).items() if 0 < share * side < _SMALL]
 
 
 def _with_scaled_priors(cfg: Config) -> Config:

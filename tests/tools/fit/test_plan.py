@@ -8,10 +8,20 @@ import numpy as np
 import pytest
 
 from ssd.config import load_config
+from ssd.modeling.detector import build_detection_model
 from ssd.structures.boxes import height_width
 from ssd.tools.data.content import Content, Record
 from ssd.tools.fit.facts import Facts
-from ssd.tools.fit.plan import Schedule, choose_priors, find_risks, input_size, list_inputs, plan_schedule, wanted_steps
+from ssd.tools.fit.plan import (
+    Choice,
+    Schedule,
+    choose_priors,
+    find_risks,
+    input_size,
+    list_inputs,
+    plan_schedule,
+    wanted_steps,
+)
 from ssd.tools.fit.start import DETECTOR, IMAGENET, RANDOM, Start
 from ssd.tools.fit.timing import Timing
 
@@ -69,16 +79,23 @@ def test_inputs_to_try() -> None:
 def test_priors_are_scaled_or_fitted() -> None:
     cfg = load_config("modern/own_data_random.yaml", ["INPUT.IMAGE_SIZE", (224, 288), "MODEL.NUM_CLASSES", 3])
 
-    def sizes(share: float) -> list[float]:
-        choice = choose_priors(cfg, make_facts([[(1, share)]]).training_boxes(), START, [])
-        keys = dict(zip(choice.overrides[::2], choice.overrides[1::2], strict=True))
-        return list(keys["MODEL.PRIORS.MIN_SIZES"])
+    def sizes(share: float, *given: str) -> list[float]:
+        planned = cfg.with_overrides(choose(share, START, given).overrides)
+        build_detection_model(planned, pretrained=False)
+        assert planned.MODEL.NECK.STRIDES[0] == (4 if 254 * share < 16 and not given else 8)
+        return list(planned.MODEL.PRIORS.MIN_SIZES)
+
+    def choose(share: float, start: Start, given: Sequence[str]) -> Choice:
+        facts = make_facts([[(1, share)]])
+        return choose_priors(cfg, facts, facts.training_boxes(), start, given)
 
     scale = (224 * 288) ** 0.5 / 320
     assert sizes(44 / 320) == pytest.approx([size * scale for size in cfg.MODEL.PRIORS.MIN_SIZES], abs=0.06)
-    assert sizes(12 / 320)[0] < 20 * scale - 1
+    assert sizes(12 / 320, "MODEL.BACKBONE.NAME")[0] < 20 * scale - 1
+    assert sizes(12 / 320) == pytest.approx([size * scale for size in (10, 20, 44, 88, 160, 240)], abs=0.06)
+    assert sizes(5 / 320)[0] < 10 * scale - 1
     for start, given in ((Start(DETECTOR, ""), []), (START, ["MODEL.PRIORS.MIN_SIZES"])):
-        assert choose_priors(cfg, make_facts([[(1, 0.1)]]).training_boxes(), start, given).overrides == ()
+        assert choose(0.1, start, given).overrides == ()
 
 
 @pytest.mark.parametrize(("num_images", "steps"), [(20, 600), (320, 600), (1600, 3000), (10**6, 20000)])
