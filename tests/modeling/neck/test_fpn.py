@@ -24,7 +24,7 @@ def make_fpn(num_maps: int, *, is_light: bool, has_path_up: bool = False) -> FPN
             module.weight.zero_()
             module.weight[:, :, module.kernel_size[0] // 2, module.kernel_size[0] // 2] = 1
         if isinstance(module, nn.BatchNorm2d):
-            module.eps = 0.0
+            module.eps = 1e-12  # PyTorch 2.11 refuses 0
     return fpn
 
 
