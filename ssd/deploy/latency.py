@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
-from torch.utils.benchmark import Timer
 
 from ssd.utils.errors import SSDError
 
@@ -33,6 +32,8 @@ def measure_latency(
 def _measure(
     name: str, make: Callable[[int], Callable[[Tensor], object]], images: Tensor, num_threads: int, seconds: float
 ) -> Latency:
+    from torch.utils.benchmark import Timer  # warns where there is nvcc and no GPU: only those who measure see it
+
     try:
         call = make(num_threads)
         timer = Timer("call(images)", globals={"call": call, "images": images}, num_threads=num_threads)
