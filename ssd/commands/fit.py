@@ -35,7 +35,7 @@ from ssd.tools.fit import plan as planning
 from ssd.tools.fit.facts import Facts, read_facts
 from ssd.tools.fit.plan import Choice, Plan, Schedule
 from ssd.tools.fit.start import IMAGENET, Start, choose_pixels, choose_start
-from ssd.tools.fit.timing import NUM_STEPS, WARM_UP, Timing, measure_training
+from ssd.tools.fit.timing import NUM_STEPS, Timing, measure_training
 from ssd.tools.priors.layout import write_derived
 from ssd.tools.report import describe_run, write_report
 from ssd.utils.checkpoint import BEST
@@ -199,7 +199,7 @@ def _measure(cfg: Config, facts: Facts) -> Timing:
         keep_freed_memory()
     cfg = with_num_classes(cfg, facts.datasets[0].class_names)
     with _logging_at(logging.ERROR), tempfile.TemporaryDirectory() as folder:
-        cfg = cfg.with_overrides(["OUTPUT_DIR", folder, "SOLVER.MAX_ITER", WARM_UP + NUM_STEPS])
+        cfg = cfg.with_overrides(["OUTPUT_DIR", folder, "SOLVER.MAX_ITER", NUM_STEPS])
         sets = facts.datasets
         return measure_training(make_training(cfg, sets, sets, device, None, intervals=Intervals(0, 0, 0)))
 
