@@ -58,8 +58,8 @@ cfg.MODEL.NECK.NAME = "none"
 cfg.MODEL.NECK.CHANNELS = 96
 # Depthwise separable convolutions instead of full ones.
 cfg.MODEL.NECK.LIGHT = True
-# Of the maps that it takes from the backbone, ascending; two levels of twice and four times the last one follow. [4, 8,
-# 16, 32] adds a level for tiny objects (MobileNets, ResNets and tiny have one).
+# Strides of the maps that the neck takes from the backbone, ascending; two coarser levels follow. [4, 8, 16, 32] adds a
+# level for tiny objects, with MobileNets, ResNets and tiny; the lists of PRIORS then have one entry more.
 cfg.MODEL.NECK.STRIDES = [8, 16, 32]
 
 cfg.MODEL.PRIORS = Config()

@@ -276,9 +276,10 @@ def test_a_huge_image_is_refused_from_its_header(tmp_path, monkeypatch) -> None:
 
 @pytest.mark.parametrize("file_format", ["PNG", "BMP", "WEBP", "JPEG"])
 def test_every_format_is_held_to_the_limit(file_format, monkeypatch) -> None:
+    older = "|could not create decoder" if file_format == "WEBP" else ""  # libwebp refuses it first
     with monkeypatch.context() as patch:
         patch.setattr(cv2, "imdecode", refuse_to_decode)
-        with pytest.raises(ImageError, match=r"20000 x 20000 |400000000 |damaged: could not create decoder"):
+        with pytest.raises(ImageError, match=f"20000 x 20000 |400000000 {older}"):
             read_image(header_of(file_format, 20_000, 20_000))
     monkeypatch.setattr("ssd.utils.image.MAX_PIXELS", 3072)
     assert read_image(zero_png(64, 48)).shape == (48, 64, 3)

@@ -15,7 +15,6 @@ _STAGES = (
     ((128, 2), (128, 1)),
     ((128, 2),),
 )
-_LAST_OF_STRIDE_4 = 2  # in the first stage
 
 
 class Tiny(nn.Module):
@@ -38,10 +37,11 @@ class Tiny(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Map images (B, 3, H, W) to one feature map a stage, and that of stride 4 if it is taken."""
         features: list[Tensor] = []
+        fine = self.stages[0][2] if self.has_fine_map else None  # type: ignore[index]
         for stage in self.stages:
-            for index, layer in enumerate(stage.children()):
+            for layer in stage.children():
                 images = layer(images)
-                if self.has_fine_map and stage is self.stages[0] and index == _LAST_OF_STRIDE_4:
+                if layer is fine:
                     features.append(images)
             features.append(images)
         return tuple(features)

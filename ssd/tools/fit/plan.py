@@ -137,12 +137,12 @@ def input_size(image_size: tuple[int, int], side: int) -> tuple[int, int]:
 def choose_priors(cfg: Config, facts: Facts, boxes: Sequence[ImageBoxes], start: Start, given: Sequence[str]) -> Choice:
     """Scale the priors of the recipe to the input, and fit them if they cover too few objects.
 
-    If most objects of a class are small in the input, there is a finer level, unless a key of MODEL is ``given``.
+    If most objects of a class are small in the input, add a finer level, unless keys of backbone or neck are ``given``.
     """
     if start.recipe == DETECTOR or any(key.startswith("MODEL.PRIORS") for key in given) or cfg.MODEL.PRIORS.SHAPES:
         return Choice("priors", "as the detector's" if start.recipe == DETECTOR else "as given")
     levels = []
-    if _small_classes(facts, cfg) and not any(key.startswith("MODEL.") for key in given):
+    if _small_classes(facts, cfg) and not any(key.startswith(("MODEL.NECK", "MODEL.BACKBONE")) for key in given):
         fine = load_config(_FINE).MODEL
         sizes = [(f"MODEL.PRIORS.{name}", fine.PRIORS[name]) for name in _PRIOR_KEYS]
         levels = ["MODEL.NECK.STRIDES", fine.NECK.STRIDES, *chain.from_iterable(sizes)]

@@ -84,6 +84,7 @@ def _small(data: Part, coverage: Coverage, layout: Layout) -> list[str]:
     return [
         f"{share:.0%} of the objects have sides below {strides * stride:.0f} pixels, {strides:.1f} strides of the "
         f"finest level ({stride:.0f}){most}: even a prior of their own shape misses some of them, as they are between "
-        "the centres. Enlarge INPUT.IMAGE_SIZE, or add an earlier layer in front of MODEL.BACKBONE.OUT_INDICES "
-        "(MobileNets), for which the lists of MODEL.PRIORS get one entry more in front."
+        "the centres. Enlarge INPUT.IMAGE_SIZE, or add a finer level: a stride in front of MODEL.NECK.STRIDES, or, "
+        "without a neck, a layer in front of MODEL.BACKBONE.OUT_INDICES (MobileNets). MODEL.PRIORS then has one entry "
+        "more in each list."
     ]
